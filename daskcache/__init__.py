@@ -1,0 +1,79 @@
+"""daskcache: a Dask-first caching graph layer.
+
+Names are imported when they are first used: importing the package touches no data, starts nothing and
+costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "CSVSource": "targets.tables",
+    "CSVTarget": "targets.tables",
+    "FileSource": "targets.base",
+    "ImageSource": "targets.images",
+    "ImageTarget": "targets.images",
+    "JSONTarget": "targets.objects",
+    "Node": "node",
+    "NumpySource": "targets.arrays",
+    "NumpyTarget": "targets.arrays",
+    "ParquetTarget": "targets.tables",
+    "PickleTarget": "targets.objects",
+    "Plan": "planning",
+    "Source": "targets.base",
+    "Target": "targets.base",
+    "compute": "accessor",
+    "context": "targets.context",
+    "delayed": "node",
+    "plan": "accessor",
+    "register_suffix": "targets.registry",
+    "status": "accessor",
+    "target": "accessor",
+    "why": "accessor",
+}
+
+__version__ = "0.1.0"
+
+__all__ = [*sorted(_HOMES), "errors", "hashing"]
+
+if TYPE_CHECKING:
+    from . import errors as errors
+    from . import hashing as hashing
+    from .accessor import compute as compute
+    from .accessor import plan as plan
+    from .accessor import status as status
+    from .accessor import target as target
+    from .accessor import why as why
+    from .node import Node as Node
+    from .node import delayed as delayed
+    from .planning import Plan as Plan
+    from .targets.arrays import NumpySource as NumpySource
+    from .targets.arrays import NumpyTarget as NumpyTarget
+    from .targets.base import FileSource as FileSource
+    from .targets.base import Source as Source
+    from .targets.base import Target as Target
+    from .targets.context import context as context
+    from .targets.images import ImageSource as ImageSource
+    from .targets.images import ImageTarget as ImageTarget
+    from .targets.objects import JSONTarget as JSONTarget
+    from .targets.objects import PickleTarget as PickleTarget
+    from .targets.registry import register_suffix as register_suffix
+    from .targets.tables import CSVSource as CSVSource
+    from .targets.tables import CSVTarget as CSVTarget
+    from .targets.tables import ParquetTarget as ParquetTarget
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "hashing"):
+        return import_module(f".{name}", __name__)
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

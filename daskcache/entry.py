@@ -1,0 +1,175 @@
+"""`Entry`: the small handle that a cached node passes on in place of its data."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NamedTuple
+
+from . import hashing
+from .errors import TargetCorrupt, TargetMissing, TargetModified
+from .storage import Stamp, file_hash, stamp, storage_error
+from .targets.base import BytesTarget, Target
+
+
+class Stored(NamedTuple):
+    """One result in its target."""
+
+    #: Format, with the path relative to the root.
+    target: Target
+    data_hash: str
+    file_hash: str
+    stamp: Stamp
+
+
+class Entry:
+    """Handle of a stored result: where it is and what is in it.
+
+    Attributes
+    ----------
+    key : str
+        Hash of the recipe.
+    root : str
+        Absolute path of the root.
+    stored : tuple of Stored
+        One for each result of the function.
+    layout : None, int or tuple of str
+        None for a single result, a number for a tuple of results, names for a dict of them.
+    inline : tuple of bytes, or None
+        The files' contents, if they are small.
+    label : str
+        Display name of the node.
+    """
+
+    __slots__ = ("key", "root", "stored", "layout", "inline", "label")
+
+    def __init__(self, key, root, stored, layout=None, inline=None, label=""):
+        self.key = key
+        self.root = root
+        self.stored = stored
+        self.layout = layout
+        self.inline = inline
+        self.label = label
+
+    @property
+    def data_hash(self) -> str:
+        """Hash of the value: what the trace of the nodes that follow is made of."""
+        return joint_hash([result.data_hash for result in self.stored])
+
+    def load(self) -> Any:
+        """Read the value.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            If the file is gone, or is not the one that was recorded.
+        """
+        values = [self._load_one(i, result) for i, result in enumerate(self.stored)]
+        return arrange(values, self.layout)
+
+    get_data = load
+
+    def _load_one(self, position, result):
+        if self.inline is not None:
+            return result.target.decode(self.inline[position])
+        path = f"{self.root}/{result.target.path}"
+        try:
+            return self._read_verified(path, result)
+        except FileNotFoundError:
+            raise TargetMissing(
+                "a result that was to be loaded is no longer there",
+                node=self.label,
+                target=path,
+                expected=hashing.tag(result.file_hash),
+                got="no file",
+                hint="compute again: the node will rerun",
+            ) from None
+        except OSError as error:
+            raise storage_error(error, path) from error
+
+    def _read_verified(self, path, result):
+        if isinstance(result.target, BytesTarget):
+            with open(path, "rb") as file:
+                result.target.check_owner(file)
+                data = file.read()
+            self._verify(path, result, hashing.digest(data))
+            return result.target.decode(data)
+        self._verify(path, result, file_hash(path))
+        return result.target.read(path)
+
+    def _verify(self, path, result, got):
+        if got == result.file_hash:
+            return
+        error, story = TargetModified, "was edited after it was stored"
+        if stamp(path) == result.stamp:
+            error, story = TargetCorrupt, "is damaged: its bytes are not those that were stored"
+        raise error(
+            f"a result {story}",
+            node=self.label,
+            target=path,
+            expected=hashing.tag(result.file_hash),
+            got=hashing.tag(got),
+            hint=f"delete the file (or 'dask cache rm {path}') and compute again",
+        )
+
+    def __reduce__(self):
+        return Entry, (self.key, self.root, self.stored, self.layout, self.inline, self.label)
+
+    def __sizeof__(self):
+        inline = sum(map(sys.getsizeof, self.inline)) if self.inline is not None else 0
+        return 300 * len(self.stored) + inline
+
+    def __repr__(self):
+        paths = ", ".join(result.target.path for result in self.stored)
+        return f"<Entry {self.label}: {paths}>"
+
+
+class Held:
+    """Handle of a result that is not stored: the value itself, and what identifies it."""
+
+    __slots__ = ("value", "data_hash")
+
+    def __init__(self, value, data_hash):
+        self.value = value
+        self.data_hash = data_hash
+
+    def load(self):
+        return self.value
+
+    def __reduce__(self):
+        return Held, (self.value, self.data_hash)
+
+    def __sizeof__(self):
+        from dask.sizeof import sizeof
+
+        return sizeof(self.value)
+
+
+class Failure:
+    """Handle of a node that failed, or could not run because one before it failed."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error):
+        self.error = error
+
+    def load(self):
+        return self.error
+
+    def __reduce__(self):
+        return Failure, (self.error,)
+
+
+def joint_hash(data_hashes: list[str]) -> str:
+    """Data hash of a node from those of its results."""
+    if len(data_hashes) == 1:
+        return data_hashes[0]
+    return hashing.digest("|".join(data_hashes).encode())
+
+
+def arrange(values: list, layout) -> Any:
+    """Put several results in the form in which the function returned them."""
+    if layout is None:
+        return values[0]
+    if isinstance(layout, int):
+        return tuple(values)
+    return dict(zip(layout, values, strict=True))

@@ -1,0 +1,211 @@
+"""Every error that daskcache raises.
+
+::
+
+    DaskcacheError
+    ├── GraphError                 the graph as written can't be planned
+    │   ├── TemplateError          a target or label template has a bad field or value
+    │   ├── UnsafePath             a target path would leave the root, or can't be a file name
+    │   ├── UnknownFormat          no target class for this suffix
+    │   ├── TargetCollision        two nodes, or two programs, claim one target
+    │   ├── UnhashableArgument     an argument has no stable identity to make a key from
+    │   ├── ArgumentChanged        an argument was mutated after the node was made
+    │   ├── SourceMissing          an input file is not there
+    │   └── NotANode               a verb of daskcache got something that is no node
+    ├── TargetError                a target on disk is not what it should be
+    │   ├── ForeignTarget          a file that daskcache did not write stands in the way
+    │   ├── TargetModified         someone edited the file after it was recorded
+    │   ├── TargetCorrupt          the bytes are not those that were recorded
+    │   ├── TargetMissing          the file vanished between the plan and the load
+    │   ├── UntrustedPickle        a pickle that belongs to somebody else
+    │   └── SourceChanged          an input file changed between the plan and the load
+    ├── ResultError                what a function returned can't be its result
+    │   └── FormatLimit            the target's format can't hold the value
+    ├── StorageError               the operating system refused (full, read-only, gone …)
+    ├── NodeFailed                 stands in for the value of a node with ``errors="collect"``
+    └── MissingExtra               an optional package is not installed
+
+An error names the thing, what was expected, what was found and what to do next.  All of them
+survive pickling, because they travel from workers to clients.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentChanged",
+    "DaskcacheError",
+    "ForeignTarget",
+    "FormatLimit",
+    "GraphError",
+    "MissingExtra",
+    "NodeFailed",
+    "NotANode",
+    "ResultError",
+    "SourceChanged",
+    "SourceMissing",
+    "StorageError",
+    "TargetCollision",
+    "TargetCorrupt",
+    "TargetError",
+    "TargetMissing",
+    "TargetModified",
+    "TemplateError",
+    "UnhashableArgument",
+    "UnknownFormat",
+    "UnsafePath",
+    "UntrustedPickle",
+]
+
+
+class DaskcacheError(Exception):
+    """Base of all errors of daskcache.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong, in one sentence.
+    node, target : str, optional
+        Display name of the node, and path of the target or file concerned.
+    expected, got : object, optional
+        What should have been there and what was found instead.
+    hint : str, optional
+        What to do next, as a command or a code change.
+    """
+
+    def __init__(self, message, *, node=None, target=None, expected=None, got=None, hint=None):
+        super().__init__(message)
+        self.message = message
+        self.node = node
+        self.target = target
+        self.expected = expected
+        self.got = got
+        self.hint = hint
+
+    def __str__(self):
+        details = [
+            ("node", self.node),
+            ("target", self.target),
+            ("expected", self.expected),
+            ("got", self.got),
+            ("to do", self.hint),
+        ]
+        lines = [f"  {name}: {value}" for name, value in details if value is not None]
+        return "\n".join([self.message, *lines])
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.message, self.__dict__)
+
+
+def _rebuild(cls, message, state):
+    error = cls(message)
+    error.__dict__.update(state)
+    return error
+
+
+class GraphError(DaskcacheError):
+    """The graph as written can't be planned."""
+
+
+class TemplateError(GraphError, ValueError):
+    """A target or label template has a bad field, or a value that can't fill it."""
+
+
+class UnsafePath(GraphError, ValueError):
+    """A target path would leave the root, or is no valid file name."""
+
+
+class UnknownFormat(GraphError, ValueError):
+    """No target class is registered for the suffix."""
+
+
+class TargetCollision(GraphError, ValueError):
+    """Two nodes, or two programs, claim one target."""
+
+
+class UnhashableArgument(GraphError, TypeError):
+    """An argument has no stable identity from which a key could be made."""
+
+
+class ArgumentChanged(GraphError, ValueError):
+    """An argument was mutated between the call and the plan."""
+
+
+class SourceMissing(GraphError, FileNotFoundError):
+    """An input file is not there."""
+
+
+class NotANode(GraphError, TypeError):
+    """A verb of daskcache got something that holds no node."""
+
+
+class TargetError(DaskcacheError):
+    """A target on disk is not what it should be."""
+
+
+class ForeignTarget(TargetError):
+    """A file that daskcache did not write stands where a target belongs."""
+
+
+class TargetModified(TargetError):
+    """The file was edited after it was recorded."""
+
+
+class TargetCorrupt(TargetError):
+    """The bytes of a target are not those that were recorded."""
+
+
+class TargetMissing(TargetError, FileNotFoundError):
+    """A target that the plan was going to load is no longer there."""
+
+
+class UntrustedPickle(TargetError):
+    """A pickle belongs to somebody who is not trusted: it is not interpreted."""
+
+
+class SourceChanged(TargetError):
+    """An input file changed between the plan and the load."""
+
+
+class ResultError(DaskcacheError, TypeError):
+    """What a function returned can't be the result of a node."""
+
+
+class FormatLimit(ResultError):
+    """The format of the target can't hold the value without changing it."""
+
+
+class StorageError(DaskcacheError, OSError):
+    """The operating system refused to read or write."""
+
+
+class NodeFailed(DaskcacheError):
+    """Stands in for the value of a node that failed under ``errors="collect"``.
+
+    The original exception is the ``__cause__``.
+    """
+
+    def __reduce__(self):
+        return _rebuild_failed, (self.message, self.__dict__, self.__cause__)
+
+
+def _rebuild_failed(message, state, cause):
+    error = _rebuild(NodeFailed, message, state)
+    error.__cause__ = cause
+    return error
+
+
+class MissingExtra(DaskcacheError, ImportError):
+    """An optional package is not installed."""
+
+
+def require(module, extra):
+    """Import an optional `module`, or say which extra of daskcache brings it."""
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            f"{module} is not installed",
+            hint=f'pip install "daskcache[{extra}]"',
+        ) from error

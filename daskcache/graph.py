@@ -1,0 +1,351 @@
+"""Plans to Dask graphs.
+
+A planned graph has two kinds of tasks.  An *entry task* makes one node and returns its `Entry`; it
+depends on the entry tasks of the nodes before it, so what passes between tasks is handles, not data.
+A *value task* loads what a handle stands for; there is one only where a value is wanted: for each
+requested node, and for each node that a plain Dask task consumes.  A finished node has no entry task:
+its entry is written into the tasks that need it.
+
+Three rules keep Dask from being confused:
+
+- *Planning happens at the verb.*  Verbs read ``node.dask`` of all their collections, one after the
+  other; all these reads extend one `Session`, with one planner and one closed layer of tasks.  The
+  session is held by the layer alone, so it dies with the verb, and it is closed as soon as the layer
+  is used.  Nothing is remembered between verbs.
+- *A composed graph is not frozen.*  It carries a `RecipeLayer`, which plans when it is culled,
+  materialised or pickled, all of which happens on the client, and is plain tasks from then on.
+- *A Dask key is not a recipe's key.*  A scheduler keeps the first task of a key as long as any future
+  on it lives, so keys of one session carry a token of their own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+import weakref
+from typing import Any
+
+import dask
+from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph, cull
+from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+
+from .node import Node
+from .planning import DECIDE, RUN, Plan, PlannedNode, Planner
+from .recipe import DaskInput, Recipe, SourceInput
+from .run import DaskValue, Work, load_value, run_node
+from .storage import Root
+
+#: Annotations that concern running, not reading what has run.
+_ONLY_FOR_RUNNING = ("resources", "retries")
+
+#: A session that was last extended longer ago than this belongs to an earlier verb.
+_MAX_IDLE_SECONDS = 1.0
+
+
+def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
+    """The graph of the current verb with `recipe` in it, and the key of its value."""
+    session = Session.current()
+    key = session.builder.add_value(recipe)
+    return session.graph, key
+
+
+def lazy_graph(recipe: Recipe, key: str) -> HighLevelGraph:
+    """A graph for composing, which plans when it is used."""
+    return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
+
+
+def compute(collections: tuple, force=False, collect: bool = False, **kwargs: Any) -> tuple:
+    """Compute collections; nodes that are complete are read here, without any task."""
+    recipes = [c._recipe for c in collections if _is_unplanned(c)]
+    planner = Planner(force)
+    for recipe in recipes:
+        planner.request(recipe)
+    return _compute(collections, planner, collect, kwargs)
+
+
+def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
+    """Run exactly what a plan shows."""
+    nodes = tuple(Node(recipe) for recipe in plan._recipes)
+    return _compute(nodes, plan._planner, plan._collect, kwargs)
+
+
+def _compute(collections, planner, collect, kwargs):
+    session = Session(planner, collect)
+    results: list[Any] = [None] * len(collections)
+    rest = []
+    for position, collection in enumerate(collections):
+        if _is_unplanned(collection):
+            planned = planner.request(collection._recipe)
+            if planned.action not in (RUN, DECIDE):
+                results[position] = planned.entry.load()
+                continue
+        rest.append(position)
+    if rest:
+        with session:
+            computed = dask.compute(*[collections[i] for i in rest], traverse=False, **kwargs)
+        for position, value in zip(rest, computed, strict=True):
+            results[position] = value
+    return tuple(results)
+
+
+def _is_unplanned(collection):
+    return isinstance(collection, Node) and collection._dask is None
+
+
+# ---- sessions ---------------------------------------------------------------------------------------
+
+
+class Session:
+    """The planning of one verb: its planner, its tasks, and the one layer that has them all.
+
+    As a context manager it is the session of every read of ``node.dask`` within.
+    """
+
+    _of_thread = threading.local()
+
+    def __init__(self, planner: Planner | None = None, collect: bool = False):
+        self.builder = GraphBuilder(planner or Planner(), collect)
+        self.layer = PlannedLayer(self)
+        name = f"daskcache-{self.builder.token}"
+        self.graph = HighLevelGraph({name: self.layer}, {name: set()})
+        self.open = True
+        self.last_used = time.monotonic()
+
+    @classmethod
+    def current(cls) -> Session:
+        """The session of the verb under way in this thread; a new one if there is none."""
+        reference = getattr(cls._of_thread, "session", None)
+        session = reference() if reference is not None else None
+        now = time.monotonic()
+        if session is None or not session.open or now - session.last_used > _MAX_IDLE_SECONDS:
+            session = cls()
+            cls._of_thread.session = weakref.ref(session)
+        session.last_used = now
+        return session
+
+    def __enter__(self):
+        Session._of_thread.session = weakref.ref(self)
+        self.last_used = time.monotonic()
+        return self
+
+    def __exit__(self, *error):
+        self.open = False
+
+
+class PlannedLayer(MaterializedLayer):
+    """The tasks of a session.  When it is first used as a whole, the session is closed."""
+
+    has_legacy_tasks = False
+
+    def __init__(self, session: Session):
+        super().__init__(session.builder.tasks)
+        self.session = session
+        self.annotations = session.builder.annotations
+
+    def cull(self, keys, all_hlg_keys):
+        self.session.open = False
+        tasks = cull(self.mapping, keys)
+        return _plain_layer(tasks, self.annotations), {
+            key: set(task.dependencies) for key, task in tasks.items()
+        }
+
+    def __iter__(self):
+        self.session.open = False
+        return super().__iter__()
+
+    def __reduce__(self):
+        self.session.open = False
+        return _plain_layer, (self.mapping, self.annotations)
+
+
+class RecipeLayer(Layer):
+    """A node in a composed graph: tasks that are planned when they are asked for.
+
+    Attributes
+    ----------
+    recipes : tuple of Recipe
+    recipe_keys : dict
+        Dask key to recipe key: what hashing a composed graph counts.
+    """
+
+    has_legacy_tasks = False
+    collection_annotations = None
+    annotations = None
+
+    def __init__(self, recipe: Recipe, key: str):
+        self.recipes = (recipe,)
+        self.recipe_keys = {key: recipe.key}
+        self.key = key
+
+    def plan(self) -> tuple[dict[str, GraphNode], dict]:
+        """Tasks and annotations, as of now."""
+        builder = Session.current().builder
+        builder.add_value(self.recipes[0], self.key)
+        return cull(builder.tasks, [self.key]), builder.annotations
+
+    def cull(self, keys, all_hlg_keys):
+        if self.key not in keys:
+            return _plain_layer({}, {}), {}
+        tasks, annotations = self.plan()
+        return _plain_layer(tasks, annotations), {
+            key: set(task.dependencies) for key, task in tasks.items()
+        }
+
+    def is_materialized(self):
+        return False
+
+    def get_output_keys(self):
+        return {self.key}
+
+    def __contains__(self, key):
+        return key == self.key or key in self.plan()[0]
+
+    def __getitem__(self, key):
+        return self.plan()[0][key]
+
+    def __iter__(self):
+        return iter(self.plan()[0])
+
+    def __len__(self):
+        return len(self.plan()[0])
+
+    def items(self):
+        return self.plan()[0].items()
+
+    def __reduce__(self):
+        return _plain_layer, self.plan()
+
+
+def _plain_layer(tasks, annotations):
+    layer = MaterializedLayer(tasks)
+    layer.annotations = annotations or None  # not those of the context, which the constructor takes
+    return layer
+
+
+# ---- tasks --------------------------------------------------------------------------------------------
+
+
+class GraphBuilder:
+    """Makes tasks for what a planner decides.
+
+    Attributes
+    ----------
+    tasks : dict
+        Dask key to task; closed: every key that a task depends on is there.
+    annotations : dict
+        Kind of annotation to a function from Dask key to value.
+    token : str
+        Tells the Dask keys of this session from all others.
+    """
+
+    def __init__(self, planner: Planner, collect: bool = False):
+        self.planner = planner
+        self.collect = collect
+        self.tasks: dict[str, GraphNode] = {}
+        self.annotations: dict[str, Any] = {}
+        self.token = uuid.uuid4().hex[:16]
+        self._annotated: dict[str, dict[str, Any]] = {}
+        self._entry_keys: dict[str, str] = {}
+        self._roots: set[str] = set()
+
+    def add_value(self, recipe: Recipe, key: str | None = None) -> str:
+        """Add what it takes to get a node's value; return the key of the value."""
+        planned = self.planner.request(recipe)
+        key = key or f"{recipe.name}-value-{recipe.key}{recipe.taint}-{self.token}"
+        if key not in self.tasks:
+            if planned.action in (RUN, DECIDE):
+                handle: Any = TaskRef(self._add_entry(planned))
+            else:
+                handle = planned.entry
+            self.tasks[key] = Task(key, load_value, handle)
+            self._annotate(key, recipe, running=False)
+        return key
+
+    def _add_entry(self, planned: PlannedNode) -> str:
+        """Add the entry tasks of a node and of what has to run before it."""
+        known = self._entry_keys
+        stack = [planned]
+        while stack:
+            current = stack[-1]
+            if current.recipe.identity in known:
+                stack.pop()
+                continue
+            unmade = [
+                parent
+                for parent in current.parents
+                if parent is not None
+                and parent.action in (RUN, DECIDE)
+                and parent.recipe.identity not in known
+            ]
+            if unmade:
+                stack += unmade
+                continue
+            stack.pop()
+            known[current.recipe.identity] = self._add_one(current)
+        return known[planned.recipe.identity]
+
+    def _add_one(self, planned):
+        recipe = planned.recipe
+        self._prepare_root(recipe)
+        handles: list[TaskRef] = []
+        inputs = []
+        for item, parent in zip(recipe.upstream, planned.parents, strict=True):
+            if isinstance(item, SourceInput):
+                inputs.append(item)
+            elif isinstance(item, DaskInput):
+                inputs.append(DaskValue(len(handles), item.identity))
+                handles.append(TaskRef(self._add_dask_value(item)))
+            elif parent.action in (RUN, DECIDE):
+                inputs.append(len(handles))
+                handles.append(TaskRef(self._entry_keys[item.identity]))
+            else:
+                inputs.append(parent.entry)
+        key = f"{recipe.name}-{recipe.key}{recipe.taint}-{self.token}"
+        work = Work(
+            recipe.spec,
+            recipe.values,
+            tuple(inputs),
+            recipe.key,
+            recipe.static,
+            recipe.root,
+            recipe.paths,
+            recipe.title,
+            planned.records or (None,) * len(recipe.paths),
+            planned.forced,
+            self.collect,
+            planned.elsewhere,
+        )
+        self.tasks[key] = Task(key, run_node, work, *handles)
+        self._annotate(key, recipe, running=True)
+        return key
+
+    def _prepare_root(self, recipe):
+        if recipe.paths and recipe.root not in self._roots:
+            Root(recipe.root).create()
+            self._roots.add(recipe.root)
+
+    def _add_dask_value(self, item: DaskInput) -> str:
+        """Add the graph of a plain Dask value, nodes in it included; return its key."""
+        graph = item.delayed.__dask_graph__()
+        plain: dict = {}
+        for layer in getattr(graph, "layers", {"": graph}).values():
+            if isinstance(layer, RecipeLayer):
+                self.add_value(layer.recipes[0], layer.key)
+            else:
+                plain.update(layer)
+                for kind, value in (getattr(layer, "annotations", None) or {}).items():
+                    for key in layer:
+                        self._set_annotation(kind, key, value(key) if callable(value) else value)
+        self.tasks.update(convert_legacy_graph(plain, {*plain, *self.tasks}))
+        return item.delayed.__dask_keys__()[0]
+
+    def _annotate(self, key, recipe, running):
+        for kind, value in recipe.annotations.items():
+            if running or kind not in _ONLY_FOR_RUNNING:
+                self._set_annotation(kind, key, value(key) if callable(value) else value)
+
+    def _set_annotation(self, kind, key, value):
+        values = self._annotated.setdefault(kind, {})
+        values[key] = value
+        self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored

@@ -1,0 +1,278 @@
+"""`delayed` and `Node`: calls of decorated functions as lazy Dask values.
+
+A node is a `dask.delayed.Delayed` around a `Recipe`.  It stands for the value, so its attributes are
+the value's (``node.columns`` is a lazy ``value.columns``), and it adds one public name, ``node.dc``.
+
+Dask reads a collection's graph in two ways, and a node answers each as it should:
+
+- the verbs (``dask.compute``, ``Client.persist`` …) read ``node.dask``: that is the moment to plan, and
+  what they get is the planned graph, in which finished work does not appear;
+- composing (``dask.delayed(f)(node)``, ``node + 1``) reads ``node.__dask_graph__()``: it gets a lazy
+  layer, which plans when the composed graph is computed in turn.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import dask
+from dask.base import replace_name_in_key
+from dask.delayed import Delayed, DelayedLeaf, single_key
+from dask.delayed import delayed as dask_delayed
+from dask.highlevelgraph import HighLevelGraph
+
+from .recipe import Options, Recipe, Spec, make_recipe
+from .targets.base import Target
+
+#: Whether the body of a decorated function runs here: what it calls then is called, not recorded.
+inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
+
+_MISSING: Any = object()
+
+
+def delayed(
+    obj: Any = _MISSING,
+    name: str | None = None,
+    pure: bool | None = None,
+    nout: int | None = None,
+    traverse: bool = True,
+    *,
+    target: str | Target | tuple | Mapping | None = None,
+    store: type[Target] | None = None,
+    save: bool = True,
+    version: object = None,
+    ignore: str | tuple[str, ...] | list[str] = (),
+    check: str = "record",
+    on_modified: str = "error",
+    label: str | None = None,
+    expires: str | None = None,
+) -> Any:
+    """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
+
+    Use it as a decorator, with or without parameters, or call it.  Values and objects that can't be
+    called become plain Dask values, as with `dask.delayed`; they are never cached.
+
+    Parameters
+    ----------
+    obj : callable or object
+        What to wrap.
+    name, nout, traverse
+        As in `dask.delayed`.
+    pure : bool, optional
+        Decorated functions are pure unless this (or config ``delayed_pure``) is False; what an impure
+        function returns is never cached.
+    target : str, Target, or tuple or mapping of them, optional
+        Path template, relative to the root.  A tuple or mapping has one for each of several results.
+        Default: ``"{funcname}/{key}{ext}"``, where the return annotation chooses the suffix.
+    store : subclass of Target, optional
+        The format, when the suffix should not decide it.
+    save : bool
+        False without a target: the node is not cached.  False with a target: the function writes the
+        file itself, at the path that its parameter ``target_path`` receives.
+    version : object, optional
+        Replaces the fingerprint of the function's code: "I say when this changed".
+    ignore : str or sequence of str
+        Names of arguments that are not part of the key.
+    check : {"record", "exists", "content"}
+        When a target counts as complete: its record and its size and mtime agree; the file is there,
+        whoever made it; or its bytes still have the recorded hash.
+    on_modified : {"error", "recompute"}
+        What to do about a target that was edited by hand.  To recompute keeps the edited file in the
+        root's trash.
+    label : str, optional
+        Template of the display name.
+    expires : str, optional
+        Age after which a result is stale, e.g. ``"7 days"``.
+
+    Returns
+    -------
+    Function
+        Call it to make a `Node`.  For what can't be called, a plain `dask.delayed.Delayed`.
+
+    Raises
+    ------
+    TemplateError, UnsafePath, UnknownFormat
+        If a target can't work.
+
+    Examples
+    --------
+    >>> from scipy.ndimage import gaussian_filter                  # doctest: +SKIP
+    >>> @delayed(target="denoised/{image.stem}.tif")               # doctest: +SKIP
+    ... def denoise(image, sigma):
+    ...     return gaussian_filter(image, sigma)
+    >>> denoise(ImageSource("raw/a.tif"), sigma=2).compute()        # doctest: +SKIP
+    """
+    if obj is _MISSING:
+        given = {k: v for k, v in locals().items() if k != "obj"}
+        return functools.partial(delayed, **given)
+    if isinstance(obj, Delayed):
+        return obj
+    if not callable(obj) or dask.is_dask_collection(obj):
+        return dask_delayed(obj, name, pure, nout, traverse)
+    if not (nout is None or (type(nout) is int and nout >= 0)):
+        raise ValueError(f"nout must be None or a non-negative integer, got {nout}")
+    options = Options(
+        pure=pure,
+        nout=nout,
+        target=target,
+        store=store,
+        save=save,
+        version=version,
+        ignore=(ignore,) if isinstance(ignore, str) else tuple(ignore),
+        check=check,
+        on_modified=on_modified,
+        label=label,
+        expires=expires,
+    )
+    return Function(Spec(obj, options), name)
+
+
+class Function(DelayedLeaf):
+    # A decorated function.  No docstring: `help` and IDEs shall find the wrapped function's.
+
+    __slots__ = ("_spec",)
+
+    def __init__(self, spec: Spec, name: str | None = None):
+        super().__init__(
+            spec.func,
+            name or f"{spec.name}-{dask.base.tokenize(id(spec))}",
+            pure=spec.options.pure,
+            nout=spec.nout,
+        )
+        self._spec = spec
+
+    def __call__(self, *args, **kwargs):
+        spec = self._spec
+        if inside_body.get():
+            return spec.func(*args, **kwargs)
+        key, pure = None, spec.options.pure
+        if kwargs:
+            key = kwargs.pop("dask_key_name", None)
+            pure = kwargs.pop("pure", pure)
+        if pure is None:
+            pure = dask.config.get("delayed_pure", True)
+        return Node(make_recipe(spec, args, kwargs, pure), key)
+
+    @property
+    def __doc__(self):
+        return self._spec.func.__doc__
+
+    def __repr__(self):
+        return f"<daskcache function {self._spec.qualified_name}>"
+
+    def __reduce__(self):
+        return _function, (self._spec,)
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add(self._spec.func)
+
+
+def _function(spec):
+    return Function(spec)
+
+
+class Node(Delayed):
+    """One call of a decorated function: a lazy Dask value with a key and a target.
+
+    Made by calling what `delayed` returns.  It computes, composes and persists like any `Delayed`;
+    what daskcache knows of it is behind the accessor ``node.dc``.
+    """
+
+    __slots__ = ("_recipe", "_planned_key")
+
+    def __init__(self, recipe: Recipe, key: str | None = None):
+        if key is None:
+            key = f"{recipe.spec.name}-{recipe.key}"
+            if recipe.taint:
+                key += f"-{recipe.taint}"
+        _set_key(self, key)
+        _set_dask(self, None)
+        _set_length(self, recipe.spec.nout)
+        _set_layer(self, key)
+        _set_recipe(self, recipe)
+        _set_planned_key(self, None)
+
+    @property
+    def dc(self):
+        """What daskcache knows of this node: ``.key``, ``.target``, ``.state``, ``.why()`` …"""
+        from .accessor import Accessor
+
+        return Accessor(self._recipe)
+
+    @property
+    def dask(self):
+        """The planned graph: what is left to do for this node, as of now."""
+        if self._dask is not None:
+            return self._dask
+        from .graph import planned_graph
+
+        graph, key = planned_graph(self._recipe)
+        _set_planned_key(self, key)
+        return graph
+
+    def __dask_graph__(self):
+        if self._dask is not None:
+            return self._dask
+        from .graph import lazy_graph
+
+        return lazy_graph(self._recipe, self._key)
+
+    def __dask_keys__(self):
+        return [self._planned_key or self._key]
+
+    def compute(self, **kwargs):
+        """Compute the value; if it is complete, read it here without any task.
+
+        Parameters
+        ----------
+        **kwargs
+            As in `dask.compute`.
+        """
+        from .graph import compute
+
+        return compute((self,), **kwargs)[0]
+
+    def __dask_postcompute__(self):
+        return single_key, ()
+
+    def __dask_postpersist__(self):
+        return _computed, (self._recipe, self._planned_key or self._key)
+
+    def __repr__(self):
+        return f"Node({self._recipe.title!r})"
+
+    def __reduce__(self):
+        if self._dask is not None:
+            return _computed, (self._dask, self._recipe, self._planned_key)
+        return Node, (self._recipe, self._key)
+
+    def __daskcache_path__(self):
+        return self._recipe.__daskcache_path__()
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(self._recipe.key)
+
+
+def _computed(graph, recipe, key, rename=None):
+    """The node with its graph replaced: by futures, by values (persist), or by tasks (optimize)."""
+    if not isinstance(graph, HighLevelGraph):
+        graph = HighLevelGraph.from_collections(key, graph)
+    if rename:
+        key = replace_name_in_key(key, rename)
+    node = Node(recipe, key)
+    _set_dask(node, graph)
+    _set_layer(node, next(iter(graph.layers)))
+    _set_planned_key(node, key)
+    return node
+
+
+# `Delayed.__setattr__` is written in Python; nodes are made by the hundred thousand.
+_set_key = Delayed._key.__set__  # type: ignore[attr-defined]
+_set_dask = Delayed._dask.__set__  # type: ignore[attr-defined]
+_set_length = Delayed._length.__set__  # type: ignore[attr-defined]
+_set_layer = Delayed._layer.__set__  # type: ignore[attr-defined]
+_set_recipe = Node._recipe.__set__  # type: ignore[attr-defined]
+_set_planned_key = Node._planned_key.__set__  # type: ignore[attr-defined]

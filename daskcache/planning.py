@@ -1,0 +1,536 @@
+"""Nodes to a plan: what is there, what is left to do, and why.  Reads only.
+
+A `Planner` looks at recipes, parents first, and gives each a *state*, which depends on what is on disk;
+then it goes down from the requested ones and gives each an *action*, which depends on what is needed.
+It lives for one verb: it lists the records once, looks at each target once, and is forgotten.
+
+A `Plan` is the frozen outcome: what is shown and, by `Plan.compute`, exactly what runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from . import records, storage
+from .entry import Entry, Stored, joint_hash
+from .errors import ForeignTarget, TargetCollision, TargetModified
+from .hashing import tag
+from .recipe import DaskInput, Recipe, SourceInput, combine
+from .records import RecordName, RecordStore, collision_form, target_id
+from .storage import Root, Stamp
+
+COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
+CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
+SKIP, LOAD, RUN, DECIDE = "skip", "load", "run", "decide"
+
+#: States in which a node, when it is made again, may come out with other data than what follows has
+#: seen.  (A missing node whose record is still there would come out as recorded.)
+_UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
+
+
+class PlannedNode:
+    """One node in a plan.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    state, action : str
+        See the vocabulary in the README.
+    reasons : list of str
+        Why it is not complete; empty if it is.
+    records : tuple of RecordName or None
+        Per target, the record that vouches for what is there.
+    data_hash : str or None
+        Hash of the data that it holds, or would hold according to its record.
+    """
+
+    __slots__ = (
+        "recipe",
+        "state",
+        "action",
+        "reasons",
+        "records",
+        "data_hash",
+        "parents",
+        "elsewhere",
+        "forced",
+        "requested",
+    )
+
+    def __init__(self, recipe: Recipe, parents: list[PlannedNode | None]):
+        self.recipe = recipe
+        self.parents = parents
+        self.state = COMPLETE
+        self.action = SKIP
+        self.reasons: list[str] = []
+        self.records: tuple[RecordName | None, ...] = ()
+        self.data_hash: str | None = None
+        self.elsewhere: Entry | None = None
+        self.forced = False
+        self.requested = False
+
+    @property
+    def entry(self) -> Entry:
+        """Handle of the finished result: path and hashes, no data."""
+        recipe = self.recipe
+        stored = tuple(
+            Stored(target, name.data_hash, name.file_hash, name.stamp)
+            for target, name in zip(recipe.targets, self.records, strict=True)
+        )
+        return Entry(recipe.key, recipe.root, stored, recipe.spec.layout, None, recipe.title)
+
+    @property
+    def seconds(self) -> float | None:
+        """Run time of the function according to the record."""
+        known = [name.microseconds for name in self.records if name is not None]
+        return known[0] / 1e6 if known else None
+
+    @property
+    def nbytes(self) -> int | None:
+        """Size of the targets according to their records."""
+        known = [name.size for name in self.records if name is not None]
+        return sum(known) if known else None
+
+
+class Planner:
+    """Looks at recipes and plans what to do, for the length of one verb.
+
+    Parameters
+    ----------
+    force : bool or iterable of Recipe
+        What to rerun although it is complete: everything, or these.
+    """
+
+    def __init__(self, force: bool | Iterable[Recipe] = False):
+        self.nodes: dict[str, PlannedNode] = {}
+        self.force_all = force is True
+        self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
+        self._stores: dict[str, RecordStore] = {}
+        self._failed: dict[str, set[str]] = {}
+        self._claims: dict[tuple[str, str], Recipe] = {}
+        self._now = time.time()
+
+    def request(self, recipe: Recipe) -> PlannedNode:
+        """Plan a node whose value is wanted, with all that comes before it."""
+        planned = self.look(recipe)
+        planned.requested = True
+        if planned.state == COMPLETE and not planned.forced:
+            planned.action = LOAD
+        else:
+            self._need(planned)
+        return planned
+
+    def store(self, root: str) -> RecordStore:
+        store = self._stores.get(root)
+        if store is None:
+            store = self._stores[root] = RecordStore(Root(root))
+            self._failed[root] = records.failed_keys(store.root)
+        return store
+
+    # -- states, upwards ------------------------------------------------------------------------------
+
+    def look(self, recipe: Recipe) -> PlannedNode:
+        """State of a node, and of all that come before it."""
+        nodes = self.nodes
+        stack = [recipe]
+        while stack:
+            current = stack[-1]
+            if current.identity in nodes:
+                stack.pop()
+                continue
+            unseen = [p for p in recipes_before(current) if p.identity not in nodes]
+            if unseen:
+                stack += unseen
+                continue
+            stack.pop()
+            nodes[current.identity] = self._examine(current)
+        return nodes[recipe.identity]
+
+    def _examine(self, recipe: Recipe) -> PlannedNode:
+        parents = [
+            self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream
+        ]
+        planned = PlannedNode(recipe, parents)
+        if recipe.mutable or None in parents:
+            recipe.revalidate()
+        planned.forced = self.force_all or recipe.identity in self.forced
+        trace = self._expected_trace(recipe, parents)
+        if recipe.paths:
+            self._examine_targets(planned, trace)
+        else:
+            planned.state, planned.data_hash = MISSING, trace
+            planned.reasons.append("is not cached")
+            if recipe.spec.options.pure is False or recipe.taint:
+                planned.data_hash = None
+        self._consider_parents(planned)
+        if planned.forced:
+            planned.reasons.append("rerun was forced")
+        return planned
+
+    def _expected_trace(self, recipe, parents):
+        """The trace that the node would have now, or None if a parent's data is unknown."""
+        identities = []
+        for source, parent in zip(recipe.upstream, parents, strict=True):
+            identity = source.identity if parent is None else parent.data_hash
+            if identity is None:
+                return None
+            identities.append(identity)
+        return combine(recipe.static, identities)
+
+    def _examine_targets(self, planned: PlannedNode, trace: str | None) -> None:
+        recipe = planned.recipe
+        store = self.store(recipe.root)
+        candidates = store.with_key(recipe.key)
+        vouching = []
+        for position, path in enumerate(recipe.paths):
+            self._claim(recipe, path)
+            identifier = target_id(path)
+            own = [name for name in candidates if name.target_id == identifier]
+            vouching.append(self._examine_target(planned, position, path, identifier, own))
+        planned.records = tuple(vouching)
+        if all(name is not None and name.key == recipe.key for name in vouching):
+            planned.data_hash = joint_hash([name.data_hash for name in vouching])
+            self._compare_trace(planned, trace)
+        if planned.state == MISSING:
+            self._look_elsewhere(planned, candidates, trace)
+            if recipe.key in self._failed[recipe.root]:
+                planned.state, planned.reasons = FAILED, ["failed when it last ran"]
+
+    def _examine_target(self, planned, position, path, identifier, own) -> RecordName | None:
+        """State of one target; returns the record that vouches for it."""
+        recipe = planned.recipe
+        options = recipe.spec.options
+        location = f"{recipe.root}/{path}"
+        stamp = storage.stamp(location)
+        if stamp is None:
+            reason = "the target was deleted" if own else "was never computed"
+            self._worsen(planned, MISSING, reason)
+            return own[0] if own else None
+        for name in own:
+            if name.stamp == stamp:
+                return self._check_further(planned, name, location)
+        if options.check == "exists":
+            return self._found_by_others(recipe, position, location, stamp)
+        for name in own:
+            if name.size == stamp.size and storage.file_hash(location) == name.file_hash:
+                return name._replace(mtime_ns=stamp.mtime_ns)  # copied or touched, not edited
+        others = self.store(recipe.root).with_target(identifier)
+        for name in others:
+            if name.stamp == stamp:
+                if name.key == recipe.key:  # a commit that was cut short after its last step but one
+                    return name
+                self._other_recipe(planned, name, path)
+                return name
+        if others:
+            self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
+            return (own or others)[0]
+        self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
+        return None
+
+    def _check_further(self, planned, name, location):
+        spec = planned.recipe.spec
+        if spec.options.check == "content" and storage.file_hash(location) != name.file_hash:
+            self._worsen(planned, CORRUPT, f"{location} is damaged")
+        if spec.max_age is not None and self._now - name.mtime_ns / 1e9 > spec.max_age:
+            self._worsen(planned, STALE, f"older than {spec.options.expires}")
+        return name
+
+    def _found_by_others(self, recipe, position, location, stamp):
+        """A record, never stored, for a file that ``check="exists"`` takes as it is."""
+        content = storage.file_hash(location)
+        return RecordName(recipe.key, "", "", content, content, *stamp, 0)
+
+    def _other_recipe(self, planned, name, path):
+        """The target holds what another recipe made: an older form of this one, or a rival."""
+        recipe = planned.recipe
+        record = self.store(recipe.root).read(name)
+        if record is None:
+            self._worsen(planned, STALE, "its record can't be read")
+            return
+        if record.get("function") != recipe.spec.qualified_name:
+            raise TargetCollision(
+                "the target belongs to another function",
+                node=recipe.title,
+                target=f"{recipe.root}/{path}",
+                expected=f"made by {recipe.spec.qualified_name}",
+                got=f"made by {record.get('function')}",
+                hint="give one of them another target, or delete the file if it is not needed",
+            )
+        for reason in differences(record, recipe) or ["its recipe changed"]:
+            self._worsen(planned, STALE, reason)
+
+    def _compare_trace(self, planned, trace):
+        """Whether the target was made from the data that the parents hold now."""
+        recipe = planned.recipe
+        if planned.state not in (COMPLETE, MISSING) or recipe.spec.options.check == "exists":
+            return
+        name = planned.records[0]
+        if trace == name.trace:
+            return
+        if trace is not None:
+            self._worsen(planned, STALE, "what it was made from holds other data now")
+            return
+        record = self.store(recipe.root).read(name) or {}
+        for parent, described in zip(planned.parents, record.get("upstream", ()), strict=False):
+            known = parent and parent.data_hash
+            if known and described.get("data_hash") != tag(known):
+                path = parent.recipe.title
+                self._worsen(planned, STALE, f"{path} holds other data now")
+
+    def _look_elsewhere(self, planned, candidates, trace):
+        """The same recipe's result at another target, which can be copied."""
+        recipe = planned.recipe
+        if len(recipe.paths) != 1 or trace is None:
+            return
+        store = self.store(recipe.root)
+        for name in candidates:
+            record = store.read(name) if name.trace == trace else None
+            if record is None or storage.stamp(f"{recipe.root}/{record['target']}") != name.stamp:
+                continue
+            target = target_of(record)
+            stored = Stored(target, name.data_hash, name.file_hash, name.stamp)
+            planned.elsewhere = Entry(
+                recipe.key, recipe.root, (stored,), None, None, recipe.title
+            )
+            planned.reasons = [f"will be copied from {target.path}"]
+            return
+
+    def _consider_parents(self, planned):
+        """A complete node after one that may change is decided when that one has run."""
+        if planned.state not in (COMPLETE, MISSING):
+            return
+        for parent in planned.parents:
+            if parent is not None and (
+                parent.forced or parent.state in _UNSETTLED or parent.recipe.taint
+            ):
+                if planned.state == COMPLETE:
+                    planned.reasons.append(f"waits for {parent.recipe.title}")
+                    planned.state = PENDING
+                elif not planned.recipe.paths:
+                    planned.state = PENDING
+                planned.data_hash = None
+                planned.elsewhere = None
+                return
+
+    def _worsen(self, planned, state, reason):
+        order = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
+        if order.index(state) > order.index(planned.state):
+            planned.state = state
+        planned.reasons.append(reason)
+
+    def _claim(self, recipe, path):
+        claim = recipe.root, collision_form(path)
+        first = self._claims.setdefault(claim, recipe)
+        if first is recipe or (first.identity == recipe.identity and path in first.paths):
+            return
+        why = "two nodes claim one target"
+        if first.key == recipe.key and first.taint != recipe.taint:
+            why = "two nodes that follow from impure calls claim one target"
+        raise TargetCollision(
+            why,
+            target=f"{recipe.root}/{path}",
+            node=recipe.title,
+            expected="a target of its own for each node",
+            got=f"{first.name}() with key {first.key} and {recipe.name}() with key {recipe.key}",
+            hint="put what tells them apart, or {key}, into the path template",
+        )
+
+    # -- actions, downwards -----------------------------------------------------------------------------
+
+    def _need(self, planned: PlannedNode) -> None:
+        """Decide to run a node, and what that needs."""
+        stack = [planned]
+        while stack:
+            current = stack.pop()
+            if current.action in (RUN, DECIDE):
+                continue
+            self._check_runnable(current)
+            current.action = self._how(current)
+            for parent in current.parents:
+                if parent is None or parent.action in (RUN, DECIDE):
+                    continue
+                if parent.state == COMPLETE and not parent.forced:
+                    parent.action = LOAD
+                else:
+                    stack.append(parent)
+            stack += [
+                self.nodes[recipe.identity]
+                for item in current.recipe.upstream
+                if isinstance(item, DaskInput)
+                for recipe in item.recipes
+                if self.nodes[recipe.identity].state != COMPLETE
+            ]
+
+    def _how(self, planned):
+        if planned.forced or not planned.recipe.paths:
+            return RUN
+        exists = planned.records and None not in planned.records
+        waiting = any(p is not None and p.state != COMPLETE for p in planned.parents)
+        settled = planned.state in (PENDING, STALE) and exists and waiting
+        return DECIDE if settled else RUN
+
+    def _check_runnable(self, planned):
+        recipe = planned.recipe
+        location = ", ".join(f"{recipe.root}/{path}" for path in recipe.paths)
+        if planned.state == FOREIGN:
+            raise ForeignTarget(
+                "a file that daskcache did not write is where a result belongs",
+                node=recipe.title,
+                target=location,
+                expected="nothing there, or a recorded target",
+                got="; ".join(planned.reasons),
+                hint='move the file away, change the template, or take it in with check="exists"',
+            )
+        if planned.state == MODIFIED and recipe.spec.options.on_modified == "error":
+            raise TargetModified(
+                "a target was edited after it was stored",
+                node=recipe.title,
+                target=location,
+                expected="the file as it was stored",
+                got="; ".join(planned.reasons),
+                hint='delete the file to recompute it, or set on_modified="recompute", which keeps '
+                "the edited file in the trash",
+            )
+
+
+def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
+    """The recipes that a recipe is made from, directly or inside plain Dask values."""
+    for item in recipe.upstream:
+        if isinstance(item, Recipe):
+            yield item
+        elif isinstance(item, DaskInput):
+            yield from item.recipes
+
+
+def target_of(record: dict[str, Any]):
+    """The target that a record is about."""
+    from importlib import import_module
+
+    module, _, name = record["format"].partition(":")
+    return getattr(import_module(module), name)(record["target"])
+
+
+def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What changed between a record and a recipe, each as a line that one can act on."""
+    from .run import describe_arguments
+
+    changes = []
+    if record.get("code") != recipe.spec.fingerprint():
+        changes.append(f"the code of {recipe.name}() changed")
+    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old is None or new is None:
+            changes.append(f"{name}: {'added' if old is None else 'removed'}")
+        elif old[1] != new[1]:
+            changes.append(f"{name}: {old[0]} -> {new[0]}")
+    for item, described in zip(recipe.upstream, record.get("upstream", ()), strict=False):
+        changes += _upstream_difference(item, described)
+    return changes
+
+
+def _upstream_difference(item, described):
+    if isinstance(item, SourceInput):
+        if described.get("data_hash") == item.identity:
+            return []
+        old, new = described.get("source"), item.source.path
+        return [f"{new}: content changed" if old == new else f"source: {old} -> {new}"]
+    if isinstance(item, Recipe):
+        old, new = described.get("key"), item.key
+        return [] if old == new else [f"{item.title} changed"]
+    return [] if described.get("data_hash") == item.identity else ["a Dask value changed"]
+
+
+# ---- the frozen plan ------------------------------------------------------------------------------
+
+
+class Plan:
+    """What will be skipped, loaded, run or decided for the requested nodes, and why.
+
+    Iterate over it for its `PlannedNode`; in a notebook it shows as a table.
+    """
+
+    def __init__(self, recipes: list[Recipe], planner: Planner, collect: bool = False):
+        self._recipes = recipes
+        self._planner = planner
+        self._collect = collect
+        self.nodes = tuple(planner.nodes.values())
+
+    def __iter__(self) -> Iterator[PlannedNode]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of nodes for each action."""
+        found = Counter(node.action for node in self.nodes)
+        return {action: found[action] for action in (RUN, DECIDE, LOAD, SKIP)}
+
+    @property
+    def seconds(self) -> float:
+        """Estimated run time of what is left, in seconds of one worker thread."""
+        return sum(self.estimate(node) or 0 for node in self.nodes if node.action in (RUN, DECIDE))
+
+    def estimate(self, node: PlannedNode) -> float | None:
+        """Seconds that a node took when it ran last, or that its function takes on average."""
+        if node.seconds is not None:
+            return node.seconds
+        return self._average_seconds.get(node.recipe.name)
+
+    @functools.cached_property
+    def _average_seconds(self):
+        known: dict[str, list[float]] = {}
+        for node in self.nodes:
+            if node.seconds is not None:
+                known.setdefault(node.recipe.name, []).append(node.seconds)
+        return {name: sum(seconds) / len(seconds) for name, seconds in known.items()}
+
+    def compute(self, **kwargs: Any) -> tuple:
+        """Run exactly this plan and return the requested values.
+
+        Parameters
+        ----------
+        **kwargs
+            As in `dask.compute`.
+        """
+        from .graph import compute_plan
+
+        return compute_plan(self, **kwargs)
+
+    def to_frame(self):
+        """The plan as a `pandas.DataFrame`, a row for each node."""
+        from .display.table import plan_frame
+
+        return plan_frame(self)
+
+    def svg(self) -> str:
+        """A picture of the plan as SVG."""
+        from .display.picture import plan_svg
+
+        return plan_svg(self)
+
+    def __str__(self) -> str:
+        from .display.table import plan_text
+
+        return plan_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from .display.table import plan_html
+
+        return plan_html(self)
+
+
+def make_plan(recipes: list[Recipe], force=False, collect: bool = False) -> Plan:
+    """Plan the computation of `recipes`; reads only."""
+    planner = Planner(force)
+    for recipe in recipes:
+        planner.request(recipe)
+    return Plan(recipes, planner, collect)

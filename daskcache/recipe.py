@@ -1,0 +1,754 @@
+"""Recipes: what a node is made of.
+
+A `Spec` is a decorated function with its options: what all its nodes share.  A `Recipe` is one call of
+it: bound arguments, parents, key and target paths.  Both are plain data; what users hold is the
+`daskcache.node.Node` around a recipe.
+
+Key and trace of a recipe are one formula.  Its *static* hash covers the code and the arguments, in
+which each parent stands by its place only.  Together with what the parents *are* (their keys) it gives
+the key; with what the parents *hold* (their data hashes) it gives the trace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import operator
+import os
+import pathlib
+import uuid
+import warnings
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import dask
+from dask.delayed import Delayed
+from dask.delayed import delayed as dask_delayed
+from dask.utils import funcname, is_namedtuple_instance, parse_timedelta
+
+from . import storage
+from .code import function_fingerprint
+from .targets.context import context
+from .errors import ArgumentChanged, GraphError, SourceMissing, TemplateError, UnhashableArgument
+from .hashing import Encoder, canonical_order, collection_hash, digest, hash_value
+from .targets.base import Source, Target
+from .targets.registry import suffix_of, target_class
+from .targets.template import Template
+
+CHECKS = ("record", "exists", "content")
+ON_MODIFIED = ("error", "recompute")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Parameters of `daskcache.delayed`, which documents them."""
+
+    pure: bool | None = None
+    nout: int | None = None
+    target: Any = None
+    store: type[Target] | None = None
+    save: bool = True
+    version: Any = None
+    ignore: tuple[str, ...] = ()
+    check: str = "record"
+    on_modified: str = "error"
+    label: str | None = None
+    expires: str | None = None
+
+    def __post_init__(self):
+        if isinstance(self.ignore, str):
+            object.__setattr__(self, "ignore", (self.ignore,))
+        for name, allowed in (("check", CHECKS), ("on_modified", ON_MODIFIED)):
+            if getattr(self, name) not in allowed:
+                raise GraphError(
+                    f"delayed() got {name}={getattr(self, name)!r}",
+                    expected=" or ".join(map(repr, allowed)),
+                )
+
+    def __reduce__(self):
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        }
+        return _options, (changed,)
+
+
+def _options(changed):
+    return Options(**changed)
+
+
+class Spec:
+    """A decorated function with its options.
+
+    Attributes
+    ----------
+    func : callable
+        The function as the user wrote it.
+    name : str
+        Its name, as Dask and ``{funcname}`` show it.
+    formats : tuple of Target
+        One for each result; their paths are templates.  Empty if nothing is cached.
+    layout : None, int or tuple of str
+        Form of the results, see `daskcache.entry.Entry`.
+    """
+
+    def __init__(self, func: Callable, options: Options):
+        self.func = func
+        self.options = options
+        self.name = funcname(func)
+        self.formats, self.layout = _formats(func, options)
+        #: How many more calls to look at for plain paths that might want to be sources.
+        self.hints_left = 10
+        self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        return Signature(self.func)
+
+    @functools.cached_property
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(Template(target.path) for target in self.formats)
+
+    @functools.cached_property
+    def label(self) -> Template | None:
+        return Template(self.options.label, is_path=False) if self.options.label else None
+
+    @functools.cached_property
+    def max_age(self) -> float | None:
+        """Seconds after which a result is stale."""
+        return parse_timedelta(self.options.expires) if self.options.expires else None
+
+    @property
+    def module(self) -> str:
+        return getattr(self.func, "__module__", None) or type(self.func).__module__
+
+    @property
+    def qualified_name(self) -> str:
+        name = getattr(self.func, "__qualname__", None) or self.name
+        return f"{self.module}.{name}"
+
+    def fingerprint(self) -> str:
+        """Fingerprint of the code, or of the ``version`` that stands for it."""
+        if self._constant_fingerprint is not None:
+            return self._constant_fingerprint
+        return function_fingerprint(self.func)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether the fingerprint has to be looked at anew each time."""
+        return self._constant_fingerprint is None
+
+    @functools.cached_property
+    def _constant_fingerprint(self):
+        """The fingerprint, if nothing that can change (a closure, a mutable default) is part of it."""
+        if self.options.version is not None:
+            return hash_value(("version", self.options.version))
+        func = self.func
+        defaults = (*(getattr(func, "__defaults__", None) or ()),)
+        defaults += (*(getattr(func, "__kwdefaults__", None) or {}).values(),)
+        if inspect.isfunction(func) and not func.__closure__ and _all_scalars(defaults):
+            return function_fingerprint(func)
+        return None
+
+    @functools.cached_property
+    def counted(self):
+        """Positions of the parameters that are part of the key."""
+        names = self.signature.names
+        unknown = set(self.options.ignore) - set(names)
+        if unknown:
+            raise GraphError(
+                f"delayed(ignore=...) names {sorted(unknown)}, which are no arguments of {self.name}()",
+                expected=", ".join(names),
+            )
+        return tuple(i for i, name in enumerate(names) if name not in self.options.ignore)
+
+    def static_hash(self, values: tuple) -> str:
+        """Hash of the code and of bound arguments, in which parents stand by their place."""
+        encoder = Encoder()
+        encoder.parts.append(self.fingerprint().encode())
+        for position in self.counted:
+            try:
+                encoder.add_checked(values[position])
+            except UnhashableArgument as error:
+                name = self.signature.names[position]
+                raise UnhashableArgument(
+                    f"the argument {name!r} of {self.name}(): {error.message}",
+                    node=self.name,
+                    target=", ".join(target.path for target in self.formats) or None,
+                    got=repr(values[position])[:100],
+                    hint=error.hint,
+                ) from error
+        return encoder.digest()
+
+    def __reduce__(self):
+        name = getattr(self.func, "__qualname__", "")
+        if self.module != "__main__" and _spec_at(self.module, name) is self:
+            return _spec_by_name, (self.module, name)
+        return _spec_by_value, (self.func, self.options)
+
+
+def _spec_at(module, qualified_name):
+    """The spec of the decorated function of that name, if there is one."""
+    try:
+        found = operator.attrgetter(qualified_name)(import_module(module))
+    except (ImportError, AttributeError, ValueError):
+        return None
+    found = getattr(found, "__func__", found)  # a decorated class method
+    return getattr(type(found), "_spec", None) and found._spec
+
+
+def _spec_by_name(module, qualified_name):
+    spec = _spec_at(module, qualified_name)
+    if spec is None:
+        raise GraphError(
+            f"{module}.{qualified_name} is not a decorated function in this process",
+            hint="give workers the client's version of the module",
+        )
+    return spec
+
+
+def _spec_by_value(func, options):
+    return Spec(func, options)
+
+
+class Signature:
+    """Parameters of a function, and a quick way to bind arguments to them."""
+
+    def __init__(self, func: Callable):
+        self.inspected = _inspect(func)
+        parameters = self.inspected.parameters.values()
+        self.names = tuple(p.name for p in parameters)
+        self.kinds = tuple(p.kind for p in parameters)
+        self.wants_object = tuple(_is_handle(p.annotation) for p in parameters)
+        self.takes_target_path = "target_path" in self.names
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        if self.takes_target_path:
+            self._defaults["target_path"] = None
+        self._plain = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(
+            self.kinds
+        )
+        self._max_positional = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in self.kinds)
+        self._rest = [self._defaults_from(i) for i in range(len(self.names) + 1)]
+
+    def _defaults_from(self, position):
+        names = self.names[position:]
+        if all(name in self._defaults for name in names):
+            return tuple(self._defaults[name] for name in names)
+        return None
+
+    def bind(self, args: tuple, kwargs: dict) -> tuple:
+        """One value for each parameter, defaults filled in; raises TypeError as the call would."""
+        if self._plain and len(args) <= self._max_positional:
+            if not kwargs:
+                rest = self._rest[len(args)]
+                if rest is not None:
+                    return args + rest
+            else:
+                values, used = list(args), 0
+                for name in self.names[len(args) :]:
+                    if name in kwargs:
+                        values.append(kwargs[name])
+                        used += 1
+                    elif name in self._defaults:
+                        values.append(self._defaults[name])
+                    else:
+                        break
+                if used == len(kwargs) and len(values) == len(self.names):
+                    return tuple(values)
+        return self._bind_slowly(args, kwargs)
+
+    def _bind_slowly(self, args, kwargs):
+        if self.takes_target_path:
+            kwargs = {"target_path": None, **kwargs}
+        bound = self.inspected.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return tuple(bound.arguments[name] for name in self.names)
+
+    def unbind(self, values: tuple) -> tuple[list, dict]:
+        """Positional and keyword arguments for a call with these values."""
+        args: list = []
+        kwargs: dict = {}
+        for name, kind, value in zip(self.names, self.kinds, values, strict=True):
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                args += value
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                kwargs |= value
+            elif kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                args.append(value)
+        return args, kwargs
+
+
+_ANYTHING = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
+
+def _inspect(func):
+    try:
+        return inspect.signature(func, eval_str=True)
+    except (NameError, SyntaxError, AttributeError, TypeError):  # annotations that can't be evaluated
+        pass
+    except ValueError:  # a function of C without a signature
+        return _ANYTHING
+    try:
+        return inspect.signature(func)
+    except (ValueError, TypeError):
+        return _ANYTHING
+
+
+def _is_handle(annotation):
+    return isinstance(annotation, type) and issubclass(annotation, (Source, Target))
+
+
+# ---- recipes --------------------------------------------------------------------------------------
+
+
+class Recipe:
+    """One call of a decorated function.
+
+    Attributes
+    ----------
+    spec : Spec
+        The function.
+    values : tuple
+        One value for each parameter; what stands for data is replaced by a `Ref`.
+    upstream : tuple of Recipe, SourceInput or DaskInput
+        What the `Ref` in `values` refer to.
+    static : str
+        Hash of code and arguments without the parents.
+    key : str
+        Hash of the recipe: 32 hex digits.
+    taint : str
+        Empty, but for impure nodes and what follows from them: tells equal recipes apart.
+    paths : tuple of str
+        Paths of the targets, from the root; empty if nothing is cached.
+    root : str
+        Absolute path of the root.
+    label : str
+        Display name.
+    annotations : dict
+        Dask annotations in force when the node was made.
+    """
+
+    __slots__ = (
+        "spec",
+        "values",
+        "upstream",
+        "static",
+        "key",
+        "taint",
+        "paths",
+        "root",
+        "label",
+        "annotations",
+        "mutable",
+        "__weakref__",
+    )
+
+    def __init__(self, spec, values, upstream, static, key, taint, paths, root, label, annotations):
+        self.spec = spec
+        self.values = values
+        self.upstream = upstream
+        self.static = static
+        self.key = key
+        self.taint = taint
+        self.paths = paths
+        self.root = root
+        self.label = label
+        self.annotations = annotations
+        #: Whether the key could change without the node being made again.
+        self.mutable = spec.can_change or not all(map(_IMMUTABLE.__contains__, map(type, values)))
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def title(self) -> str:
+        """Display name: the label, or function and first target."""
+        if self.label:
+            return self.label
+        return f"{self.name}({self.paths[0] if self.paths else self.key[:8]})"
+
+    @property
+    def identity(self) -> str:
+        """Tells this recipe and its place from all others in this process."""
+        return f"{self.key}{self.taint}{self.paths[0] if self.paths else ''}"
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        formats = self.spec.formats
+        return tuple(f.at(path) for f, path in zip(formats, self.paths, strict=True))
+
+    def trace(self, data_hashes: list[str]) -> str:
+        """Hash of the code and of the data that the parents hold."""
+        return combine(self.static, data_hashes)
+
+    def revalidate(self) -> None:
+        """Raise `ArgumentChanged` if an argument or source is no longer what the key was made of."""
+        for parent in self.upstream:
+            if isinstance(parent, SourceInput):
+                self._revalidate_source(parent)
+        if self.mutable and self.spec.static_hash(self.values) != self.static:
+            raise ArgumentChanged(
+                f"an argument of {self.name}(), or its code, changed after the node was made",
+                node=self.title,
+                target=", ".join(self.paths) or None,
+                hint="make the node again, from values that are not modified in place",
+            )
+
+    def _revalidate_source(self, parent):
+        try:
+            current = parent.source.identity()
+        except SourceMissing as error:
+            error.node, error.target = self.title, ", ".join(self.paths) or None
+            raise
+        if current != parent.identity:
+            raise ArgumentChanged(
+                f"the source {parent.source.path} changed after the node was made",
+                node=self.title,
+                target=", ".join(self.paths) or None,
+                expected=parent.identity,
+                got=current,
+                hint="make the nodes again: their keys depend on the source's content",
+            )
+
+    def __daskcache_path__(self):
+        if not self.paths:
+            raise TemplateError(
+                f"a template refers to the path of {self.name}(), which has no target"
+            )
+        return self.paths[0]
+
+
+class Ref:
+    """Place in the arguments of something upstream."""
+
+    __slots__ = ("ordinal",)
+
+    def __init__(self, ordinal: int):
+        self.ordinal = ordinal
+
+    def __daskcache_encode__(self, encoder):
+        encoder.parts.append(b"@%d;" % self.ordinal)
+
+    def __eq__(self, other):
+        return type(other) is Ref and other.ordinal == self.ordinal
+
+    def __hash__(self):
+        return hash(("Ref", self.ordinal))
+
+    def __reduce__(self):
+        return Ref, (self.ordinal,)
+
+    def __repr__(self):
+        return f"<upstream {self.ordinal}>"
+
+
+class SourceInput(NamedTuple):
+    """A source, as it was when the node was made."""
+
+    source: Source
+    identity: str
+    content_hash: str
+
+
+class DaskInput(NamedTuple):
+    """A plain Dask value, and the recipes that its graph was composed from."""
+
+    delayed: Delayed
+    identity: str
+    recipes: tuple[Recipe, ...]
+
+
+def combine(static: str, identities: list[str]) -> str:
+    """Key or trace: the static hash with what the parents are, or hold."""
+    if not identities:
+        return static
+    return digest(f"{static}|{'|'.join(identities)}".encode())
+
+
+def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
+    """The recipe of a call.
+
+    Raises
+    ------
+    TypeError
+        If the arguments don't fit the function.
+    UnhashableArgument, SourceMissing
+        If no key can be made from them.
+    TemplateError, UnsafePath
+        If they don't give a path.
+    """
+    values = spec.signature.bind(args, kwargs)
+    upstream = _Upstream()
+    bound = values
+    if not _all_scalars(values):
+        bound = tuple([upstream.substitute(value) for value in values])
+    if spec.hints_left:
+        spec.hints_left -= 1
+        _hint_at_plain_paths(spec, values)
+    static = spec.static_hash(bound)
+    parents = upstream.finish()
+    key = combine(static, upstream.identities())
+    taint = upstream.taint()
+    if not pure:
+        taint = uuid.uuid4().hex
+    cached = pure and bool(spec.formats)
+    label = ""
+    paths: tuple[str, ...] = ()
+    if cached or spec.label:
+        lookup = functools.partial(_field, spec, values, key)
+        label = spec.label.fill(lookup) if spec.label else ""
+        if cached:
+            paths = tuple([template.fill(lookup) for template in spec.templates])
+    return Recipe(
+        spec,
+        bound,
+        parents,
+        static,
+        key,
+        taint,
+        paths,
+        _root(),
+        label,
+        dask.get_annotations(),
+    )
+
+
+def _field(spec, values, key, name):
+    """Value of a template's field."""
+    if name == "key":
+        return key
+    if name == "funcname":
+        return spec.name
+    try:
+        return values[spec.signature.names.index(name)]
+    except ValueError:
+        return context[name]
+
+
+def _root():
+    configured = dask.config.get("daskcache.root")
+    return _absolute_root(configured, "" if os.path.isabs(configured) else os.getcwd())
+
+
+@functools.lru_cache(maxsize=256)
+def _absolute_root(configured, _current_folder):
+    return storage.local_root(configured)
+
+
+class _Upstream:
+    """Collects what stands for data in arguments, and puts references in its place."""
+
+    def __init__(self):
+        self.found: dict[str, tuple[int, Any]] = {}
+        self.collections: list = []
+
+    def substitute(self, value):
+        """`value` with references in place of stand-ins; the same object if it holds none."""
+        typ = type(value)
+        if typ in _SCALARS:
+            return value
+        if hasattr(typ, "_recipe"):
+            return self._refer(value._recipe.identity, value._recipe)
+        if isinstance(value, Source):
+            identity = value.identity()
+            return self._refer(
+                f"{value.path}:{identity}", SourceInput(value, identity, value.content_hash())
+            )
+        if hasattr(typ, "_spec"):
+            return value._spec.func  # a decorated function as an argument is that function
+        if hasattr(typ, "__dask_graph__") and dask.is_dask_collection(value):
+            return self._refer(f"collection {id(value)}", value)
+        if typ in _ITERATORS:
+            value = _ITERATORS[typ](value)
+            typ = type(value)
+        if typ in (list, tuple):
+            return self._unless_same(value, typ([self.substitute(item) for item in value]))
+        if typ in (set, frozenset):
+            items = {self.substitute(item) for item in canonical_order(value)}
+            return typ(items) if items != value else value
+        if typ is dict:
+            return self._substitute_dict(value)
+        if typ is slice:
+            bounds = value.start, value.stop, value.step
+            replaced = self._unless_same(bounds, tuple([self.substitute(b) for b in bounds]))
+            return value if replaced is bounds else slice(*replaced)
+        if is_namedtuple_instance(value):
+            items = tuple([self.substitute(item) for item in value])
+            return value if self._unless_same(tuple(value), items) is not items else typ(*items)
+        if dataclasses.is_dataclass(typ):
+            return self._substitute_dataclass(value)
+        return value
+
+    def finish(self) -> tuple:
+        """What the references refer to, in order."""
+        joint = _joint(
+            [
+                item
+                for _, item in self.found.values()
+                if not isinstance(item, (Recipe, SourceInput, Delayed))
+            ]
+        )
+        self.parents = tuple(
+            [
+                item if isinstance(item, (Recipe, SourceInput)) else _dask_input(item, joint)
+                for _, item in self.found.values()
+            ]
+        )
+        return self.parents
+
+    def identities(self) -> list[str]:
+        return [p.key if isinstance(p, Recipe) else p.identity for p in self.parents]
+
+    def taint(self) -> str:
+        taints = [p.taint for p in self.parents if isinstance(p, Recipe)]
+        for parent in self.parents:
+            if isinstance(parent, DaskInput):
+                taints += [recipe.taint for recipe in parent.recipes]
+        return digest("|".join(taints).encode()) if any(taints) else ""
+
+    def _refer(self, identity, item):
+        known = self.found.get(identity)
+        if known is None:
+            known = self.found[identity] = len(self.found), item
+        return Ref(known[0])
+
+    def _unless_same(self, old, new):
+        return old if all(map(operator.is_, old, new)) else new
+
+    def _substitute_dict(self, value):
+        try:
+            order = sorted(value)
+        except TypeError:
+            order = canonical_order(value)
+        replaced = {key: (self.substitute(key), self.substitute(value[key])) for key in order}
+        if all(new_key is key and new is value[key] for key, (new_key, new) in replaced.items()):
+            return value
+        return dict(replaced[key] for key in value)
+
+    def _substitute_dataclass(self, value):
+        names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
+        old = [getattr(value, name) for name in names]
+        new = [self.substitute(item) for item in old]
+        if self._unless_same(old, new) is old:
+            return value
+        try:
+            return dataclasses.replace(value, **dict(zip(names, new, strict=True)))
+        except (TypeError, ValueError) as error:
+            raise GraphError(
+                f"can't put data in place of the nodes in a {type(value).__name__}: {error}",
+                hint="pass the nodes as arguments of their own",
+            ) from error
+
+
+_SCALARS = frozenset({int, str, float, bool, type(None), bytes, complex})
+
+_IMMUTABLE = _SCALARS | {Ref}
+
+_ITERATORS = {type(iter([])): list, type(iter(())): tuple, type(iter(set())): set}
+
+
+def _all_scalars(values):
+    return all(type(value) in _SCALARS for value in values)
+
+
+def _joint(collections):
+    """Plain Dask values for collections, optimised together as Dask does within one call."""
+    if len(collections) < 2:
+        return {id(c): dask_delayed(c) for c in collections}
+    together = dask_delayed(collections)
+    return {id(c): together[i] for i, c in enumerate(collections)}
+
+
+def _dask_input(collection, joint):
+    delayed = collection if isinstance(collection, Delayed) else joint[id(collection)]
+    layers = getattr(delayed.__dask_graph__(), "layers", {}).values()
+    recipes = [recipe for layer in layers for recipe in getattr(layer, "recipes", ())]
+    return DaskInput(delayed, collection_hash(collection), tuple(recipes))
+
+
+def _hint_at_plain_paths(spec, values):
+    """Say, once for a function, that a plain path to an existing file is not tracked."""
+    for name, value in zip(spec.signature.names, values, strict=True):
+        if isinstance(value, (str, pathlib.Path)) and _is_existing_file(value):
+            spec.hints_left = 0
+            warnings.warn(
+                f"the argument {name!r} of {spec.name}() is the path of an existing file, whose "
+                f"content does not count: daskcache.FileSource({str(value)!r}) would track it",
+                stacklevel=5,
+            )
+
+
+def _is_existing_file(path):
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # a text with a NUL character
+        return False
+
+
+# ---- targets of a function --------------------------------------------------------------------------
+
+
+def _formats(func, options):
+    """Target prototypes of a function, and the form of its results."""
+    target = options.target
+    if target is None:
+        if not options.save or options.pure is False:
+            return (), None
+        target = "{funcname}/{key}" + _default_suffix(func)
+    if isinstance(target, Mapping):
+        return tuple(_format(t, options) for t in target.values()), tuple(target)
+    if isinstance(target, (tuple, list)):
+        return tuple(_format(t, options) for t in target), len(target)
+    return (_format(target, options),), None
+
+
+def _format(target, options):
+    if isinstance(target, Target):
+        Template(target.path)
+        return target
+    if not isinstance(target, (str, os.PathLike)):
+        raise TemplateError(
+            f"delayed(target=...) got a {type(target).__name__}",
+            expected="a path template, a Target, or a tuple or dict of them",
+        )
+    template = Template(os.fspath(target))
+    if options.store is not None:
+        return options.store(template.text)
+    return target_class(_suffix_hint(template))(template.text)
+
+
+def _suffix_hint(template):
+    """What the suffix is read from: the template's own text after its last field."""
+    literal, field, attribute, _ = template.parts[-1]
+    if field is None:
+        return "x" + literal if len(template.parts) > 1 else literal
+    if attribute in ("filename", "suffix"):
+        raise TemplateError(
+            f"the format of {template.text!r} depends on a value",
+            hint="let the template end in a suffix, or name the format with delayed(store=...)",
+        )
+    return "x"
+
+
+def _default_suffix(func):
+    annotation = getattr(func, "__annotations__", {}).get("return")
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return _DEFAULT_SUFFIXES.get(name.rpartition(".")[2], ".pkl")
+
+
+_DEFAULT_SUFFIXES = {"ndarray": ".npy", "DataFrame": ".parquet"}
+
+
+def _is_count(layout):
+    return isinstance(layout, int)

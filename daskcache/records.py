@@ -1,0 +1,228 @@
+"""Records: what made each target.
+
+A record is one JSON file per key and target, readable without daskcache.  Its *name* carries what
+planning needs (:class:`RecordName`), so that a listing of names is the index: planning opens no
+record, and on an object store needs no request per node.  Records lie in 256 folders, by the first
+two digits of the key.
+
+Records are written once and never changed.  There is nothing to lock and nothing to keep in step.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import platform
+import time
+import unicodedata
+import warnings
+from typing import Any, NamedTuple
+
+from . import hashing, storage
+from .code import package_version
+from .storage import Root, Stamp
+
+_SUFFIX = ".json"
+_FIELDS = 8
+
+
+class RecordName(NamedTuple):
+    """What the name of a record's file says."""
+
+    #: Hash of the recipe.
+    key: str
+    #: Hash of the target's path (16 hex digits), see `target_id`.
+    target_id: str
+    #: Hash of the code and of the arguments' data.
+    trace: str
+    #: Hash of the value in the target.
+    data_hash: str
+    #: Hash of the target's bytes.
+    file_hash: str
+    #: Size of the target in bytes.
+    size: int
+    #: Modification time of the target in nanoseconds.
+    mtime_ns: int
+    #: Run time of the function in microseconds.
+    microseconds: int
+
+    @classmethod
+    def parse(cls, name: str) -> RecordName | None:
+        """Read the name of a record's file; None for a file that is none."""
+        parts = name.split(".")
+        if len(parts) != _FIELDS + 1 or parts[-1] != _SUFFIX[1:]:
+            return None
+        key, target, trace, data, file, size, mtime, took, _ = parts
+        try:
+            return cls(key, target, trace, data, file, int(size), int(mtime), int(took))
+        except ValueError:
+            return None
+
+    def file_name(self) -> str:
+        return ".".join(map(str, self)) + _SUFFIX
+
+    @property
+    def stamp(self) -> Stamp:
+        return Stamp(self.size, self.mtime_ns)
+
+    @property
+    def shard(self) -> str:
+        return self.key[:2]
+
+
+def target_id(path: str) -> str:
+    """Short hash of a target's root-relative path."""
+    return hashing.short_digest(path.encode("utf-8", "surrogatepass"))
+
+
+def collision_form(path: str) -> str:
+    """The form in which two paths are one on some file system (case, Unicode composition)."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+class RecordStore:
+    """The records of one root, as they are when first looked at.
+
+    A store lives for one verb (or one check on a worker); a new one sees what is new.
+    """
+
+    def __init__(self, root: Root):
+        self.root = root
+        self._shards: dict[str, dict[str, list[RecordName]]] = {}
+        self._by_target: dict[str, list[RecordName]] | None = None
+
+    def with_key(self, key: str) -> list[RecordName]:
+        """Records of a recipe, at whichever targets."""
+        shard = self._shards.get(key[:2])
+        if shard is None:
+            shard = self._shards[key[:2]] = self._list_shard(key[:2])
+        return shard.get(key, [])
+
+    def with_target(self, identifier: str) -> list[RecordName]:
+        """Records of a target, of whichever recipes, intents of cut-short commits included."""
+        if self._by_target is None:
+            self._by_target = {}
+            for name in self.all():
+                self._by_target.setdefault(name.target_id, []).append(name)
+        return self._by_target.get(identifier, [])
+
+    def all(self) -> list[RecordName]:
+        """Every record of the root, and every intent."""
+        found = []
+        for shard in _listdir(self.root.records):
+            found += _parse_all(f"{self.root.records}/{shard}")
+        return found + self.intents()
+
+    def intents(self) -> list[RecordName]:
+        """Records-to-be: of commits under way, and of commits that were cut short."""
+        return _parse_all(self.root.intents)
+
+    def read(self, name: RecordName) -> dict[str, Any] | None:
+        """The content of a record; None, with a warning, if it can't be read."""
+        file_name = name.file_name()
+        for folder in (f"{self.root.records}/{name.shard}", self.root.intents):
+            try:
+                with open(f"{folder}/{file_name}", encoding="utf-8") as file:
+                    return json.load(file)
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                warnings.warn(f"can't read the record {folder}/{file_name}: {error}", stacklevel=2)
+                return None
+        return None
+
+    def remove(self, name: RecordName) -> None:
+        """Forget a record."""
+        storage.discard(f"{self.root.records}/{name.shard}/{name.file_name()}")
+        storage.discard(f"{self.root.intents}/{name.file_name()}")
+
+    def refresh(self, name: RecordName, current: Stamp) -> None:
+        """Note that an unchanged target has a new mtime (after copying a root, say)."""
+        folder = f"{self.root.records}/{name.shard}"
+        renamed = name._replace(mtime_ns=current.mtime_ns)
+        os.replace(f"{folder}/{name.file_name()}", f"{folder}/{renamed.file_name()}")
+
+    def _list_shard(self, shard):
+        by_key: dict[str, list[RecordName]] = {}
+        for name in _parse_all(f"{self.root.records}/{shard}"):
+            by_key.setdefault(name.key, []).append(name)
+        return by_key
+
+
+def record_content(name: RecordName, **facts: Any) -> bytes:
+    """The JSON of a record.
+
+    Parameters
+    ----------
+    name : RecordName
+        What the file's name says; the hashes are repeated, with their algorithm, in the content.
+    **facts
+        ``function``, ``code``, ``target`` (path from the root), ``format``, ``arguments``,
+        ``upstream``, ``replaced`` …
+    """
+    content = {
+        "daskcache": storage.FORMAT,
+        **facts,
+        "key": name.key,
+        "trace": hashing.tag(name.trace),
+        "data_hash": hashing.tag(name.data_hash),
+        "file_hash": hashing.tag(name.file_hash),
+        "size": name.size,
+        "seconds": name.microseconds / 1e6,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "host": _host(),
+        "packages": _packages(),
+    }
+    return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+# ---- failures -------------------------------------------------------------------------------------
+
+
+def write_failure(root: Root, key: str, **facts: Any) -> None:
+    """Note that a node failed (``errors="collect"``)."""
+    os.makedirs(root.failures, exist_ok=True)
+    path = f"{root.failures}/{key}{_SUFFIX}"
+    storage.discard(path)
+    storage.write_part(path, [json.dumps({"daskcache": storage.FORMAT, **facts}).encode()])
+
+
+def failed_keys(root: Root) -> set[str]:
+    """Keys of the nodes that failed and have not been rerun since."""
+    return {name.removesuffix(_SUFFIX) for name in _listdir(root.failures)}
+
+
+def clear_failure(root: Root, key: str) -> None:
+    storage.discard(f"{root.failures}/{key}{_SUFFIX}")
+
+
+# ---- helpers --------------------------------------------------------------------------------------
+
+
+def _parse_all(folder):
+    names = map(RecordName.parse, _listdir(folder))
+    return [name for name in names if name is not None]
+
+
+def _listdir(folder):
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage.storage_error(error, folder) from error
+
+
+@functools.cache
+def _host():
+    return platform.node()
+
+
+@functools.cache
+def _packages():
+    versions = {name: package_version(name) for name in ("dask", "numpy", "pandas", "daskcache")}
+    known = {name: version for name, version in versions.items() if version}
+    return {"python": platform.python_version(), **known}

@@ -1,0 +1,390 @@
+"""Files on disk: the root, and the commit protocol.
+
+A visible target is a whole target.  A commit goes
+
+1. write the result beside its destination (a ``.part`` file) and hash it,
+2. write the record as this writer's *intent* (a file under ``.daskcache/intents/``),
+3. put the part in place: linked if the target is new, exchanged if it replaces one,
+4. rename the intent to be the record.
+
+A crash before 3 leaves what was there; a crash after 3 leaves a target that an intent vouches for.
+Nothing that daskcache did not write is overwritten: `link` fails if a file is there, and what an
+exchange displaced is thrown away only if it is what its record says, else it goes to the trash.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import json
+import os
+import shutil
+import stat
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from . import hashing
+from .errors import StorageError
+
+METADATA = ".daskcache"
+FORMAT = 1
+
+
+class Stamp(NamedTuple):
+    """What a file or folder looks like from outside."""
+
+    #: Bytes; of a folder, of all its files.
+    size: int
+    #: Time of the last change in nanoseconds; of a folder, of its newest file.
+    mtime_ns: int
+
+
+class Part(NamedTuple):
+    """A result that is written but not yet in place."""
+
+    path: str
+    file_hash: str
+    stamp: Stamp
+
+
+class Root:
+    """A folder under which targets lie, with its metadata in ``.daskcache/``.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.metadata = f"{path}/{METADATA}"
+        self.records = f"{self.metadata}/records"
+        self.intents = f"{self.metadata}/intents"
+        self.failures = f"{self.metadata}/failures"
+        self.trash = f"{self.metadata}/trash"
+
+    def absolute(self, target_path: str) -> str:
+        return f"{self.path}/{target_path}"
+
+    def id(self) -> str | None:
+        """The root's random id, or None while nothing was stored in it."""
+        try:
+            with open(f"{self.metadata}/root.json", encoding="utf-8") as file:
+                content = json.load(file)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"can't read the root's id file: {error}", target=f"{self.metadata}/root.json"
+            ) from error
+        if content["daskcache"] > FORMAT:
+            raise StorageError(
+                f"the root {self.path} was written by a newer daskcache",
+                expected=f"format {FORMAT} or older",
+                got=f"format {content['daskcache']}",
+                hint="pip install --upgrade daskcache",
+            )
+        return content["id"]
+
+    def create(self) -> str:
+        """Make the root's folders and id file unless they are there; return its id.
+
+        Raises
+        ------
+        StorageError
+            If the root can't be written to.
+        """
+        known = self.id()
+        try:
+            for folder in (self.records, self.intents, self.trash):
+                os.makedirs(folder, exist_ok=True)
+            if known is None:
+                content = json.dumps({"daskcache": FORMAT, "id": uuid.uuid4().hex})
+                part = f"{self.metadata}/root.json.{uuid.uuid4().hex}.part"
+                Path(part).write_text(content, encoding="utf-8")
+                put_new(part, f"{self.metadata}/root.json")
+        except FileExistsError as error:
+            if not os.path.isdir(self.metadata):
+                raise self._unwritable(error) from error
+            os.unlink(part)  # another process made the root at the same time: its id counts
+        except OSError as error:
+            raise self._unwritable(error) from error
+        if not os.access(self.intents, os.W_OK):
+            raise self._unwritable(PermissionError(errno.EACCES, "Permission denied"))
+        return known or str(self.id())
+
+    def _unwritable(self, error):
+        return StorageError(
+            f"can't write to the root: {error.strerror or error}",
+            target=self.path,
+            expected="a folder that can be made and written to",
+            got=errno.errorcode.get(error.errno or 0, str(error)),
+            hint="set daskcache.root to another folder, or mend its permissions",
+        )
+
+
+def local_root(configured: str) -> str:
+    """Absolute path of a configured root."""
+    return os.path.abspath(os.path.expanduser(configured))
+
+
+# ---- looking --------------------------------------------------------------------------------------
+
+
+def stamp(path: str) -> Stamp | None:
+    """Size and mtime of a file or folder, or None if there is nothing."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StorageError(f"can't look at a target: {error.strerror}", target=path) from error
+    if stat.S_ISDIR(found.st_mode):
+        return _folder_stamp(path)
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def file_hash(path: str) -> str:
+    """Hash of a file's bytes, or of the manifest (names, sizes, hashes) of a folder's files."""
+    if not os.path.isdir(path):
+        with open(path, "rb") as file:
+            return digest_of(file)
+    manifest = [
+        (name, os.path.getsize(f"{path}/{name}"), file_hash(f"{path}/{name}"))
+        for name in _files_below(path)
+    ]
+    return hashing.hash_value(manifest)
+
+
+def digest_of(file) -> str:
+    """Hash of what is left to read in an open binary file."""
+    state = hashing.hasher()
+    while chunk := file.read(1 << 20):
+        state.update(chunk)
+    return state.hexdigest()
+
+
+def _folder_stamp(path):
+    stats = [os.stat(f"{path}/{name}") for name in _files_below(path)]
+    return Stamp(
+        sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+    )
+
+
+def _files_below(path):
+    found = []
+    for folder, _, names in os.walk(path):
+        found += [os.path.relpath(os.path.join(folder, name), path) for name in names]
+    return sorted(name.replace(os.sep, "/") for name in found)
+
+
+# ---- committing -----------------------------------------------------------------------------------
+
+
+def part_path(destination: str) -> str:
+    """Path beside `destination` at which to write; its folder is made."""
+    folder, _, name = destination.rpartition("/")
+    path = f"{folder}/.{name}.{uuid.uuid4().hex[:16]}.part"
+    if not os.path.isdir(folder):
+        _wrap(os.makedirs, folder, exist_ok=True)
+    return path
+
+
+def write_part(path: str, pieces: Iterable) -> Part:
+    """Write bytes-like `pieces` to the new file `path`, hashing on the way."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_BINARY, 0o666)
+        try:
+            state = hashing.hasher()
+            for piece in pieces:
+                state.update(piece)
+                _write_all(descriptor, piece)
+            written = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        discard(path)
+        raise storage_error(error, path) from error
+    return Part(path, state.hexdigest(), Stamp(written.st_size, written.st_mtime_ns))
+
+
+def part_of(path: str) -> Part:
+    """The part that somebody else wrote to `path`, a file or a folder."""
+    try:
+        found = stamp(path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "nothing was written", path)
+        return Part(path, file_hash(path), found)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def write_intent(root: Root, name: str, content: bytes) -> str:
+    """Write the record-to-be `name` and return the path of this writer's intent."""
+    path = f"{root.intents}/{name}"
+    discard(path)
+    write_part(path, [content])
+    return path
+
+
+def put_new(part: str, destination: str) -> None:
+    """Put a file or folder where nothing is.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there, an empty folder included.
+    """
+    if os.path.isdir(part):
+        _rename(part, destination, _NO_REPLACE)
+        return
+    try:
+        os.link(part, destination)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        _rename(part, destination, _NO_REPLACE)  # a file system without hard links
+        return
+    os.unlink(part)
+
+
+def replace(root: Root, part: str, destination: str, recorded: Stamp | None) -> str | None:
+    """Put a file or folder in the place of what is there.
+
+    Parameters
+    ----------
+    root : Root
+        Where the trash is.
+    part, destination : str
+        What to put, and where.
+    recorded : Stamp or None
+        What the record says of the file that is there.  If the displaced file is anything else, it
+        is kept in the trash.
+
+    Returns
+    -------
+    str or None
+        Path in the trash of a displaced file that was not as recorded.
+    """
+    _rename(part, destination, _EXCHANGE)
+    if stamp(part) == recorded:
+        discard(part)
+        return None
+    return move_to_trash(root, part, destination.rpartition("/")[2])
+
+
+def move_to_trash(root: Root, path: str, name: str) -> str:
+    """Move a file or folder to the root's trash under a dated name, and return where it is."""
+    kept = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}-{name}"
+    _wrap(os.makedirs, root.trash, exist_ok=True)
+    _wrap(os.rename, path, kept)
+    return kept
+
+
+def promote_intent(root: Root, name: str, shard: str) -> None:
+    """Make the intent `name` the record."""
+    try:
+        os.rename(f"{root.intents}/{name}", f"{root.records}/{shard}/{name}")
+    except FileNotFoundError:
+        _wrap(os.makedirs, f"{root.records}/{shard}", exist_ok=True)
+        _wrap(os.rename, f"{root.intents}/{name}", f"{root.records}/{shard}/{name}")
+    except OSError as error:
+        raise storage_error(error, name) from error
+
+
+def discard(path: str) -> None:
+    """Remove a file or folder of our own, if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, PermissionError):
+        shutil.rmtree(path)
+
+
+def _write_all(descriptor, piece):
+    view = memoryview(piece).cast("B")
+    while view.nbytes:
+        written = os.write(descriptor, view)
+        view = view[written:]
+
+
+def _wrap(function, path, *args, **kwargs):
+    try:
+        return function(path, *args, **kwargs)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def storage_error(error, path):
+    if isinstance(error, StorageError):
+        return error
+    return StorageError(
+        f"the file system refused: {error.strerror or error}",
+        target=path,
+        got=errno.errorcode.get(error.errno or 0, type(error).__name__),
+        hint="free space, mend permissions or set daskcache.root to another folder, then rerun",
+    )
+
+
+# ---- atomic renames -------------------------------------------------------------------------------
+
+_O_BINARY = getattr(os, "O_BINARY", 0)
+_NO_REPLACE, _EXCHANGE = "no replace", "exchange"
+
+
+def _rename(source, destination, how):
+    """Rename without replacing, or exchange two paths; renameat2(2), or renamex_np(2) on macOS."""
+    call = _rename_call()
+    if call is not None:
+        number = call(os.fsencode(source), os.fsencode(destination), how)
+        if number == 0:
+            return
+        if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise OSError(number, os.strerror(number), destination)
+    _rename_weakly(source, destination, how)
+
+
+def _rename_weakly(source, destination, how):
+    """The same where the system has no such call: another writer can come between the two steps."""
+    if how is _NO_REPLACE:
+        if os.path.lexists(destination):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
+        os.rename(source, destination)
+    else:
+        aside = f"{source}.aside"
+        os.rename(destination, aside)
+        os.rename(source, destination)
+        os.rename(aside, source)
+
+
+@functools.cache
+def _rename_call():
+    if sys.platform == "win32":
+        return None
+    library = ctypes.CDLL(None, use_errno=True)
+    if hasattr(library, "renameat2"):
+        flags, here = {_NO_REPLACE: 1, _EXCHANGE: 2}, -100
+
+        def call(source, destination, how):
+            failed = library.renameat2(here, source, here, destination, flags[how])
+            return ctypes.get_errno() if failed else 0
+
+    elif hasattr(library, "renamex_np"):
+        flags = {_NO_REPLACE: 4, _EXCHANGE: 2}
+
+        def call(source, destination, how):
+            failed = library.renamex_np(source, destination, flags[how])
+            return ctypes.get_errno() if failed else 0
+
+    else:
+        return None
+    return call

@@ -1,0 +1,242 @@
+"""`Target`: where a result lives and in which format; `Source`: an input file that no node makes."""
+
+from __future__ import annotations
+
+import abc
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
+
+from .. import hashing
+from ..errors import FormatLimit, SourceChanged, SourceMissing
+from ..storage import digest_of
+
+
+class Target(abc.ABC):
+    """Where a result lives and in which format.  Subclass it to add a format.
+
+    A subclass writes a value to a path, reads it back, and may hash it.  What it reads back must be
+    what it was given; what it can't hold it refuses with `FormatLimit`.  Check a new class with
+    ``daskcache.testing.TargetContract``.
+
+    Parameters
+    ----------
+    path : str
+        Path template, relative to the root.
+    **options
+        Keyword arguments of the format, see the subclass.
+    """
+
+    def __init__(self, path: str):
+        self.path = str(path)
+
+    @abc.abstractmethod
+    def write(self, value: Any, path: str) -> None:
+        """Write `value` to the new file (or folder) `path`."""
+
+    @abc.abstractmethod
+    def read(self, path: str) -> Any:
+        """Read the value in the file (or folder) `path`."""
+
+    def hash(self, value: Any) -> str:
+        """Hash of `value`, independent of the format: 32 hex digits."""
+        return hashing.hash_value(value)
+
+    def check_owner(self, file: BinaryIO) -> None:
+        """Raise before anything in `file` is interpreted, if the format is dangerous to read."""
+
+    def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
+        """The error to raise when `value` can't be held."""
+        if value is None:
+            reason, hint = "the function returned None", "forgot to return?"
+        return FormatLimit(f"{type(self).__name__} can't hold this result: {reason}", hint=hint)
+
+    def at(self, path: str) -> Target:
+        """The same format, with the same options, at another path."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, path=path)
+        return twin
+
+    def __repr__(self):
+        options = [f", {k}={v!r}" for k, v in vars(self).items() if k != "path"]
+        return f"{type(self).__name__}({self.path!r}{''.join(options)})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self):
+        return hash((type(self), self.path))
+
+
+class BytesTarget(Target):
+    """A format whose file is made in memory, and hashed as it is written and read.
+
+    Subclasses define `encode` and `decode`.  Unless they are `exact`, every value is decoded again
+    before it is saved, and refused if it doesn't come back as it was.
+    """
+
+    #: Whether `decode` gives back every value that `encode` accepts.
+    exact: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def encode(self, value: Any) -> Iterable:
+        """The file's content, as bytes-like pieces."""
+
+    @abc.abstractmethod
+    def decode(self, data: bytes) -> Any:
+        """The value in a file's content."""
+
+    def difference(self, value: Any, decoded: Any) -> tuple[str, str]:
+        """What a value lost on its way through the file, and what to do about it."""
+        return (
+            f"a {type(value).__name__} comes back as another value",
+            "use another format, e.g. a path that ends in .pkl",
+        )
+
+    def encode_checked(self, value: Any) -> list:
+        pieces = list(self.encode(value))
+        if not self.exact:
+            decoded = self.decode(b"".join(pieces))
+            if self.hash(decoded) != self.hash(value):
+                raise self.limit(value, *self.difference(value, decoded))
+        return pieces
+
+    def write(self, value: Any, path: str) -> None:
+        with open(path, "xb") as file:
+            for piece in self.encode_checked(value):
+                file.write(piece)
+
+    def read(self, path: str) -> Any:
+        return self.decode(Path(path).read_bytes())
+
+
+class Source:
+    """An existing input file.  Passed to a decorated function, it arrives there as its data.
+
+    Its identity is its file name and its content, so a node made from it reruns when the content
+    changes, and only then.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+
+    Raises
+    ------
+    SourceMissing
+        When it is used and there is no such file.
+    """
+
+    def __init__(self, path):
+        self.path = os.path.abspath(path)
+
+    #: The target class whose format this is.
+    format: ClassVar[type[BytesTarget]]
+
+    def decode(self, data: bytes) -> Any:
+        """The value in the file's content."""
+        return self.format(self.path).decode(data)
+
+    def get_data(self) -> Any:
+        """Read the file."""
+        return self.decode(Path(self.path).read_bytes())
+
+    @property
+    def filename(self) -> str:
+        return os.path.basename(self.path)
+
+    @property
+    def stem(self) -> str:
+        return Path(self.path).stem
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.path).suffix
+
+    @property
+    def parent(self) -> str:
+        """Name of the file's folder."""
+        return Path(self.path).parent.name
+
+    def content_hash(self) -> str:
+        """Hash of the file's bytes (32 hex digits), read again only if the file was touched."""
+        return _content_hash(self.path)
+
+    def load_verified(self, expected: str) -> Any:
+        """Read the file if its content still has the hash `expected`, else raise SourceChanged."""
+        data = Path(self.path).read_bytes()
+        self._verify(hashing.digest(data), expected)
+        return self.decode(data)
+
+    def _verify(self, got, expected):
+        if got != expected:
+            raise SourceChanged(
+                f"the source {self.path} changed while the graph was running",
+                expected=hashing.tag(expected),
+                got=hashing.tag(got),
+                hint="make the nodes again and compute them",
+            )
+
+    def __daskcache_path__(self):
+        return self.path
+
+    def identity(self) -> str:
+        """What tells this source from others: class, file name and content."""
+        return f"{type(self).__name__}:{self.filename}:{self.content_hash()}"
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(self.identity())
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.path!r})"
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.path == other.path
+
+    def __hash__(self):
+        return hash((type(self), self.path))
+
+
+class FileSource(Source):
+    """Any input file.  It arrives as its `pathlib.Path`: the function reads it itself."""
+
+    def decode(self, data: bytes) -> Path:
+        return Path(self.path)
+
+    def get_data(self) -> Path:
+        return Path(self.path)
+
+    def load_verified(self, expected: str) -> Path:
+        with open(self.path, "rb") as file:
+            self._verify(digest_of(file), expected)
+        return Path(self.path)
+
+
+_MEMO: dict[str, tuple[tuple[int, int, int], str]] = {}
+_RACY_NANOSECONDS = 2 * 10**9
+
+
+def _content_hash(path):
+    """Content hash of a file, memoised by size, mtime and inode.
+
+    A file whose mtime is so recent that a second edit could leave it unchanged is hashed again
+    (git's "racy" rule).
+    """
+    try:
+        before = os.stat(path)
+        identity = before.st_size, before.st_mtime_ns, before.st_ino
+        memo = _MEMO.get(path)
+        if memo is not None and memo[0] == identity:
+            return memo[1]
+        with open(path, "rb") as file:
+            content = digest_of(file)
+    except FileNotFoundError:
+        raise SourceMissing(
+            f"the source {path} does not exist", expected="an existing file", got="nothing"
+        ) from None
+    if time.time_ns() - before.st_mtime_ns > _RACY_NANOSECONDS:
+        _MEMO[path] = identity, content
+    return content
+

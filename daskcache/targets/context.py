@@ -1,0 +1,62 @@
+"""Values for template fields that are no arguments: ``with daskcache.context(base="img01"): …``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from .. import config
+
+
+class Context(MutableMapping):
+    """Values that templates can use; read when a node is made.
+
+    ``with context(base="img01"):`` sets them for a block, in this thread or task;
+    ``context["base"] = "img01"`` sets one for the whole process; the defaults beneath are config
+    ``daskcache.context``.
+
+    Examples
+    --------
+    >>> import daskcache as dc
+    >>> with dc.context(base="img01"):
+    ...     dc.context["base"]
+    'img01'
+    """
+
+    def __init__(self):
+        self._process: dict[str, Any] = {}
+        self._block: ContextVar[dict[str, Any]] = ContextVar("daskcache_context", default={})
+
+    @contextmanager
+    def __call__(self, **values: Any) -> Iterator[Context]:
+        token = self._block.set({**self._block.get(), **values})
+        try:
+            yield self
+        finally:
+            self._block.reset(token)
+
+    def _all(self):
+        return {**config.get("context"), **self._process, **self._block.get()}
+
+    def __getitem__(self, name):
+        return self._all()[name]
+
+    def __setitem__(self, name, value):
+        self._process[name] = value
+
+    def __delitem__(self, name):
+        del self._process[name]
+
+    def __iter__(self):
+        return iter(self._all())
+
+    def __len__(self):
+        return len(self._all())
+
+    def __repr__(self):
+        return f"context({self._all()!r})"
+
+
+context = Context()

@@ -1,0 +1,69 @@
+"""Which class reads and writes which suffix.  Classes are named by text and imported when needed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ..errors import UnknownFormat
+
+_TARGETS = {
+    ".npy": "daskcache.targets.arrays:NumpyTarget",
+    ".tif": "daskcache.targets.images:ImageTarget",
+    ".tiff": "daskcache.targets.images:ImageTarget",
+    ".csv": "daskcache.targets.tables:CSVTarget",
+    ".parquet": "daskcache.targets.tables:ParquetTarget",
+    ".json": "daskcache.targets.objects:JSONTarget",
+    ".pkl": "daskcache.targets.objects:PickleTarget",
+    ".pickle": "daskcache.targets.objects:PickleTarget",
+    "": "daskcache.targets.objects:PickleTarget",
+}
+
+
+def register_suffix(suffix: str, target: str) -> None:
+    """Let `target`, a class named as ``"package.module:Class"``, handle paths with `suffix`.
+
+    Examples
+    --------
+    >>> register_suffix(".ply", "meshtools.io:MeshTarget")     # doctest: +SKIP
+    """
+    if not suffix.startswith(".") or ":" not in target:
+        raise UnknownFormat(
+            f"can't register {suffix!r} for {target!r}",
+            expected='a suffix such as ".ply" and a class such as "package.module:Class"',
+        )
+    _TARGETS[suffix.lower()] = target
+
+
+def target_class(path: str):
+    """The target class for `path`, by its suffix.
+
+    Raises
+    ------
+    UnknownFormat
+        If no class is registered for the suffix.
+    """
+    suffix = suffix_of(path)
+    try:
+        module, _, name = _TARGETS[suffix].partition(":")
+    except KeyError:
+        raise UnknownFormat(
+            f"no target class is registered for the suffix {suffix!r} of {path!r}",
+            expected=", ".join(sorted(filter(None, _TARGETS))) + ", or no suffix for a pickle",
+            hint="name the class with delayed(store=...), or register the suffix with "
+            "daskcache.register_suffix",
+        ) from None
+    return getattr(import_module(module), name)
+
+
+def suffix_of(path: str) -> str:
+    """The longest registered suffix of `path` in lower case, or its last one if none is."""
+    name = path.rpartition("/")[2].lower()
+    first_dot = name.find(".", 1)
+    while first_dot >= 0:
+        if name[first_dot:] in _TARGETS:
+            return name[first_dot:]
+        next_dot = name.find(".", first_dot + 1)
+        if next_dot < 0:
+            return name[first_dot:]
+        first_dot = next_dot
+    return ""
