@@ -145,7 +145,10 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     """
     from . import graph
 
-    collections, repack = unpack_collections(*args)
+    if all(isinstance(arg, Node) for arg in args):
+        collections, repack = args, tuple
+    else:
+        collections, repack = unpack_collections(*args)
     if not collections:
         raise _not_a_node(args)
     results = graph.compute(
@@ -176,11 +179,22 @@ def _one(node):
 
 
 def _nodes(args):
-    collections, _ = unpack_collections(*args)
-    nodes = [c for c in collections if isinstance(c, Node)]
-    if not nodes or len(nodes) != len(collections):
-        raise _not_a_node([c for c in collections if not isinstance(c, Node)] or args)
-    return nodes
+    """The nodes in nested arguments, each once."""
+    found: dict[int, Node] = {}
+    stack = list(reversed(args))
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Node):
+            found[id(value)] = value
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            stack += reversed(list(value))
+        elif isinstance(value, dict):
+            stack += reversed(list(value.values()))
+        else:
+            raise _not_a_node(value)
+    if not found:
+        raise _not_a_node(args)
+    return list(found.values())
 
 
 def _not_a_node(value):

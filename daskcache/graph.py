@@ -31,7 +31,7 @@ from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from .node import Node
-from .planning import DECIDE, RUN, Plan, PlannedNode, Planner
+from .planning import DECIDE, FAILED, RUN, Plan, PlannedNode, Planner
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import DaskValue, Work, load_value, run_node
 from .storage import Root
@@ -59,8 +59,7 @@ def compute(collections: tuple, force=False, collect: bool = False, **kwargs: An
     """Compute collections; nodes that are complete are read here, without any task."""
     recipes = [c._recipe for c in collections if _is_unplanned(c)]
     planner = Planner(force)
-    for recipe in recipes:
-        planner.request(recipe)
+    planner.request_all(recipes)
     return _compute(collections, planner, collect, kwargs)
 
 
@@ -315,6 +314,7 @@ class GraphBuilder:
             planned.forced,
             self.collect,
             planned.elsewhere,
+            planned.state == FAILED,
         )
         self.tasks[key] = Task(key, run_node, work, *handles)
         self._annotate(key, recipe, running=True)

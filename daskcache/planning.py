@@ -10,9 +10,11 @@ A `Plan` is the frozen outcome: what is shown and, by `Plan.compute`, exactly wh
 from __future__ import annotations
 
 import functools
+import gc
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from . import records, storage
@@ -123,6 +125,11 @@ class Planner:
         else:
             self._need(planned)
         return planned
+
+    def request_all(self, recipes: Iterable[Recipe]) -> None:
+        with _garbage_later():
+            for recipe in recipes:
+                self.request(recipe)
 
     def store(self, root: str) -> RecordStore:
         store = self._stores.get(root)
@@ -531,6 +538,18 @@ class Plan:
 def make_plan(recipes: list[Recipe], force=False, collect: bool = False) -> Plan:
     """Plan the computation of `recipes`; reads only."""
     planner = Planner(force)
-    for recipe in recipes:
-        planner.request(recipe)
+    planner.request_all(recipes)
     return Plan(recipes, planner, collect)
+
+
+@contextmanager
+def _garbage_later():
+    """Pause the garbage collector: all that planning makes lives on, and it would look at it again and
+    again."""
+    paused = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if paused:
+            gc.enable()

@@ -95,9 +95,10 @@ class Spec:
         Form of the results, see `daskcache.entry.Entry`.
     """
 
-    def __init__(self, func: Callable, options: Options):
+    def __init__(self, func: Callable, options: Options, signed: bool = True):
         self.func = func
         self.options = options
+        self.signed = signed
         self.name = funcname(func)
         self.formats, self.layout = _formats(func, options)
         #: How many more calls to look at for plain paths that might want to be sources.
@@ -106,7 +107,12 @@ class Spec:
 
     @functools.cached_property
     def signature(self) -> Signature:
-        return Signature(self.func)
+        return Signature(_inspect(self.func) if self.signed else _ANYTHING)
+
+    @functools.cached_property
+    def unsigned(self) -> Spec:
+        """The same, for calls that don't fit the signature: they fail when they run, as in Dask."""
+        return Spec(self.func, self.options, signed=False)
 
     @functools.cached_property
     def templates(self) -> tuple[Template, ...]:
@@ -187,7 +193,7 @@ class Spec:
         name = getattr(self.func, "__qualname__", "")
         if self.module != "__main__" and _spec_at(self.module, name) is self:
             return _spec_by_name, (self.module, name)
-        return _spec_by_value, (self.func, self.options)
+        return _spec_by_value, (self.func, self.options, self.signed)
 
 
 def _spec_at(module, qualified_name):
@@ -210,15 +216,15 @@ def _spec_by_name(module, qualified_name):
     return spec
 
 
-def _spec_by_value(func, options):
-    return Spec(func, options)
+def _spec_by_value(func, options, signed):
+    return Spec(func, options, signed)
 
 
 class Signature:
     """Parameters of a function, and a quick way to bind arguments to them."""
 
-    def __init__(self, func: Callable):
-        self.inspected = _inspect(func)
+    def __init__(self, inspected: inspect.Signature):
+        self.inspected = inspected
         parameters = self.inspected.parameters.values()
         self.names = tuple(p.name for p in parameters)
         self.kinds = tuple(p.kind for p in parameters)
@@ -349,6 +355,7 @@ class Recipe:
         "root",
         "label",
         "annotations",
+        "identity",
         "mutable",
         "__weakref__",
     )
@@ -364,6 +371,8 @@ class Recipe:
         self.root = root
         self.label = label
         self.annotations = annotations
+        #: Tells this recipe and its place from all others in this process.
+        self.identity = key + taint + paths[0] if paths else key + taint
         #: Whether the key could change without the node being made again.
         self.mutable = spec.can_change or not all(map(_IMMUTABLE.__contains__, map(type, values)))
 
@@ -377,11 +386,6 @@ class Recipe:
         if self.label:
             return self.label
         return f"{self.name}({self.paths[0] if self.paths else self.key[:8]})"
-
-    @property
-    def identity(self) -> str:
-        """Tells this recipe and its place from all others in this process."""
-        return f"{self.key}{self.taint}{self.paths[0] if self.paths else ''}"
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -488,7 +492,13 @@ def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
     TemplateError, UnsafePath
         If they don't give a path.
     """
-    values = spec.signature.bind(args, kwargs)
+    try:
+        values = spec.signature.bind(args, kwargs)
+    except TypeError:
+        if inspect.isfunction(spec.func):
+            raise
+        spec = spec.unsigned
+        values = spec.signature.bind(args, kwargs)
     upstream = _Upstream()
     bound = values
     if not _all_scalars(values):

@@ -67,6 +67,8 @@ class Work(NamedTuple):
     collect: bool
     #: The same recipe's result at another target, to be copied instead of computed.
     elsewhere: Entry | None = None
+    #: Whether there is a note of a failure to clear.
+    failed_before: bool = False
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
@@ -379,7 +381,8 @@ def _store(work, inputs, trace, result, own_paths, seconds):
     if None not in contents and committed == names:
         if sum(map(len, contents)) <= config.get_bytes("inline"):
             inline = tuple(contents)
-    records.clear_failure(root, work.key)
+    if work.failed_before:
+        records.clear_failure(root, work.key)
     return _entry(work, committed, inline)
 
 
@@ -467,18 +470,21 @@ def _commit(work, root: Root, inputs, position: int, part: Part, name: RecordNam
     destination = root.absolute(path)
     file_name = name.file_name()
     content = record_content(name, **_facts(work, inputs, position, previous))
-    storage.write_intent(root, file_name, content)
+    intent = storage.write_intent(root, file_name, content)
+    winner = None
     if part.path != destination:
         try:
             winner = _place(work, root, part, destination, name, previous)
         except BaseException:
-            storage.discard(f"{root.intents}/{file_name}")
+            storage.discard(intent)
+            storage.discard(part.path)
             raise
         finally:
-            _clean_up(part, destination)
-        if winner is not None:
-            storage.discard(f"{root.intents}/{file_name}")
-            return winner
+            _remove_own_folder(part, destination)
+    if winner is not None:
+        storage.discard(intent)
+        storage.discard(part.path)
+        return winner
     storage.promote_intent(root, file_name, name.shard)
     if previous is not None and previous != name:
         RecordStore(root).remove(previous)
@@ -538,9 +544,8 @@ def _yield_to(work, winner, name):
     return winner
 
 
-def _clean_up(part, destination):
-    """Remove the part if it was not linked into place, and the folder that was made for it."""
-    storage.discard(part.path)
+def _remove_own_folder(part, destination):
+    """Remove the folder that was made for a part that somebody else wrote."""
     folder = part.path.rpartition("/")[0]
     if folder != destination.rpartition("/")[0]:
         storage.discard(folder)
@@ -560,7 +565,7 @@ def _facts(work, inputs, position, previous):
         "format": f"{type(work.spec.formats[position]).__module__}:"
         f"{type(work.spec.formats[position]).__qualname__}",
         "arguments": describe_arguments(work.spec, work.values),
-        "upstream": [_describe_input(item) for item in inputs],
+        "upstream": [_describe_input(work, item) for item in inputs],
     }
     if previous is not None and previous.key != work.key:
         facts["replaced"] = previous.key
@@ -576,13 +581,14 @@ def describe_arguments(spec: Spec, values: tuple) -> dict[str, list]:
     return described
 
 
-def _describe_input(item):
+def _describe_input(work, item):
     if isinstance(item, Entry):
+        elsewhere = {} if item.root == work.root else {"root": item.root}
         return {
             "key": item.key,
             "target": item.stored[0].target.path,
-            "root": item.root,
             "data_hash": tag(item.data_hash),
+            **elsewhere,
         }
     if isinstance(item, _FileInput):
         return {"source": item.source.path, "data_hash": item.data_hash}

@@ -228,7 +228,8 @@ def part_of(path: str) -> Part:
 def write_intent(root: Root, name: str, content: bytes) -> str:
     """Write the record-to-be `name` and return the path of this writer's intent."""
     path = f"{root.intents}/{name}"
-    discard(path)
+    if os.path.lexists(path):
+        discard(path)  # of the same commit, cut short before
     write_part(path, [content])
     return path
 

@@ -1,1 +1,1 @@
-"""Targets and sources, one class per format; see `base` for the contract they share."""
+"""Targets and sources, one class per format; see `daskcache.targets.base` for what they share."""
