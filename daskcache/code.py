@@ -20,7 +20,7 @@ import warnings
 from pathlib import Path
 
 from . import config
-from .errors import UnhashableArgument
+from .errors import DaskcacheWarning, UnhashableArgument
 from .hashing import Encoder, hash_value
 
 
@@ -131,6 +131,7 @@ def _value_hash(func, kind, name, value):
         warnings.warn(
             f"{kind} {name!r} of {func.__qualname__}() holds {size / 2**20:.0f} MiB, which is "
             "hashed for every key: pass it as an argument, or as a node, instead",
+            DaskcacheWarning,
             stacklevel=2,
         )
     encoder = Encoder()

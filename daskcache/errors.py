@@ -34,6 +34,7 @@ from __future__ import annotations
 __all__ = [
     "ArgumentChanged",
     "DaskcacheError",
+    "DaskcacheWarning",
     "ForeignTarget",
     "FormatLimit",
     "GraphError",
@@ -196,6 +197,10 @@ def _rebuild_failed(message, state, cause):
 
 class MissingExtra(DaskcacheError, ImportError):
     """An optional package is not installed."""
+
+
+class DaskcacheWarning(UserWarning):
+    """Category of everything that daskcache warns about."""
 
 
 def require(module, extra):

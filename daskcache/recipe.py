@@ -31,7 +31,7 @@ from dask.utils import funcname, is_namedtuple_instance, parse_timedelta
 from . import storage
 from .code import function_fingerprint
 from .targets.context import context
-from .errors import ArgumentChanged, GraphError, SourceMissing, TemplateError, UnhashableArgument
+from .errors import ArgumentChanged, DaskcacheWarning, GraphError, SourceMissing, TemplateError, UnhashableArgument
 from .hashing import Encoder, canonical_order, collection_hash, digest, hash_value
 from .targets.base import Source, Target
 from .targets.registry import suffix_of, target_class
@@ -695,6 +695,7 @@ def _hint_at_plain_paths(spec, values):
             warnings.warn(
                 f"the argument {name!r} of {spec.name}() is the path of an existing file, whose "
                 f"content does not count: daskcache.FileSource({str(value)!r}) would track it",
+                DaskcacheWarning,
                 stacklevel=5,
             )
 

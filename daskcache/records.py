@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from . import hashing, storage
 from .code import package_version
+from .errors import DaskcacheWarning
 from .storage import Root, Stamp
 
 _SUFFIX = ".json"
@@ -130,7 +131,7 @@ class RecordStore:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
-                warnings.warn(f"can't read the record {folder}/{file_name}: {error}", stacklevel=2)
+                warnings.warn(f"can't read the record {folder}/{file_name}: {error}", DaskcacheWarning, stacklevel=2)
                 return None
         return None
 

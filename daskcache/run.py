@@ -23,6 +23,7 @@ from dask.delayed import Delayed
 from . import config, records, storage
 from .entry import Entry, Failure, Held, Stored, arrange
 from .errors import (
+    DaskcacheWarning,
     FormatLimit,
     ForeignTarget,
     NodeFailed,
@@ -518,7 +519,7 @@ def _place(work, root, part, destination, name, previous):
         )
     kept = storage.replace(root, part.path, destination, vouching.stamp if vouching else None)
     if kept:
-        warnings.warn(f"{destination} had been edited; what was there is kept as {kept}", stacklevel=2)
+        warnings.warn(f"{destination} had been edited; what was there is kept as {kept}", DaskcacheWarning, stacklevel=2)
     return None
 
 
@@ -539,6 +540,7 @@ def _yield_to(work, winner, name):
         warnings.warn(
             f"{work.title} was computed twice at the same time with different results; the first "
             "one counts. Is it random?",
+            DaskcacheWarning,
             stacklevel=2,
         )
     return winner
