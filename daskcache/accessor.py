@@ -151,9 +151,7 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
         collections, repack = unpack_collections(*args)
     if not collections:
         raise _not_a_node(args)
-    results = graph.compute(
-        tuple(collections), force=_forced(force), collect=_collect(errors), **kwargs
-    )
+    results = graph.compute(tuple(collections), force=_forced(force), collect=_collect(errors), **kwargs)
     return tuple(repack(results))
 
 

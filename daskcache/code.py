@@ -93,7 +93,7 @@ def code_hash(code: types.CodeType) -> str:
     return hash_value(("ast", _normalised(tree, top=True)))
 
 
-# ---- defaults and closures ------------------------------------------------------------------------
+# ---- defaults and closures ----------------------------------------------------------------------
 
 
 def _defaults(func):
@@ -144,7 +144,7 @@ def _value_hash(func, kind, name, value):
     return encoder.digest()
 
 
-# ---- syntax trees ---------------------------------------------------------------------------------
+# ---- syntax trees -------------------------------------------------------------------------------
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -215,13 +215,12 @@ def _without_docstring(body):
 
 def _bytecode(code):
     constants = [
-        _bytecode(c) if isinstance(c, types.CodeType) else (type(c).__name__, c)
-        for c in code.co_consts
+        _bytecode(c) if isinstance(c, types.CodeType) else (type(c).__name__, c) for c in code.co_consts
     ]
     return code.co_code, tuple(constants), code.co_names, code.co_varnames
 
 
-# ---- classes and installed code -------------------------------------------------------------------
+# ---- classes and installed code -----------------------------------------------------------------
 
 
 def _class_identity(cls):

@@ -33,7 +33,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from .node import Node
 from .planning import DECIDE, FAILED, RUN, Plan, PlannedNode, Planner
 from .recipe import DaskInput, Recipe, SourceInput
-from .run import DaskValue, Work, load_value, run_node
+from .run import DaskValue, Work, describe_arguments, load_value, run_node
 from .storage import Root
 
 #: Annotations that concern running, not reading what has run.
@@ -92,7 +92,7 @@ def _is_unplanned(collection):
     return isinstance(collection, Node) and collection._dask is None
 
 
-# ---- sessions ---------------------------------------------------------------------------------------
+# ---- sessions -----------------------------------------------------------------------------------
 
 
 class Session:
@@ -177,7 +177,7 @@ class RecipeLayer(Layer):
         self.recipe_keys = {key: recipe.key}
         self.key = key
 
-    def plan(self) -> tuple[dict[str, GraphNode], dict]:
+    def plan(self) -> tuple[dict[Any, GraphNode], dict]:
         """Tasks and annotations, as of now."""
         builder = Session.current().builder
         builder.add_value(self.recipes[0], self.key)
@@ -222,7 +222,7 @@ def _plain_layer(tasks, annotations):
     return layer
 
 
-# ---- tasks --------------------------------------------------------------------------------------------
+# ---- tasks --------------------------------------------------------------------------------------
 
 
 class GraphBuilder:
@@ -241,7 +241,7 @@ class GraphBuilder:
     def __init__(self, planner: Planner, collect: bool = False):
         self.planner = planner
         self.collect = collect
-        self.tasks: dict[str, GraphNode] = {}
+        self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
         self.token = uuid.uuid4().hex[:16]
         self._annotated: dict[str, dict[str, Any]] = {}
@@ -278,7 +278,7 @@ class GraphBuilder:
                 and parent.recipe.identity not in known
             ]
             if unmade:
-                stack += unmade
+                stack += reversed(unmade)
                 continue
             stack.pop()
             known[current.recipe.identity] = self._add_one(current)
@@ -307,6 +307,8 @@ class GraphBuilder:
             tuple(inputs),
             recipe.key,
             recipe.static,
+            recipe.spec.fingerprint(),
+            describe_arguments(recipe.spec, recipe.values) if recipe.mutable else {},
             recipe.root,
             recipe.paths,
             recipe.title,

@@ -351,7 +351,7 @@ def _no_identity(value, reason):
     )
 
 
-# ---- NumPy and pandas, if they are in the process -------------------------------------------------
+# ---- NumPy and pandas, if they are in the process -----------------------------------------------
 
 
 def _numpy_array(value, encoder):
@@ -446,15 +446,13 @@ def _register_numpy():
 def _register_pandas():
     import pandas as pd
 
-    _BASES.update(
-        {pd.DataFrame: _pandas_frame, pd.Series: _pandas_series, pd.Index: _pandas_index}
-    )
+    _BASES.update({pd.DataFrame: _pandas_frame, pd.Series: _pandas_series, pd.Index: _pandas_index})
     _ENCODERS[type(pd.NA)] = _singleton
     _ENCODERS[type(pd.NaT)] = _singleton
     _ENCODERS[pd.Timestamp] = _datetime
 
 
-# ---- Dask collections -----------------------------------------------------------------------------
+# ---- Dask collections ---------------------------------------------------------------------------
 
 
 def collection_hash(collection) -> str:
@@ -538,7 +536,7 @@ def _task(value, encoder):
     _dict(value.kwargs, encoder)
 
 
-# ---- finding the encoder --------------------------------------------------------------------------
+# ---- finding the encoder ------------------------------------------------------------------------
 
 #: Exact types.  Filled further by `register` and, once a type has been looked up, by `_find_encoder`.
 _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {

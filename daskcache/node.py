@@ -270,9 +270,9 @@ def _computed(graph, recipe, key, rename=None):
 
 
 # `Delayed.__setattr__` is written in Python; nodes are made by the hundred thousand.
-_set_key = Delayed._key.__set__  # type: ignore[attr-defined]
-_set_dask = Delayed._dask.__set__  # type: ignore[attr-defined]
-_set_length = Delayed._length.__set__  # type: ignore[attr-defined]
-_set_layer = Delayed._layer.__set__  # type: ignore[attr-defined]
-_set_recipe = Node._recipe.__set__  # type: ignore[attr-defined]
-_set_planned_key = Node._planned_key.__set__  # type: ignore[attr-defined]
+_set_key = vars(Delayed)["_key"].__set__
+_set_dask = vars(Delayed)["_dask"].__set__
+_set_length = vars(Delayed)["_length"].__set__
+_set_layer = vars(Delayed)["_layer"].__set__
+_set_recipe = vars(Node)["_recipe"].__set__
+_set_planned_key = vars(Node)["_planned_key"].__set__

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -23,11 +24,14 @@ from .errors import ForeignTarget, TargetCollision, TargetModified
 from .hashing import tag
 from .recipe import DaskInput, Recipe, SourceInput, combine
 from .records import RecordName, RecordStore, collision_form, target_id
-from .storage import Root, Stamp
+from .storage import Root
 
 COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
 CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
 SKIP, LOAD, RUN, DECIDE = "skip", "load", "run", "decide"
+
+#: Changed inputs that are named one by one.
+MAX_REASONS = 3
 
 #: States in which a node, when it is made again, may come out with other data than what follows has
 #: seen.  (A missing node whose record is still there would come out as recorded.)
@@ -82,6 +86,7 @@ class PlannedNode:
         stored = tuple(
             Stored(target, name.data_hash, name.file_hash, name.stamp)
             for target, name in zip(recipe.targets, self.records, strict=True)
+            if name is not None
         )
         return Entry(recipe.key, recipe.root, stored, recipe.spec.layout, None, recipe.title)
 
@@ -151,16 +156,14 @@ class Planner:
                 continue
             unseen = [p for p in recipes_before(current) if p.identity not in nodes]
             if unseen:
-                stack += unseen
+                stack += reversed(unseen)
                 continue
             stack.pop()
             nodes[current.identity] = self._examine(current)
         return nodes[recipe.identity]
 
     def _examine(self, recipe: Recipe) -> PlannedNode:
-        parents = [
-            self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream
-        ]
+        parents = [self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream]
         planned = PlannedNode(recipe, parents)
         if recipe.mutable or None in parents:
             recipe.revalidate()
@@ -199,8 +202,9 @@ class Planner:
             own = [name for name in candidates if name.target_id == identifier]
             vouching.append(self._examine_target(planned, position, path, identifier, own))
         planned.records = tuple(vouching)
-        if all(name is not None and name.key == recipe.key for name in vouching):
-            planned.data_hash = joint_hash([name.data_hash for name in vouching])
+        own_records = [name for name in vouching if name is not None and name.key == recipe.key]
+        if len(own_records) == len(vouching):
+            planned.data_hash = joint_hash([name.data_hash for name in own_records])
             self._compare_trace(planned, trace)
         if planned.state == MISSING:
             self._look_elsewhere(planned, candidates, trace)
@@ -300,9 +304,7 @@ class Planner:
                 continue
             target = target_of(record)
             stored = Stored(target, name.data_hash, name.file_hash, name.stamp)
-            planned.elsewhere = Entry(
-                recipe.key, recipe.root, (stored,), None, None, recipe.title
-            )
+            planned.elsewhere = Entry(recipe.key, recipe.root, (stored,), None, None, recipe.title)
             planned.reasons = [f"will be copied from {target.path}"]
             return
 
@@ -435,24 +437,28 @@ def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
             changes.append(f"{name}: {'added' if old is None else 'removed'}")
         elif old[1] != new[1]:
             changes.append(f"{name}: {old[0]} -> {new[0]}")
+    upstream = []
     for item, described in zip(recipe.upstream, record.get("upstream", ()), strict=False):
-        changes += _upstream_difference(item, described)
-    return changes
+        upstream += _upstream_difference(item, described, recipe.root)
+    if len(upstream) > MAX_REASONS:
+        upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
+    return changes + upstream
 
 
-def _upstream_difference(item, described):
+def _upstream_difference(item, described, root):
     if isinstance(item, SourceInput):
         if described.get("data_hash") == item.identity:
             return []
-        old, new = described.get("source"), item.source.path
-        return [f"{new}: content changed" if old == new else f"source: {old} -> {new}"]
+        old, new = described.get("source"), storage.relative(item.source.path, root)
+        shown = storage.relative(item.source.path, os.getcwd())
+        return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
     if isinstance(item, Recipe):
         old, new = described.get("key"), item.key
         return [] if old == new else [f"{item.title} changed"]
     return [] if described.get("data_hash") == item.identity else ["a Dask value changed"]
 
 
-# ---- the frozen plan ------------------------------------------------------------------------------
+# ---- the frozen plan ----------------------------------------------------------------------------
 
 
 class Plan:
@@ -478,6 +484,11 @@ class Plan:
         """Number of nodes for each action."""
         found = Counter(node.action for node in self.nodes)
         return {action: found[action] for action in (RUN, DECIDE, LOAD, SKIP)}
+
+    @property
+    def left(self) -> int:
+        """Number of nodes that are to run, or whose worker will decide."""
+        return self.counts[RUN] + self.counts[DECIDE]
 
     @property
     def seconds(self) -> float:

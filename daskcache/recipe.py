@@ -30,11 +30,18 @@ from dask.utils import funcname, is_namedtuple_instance, parse_timedelta
 
 from . import storage
 from .code import function_fingerprint
-from .targets.context import context
-from .errors import ArgumentChanged, DaskcacheWarning, GraphError, SourceMissing, TemplateError, UnhashableArgument
+from .errors import (
+    ArgumentChanged,
+    DaskcacheWarning,
+    GraphError,
+    SourceMissing,
+    TemplateError,
+    UnhashableArgument,
+)
 from .hashing import Encoder, canonical_order, collection_hash, digest, hash_value
 from .targets.base import Source, Target
-from .targets.registry import suffix_of, target_class
+from .targets.context import context
+from .targets.registry import target_class
 from .targets.template import Template
 
 CHECKS = ("record", "exists", "content")
@@ -314,7 +321,7 @@ def _is_handle(annotation):
     return isinstance(annotation, type) and issubclass(annotation, (Source, Target))
 
 
-# ---- recipes --------------------------------------------------------------------------------------
+# ---- recipes ------------------------------------------------------------------------------------
 
 
 class Recipe:
@@ -427,9 +434,7 @@ class Recipe:
 
     def __daskcache_path__(self):
         if not self.paths:
-            raise TemplateError(
-                f"a template refers to the path of {self.name}(), which has no target"
-            )
+            raise TemplateError(f"a template refers to the path of {self.name}(), which has no target")
         return self.paths[0]
 
 
@@ -665,7 +670,7 @@ _SCALARS = frozenset({int, str, float, bool, type(None), bytes, complex})
 
 _IMMUTABLE = _SCALARS | {Ref}
 
-_ITERATORS = {type(iter([])): list, type(iter(())): tuple, type(iter(set())): set}
+_ITERATORS: dict[type, type] = {type(iter([])): list, type(iter(())): tuple, type(iter(set())): set}
 
 
 def _all_scalars(values):
@@ -707,7 +712,7 @@ def _is_existing_file(path):
         return False
 
 
-# ---- targets of a function --------------------------------------------------------------------------
+# ---- targets of a function ----------------------------------------------------------------------
 
 
 def _formats(func, options):

@@ -131,7 +131,11 @@ class RecordStore:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
-                warnings.warn(f"can't read the record {folder}/{file_name}: {error}", DaskcacheWarning, stacklevel=2)
+                warnings.warn(
+                    f"can't read the record {folder}/{file_name}: {error}",
+                    DaskcacheWarning,
+                    stacklevel=2,
+                )
                 return None
         return None
 
@@ -180,7 +184,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-# ---- failures -------------------------------------------------------------------------------------
+# ---- failures -----------------------------------------------------------------------------------
 
 
 def write_failure(root: Root, key: str, **facts: Any) -> None:
@@ -200,7 +204,7 @@ def clear_failure(root: Root, key: str) -> None:
     storage.discard(f"{root.failures}/{key}{_SUFFIX}")
 
 
-# ---- helpers --------------------------------------------------------------------------------------
+# ---- helpers ------------------------------------------------------------------------------------
 
 
 def _parse_all(folder):

@@ -13,9 +13,9 @@ import os
 import random
 import reprlib
 import sys
-import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from dask.delayed import Delayed
@@ -24,8 +24,8 @@ from . import config, records, storage
 from .entry import Entry, Failure, Held, Stored, arrange
 from .errors import (
     DaskcacheWarning,
-    FormatLimit,
     ForeignTarget,
+    FormatLimit,
     NodeFailed,
     ResultError,
     StorageError,
@@ -57,6 +57,10 @@ class Work(NamedTuple):
     inputs: tuple
     key: str
     static: str
+    #: Fingerprint of the function, as the client sees it.
+    code: str
+    #: Arguments that only the client can hash (functions from notebooks, say), described.
+    described: dict[str, list]
     root: str
     paths: tuple[str, ...]
     title: str
@@ -104,7 +108,7 @@ def load_value(handle: Entry | Held | Failure) -> Any:
     return handle.load()
 
 
-# ---- inputs -----------------------------------------------------------------------------------------
+# ---- inputs -------------------------------------------------------------------------------------
 
 
 class _DaskInput(NamedTuple):
@@ -204,12 +208,10 @@ def _is_random_generator(value):
     if isinstance(value, random.Random):
         return True
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(
-        value, (numpy.random.Generator, numpy.random.RandomState)
-    )
+    return numpy is not None and isinstance(value, (numpy.random.Generator, numpy.random.RandomState))
 
 
-# ---- the call -----------------------------------------------------------------------------------------
+# ---- the call -----------------------------------------------------------------------------------
 
 
 def _call(work, inputs):
@@ -263,20 +265,8 @@ def _run_coroutine(coroutine):
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    outcome: dict[str, Any] = {}
-
-    def run():
-        try:
-            outcome["result"] = asyncio.run(coroutine)
-        except BaseException as error:
-            outcome["error"] = error
-
-    thread = threading.Thread(target=run, name="daskcache-coroutine")
-    thread.start()
-    thread.join()
-    if "error" in outcome:
-        raise outcome["error"]
-    return outcome["result"]
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 def _held_hash(work, result, trace):
@@ -289,7 +279,7 @@ def _held_hash(work, result, trace):
         return os.urandom(16).hex()
 
 
-# ---- finished already? --------------------------------------------------------------------------------
+# ---- finished already? --------------------------------------------------------------------------
 
 
 def _find_finished(work, trace):
@@ -345,7 +335,7 @@ def _entry(work, names, inline=None):
     return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
 
 
-# ---- storing ------------------------------------------------------------------------------------------
+# ---- storing ------------------------------------------------------------------------------------
 
 
 def _store(work, inputs, trace, result, own_paths, seconds):
@@ -379,12 +369,15 @@ def _store(work, inputs, trace, result, own_paths, seconds):
         committed.append(_commit(work, root, inputs, position, part, name))
     contents = [content for _, _, content in results]
     inline = None
-    if None not in contents and committed == names:
-        if sum(map(len, contents)) <= config.get_bytes("inline"):
-            inline = tuple(contents)
+    if committed == names and None not in contents and _is_small(contents):
+        inline = tuple(contents)
     if work.failed_before:
         records.clear_failure(root, work.key)
     return _entry(work, committed, inline)
+
+
+def _is_small(contents):
+    return sum(map(len, contents)) <= config.get_bytes("inline")
 
 
 def _results(work, result):
@@ -418,8 +411,7 @@ def _part_of_value(work, target, path, value):
         if isinstance(target, BytesTarget):
             pieces = target.encode_checked(value)
             part = storage.write_part(storage.part_path(destination), pieces)
-            small = part.stamp.size <= config.get_bytes("inline")
-            return part, target.hash(value), b"".join(pieces) if small else None
+            return part, target.hash(value), b"".join(pieces) if _is_small(pieces) else None
         own = _own_part_path(destination)
         try:
             target.write(value, own)
@@ -519,7 +511,11 @@ def _place(work, root, part, destination, name, previous):
         )
     kept = storage.replace(root, part.path, destination, vouching.stamp if vouching else None)
     if kept:
-        warnings.warn(f"{destination} had been edited; what was there is kept as {kept}", DaskcacheWarning, stacklevel=2)
+        warnings.warn(
+            f"{destination} had been edited; what was there is kept as {kept}",
+            DaskcacheWarning,
+            stacklevel=2,
+        )
     return None
 
 
@@ -553,7 +549,7 @@ def _remove_own_folder(part, destination):
         storage.discard(folder)
 
 
-# ---- what records and errors say ------------------------------------------------------------------------
+# ---- what records and errors say ----------------------------------------------------------------
 
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
@@ -562,11 +558,11 @@ _brief.maxstring = _brief.maxother = 80
 def _facts(work, inputs, position, previous):
     facts = {
         "function": work.spec.qualified_name,
-        "code": work.spec.fingerprint(),
+        "code": work.code,
         "target": work.paths[position],
         "format": f"{type(work.spec.formats[position]).__module__}:"
         f"{type(work.spec.formats[position]).__qualname__}",
-        "arguments": describe_arguments(work.spec, work.values),
+        "arguments": describe_arguments(work.spec, work.values, work.described),
         "upstream": [_describe_input(work, item) for item in inputs],
     }
     if previous is not None and previous.key != work.key:
@@ -574,12 +570,13 @@ def _facts(work, inputs, position, previous):
     return facts
 
 
-def describe_arguments(spec: Spec, values: tuple) -> dict[str, list]:
+def describe_arguments(spec: Spec, values: tuple, known: dict | None = None) -> dict[str, list]:
     """Per argument, a short text and the hash: what `why` compares."""
-    described = {}
+    described = dict(known or {})
     for position in spec.counted:
-        value = values[position]
-        described[spec.signature.names[position]] = [_brief.repr(value), hash_value(value)]
+        name, value = spec.signature.names[position], values[position]
+        if name not in described:
+            described[name] = [_brief.repr(value), hash_value(value)]
     return described
 
 
@@ -593,7 +590,8 @@ def _describe_input(work, item):
             **elsewhere,
         }
     if isinstance(item, _FileInput):
-        return {"source": item.source.path, "data_hash": item.data_hash}
+        source = storage.relative(item.source.path, work.root)
+        return {"source": source, "data_hash": item.data_hash}
     return {"data_hash": item.data_hash}
 
 
@@ -616,4 +614,3 @@ def _record_failure(work, error):
             Root(work.root), work.key, function=work.spec.qualified_name, error=failed.message
         )
     return Failure(failed)
-

@@ -134,7 +134,15 @@ def local_root(configured: str) -> str:
     return os.path.abspath(os.path.expanduser(configured))
 
 
-# ---- looking --------------------------------------------------------------------------------------
+def relative(path: str, start: str) -> str:
+    """`path` as seen from the folder `start`, so that both can be moved together."""
+    try:
+        return os.path.relpath(path, start).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return path
+
+
+# ---- looking ------------------------------------------------------------------------------------
 
 
 def stamp(path: str) -> Stamp | None:
@@ -172,9 +180,7 @@ def digest_of(file) -> str:
 
 def _folder_stamp(path):
     stats = [os.stat(f"{path}/{name}") for name in _files_below(path)]
-    return Stamp(
-        sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
-    )
+    return Stamp(sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0))
 
 
 def _files_below(path):
@@ -184,7 +190,7 @@ def _files_below(path):
     return sorted(name.replace(os.sep, "/") for name in found)
 
 
-# ---- committing -----------------------------------------------------------------------------------
+# ---- committing ---------------------------------------------------------------------------------
 
 
 def part_path(destination: str) -> str:
@@ -336,7 +342,7 @@ def storage_error(error, path):
     )
 
 
-# ---- atomic renames -------------------------------------------------------------------------------
+# ---- atomic renames -----------------------------------------------------------------------------
 
 _O_BINARY = getattr(os, "O_BINARY", 0)
 _NO_REPLACE, _EXCHANGE = "no replace", "exchange"

@@ -44,7 +44,7 @@ class Target(abc.ABC):
         """Hash of `value`, independent of the format: 32 hex digits."""
         return hashing.hash_value(value)
 
-    def check_owner(self, file: BinaryIO) -> None:
+    def check_owner(self, file: BinaryIO) -> None:  # noqa: B027 (a hook, empty for safe formats)
         """Raise before anything in `file` is interpreted, if the format is dangerous to read."""
 
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
@@ -239,4 +239,3 @@ def _content_hash(path):
     if time.time_ns() - before.st_mtime_ns > _RACY_NANOSECONDS:
         _MEMO[path] = identity, content
     return content
-

@@ -27,18 +27,18 @@ class Context(MutableMapping):
 
     def __init__(self):
         self._process: dict[str, Any] = {}
-        self._block: ContextVar[dict[str, Any]] = ContextVar("daskcache_context", default={})
+        self._block: ContextVar[dict[str, Any] | None] = ContextVar("daskcache_context", default=None)
 
     @contextmanager
     def __call__(self, **values: Any) -> Iterator[Context]:
-        token = self._block.set({**self._block.get(), **values})
+        token = self._block.set({**(self._block.get() or {}), **values})
         try:
             yield self
         finally:
             self._block.reset(token)
 
     def _all(self):
-        return {**config.get("context"), **self._process, **self._block.get()}
+        return {**config.get("context"), **self._process, **(self._block.get() or {})}
 
     def __getitem__(self, name):
         return self._all()[name]

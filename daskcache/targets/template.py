@@ -208,8 +208,7 @@ def _attribute(value, attribute, name, text):
         value = value.__daskcache_path__()
     if not isinstance(value, (str, PurePath)):
         raise TemplateError(
-            f"the template {text!r} uses {{{name}.{attribute}}}, but {name} is a "
-            f"{type(value).__name__}",
+            f"the template {text!r} uses {{{name}.{attribute}}}, but {name} is a {type(value).__name__}",
             expected="a source, a node with a target, or a path",
             got=repr(value)[:80],
         )

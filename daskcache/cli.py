@@ -1,0 +1,213 @@
+"""``dask cache …``: look at a root from the command line, and see a real pipeline run."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from pathlib import Path
+
+import click
+
+
+def _friendly(command):
+    """Show daskcache's own errors as messages, not as tracebacks."""
+
+    @functools.wraps(command)
+    def run(*args, **kwargs):
+        from .errors import DaskcacheError
+
+        try:
+            return command(*args, **kwargs)
+        except DaskcacheError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+_root_option = click.option(
+    "--root", type=click.Path(), help="The root folder.  Default: the nearest one upward from here."
+)
+
+
+@click.group()
+def cache():
+    """Cached results of Dask graphs: look at them, ask why, make room."""
+
+
+@cache.command()
+@click.option(
+    "--dir",
+    "folder",
+    default="daskcache-demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Where images and results go.",
+)
+@click.option("--sigma", default=2.0, show_default=True, help="Width of the Gaussian in pixels.")
+@click.option("--scheduler", help="Address of a Dask scheduler.  Default: start a LocalCluster.")
+@_friendly
+def demo(folder: Path, sigma: float, scheduler: str | None):
+    """Denoise, segment and measure real images on a Dask cluster.
+
+    Run it twice: the second time nothing runs.  Change --sigma and see what runs again.
+    """
+    from .errors import require
+
+    for module in ("distributed", "skimage", "tifffile", "pandas"):
+        require(module, "demo")
+    import dask
+    from distributed import Client, LocalCluster, progress
+
+    from . import demo as pipeline
+    from .accessor import plan
+
+    folder = folder.absolute()
+    images = pipeline.copy_images(folder / "raw")
+    with dask.config.set({"daskcache.root": str(folder / "results")}):
+        node = pipeline.pipeline(images, sigma)
+    before = plan(node)
+    click.echo(before)
+    if not before.left:
+        click.echo(f"\n{node.compute().to_string(index=False)}")
+    else:
+        cluster = None
+        if scheduler is None:
+            cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
+        with Client(scheduler or cluster) as client:
+            click.echo(f"\nComputing on {client.scheduler.address}")
+            future = client.compute(node)
+            if sys.stdout.isatty():
+                progress(future)
+            click.echo(f"\n{future.result().to_string(index=False)}")
+        if cluster is not None:
+            cluster.close()
+    click.echo(f"\n{_what_happened(before, plan(node))}")
+    click.echo(f"\nResults are in {folder / 'results'}; run the command again: nothing will run.")
+
+
+def _what_happened(before, after):
+    """Per function: how many nodes ran, how many were skipped, and how long each took."""
+    from dask.utils import format_time
+
+    from .display.table import text_table
+
+    old = {node.recipe.identity: node for node in before}
+    rows: dict[str, list] = {}
+    for node in after:
+        row = rows.setdefault(node.recipe.name, [0, 0, []])
+        ran = node.records != old[node.recipe.identity].records
+        row[0 if ran else 1] += 1
+        if ran and node.seconds is not None:
+            row[2].append(node.seconds)
+    cells = [["function", "ran", "skipped", "mean time", "total time"]]
+    for name, (ran, skipped, seconds) in rows.items():
+        mean = format_time(sum(seconds) / len(seconds)) if seconds else "·"
+        total = format_time(sum(seconds)) if seconds else "·"
+        cells.append([name, str(ran), str(skipped), mean, total])
+    ran = sum(row[0] for row in rows.values())
+    return f"{ran} of {len(after)} nodes ran, {len(after) - ran} were skipped\n\n" + text_table(cells)
+
+
+@cache.command()
+@_root_option
+@_friendly
+def status(root: str | None):
+    """How many targets a root has, of which functions, in which states."""
+    from dask.utils import format_bytes
+
+    from .display.table import text_table
+    from .listing import find_root, listed
+
+    found = find_root(root)
+    rows: dict[str, dict] = {}
+    for item in listed(found):
+        row = rows.setdefault(
+            item.record["function"],
+            {"complete": 0, "missing": 0, "modified": 0, "bytes": 0, "seconds": 0.0},
+        )
+        row[item.state] += 1
+        row["bytes"] += item.name.size if item.state != "missing" else 0
+        row["seconds"] += item.record["seconds"]
+    click.echo(f"root {found.path}")
+    if not rows:
+        click.echo("no targets yet")
+        return
+    cells = [["function", "complete", "missing", "modified", "size", "run time"]]
+    for function, row in sorted(rows.items()):
+        counts = [str(row[state]) for state in ("complete", "missing", "modified")]
+        cells.append([function, *counts, format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"])
+    click.echo(text_table(cells))
+
+
+@cache.command("ls")
+@click.argument("pattern", default="*")
+@_root_option
+@_friendly
+def list_targets(pattern: str, root: str | None):
+    """List the targets whose path matches PATTERN."""
+    from fnmatch import fnmatch
+
+    from dask.utils import format_bytes
+
+    from .display.table import text_table
+    from .listing import find_root, listed
+
+    cells = [["target", "state", "size", "run time", "function", "created"]]
+    for item in listed(find_root(root)):
+        if fnmatch(item.path, pattern):
+            record = item.record
+            cells.append(
+                [
+                    item.path,
+                    item.state,
+                    format_bytes(item.name.size),
+                    f"{record['seconds']:.3g} s",
+                    record["function"],
+                    record["created"],
+                ]
+            )
+    click.echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")
+
+
+@cache.command()
+@click.argument("target")
+@_root_option
+@_friendly
+def why(target: str, root: str | None):
+    """What made TARGET, from what, and whether that still holds."""
+    from .listing import find, find_root, story
+
+    found = find_root(root)
+    item = find(found, target)
+    if item is None:
+        raise click.ClickException(
+            f"{target} has no record in {found.path}; 'dask cache ls' lists what has"
+        )
+    click.echo("\n".join(story(found, item)))
+
+
+@cache.command()
+@click.argument("targets", nargs=-1, required=True)
+@_root_option
+@_friendly
+def rm(targets: tuple[str, ...], root: str | None):
+    """Move TARGETS to the root's trash, so that they are made again when they are needed."""
+    from .listing import find, find_root
+    from .storage import move_to_trash
+
+    found = find_root(root)
+    items = []
+    for target in targets:
+        item = find(found, target)
+        if item is None:
+            raise click.ClickException(
+                f"no record of {target} in {found.path}: daskcache did not write that, so it does not "
+                "remove it"
+            )
+        items.append(item)
+    for item in items:
+        if item.state == "missing":
+            click.echo(f"{item.path} is already gone")
+        else:
+            kept = move_to_trash(found, found.absolute(item.path), Path(item.path).name)
+            click.echo(f"{item.path} -> {kept}")

@@ -1,0 +1,132 @@
+"""The targets of a root, as their records tell: without any node, for the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import config, records, storage
+from .errors import StorageError
+from .hashing import tag
+from .records import RecordName, RecordStore
+from .storage import METADATA, Root
+
+
+class Listed(NamedTuple):
+    """One recorded target."""
+
+    #: Path from the root.
+    path: str
+    #: "complete", "missing" or "modified".
+    state: str
+    name: RecordName
+    #: Content of the record.
+    record: dict[str, Any]
+
+
+def find_root(given: str | None) -> Root:
+    """The root that a command is about: the given one, the nearest upward, or the configured one.
+
+    Raises
+    ------
+    StorageError
+        If there is none.
+    """
+    candidates = [given] if given else _candidates()
+    for candidate in candidates:
+        root = Root(storage.local_root(candidate))
+        if root.id() is not None:
+            return root
+    raise StorageError(
+        "no root of daskcache found",
+        expected=f"a folder with {METADATA}/ in it",
+        got=", ".join(candidates),
+        hint="run the command in or below the folder, or name it with --root",
+    )
+
+
+def listed(root: Root) -> Iterator[Listed]:
+    """Every target of a root that has a record, by path."""
+    store = RecordStore(root)
+    found: dict[str, Listed] = {}
+    for name in store.all():
+        record = store.read(name)
+        if record is None:
+            continue
+        item = Listed(record["target"], _state(root, record["target"], name), name, record)
+        known = found.get(item.path)
+        if known is None or known.state != "complete":
+            found[item.path] = item
+    yield from (found[path] for path in sorted(found))
+
+
+def find(root: Root, given: str) -> Listed | None:
+    """The recorded target at a path, given from here or from the root."""
+    here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
+    for path in (given, here):
+        identifier = records.target_id(path)
+        store = RecordStore(root)
+        for name in store.with_target(identifier):
+            record = store.read(name)
+            if record is not None:
+                return Listed(path, _state(root, path, name), name, record)
+    return None
+
+
+def story(root: Root, item: Listed) -> list[str]:
+    """What made a target and whether that still holds, in lines."""
+    record = item.record
+    lines = [
+        f"{item.path}: {item.state}",
+        f"  made by    {record['function']}()",
+        f"  created    {record['created']} on {record['host']}, in {record['seconds']:.3g} s",
+        f"  key        {record['key']}",
+        f"  data hash  {record['data_hash']}",
+    ]
+    for name, (brief, _) in record.get("arguments", {}).items():
+        lines.append(f"  argument   {name} = {_resolved(brief, record)}")
+    for described in record.get("upstream", []):
+        lines.append(f"  input      {_input_story(root, described)}")
+    if item.state == "missing":
+        lines.append("  why        the target was deleted; it is made again when it is needed")
+    if item.state == "modified":
+        lines.append("  why        the file was edited after it was stored")
+    return lines
+
+
+def _input_story(root, described):
+    if "source" in described:
+        state = "" if Path(root.path, described["source"]).exists() else ", which is gone"
+        return f"source {described['source']}{state}"
+    if "target" not in described:
+        return "a value of plain Dask"
+    current = find(root, described["target"])
+    if current is None:
+        return f"{described['target']}, which has no record any more"
+    if tag(current.name.data_hash) != described["data_hash"]:
+        return f"{described['target']}, which holds other data now"
+    return f"{described['target']} ({current.state})"
+
+
+def _resolved(brief, record):
+    """The text of an argument, with paths in place of references to what is upstream."""
+    for position, described in enumerate(record.get("upstream", [])):
+        place = described.get("target") or described.get("source") or "a Dask value"
+        brief = brief.replace(f"<upstream {position}>", str(place))
+    return brief
+
+
+def _state(root, path, name):
+    stamp = storage.stamp(root.absolute(path))
+    if stamp is None:
+        return "missing"
+    return "complete" if stamp == name.stamp else "modified"
+
+
+def _candidates():
+    here = Path.cwd()
+    upward = [str(folder) for folder in (here, *here.parents)]
+    below = sorted(str(folder.parent) for folder in here.glob(f"*/{METADATA}"))
+    return [*upward, config.get("root"), *below, *(f"{folder}/working" for folder in upward)]

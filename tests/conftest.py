@@ -1,0 +1,64 @@
+"""What all tests share: a root of their own, and counters of what ran."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+import textwrap
+from pathlib import Path
+
+import dask
+import pytest
+
+import daskcache.config
+from daskcache.testing import RunCounter
+
+_HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def root(tmp_path, request):
+    """Each test has a root of its own; unit tests compute in the calling thread."""
+    settings = {"daskcache.root": str(tmp_path / "root")}
+    if request.path.parent == _HERE:
+        settings["scheduler"] = "sync"
+    with dask.config.set(settings):
+        yield tmp_path / "root"
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Counts what decorated functions ran."""
+    return RunCounter(tmp_path / "runs")
+
+
+@pytest.fixture
+def define(tmp_path, monkeypatch):
+    """Import source text as a module, as if the user had written (or edited) a file."""
+    numbers = itertools.count()
+
+    def define(source, module="program"):
+        path = tmp_path / f"{module}_{next(numbers)}.py"
+        path.write_text(textwrap.dedent(source))
+        spec = importlib.util.spec_from_file_location(module, path)
+        loaded = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, module, loaded)
+        spec.loader.exec_module(loaded)
+        return loaded
+
+    return define
+
+
+@pytest.fixture
+def files(root):
+    """Paths of the targets that are there, relative to the root."""
+
+    def files():
+        found = (p.relative_to(root) for p in root.rglob("*") if p.is_file())
+        return sorted(p.as_posix() for p in found if p.parts[0] != ".daskcache")
+
+    return files
+
+
+assert daskcache.config.get("root")  # the defaults are loaded before any test sets its own
