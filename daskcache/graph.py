@@ -9,13 +9,14 @@ its entry is written into the tasks that need it.
 Three rules keep Dask from being confused:
 
 - *Planning happens at the verb.*  Verbs read ``node.dask`` of all their collections, one after the
-  other; all these reads extend one `Session`, with one planner and one closed layer of tasks.  The
-  session is held by the layer alone, so it dies with the verb, and it is closed as soon as the layer
-  is used.  Nothing is remembered between verbs.
+  other; all these reads extend one `VerbLayer`, with one planner and one closed set of tasks.  Only the
+  verb's graph holds the layer, so it dies with the verb, and it is closed as soon as it is used.
+  Nothing is remembered between verbs.
 - *A composed graph is not frozen.*  It carries a `RecipeLayer`, which plans when it is culled,
   materialised or pickled, all of which happens on the client, and is plain tasks from then on.
 - *A Dask key is not a recipe's key.*  A scheduler keeps the first task of a key as long as any future
-  on it lives, so keys of one session carry a token of their own.
+  needs it.  So a key says what its task does: it ends in a hash of the evidence that the plan rests on
+  (action, target, records, what is upstream), and of the attempt (see `daskcache.submitted`).
 """
 
 from __future__ import annotations
@@ -30,24 +31,27 @@ import dask
 from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
+from .entry import Entry
+from .hashing import short_digest
 from .node import Node
 from .planning import DECIDE, FAILED, RUN, Plan, PlannedNode, Planner
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import DaskValue, Work, describe_arguments, load_value, run_node
 from .storage import Root
+from .submitted import Attempts
 
 #: Annotations that concern running, not reading what has run.
 _ONLY_FOR_RUNNING = ("resources", "retries")
 
-#: A session that was last extended longer ago than this belongs to an earlier verb.
+#: A layer that was last extended longer ago than this belongs to an earlier verb.
 _MAX_IDLE_SECONDS = 1.0
 
 
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """The graph of the current verb with `recipe` in it, and the key of its value."""
-    session = Session.current()
-    key = session.builder.add_value(recipe)
-    return session.graph, key
+    layer = VerbLayer.current()
+    key = layer.builder.add_value(recipe)
+    return layer.graph(), key
 
 
 def lazy_graph(recipe: Recipe, key: str) -> HighLevelGraph:
@@ -70,7 +74,7 @@ def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
 
 
 def _compute(collections, planner, collect, kwargs):
-    session = Session(planner, collect)
+    layer = VerbLayer(planner, collect)
     results: list[Any] = [None] * len(collections)
     rest = []
     for position, collection in enumerate(collections):
@@ -81,7 +85,7 @@ def _compute(collections, planner, collect, kwargs):
                 continue
         rest.append(position)
     if rest:
-        with session:
+        with layer:
             computed = dask.compute(*[collections[i] for i in rest], traverse=False, **kwargs)
         for position, value in zip(rest, computed, strict=True):
             results[position] = value
@@ -92,69 +96,59 @@ def _is_unplanned(collection):
     return isinstance(collection, Node) and collection._dask is None
 
 
-# ---- sessions -----------------------------------------------------------------------------------
+# ---- sessions ------------------------------------------------------------------------------------
 
 
-class Session:
-    """The planning of one verb: its planner, its tasks, and the one layer that has them all.
+class VerbLayer(MaterializedLayer):
+    """The planning of one verb, and the one layer that has all its tasks.
 
-    As a context manager it is the session of every read of ``node.dask`` within.
+    As a context manager it is the layer that every read of ``node.dask`` within extends.
     """
 
+    has_legacy_tasks = False
     _of_thread = threading.local()
 
     def __init__(self, planner: Planner | None = None, collect: bool = False):
         self.builder = GraphBuilder(planner or Planner(), collect)
-        self.layer = PlannedLayer(self)
-        name = f"daskcache-{self.builder.token}"
-        self.graph = HighLevelGraph({name: self.layer}, {name: set()})
+        super().__init__(self.builder.tasks)
+        self.annotations = self.builder.annotations
+        self.name = f"daskcache-{uuid.uuid4().hex}"
         self.open = True
         self.last_used = time.monotonic()
 
     @classmethod
-    def current(cls) -> Session:
-        """The session of the verb under way in this thread; a new one if there is none."""
-        reference = getattr(cls._of_thread, "session", None)
-        session = reference() if reference is not None else None
+    def current(cls) -> VerbLayer:
+        """The layer of the verb under way in this thread; a new one if there is none."""
+        reference = getattr(cls._of_thread, "layer", None)
+        layer = reference() if reference is not None else None
         now = time.monotonic()
-        if session is None or not session.open or now - session.last_used > _MAX_IDLE_SECONDS:
-            session = cls()
-            cls._of_thread.session = weakref.ref(session)
-        session.last_used = now
-        return session
+        if layer is None or not layer.open or now - layer.last_used > _MAX_IDLE_SECONDS:
+            layer = cls()
+            cls._of_thread.layer = weakref.ref(layer)
+        layer.last_used = now
+        return layer
 
     def __enter__(self):
-        Session._of_thread.session = weakref.ref(self)
+        VerbLayer._of_thread.layer = weakref.ref(self)
         self.last_used = time.monotonic()
         return self
 
     def __exit__(self, *error):
         self.open = False
 
-
-class PlannedLayer(MaterializedLayer):
-    """The tasks of a session.  When it is first used as a whole, the session is closed."""
-
-    has_legacy_tasks = False
-
-    def __init__(self, session: Session):
-        super().__init__(session.builder.tasks)
-        self.session = session
-        self.annotations = session.builder.annotations
+    def graph(self) -> HighLevelGraph:
+        return HighLevelGraph({self.name: self}, {self.name: set()})
 
     def cull(self, keys, all_hlg_keys):
-        self.session.open = False
-        tasks = cull(self.mapping, keys)
-        return _plain_layer(tasks, self.annotations), {
-            key: set(task.dependencies) for key, task in tasks.items()
-        }
+        self.open = False
+        return _culled(cull(self.mapping, keys), self.annotations)
 
     def __iter__(self):
-        self.session.open = False
+        self.open = False
         return super().__iter__()
 
     def __reduce__(self):
-        self.session.open = False
+        self.open = False
         return _plain_layer, (self.mapping, self.annotations)
 
 
@@ -179,17 +173,12 @@ class RecipeLayer(Layer):
 
     def plan(self) -> tuple[dict[Any, GraphNode], dict]:
         """Tasks and annotations, as of now."""
-        builder = Session.current().builder
+        builder = VerbLayer.current().builder
         builder.add_value(self.recipes[0], self.key)
         return cull(builder.tasks, [self.key]), builder.annotations
 
     def cull(self, keys, all_hlg_keys):
-        if self.key not in keys:
-            return _plain_layer({}, {}), {}
-        tasks, annotations = self.plan()
-        return _plain_layer(tasks, annotations), {
-            key: set(task.dependencies) for key, task in tasks.items()
-        }
+        return _culled(*self.plan()) if self.key in keys else _culled({}, {})
 
     def is_materialized(self):
         return False
@@ -216,6 +205,12 @@ class RecipeLayer(Layer):
         return _plain_layer, self.plan()
 
 
+def _culled(tasks, annotations):
+    """What `Layer.cull` returns: the layer, and the dependencies of each key."""
+    dependencies = {key: set(task.dependencies) for key, task in tasks.items()}
+    return _plain_layer(tasks, annotations), dependencies
+
+
 def _plain_layer(tasks, annotations):
     layer = MaterializedLayer(tasks)
     layer.annotations = annotations or None  # not those of the context, which the constructor takes
@@ -234,8 +229,6 @@ class GraphBuilder:
         Dask key to task; closed: every key that a task depends on is there.
     annotations : dict
         Kind of annotation to a function from Dask key to value.
-    token : str
-        Tells the Dask keys of this session from all others.
     """
 
     def __init__(self, planner: Planner, collect: bool = False):
@@ -243,22 +236,30 @@ class GraphBuilder:
         self.collect = collect
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
-        self.token = uuid.uuid4().hex[:16]
+        self._attempts = Attempts()
         self._annotated: dict[str, dict[str, Any]] = {}
         self._entry_keys: dict[str, str] = {}
-        self._roots: set[str] = set()
+        self._root_ids: dict[str, str] = {}
 
     def add_value(self, recipe: Recipe, key: str | None = None) -> str:
         """Add what it takes to get a node's value; return the key of the value."""
         planned = self.planner.request(recipe)
-        key = key or f"{recipe.name}-value-{recipe.key}{recipe.taint}-{self.token}"
+        self._new_entries: list[tuple[str, str]] = []
+        if planned.action in (RUN, DECIDE):
+            entry_key = self._add_entry(planned)
+            handle: Any = TaskRef(entry_key)
+            token = entry_key.rpartition(recipe.key)[2]
+        else:
+            handle = planned.entry
+            token = "-" + _token(planned.records)
+        composed = key is not None
+        if key is None:
+            key = self._attempts.value_key(f"{recipe.name}-value-{recipe.key}{token}")
         if key not in self.tasks:
-            if planned.action in (RUN, DECIDE):
-                handle: Any = TaskRef(self._add_entry(planned))
-            else:
-                handle = planned.entry
             self.tasks[key] = Task(key, load_value, handle)
             self._annotate(key, recipe, running=False)
+        if self._new_entries:
+            self._attempts.send(self._new_entries, None if composed else key)
         return key
 
     def _add_entry(self, planned: PlannedNode) -> str:
@@ -286,7 +287,6 @@ class GraphBuilder:
 
     def _add_one(self, planned):
         recipe = planned.recipe
-        self._prepare_root(recipe)
         handles: list[TaskRef] = []
         inputs = []
         for item, parent in zip(recipe.upstream, planned.parents, strict=True):
@@ -300,7 +300,15 @@ class GraphBuilder:
                 handles.append(TaskRef(self._entry_keys[item.identity]))
             else:
                 inputs.append(parent.entry)
-        key = f"{recipe.name}-{recipe.key}{recipe.taint}-{self.token}"
+        evidence = planned.records, planned.action, planned.forced, self.collect
+        token = _token(
+            (recipe.identity, recipe.root, self._root_id(recipe), *evidence),
+            [item.data_hash if isinstance(item, Entry) else str(item) for item in inputs],
+            [handle.key for handle in handles],
+        )
+        first_key = f"{recipe.name}-{recipe.key}-{token}"
+        key = self._attempts.entry_key(first_key)
+        self._new_entries.append((first_key, key))
         work = Work(
             recipe.spec,
             recipe.values,
@@ -322,10 +330,13 @@ class GraphBuilder:
         self._annotate(key, recipe, running=True)
         return key
 
-    def _prepare_root(self, recipe):
-        if recipe.paths and recipe.root not in self._roots:
-            Root(recipe.root).create()
-            self._roots.add(recipe.root)
+    def _root_id(self, recipe):
+        """Id of the root, which is made if need be; empty for a node that stores nothing."""
+        if not recipe.paths:
+            return ""
+        if recipe.root not in self._root_ids:
+            self._root_ids[recipe.root] = Root(recipe.root).create()
+        return self._root_ids[recipe.root]
 
     def _add_dask_value(self, item: DaskInput) -> str:
         """Add the graph of a plain Dask value, nodes in it included; return its key."""
@@ -351,3 +362,8 @@ class GraphBuilder:
         values = self._annotated.setdefault(kind, {})
         values[key] = value
         self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored
+
+
+def _token(*evidence):
+    """Short hash that makes a Dask key say what its task does."""
+    return short_digest(repr(evidence).encode("utf-8", "surrogatepass"))
