@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import types
 import warnings
+from contextvars import ContextVar
 from pathlib import Path
 
 from . import config
@@ -84,9 +85,13 @@ def is_user_code(obj) -> bool:
     return not any(Path(file).is_relative_to(folder) for folder in _installed_folders())
 
 
-@functools.cache
 def code_hash(code: types.CodeType) -> str:
     """Hash of what a code object does: of its source's syntax tree, else of its bytecode."""
+    return _code_hash(code, code.co_filename)
+
+
+@functools.cache
+def _code_hash(code, _file_name):
     tree = _syntax_tree(code)
     if tree is None:
         return hash_value(("bytecode", sys.version_info[:2], _bytecode(code)))
@@ -97,8 +102,13 @@ def code_hash(code: types.CodeType) -> str:
 
 
 def _defaults(func):
-    names = inspect.signature(func).parameters
-    return {n: p.default for n, p in names.items() if p.default is not p.empty}
+    """Defaults by name; a node as a default is upstream of the call, not part of the code."""
+    found = inspect.signature(func).parameters.values()
+    return {
+        p.name: p.default
+        for p in found
+        if p.default is not p.empty and not hasattr(type(p.default), "_recipe")
+    }
 
 
 def _closure(func):
@@ -111,23 +121,24 @@ def _closure(func):
     return cells
 
 
-_in_progress: set[types.FunctionType] = set()
+_in_progress: ContextVar[tuple] = ContextVar("fingerprints_in_progress", default=())
 
 
 def _values(func, kind, values):
     """Hashes of named values; a function that reaches itself through them ends there."""
-    if func in _in_progress:
-        return "<recursive>"
-    _in_progress.add(func)
+    outer = _in_progress.get()
+    if func in outer:
+        return f"<recursive, {len(outer) - outer.index(func)} up>"
+    token = _in_progress.set((*outer, func))
     try:
         return {name: _value_hash(func, kind, name, value) for name, value in values.items()}
     finally:
-        _in_progress.discard(func)
+        _in_progress.reset(token)
 
 
 def _value_hash(func, kind, name, value):
     size = getattr(value, "nbytes", 0)
-    if size > config.get_bytes("closure-warning"):
+    if isinstance(size, int) and size > config.get_bytes("closure-warning"):
         warnings.warn(
             f"{kind} {name!r} of {func.__qualname__}() holds {size / 2**20:.0f} MiB, which is "
             "hashed for every key: pass it as an argument, or as a node, instead",
@@ -153,6 +164,7 @@ _NOT_CODE = {"ctx", "type_comment", "kind", "decorator_list", "annotation", "ret
 
 def _syntax_tree(code):
     """The node of the syntax tree that `code` was compiled from, or None without source."""
+    linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename)
     if not lines:
         return None
@@ -185,12 +197,10 @@ def _compile_lambda(node):
 def _normalised(node, top=False):
     """A syntax tree as nested tuples, without what does not change what the code does."""
     if isinstance(node, list):
-        return tuple(_normalised(item) for item in node)
+        return tuple(_normalised(item) for item in node if not _is_bare_annotation(item))
     if not isinstance(node, ast.AST):
         return node
     if isinstance(node, ast.AnnAssign):
-        if node.value is None:
-            return ()
         node = ast.Assign(targets=[node.target], value=node.value)
     if isinstance(node, ast.Constant):
         return ("Constant", node.value)
@@ -204,6 +214,10 @@ def _normalised(node, top=False):
             continue
         fields.append((name, _normalised(value)))
     return (type(node).__name__, *fields)
+
+
+def _is_bare_annotation(node):
+    return isinstance(node, ast.AnnAssign) and node.value is None
 
 
 def _without_docstring(body):

@@ -21,6 +21,7 @@ Three rules keep Dask from being confused:
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
@@ -32,9 +33,10 @@ from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from .entry import Entry
+from .errors import StorageError
 from .hashing import short_digest
 from .node import Node
-from .planning import DECIDE, FAILED, RUN, Plan, PlannedNode, Planner
+from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import DaskValue, Work, describe_arguments, load_value, run_node
 from .storage import Root
@@ -43,15 +45,26 @@ from .submitted import Attempts
 #: Annotations that concern running, not reading what has run.
 _ONLY_FOR_RUNNING = ("resources", "retries")
 
+ANY_FRAME = 0
+
 #: A layer that was last extended longer ago than this belongs to an earlier verb.
 _MAX_IDLE_SECONDS = 1.0
 
 
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """The graph of the current verb with `recipe` in it, and the key of its value."""
-    layer = VerbLayer.current()
+    layer = VerbLayer.current(_verb_frame())
     key = layer.builder.add_value(recipe)
     return layer.graph(), key
+
+
+def _verb_frame():
+    """The frame in which a verb collects the graphs of all its collections; None if this is none.
+
+    ``dask._expr.HLGExpr.from_collection`` reads ``collection.dask`` for it, in a loop.
+    """
+    reader = sys._getframe(3)  # of _verb_frame, planned_graph and Node.dask
+    return reader.f_back if reader.f_code.co_name == "from_collection" else None
 
 
 def lazy_graph(recipe: Recipe, key: str) -> HighLevelGraph:
@@ -113,24 +126,34 @@ class VerbLayer(MaterializedLayer):
         super().__init__(self.builder.tasks)
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
+        self.frame = id(None)
         self.open = True
         self.last_used = time.monotonic()
 
     @classmethod
-    def current(cls) -> VerbLayer:
-        """The layer of the verb under way in this thread; a new one if there is none."""
+    def current(cls, frame: Any = None) -> VerbLayer:
+        """The layer of the verb under way in this thread; a new one if there is none.
+
+        `frame` is where the verb reads its graphs, if that is known: reads from another place, or of
+        somebody who just looks, belong to another layer.
+        """
         reference = getattr(cls._of_thread, "layer", None)
         layer = reference() if reference is not None else None
-        now = time.monotonic()
-        if layer is None or not layer.open or now - layer.last_used > _MAX_IDLE_SECONDS:
+        if layer is None or not layer.extends(frame):
             layer = cls()
+            layer.frame = id(frame)
             cls._of_thread.layer = weakref.ref(layer)
-        layer.last_used = now
+        layer.last_used = time.monotonic()
         return layer
+
+    def extends(self, frame: Any) -> bool:
+        """Whether reading a graph from `frame` belongs to this verb."""
+        idle = time.monotonic() - self.last_used
+        return self.open and self.frame in (ANY_FRAME, id(frame)) and idle < _MAX_IDLE_SECONDS
 
     def __enter__(self):
         VerbLayer._of_thread.layer = weakref.ref(self)
-        self.last_used = time.monotonic()
+        self.frame = ANY_FRAME
         return self
 
     def __exit__(self, *error):
@@ -244,6 +267,7 @@ class GraphBuilder:
     def add_value(self, recipe: Recipe, key: str | None = None) -> str:
         """Add what it takes to get a node's value; return the key of the value."""
         planned = self.planner.request(recipe)
+        self.planner.note_touched()
         self._new_entries: list[tuple[str, str]] = []
         if planned.action in (RUN, DECIDE):
             entry_key = self._add_entry(planned)
@@ -300,7 +324,7 @@ class GraphBuilder:
                 handles.append(TaskRef(self._entry_keys[item.identity]))
             else:
                 inputs.append(parent.entry)
-        evidence = planned.records, planned.action, planned.forced, self.collect
+        evidence = planned.records, planned.action, planned.outdated, self.collect
         token = _token(
             (recipe.identity, recipe.root, self._root_id(recipe), *evidence),
             [item.data_hash if isinstance(item, Entry) else str(item) for item in inputs],
@@ -321,7 +345,8 @@ class GraphBuilder:
             recipe.paths,
             recipe.title,
             planned.records or (None,) * len(recipe.paths),
-            planned.forced,
+            planned.outdated,
+            planned.state == CORRUPT,
             self.collect,
             planned.elsewhere,
             planned.state == FAILED,
@@ -335,7 +360,11 @@ class GraphBuilder:
         if not recipe.paths:
             return ""
         if recipe.root not in self._root_ids:
-            self._root_ids[recipe.root] = Root(recipe.root).create()
+            try:
+                self._root_ids[recipe.root] = Root(recipe.root).create()
+            except StorageError as error:
+                error.node, error.target = recipe.title, f"{recipe.root}/{recipe.paths[0]}"
+                raise
         return self._root_ids[recipe.root]
 
     def _add_dask_value(self, item: DaskInput) -> str:

@@ -14,6 +14,7 @@ Teach it a type with :func:`register`; a type can also define ``__dask_tokenize_
 
 from __future__ import annotations
 
+import collections
 import copyreg
 import dataclasses
 import datetime
@@ -339,7 +340,8 @@ def _reduced(value, reduced, encoder):
     encoder.add(tuple(args))
     encoder.add(state)
     encoder.add(None if items is None else list(items))
-    encoder.add(None if pairs is None else dict(pairs))
+    pairs = None if pairs is None else list(pairs)
+    encoder.add(pairs if isinstance(value, collections.OrderedDict) or not pairs else dict(pairs))
 
 
 def _no_identity(value, reason):
@@ -435,6 +437,11 @@ def _pandas_values(value, encoder):
         _list(present.tolist() if hasattr(present, "tolist") else list(present), encoder)
 
 
+def _timestamp(value, encoder):
+    encoder.parts.append(b"z")
+    _datetime(value, encoder)
+
+
 def _register_numpy():
     import numpy as np
 
@@ -449,7 +456,7 @@ def _register_pandas():
     _BASES.update({pd.DataFrame: _pandas_frame, pd.Series: _pandas_series, pd.Index: _pandas_index})
     _ENCODERS[type(pd.NA)] = _singleton
     _ENCODERS[type(pd.NaT)] = _singleton
-    _ENCODERS[pd.Timestamp] = _datetime
+    _ENCODERS[pd.Timestamp] = _timestamp
 
 
 # ---- Dask collections ---------------------------------------------------------------------------
@@ -613,15 +620,4 @@ def _inherited_encoder(cls):
         return _dataclass
     if issubclass(cls, tuple) and hasattr(cls, "_fields"):
         return _namedtuple
-    for ancestor in cls.__mro__[1:]:
-        if ancestor in _ENCODERS and ancestor not in (type, object):
-            return functools.partial(_subclass_instance, _ENCODERS[ancestor])
     return _instance
-
-
-def _subclass_instance(encode, value, encoder):
-    """A subclass of a plain type is not that type: its class and its own attributes count too."""
-    encoder.parts.append(b"U")
-    encoder.add(type(value))
-    encode(value, encoder)
-    encoder.add(getattr(value, "__dict__", None))

@@ -209,7 +209,10 @@ class Node(Delayed):
             return self._dask
         from .graph import planned_graph
 
-        graph, key = planned_graph(self._recipe)
+        try:
+            graph, key = planned_graph(self._recipe)
+        except AttributeError as error:  # would turn `node.dask` into a lazy attribute of the value
+            raise RuntimeError(f"planning {self._recipe.title} failed: {error}") from error
         _set_planned_key(self, key)
         return graph
 
@@ -234,6 +237,9 @@ class Node(Delayed):
         from .graph import compute
 
         return compute((self,), **kwargs)[0]
+
+    def __dask_tokenize__(self):
+        return self._planned_key if self._dask is not None else self._recipe.identity
 
     def __dask_postcompute__(self):
         return single_key, ()

@@ -13,6 +13,7 @@ import functools
 import gc
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,11 +21,12 @@ from typing import Any
 
 from . import records, storage
 from .entry import Entry, Stored, joint_hash
-from .errors import ForeignTarget, TargetCollision, TargetModified
+from .errors import DaskcacheWarning, ForeignTarget, TargetCollision, TargetModified
 from .hashing import tag
 from .recipe import DaskInput, Recipe, SourceInput, combine
 from .records import RecordName, RecordStore, collision_form, target_id
-from .storage import Root
+from .storage import Root, Stamp
+from .targets.template import DATA_HASH, located
 
 COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
 CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
@@ -64,6 +66,7 @@ class PlannedNode:
         "parents",
         "elsewhere",
         "forced",
+        "outdated",
         "requested",
     )
 
@@ -77,6 +80,8 @@ class PlannedNode:
         self.data_hash: str | None = None
         self.elsewhere: Entry | None = None
         self.forced = False
+        #: Whether what is there must not pass for the result (forced, expired, damaged).
+        self.outdated = False
         self.requested = False
 
     @property
@@ -84,7 +89,12 @@ class PlannedNode:
         """Handle of the finished result: path and hashes, no data."""
         recipe = self.recipe
         stored = tuple(
-            Stored(target, name.data_hash, name.file_hash, name.stamp)
+            Stored(
+                target.at(located(target.path, name.data_hash)),
+                name.data_hash,
+                name.file_hash,
+                name.stamp,
+            )
             for target, name in zip(recipe.targets, self.records, strict=True)
             if name is not None
         )
@@ -118,7 +128,10 @@ class Planner:
         self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
         self._stores: dict[str, RecordStore] = {}
         self._failed: dict[str, set[str]] = {}
-        self._claims: dict[tuple[str, str], Recipe] = {}
+        #: Who wants which target, and which folder for a target inside it.
+        self._claims: dict[str, Recipe] = {}
+        self._folders: dict[str, Recipe] = {}
+        self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
         self._now = time.time()
 
     def request(self, recipe: Recipe) -> PlannedNode:
@@ -135,6 +148,12 @@ class Planner:
         with _garbage_later():
             for recipe in recipes:
                 self.request(recipe)
+
+    def note_touched(self) -> None:
+        """Write down the new mtimes of targets that were copied or touched: for verbs, not for plans."""
+        while self._touched:
+            store, name, stamp = self._touched.pop()
+            store.refresh(name, stamp)
 
     def store(self, root: str) -> RecordStore:
         store = self._stores.get(root)
@@ -167,7 +186,7 @@ class Planner:
         planned = PlannedNode(recipe, parents)
         if recipe.mutable or None in parents:
             recipe.revalidate()
-        planned.forced = self.force_all or recipe.identity in self.forced
+        planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced
         trace = self._expected_trace(recipe, parents)
         if recipe.paths:
             self._examine_targets(planned, trace)
@@ -215,7 +234,8 @@ class Planner:
         """State of one target; returns the record that vouches for it."""
         recipe = planned.recipe
         options = recipe.spec.options
-        location = f"{recipe.root}/{path}"
+        known_hash = own[0].data_hash if own else DATA_HASH
+        location = f"{recipe.root}/{located(path, known_hash)}"
         stamp = storage.stamp(location)
         if stamp is None:
             reason = "the target was deleted" if own else "was never computed"
@@ -228,6 +248,7 @@ class Planner:
             return self._found_by_others(recipe, position, location, stamp)
         for name in own:
             if name.size == stamp.size and storage.file_hash(location) == name.file_hash:
+                self._touched.append((self.store(recipe.root), name, stamp))
                 return name._replace(mtime_ns=stamp.mtime_ns)  # copied or touched, not edited
         others = self.store(recipe.root).with_target(identifier)
         for name in others:
@@ -245,8 +266,10 @@ class Planner:
     def _check_further(self, planned, name, location):
         spec = planned.recipe.spec
         if spec.options.check == "content" and storage.file_hash(location) != name.file_hash:
+            planned.outdated = True
             self._worsen(planned, CORRUPT, f"{location} is damaged")
         if spec.max_age is not None and self._now - name.mtime_ns / 1e9 > spec.max_age:
+            planned.outdated = True
             self._worsen(planned, STALE, f"older than {spec.options.expires}")
         return name
 
@@ -270,6 +293,13 @@ class Planner:
                 expected=f"made by {recipe.spec.qualified_name}",
                 got=f"made by {record.get('function')}",
                 hint="give one of them another target, or delete the file if it is not needed",
+            )
+        if record.get("replaced") == recipe.key:
+            warnings.warn(
+                f"two recipes take turns at {recipe.root}/{path}, and each rerun replaces the other's "
+                "result: put what differs between them, or {key}, into the path template",
+                DaskcacheWarning,
+                stacklevel=2,
             )
         for reason in differences(record, recipe) or ["its recipe changed"]:
             self._worsen(planned, STALE, reason)
@@ -331,22 +361,38 @@ class Planner:
             planned.state = state
         planned.reasons.append(reason)
 
-    def _claim(self, recipe, path):
-        claim = recipe.root, collision_form(path)
-        first = self._claims.setdefault(claim, recipe)
-        if first is recipe or (first.identity == recipe.identity and path in first.paths):
-            return
-        why = "two nodes claim one target"
-        if first.key == recipe.key and first.taint != recipe.taint:
-            why = "two nodes that follow from impure calls claim one target"
-        raise TargetCollision(
-            why,
-            target=f"{recipe.root}/{path}",
-            node=recipe.title,
-            expected="a target of its own for each node",
-            got=f"{first.name}() with key {first.key} and {recipe.name}() with key {recipe.key}",
-            hint="put what tells them apart, or {key}, into the path template",
-        )
+    def _claim(self, recipe: Recipe, path: str) -> None:
+        """Note that a recipe wants a target; raise if that one is taken."""
+        if DATA_HASH in path:
+            return  # equal data may share a file
+        form = f"{recipe.root}/{collision_form(path)}"
+        rival, why = self._rival(recipe, form)
+        if rival is not None:
+            raise TargetCollision(
+                why,
+                target=f"{recipe.root}/{path}",
+                node=recipe.title,
+                expected="a target of its own for each node",
+                got=f"{rival.name}() with key {rival.key} and {recipe.name}() with key {recipe.key}",
+                hint="put what tells them apart, or {key}, into the path template",
+            )
+
+    def _rival(self, recipe: Recipe, form: str) -> tuple[Recipe | None, str]:
+        """Another recipe that wants the same target, one inside it or one around it; and the story."""
+        first = self._claims.setdefault(form, recipe)
+        if first.identity != recipe.identity:
+            if first.key == recipe.key and first.root == recipe.root:
+                return first, "two nodes that follow from impure calls claim one target"
+            return first, "two nodes claim one target"
+        if form in self._folders:
+            return self._folders[form], "one target lies inside another"
+        folder = form.rpartition("/")[0]
+        while len(folder) > len(recipe.root) and folder not in self._folders:
+            if folder in self._claims:
+                return self._claims[folder], "one target lies inside another"
+            self._folders[folder] = recipe
+            folder = folder.rpartition("/")[0]
+        return None, ""
 
     # -- actions, downwards -----------------------------------------------------------------------------
 
@@ -375,10 +421,10 @@ class Planner:
             ]
 
     def _how(self, planned):
-        if planned.forced or not planned.recipe.paths:
+        if planned.outdated or not planned.recipe.paths:
             return RUN
         exists = planned.records and None not in planned.records
-        waiting = any(p is not None and p.state != COMPLETE for p in planned.parents)
+        waiting = any(p is not None and (p.forced or p.state != COMPLETE) for p in planned.parents)
         settled = planned.state in (PENDING, STALE) and exists and waiting
         return DECIDE if settled else RUN
 

@@ -32,6 +32,7 @@ from . import storage
 from .code import function_fingerprint
 from .errors import (
     ArgumentChanged,
+    DaskcacheError,
     DaskcacheWarning,
     GraphError,
     SourceMissing,
@@ -107,7 +108,11 @@ class Spec:
         self.options = options
         self.signed = signed
         self.name = funcname(func)
-        self.formats, self.layout = _formats(func, options)
+        try:
+            self.formats, self.layout = _formats(func, options)
+        except DaskcacheError as error:
+            _name(error, self.name, options.target)
+            raise
         #: How many more calls to look at for plain paths that might want to be sources.
         self.hints_left = 10
         self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
@@ -189,8 +194,6 @@ class Spec:
                 name = self.signature.names[position]
                 raise UnhashableArgument(
                     f"the argument {name!r} of {self.name}(): {error.message}",
-                    node=self.name,
-                    target=", ".join(target.path for target in self.formats) or None,
                     got=repr(values[position])[:100],
                     hint=error.hint,
                 ) from error
@@ -379,7 +382,7 @@ class Recipe:
         self.label = label
         self.annotations = annotations
         #: Tells this recipe and its place from all others in this process.
-        self.identity = key + taint + paths[0] if paths else key + taint
+        self.identity = f"{key}{taint}{root}/{paths[0]}" if paths else key + taint
         #: Whether the key could change without the node being made again.
         self.mutable = spec.can_change or not all(map(_IMMUTABLE.__contains__, map(type, values)))
 
@@ -497,6 +500,21 @@ def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
     TemplateError, UnsafePath
         If they don't give a path.
     """
+    try:
+        return _make_recipe(spec, args, kwargs, pure)
+    except DaskcacheError as error:
+        targets = ", ".join(target.path for target in spec.formats)
+        _name(error, spec.name, targets or None)
+        raise
+
+
+def _name(error, node, target):
+    """Let an error name the node and the target that it is about."""
+    error.node = error.node or node
+    error.target = error.target or target
+
+
+def _make_recipe(spec, args, kwargs, pure):
     try:
         values = spec.signature.bind(args, kwargs)
     except TypeError:

@@ -127,7 +127,10 @@ class RecordStore:
         for folder in (f"{self.root.records}/{name.shard}", self.root.intents):
             try:
                 with open(f"{folder}/{file_name}", encoding="utf-8") as file:
-                    return json.load(file)
+                    content = json.load(file)
+                if not isinstance(content, dict):
+                    raise ValueError("it holds no JSON object")
+                return content
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
@@ -215,7 +218,7 @@ def _parse_all(folder):
 def _listdir(folder):
     try:
         return os.listdir(folder)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise storage.storage_error(error, folder) from error

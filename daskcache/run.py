@@ -37,6 +37,7 @@ from .recipe import Ref, SourceInput, Spec, combine
 from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
 from .targets.base import BytesTarget
+from .targets.template import DATA_HASH, located
 
 
 class DaskValue(NamedTuple):
@@ -66,8 +67,10 @@ class Work(NamedTuple):
     title: str
     #: Per target: the record that vouches for what is there now, if the plan found one.
     previous: tuple[RecordName | None, ...]
-    #: Run even if the target is complete.
-    force: bool
+    #: What is there must not pass for the result: it is forced, expired or damaged.
+    outdated: bool
+    #: What is there is damaged, and is kept aside.
+    damaged: bool
     #: Turn an exception into a `Failure` instead of raising it.
     collect: bool
     #: The same recipe's result at another target, to be copied instead of computed.
@@ -84,12 +87,14 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
     inputs = [_input(place, handles) for place in work.inputs]
     trace = combine(work.static, [_identity(item) for item in inputs])
     try:
-        if work.paths and not work.force:
+        if work.paths and not work.outdated:
             finished = _find_finished(work, trace)
             if finished is not None:
                 return finished
         if work.elsewhere is not None:
-            return _store(work, inputs, trace, work.elsewhere.load(), None, 0.0)
+            value = work.elsewhere.load()
+            if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
+                return _store(work, inputs, trace, value, None, 0.0)
         started = time.perf_counter()
         result, own_paths = _call(work, inputs)
         seconds = time.perf_counter() - started
@@ -284,16 +289,13 @@ def _held_hash(work, result, trace):
 
 def _find_finished(work, trace):
     """Entry of the node if its targets are complete, or hold what the same code made of equal data."""
-    stamps = [storage.stamp(f"{work.root}/{path}") for path in work.paths]
-    if None in stamps:
-        return None
-    root = Root(work.root)
-    store = RecordStore(root)
+    store = RecordStore(Root(work.root))
     names = []
-    for path, stamp, previous in zip(work.paths, stamps, work.previous, strict=True):
-        name = _matching(store.with_key(work.key), path, stamp, trace)
-        if name is None and previous is not None and previous.key != work.key:
-            name = _matching([previous], path, stamp, trace)
+    for path, previous in zip(work.paths, work.previous, strict=True):
+        if DATA_HASH not in path and storage.stamp(f"{work.root}/{path}") is None:
+            return None  # a quick no, without listing records
+        candidates = [*store.with_key(work.key), *([previous] if previous else [])]
+        name = _matching(work, candidates, path, trace)
         if name is None:
             return None
         names.append(name)
@@ -303,10 +305,14 @@ def _find_finished(work, trace):
     return _entry(work, [name._replace(key=work.key) for name in names])
 
 
-def _matching(names, path, stamp, trace):
+def _matching(work, names, path, trace):
     identifier = target_id(path)
     for name in names:
-        if name.target_id == identifier and name.stamp == stamp and name.trace == trace:
+        if (
+            name.target_id == identifier
+            and name.trace == trace
+            and name.stamp == storage.stamp(f"{work.root}/{located(path, name.data_hash)}")
+        ):
             return name
     return None
 
@@ -329,7 +335,7 @@ _CARRIED = ("function", "code", "target", "format", "arguments", "upstream")
 def _entry(work, names, inline=None):
     formats = work.spec.formats
     stored = tuple(
-        Stored(target.at(path), name.data_hash, name.file_hash, name.stamp)
+        Stored(target.at(located(path, name.data_hash)), name.data_hash, name.file_hash, name.stamp)
         for target, path, name in zip(formats, work.paths, names, strict=True)
     )
     return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
@@ -356,6 +362,8 @@ def _store(work, inputs, trace, result, own_paths, seconds):
         ]
     names, committed = [], []
     for position, (part, data_hash, _) in enumerate(results):
+        if DATA_HASH in work.paths[position]:
+            part = _existing(root.absolute(located(work.paths[position], data_hash)), part)
         name = RecordName(
             work.key,
             target_id(work.paths[position]),
@@ -374,6 +382,15 @@ def _store(work, inputs, trace, result, own_paths, seconds):
     if work.failed_before:
         records.clear_failure(root, work.key)
     return _entry(work, committed, inline)
+
+
+def _existing(destination, part):
+    """The file that another node with equal data put there already, in place of the part."""
+    found = storage.stamp(destination)
+    if found is None or storage.file_hash(destination) != part.file_hash:
+        return part
+    storage.discard(part.path)
+    return Part(destination, part.file_hash, found)
 
 
 def _is_small(contents):
@@ -459,10 +476,10 @@ def _discard_own(paths):
 
 def _commit(work, root: Root, inputs, position: int, part: Part, name: RecordName) -> RecordName:
     """Put one part in place with its record; return the record that holds in the end."""
-    path, previous = work.paths[position], work.previous[position]
-    destination = root.absolute(path)
+    previous = work.previous[position]
+    destination = root.absolute(located(work.paths[position], name.data_hash))
     file_name = name.file_name()
-    content = record_content(name, **_facts(work, inputs, position, previous))
+    content = record_content(name, **_facts(work, inputs, position, name, previous))
     intent = storage.write_intent(root, file_name, content)
     winner = None
     if part.path != destination:
@@ -509,10 +526,11 @@ def _place(work, root, part, destination, name, previous):
             got=f"a file of {current.size} bytes" if current else "an unreadable file",
             hint="move the file away, or give the node another target",
         )
-    kept = storage.replace(root, part.path, destination, vouching.stamp if vouching else None)
+    throw_away = vouching is not None and not work.damaged
+    kept = storage.replace(root, part.path, destination, vouching.stamp if throw_away else None)
     if kept:
         warnings.warn(
-            f"{destination} had been edited; what was there is kept as {kept}",
+            f"{destination} was edited or damaged; what was there is kept as {kept}",
             DaskcacheWarning,
             stacklevel=2,
         )
@@ -555,11 +573,11 @@ _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
 
 
-def _facts(work, inputs, position, previous):
+def _facts(work, inputs, position, name, previous):
     facts = {
         "function": work.spec.qualified_name,
         "code": work.code,
-        "target": work.paths[position],
+        "target": located(work.paths[position], name.data_hash),
         "format": f"{type(work.spec.formats[position]).__module__}:"
         f"{type(work.spec.formats[position]).__qualname__}",
         "arguments": describe_arguments(work.spec, work.values, work.described),

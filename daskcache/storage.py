@@ -24,12 +24,13 @@ import stat
 import sys
 import time
 import uuid
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from . import hashing
-from .errors import StorageError
+from .errors import DaskcacheWarning, StorageError
 
 METADATA = ".daskcache"
 FORMAT = 1
@@ -77,20 +78,27 @@ class Root:
         try:
             with open(f"{self.metadata}/root.json", encoding="utf-8") as file:
                 content = json.load(file)
+            version, identifier = int(content["daskcache"]), str(content["id"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise self._unusable(error) from error
+        except (ValueError, TypeError, KeyError) as error:
             raise StorageError(
-                f"can't read the root's id file: {error}", target=f"{self.metadata}/root.json"
+                "the root's id file is damaged",
+                target=f"{self.metadata}/root.json",
+                expected='{"daskcache": 1, "id": …}',
+                got=str(error),
+                hint="restore the file, or set daskcache.root to another folder",
             ) from error
-        if content["daskcache"] > FORMAT:
+        if version > FORMAT:
             raise StorageError(
                 f"the root {self.path} was written by a newer daskcache",
                 expected=f"format {FORMAT} or older",
-                got=f"format {content['daskcache']}",
+                got=f"format {version}",
                 hint="pip install --upgrade daskcache",
             )
-        return content["id"]
+        return identifier
 
     def create(self) -> str:
         """Make the root's folders and id file unless they are there; return its id.
@@ -108,20 +116,17 @@ class Root:
                 content = json.dumps({"daskcache": FORMAT, "id": uuid.uuid4().hex})
                 part = f"{self.metadata}/root.json.{uuid.uuid4().hex}.part"
                 Path(part).write_text(content, encoding="utf-8")
-                put_new(part, f"{self.metadata}/root.json")
-        except FileExistsError as error:
-            if not os.path.isdir(self.metadata):
-                raise self._unwritable(error) from error
-            os.unlink(part)  # another process made the root at the same time: its id counts
+                _put_first(part, f"{self.metadata}/root.json")
         except OSError as error:
-            raise self._unwritable(error) from error
-        if not os.access(self.intents, os.W_OK):
-            raise self._unwritable(PermissionError(errno.EACCES, "Permission denied"))
+            raise self._unusable(error) from error
+        for folder in (self.path, self.records, self.intents, self.trash):
+            if not os.access(folder, os.W_OK):
+                raise self._unusable(PermissionError(errno.EACCES, f"{folder} is read-only"))
         return known or str(self.id())
 
-    def _unwritable(self, error):
+    def _unusable(self, error):
         return StorageError(
-            f"can't write to the root: {error.strerror or error}",
+            f"can't use the root: {error.strerror or error}",
             target=self.path,
             expected="a folder that can be made and written to",
             got=errno.errorcode.get(error.errno or 0, str(error)),
@@ -263,6 +268,14 @@ def put_new(part: str, destination: str) -> None:
     os.unlink(part)
 
 
+def _put_first(part, destination):
+    """`put_new`, for files of which the first one counts, whoever wrote it."""
+    try:
+        put_new(part, destination)
+    except FileExistsError:
+        os.unlink(part)
+
+
 def replace(root: Root, part: str, destination: str, recorded: Stamp | None) -> str | None:
     """Put a file or folder in the place of what is there.
 
@@ -362,6 +375,7 @@ def _rename(source, destination, how):
 
 def _rename_weakly(source, destination, how):
     """The same where the system has no such call: another writer can come between the two steps."""
+    _say_once_that_it_is_weak()
     if how is _NO_REPLACE:
         if os.path.lexists(destination):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
@@ -371,6 +385,16 @@ def _rename_weakly(source, destination, how):
         os.rename(destination, aside)
         os.rename(source, destination)
         os.rename(aside, source)
+
+
+@functools.cache
+def _say_once_that_it_is_weak():
+    warnings.warn(
+        "this file system can't exchange files in one step: a result that another program writes to "
+        "the same path at the same moment could be replaced",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
 
 
 @functools.cache

@@ -34,7 +34,13 @@ class NumpyTarget(BytesTarget):
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
             raise self.limit(value, f"its dtype {value.dtype} would change", "use .pkl")
         array = np.ascontiguousarray(value).reshape(value.shape)
-        return [_header(np, array), array.reshape(-1).view("u1").data if array.size else b""]
+        header = io.BytesIO()
+        try:
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+        except ValueError:  # a dtype whose description needs a later version of the format
+            np.save(header, array)
+            return [header.getvalue()]
+        return [header.getvalue(), array.reshape(-1).view("u1").data if array.nbytes else b""]
 
     def decode(self, data):
         np = require("numpy", "numpy")
@@ -46,21 +52,6 @@ class NumpyTarget(BytesTarget):
             raise UntrustedPickle(
                 "this .npy file holds pickled objects, which are not loaded", target=self.path
             ) from error
-
-
-def _header(np, array):
-    description = np.lib.format.header_data_from_array_1_0(array)
-    for write_header in (
-        np.lib.format.write_array_header_1_0,
-        np.lib.format.write_array_header_2_0,
-    ):
-        file = io.BytesIO()
-        try:
-            write_header(file, description)
-        except ValueError:  # a structured dtype with more fields than version 1.0 has room for
-            continue
-        return file.getvalue()
-    raise ValueError(f"no .npy header can hold the dtype {array.dtype}")
 
 
 class NumpySource(Source):

@@ -98,7 +98,12 @@ class BytesTarget(Target):
     def encode_checked(self, value: Any) -> list:
         pieces = list(self.encode(value))
         if not self.exact:
-            decoded = self.decode(b"".join(pieces))
+            try:
+                decoded = self.decode(b"".join(pieces))
+            except (ValueError, TypeError, ArithmeticError) as error:
+                raise self.limit(
+                    value, f"it can't be read back ({error})", "use a path that ends in .pkl"
+                ) from error
             if self.hash(decoded) != self.hash(value):
                 raise self.limit(value, *self.difference(value, decoded))
         return pieces
@@ -184,7 +189,7 @@ class Source:
 
     def identity(self) -> str:
         """What tells this source from others: class, file name and content."""
-        return f"{type(self).__name__}:{self.filename}:{self.content_hash()}"
+        return f"{type(self).__name__}:{self.filename}:{hashing.tag(self.content_hash())}"
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.identity())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from ..errors import require
+from ..hashing import hash_value
 from .base import BytesTarget, Source
 
 
@@ -78,7 +79,7 @@ class ParquetTarget(BytesTarget):
         file = io.BytesIO()
         try:
             value.to_parquet(file)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ArithmeticError) as error:  # what pyarrow raises on columns
             raise self.limit(value, str(error), "use a path that ends in .pkl") from error
         return [file.getvalue()]
 
@@ -107,15 +108,24 @@ class CSVSource(Source):
         return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
 
     def identity(self):
-        return f"{super().identity()}:{sorted(self.read_options.items())!r}"
+        options = f":{hash_value(self.read_options)}" if self.read_options else ""
+        return super().identity() + options
+
+    def __eq__(self, other):
+        return super().__eq__(other) and self.read_options == other.read_options
+
+    __hash__ = Source.__hash__
 
 
 def _read_csv(data):
     """Read what `CSVTarget` writes: only an empty field is a missing value."""
     pd = require("pandas", "table")
+    exact = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
     try:
-        return pd.read_csv(
-            io.BytesIO(data), keep_default_na=False, na_values=[""], float_precision="round_trip"
-        )
+        return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=[""], **exact)
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
+
+
+def _version(module):
+    return tuple(int(part) for part in module.__version__.split(".")[:2])

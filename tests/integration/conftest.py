@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import dask
 import pytest
@@ -82,6 +82,29 @@ def cluster(request):
     name = {"local": "local_client", "separate": "remote_client"}[request.param]
     with on_cluster(request.getfixturevalue(name)) as client:
         yield client
+
+
+@pytest.fixture(params=["sync", "threads", "processes", "cluster"])
+def anywhere(request):
+    """The name of a scheduler, in turn of each kind; verbs go to it."""
+    if request.param == "cluster":
+        with on_cluster(request.getfixturevalue("local_client")):
+            yield request.param
+    else:
+        with dask.config.set(scheduler=request.param, num_workers=2):
+            yield request.param
+
+
+@pytest.fixture
+def own_cluster():
+    """A function that makes a LocalCluster for one test, whose workers the test may kill."""
+    with ExitStack() as stack:
+
+        def make(**config):
+            stack.enter_context(dask.config.set(config))
+            return stack.enter_context(on_cluster(stack.enter_context(small_cluster())))
+
+        yield make
 
 
 def _start(base, name, command):

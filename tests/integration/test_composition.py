@@ -1,0 +1,356 @@
+"""Graphs composed of nodes and of plain Dask, on every scheduler."""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import dask
+import dask.array as da
+import dask.bag as db
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+
+import daskcache as dc
+
+
+@pytest.fixture
+def made(runs):
+    """Decorated functions that note their calls."""
+
+    def number(i):
+        runs.note("number")
+        return i
+
+    def pair(i):
+        runs.note("pair")
+        return i, -i
+
+    def words(i):
+        runs.note("words")
+        return ["word"] * i
+
+    def array(i):
+        runs.note("array")
+        return np.arange(i)
+
+    def table(i):
+        runs.note("table")
+        return pd.DataFrame({"x": [i, i + 1]})
+
+    def total(values):
+        runs.note("total")
+        return int(np.asarray(values).sum())
+
+    def total_of(**named):
+        runs.note("total_of")
+        return sum(named.values())
+
+    return SimpleNamespace(
+        number=dc.delayed(number),
+        pair=dc.delayed(pair, nout=2),
+        words=dc.delayed(words),
+        array=dc.delayed(array, target="arrays/{i}.npy"),
+        table=dc.delayed(table, target="tables/{i}.parquet"),
+        total=dc.delayed(total),
+        total_of=dc.delayed(total_of),
+    )
+
+
+def composed_by_dask(m):
+    """A plain Dask function of a node."""
+    return dask.delayed(operator.neg)(m.number(3)), -3
+
+
+def composed_in_a_list(m):
+    """A plain Dask function of a list of nodes."""
+    return dask.delayed(sum)([m.number(i) for i in range(5)]), 10
+
+
+def composed_in_a_dict(m):
+    """A plain Dask function of nodes in nested dicts and tuples."""
+    nested = {"a": m.number(1), "b": {"c": [m.number(2), 5], "d": (m.number(3),)}}
+    return dask.delayed(lambda d: d)(nested), {"a": 1, "b": {"c": [2, 5], "d": (3,)}}
+
+
+def composed_by_keyword(m):
+    """A plain Dask function of nodes as keyword arguments."""
+    return dask.delayed(dict)(a=m.number(1), b=[m.number(2)]), {"a": 1, "b": [2]}
+
+
+def composed_in_a_dataclass(m):
+    """A plain Dask function of nodes in a dataclass."""
+
+    @dataclasses.dataclass
+    class Point:
+        x: object
+        y: object
+
+    point = Point(m.number(1), m.number(2))
+    return dask.delayed(lambda p: (p.x, p.y))(point), (1, 2)
+
+
+def container_of_nodes(m):
+    """`dask.delayed` of a container, nodes and values mixed."""
+    return dask.delayed([m.number(1), 2, {"three": m.number(3)}]), [1, 2, {"three": 3}]
+
+
+def operators(m):
+    """Arithmetic, comparison and unary operators between nodes and values."""
+    a, b = m.number(7), m.number(2)
+    return dask.delayed([a + b, a - 1, 2 * a, a // b, a % b, -a, a > b, a == 7, abs(-b)]), [
+        *(9, 6, 14, 3, 1, -7, True, True, 2)
+    ]
+
+
+def items(m):
+    """Items and slices of a node, by value and by node."""
+    words = m.words(4)
+    return dask.delayed([words[0], words[1:3], words[m.number(2)]]), ["word", ["word"] * 2, "word"]
+
+
+def attributes_and_methods(m):
+    """Attributes and methods of the value."""
+    table = m.table(4)
+    return dask.delayed([table.shape, table.x.sum(), m.words(3).count("word")]), [(2, 1), 9, 3]
+
+
+def several_outputs(m):
+    """A node with nout unpacks."""
+    first, second = m.pair(4)
+    return dask.delayed(operator.sub)(first, second), 8
+
+
+def nodes_after_plain_dask(m):
+    """Node, plain Dask, node, plain Dask."""
+    plain = dask.delayed(operator.add)(m.number(1), m.number(2))
+    return dask.delayed(operator.neg)(m.total([plain, m.number(4)])), -7
+
+
+def shared_by_both(m):
+    """One node used directly and through plain Dask."""
+    node = m.number(3)
+    return m.total([node, node + 1, dask.delayed(operator.mul)(node, 2)]), 13
+
+
+def array_from_nodes(m):
+    """A Dask array whose chunks are nodes."""
+    chunks = [da.from_delayed(m.array(i), shape=(i,), dtype=int) for i in (3, 4)]
+    return (da.concatenate(chunks) + 1).sum(), 16
+
+
+def bag_from_nodes(m):
+    """A bag whose partitions are nodes."""
+    return db.from_delayed([m.words(1), m.words(2)]).map(len).sum(), 12
+
+
+def frame_from_nodes(m):
+    """A Dask data frame whose partitions are nodes."""
+    meta = pd.DataFrame({"x": [0]})
+    return dd.from_delayed([m.table(0), m.table(5)], meta=meta).x.sum(), 12
+
+
+def node_of_an_array(m):
+    """A node whose argument is a Dask array."""
+    return m.total(da.arange(10, chunks=5) * 2), 90
+
+
+def node_of_a_bag(m):
+    """A node whose argument is a bag."""
+    return m.total(db.from_sequence(range(5), npartitions=2)), 10
+
+
+def node_of_a_frame(m):
+    """A node whose argument is a Dask data frame."""
+    return m.total(dd.from_pandas(pd.DataFrame({"x": range(4)}), npartitions=2)), 6
+
+
+def node_of_a_delayed(m):
+    """A node whose arguments are plain Dask values, in keywords and lists."""
+    one = dask.delayed(operator.add)(0, 1)
+    return m.total_of(a=one, b=dask.delayed(2), c=m.total([one, one])), 5
+
+
+def node_of_an_array_of_nodes(m):
+    """A node whose argument is a Dask array whose chunks are nodes."""
+    return m.total(da.from_delayed(m.array(5), shape=(5,), dtype=int) + 1), 15
+
+
+CASES = [
+    composed_by_dask,
+    composed_in_a_list,
+    composed_in_a_dict,
+    composed_by_keyword,
+    composed_in_a_dataclass,
+    container_of_nodes,
+    operators,
+    items,
+    attributes_and_methods,
+    several_outputs,
+    nodes_after_plain_dask,
+    shared_by_both,
+    array_from_nodes,
+    bag_from_nodes,
+    frame_from_nodes,
+    node_of_an_array,
+    node_of_a_bag,
+    node_of_a_frame,
+    node_of_a_delayed,
+    node_of_an_array_of_nodes,
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_a_composed_graph_is_right_and_runs_once(anywhere, made, runs, case):
+    """The value is right, then and again; no decorated function runs twice."""
+    collection, expected = case(made)
+    assert runs.take() == []
+    (value,) = dask.compute(collection)
+    assert value == expected
+    assert runs.take() != []
+    (again,) = dask.compute(collection)
+    assert again == expected
+    (anew,) = dask.compute(case(made)[0])
+    assert anew == expected
+    assert runs.take() == []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+def test_a_composed_graph_can_be_persisted(anywhere, made, runs, case):
+    """The persisted collection computes to the right value, and runs nothing a second time."""
+    collection, expected = case(made)
+    (persisted,) = dask.persist(collection)
+    assert dask.compute(persisted)[0] == expected
+    runs.take()
+    assert dask.compute(persisted)[0] == expected
+    assert dask.compute(collection)[0] == expected
+    assert runs.take() == []
+
+
+def test_each_decorated_function_runs_once_in_a_verb(anywhere, made, runs):
+    """Nodes that several collections share run once, whichever way these were composed."""
+    node = made.number(3)
+    collections = (
+        node,
+        node + 1,
+        dask.delayed([node, node]),
+        made.total([node, 4]),
+        db.from_delayed([dask.delayed(lambda x: [x])(node)]),
+    )
+    assert dask.compute(*collections) == (3, 4, [3, 3], 7, [3])
+    assert runs.take() == ["number", "total"]
+
+
+def test_a_composed_graph_plans_when_it_is_computed(anywhere, made, runs):
+    """A node that finished after composing does not run; one that was deleted since runs again."""
+    node = made.number(3)
+    composed = dask.delayed(operator.neg)(node)
+    node.compute()
+    runs.take()
+    assert dask.compute(composed) == (-3,)
+    assert runs.take() == []
+    node.dc.invalidate()
+    assert dask.compute(composed) == (-3,)
+    assert runs.take() == ["number"]
+
+
+# ---- annotations ------------------------------------------------------------------------------------
+
+ANNOTATIONS = {"resources": {"GPU": 1}, "priority": 5, "retries": 3}
+
+
+@pytest.fixture
+def annotated(made):
+    """A chain of three nodes; the one in the middle is made with annotations."""
+    first = made.number(1)
+    with dask.annotate(**ANNOTATIONS):
+        middle = made.words(first)
+    return first, middle, made.total_of(n=middle.count("word"), m=first)
+
+
+def annotations_of(graph):
+    """The annotations of each task of a graph that has any."""
+    found = {}
+    for layer in graph.layers.values():
+        for kind, value in (layer.annotations or {}).items():
+            for key in layer:
+                of_task = value(key) if callable(value) else value
+                if of_task is not None:
+                    found.setdefault(key, {})[kind] = of_task
+    return found
+
+
+def test_annotations_reach_the_tasks_of_their_node_only(annotated):
+    """Resources, priority and retries are on the annotated node, not on those around it."""
+    _, middle, last = annotated
+    for collection in (middle, last):
+        found = annotations_of(collection.dask)
+        running = {key: value for key, value in found.items() if "resources" in value}
+        assert list(running.values()) == [ANNOTATIONS]
+        assert all(key.startswith("words") and middle.dc.key in key for key in found)
+
+
+def test_annotations_reach_nodes_in_composed_graphs(annotated):
+    """A graph composed by plain Dask carries them, too, whether or not it is annotated itself."""
+    _, middle, _ = annotated
+    with dask.annotate(priority=-1):
+        composed = dask.delayed(len)(middle)
+    culled = composed.dask.cull(set(composed.__dask_keys__()))
+    found = annotations_of(culled)
+    assert ANNOTATIONS in found.values()
+    assert all(key.startswith(("words", "len")) for key in found)
+    assert [v for k, v in found.items() if k.startswith("len")] == [{"priority": -1}]
+
+
+def test_a_load_needs_no_resources(annotated, runs):
+    """Resources and retries are for running; to load what is complete takes a priority at most."""
+    _, middle, _ = annotated
+    dask.compute(middle, scheduler="sync")
+    found = annotations_of(middle.dask)
+    assert list(found.values()) == [{"priority": 5}]
+
+
+def test_annotations_in_force_at_the_verb_are_not_needed(made, local_client):
+    """What a node was annotated with when it was made arrives at the scheduler."""
+    first = made.number(1)
+    with dask.annotate(mark="here", priority=7):
+        middle = made.words(first)
+    last = made.total_of(n=dask.delayed(len)(middle))
+    future = local_client.compute(last)
+    assert future.result() == 1
+
+    def annotations(dask_scheduler):
+        tasks = dask_scheduler.tasks.values()
+        return {str(ts.key): dict(ts.annotations or {}) for ts in tasks}
+
+    found = local_client.run_on_scheduler(annotations)
+    marked = {key for key, value in found.items() if value.get("mark") == "here"}
+    assert marked
+    assert all(key.startswith("words") for key in marked)
+    assert any(key.startswith("number") for key in found)
+
+
+# ---- configuration ----------------------------------------------------------------------------------
+
+
+def test_the_root_can_be_set_for_a_while_before_first_use(tmp_path):
+    """`dask.config.set` around the first use of the package does not take its defaults away."""
+    program = f"""
+import dask, daskcache
+with dask.config.set({{"daskcache.root": {str(tmp_path / "first")!r}}}):
+    first = daskcache.delayed(int)("1")
+second = daskcache.delayed(int)("2")
+print(dask.compute(first, second, scheduler="sync"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout == "(1, 2)\n"
+    assert (tmp_path / "first").is_dir()
+    assert (tmp_path / "working").is_dir()

@@ -1,0 +1,207 @@
+"""The package as a whole: its public names, what importing it does, and who imports whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import daskcache as dc
+
+PACKAGE = Path(dc.__file__).parent
+
+PUBLIC = [
+    "CSVSource",
+    "CSVTarget",
+    "FileSource",
+    "ImageSource",
+    "ImageTarget",
+    "JSONTarget",
+    "Node",
+    "NumpySource",
+    "NumpyTarget",
+    "ParquetTarget",
+    "PickleTarget",
+    "Plan",
+    "Source",
+    "Target",
+    "compute",
+    "context",
+    "delayed",
+    "errors",
+    "hashing",
+    "plan",
+    "register_suffix",
+    "status",
+    "target",
+    "why",
+]
+
+#: From the bottom up; a module imports from its own layer and from those before it.
+LAYERS = [
+    {"errors"},
+    {"config"},
+    {"hashing", "code"},
+    {"storage"},
+    {"targets"},
+    {"records", "entry"},
+    {"recipe"},
+    {"node"},
+    {"planning"},
+    {"run", "graph", "submitted"},
+    {"accessor", "display", "testing", "listing"},
+    {"cli", "demo"},
+]
+LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+
+
+def test_public_names():
+    """The public names are these, all of them resolve, and `dir` shows them."""
+    assert sorted(dc.__all__) == PUBLIC
+    assert all(getattr(dc, name) is not None for name in dc.__all__)
+    assert set(PUBLIC) <= set(dir(dc))
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        dc.nothing_of_the_kind
+
+
+def test_star_import():
+    """`from daskcache import *` brings the public names."""
+    namespace = {}
+    exec("from daskcache import *", namespace)
+    assert set(PUBLIC) <= set(namespace)
+
+
+def test_public_names_are_documented():
+    """Everything public has a docstring."""
+    assert [name for name in dc.__all__ if not getattr(dc, name).__doc__] == []
+
+
+def test_public_names_are_known_to_type_checkers():
+    """The names for type checkers are those that are imported lazily."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (checking,) = [n for n in tree.body if isinstance(n, ast.If)]
+    names = [alias.asname for statement in checking.body for alias in statement.names]
+    assert sorted(names) == PUBLIC
+
+
+_IMPORT = """
+import os, sys, threading
+before = threading.active_count(), set(os.listdir("."))
+written, started = [], []
+
+def watch(event, args):
+    if event == "open":
+        path, mode, flags = args
+        writing = flags and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writing and not str(path).endswith(".pyc") and "__pycache__" not in str(path):
+            written.append(path)
+    elif event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink"):
+        if "__pycache__" not in str(args):
+            written.append((event, args))
+    elif event in ("_thread.start_new_thread", "subprocess.Popen", "socket.connect", "os.fork"):
+        started.append(event)
+
+sys.addaudithook(watch)
+import daskcache
+assert not written, written
+assert not started, started
+assert before == (threading.active_count(), set(os.listdir(".")))
+print(sorted(m for m in ("numpy", "pandas", "distributed", "tifffile", "dask") if m in sys.modules))
+daskcache.delayed, daskcache.plan, daskcache.ImageTarget
+assert not written, written
+assert not started, started
+print(sorted(m for m in ("pandas", "distributed", "tifffile", "imageio") if m in sys.modules))
+"""
+
+
+def test_importing_has_no_side_effects(tmp_path):
+    """`import daskcache` writes nothing, starts nothing and imports no heavy package."""
+    done = subprocess.run([sys.executable, "-c", _IMPORT], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_leaves_dasks_configuration_to_the_user(tmp_path):
+    """What the user has set stays set, before and after daskcache's defaults are loaded."""
+    code = (
+        "import dask; dask.config.set({'daskcache.root': '/mine'})\n"
+        "import daskcache; daskcache.delayed\n"
+        "print(dask.config.get('daskcache.root'), dask.config.get('daskcache.inline'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "/mine 64 kiB", done.stderr
+
+
+def module_level_imports(path):
+    """Modules of the package that are imported when the module at `path` is."""
+    here = ("daskcache", *path.relative_to(PACKAGE).with_suffix("").parts)
+    package = here[:-1]
+    found, stack = set(), list(ast.parse(path.read_text()).body)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.Import):
+            found |= {tuple(alias.name.split(".")) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            base += tuple((node.module or "").split(".")) if node.module else ()
+            found |= {(*base, alias.name) for alias in node.names}
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            stack += list(ast.iter_child_nodes(node))
+    names = {name[1] for name in found if name[0] == "daskcache" and len(name) > 1}
+    return {dc._HOMES.get(name, name).partition(".")[0] for name in names}
+
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_go_one_way(path):
+    """Each module has its place in the order of layers and imports nothing from a later one."""
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert own in LEVEL, f"{own} has no place in the order of layers"
+    later = {name for name in module_level_imports(path) if LEVEL[name] > LEVEL[own]}
+    assert later == set()
+
+
+def test_errors_import_nothing_of_the_package():
+    """The error tree stands alone."""
+    assert module_level_imports(PACKAGE / "errors.py") == set()
+
+
+def test_no_module_imports_optional_packages_when_it_is_imported():
+    """NumPy, pandas, tifffile, distributed and Prefect are imported where they are used."""
+    optional = {
+        "numpy",
+        "pandas",
+        "pyarrow",
+        "tifffile",
+        "imageio",
+        "distributed",
+        "prefect",
+        "zarr",
+    }
+    for path in MODULES:
+        if path.stem == "demo":  # whose functions are a user's
+            continue
+        body = ast.parse(path.read_text()).body
+        imports = [n for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
+        names = {a.name for n in imports if isinstance(n, ast.Import) for a in n.names}
+        names |= {n.module or "" for n in imports if isinstance(n, ast.ImportFrom) and not n.level}
+        assert {name.partition(".")[0] for name in names} & optional == set(), path.name
+
+
+def test_configuration_and_its_schema_agree():
+    """Every option has a default and a description."""
+    import yaml
+
+    defaults = yaml.safe_load((PACKAGE / "daskcache.yaml").read_text())["daskcache"]
+    schema = yaml.safe_load((PACKAGE / "daskcache-schema.yaml").read_text())
+    options = schema["properties"]["daskcache"]["properties"]
+    assert set(defaults) == set(options)
+    assert all(option["description"] for option in options.values())
