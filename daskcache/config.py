@@ -18,7 +18,7 @@ dask.config.update_defaults(_DEFAULTS)
 
 def get(name):
     """Value of ``daskcache.<name>`` in Dask's configuration."""
-    return dask.config.get(f"daskcache.{name}")
+    return dask.config.get(f"daskcache.{name}", _DEFAULTS["daskcache"][name])
 
 
 def get_bytes(name):

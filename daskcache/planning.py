@@ -257,10 +257,22 @@ class Planner:
                     return name
                 self._other_recipe(planned, name, path)
                 return name
+        written_since = self._written_since(recipe, location, identifier)
+        if written_since is not None:
+            return written_since
         if others:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
             return (own or others)[0]
         self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
+        return None
+
+    def _written_since(self, recipe, location, identifier):
+        """The record of a target that another program committed after this one listed the records."""
+        now = RecordStore(Root(recipe.root))
+        stamp = storage.stamp(location)
+        for name in [*now.with_key(recipe.key), *now.intents()]:
+            if name.target_id == identifier and name.key == recipe.key and name.stamp == stamp:
+                return name
         return None
 
     def _check_further(self, planned, name, location):

@@ -28,7 +28,7 @@ from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 from dask.utils import funcname, is_namedtuple_instance, parse_timedelta
 
-from . import storage
+from . import config, storage
 from .code import function_fingerprint
 from .errors import (
     ArgumentChanged,
@@ -570,7 +570,7 @@ def _field(spec, values, key, name):
 
 
 def _root():
-    configured = dask.config.get("daskcache.root")
+    configured = config.get("root")
     return _absolute_root(configured, "" if os.path.isabs(configured) else os.getcwd())
 
 

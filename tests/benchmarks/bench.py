@@ -52,6 +52,9 @@ dask_collect = dask.delayed(collect)
 #: measured on a graph this much smaller.
 PEER_SMALLER = 10
 
+#: Seconds; what takes longer is measured once.
+LONG = 10
+
 
 @dataclass
 class Row:
@@ -134,21 +137,26 @@ def plan_missing(nodes):
     with root():
         wide = [cached_make(i) for i in range(nodes)]
         fan_in = cached_collect(wide[:-1])
-        peers = [dask_make(i) for i in range(nodes)]
         fewer = max(nodes // PEER_SMALLER, 1)
-        dask_fan_in = dask_collect(peers[: fewer - 1])
+        peers = [dask_make(i) for i in range(fewer)]
+        dask_fan_in = dask_collect(peers[:-1])
+        for name, ours, peer in [
+            ("plan + tasks: missing, one summary", [fan_in], [dask_fan_in]),
+            ("plan + tasks: missing, all requested", wide, peers),
+        ]:
+            ours, peer = side_by_side(lambda: graphs(ours), lambda: graph_of_dask(peer))  # noqa: B023
+            row = per_node(name, ours, peer, nodes, bar=25, peer_nodes=fewer)
+            row.peer_name = "Dask's own part"
+            yield row
 
-        ours, peer = side_by_side(lambda: tasks_of([fan_in]), lambda: tasks_of([dask_fan_in]))
-        name = "plan + tasks: missing, one summary"
-        yield per_node(name, ours, peer, nodes, bar=25, peer_nodes=fewer)
-        ours, peer = side_by_side(lambda: tasks_of(wide), lambda: tasks_of(peers))
-        row = per_node("plan + tasks: missing, all requested", ours, peer, nodes, bar=25)
-        row.note = "an entry task and a value task for each node"
-        yield row
+
+def graphs(nodes):
+    """What Dask's verbs read of nodes: the moment at which they are planned."""
+    return [node.dask for node in nodes]
 
 
-def tasks_of(collections):
-    """The graph that Dask's verbs would submit."""
+def graph_of_dask(collections):
+    """What Dask's verbs do with the graphs before they run or submit them."""
     return collections_to_expr(collections).optimize().__dask_graph__()
 
 
@@ -293,8 +301,10 @@ def best(function, times=3):
 
 
 def side_by_side(ours, peer, times=3):
-    """The best time of each, measured in turn."""
-    found = [(once(ours), once(peer)) for _ in range(times)]
+    """The best time of each, measured in turn; what takes long is measured once."""
+    found = [(once(ours), once(peer))]
+    while len(found) < times and sum(found[0]) < LONG:
+        found.append((once(ours), once(peer)))
     return tuple(map(min, zip(*found, strict=True)))
 
 
