@@ -9,23 +9,24 @@ its entry is written into the tasks that need it.
 Three rules keep Dask from being confused:
 
 - *Planning happens at the verb.*  Verbs read ``node.dask`` of all their collections, one after the
-  other; all these reads extend one `VerbLayer`, with one planner and one closed set of tasks.  Only the
-  verb's graph holds the layer, so it dies with the verb, and it is closed as soon as it is used.
-  Nothing is remembered between verbs.
-- *A composed graph is not frozen.*  It carries a `RecipeLayer`, which plans when it is culled,
-  materialised or pickled, all of which happens on the client, and is plain tasks from then on.
+  other; all these reads extend one `VerbLayer`, with one planner and one closed set of tasks, which is
+  closed as soon as it is used.  Nothing is remembered between verbs.
+- *A composed graph is not frozen.*  It carries a `RecipeLayer`, which plans when it is culled or
+  pickled, all of which happens on the client, and is plain tasks from then on.
 - *A Dask key is not a recipe's key.*  A scheduler keeps the first task of a key as long as any future
   needs it.  So a key says what its task does: it ends in a hash of the evidence that the plan rests on
-  (action, target, records, what is upstream), and of the attempt (see `daskcache.submitted`).
+  (action, target, records, what is upstream), and of the attempt (see `daskcache.submitted`).  In a
+  composed graph, where the keys are there before the plan, a `LateKey` becomes that key when it is
+  pickled for a scheduler.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-import time
 import uuid
 import weakref
+from types import FrameType
 from typing import Any
 
 import dask
@@ -45,26 +46,25 @@ from .submitted import Attempts
 #: Annotations that concern running, not reading what has run.
 _ONLY_FOR_RUNNING = ("resources", "retries")
 
-ANY_FRAME = 0
-
-#: A layer that was last extended longer ago than this belongs to an earlier verb.
-_MAX_IDLE_SECONDS = 1.0
-
 
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """The graph of the current verb with `recipe` in it, and the key of its value."""
-    layer = VerbLayer.current(_verb_frame())
+    layer = current_layer()
     key = layer.builder.add_value(recipe)
     return layer.graph(), key
 
 
-def _verb_frame():
-    """The frame in which a verb collects the graphs of all its collections; None if this is none.
+def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
+    """The graph of a node that is itself on its way to a scheduler, and the key of its value."""
+    builder = current_layer().builder
+    key = builder.add_value(recipe)
+    layer = _plain_layer(cull(builder.tasks, [key]), builder.annotations)
+    return HighLevelGraph({key: layer}, {key: set()}), key
 
-    ``dask._expr.HLGExpr.from_collection`` reads ``collection.dask`` for it, in a loop.
-    """
-    reader = sys._getframe(3)  # of _verb_frame, planned_graph and Node.dask
-    return reader.f_back if reader.f_code.co_name == "from_collection" else None
+
+def sent_key(recipe: Recipe) -> str:
+    """The key of a node's value in the graph that is on its way to a scheduler."""
+    return current_layer().builder.add_value(recipe)
 
 
 def lazy_graph(recipe: Recipe, key: str) -> HighLevelGraph:
@@ -109,74 +109,129 @@ def _is_unplanned(collection):
     return isinstance(collection, Node) and collection._dask is None
 
 
-# ---- sessions ------------------------------------------------------------------------------------
+# ---- verbs ---------------------------------------------------------------------------------------
+
+
+class _Current(threading.local):
+    """The layer of the verb under way in a thread, with what tells that verb from others."""
+
+    given: VerbLayer | None = None
+    step: Any = None
+    layer: VerbLayer | None = None
+
+
+_current = _Current()
+
+
+def current_layer() -> VerbLayer:
+    """The layer of the verb under way in this thread; a layer of its own for who just looks."""
+    if _current.given is not None:
+        return _current.given
+    step = _dask_step()
+    if step is None:
+        return VerbLayer()
+    layer = _current.layer
+    if layer is None or not layer.open or _current.step() is not step:
+        outputs = frozenset(step) if isinstance(step, set) else None
+        layer = _current.layer = VerbLayer(outputs=outputs)
+        _current.step = _reference(step)
+    return layer
+
+
+#: Functions of Dask that ask for graphs or pickle them, and a local variable of each.
+_STEPS = {"_graph_to_futures": "keyset", "cull": "keys_set"}
+
+
+def _dask_step() -> Any:
+    """An object that lives as long as the step that Dask is in: as long as one verb reads graphs.
+
+    Dask does not say where a verb begins and ends, so this looks at the functions that are running:
+    ``HLGExpr.from_collection``, called in one loop for all collections of a verb;
+    ``HighLevelGraph.cull``; and ``Client._graph_to_futures``, which pickles.
+    ``tests/integration/test_dask_internals.py`` says what broke, should Dask change them.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name == "from_collection":
+            return frame.f_back
+        if name in _STEPS and _STEPS[name] in frame.f_locals:
+            return frame.f_locals[_STEPS[name]]
+        frame = frame.f_back
+    return None
+
+
+def is_sending() -> bool:
+    """Whether a distributed client pickles a graph just now, to send it to its scheduler."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "_graph_to_futures":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _reference(step):
+    """A weak reference, after which nothing of the verb is kept; a frame takes none."""
+    try:
+        return weakref.ref(step, _forget)
+    except TypeError:
+        return lambda: step
+
+
+def _forget(reference):
+    if _current.step is reference:
+        _current.step = _current.layer = None
 
 
 class VerbLayer(MaterializedLayer):
     """The planning of one verb, and the one layer that has all its tasks.
 
-    As a context manager it is the layer that every read of ``node.dask`` within extends.
+    As a context manager it is the layer of every verb within.
     """
 
     has_legacy_tasks = False
-    _of_thread = threading.local()
 
-    def __init__(self, planner: Planner | None = None, collect: bool = False):
-        self.builder = GraphBuilder(planner or Planner(), collect)
+    def __init__(self, planner: Planner | None = None, collect: bool = False, outputs=None):
+        self.builder = GraphBuilder(planner or Planner(), collect, outputs)
         super().__init__(self.builder.tasks)
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
-        self.frame = id(None)
         self.open = True
-        self.last_used = time.monotonic()
 
-    @classmethod
-    def current(cls, frame: Any = None) -> VerbLayer:
-        """The layer of the verb under way in this thread; a new one if there is none.
-
-        `frame` is where the verb reads its graphs, if that is known: reads from another place, or of
-        somebody who just looks, belong to another layer.
-        """
-        reference = getattr(cls._of_thread, "layer", None)
-        layer = reference() if reference is not None else None
-        if layer is None or not layer.extends(frame):
-            layer = cls()
-            layer.frame = id(frame)
-            cls._of_thread.layer = weakref.ref(layer)
-        layer.last_used = time.monotonic()
-        return layer
-
-    def extends(self, frame: Any) -> bool:
-        """Whether reading a graph from `frame` belongs to this verb."""
-        idle = time.monotonic() - self.last_used
-        return self.open and self.frame in (ANY_FRAME, id(frame)) and idle < _MAX_IDLE_SECONDS
+    def close(self) -> None:
+        """The verb has its graph: what is read from now on belongs to another one."""
+        self.open = False
+        if _current.layer is self:
+            _current.layer = _current.step = None
 
     def __enter__(self):
-        VerbLayer._of_thread.layer = weakref.ref(self)
-        self.frame = ANY_FRAME
+        _current.given = self
         return self
 
     def __exit__(self, *error):
-        self.open = False
+        _current.given = None
 
     def graph(self) -> HighLevelGraph:
         return HighLevelGraph({self.name: self}, {self.name: set()})
 
     def cull(self, keys, all_hlg_keys):
-        self.open = False
+        self.close()
         return _culled(cull(self.mapping, keys), self.annotations)
 
     def __iter__(self):
-        self.open = False
+        self.close()
         return super().__iter__()
 
     def __reduce__(self):
-        self.open = False
+        self.close()
         return _plain_layer, (self.mapping, self.annotations)
 
 
 class RecipeLayer(Layer):
     """A node in a composed graph: tasks that are planned when they are asked for.
+
+    In the graph the node's value goes by the node's own key (see `daskcache.node.LateKey`).
 
     Attributes
     ----------
@@ -195,13 +250,18 @@ class RecipeLayer(Layer):
         self.key = key
 
     def plan(self) -> tuple[dict[Any, GraphNode], dict]:
-        """Tasks and annotations, as of now."""
-        builder = VerbLayer.current().builder
+        """Tasks and annotations, as of now, with the value under the node's own key."""
+        builder = current_layer().builder
         builder.add_value(self.recipes[0], self.key)
         return cull(builder.tasks, [self.key]), builder.annotations
 
     def cull(self, keys, all_hlg_keys):
         return _culled(*self.plan()) if self.key in keys else _culled({}, {})
+
+    def __reduce__(self):
+        builder = current_layer().builder
+        key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
+        return _plain_layer, (cull(builder.tasks, [key]), builder.annotations)
 
     def is_materialized(self):
         return False
@@ -224,9 +284,6 @@ class RecipeLayer(Layer):
     def items(self):
         return self.plan()[0].items()
 
-    def __reduce__(self):
-        return _plain_layer, self.plan()
-
 
 def _culled(tasks, annotations):
     """What `Layer.cull` returns: the layer, and the dependencies of each key."""
@@ -243,8 +300,24 @@ def _plain_layer(tasks, annotations):
 # ---- tasks --------------------------------------------------------------------------------------
 
 
+class EntryTask(Task):
+    """A task that Dask's optimisers leave alone: fused into what follows, a node would run once in
+    each of the collections that need it."""
+
+    __slots__ = ()
+    block_fusion = True
+
+
 class GraphBuilder:
     """Makes tasks for what a planner decides.
+
+    Parameters
+    ----------
+    planner : Planner
+    collect : bool
+        Whether failures are collected.
+    outputs : frozenset of str, optional
+        Keys of the futures that a composed graph is sent for.
 
     Attributes
     ----------
@@ -254,9 +327,10 @@ class GraphBuilder:
         Kind of annotation to a function from Dask key to value.
     """
 
-    def __init__(self, planner: Planner, collect: bool = False):
+    def __init__(self, planner: Planner, collect: bool = False, outputs: frozenset | None = None):
         self.planner = planner
         self.collect = collect
+        self.outputs = outputs
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
         self._attempts = Attempts()
@@ -276,14 +350,13 @@ class GraphBuilder:
         else:
             handle = planned.entry
             token = "-" + _token(planned.records)
-        composed = key is not None
         if key is None:
             key = self._attempts.value_key(f"{recipe.name}-value-{recipe.key}{token}")
         if key not in self.tasks:
             self.tasks[key] = Task(key, load_value, handle)
             self._annotate(key, recipe, running=False)
         if self._new_entries:
-            self._attempts.send(self._new_entries, None if composed else key)
+            self._attempts.send(self._new_entries, self.outputs or frozenset([key]))
         return key
 
     def _add_entry(self, planned: PlannedNode) -> str:
@@ -351,7 +424,7 @@ class GraphBuilder:
             planned.elsewhere,
             planned.state == FAILED,
         )
-        self.tasks[key] = Task(key, run_node, work, *handles)
+        self.tasks[key] = EntryTask(key, run_node, work, *handles)
         self._annotate(key, recipe, running=True)
         return key
 

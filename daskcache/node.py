@@ -174,6 +174,27 @@ def _function(spec):
     return Function(spec)
 
 
+class LateKey(str):
+    """Key of a node's value in graphs that are composed before they are planned.
+
+    Such a graph refers to it in many places.  When a distributed client pickles the graph, it becomes
+    the planned key in all of them.
+    """
+
+    __slots__ = ("recipe",)
+    recipe: Recipe
+
+    def __new__(cls, key: str, recipe: Recipe):
+        self = super().__new__(cls, key)
+        self.recipe = recipe
+        return self
+
+    def __reduce__(self):
+        from .graph import is_sending, sent_key
+
+        return str, (sent_key(self.recipe) if is_sending() else str(self),)
+
+
 class Node(Delayed):
     """One call of a decorated function: a lazy Dask value with a key and a target.
 
@@ -188,6 +209,7 @@ class Node(Delayed):
             key = f"{recipe.spec.name}-{recipe.key}"
             if recipe.taint:
                 key += f"-{recipe.taint}"
+        key = LateKey(key, recipe)
         _set_key(self, key)
         _set_dask(self, None)
         _set_length(self, recipe.spec.nout)
@@ -251,9 +273,14 @@ class Node(Delayed):
         return f"Node({self._recipe.title!r})"
 
     def __reduce__(self):
+        from .graph import is_sending, sent_graph
+
         if self._dask is not None:
             return _computed, (self._dask, self._recipe, self._planned_key)
-        return Node, (self._recipe, self._key)
+        if is_sending():  # inside an expression of a data frame, say, where it could not plan any more
+            graph, key = sent_graph(self._recipe)
+            return Delayed, (key, graph, self._length)
+        return Node, (self._recipe, str(self._key))
 
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
@@ -269,6 +296,7 @@ def _computed(graph, recipe, key, rename=None):
     if rename:
         key = replace_name_in_key(key, rename)
     node = Node(recipe, key)
+    _set_key(node, str(key))
     _set_dask(node, graph)
     _set_layer(node, next(iter(graph.layers)))
     _set_planned_key(node, key)

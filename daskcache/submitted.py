@@ -53,17 +53,12 @@ class Attempts:
             return f"{key}-{uuid.uuid4().hex[:8]}"
         return key
 
-    def send(self, keys: Iterable[tuple[str, str]], value_key: str | None) -> None:
-        """Remember entry tasks, as pairs of key without and with attempt.
-
-        They are for the future of `value_key`; in a composed graph (None), for one of the futures
-        that the client waits for now.
-        """
+    def send(self, keys: Iterable[tuple[str, str]], futures: frozenset[str]) -> None:
+        """Remember entry tasks (keys without and with attempt) and the futures that need them."""
         if self._client is None:
             return
         if len(_sent) > _MAX_REMEMBERED:
             _sent.clear()
-        futures = frozenset([value_key] if value_key is not None else self._pending())
         for key, numbered in keys:
             number = numbered[len(key) + 1 :]
             _sent[key] = _Sent(int(number or 0), futures)
@@ -78,9 +73,6 @@ class Attempts:
             states = [known[key].status for key in keys if key in known]
             self._over[keys] = bool(states) and "pending" not in states
         return self._over[keys]
-
-    def _pending(self):
-        return [k for k, future in list(self._client.futures.items()) if future.status == "pending"]
 
 
 def current_client() -> Any:
