@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import importlib.metadata
 import inspect
 import linecache
 import sys
@@ -261,6 +260,8 @@ def _installed_name(obj):
 @functools.cache
 def package_version(module: str) -> str | None:
     """Version of the distribution that `module` belongs to; None for the standard library."""
+    import importlib.metadata
+
     try:
         return importlib.metadata.version(module.partition(".")[0])
     except importlib.metadata.PackageNotFoundError:

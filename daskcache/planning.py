@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import functools
 import gc
+import operator
 import os
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from . import records, storage
@@ -269,11 +271,8 @@ class Planner:
     def _written_since(self, recipe, location, identifier):
         """The record of a target that another program committed after this one listed the records."""
         now = RecordStore(Root(recipe.root))
-        stamp = storage.stamp(location)
-        for name in [*now.with_key(recipe.key), *now.intents()]:
-            if name.target_id == identifier and name.key == recipe.key and name.stamp == stamp:
-                return name
-        return None
+        name = now.vouching(identifier, storage.stamp(location), recipe.key)
+        return name if name is not None and name.key == recipe.key else None
 
     def _check_further(self, planned, name, location):
         spec = planned.recipe.spec
@@ -345,6 +344,8 @@ class Planner:
             if record is None or storage.stamp(f"{recipe.root}/{record['target']}") != name.stamp:
                 continue
             target = target_of(record)
+            if target is None:
+                continue
             stored = Stored(target, name.data_hash, name.file_hash, name.stamp)
             planned.elsewhere = Entry(recipe.key, recipe.root, (stored,), None, None, recipe.title)
             planned.reasons = [f"will be copied from {target.path}"]
@@ -474,11 +475,12 @@ def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
 
 
 def target_of(record: dict[str, Any]):
-    """The target that a record is about."""
-    from importlib import import_module
-
+    """The target that a record is about; None if its class can't be imported."""
     module, _, name = record["format"].partition(":")
-    return getattr(import_module(module), name)(record["target"])
+    try:
+        return operator.attrgetter(name)(import_module(module))(record["target"])
+    except (ImportError, AttributeError):
+        return None
 
 
 def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:

@@ -10,6 +10,7 @@ Records are written once and never changed.  There is nothing to lock and nothin
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -111,22 +112,54 @@ class RecordStore:
         return self._by_target.get(identifier, [])
 
     def all(self) -> list[RecordName]:
-        """Every record of the root, and every intent."""
-        found = []
+        """Every intent, and every record of the root.
+
+        Intents are listed first: one that becomes a record meanwhile is then seen twice, not missed.
+        """
+        found = self.intents()
         for shard in _listdir(self.root.records):
             found += _parse_all(f"{self.root.records}/{shard}")
-        return found + self.intents()
+        return found
 
-    def intents(self) -> list[RecordName]:
-        """Records-to-be: of commits under way, and of commits that were cut short."""
-        return _parse_all(self.root.intents)
+    def intents(self, besides: str | None = None) -> list[RecordName]:
+        """Records-to-be: of commits under way, and of commits that were cut short.
+
+        Parameters
+        ----------
+        besides : str, optional
+            Path of an intent to leave out: one's own.
+        """
+        files = [n for n in _listdir(self.root.intents) if f"{self.root.intents}/{n}" != besides]
+        names = [RecordName.parse(storage.intended_name(file)) for file in files]
+        return [name for name in names if name is not None]
+
+    def vouching(
+        self, target: str, stamp: Stamp | None, key: str, besides: str | None = None
+    ) -> RecordName | None:
+        """The record, or somebody's intent, that says what is at a target.
+
+        Parameters
+        ----------
+        target : str
+            See `target_id`.
+        stamp : Stamp
+            What is there looks like this.
+        key : str
+            Records of this recipe come first.
+        besides : str, optional
+            Path of an intent to leave out: one's own.
+        """
+        found = [*self.intents(besides), *self.with_key(key)]
+        for name in found:
+            if name.target_id == target and name.stamp == stamp:
+                return name
+        return next((name for name in self.with_target(target) if name.stamp == stamp), None)
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
         """The content of a record; None, with a warning, if it can't be read."""
-        file_name = name.file_name()
-        for folder in (f"{self.root.records}/{name.shard}", self.root.intents):
+        for path in (self._path(name), *self._intents_of(name), self._path(name)):
             try:
-                with open(f"{folder}/{file_name}", encoding="utf-8") as file:
+                with open(path, encoding="utf-8") as file:
                     content = json.load(file)
                 if not isinstance(content, dict):
                     raise ValueError("it holds no JSON object")
@@ -134,24 +167,27 @@ class RecordStore:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError) as error:
-                warnings.warn(
-                    f"can't read the record {folder}/{file_name}: {error}",
-                    DaskcacheWarning,
-                    stacklevel=2,
-                )
+                warnings.warn(f"can't read the record {path}: {error}", DaskcacheWarning, stacklevel=2)
                 return None
         return None
 
     def remove(self, name: RecordName) -> None:
         """Forget a record."""
-        storage.discard(f"{self.root.records}/{name.shard}/{name.file_name()}")
-        storage.discard(f"{self.root.intents}/{name.file_name()}")
+        for path in (self._path(name), *self._intents_of(name)):
+            storage.discard(path)
 
     def refresh(self, name: RecordName, current: Stamp) -> None:
         """Note that an unchanged target has a new mtime (after copying a root, say)."""
-        folder = f"{self.root.records}/{name.shard}"
         renamed = name._replace(mtime_ns=current.mtime_ns)
-        os.replace(f"{folder}/{name.file_name()}", f"{folder}/{renamed.file_name()}")
+        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
+            os.replace(self._path(name), self._path(renamed))
+
+    def _path(self, name):
+        return f"{self.root.records}/{name.shard}/{name.file_name()}"
+
+    def _intents_of(self, name):
+        start = name.file_name()
+        return [f"{self.root.intents}/{n}" for n in _listdir(self.root.intents) if n.startswith(start)]
 
     def _list_shard(self, shard):
         by_key: dict[str, list[RecordName]] = {}

@@ -322,10 +322,10 @@ def _record_under_new_key(work, store, name):
     content = store.read(name) or {}
     renamed = name._replace(key=work.key)
     facts = {k: v for k, v in content.items() if k in _CARRIED}
-    storage.write_intent(
-        store.root, renamed.file_name(), record_content(renamed, **facts, same_as=name.key)
-    )
-    storage.promote_intent(store.root, renamed.file_name(), renamed.shard)
+    file_name = renamed.file_name()
+    record = record_content(renamed, **facts, same_as=name.key)
+    intent = storage.write_intent(store.root, file_name, record)
+    storage.promote_intent(store.root, intent, file_name, renamed.shard)
     store.remove(name)
 
 
@@ -484,7 +484,7 @@ def _commit(work, root: Root, inputs, position: int, part: Part, name: RecordNam
     winner = None
     if part.path != destination:
         try:
-            winner = _place(work, root, part, destination, name, previous)
+            winner = _place(work, root, part, destination, name, previous, intent)
         except BaseException:
             storage.discard(intent)
             storage.discard(part.path)
@@ -495,13 +495,13 @@ def _commit(work, root: Root, inputs, position: int, part: Part, name: RecordNam
         storage.discard(intent)
         storage.discard(part.path)
         return winner
-    storage.promote_intent(root, file_name, name.shard)
+    storage.promote_intent(root, intent, file_name, name.shard)
     if previous is not None and previous != name:
         RecordStore(root).remove(previous)
     return name
 
 
-def _place(work, root, part, destination, name, previous):
+def _place(work, root, part, destination, name, previous, intent):
     """Link or exchange; return the record of another writer who was first, if one was."""
     if storage.stamp(destination) is None:
         try:
@@ -514,7 +514,7 @@ def _place(work, root, part, destination, name, previous):
     current = storage.stamp(destination)
     vouching = previous if previous is not None and previous.stamp == current else None
     if vouching is None:
-        vouching = _vouching(root, name, current)
+        vouching = RecordStore(root).vouching(name.target_id, current, name.key, besides=intent)
     if vouching is not None and vouching.key == name.key and vouching != previous:
         return _yield_to(work, vouching, name)
     if vouching is None and not (previous is not None and _may_displace(work)):
@@ -539,14 +539,6 @@ def _place(work, root, part, destination, name, previous):
 
 def _may_displace(work):
     return work.spec.options.on_modified == "recompute"
-
-
-def _vouching(root, name, stamp):
-    """The record, or another writer's intent, that says what is at the destination."""
-    for found in RecordStore(root).with_target(name.target_id):
-        if found.stamp == stamp and found != name:
-            return found
-    return None
 
 
 def _yield_to(work, winner, name):

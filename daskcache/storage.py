@@ -14,7 +14,6 @@ exchange displaced is thrown away only if it is what its record says, else it go
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import json
@@ -237,10 +236,8 @@ def part_of(path: str) -> Part:
 
 
 def write_intent(root: Root, name: str, content: bytes) -> str:
-    """Write the record-to-be `name` and return the path of this writer's intent."""
-    path = f"{root.intents}/{name}"
-    if os.path.lexists(path):
-        discard(path)  # of the same commit, cut short before
+    """Write the record-to-be `name`; return the path of this writer's intent, a file of its own."""
+    path = f"{root.intents}/{name}.{uuid.uuid4().hex[:16]}"
     write_part(path, [content])
     return path
 
@@ -309,15 +306,21 @@ def move_to_trash(root: Root, path: str, name: str) -> str:
     return kept
 
 
-def promote_intent(root: Root, name: str, shard: str) -> None:
-    """Make the intent `name` the record."""
+def intended_name(intent: str) -> str:
+    """Name of the record that an intent is to become."""
+    return intent.rpartition(".")[0]
+
+
+def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
+    """Make an intent the record `name`."""
+    folder = f"{root.records}/{shard}"
     try:
-        os.rename(f"{root.intents}/{name}", f"{root.records}/{shard}/{name}")
+        os.replace(intent, f"{folder}/{name}")
     except FileNotFoundError:
-        _wrap(os.makedirs, f"{root.records}/{shard}", exist_ok=True)
-        _wrap(os.rename, f"{root.intents}/{name}", f"{root.records}/{shard}/{name}")
+        _wrap(os.makedirs, folder, exist_ok=True)
+        _wrap(os.replace, intent, f"{folder}/{name}")
     except OSError as error:
-        raise storage_error(error, name) from error
+        raise storage_error(error, intent) from error
 
 
 def discard(path: str) -> None:
@@ -401,6 +404,8 @@ def _say_once_that_it_is_weak():
 def _rename_call():
     if sys.platform == "win32":
         return None
+    import ctypes
+
     library = ctypes.CDLL(None, use_errno=True)
     if hasattr(library, "renameat2"):
         flags, here = {_NO_REPLACE: 1, _EXCHANGE: 2}, -100

@@ -478,11 +478,12 @@ def test_discard(tmp_path):
 
 def test_intents_become_records(place):
     """An intent is a file of its own until it is renamed to be the record."""
-    path = storage.write_intent(place, "abcd.json", b"{}")
-    assert os.listdir(place.intents) == ["abcd.json"]
-    storage.write_intent(place, "abcd.json", b"{1}")
-    assert Path(path).read_bytes() == b"{1}"
-    storage.promote_intent(place, "abcd.json", "ab")
+    first = storage.write_intent(place, "abcd.json", b"{}")
+    second = storage.write_intent(place, "abcd.json", b"{1}")
+    assert len(os.listdir(place.intents)) == 2
+    assert {storage.intended_name(name) for name in os.listdir(place.intents)} == {"abcd.json"}
+    storage.promote_intent(place, first, "abcd.json", "ab")
+    storage.promote_intent(place, second, "abcd.json", "ab")
     assert Path(place.records, "ab", "abcd.json").read_bytes() == b"{1}"
     assert os.listdir(place.intents) == []
 
