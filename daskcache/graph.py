@@ -26,6 +26,7 @@ import sys
 import threading
 import uuid
 import weakref
+from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
@@ -37,7 +38,7 @@ from .entry import Entry
 from .errors import StorageError
 from .hashing import short_digest
 from .node import Node
-from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner
+from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner, garbage_later
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import DaskValue, Work, describe_arguments, load_value, run_node
 from .storage import Root
@@ -133,7 +134,10 @@ def current_layer() -> VerbLayer:
     layer = _current.layer
     if layer is None or not layer.open or _current.step() is not step:
         outputs = frozenset(step) if isinstance(step, set) else None
-        layer = _current.layer = VerbLayer(outputs=outputs)
+        layer = VerbLayer(outputs=outputs)
+        if isinstance(step, FrameType):
+            layer.add_all(step.f_locals.get("collections", ()))
+        _current.layer = layer
         _current.step = _reference(step)
     return layer
 
@@ -198,10 +202,19 @@ class VerbLayer(MaterializedLayer):
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
         self.open = True
+        self._graph: HighLevelGraph | None = None
+
+    def add_all(self, collections: Iterable) -> None:
+        """Plan all nodes among the collections of a verb; its reads then find what they need."""
+        recipes = [c._recipe for c in collections if _is_unplanned(c)]
+        with garbage_later():
+            for recipe in recipes:
+                self.builder.add_value(recipe)
 
     def close(self) -> None:
         """The verb has its graph: what is read from now on belongs to another one."""
         self.open = False
+        self._graph = None
         if _current.layer is self:
             _current.layer = _current.step = None
 
@@ -213,7 +226,10 @@ class VerbLayer(MaterializedLayer):
         _current.given = None
 
     def graph(self) -> HighLevelGraph:
-        return HighLevelGraph({self.name: self}, {self.name: set()})
+        """The graph that has only this layer; Dask copies it for each collection of the verb."""
+        if self._graph is None:
+            self._graph = HighLevelGraph({self.name: self}, {self.name: set()})
+        return self._graph
 
     def cull(self, keys, all_hlg_keys):
         self.close()
@@ -336,10 +352,17 @@ class GraphBuilder:
         self._attempts = Attempts()
         self._annotated: dict[str, dict[str, Any]] = {}
         self._entry_keys: dict[str, str] = {}
+        self._value_keys: dict[tuple[str, str | None], str] = {}
         self._root_ids: dict[str, str] = {}
 
     def add_value(self, recipe: Recipe, key: str | None = None) -> str:
         """Add what it takes to get a node's value; return the key of the value."""
+        known = self._value_keys.get((recipe.identity, key))
+        if known is None:
+            known = self._value_keys[recipe.identity, key] = self._add_new_value(recipe, key)
+        return known
+
+    def _add_new_value(self, recipe, key):
         planned = self.planner.request(recipe)
         self.planner.note_touched()
         self._new_entries: list[tuple[str, str]] = []

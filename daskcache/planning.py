@@ -147,7 +147,7 @@ class Planner:
         return planned
 
     def request_all(self, recipes: Iterable[Recipe]) -> None:
-        with _garbage_later():
+        with garbage_later():
             for recipe in recipes:
                 self.request(recipe)
 
@@ -614,7 +614,7 @@ def make_plan(recipes: list[Recipe], force=False, collect: bool = False) -> Plan
 
 
 @contextmanager
-def _garbage_later():
+def garbage_later():
     """Pause the garbage collector: all that planning makes lives on, and it would look at it again and
     again."""
     paused = gc.isenabled()

@@ -26,6 +26,7 @@ import joblib
 from dask.base import collections_to_expr
 
 import daskcache as dc
+from daskcache.graph import VerbLayer
 
 
 def make(i):
@@ -151,8 +152,10 @@ def plan_missing(nodes):
 
 
 def graphs(nodes):
-    """What Dask's verbs read of nodes: the moment at which they are planned."""
-    return [node.dask for node in nodes]
+    """Plan nodes and make their tasks, as at the first read of a verb."""
+    layer = VerbLayer()
+    layer.add_all(nodes)
+    return layer
 
 
 def graph_of_dask(collections):

@@ -30,12 +30,13 @@ def node():
 
 def test_verbs_read_dask_in_from_collection(node, monkeypatch):
     """`dask.compute` reads `collection.dask` in HLGExpr.from_collection, in one frame for all."""
-    frames = []
+    frames, collections = [], []
     read = Node.dask.fget
 
     def spy(self):
         caller = sys._getframe(1)
         frames.append((caller.f_code.co_name, caller.f_back))
+        collections.append(caller.f_back.f_locals.get("collections"))
         return read(self)
 
     monkeypatch.setattr(Node, "dask", property(spy))
@@ -45,6 +46,9 @@ def test_verbs_read_dask_in_from_collection(node, monkeypatch):
     )
     assert len({id(frame) for _, frame in frames}) == 1, (
         "each collection of a verb is read in a frame of its own: nodes of a verb share no plan"
+    )
+    assert len(collections[0] or ()) == 2, (
+        "collections_to_expr renamed its collections: nodes of a verb are planned one by one, slower"
     )
 
 
