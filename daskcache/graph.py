@@ -22,7 +22,6 @@ Three rules keep Dask from being confused:
 
 from __future__ import annotations
 
-import sys
 import threading
 import uuid
 import weakref
@@ -31,18 +30,27 @@ from types import FrameType
 from typing import Any
 
 import dask
-from dask._task_spec import GraphNode, Task, TaskRef, convert_legacy_graph, cull
+from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from .entry import Entry
 from .errors import StorageError
 from .hashing import short_digest
+from .late import (
+    LateKey,
+    dask_step,
+    is_composing,
+    is_sending,
+    late_tasks,
+    sending_client,
+    split_graph,
+)
 from .node import Node
 from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner, garbage_later
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import DaskValue, Work, describe_arguments, load_value, run_node
 from .storage import Root
-from .submitted import Attempts
+from .submitted import Attempts, SentFutures
 
 #: Annotations that concern running, not reading what has run.
 _ONLY_FOR_RUNNING = ("resources", "retries")
@@ -63,12 +71,7 @@ def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     return HighLevelGraph({key: layer}, {key: set()}), key
 
 
-def sent_key(recipe: Recipe) -> str:
-    """The key of a node's value in the graph that is on its way to a scheduler."""
-    return current_layer().builder.add_value(recipe)
-
-
-def lazy_graph(recipe: Recipe, key: str) -> HighLevelGraph:
+def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
     """A graph for composing, which plans when it is used."""
     return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
 
@@ -128,51 +131,46 @@ def current_layer() -> VerbLayer:
     """The layer of the verb under way in this thread; a layer of its own for who just looks."""
     if _current.given is not None:
         return _current.given
-    step = _dask_step()
+    step = dask_step()
     if step is None:
         return VerbLayer()
     layer = _current.layer
     if layer is None or not layer.open or _current.step() is not step:
-        outputs = frozenset(step) if isinstance(step, set) else None
-        layer = VerbLayer(outputs=outputs)
-        if isinstance(step, FrameType):
-            layer.add_all(step.f_locals.get("collections", ()))
+        layer = _new_layer(step)
         _current.layer = layer
         _current.step = _reference(step)
     return layer
 
 
-#: Functions of Dask that ask for graphs or pickle them, and a local variable of each.
-_STEPS = {"_graph_to_futures": "keyset", "cull": "keys_set"}
+#: Layers of composed graphs that were sent, with the futures that they were sent for.
+_sent_layers: list[tuple[SentFutures, VerbLayer]] = []
 
 
-def _dask_step() -> Any:
-    """An object that lives as long as the step that Dask is in: as long as one verb reads graphs.
+def _new_layer(step):
+    if isinstance(step, FrameType):
+        layer = VerbLayer()
+        layer.add_all(step.f_locals.get("collections", ()))
+        return layer
+    client = sending_client()
+    if client is None:
+        return VerbLayer(outputs=frozenset(step))
+    return _layer_to_send(client, step)
 
-    Dask does not say where a verb begins and ends, so this looks at the functions that are running:
-    ``HLGExpr.from_collection``, called in one loop for all collections of a verb;
-    ``HighLevelGraph.cull``; and ``Client._graph_to_futures``, which pickles.
-    ``tests/integration/test_dask_internals.py`` says what broke, should Dask change them.
+
+def _layer_to_send(client, keys):
+    """The layer for composed graphs that a client sends to get `keys`.
+
+    What is composed of nodes has a key of plain Dask.  As long as its future lives, the scheduler knows
+    it with the tasks that it was sent with, so it is sent with the same ones again.
     """
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_name
-        if name == "from_collection":
-            return frame.f_back
-        if name in _STEPS and _STEPS[name] in frame.f_locals:
-            return frame.f_locals[_STEPS[name]]
-        frame = frame.f_back
-    return None
-
-
-def is_sending() -> bool:
-    """Whether a distributed client pickles a graph just now, to send it to its scheduler."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name == "_graph_to_futures":
-            return True
-        frame = frame.f_back
-    return False
+    _sent_layers[:] = [(futures, layer) for futures, layer in _sent_layers if futures.are_alive()]
+    for futures, layer in _sent_layers:
+        if futures.live_on(client, keys):
+            layer.open = True
+            return layer
+    layer = VerbLayer(outputs=frozenset(keys))
+    _sent_layers.append((SentFutures(client, keys), layer))
+    return layer
 
 
 def _reference(step):
@@ -260,13 +258,15 @@ class RecipeLayer(Layer):
     collection_annotations = None
     annotations = None
 
-    def __init__(self, recipe: Recipe, key: str):
+    def __init__(self, recipe: Recipe, key: LateKey):
         self.recipes = (recipe,)
         self.recipe_keys = {key: recipe.key}
         self.key = key
 
     def plan(self) -> tuple[dict[Any, GraphNode], dict]:
         """Tasks and annotations, as of now, with the value under the node's own key."""
+        if is_composing():
+            return late_tasks(self.recipes[0], self.key), {}
         builder = current_layer().builder
         builder.add_value(self.recipes[0], self.key)
         return cull(builder.tasks, [self.key]), builder.annotations
@@ -366,8 +366,8 @@ class GraphBuilder:
         planned = self.planner.request(recipe)
         self.planner.note_touched()
         self._new_entries: list[tuple[str, str]] = []
-        if planned.action in (RUN, DECIDE):
-            entry_key = self._add_entry(planned)
+        entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
+        if entry_key is not None:
             handle: Any = TaskRef(entry_key)
             token = entry_key.rpartition(recipe.key)[2]
         else:
@@ -381,6 +381,17 @@ class GraphBuilder:
         if self._new_entries:
             self._attempts.send(self._new_entries, self.outputs or frozenset([key]))
         return key
+
+    def add_entry(self, recipe: Recipe) -> str | None:
+        """Add what it takes to make a node, unless it is complete; return the key of its entry."""
+        if recipe.identity not in self._entry_keys:
+            planned = self.planner.request(recipe)
+            if planned.action not in (RUN, DECIDE):
+                return None
+            self._new_entries = []
+            self._add_entry(planned)
+            self._attempts.send(self._new_entries, self.outputs or frozenset())
+        return self._entry_keys[recipe.identity]
 
     def _add_entry(self, planned: PlannedNode) -> str:
         """Add the entry tasks of a node and of what has to run before it."""
@@ -466,16 +477,14 @@ class GraphBuilder:
     def _add_dask_value(self, item: DaskInput) -> str:
         """Add the graph of a plain Dask value, nodes in it included; return its key."""
         graph = item.delayed.__dask_graph__()
-        plain: dict = {}
-        for layer in getattr(graph, "layers", {"": graph}).values():
-            if isinstance(layer, RecipeLayer):
-                self.add_value(layer.recipes[0], layer.key)
-            else:
-                plain.update(layer)
-                for kind, value in (getattr(layer, "annotations", None) or {}).items():
-                    for key in layer:
-                        self._set_annotation(kind, key, value(key) if callable(value) else value)
-        self.tasks.update(convert_legacy_graph(plain, {*plain, *self.tasks}))
+        late_keys, plain = split_graph(graph)
+        for late in late_keys:
+            self.add_value(late.recipe, late)
+        self.tasks.update(plain)
+        for layer in getattr(graph, "layers", {}).values():
+            for kind, value in (layer.annotations or {}).items():
+                for key in plain.keys() & layer.keys():
+                    self._set_annotation(kind, key, value(key) if callable(value) else value)
         return item.delayed.__dask_keys__()[0]
 
     def _annotate(self, key, recipe, running):

@@ -486,11 +486,14 @@ def _materialised(collection):
     graph = collection.__dask_graph__()
     tasks, known = {}, {}
     for layer in getattr(graph, "layers", {"": graph}).values():
-        recipes = getattr(layer, "recipe_keys", None)
-        if recipes is None:
-            tasks.update(layer)
-        else:
-            known.update(recipes)
+        if hasattr(layer, "recipe_keys"):
+            known.update(layer.recipe_keys)
+            continue
+        for key, task in layer.items():
+            if hasattr(task, "recipe_keys"):
+                known.update(task.recipe_keys)
+            else:
+                tasks[key] = task
     return convert_legacy_graph(tasks, {*tasks, *known}), known
 
 

@@ -14,6 +14,7 @@ Dask reads a collection's graph in two ways, and a node answers each as it shoul
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -24,6 +25,7 @@ from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from .late import LateKey, is_read_for_composing, is_sending
 from .recipe import Options, Recipe, Spec, make_recipe
 from .targets.base import Target
 
@@ -174,27 +176,6 @@ def _function(spec):
     return Function(spec)
 
 
-class LateKey(str):
-    """Key of a node's value in graphs that are composed before they are planned.
-
-    Such a graph refers to it in many places.  When a distributed client pickles the graph, it becomes
-    the planned key in all of them.
-    """
-
-    __slots__ = ("recipe",)
-    recipe: Recipe
-
-    def __new__(cls, key: str, recipe: Recipe):
-        self = super().__new__(cls, key)
-        self.recipe = recipe
-        return self
-
-    def __reduce__(self):
-        from .graph import is_sending, sent_key
-
-        return str, (sent_key(self.recipe) if is_sending() else str(self),)
-
-
 class Node(Delayed):
     """One call of a decorated function: a lazy Dask value with a key and a target.
 
@@ -231,6 +212,9 @@ class Node(Delayed):
             return self._dask
         from .graph import planned_graph
 
+        if is_read_for_composing(sys._getframe(1)):
+            _set_planned_key(self, None)
+            return self.__dask_graph__()
         try:
             graph, key = planned_graph(self._recipe)
         except AttributeError as error:  # would turn `node.dask` into a lazy attribute of the value
@@ -273,7 +257,7 @@ class Node(Delayed):
         return f"Node({self._recipe.title!r})"
 
     def __reduce__(self):
-        from .graph import is_sending, sent_graph
+        from .graph import sent_graph
 
         if self._dask is not None:
             return _computed, (self._dask, self._recipe, self._planned_key)

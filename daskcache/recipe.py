@@ -705,9 +705,11 @@ def _joint(collections):
 
 def _dask_input(collection, joint):
     delayed = collection if isinstance(collection, Delayed) else joint[id(collection)]
-    layers = getattr(delayed.__dask_graph__(), "layers", {}).values()
-    recipes = [recipe for layer in layers for recipe in getattr(layer, "recipes", ())]
-    return DaskInput(delayed, collection_hash(collection), tuple(recipes))
+    found: dict[str, Recipe] = {}
+    for layer in getattr(delayed.__dask_graph__(), "layers", {}).values():
+        for part in [layer] if hasattr(layer, "recipes") else layer.values():
+            found.update((recipe.identity, recipe) for recipe in getattr(part, "recipes", ()))
+    return DaskInput(delayed, collection_hash(collection), tuple(found.values()))
 
 
 def _hint_at_plain_paths(spec, values):

@@ -35,12 +35,12 @@ class Attempts:
     """Gives tasks their keys, for the length of one verb."""
 
     def __init__(self):
-        self._client = current_client()
+        self._clients = live_clients()
         self._over: dict[frozenset[str], bool] = {}
 
     def entry_key(self, key: str) -> str:
         """`key`, with a number behind it if an earlier task of that name is over."""
-        sent = _sent.get(key) if self._client is not None else None
+        sent = _sent.get(key) if self._clients else None
         if sent is None:
             return key
         attempt = sent.attempt + self._is_over(sent.futures)
@@ -48,14 +48,13 @@ class Attempts:
 
     def value_key(self, key: str) -> str:
         """`key`, with something new behind it if a live future holds an error under that name."""
-        future = self._client.futures.get(key) if self._client is not None else None
-        if future is not None and future.status in ("error", "cancelled", "lost"):
+        if any(status in ("error", "cancelled", "lost") for status in self._statuses([key])):
             return f"{key}-{uuid.uuid4().hex[:8]}"
         return key
 
     def send(self, keys: Iterable[tuple[str, str]], futures: frozenset[str]) -> None:
         """Remember entry tasks (keys without and with attempt) and the futures that need them."""
-        if self._client is None:
+        if not self._clients:
             return
         if len(_sent) > _MAX_REMEMBERED:
             _sent.clear()
@@ -69,19 +68,36 @@ class Attempts:
         Without any, the task was not sent after all, or the scheduler has forgotten it.
         """
         if keys not in self._over:
-            known = self._client.futures
-            states = [known[key].status for key in keys if key in known]
-            self._over[keys] = bool(states) and "pending" not in states
+            statuses = self._statuses(keys)
+            self._over[keys] = bool(statuses) and "pending" not in statuses
         return self._over[keys]
 
+    def _statuses(self, keys):
+        futures = [client.futures for client in self._clients]
+        return [known[key].status for key in keys for known in futures if key in known]
 
-def current_client() -> Any:
-    """The distributed client of this thread, if there is one; distributed is not imported for it."""
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client
 
-    try:
-        return default_client()
-    except ValueError:
-        return None
+def live_clients() -> list[Any]:
+    """The distributed clients of this process; distributed is not imported for it."""
+    module = sys.modules.get("distributed.client")
+    if module is None:
+        return []
+    return [client for client in list(module.Client._instances) if client.status == "running"]
+
+
+class SentFutures:
+    """The futures that a composed graph was sent for; tells whether a scheduler may remember it."""
+
+    def __init__(self, client: Any, keys: set[str]):
+        self._client = client
+        self._states = {key: client.futures[key] for key in keys if key in client.futures}
+
+    def live_on(self, client: Any, keys: set[str]) -> bool:
+        """Whether one of `keys`, asked for by `client`, was among them and was not released since."""
+        if client is not self._client:
+            return False
+        return any(client.futures.get(key) is self._states[key] for key in keys & self._states.keys())
+
+    def are_alive(self) -> bool:
+        known = self._client.futures
+        return any(known.get(key) is state for key, state in self._states.items())

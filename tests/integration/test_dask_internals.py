@@ -10,7 +10,8 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 import daskcache as dc
 from daskcache.graph import EntryTask
-from daskcache.node import LateKey, Node
+from daskcache.late import LateKey
+from daskcache.node import Node
 
 
 def locals_of_callers(name):
@@ -42,7 +43,7 @@ def test_verbs_read_dask_in_from_collection(node, monkeypatch):
     monkeypatch.setattr(Node, "dask", property(spy))
     dask.compute(node, dc.delayed(lambda x: x + 2)(1))
     assert {name for name, _ in frames} == {"from_collection"}, (
-        "HLGExpr.from_collection no longer reads .dask: graph._dask_step finds no verb"
+        "HLGExpr.from_collection no longer reads .dask: late.dask_step finds no verb"
     )
     assert len({id(frame) for _, frame in frames}) == 1, (
         "each collection of a verb is read in a frame of its own: nodes of a verb share no plan"
