@@ -13,7 +13,7 @@ import weakref
 from types import FrameType
 from typing import Any
 
-from dask._task_spec import DataNode, GraphNode, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, GraphNode, convert_legacy_graph
 
 from .errors import DaskcacheError
 from .hashing import short_digest
@@ -87,6 +87,8 @@ class LateTask(GraphNode):
         return LateTask(self.key)
 
     def substitute(self, subs, key=None):
+        if is_composing():  # to be renamed together with all that it depends on: stay, be referred to
+            return Alias(self.key) if self.key.is_value else DataNode(None, None)
         return self if key in (None, self.key) else self.planned().substitute(subs, key)
 
     def __dask_tokenize__(self):

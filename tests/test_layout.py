@@ -49,6 +49,7 @@ LAYERS = [
     {"targets"},
     {"records", "entry"},
     {"recipe"},
+    {"late"},
     {"node"},
     {"planning"},
     {"run", "graph", "submitted"},
