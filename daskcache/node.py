@@ -26,7 +26,7 @@ from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from .late import LateKey, is_read_for_composing, is_sending
-from .recipe import Options, Recipe, Spec, make_recipe
+from .recipe import Options, Recipe, Spec, flatten, make_recipe, unflatten
 from .targets.base import Target
 
 #: Whether the body of a decorated function runs here: what it calls then is called, not recorded.
@@ -260,17 +260,25 @@ class Node(Delayed):
         from .graph import sent_graph
 
         if self._dask is not None:
-            return _computed, (self._dask, self._recipe, self._planned_key)
+            return _computed_again, (self._dask, flatten(self._recipe), self._planned_key)
         if is_sending():  # inside an expression of a data frame, say, where it could not plan any more
             graph, key = sent_graph(self._recipe)
             return Delayed, (key, graph, self._length)
-        return Node, (self._recipe, str(self._key))
+        return _node, (flatten(self._recipe), str(self._key))
 
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self._recipe.key)
+
+
+def _node(flat, key):
+    return Node(unflatten(flat), key)
+
+
+def _computed_again(graph, flat, key):
+    return _computed(graph, unflatten(flat), key)
 
 
 def _computed(graph, recipe, key, rename=None):

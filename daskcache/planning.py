@@ -25,7 +25,7 @@ from . import records, storage
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, ForeignTarget, TargetCollision, TargetModified
 from .hashing import tag
-from .recipe import DaskInput, Recipe, SourceInput, combine
+from .recipe import DaskInput, Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .storage import Root, Stamp
 from .targets.template import DATA_HASH, located
@@ -463,15 +463,6 @@ class Planner:
                 hint='delete the file to recompute it, or set on_modified="recompute", which keeps '
                 "the edited file in the trash",
             )
-
-
-def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
-    """The recipes that a recipe is made from, directly or inside plain Dask values."""
-    for item in recipe.upstream:
-        if isinstance(item, Recipe):
-            yield item
-        elif isinstance(item, DaskInput):
-            yield from item.recipes
 
 
 def target_of(record: dict[str, Any]):

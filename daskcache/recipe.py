@@ -19,7 +19,7 @@ import os
 import pathlib
 import uuid
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -439,6 +439,63 @@ class Recipe:
         if not self.paths:
             raise TemplateError(f"a template refers to the path of {self.name}(), which has no target")
         return self.paths[0]
+
+
+def flatten(recipe: Recipe) -> list[tuple]:
+    """A recipe and all before it as a flat list, parents first: pickling a chain must not recurse."""
+    positions: dict[int, int] = {}
+    flat: list[tuple] = []
+    stack = [recipe]
+    while stack:
+        current = stack[-1]
+        unseen = [r for r in recipes_before(current) if id(r) not in positions]
+        if unseen:
+            stack += unseen
+            continue
+        stack.pop()
+        if id(current) not in positions:
+            positions[id(current)] = len(flat)
+            upstream = [_to_positions(item, positions) for item in current.upstream]
+            state = [getattr(current, name) for name in _STATE]
+            flat.append((current.spec, current.values, upstream, *state))
+    return flat
+
+
+def unflatten(flat: list[tuple]) -> Recipe:
+    """The recipe that `flatten` took apart."""
+    recipes: list[Recipe] = []
+    for spec, values, upstream, *state in flat:
+        parents = tuple([_from_positions(item, recipes) for item in upstream])
+        recipes.append(Recipe(spec, values, parents, *state))
+    return recipes[-1]
+
+
+_STATE = ("static", "key", "taint", "paths", "root", "label", "annotations")
+
+
+def _to_positions(item, positions):
+    if isinstance(item, Recipe):
+        return positions[id(item)]
+    if isinstance(item, DaskInput):
+        return item._replace(recipes=[positions[id(r)] for r in item.recipes])
+    return item
+
+
+def _from_positions(item, recipes):
+    if isinstance(item, int):
+        return recipes[item]
+    if isinstance(item, DaskInput):
+        return item._replace(recipes=tuple(recipes[position] for position in item.recipes))
+    return item
+
+
+def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
+    """The recipes that a recipe is made from, directly or inside plain Dask values."""
+    for item in recipe.upstream:
+        if isinstance(item, Recipe):
+            yield item
+        elif isinstance(item, DaskInput):
+            yield from item.recipes
 
 
 class Ref:
