@@ -31,6 +31,7 @@ from .errors import (
     StorageError,
     UnhashableArgument,
 )
+from .events import emit
 from .hashing import hash_value, tag
 from .node import inside_body
 from .recipe import Ref, SourceInput, Spec, combine
@@ -87,25 +88,33 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
     inputs = [_input(place, handles) for place in work.inputs]
     trace = combine(work.static, [_identity(item) for item in inputs])
     try:
-        if work.paths and not work.outdated:
-            finished = _find_finished(work, trace)
-            if finished is not None:
-                return finished
-        if work.elsewhere is not None:
-            value = work.elsewhere.load()
-            if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
-                return _store(work, inputs, trace, value, None, 0.0)
-        started = time.perf_counter()
-        result, own_paths = _call(work, inputs)
-        seconds = time.perf_counter() - started
-        if not work.paths:
-            return Held(result, _held_hash(work, result, trace))
-        return _store(work, inputs, trace, result, own_paths, seconds)
+        outcome, seconds, handle = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(_note(work))
+        emit(work.spec.name, work.key, "failed")
         if not work.collect:
             raise
         return _record_failure(work, error)
+    emit(work.spec.name, work.key, outcome, seconds)
+    return handle
+
+
+def _run(work, inputs, trace):
+    """Outcome, run time in seconds, and handle."""
+    if work.paths and not work.outdated:
+        finished = _find_finished(work, trace)
+        if finished is not None:
+            return "skipped", 0.0, finished
+    if work.elsewhere is not None:
+        value = work.elsewhere.load()
+        if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
+            return "copied", 0.0, _store(work, inputs, trace, value, None, 0.0)
+    started = time.perf_counter()
+    result, own_paths = _call(work, inputs)
+    seconds = time.perf_counter() - started
+    if not work.paths:
+        return "ran", seconds, Held(result, _held_hash(work, result, trace))
+    return "ran", seconds, _store(work, inputs, trace, result, own_paths, seconds)
 
 
 def load_value(handle: Entry | Held | Failure) -> Any:

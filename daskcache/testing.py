@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .events import TOPIC, listeners
 
 
 class RunCounter:
@@ -54,6 +58,91 @@ class RunCounter:
     # The key of a function that refers to a counter must not depend on it.
     def __dask_tokenize__(self) -> str:
         return "daskcache.testing.RunCounter"
+
+
+@contextmanager
+def count_runs(client: Any = None) -> Iterator[Callable[[], Counter[str]]]:
+    """Count how often each decorated function runs while the context is open.
+
+    Runs in this process are counted, and those on the workers of `client`; not those in the processes of
+    Dask's multiprocessing scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        Default: the current one, if there is one.
+
+    Yields
+    ------
+    callable
+        Returns a `collections.Counter` of the names of the functions that ran so far.
+
+    Examples
+    --------
+    >>> with count_runs() as runs:                             # doctest: +SKIP
+    ...     dask.compute(*nodes)
+    >>> assert runs() == {"denoise": 2}                        # doctest: +SKIP
+    """
+    client = client or _current_client()
+    here: list[str] = []
+
+    def listen(event):
+        if event.outcome == "ran":
+            here.append(event.function)
+
+    def on_workers():
+        events = client.get_events(TOPIC) if client is not None else ()
+        return [event["function"] for _, event in events if event["outcome"] == "ran"]
+
+    before = len(on_workers())
+    counted: Counter[str] = Counter()
+
+    def runs():
+        if not closed:
+            counted.clear()
+            counted.update([*here, *on_workers()[before:]])
+        return counted
+
+    closed = False
+    listeners.append(listen)
+    try:
+        yield runs
+        runs()
+    finally:
+        closed = True
+        listeners.remove(listen)
+
+
+@contextmanager
+def assert_nothing_runs(client: Any = None) -> Iterator[None]:
+    """Assert that no decorated function runs while the context is open.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        See `count_runs`.
+
+    Raises
+    ------
+    AssertionError
+        When the context closes, naming the functions that ran.
+    """
+    with count_runs(client) as runs:
+        yield
+    if runs():
+        names = ", ".join(f"{name}() × {count}" for name, count in sorted(runs().items()))
+        raise AssertionError(f"nothing was to run, but these did: {names}")
+
+
+def _current_client():
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
 
 
 @contextmanager

@@ -42,7 +42,7 @@ PUBLIC = [
 
 #: From the bottom up; a module imports from its own layer and from those before it.
 LAYERS = [
-    {"errors"},
+    {"errors", "events"},
     {"config"},
     {"hashing", "code"},
     {"storage"},
