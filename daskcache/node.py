@@ -26,7 +26,8 @@ from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from .late import LateKey, is_read_for_composing, is_sending
-from .recipe import Options, Recipe, Spec, flatten, make_recipe, unflatten
+from .recipe import Recipe, flatten, make_recipe, unflatten
+from .spec import Options, Spec
 from .targets.base import Target
 
 #: Whether the body of a decorated function runs here: what it calls then is called, not recorded.

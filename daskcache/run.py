@@ -34,8 +34,9 @@ from .errors import (
 from .events import emit
 from .hashing import hash_value, tag
 from .node import inside_body
-from .recipe import Ref, SourceInput, Spec, combine
+from .recipe import Ref, SourceInput, combine
 from .records import RecordName, RecordStore, record_content, target_id
+from .spec import Spec
 from .storage import Part, Root
 from .targets.base import BytesTarget
 from .targets.template import DATA_HASH, located

@@ -48,6 +48,7 @@ LAYERS = [
     {"storage"},
     {"targets"},
     {"records", "entry"},
+    {"spec"},
     {"recipe"},
     {"late"},
     {"node"},

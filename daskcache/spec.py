@@ -1,0 +1,373 @@
+"""`Spec`: a decorated function with its options, what all its nodes share."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import operator
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from dask.utils import funcname, parse_timedelta
+
+from .code import function_fingerprint
+from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument
+from .hashing import Encoder, hash_value
+from .targets.base import Source, Target
+from .targets.registry import target_class
+from .targets.template import Template
+
+CHECKS = ("record", "exists", "content")
+ON_MODIFIED = ("error", "recompute")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Parameters of `daskcache.delayed`, which documents them."""
+
+    pure: bool | None = None
+    nout: int | None = None
+    target: Any = None
+    store: type[Target] | None = None
+    save: bool = True
+    version: Any = None
+    ignore: tuple[str, ...] = ()
+    check: str = "record"
+    on_modified: str = "error"
+    label: str | None = None
+    expires: str | None = None
+
+    def __post_init__(self):
+        if isinstance(self.ignore, str):
+            object.__setattr__(self, "ignore", (self.ignore,))
+        for name, allowed in (("check", CHECKS), ("on_modified", ON_MODIFIED)):
+            if getattr(self, name) not in allowed:
+                raise GraphError(
+                    f"delayed() got {name}={getattr(self, name)!r}",
+                    expected=" or ".join(map(repr, allowed)),
+                )
+
+    def __reduce__(self):
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        }
+        return _options, (changed,)
+
+
+def _options(changed):
+    return Options(**changed)
+
+
+class Spec:
+    """A decorated function with its options.
+
+    Attributes
+    ----------
+    func : callable
+        The function as the user wrote it.
+    name : str
+        Its name, as Dask and ``{funcname}`` show it.
+    formats : tuple of Target
+        One for each result; their paths are templates.  Empty if nothing is cached.
+    layout : None, int or tuple of str
+        Form of the results, see `daskcache.entry.Entry`.
+    """
+
+    def __init__(self, func: Callable, options: Options, signed: bool = True):
+        self.func = func
+        self.options = options
+        self.signed = signed
+        self.name = funcname(func)
+        try:
+            self.formats, self.layout = _formats(func, options)
+        except DaskcacheError as error:
+            name_error(error, self.name, options.target)
+            raise
+        #: How many more calls to look at for plain paths that might want to be sources.
+        self.hints_left = 10
+        self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
+
+    @functools.cached_property
+    def signature(self) -> Signature:
+        return Signature(_inspect(self.func) if self.signed else _ANYTHING)
+
+    @functools.cached_property
+    def unsigned(self) -> Spec:
+        """The same, for calls that don't fit the signature: they fail when they run, as in Dask."""
+        return Spec(self.func, self.options, signed=False)
+
+    @functools.cached_property
+    def templates(self) -> tuple[Template, ...]:
+        return tuple(Template(target.path) for target in self.formats)
+
+    @functools.cached_property
+    def label(self) -> Template | None:
+        return Template(self.options.label, is_path=False) if self.options.label else None
+
+    @functools.cached_property
+    def max_age(self) -> float | None:
+        """Seconds after which a result is stale."""
+        return parse_timedelta(self.options.expires) if self.options.expires else None
+
+    @property
+    def module(self) -> str:
+        return getattr(self.func, "__module__", None) or type(self.func).__module__
+
+    @property
+    def qualified_name(self) -> str:
+        name = getattr(self.func, "__qualname__", None) or self.name
+        return f"{self.module}.{name}"
+
+    def fingerprint(self) -> str:
+        """Fingerprint of the code, or of the ``version`` that stands for it."""
+        if self._constant_fingerprint is not None:
+            return self._constant_fingerprint
+        return function_fingerprint(self.func)
+
+    @property
+    def can_change(self) -> bool:
+        """Whether the fingerprint has to be looked at anew each time."""
+        return self._constant_fingerprint is None
+
+    @functools.cached_property
+    def _constant_fingerprint(self):
+        """The fingerprint, if nothing that can change (a closure, a mutable default) is part of it."""
+        if self.options.version is not None:
+            return hash_value(("version", self.options.version))
+        func = self.func
+        defaults = (*(getattr(func, "__defaults__", None) or ()),)
+        defaults += (*(getattr(func, "__kwdefaults__", None) or {}).values(),)
+        if inspect.isfunction(func) and not func.__closure__ and all_scalars(defaults):
+            return function_fingerprint(func)
+        return None
+
+    @functools.cached_property
+    def counted(self):
+        """Positions of the parameters that are part of the key."""
+        names = self.signature.names
+        unknown = set(self.options.ignore) - set(names)
+        if unknown:
+            raise GraphError(
+                f"delayed(ignore=...) names {sorted(unknown)}, which are no arguments of {self.name}()",
+                expected=", ".join(names),
+            )
+        return tuple(i for i, name in enumerate(names) if name not in self.options.ignore)
+
+    def static_hash(self, values: tuple) -> str:
+        """Hash of the code and of bound arguments, in which parents stand by their place."""
+        encoder = Encoder()
+        encoder.parts.append(self.fingerprint().encode())
+        for position in self.counted:
+            try:
+                encoder.add_checked(values[position])
+            except UnhashableArgument as error:
+                name = self.signature.names[position]
+                raise UnhashableArgument(
+                    f"the argument {name!r} of {self.name}(): {error.message}",
+                    got=repr(values[position])[:100],
+                    hint=error.hint,
+                ) from error
+        return encoder.digest()
+
+    def __reduce__(self):
+        name = getattr(self.func, "__qualname__", "")
+        if self.module != "__main__" and _spec_at(self.module, name) is self:
+            return _spec_by_name, (self.module, name)
+        return _spec_by_value, (self.func, self.options, self.signed)
+
+
+def _spec_at(module, qualified_name):
+    """The spec of the decorated function of that name, if there is one."""
+    try:
+        found = operator.attrgetter(qualified_name)(import_module(module))
+    except (ImportError, AttributeError, ValueError):
+        return None
+    found = getattr(found, "__func__", found)  # a decorated class method
+    return getattr(type(found), "_spec", None) and found._spec
+
+
+def _spec_by_name(module, qualified_name):
+    spec = _spec_at(module, qualified_name)
+    if spec is None:
+        raise GraphError(
+            f"{module}.{qualified_name} is not a decorated function in this process",
+            hint="give workers the client's version of the module",
+        )
+    return spec
+
+
+def _spec_by_value(func, options, signed):
+    return Spec(func, options, signed)
+
+
+class Signature:
+    """Parameters of a function, and a quick way to bind arguments to them."""
+
+    def __init__(self, inspected: inspect.Signature):
+        self.inspected = inspected
+        parameters = self.inspected.parameters.values()
+        self.names = tuple(p.name for p in parameters)
+        self.kinds = tuple(p.kind for p in parameters)
+        self.wants_object = tuple(_is_handle(p.annotation) for p in parameters)
+        self.takes_target_path = "target_path" in self.names
+        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        if self.takes_target_path:
+            self._defaults["target_path"] = None
+        self._plain = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(
+            self.kinds
+        )
+        self._max_positional = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in self.kinds)
+        self._rest = [self._defaults_from(i) for i in range(len(self.names) + 1)]
+
+    def _defaults_from(self, position):
+        names = self.names[position:]
+        if all(name in self._defaults for name in names):
+            return tuple(self._defaults[name] for name in names)
+        return None
+
+    def bind(self, args: tuple, kwargs: dict) -> tuple:
+        """One value for each parameter, defaults filled in; raises TypeError as the call would."""
+        if self._plain and len(args) <= self._max_positional:
+            if not kwargs:
+                rest = self._rest[len(args)]
+                if rest is not None:
+                    return args + rest
+            else:
+                values, used = list(args), 0
+                for name in self.names[len(args) :]:
+                    if name in kwargs:
+                        values.append(kwargs[name])
+                        used += 1
+                    elif name in self._defaults:
+                        values.append(self._defaults[name])
+                    else:
+                        break
+                if used == len(kwargs) and len(values) == len(self.names):
+                    return tuple(values)
+        return self._bind_slowly(args, kwargs)
+
+    def _bind_slowly(self, args, kwargs):
+        if self.takes_target_path:
+            kwargs = {"target_path": None, **kwargs}
+        bound = self.inspected.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return tuple(bound.arguments[name] for name in self.names)
+
+    def unbind(self, values: tuple) -> tuple[list, dict]:
+        """Positional and keyword arguments for a call with these values."""
+        args: list = []
+        kwargs: dict = {}
+        for name, kind, value in zip(self.names, self.kinds, values, strict=True):
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                args += value
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                kwargs |= value
+            elif kind is inspect.Parameter.KEYWORD_ONLY:
+                kwargs[name] = value
+            else:
+                args.append(value)
+        return args, kwargs
+
+
+_ANYTHING = inspect.Signature(
+    [
+        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
+        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
+    ]
+)
+
+
+def _inspect(func):
+    try:
+        return inspect.signature(func, eval_str=True)
+    except (NameError, SyntaxError, AttributeError, TypeError):  # annotations that can't be evaluated
+        pass
+    except ValueError:  # a function of C without a signature
+        return _ANYTHING
+    try:
+        return inspect.signature(func)
+    except (ValueError, TypeError):
+        return _ANYTHING
+
+
+def _is_handle(annotation):
+    return isinstance(annotation, type) and issubclass(annotation, (Source, Target))
+
+
+# ---- targets of a function ----------------------------------------------------------------------
+
+
+def _formats(func, options):
+    """Target prototypes of a function, and the form of its results."""
+    target = options.target
+    if target is None:
+        if not options.save or options.pure is False:
+            return (), None
+        target = "{funcname}/{key}" + _default_suffix(func)
+    if isinstance(target, Mapping):
+        return tuple(_format(t, options) for t in target.values()), tuple(target)
+    if isinstance(target, (tuple, list)):
+        return tuple(_format(t, options) for t in target), len(target)
+    return (_format(target, options),), None
+
+
+def _format(target, options):
+    if isinstance(target, Target):
+        Template(target.path)
+        return target
+    if not isinstance(target, (str, os.PathLike)):
+        raise TemplateError(
+            f"delayed(target=...) got a {type(target).__name__}",
+            expected="a path template, a Target, or a tuple or dict of them",
+        )
+    template = Template(os.fspath(target))
+    if options.store is not None:
+        return options.store(template.text)
+    return target_class(_suffix_hint(template))(template.text)
+
+
+def _suffix_hint(template):
+    """What the suffix is read from: the template's own text after its last field."""
+    literal, field, attribute, _ = template.parts[-1]
+    if field is None:
+        return "x" + literal if len(template.parts) > 1 else literal
+    if attribute in ("filename", "suffix"):
+        raise TemplateError(
+            f"the format of {template.text!r} depends on a value",
+            hint="let the template end in a suffix, or name the format with delayed(store=...)",
+        )
+    return "x"
+
+
+def _default_suffix(func):
+    annotation = getattr(func, "__annotations__", {}).get("return")
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return _DEFAULT_SUFFIXES.get(name.rpartition(".")[2], ".pkl")
+
+
+_DEFAULT_SUFFIXES = {"ndarray": ".npy", "DataFrame": ".parquet"}
+
+
+def _is_count(layout):
+    return isinstance(layout, int)
+
+
+# ---- shared with recipes -------------------------------------------------------------------------
+
+#: Types whose values never change.
+SCALARS = frozenset({int, str, float, bool, type(None), bytes, complex})
+
+
+def all_scalars(values) -> bool:
+    return all(type(value) in SCALARS for value in values)
+
+
+def name_error(error, node, target):
+    """Let an error name the node and the target that it is about."""
+    error.node = error.node or node
+    error.target = error.target or target
