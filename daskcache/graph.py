@@ -48,9 +48,10 @@ from .late import (
 from .node import Node
 from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner, garbage_later
 from .recipe import DaskInput, Recipe, SourceInput
-from .run import DaskValue, Work, describe_arguments, load_value, run_node
+from .run import load_value, run_node
 from .storage import Root
 from .submitted import Attempts, SentFutures
+from .work import DaskValue, Work, describe_arguments
 
 #: Annotations that concern running, not reading what has run.
 _ONLY_FOR_RUNNING = ("resources", "retries")

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import gc
 import operator
-import os
 import time
 import warnings
 from collections import Counter
@@ -25,7 +24,8 @@ from . import records, storage
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, ForeignTarget, TargetCollision, TargetModified
 from .hashing import tag
-from .recipe import DaskInput, Recipe, SourceInput, combine, recipes_before
+from .reasons import differences
+from .recipe import DaskInput, Recipe, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .storage import Root, Stamp
 from .targets.template import DATA_HASH, located
@@ -33,9 +33,6 @@ from .targets.template import DATA_HASH, located
 COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
 CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
 SKIP, LOAD, RUN, DECIDE = "skip", "load", "run", "decide"
-
-#: Changed inputs that are named one by one.
-MAX_REASONS = 3
 
 #: States in which a node, when it is made again, may come out with other data than what follows has
 #: seen.  (A missing node whose record is still there would come out as recorded.)
@@ -472,41 +469,6 @@ def target_of(record: dict[str, Any]):
         return operator.attrgetter(name)(import_module(module))(record["target"])
     except (ImportError, AttributeError):
         return None
-
-
-def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
-    """What changed between a record and a recipe, each as a line that one can act on."""
-    from .run import describe_arguments
-
-    changes = []
-    if record.get("code") != recipe.spec.fingerprint():
-        changes.append(f"the code of {recipe.name}() changed")
-    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
-    for name in {**before, **now}:
-        old, new = before.get(name), now.get(name)
-        if old is None or new is None:
-            changes.append(f"{name}: {'added' if old is None else 'removed'}")
-        elif old[1] != new[1]:
-            changes.append(f"{name}: {old[0]} -> {new[0]}")
-    upstream = []
-    for item, described in zip(recipe.upstream, record.get("upstream", ()), strict=False):
-        upstream += _upstream_difference(item, described, recipe.root)
-    if len(upstream) > MAX_REASONS:
-        upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
-    return changes + upstream
-
-
-def _upstream_difference(item, described, root):
-    if isinstance(item, SourceInput):
-        if described.get("data_hash") == item.identity:
-            return []
-        old, new = described.get("source"), storage.relative(item.source.path, root)
-        shown = storage.relative(item.source.path, os.getcwd())
-        return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
-    if isinstance(item, Recipe):
-        old, new = described.get("key"), item.key
-        return [] if old == new else [f"{item.title} changed"]
-    return [] if described.get("data_hash") == item.identity else ["a Dask value changed"]
 
 
 # ---- the frozen plan ----------------------------------------------------------------------------

@@ -52,6 +52,8 @@ LAYERS = [
     {"recipe"},
     {"late"},
     {"node"},
+    {"work"},
+    {"reasons", "storing"},
     {"planning"},
     {"run", "graph", "submitted"},
     {"accessor", "display", "testing", "listing"},

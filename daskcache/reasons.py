@@ -1,0 +1,46 @@
+"""What changed between a record and a recipe, in lines that one can act on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import storage
+from .recipe import Recipe, SourceInput
+from .work import describe_arguments
+
+#: Changed inputs that are named one by one.
+MAX_REASONS = 3
+
+
+def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What changed between a record and a recipe, each as a line that one can act on."""
+    changes = []
+    if record.get("code") != recipe.spec.fingerprint():
+        changes.append(f"the code of {recipe.name}() changed")
+    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old is None or new is None:
+            changes.append(f"{name}: {'added' if old is None else 'removed'}")
+        elif old[1] != new[1]:
+            changes.append(f"{name}: {old[0]} -> {new[0]}")
+    upstream = []
+    for item, described in zip(recipe.upstream, record.get("upstream", ()), strict=False):
+        upstream += _upstream_difference(item, described, recipe.root)
+    if len(upstream) > MAX_REASONS:
+        upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
+    return changes + upstream
+
+
+def _upstream_difference(item, described, root):
+    if isinstance(item, SourceInput):
+        if described.get("data_hash") == item.identity:
+            return []
+        old, new = described.get("source"), storage.relative(item.source.path, root)
+        shown = storage.relative(item.source.path, os.getcwd())
+        return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
+    if isinstance(item, Recipe):
+        old, new = described.get("key"), item.key
+        return [] if old == new else [f"{item.title} changed"]
+    return [] if described.get("data_hash") == item.identity else ["a Dask value changed"]

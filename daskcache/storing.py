@@ -1,0 +1,274 @@
+"""The results of a node to their targets: written, committed with a record, handed on as an entry."""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import warnings
+
+from . import config, records, storage
+from .entry import Entry, Stored
+from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
+from .hashing import tag
+from .records import RecordName, RecordStore, record_content, target_id
+from .storage import Part, Root
+from .targets.base import BytesTarget
+from .targets.template import DATA_HASH, located
+from .work import FileData, describe_arguments
+
+
+def store_results(work, inputs, trace, result, own_paths, seconds):
+    """Write and commit each result; return the entry."""
+    root = Root(work.root)
+    if own_paths is None and work.spec.options.save is False:
+        results = [_adopt_own(work, path) for path in work.paths]
+    elif own_paths is not None:
+        results = [
+            _part_written(work, target, path)
+            for target, path in zip(work.spec.formats, own_paths, strict=True)
+        ]
+    else:
+        values = _results(work, result)
+        results = [
+            _part_of_value(work, target, path, value)
+            for target, path, value in zip(work.spec.formats, work.paths, values, strict=True)
+        ]
+    names, committed = [], []
+    for position, (part, data_hash, _) in enumerate(results):
+        if DATA_HASH in work.paths[position]:
+            part = _existing(root.absolute(located(work.paths[position], data_hash)), part)
+        name = RecordName(
+            work.key,
+            target_id(work.paths[position]),
+            trace,
+            data_hash,
+            part.file_hash,
+            *part.stamp,
+            int(seconds * 1e6),
+        )
+        names.append(name)
+        committed.append(_commit(work, root, inputs, position, part, name))
+    contents = [content for _, _, content in results]
+    inline = None
+    if committed == names and None not in contents and _is_small(contents):
+        inline = tuple(contents)
+    if work.failed_before:
+        records.clear_failure(root, work.key)
+    return entry_of(work, committed, inline)
+
+
+def _existing(destination, part):
+    """The file that another node with equal data put there already, in place of the part."""
+    found = storage.stamp(destination)
+    if found is None or storage.file_hash(destination) != part.file_hash:
+        return part
+    storage.discard(part.path)
+    return Part(destination, part.file_hash, found)
+
+
+def _is_small(contents):
+    return sum(map(len, contents)) <= config.get_bytes("inline")
+
+
+def _results(work, result):
+    """The results of one call, one for each target."""
+    layout = work.spec.layout
+    if layout is None:
+        return [result]
+    if isinstance(layout, int):
+        if not isinstance(result, (tuple, list)) or len(result) != layout:
+            raise ResultError(
+                f"{work.spec.name}() has {layout} targets",
+                node=work.title,
+                expected=f"a tuple of {layout} results",
+                got=reprlib.repr(result),
+            )
+        return list(result)
+    if not isinstance(result, dict) or set(result) != set(layout):
+        raise ResultError(
+            f"{work.spec.name}() has targets by name",
+            node=work.title,
+            expected=f"a dict with the keys {', '.join(map(repr, layout))}",
+            got=reprlib.repr(result),
+        )
+    return [result[name] for name in layout]
+
+
+def _part_of_value(work, target, path, value):
+    """Write a value beside its destination: its part, data hash and (if at hand) content."""
+    destination = f"{work.root}/{path}"
+    try:
+        if isinstance(target, BytesTarget):
+            pieces = target.encode_checked(value)
+            part = storage.write_part(storage.part_path(destination), pieces)
+            return part, target.hash(value), b"".join(pieces) if _is_small(pieces) else None
+        own = own_part_path(destination)
+        try:
+            target.write(value, own)
+            return storage.part_of(own), target.hash(value), None
+        except BaseException:
+            discard_own([own])
+            raise
+    except (FormatLimit, StorageError) as error:
+        error.node, error.target = work.title, destination
+        raise
+
+
+def _part_written(work, target, path):
+    """The part that the function wrote itself."""
+    part = storage.part_of(path)
+    return part, target.hash(target.read(path)), None
+
+
+def _adopt_own(work, path):
+    """What a function with ``save=False`` and no ``target_path`` wrote straight to its destination."""
+    destination = f"{work.root}/{path}"
+    if storage.stamp(destination) is None:
+        raise ResultError(
+            f"{work.spec.name}() has save=False, so it writes its target itself, but did not",
+            node=work.title,
+            expected=destination,
+            got="no file",
+            hint="write to the parameter target_path",
+        )
+    target = work.spec.formats[work.paths.index(path)]
+    return storage.part_of(destination), target.hash(target.read(destination)), None
+
+
+def own_part_path(destination):
+    """A path for someone else to write to: in a folder of its own, so that it keeps its name."""
+    folder = storage.part_path(destination)
+    os.mkdir(folder)
+    return f"{folder}/{destination.rpartition('/')[2]}"
+
+
+def discard_own(paths):
+    for path in paths or ():
+        storage.discard(path.rpartition("/")[0])
+
+
+def _commit(work, root: Root, inputs, position: int, part: Part, name: RecordName) -> RecordName:
+    """Put one part in place with its record; return the record that holds in the end."""
+    previous = work.previous[position]
+    destination = root.absolute(located(work.paths[position], name.data_hash))
+    file_name = name.file_name()
+    content = record_content(name, **_facts(work, inputs, position, name, previous))
+    intent = storage.write_intent(root, file_name, content)
+    winner = None
+    if part.path != destination:
+        try:
+            winner = _place(work, root, part, destination, name, previous, intent)
+        except BaseException:
+            storage.discard(intent)
+            storage.discard(part.path)
+            raise
+        finally:
+            _remove_own_folder(part, destination)
+    if winner is not None:
+        storage.discard(intent)
+        storage.discard(part.path)
+        return winner
+    storage.promote_intent(root, intent, file_name, name.shard)
+    if previous is not None and previous != name:
+        RecordStore(root).remove(previous)
+    return name
+
+
+def _place(work, root, part, destination, name, previous, intent):
+    """Link or exchange; return the record of another writer who was first, if one was."""
+    if storage.stamp(destination) is None:
+        try:
+            storage.put_new(part.path, destination)
+            return None
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise storage.storage_error(error, destination) from error
+    current = storage.stamp(destination)
+    vouching = previous if previous is not None and previous.stamp == current else None
+    if vouching is None:
+        vouching = RecordStore(root).vouching(name.target_id, current, name.key, besides=intent)
+    if vouching is not None and vouching.key == name.key and vouching != previous:
+        return _yield_to(work, vouching, name)
+    if vouching is None and not (previous is not None and _may_displace(work)):
+        raise ForeignTarget(
+            "a file that daskcache did not write is where a result belongs",
+            node=work.title,
+            target=destination,
+            expected="nothing there, or a recorded target",
+            got=f"a file of {current.size} bytes" if current else "an unreadable file",
+            hint="move the file away, or give the node another target",
+        )
+    throw_away = vouching is not None and not work.damaged
+    kept = storage.replace(root, part.path, destination, vouching.stamp if throw_away else None)
+    if kept:
+        warnings.warn(
+            f"{destination} was edited or damaged; what was there is kept as {kept}",
+            DaskcacheWarning,
+            stacklevel=2,
+        )
+    return None
+
+
+def _may_displace(work):
+    return work.spec.options.on_modified == "recompute"
+
+
+def _yield_to(work, winner, name):
+    if winner.data_hash != name.data_hash:
+        warnings.warn(
+            f"{work.title} was computed twice at the same time with different results; the first "
+            "one counts. Is it random?",
+            DaskcacheWarning,
+            stacklevel=2,
+        )
+    return winner
+
+
+def _remove_own_folder(part, destination):
+    """Remove the folder that was made for a part that somebody else wrote."""
+    folder = part.path.rpartition("/")[0]
+    if folder != destination.rpartition("/")[0]:
+        storage.discard(folder)
+
+
+def entry_of(work, names, inline=None):
+    formats = work.spec.formats
+    stored = tuple(
+        Stored(target.at(located(path, name.data_hash)), name.data_hash, name.file_hash, name.stamp)
+        for target, path, name in zip(formats, work.paths, names, strict=True)
+    )
+    return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
+
+
+# ---- what a record says ---------------------------------------------------------------------------
+
+
+def _facts(work, inputs, position, name, previous):
+    facts = {
+        "function": work.spec.qualified_name,
+        "code": work.code,
+        "target": located(work.paths[position], name.data_hash),
+        "format": f"{type(work.spec.formats[position]).__module__}:"
+        f"{type(work.spec.formats[position]).__qualname__}",
+        "arguments": describe_arguments(work.spec, work.values, work.described),
+        "upstream": [_describe_input(work, item) for item in inputs],
+    }
+    if previous is not None and previous.key != work.key:
+        facts["replaced"] = previous.key
+    return facts
+
+
+def _describe_input(work, item):
+    if isinstance(item, Entry):
+        elsewhere = {} if item.root == work.root else {"root": item.root}
+        return {
+            "key": item.key,
+            "target": item.stored[0].target.path,
+            "data_hash": tag(item.data_hash),
+            **elsewhere,
+        }
+    if isinstance(item, FileData):
+        source = storage.relative(item.source.path, work.root)
+        return {"source": source, "data_hash": item.data_hash}
+    return {"data_hash": item.data_hash}

@@ -1,0 +1,86 @@
+"""`Work`: all that a worker needs to know of a node, and what its inputs are there."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any, NamedTuple
+
+from .entry import Entry
+from .hashing import hash_value
+from .recipe import SourceInput
+from .records import RecordName
+from .spec import Spec
+
+
+class DaskValue(NamedTuple):
+    """Place of an upstream value that plain Dask computed."""
+
+    position: int
+    identity: str
+
+
+class Work(NamedTuple):
+    """All that a worker needs to know of a node."""
+
+    spec: Spec
+    #: Bound arguments with a `Ref` for what is upstream.
+    values: tuple
+    #: What each `Ref` refers to: position of the handle among the task's arguments, `DaskValue`,
+    #: `Entry` of a finished node, or `SourceInput`.
+    inputs: tuple
+    key: str
+    static: str
+    #: Fingerprint of the function, as the client sees it.
+    code: str
+    #: Arguments that only the client can hash (functions from notebooks, say), described.
+    described: dict[str, list]
+    root: str
+    paths: tuple[str, ...]
+    title: str
+    #: Per target: the record that vouches for what is there now, if the plan found one.
+    previous: tuple[RecordName | None, ...]
+    #: What is there must not pass for the result: it is forced, expired or damaged.
+    outdated: bool
+    #: What is there is damaged, and is kept aside.
+    damaged: bool
+    #: Turn an exception into a `Failure` instead of raising it.
+    collect: bool
+    #: The same recipe's result at another target, to be copied instead of computed.
+    elsewhere: Entry | None = None
+    #: Whether there is a note of a failure to clear.
+    failed_before: bool = False
+
+
+class DaskData(NamedTuple):
+    value: Any
+    data_hash: str
+
+    def load(self):
+        return self.value
+
+
+class FileData:
+    """A source on the worker: read when it is asked for, and verified."""
+
+    def __init__(self, parent: SourceInput):
+        self.source = parent.source
+        self.data_hash = parent.identity
+        self.content_hash = parent.content_hash
+
+    def load(self):
+        return self.source.load_verified(self.content_hash)
+
+
+#: Brief texts of arguments.
+brief = reprlib.Repr()
+brief.maxstring = brief.maxother = 80
+
+
+def describe_arguments(spec: Spec, values: tuple, known: dict | None = None) -> dict[str, list]:
+    """Per argument, a short text and the hash: what `why` compares."""
+    described = dict(known or {})
+    for position in spec.counted:
+        name, value = spec.signature.names[position], values[position]
+        if name not in described:
+            described[name] = [brief.repr(value), hash_value(value)]
+    return described
