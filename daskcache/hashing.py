@@ -30,8 +30,6 @@ from collections.abc import Callable
 from typing import Any
 
 import xxhash
-from dask._task_spec import Alias, DataNode, GraphNode, TaskRef, convert_legacy_graph
-from dask.core import flatten
 
 from .errors import UnhashableArgument
 
@@ -88,8 +86,15 @@ def canonical_order(items) -> list:
     return sorted(items, key=encoding)
 
 
-def register(cls: type) -> Callable:
+def register(cls: type, subclasses: bool = False) -> Callable:
     """Decorator: register ``encode(value, encoder)`` as the encoder of instances of `cls`.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+    subclasses : bool
+        Whether it encodes instances of subclasses too.
 
     Examples
     --------
@@ -100,6 +105,8 @@ def register(cls: type) -> Callable:
 
     def decorate(encode):
         _ENCODERS[cls] = encode
+        if subclasses:
+            _BASES[cls] = encode
         return encode
 
     return decorate
@@ -307,6 +314,15 @@ def _dask_tokenize(value, encoder):
     encoder.add(value.__dask_tokenize__())
 
 
+def _collection(value, encoder):
+    from .graph_hashing import collection_hash
+
+    if value.__dask_graph__() is None:  # an xarray object without any chunks, say
+        _dask_tokenize(value, encoder)
+    else:
+        encoder.add_stand_in(collection_hash(value))
+
+
 def _instance(value, encoder):
     """An instance of any other class: its class and what pickling it would keep."""
     try:
@@ -459,93 +475,6 @@ def _register_pandas():
     _ENCODERS[pd.Timestamp] = _timestamp
 
 
-# ---- Dask collections ---------------------------------------------------------------------------
-
-
-def collection_hash(collection) -> str:
-    """Hash of a Dask collection: of its graph, whatever its Dask keys are called."""
-    graph, known = _materialised(collection)
-    encoder = _GraphEncoder(graph, known)
-    finish, extra = collection.__dask_postcompute__()
-    for key in flatten(collection.__dask_keys__()):
-        encoder.add_key(key)
-    encoder.add(finish)
-    encoder.add(tuple(extra))
-    return encoder.digest()
-
-
-def _collection(value, encoder):
-    if value.__dask_graph__() is None:  # an xarray object without any chunks, say
-        _dask_tokenize(value, encoder)
-    else:
-        encoder.add_stand_in(collection_hash(value))
-
-
-def _materialised(collection):
-    """Tasks of a collection by key, and hashes of the keys that planning would make tasks for."""
-    graph = collection.__dask_graph__()
-    tasks, known = {}, {}
-    for layer in getattr(graph, "layers", {"": graph}).values():
-        if hasattr(layer, "recipe_keys"):
-            known.update(layer.recipe_keys)
-            continue
-        for key, task in layer.items():
-            if hasattr(task, "recipe_keys"):
-                known.update(task.recipe_keys)
-            else:
-                tasks[key] = task
-    return convert_legacy_graph(tasks, {*tasks, *known}), known
-
-
-class _GraphEncoder(Encoder):
-    """Encodes tasks; a reference to another task counts by that task's hash."""
-
-    __slots__ = ("graph", "hashes")
-
-    def __init__(self, graph, hashes):
-        super().__init__()
-        self.graph = graph
-        self.hashes = hashes
-
-    def add_key(self, key):
-        for task_key in self._dependencies_first(key):
-            part = _GraphEncoder(self.graph, self.hashes)
-            part.add(self.graph[task_key])
-            self.hashes[task_key] = part.digest()
-        self.parts.append(b"@%b;" % self.hashes[key].encode())
-
-    def _dependencies_first(self, key):
-        stack = [(key, False)]
-        while stack:
-            current, expanded = stack.pop()
-            if current in self.hashes or current not in self.graph:
-                continue
-            if expanded:
-                yield current
-            else:
-                stack.append((current, True))
-                stack += [(key, False) for key in self.graph[current].dependencies]
-
-
-def _task_ref(value, encoder):
-    encoder.parts.append(b"@%b;" % encoder.hashes.get(value.key, str(value.key)).encode())
-
-
-def _alias(value, encoder):
-    encoder.parts.append(b"@%b;" % encoder.hashes[value.target].encode())
-
-
-def _data_node(value, encoder):
-    encoder.add(value.value)
-
-
-def _task(value, encoder):
-    encoder.parts.append(b"G")
-    encoder.add(value.func)
-    _tuple(value.args, encoder)
-    _dict(value.kwargs, encoder)
-
-
 # ---- finding the encoder ------------------------------------------------------------------------
 
 #: Exact types.  Filled further by `register` and, once a type has been looked up, by `_find_encoder`.
@@ -582,9 +511,6 @@ _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     functools.partial: _partial,
     type(Ellipsis): _singleton,
     type(NotImplemented): _singleton,
-    TaskRef: _task_ref,
-    Alias: _alias,
-    DataNode: _data_node,
 }
 
 #: Classes whose subclasses are encoded in the same way, plus the name of the class.
@@ -592,7 +518,6 @@ _BASES: dict[type, Callable[[Any, Encoder], None]] = {
     pathlib.PurePath: _path,
     enum.Enum: _enum,
     type: _code,
-    GraphNode: _task,
 }
 
 #: Packages whose encoders are registered when a value of theirs is first met.

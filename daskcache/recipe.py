@@ -34,7 +34,8 @@ from .errors import (
     SourceMissing,
     TemplateError,
 )
-from .hashing import canonical_order, collection_hash, digest
+from .graph_hashing import collection_hash
+from .hashing import canonical_order, digest
 from .spec import SCALARS, Spec, all_scalars, name_error
 from .targets.base import Source, Target
 from .targets.context import context

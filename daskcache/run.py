@@ -12,8 +12,10 @@ import inspect
 import os
 import random
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from dask.delayed import Delayed
@@ -44,7 +46,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
     inputs = [_input(place, handles) for place in work.inputs]
     trace = combine(work.static, [_identity(item) for item in inputs])
     try:
-        outcome, seconds, handle = _run(work, inputs, trace)
+        with _turns.take(f"{work.root}/{work.paths[0]}" if work.paths else ""):
+            outcome, seconds, handle = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(_note(work))
         emit(work.spec.name, work.key, "failed")
@@ -53,6 +56,34 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
         return _record_failure(work, error)
     emit(work.spec.name, work.key, outcome, seconds)
     return handle
+
+
+class _Turns:
+    """Lets threads of one process make a target one after the other: the second finds it finished."""
+
+    def __init__(self):
+        self._guard = threading.Lock()
+        self._turns: dict[str, tuple[threading.RLock, list]] = {}
+
+    @contextmanager
+    def take(self, name):
+        if not name:
+            yield
+            return
+        with self._guard:
+            lock, waiting = self._turns.setdefault(name, (threading.RLock(), []))
+            waiting.append(None)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                waiting.pop()
+                if not waiting:
+                    del self._turns[name]
+
+
+_turns = _Turns()
 
 
 def _run(work, inputs, trace):

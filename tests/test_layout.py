@@ -45,7 +45,7 @@ LAYERS = [
     {"errors", "events"},
     {"config"},
     {"hashing", "code"},
-    {"storage"},
+    {"storage", "graph_hashing"},
     {"targets"},
     {"records", "entry"},
     {"spec"},
