@@ -31,6 +31,8 @@ def _materialised(collection):
         for key, task in layer.items():
             if hasattr(task, "recipe_keys"):
                 known.update(task.recipe_keys)
+            elif isinstance(task, TaskRef):  # a future: of a collection that was persisted
+                known[key] = str(task.key)
             else:
                 tasks[key] = task
     return convert_legacy_graph(tasks, {*tasks, *known}), known

@@ -228,6 +228,7 @@ class Node(Delayed):
             return self._dask
         from .graph import lazy_graph
 
+        _set_planned_key(self, None)
         return lazy_graph(self._recipe, self._key)
 
     def __dask_keys__(self):

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import dask
+from dask._task_spec import TaskRef
 from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 from dask.utils import is_namedtuple_instance
@@ -252,6 +253,9 @@ class DaskInput(NamedTuple):
     recipes: tuple[Recipe, ...]
 
 
+_PARENTS = Recipe, SourceInput, DaskInput
+
+
 def combine(static: str, identities: list[str]) -> str:
     """Key or trace: the static hash with what the parents are, or hold."""
     if not identities:
@@ -357,7 +361,9 @@ class _Upstream:
         if typ in SCALARS:
             return value
         if hasattr(typ, "_recipe"):
-            return self._refer(value._recipe.identity, value._recipe)
+            return self._refer_to_node(value)
+        if isinstance(value, TaskRef):  # a future
+            return self._refer(f"future {value.key}", dask_delayed(value))
         if isinstance(value, Source):
             identity = value.identity()
             return self._refer(
@@ -391,15 +397,11 @@ class _Upstream:
     def finish(self) -> tuple:
         """What the references refer to, in order."""
         joint = _joint(
-            [
-                item
-                for _, item in self.found.values()
-                if not isinstance(item, (Recipe, SourceInput, Delayed))
-            ]
+            [item for _, item in self.found.values() if not isinstance(item, (*_PARENTS, Delayed))]
         )
         self.parents = tuple(
             [
-                item if isinstance(item, (Recipe, SourceInput)) else _dask_input(item, joint)
+                item if isinstance(item, _PARENTS) else _dask_input(item, joint)
                 for _, item in self.found.values()
             ]
         )
@@ -414,6 +416,13 @@ class _Upstream:
             if isinstance(parent, DaskInput):
                 taints += [recipe.taint for recipe in parent.recipes]
         return digest("|".join(taints).encode()) if any(taints) else ""
+
+    def _refer_to_node(self, node):
+        recipe = node._recipe
+        if node._dask is not None and not recipe.paths:  # it is nowhere but where it was persisted
+            held = DaskInput(Delayed(node._key, node._dask), recipe.key + recipe.taint, ())
+            return self._refer(f"held {node._key}", held)
+        return self._refer(recipe.identity, recipe)
 
     def _refer(self, identity, item):
         known = self.found.get(identity)
