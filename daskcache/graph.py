@@ -34,7 +34,7 @@ from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from .entry import Entry
-from .errors import StorageError
+from .errors import GraphError, StorageError
 from .hashing import short_digest
 from .late import (
     LateKey,
@@ -279,6 +279,15 @@ class RecipeLayer(Layer):
         builder = current_layer().builder
         key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
         return _plain_layer, (cull(builder.tasks, [key]), builder.annotations)
+
+    def clone(self, keys, seed, bind_to=None):
+        if bind_to is not None:
+            raise GraphError(
+                "dask.graph_manipulation.bind can't make a cached node wait for something else",
+                node=self.recipes[0].title,
+                hint="compute what it is to wait for first, or make it an argument of the function",
+            )
+        return super().clone(keys, seed)
 
     def is_materialized(self):
         return False
