@@ -5,6 +5,7 @@ The defaults are in ``daskcache.yaml``.  Nothing is written to the user's home f
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import dask.config
@@ -23,4 +24,7 @@ def get(name):
 
 def get_bytes(name):
     """Value of ``daskcache.<name>`` as a number of bytes."""
-    return parse_bytes(get(name))
+    return _parsed(get(name))
+
+
+_parsed = functools.cache(parse_bytes)
