@@ -246,7 +246,7 @@ class VerbLayer(MaterializedLayer):
 class RecipeLayer(Layer):
     """A node in a composed graph: tasks that are planned when they are asked for.
 
-    In the graph the node's value goes by the node's own key (see `daskcache.node.LateKey`).
+    In the graph the node's value goes by the node's own key (see `daskcache.late.LateKey`).
 
     Attributes
     ----------
