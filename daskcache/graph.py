@@ -42,7 +42,7 @@ from .late import (
     is_composing,
     is_sending,
     late_tasks,
-    sending_client,
+    sending,
     split_graph,
 )
 from .node import Node
@@ -50,7 +50,7 @@ from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner, 
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import load_value, run_node
 from .storage import Root
-from .submitted import Attempts, SentFutures
+from .submitted import Attempts, SentFutures, drop_released
 from .work import DaskValue, Work, describe_arguments
 
 #: Annotations that concern running, not reading what has run.
@@ -152,25 +152,25 @@ def _new_layer(step):
         layer = VerbLayer()
         layer.add_all(step.f_locals.get("collections", ()))
         return layer
-    client = sending_client()
-    if client is None:
-        return VerbLayer(outputs=frozenset(step))
-    return _layer_to_send(client, step)
+    sent = sending()
+    return VerbLayer(outputs=frozenset(step)) if sent is None else _layer_to_send(*sent)
 
 
-def _layer_to_send(client, keys):
-    """The layer for composed graphs that a client sends to get `keys`.
+def _layer_to_send(client, futures):
+    """The layer for composed graphs that a client sends to get `futures`.
 
-    What is composed of nodes has a key of plain Dask.  As long as its future lives, the scheduler knows
-    it with the tasks that it was sent with, so it is sent with the same ones again.
+    What is composed of nodes has a key of plain Dask.  As long as a future of it lives, the scheduler
+    knows it with the tasks that it was sent with, so it is sent with the same ones again.
     """
-    _sent_layers[:] = [(futures, layer) for futures, layer in _sent_layers if futures.are_alive()]
-    for futures, layer in _sent_layers:
-        if futures.live_on(client, keys):
+    if any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers):
+        drop_released(client, futures)
+    _sent_layers[:] = [(sent, layer) for sent, layer in _sent_layers if sent.are_alive()]
+    for sent, layer in _sent_layers:
+        if sent.live_on(client, futures.keys()):
             layer.open = True
             return layer
-    layer = VerbLayer(outputs=frozenset(keys))
-    _sent_layers.append((SentFutures(client, keys), layer))
+    layer = VerbLayer(outputs=frozenset(futures))
+    _sent_layers.append((SentFutures(client, futures.keys()), layer))
     return layer
 
 

@@ -174,13 +174,13 @@ def dask_step() -> Any:
 
 def is_sending() -> bool:
     """Whether a distributed client pickles a graph just now, to send it to its scheduler."""
-    return sending_client() is not None
+    return _running("_graph_to_futures", "distributed.client") is not None
 
 
-def sending_client() -> Any:
-    """The distributed client that pickles a graph just now, or None."""
+def sending() -> tuple[Any, dict[str, Any]] | None:
+    """The distributed client that pickles a graph just now, and the futures that it made for it."""
     frame = _running("_graph_to_futures", "distributed.client")
-    return frame.f_locals["self"] if frame is not None else None
+    return (frame.f_locals["self"], frame.f_locals["futures"]) if frame is not None else None
 
 
 def is_composing() -> bool:

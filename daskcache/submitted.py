@@ -11,9 +11,11 @@ are planned while the client pickles them, and it holds a lock then that the ans
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 
@@ -88,16 +90,52 @@ def live_clients() -> list[Any]:
 class SentFutures:
     """The futures that a composed graph was sent for; tells whether a scheduler may remember it."""
 
-    def __init__(self, client: Any, keys: set[str]):
+    def __init__(self, client: Any, keys: Collection[str]):
         self._client = client
         self._states = {key: client.futures[key] for key in keys if key in client.futures}
 
-    def live_on(self, client: Any, keys: set[str]) -> bool:
+    def live_on(self, client: Any, keys: Collection[str]) -> bool:
         """Whether one of `keys`, asked for by `client`, was among them and was not released since."""
         if client is not self._client:
             return False
-        return any(client.futures.get(key) is self._states[key] for key in keys & self._states.keys())
+        common = self._states.keys() & keys
+        return any(client.futures.get(key) is self._states[key] for key in common)
 
     def are_alive(self) -> bool:
         known = self._client.futures
         return any(known.get(key) is state for key, state in self._states.items())
+
+
+#: How long to wait for a client's event loop, in seconds.
+_PATIENCE = 10
+
+
+def drop_released(client: Any, futures: dict[str, Any]) -> None:
+    """Give each of `futures`, which a client has just made, the fate of a first future of its key.
+
+    A future that is released is dropped some moments later, by the client's event loop.  A new future of
+    the same key that is made in between keeps the old result alive, which no user holds any more.  So
+    the new ones are released as well, and made again when the loop is done.  To be called under the
+    client's lock; in the thread of an asynchronous client's own loop nothing can be waited for.
+    """
+    if _in_loop_of(client):
+        return
+    for future in futures.values():
+        future.release()
+    lock = threading.Condition(client._refcount_lock)  # which the loop needs for dropping them
+
+    def wake():
+        with lock:
+            lock.notify()
+
+    client.loop.add_callback(wake)
+    lock.wait(_PATIENCE)
+    for key, future in futures.items():
+        futures[key] = type(future)(key, client)
+
+
+def _in_loop_of(client):
+    try:
+        return asyncio.get_running_loop() is client.loop.asyncio_loop
+    except RuntimeError:
+        return False
