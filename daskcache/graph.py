@@ -26,10 +26,12 @@ import threading
 import uuid
 import weakref
 from collections.abc import Iterable
+from itertools import chain
 from types import FrameType
 from typing import Any
 
 import dask
+from dask._expr import HLGExpr
 from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
@@ -38,10 +40,13 @@ from .errors import GraphError, StorageError
 from .hashing import short_digest
 from .late import (
     LateKey,
+    culled_layers,
     dask_step,
     is_composing,
     is_sending,
+    late_annotations,
     late_tasks,
+    node_annotations,
     sending,
     split_graph,
 )
@@ -52,9 +57,6 @@ from .run import load_value, run_node
 from .storage import Root
 from .submitted import Attempts, SentFutures, drop_released
 from .work import DaskValue, Work, describe_arguments
-
-#: Annotations that concern running, not reading what has run.
-_ONLY_FOR_RUNNING = ("resources", "retries")
 
 
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
@@ -153,11 +155,13 @@ def _new_layer(step):
         layer.add_all(step.f_locals.get("collections", ()))
         return layer
     sent = sending()
-    return VerbLayer(outputs=frozenset(step)) if sent is None else _layer_to_send(*sent)
+    if sent is not None:
+        return _layer_to_send(*sent)
+    return _reopened(culled_layers()) or VerbLayer()
 
 
-def _layer_to_send(client, futures):
-    """The layer for composed graphs that a client sends to get `futures`.
+def _layer_to_send(client, futures, expr):
+    """The layer for the composed graphs in an expression that a client sends to get `futures`.
 
     What is composed of nodes has a key of plain Dask.  As long as a future of it lives, the scheduler
     knows it with the tasks that it was sent with, so it is sent with the same ones again.
@@ -169,9 +173,20 @@ def _layer_to_send(client, futures):
         if sent.live_on(client, futures.keys()):
             layer.open = True
             return layer
-    layer = VerbLayer(outputs=frozenset(futures))
+    graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
+    layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
+    layer.builder.outputs = frozenset(futures)
     _sent_layers.append((SentFutures(client, futures.keys()), layer))
     return layer
+
+
+def _reopened(layers):
+    """The layer of the same verb's nodes; what is composed of nodes is planned with them."""
+    for layer in layers:
+        if isinstance(layer, VerbLayer):
+            layer.open = True
+            return layer
+    return None
 
 
 def _reference(step):
@@ -195,8 +210,8 @@ class VerbLayer(MaterializedLayer):
 
     has_legacy_tasks = False
 
-    def __init__(self, planner: Planner | None = None, collect: bool = False, outputs=None):
-        self.builder = GraphBuilder(planner or Planner(), collect, outputs)
+    def __init__(self, planner: Planner | None = None, collect: bool = False):
+        self.builder = GraphBuilder(planner or Planner(), collect)
         super().__init__(self.builder.tasks)
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
@@ -240,7 +255,7 @@ class VerbLayer(MaterializedLayer):
 
     def __reduce__(self):
         self.close()
-        return _plain_layer, (self.mapping, self.annotations)
+        return _plain_layer, (dict(self.mapping), self.annotations)  # which grows when tasks hold nodes
 
 
 class RecipeLayer(Layer):
@@ -267,7 +282,8 @@ class RecipeLayer(Layer):
     def plan(self) -> tuple[dict[Any, GraphNode], dict]:
         """Tasks and annotations, as of now, with the value under the node's own key."""
         if is_composing():
-            return late_tasks(self.recipes[0], self.key), {}
+            tasks = late_tasks(self.recipes[0], self.key)
+            return tasks, late_annotations(tasks)
         builder = current_layer().builder
         builder.add_value(self.recipes[0], self.key)
         return cull(builder.tasks, [self.key]), builder.annotations
@@ -333,6 +349,14 @@ class EntryTask(Task):
     __slots__ = ()
     block_fusion = True
 
+    def __reduce__(self):
+        work, *handles = self.args
+        return _entry_task, (self.key, work, *[handle.key for handle in handles])
+
+
+def _entry_task(key, work, *handles):
+    return EntryTask(key, run_node, work, *map(TaskRef, handles))
+
 
 class GraphBuilder:
     """Makes tasks for what a planner decides.
@@ -342,8 +366,6 @@ class GraphBuilder:
     planner : Planner
     collect : bool
         Whether failures are collected.
-    outputs : frozenset of str, optional
-        Keys of the futures that a composed graph is sent for.
 
     Attributes
     ----------
@@ -351,12 +373,14 @@ class GraphBuilder:
         Dask key to task; closed: every key that a task depends on is there.
     annotations : dict
         Kind of annotation to a function from Dask key to value.
+    outputs : frozenset of str
+        Keys of the futures that a composed graph is sent for, if there is one.
     """
 
-    def __init__(self, planner: Planner, collect: bool = False, outputs: frozenset | None = None):
+    def __init__(self, planner: Planner, collect: bool = False):
         self.planner = planner
         self.collect = collect
-        self.outputs = outputs
+        self.outputs: frozenset[str] = frozenset()
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
         self._attempts = Attempts()
@@ -400,7 +424,7 @@ class GraphBuilder:
                 return None
             self._new_entries = []
             self._add_entry(planned)
-            self._attempts.send(self._new_entries, self.outputs or frozenset())
+            self._attempts.send(self._new_entries, self.outputs)
         return self._entry_keys[recipe.identity]
 
     def _add_entry(self, planned: PlannedNode) -> str:
@@ -460,7 +484,7 @@ class GraphBuilder:
             describe_arguments(recipe.spec, recipe.values) if recipe.mutable else {},
             recipe.root,
             recipe.paths,
-            recipe.title,
+            recipe.label,
             planned.records or (None,) * len(recipe.paths),
             planned.outdated,
             planned.state == CORRUPT,
@@ -498,9 +522,8 @@ class GraphBuilder:
         return item.delayed.__dask_keys__()[0]
 
     def _annotate(self, key, recipe, running):
-        for kind, value in recipe.annotations.items():
-            if running or kind not in _ONLY_FOR_RUNNING:
-                self._set_annotation(kind, key, value(key) if callable(value) else value)
+        for kind, value in node_annotations(key, recipe, running):
+            self._set_annotation(kind, key, value)
 
     def _set_annotation(self, kind, key, value):
         values = self._annotated.setdefault(kind, {})

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any
 
+import dask
 from dask._task_spec import Alias, DataNode, GraphNode, convert_legacy_graph
 
 from .errors import DaskcacheError
@@ -126,6 +128,28 @@ def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
     return tasks
 
 
+def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
+    """Annotations of the nodes among `tasks`, in the form of those of a layer."""
+    # a layer without annotations would take those in force, which are for what is composed of the nodes
+    found: dict[str, dict[str, Any]] = {"priority": {}} if dask.get_annotations() else {}
+    for key in tasks:
+        if isinstance(key, LateKey):
+            for kind, value in node_annotations(key, key.recipe, running=not key.is_value):
+                found.setdefault(kind, {})[key] = value
+    return {kind: values.get for kind, values in found.items()}
+
+
+def node_annotations(key: str, recipe: Recipe, running: bool) -> Iterator[tuple[str, Any]]:
+    """Annotations of a node's creation for one of its tasks; `running` is False if it only reads."""
+    for kind, value in recipe.annotations.items():
+        if running or kind not in _ONLY_FOR_RUNNING:
+            yield kind, value(key) if callable(value) else value
+
+
+#: Annotations that concern running, not reading what has run.
+_ONLY_FOR_RUNNING = ("resources", "retries")
+
+
 def split_graph(graph: Any) -> tuple[list[LateKey], dict[Any, GraphNode]]:
     """Keys of the nodes that a graph was composed from, and the plain tasks in it."""
     late: dict[LateKey, None] = {}
@@ -177,10 +201,18 @@ def is_sending() -> bool:
     return _running("_graph_to_futures", "distributed.client") is not None
 
 
-def sending() -> tuple[Any, dict[str, Any]] | None:
-    """The distributed client that pickles a graph just now, and the futures that it made for it."""
+def sending() -> tuple[Any, dict[str, Any], Any] | None:
+    """The distributed client that pickles a graph just now, the futures that it made, the expression."""
     frame = _running("_graph_to_futures", "distributed.client")
-    return (frame.f_locals["self"], frame.f_locals["futures"]) if frame is not None else None
+    return frame and tuple(frame.f_locals[name] for name in ("self", "futures", "expr"))
+
+
+def culled_layers() -> Iterable[Any]:
+    """The layers of the graph that is culled just now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not (frame.f_code.co_name == "cull" and "keys_set" in frame.f_locals):
+        frame = frame.f_back
+    return frame.f_locals["self"].layers.values() if frame is not None else ()
 
 
 def is_composing() -> bool:

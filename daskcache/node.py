@@ -17,6 +17,7 @@ import functools
 import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
+from threading import get_ident
 from typing import Any
 
 import dask
@@ -184,7 +185,10 @@ class Node(Delayed):
     what daskcache knows of it is behind the accessor ``node.dc``.
     """
 
-    __slots__ = ("_recipe", "_planned_key")
+    __slots__ = (
+        "_recipe",
+        "_planned_key",  # of a computed node the key; else the key in the graph last read, by thread
+    )
 
     def __init__(self, recipe: Recipe, key: str | None = None):
         if key is None:
@@ -197,7 +201,7 @@ class Node(Delayed):
         _set_length(self, recipe.spec.nout)
         _set_layer(self, key)
         _set_recipe(self, recipe)
-        _set_planned_key(self, None)
+        _set_planned_key(self, {})
 
     @property
     def dc(self):
@@ -214,13 +218,12 @@ class Node(Delayed):
         from .graph import planned_graph
 
         if is_read_for_composing(sys._getframe(1)):
-            _set_planned_key(self, None)
             return self.__dask_graph__()
         try:
             graph, key = planned_graph(self._recipe)
         except AttributeError as error:  # would turn `node.dask` into a lazy attribute of the value
             raise RuntimeError(f"planning {self._recipe.title} failed: {error}") from error
-        _set_planned_key(self, key)
+        self._planned_key[get_ident()] = key
         return graph
 
     def __dask_graph__(self):
@@ -228,11 +231,16 @@ class Node(Delayed):
             return self._dask
         from .graph import lazy_graph
 
-        _set_planned_key(self, None)
+        self._planned_key.pop(get_ident(), None)
         return lazy_graph(self._recipe, self._key)
 
     def __dask_keys__(self):
-        return [self._planned_key or self._key]
+        return [self._key_here()]
+
+    def _key_here(self):
+        """Key of the value in the graph that this thread read last."""
+        planned = self._planned_key
+        return planned.get(get_ident(), self._key) if type(planned) is dict else planned
 
     def compute(self, **kwargs):
         """Compute the value; if it is complete, read it here without any task.
@@ -253,7 +261,7 @@ class Node(Delayed):
         return single_key, ()
 
     def __dask_postpersist__(self):
-        return _computed, (self._recipe, self._planned_key or self._key)
+        return _computed, (self._recipe, self._key_here())
 
     def __repr__(self):
         return f"Node({self._recipe.title!r})"

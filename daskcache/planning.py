@@ -22,7 +22,7 @@ from typing import Any
 
 from . import records, storage
 from .entry import Entry, Stored, joint_hash
-from .errors import DaskcacheWarning, ForeignTarget, TargetCollision, TargetModified
+from .errors import DaskcacheError, DaskcacheWarning, ForeignTarget, TargetCollision, TargetModified
 from .hashing import tag
 from .reasons import differences
 from .recipe import DaskInput, Recipe, combine, recipes_before
@@ -245,17 +245,19 @@ class Planner:
                 return self._check_further(planned, name, location)
         if options.check == "exists":
             return self._found_by_others(recipe, position, location, stamp)
-        for name in own:
-            if name.size == stamp.size and storage.file_hash(location) == name.file_hash:
-                self._touched.append((self.store(recipe.root), name, stamp))
-                return name._replace(mtime_ns=stamp.mtime_ns)  # copied or touched, not edited
         others = self.store(recipe.root).with_target(identifier)
         for name in others:
             if name.stamp == stamp:
-                if name.key == recipe.key:  # a commit that was cut short after its last step but one
-                    return name
-                self._other_recipe(planned, name, path)
+                if (
+                    name.key != recipe.key
+                ):  # else a commit that was cut short after its last step but one
+                    self._other_recipe(planned, name, path)
                 return name
+        touched = self._same_content(recipe, [*own, *others], location, stamp)
+        if touched is not None:
+            if touched.key != recipe.key:
+                self._other_recipe(planned, touched, path)
+            return touched
         written_since = self._written_since(recipe, location, identifier)
         if written_since is not None:
             return written_since
@@ -263,6 +265,16 @@ class Planner:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
             return (own or others)[0]
         self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
+        return None
+
+    def _same_content(self, recipe, names, location, stamp):
+        """The record of a target that was copied or touched, not edited."""
+        candidates = [name for name in names if name.size == stamp.size]
+        content = storage.file_hash(location) if candidates else None
+        for name in candidates:
+            if name.file_hash == content:
+                self._touched.append((self.store(recipe.root), name, stamp))
+                return name._replace(mtime_ns=stamp.mtime_ns)
         return None
 
     def _written_since(self, recipe, location, identifier):
@@ -350,7 +362,8 @@ class Planner:
 
     def _consider_parents(self, planned):
         """A complete node after one that may change is decided when that one has run."""
-        if planned.state not in (COMPLETE, MISSING):
+        make_like = planned.state == COMPLETE and planned.recipe.spec.options.check == "exists"
+        if planned.state not in (COMPLETE, MISSING) or make_like:
             return
         for parent in planned.parents:
             if parent is not None and (
@@ -407,7 +420,16 @@ class Planner:
     # -- actions, downwards -----------------------------------------------------------------------------
 
     def _need(self, planned: PlannedNode) -> None:
-        """Decide to run a node, and what that needs."""
+        """Decide to run a node, and what that needs; all of it, or nothing if something can't run."""
+        decided: list[PlannedNode] = []
+        try:
+            self._decide(planned, decided)
+        except DaskcacheError:
+            for node in decided:
+                node.action = SKIP
+            raise
+
+    def _decide(self, planned, decided):
         stack = [planned]
         while stack:
             current = stack.pop()
@@ -415,6 +437,7 @@ class Planner:
                 continue
             self._check_runnable(current)
             current.action = self._how(current)
+            decided.append(current)
             for parent in current.parents:
                 if parent is None or parent.action in (RUN, DECIDE):
                     continue

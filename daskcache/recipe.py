@@ -107,10 +107,8 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """Display name: the label, or function and first target."""
-        if self.label:
-            return self.label
-        return f"{self.name}({self.paths[0] if self.paths else self.key[:8]})"
+        """Display name."""
+        return title_of(self.label, self.spec, self.paths, self.key)
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -261,6 +259,11 @@ def combine(static: str, identities: list[str]) -> str:
     if not identities:
         return static
     return digest(f"{static}|{'|'.join(identities)}".encode())
+
+
+def title_of(label: str, spec: Spec, paths: tuple[str, ...], key: str) -> str:
+    """Display name of a node: the label, or function and first target."""
+    return label or f"{spec.name}({paths[0] if paths else key[:8]})"
 
 
 def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:

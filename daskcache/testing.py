@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,33 +84,30 @@ def count_runs(client: Any = None) -> Iterator[Callable[[], Counter[str]]]:
     >>> assert runs() == {"denoise": 2}                        # doctest: +SKIP
     """
     client = client or _current_client()
-    here: list[str] = []
+    here: Counter[str] = Counter()
 
     def listen(event):
         if event.outcome == "ran":
-            here.append(event.function)
+            here[event.function] += 1
 
-    def on_workers():
-        events = client.get_events(TOPIC) if client is not None else ()
-        return [event["function"] for _, event in events if event["outcome"] == "ran"]
-
-    before = len(on_workers())
     counted: Counter[str] = Counter()
 
     def runs():
         if not closed:
             counted.clear()
-            counted.update([*here, *on_workers()[before:]])
+            counted.update(here)
+            counted.update(on_workers())
         return counted
 
     closed = False
-    listeners.append(listen)
-    try:
-        yield runs
-        runs()
-    finally:
-        closed = True
-        listeners.remove(listen)
+    with nullcontext(dict) if client is None else _watching(client, "runs") as on_workers:
+        listeners.append(listen)
+        try:
+            yield runs
+            runs()
+        finally:
+            closed = True
+            listeners.remove(listen)
 
 
 @contextmanager
@@ -164,37 +161,47 @@ def scheduler_tasks(client: Any) -> Iterator[Callable[[], list[str]]]:
     ...     client.compute(node).result()
     >>> assert len(tasks()) == 1                              # doctest: +SKIP
     """
+    with _watching(client, "keys") as tasks:
+        yield tasks
+
+
+@contextmanager
+def _watching(client, attribute):
+    """Watch a scheduler; yields a function that reads an attribute of the plugin that does so."""
     from distributed import SchedulerPlugin
 
-    class TaskCounter(SchedulerPlugin):
-        name = f"daskcache-task-counter-{os.urandom(4).hex()}"
+    class Watcher(SchedulerPlugin):
+        name = f"daskcache-watcher-{os.urandom(4).hex()}"
 
         def start(self, scheduler):
-            self.keys = []
+            self.keys: list[str] = []
+            self.runs: Counter[str] = Counter()
 
         def transition(self, key, start, finish, *args, **kwargs):
             if start == "released" and finish in ("waiting", "no-worker", "queued", "processing"):
                 self.keys.append(str(key))
 
-    plugin = TaskCounter()
+        def log_event(self, topic, msg):
+            if topic == TOPIC and msg["outcome"] == "ran":
+                self.runs[msg["function"]] += 1
+
+    plugin = Watcher()
     client.register_plugin(plugin)
 
-    def read(name, dask_scheduler=None):
-        return list(dask_scheduler.plugins[name].keys)
+    def of_plugin(name, attribute, dask_scheduler=None):
+        return getattr(dask_scheduler.plugins[name], attribute)
 
-    found: list[str] = []
+    is_open, last = True, None
 
-    def tasks():
-        if plugin.name in client.run_on_scheduler(_plugin_names):
-            found[:] = client.run_on_scheduler(read, plugin.name)
-        return found
+    def read():
+        nonlocal last
+        if is_open:
+            last = client.run_on_scheduler(of_plugin, plugin.name, attribute)
+        return last
 
     try:
-        yield tasks
-        tasks()
+        yield read
+        read()
     finally:
+        is_open = False
         client.unregister_scheduler_plugin(plugin.name)
-
-
-def _plugin_names(dask_scheduler=None):
-    return list(dask_scheduler.plugins)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .entry import Entry
 from .hashing import hash_value
-from .recipe import SourceInput
+from .recipe import SourceInput, title_of
 from .records import RecordName
 from .spec import Spec
 
@@ -36,7 +36,7 @@ class Work(NamedTuple):
     described: dict[str, list]
     root: str
     paths: tuple[str, ...]
-    title: str
+    label: str
     #: Per target: the record that vouches for what is there now, if the plan found one.
     previous: tuple[RecordName | None, ...]
     #: What is there must not pass for the result: it is forced, expired or damaged.
@@ -49,6 +49,11 @@ class Work(NamedTuple):
     elsewhere: Entry | None = None
     #: Whether there is a note of a failure to clear.
     failed_before: bool = False
+
+    @property
+    def title(self) -> str:
+        """Display name."""
+        return title_of(self.label, self.spec, self.paths, self.key)
 
 
 class DaskData(NamedTuple):

@@ -17,6 +17,16 @@ from daskcache.testing import RunCounter
 _HERE = Path(__file__).parent
 
 
+def pytest_addoption(parser):
+    parser.addoption("--full", action="store_true", help="run the slow suites in their full size")
+
+
+@pytest.fixture(scope="session")
+def full(request):
+    """Whether the slow suites are to run in their full size."""
+    return request.config.getoption("--full")
+
+
 @pytest.fixture(autouse=True)
 def root(tmp_path, request):
     """Each test has a root of its own; unit tests compute in the calling thread."""
