@@ -42,7 +42,7 @@ from model_functions import (
 )
 
 import daskcache as dc
-from daskcache.errors import ForeignTarget, TargetCollision, TargetModified
+from daskcache.errors import DaskcacheError, ForeignTarget, TargetCollision, TargetModified
 from daskcache.testing import RunCounter
 
 STEPS = 2_000
@@ -351,7 +351,10 @@ class Machine(RuleBasedStateMachine):
             return
         before = self.records()
         self.begin()
-        self.clients[0].compute([self.node(call) for call in calls])
+        futures = self.clients[0].compute([self.node(call) for call in calls])
+        # dropped before they arrive, they may run later
+        until(lambda futures=futures: all(f.key in self.cluster.scheduler.tasks for f in futures), "")
+        del futures
         self.learn(calls, outcome, before)
 
     def results(self, futures):
@@ -412,10 +415,13 @@ class Machine(RuleBasedStateMachine):
         """Values, or the type of the error."""
         try:
             return list(VERBS[verb](self, [composed.collection for composed in collections])), None
-        except (Broken, ForeignTarget, TargetModified, TargetCollision, TypeError) as error:
+        except (Broken, ForeignTarget, TargetModified, TargetCollision) as error:
             error.__traceback__ = None  # whose frames have futures, and futures have the error
-            # a composed graph is planned while distributed pickles it, which wraps what is raised
-            return None, type(error.__cause__ if type(error) is TypeError else error)
+            return None, type(error)
+        except TypeError as error:  # a composed graph is planned while distributed pickles it
+            if not isinstance(error.__cause__, DaskcacheError):
+                raise
+            return None, type(error.__cause__)
 
     def check(self, expected, submitted=1):
         """Calls and files are as expected, and the scheduler had no complaint."""
