@@ -244,7 +244,8 @@ class Planner:
             if name.stamp == stamp:
                 return self._check_further(planned, name, location)
         if options.check == "exists":
-            return self._found_by_others(recipe, position, location, stamp)
+            touched = self._same_content(recipe, own, location, stamp)
+            return touched or self._found_by_others(recipe, position, location, stamp)
         others = self.store(recipe.root).with_target(identifier)
         for name in others:
             if name.stamp == stamp:

@@ -261,6 +261,10 @@ def combine(static: str, identities: list[str]) -> str:
     return digest(f"{static}|{'|'.join(identities)}".encode())
 
 
+def _same(value):
+    return value
+
+
 def title_of(label: str, spec: Spec, paths: tuple[str, ...], key: str) -> str:
     """Display name of a node: the label, or function and first target."""
     return label or f"{spec.name}({paths[0] if paths else key[:8]})"
@@ -366,7 +370,7 @@ class _Upstream:
         if hasattr(typ, "_recipe"):
             return self._refer_to_node(value)
         if isinstance(value, TaskRef):  # a future
-            return self._refer(f"future {value.key}", dask_delayed(value))
+            return self._refer(f"future {value.key}", dask_delayed(_same, pure=True)(value))
         if isinstance(value, Source):
             identity = value.identity()
             return self._refer(

@@ -291,7 +291,7 @@ DISTINCT = [
     pd.Series([1], index=["a"]),
     pd.Series([1, None]),
     pd.Series([1, None], dtype="Int64"),
-    pd.Series(["a"]),
+    pd.Series(["a"], dtype="string"),
     pd.Series(["a"], dtype=object),
     pd.Series(["a"], dtype="category"),
     pd.Series(pd.Categorical(["a"], ["a", "b"])),

@@ -419,9 +419,12 @@ class Machine(RuleBasedStateMachine):
             error.__traceback__ = None  # whose frames have futures, and futures have the error
             return None, type(error)
         except TypeError as error:  # a composed graph is planned while distributed pickles it
-            if not isinstance(error.__cause__, DaskcacheError):
-                raise
-            return None, type(error.__cause__)
+            cause = error
+            while not isinstance(cause, DaskcacheError):
+                cause = cause.__cause__ or cause.__context__
+                if cause is None:
+                    raise
+            return None, type(cause)
 
     def check(self, expected, submitted=1):
         """Calls and files are as expected, and the scheduler had no complaint."""
