@@ -75,7 +75,7 @@ def _task_ref(value, encoder):
 
 @register(Alias)
 def _alias(value, encoder):
-    encoder.parts.append(b"@%b;" % encoder.hashes[value.target].encode())
+    encoder.parts.append(b"@%b;" % encoder.hashes.get(value.target, str(value.target)).encode())
 
 
 @register(DataNode)
