@@ -137,7 +137,7 @@ def delayed(
 class Function(DelayedLeaf):
     # A decorated function.  No docstring: `help` and IDEs shall find the wrapped function's.
 
-    __slots__ = ("_spec",)
+    __slots__ = ("__dict__", "_spec")
 
     def __init__(self, spec: Spec, name: str | None = None):
         super().__init__(
@@ -147,6 +147,9 @@ class Function(DelayedLeaf):
             nout=spec.nout,
         )
         self._spec = spec
+        for attribute in ("__module__", "__qualname__", "__annotations__"):
+            if hasattr(spec.func, attribute):
+                vars(self)[attribute] = getattr(spec.func, attribute)
 
     def __call__(self, *args, **kwargs):
         spec = self._spec

@@ -13,6 +13,7 @@ import pydoc
 import rlcompleter
 import subprocess
 import sys
+import typing
 from dataclasses import dataclass
 
 import cloudpickle
@@ -547,3 +548,25 @@ def test_help_on_a_class_with_decorated_methods():
     """`help(Class)` works and names them."""
     text = pydoc.render_doc(Scale, renderer=pydoc.plaintext)
     assert all(name in text for name in ("apply", "named", "double"))
+
+
+def test_what_wraps_a_decorated_function_looks_like_the_users():
+    """`functools.wraps`, `help` and type hints show the function's own module, name and annotations."""
+
+    def smooth(image: list, sigma: float = 1.0) -> list:
+        """Smooth an image."""
+        return image
+
+    cached = dc.delayed(smooth)
+
+    @functools.wraps(cached)
+    def wrapper(*args, **kwargs):
+        return cached(*args, **kwargs)
+
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        assert getattr(cached, attribute) == getattr(smooth, attribute)
+        assert getattr(wrapper, attribute) == getattr(smooth, attribute)
+    hints = typing.get_type_hints(smooth)
+    assert typing.get_type_hints(cached) == typing.get_type_hints(wrapper) == hints
+    assert pydoc.plain(pydoc.render_doc(cached)) == pydoc.plain(pydoc.render_doc(smooth))
+    assert type(cached).__module__ == "daskcache.node"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import operator
 from dataclasses import asdict
 
 import dask
@@ -26,7 +25,6 @@ from bench import (
     dask_collect,
     dask_make,
     dask_step,
-    once,
     root,
     show,
     side_by_side,
@@ -97,20 +95,6 @@ def direct_fan(options):
     yield Row(f"pickled: {name}", *("MB", size, "dask.delayed", peer_size, 1, "measured", note))
 
 
-def composed_fan(options):
-    """The same for a plain Dask value of each root, which is planned while it is pickled."""
-    with root():
-        ours, peer, note = fans(options.roots)
-        ours, peer = ([dask.delayed(operator.pos)(node) for node in nodes] for nodes in (ours, peer))
-        kept: dict = {}
-        seconds = once(lambda: kept.update(ours=sent(ours)))
-        peer_seconds = once(lambda: kept.update(peer=sent(peer)))
-        size, peer_size = len(kept["ours"]) / 1e6, len(kept["peer"]) / 1e6
-    name = "composed of the roots"
-    yield Row(f"plan: {name}", *("s", seconds, "dask.delayed", peer_seconds, 1, "measured", note))
-    yield Row(f"pickled: {name}", *("MB", size, "dask.delayed", peer_size, 1, "measured", note))
-
-
 def fans(roots):
     fewer = max(roots // PEER_SMALLER, 1)
     ours = fan(cached_make, cached_step, cached_end, roots)
@@ -164,7 +148,7 @@ def to_scheduler(options):
 
 # ---- the table --------------------------------------------------------------------------------------
 
-BENCHMARKS = {function.__name__: function for function in (direct_fan, composed_fan, to_scheduler)}
+BENCHMARKS = {function.__name__: function for function in (direct_fan, to_scheduler)}
 
 
 def main():
