@@ -387,7 +387,7 @@ def test_a_node_whose_body_computes_nodes_locally(client, made, runs):
 # ---- several programs ------------------------------------------------------------------------------
 
 PROGRAM = """
-import sys, time
+import os, sys, time
 import dask
 import daskcache as dc
 from daskcache.testing import RunCounter
@@ -397,7 +397,8 @@ runs = RunCounter({counter!r})
 @dc.delayed(target="first/{{i}}.json")
 def first(i):
     runs.note(f"first-{{i}}")
-    time.sleep(0.01)
+    while not os.path.exists({gate!r}):
+        time.sleep(0.01)
     return i
 
 @dc.delayed(target="second/{{x.stem}}.json")
@@ -432,11 +433,16 @@ PROGRAM_VERBS = {
 }
 
 
+def clients_that_wait(dask_scheduler):
+    """Number of clients that want something."""
+    return len({client for task in dask_scheduler.tasks.values() for client in task.who_wants or ()})
+
+
 @pytest.mark.parametrize("verbs", itertools.combinations_with_replacement(PROGRAM_VERBS, 2), ids=str)
 def test_two_notebooks_on_one_scheduler(remote_client, tmp_path, runs, verbs):
-    """Two programs compute one graph at once on one cluster: equal values, each node runs once."""
-    path = tmp_path / "cells.py"
-    path.write_text(PROGRAM.format(counter=runs.path))
+    """Two programs that plan one graph before any of it has run: equal values, each node runs once."""
+    path, gate = tmp_path / "cells.py", tmp_path / "both have planned"
+    path.write_text(PROGRAM.format(counter=str(runs.path), gate=str(gate)))
     programs = []
     for name in verbs:
         code = NOTEBOOK.format(verb=PROGRAM_VERBS[name])
@@ -458,8 +464,14 @@ def test_two_notebooks_on_one_scheduler(remote_client, tmp_path, runs, verbs):
         for program in programs:
             program.stdin.write("\n")
             program.stdin.flush()
+        deadline = time.monotonic() + 60
+        while remote_client.run_on_scheduler(clients_that_wait) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        gate.touch()
         ends = [program.communicate(timeout=60) for program in programs]
     finally:
+        gate.touch()
         for program in programs:
             program.kill()
     assert [output for output, _ in ends] == ["870\n", "870\n"], ends

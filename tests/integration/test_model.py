@@ -264,7 +264,8 @@ class Machine(RuleBasedStateMachine):
         self.kept.clear()
         self.handles = []
         gc.collect()
-        until(lambda: not self.cluster.scheduler.tasks, "tasks are left on the scheduler")
+        tasks = self.cluster.scheduler.tasks
+        until(lambda: not tasks, lambda: f"left on the scheduler: {list(tasks.values())}")
 
     def look_at_kept(self, at, number):
         """Futures hold what they held, whatever became of the targets."""
@@ -353,7 +354,8 @@ class Machine(RuleBasedStateMachine):
         self.begin()
         futures = self.clients[0].compute([self.node(call) for call in calls])
         # dropped before they arrive, they may run later
-        until(lambda futures=futures: all(f.key in self.cluster.scheduler.tasks for f in futures), "")
+        tasks = self.cluster.scheduler.tasks
+        until(lambda futures=futures: all(f.key in tasks for f in futures), lambda: "not there yet")
         del futures
         self.learn(calls, outcome, before)
 
@@ -487,5 +489,5 @@ def until(condition, story):
     """Wait for what a scheduler or worker is about to do."""
     deadline = time.monotonic() + 10
     while not condition():
-        assert time.monotonic() < deadline, story
+        assert time.monotonic() < deadline, story()
         time.sleep(0.005)
