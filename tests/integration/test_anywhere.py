@@ -433,17 +433,16 @@ PROGRAM_VERBS = {
 }
 
 
-def clients_that_wait(dask_scheduler):
-    """Number of clients that want something."""
-    return len({client for task in dask_scheduler.tasks.values() for client in task.who_wants or ()})
-
-
 @pytest.mark.parametrize("verbs", itertools.combinations_with_replacement(PROGRAM_VERBS, 2), ids=str)
 def test_two_notebooks_on_one_scheduler(remote_client, tmp_path, runs, verbs):
     """Two programs that plan one graph before any of it has run: equal values, each node runs once."""
     path, gate = tmp_path / "cells.py", tmp_path / "both have planned"
     path.write_text(PROGRAM.format(counter=str(runs.path), gate=str(gate)))
     programs = []
+
+    def clients_that_wait(dask_scheduler):
+        return len({client for task in dask_scheduler.tasks.values() for client in task.who_wants or ()})
+
     for name in verbs:
         code = NOTEBOOK.format(verb=PROGRAM_VERBS[name])
         arguments = (remote_client.scheduler.address, str(tmp_path / "root"), str(path))
