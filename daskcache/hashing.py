@@ -475,6 +475,34 @@ def _register_pandas():
     _ENCODERS[pd.Timestamp] = _timestamp
 
 
+def _xarray_variable(value, encoder):
+    encoder.parts.append(b"X")
+    encoder.add((value.dims, value.data, dict(value.attrs)))  # not its encoding: how it is stored
+
+
+def _xarray_array(value, encoder):
+    encoder.parts.append(b"Y")
+    encoder.add((value.name, value.variable, _xarray_coordinates(value)))
+
+
+def _xarray_dataset(value, encoder):
+    encoder.parts.append(b"Z")
+    data = {name: variable.variable for name, variable in value.data_vars.items()}
+    encoder.add((data, _xarray_coordinates(value), dict(value.attrs)))
+
+
+def _xarray_coordinates(value):
+    return {name: coordinate.variable for name, coordinate in value.coords.items()}
+
+
+def _register_xarray():
+    import xarray as xr
+
+    _BASES.update(
+        {xr.Variable: _xarray_variable, xr.DataArray: _xarray_array, xr.Dataset: _xarray_dataset}
+    )
+
+
 # ---- finding the encoder ------------------------------------------------------------------------
 
 #: Exact types.  Filled further by `register` and, once a type has been looked up, by `_find_encoder`.
@@ -521,7 +549,7 @@ _BASES: dict[type, Callable[[Any, Encoder], None]] = {
 }
 
 #: Packages whose encoders are registered when a value of theirs is first met.
-_LAZY = {"numpy": _register_numpy, "pandas": _register_pandas}
+_LAZY = {"numpy": _register_numpy, "pandas": _register_pandas, "xarray": _register_xarray}
 
 
 def _find_encoder(cls: type) -> Callable[[Any, Encoder], None]:

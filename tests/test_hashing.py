@@ -28,6 +28,7 @@ import dask.bag as db
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -704,3 +705,16 @@ def test_long_chains_of_dask_values():
     for _ in range(2000):
         twin = twin + 1
     assert hash_value(value) == hash_value(twin)
+
+
+def test_xarray_objects():
+    """An xarray object counts by name, dimensions, data (or its graph), coordinates and attributes."""
+
+    def make(chunks=2, end=4, name="a", dim="x", unit="µm"):
+        data = np.arange(4) if chunks is None else da.arange(4, chunks=chunks)
+        return xr.DataArray(data, {dim: [1, 2, 3, end]}, name=name, attrs={"unit": unit})
+
+    different = [make(), make(end=5), make(dim="y"), make(chunks=None), make(name="b"), make(unit="mm")]
+    for convert in (xr.DataArray, xr.DataArray.to_dataset):
+        assert hash_value(convert(make())) == hash_value(convert(make()))
+        assert len({hash_value(convert(each)) for each in different}) == len(different)

@@ -16,6 +16,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import daskcache as dc
 
@@ -182,6 +183,18 @@ def node_of_an_array_of_nodes(m):
     return m.total(da.from_delayed(m.array(5), shape=(5,), dtype=int) + 1), 15
 
 
+def xarray_from_nodes(m):
+    """An xarray data array whose chunks are nodes."""
+    chunks = [da.from_delayed(m.array(4), shape=(4,), dtype=int)] * 2
+    return xr.DataArray(da.stack(chunks), dims=("c", "x")).max("c").sum().data, 6
+
+
+def node_of_an_xarray(m):
+    """A node whose argument is an xarray data array of Dask chunks."""
+    chunk = da.from_delayed(m.array(4), shape=(4,), dtype=int)
+    return m.total(xr.DataArray(chunk, dims="x", coords={"x": [1, 2, 3, 4]})), 6
+
+
 CASES = [
     composed_by_dask,
     composed_in_a_list,
@@ -203,6 +216,8 @@ CASES = [
     node_of_a_frame,
     node_of_a_delayed,
     node_of_an_array_of_nodes,
+    xarray_from_nodes,
+    node_of_an_xarray,
 ]
 
 
