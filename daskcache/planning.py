@@ -249,9 +249,8 @@ class Planner:
         others = self.store(recipe.root).with_target(identifier)
         for name in others:
             if name.stamp == stamp:
-                if (
-                    name.key != recipe.key
-                ):  # else a commit that was cut short after its last step but one
+                # with this key it is a commit that was cut short after its last step but one
+                if name.key != recipe.key:
                     self._other_recipe(planned, name, path)
                 return name
         touched = self._same_content(recipe, [*own, *others], location, stamp)

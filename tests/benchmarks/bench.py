@@ -367,19 +367,24 @@ BENCHMARKS = {
 LINE = "{:<40} {:>16}  {:>46}  {:>7}  {:<16} {:<4}  {}"
 
 
+def run(benchmarks, only=None):
+    """Show the rows of benchmarks (functions with their argument by name); return their figures."""
+    print(LINE.format("", "measured", "peer", "ratio", "bar", "", ""))
+    rows = []
+    for name, (benchmark, argument) in benchmarks.items():
+        if only in (None, name):
+            for row in benchmark(argument):
+                rows.append(row)
+                show(row)
+    return [{**asdict(row), "ratio": row.ratio, "ok": row.ok} for row in rows]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nodes", type=int, default=30_000, help="size of the graphs")
     parser.add_argument("--only", choices=BENCHMARKS, help="one benchmark")
     options = parser.parse_args()
-    print(LINE.format("", "measured", "peer", "ratio", "bar", "", ""))
-    rows = []
-    for name, benchmark in BENCHMARKS.items():
-        if options.only in (None, name):
-            for row in benchmark(options.nodes):
-                rows.append(row)
-                show(row)
-    figures = [{**asdict(row), "ratio": row.ratio, "ok": row.ok} for row in rows]
+    figures = run({name: (each, options.nodes) for name, each in BENCHMARKS.items()}, options.only)
     print(json.dumps({"nodes": options.nodes, "rows": figures}))
 
 

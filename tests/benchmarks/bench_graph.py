@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
 
 import dask
 from bench import (
-    LINE,
     PEER_SMALLER,
     Row,
     best,
@@ -26,7 +24,7 @@ from bench import (
     dask_make,
     dask_step,
     root,
-    show,
+    run,
     side_by_side,
 )
 from dask._task_spec import convert_legacy_graph
@@ -157,14 +155,7 @@ def main():
     parser.add_argument("--tasks", type=int, default=50_000, help="size of the large graphs")
     parser.add_argument("--only", choices=BENCHMARKS, help="one benchmark")
     options = parser.parse_args()
-    print(LINE.format("", "measured", "peer", "ratio", "bar", "", ""))
-    rows = []
-    for name, benchmark in BENCHMARKS.items():
-        if options.only in (None, name):
-            for row in benchmark(options):
-                rows.append(row)
-                show(row)
-    figures = [{**asdict(row), "ratio": row.ratio, "ok": row.ok} for row in rows]
+    figures = run({name: (each, options) for name, each in BENCHMARKS.items()}, options.only)
     print(json.dumps({"roots": options.roots, "tasks": options.tasks, "rows": figures}))
 
 
