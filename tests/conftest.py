@@ -21,6 +21,24 @@ def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the slow suites in their full size")
 
 
+def pytest_collection_modifyitems(config, items):
+    """In their full size, the slow suites may take hours; a test that hangs still ends."""
+    if config.getoption("--full"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(4 * 3600), append=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def workers_return():
+    """A LocalCluster keeps workers that are away twice, 15 seconds apart.
+
+    So long after a worker is gone, it closes the worker's nanny for good if no worker of this name is
+    there (``distributed.deploy.lost-worker-timeout``): also when that one is just being started anew.
+    """
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+        yield
+
+
 @pytest.fixture(scope="session")
 def full(request):
     """Whether the slow suites are to run in their full size."""

@@ -75,7 +75,7 @@ def complaints():
     logger.removeHandler(handler)
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
 def test_any_verb_at_any_moment(cluster, complaints, tmp_path_factory, full):
     """Values, calls and files are those of the oracle, whatever was done before."""
@@ -361,7 +361,7 @@ class Machine(RuleBasedStateMachine):
 
     def results(self, futures):
         self.handles = futures
-        wait(futures)
+        wait(futures, timeout=60)
         return [future.result() for future in futures]
 
     def computed(self, persisted, **kwargs):
