@@ -71,7 +71,11 @@ def complaints():
     handler.emit = lambda record: found.append(record.getMessage())
     handler.addFilter(lambda record: "run_spec" in record.getMessage())
     logger.addHandler(handler)
+    # what it could not pickle, a refused graph say, would stay in pytest's log, futures and all
+    pickling = logging.getLogger("distributed.protocol.pickle")
+    pickling.disabled = True
     yield found
+    pickling.disabled = False
     logger.removeHandler(handler)
 
 
@@ -265,7 +269,13 @@ class Machine(RuleBasedStateMachine):
         self.handles = []
         gc.collect()
         tasks = self.cluster.scheduler.tasks
-        until(lambda: not tasks, lambda: f"left on the scheduler: {list(tasks.values())}")
+        until(lambda: not tasks, self.what_is_left)
+
+    def what_is_left(self):
+        wanted = [(task, task.who_wants) for task in self.cluster.scheduler.tasks.values()]
+        held = [thing for thing in gc.get_objects() if isinstance(thing, Future)]
+        by = [type(referrer) for future in held for referrer in gc.get_referrers(future)]
+        return f"left on the scheduler: {wanted}; futures {held}, held by {by}"
 
     def look_at_kept(self, at, number):
         """Futures hold what they held, whatever became of the targets."""
