@@ -48,9 +48,12 @@ class _GraphEncoder(Encoder):
         self.graph = graph
         self.hashes = hashes
 
+    def nested(self):
+        return _GraphEncoder(self.graph, self.hashes)
+
     def add_key(self, key):
         for task_key in self._dependencies_first(key):
-            part = _GraphEncoder(self.graph, self.hashes)
+            part = self.nested()
             part.add(self.graph[task_key])
             self.hashes[task_key] = part.digest()
         self.parts.append(b"@%b;" % self.hashes[key].encode())

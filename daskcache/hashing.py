@@ -75,13 +75,14 @@ def hash_value(value: Any) -> str:
     return encoder.digest()
 
 
-def canonical_order(items) -> list:
-    """Items sorted by their encoding, whatever order they came in."""
+def canonical_order(items, encoder: Encoder | None = None) -> list:
+    """Items sorted by their encoding (as `encoder` encodes them), whatever order they came in."""
+    outer = encoder or Encoder()
 
     def encoding(item):
-        encoder = Encoder()
-        encoder.add(item)
-        return b"".join(encoder.parts)
+        part = outer.nested()
+        part.add(item)
+        return part.encoding()
 
     return sorted(items, key=encoding)
 
@@ -120,8 +121,17 @@ class Encoder:
     def __init__(self):
         self.parts: list[bytes] = []
 
+    def nested(self) -> Encoder:
+        """A fresh encoder of the same kind, for a part that is encoded by itself."""
+        return type(self)()
+
+    def encoding(self) -> bytes:
+        """All that was added."""
+        return b"".join(self.parts)
+
     def digest(self) -> str:
-        return digest(b"".join(self.parts))
+        """Hash of all that was added."""
+        return digest(self.encoding())
 
     def add(self, value: Any) -> None:
         encode = _ENCODERS.get(type(value))
@@ -138,6 +148,13 @@ class Encoder:
                 f"a value of type {type(value).__name__} is cyclic or nested too deeply",
                 hint="pass a flatter value, or leave the argument out of the key with ignore=[...]",
             ) from None
+
+    def add_code(self, value: Any) -> None:
+        """Add a function or class by its fingerprint."""
+        from .code import fingerprint
+
+        self.parts.append(b"F")
+        _str(fingerprint(value), self)
 
     def add_stand_in(self, identity: str) -> None:
         """Add something that stands for data that isn't at hand, by what makes the data."""
@@ -198,19 +215,19 @@ def _tuple(value, encoder):
 
 def _set(value, encoder):
     encoder.parts.append(b"{%d:" % len(value))
-    for item in canonical_order(value):
+    for item in canonical_order(value, encoder):
         encoder.add(item)
 
 
 def _frozenset(value, encoder):
     encoder.parts.append(b"<%d:" % len(value))
-    for item in canonical_order(value):
+    for item in canonical_order(value, encoder):
         encoder.add(item)
 
 
 def _dict(value, encoder):
     encoder.parts.append(b"d%d:" % len(value))
-    for key in canonical_order(value):
+    for key in canonical_order(value, encoder):
         encoder.add(key)
         encoder.add(value[key])
 
@@ -276,10 +293,7 @@ def _singleton(value, encoder):
 
 
 def _code(value, encoder):
-    from .code import fingerprint
-
-    encoder.parts.append(b"F")
-    _str(fingerprint(value), encoder)
+    encoder.add_code(value)
 
 
 def _module(value, encoder):
@@ -331,9 +345,9 @@ def _instance(value, encoder):
         raise _no_identity(value, f"it can't be taken apart ({error})") from error
     encodings = []
     for reduced in (first, second):
-        part = Encoder()
+        part = encoder.nested()
         _reduced(value, reduced, part)
-        encodings.append(b"".join(part.parts))
+        encodings.append(part.encoding())
     if encodings[0] != encodings[1]:
         raise _no_identity(value, "what it pickles as differs from one time to the next")
     encoder.parts.append(b"O" + encodings[0])

@@ -29,6 +29,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from dask._task_spec import Task, TaskRef
+from dask.delayed import Delayed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -659,6 +661,18 @@ def test_delayed_values_by_chance_names():
     add = dask.delayed(operator.add, pure=False)
     assert add(first, [3]).key != add(second, [3]).key
     assert hash_value(add(first, [3])) == hash_value(add(second, [3]))
+
+
+def test_sets_of_dask_values_in_a_task():
+    """References to tasks count by those tasks in sets and instances too."""
+
+    def union(n, wrap):
+        parts = [TaskRef(f"{n}-{i}") for i in range(3)]
+        tasks = [Task(part.key, operator.neg, i) for i, part in enumerate(parts)]
+        tasks.append(Task(f"{n}-all", wrap, Plain(parts=frozenset(parts)), *parts))
+        return Delayed(f"{n}-all", {task.key: task for task in tasks})
+
+    assert hash_value(union(1, len)) == hash_value(union(2, len)) != hash_value(union(1, list))
 
 
 def test_arrays_bags_and_frames():
