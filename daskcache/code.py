@@ -1,196 +1,332 @@
-"""Functions to fingerprints.
+"""One function or class of the user's, by itself: what its code does, and which names it refers to.
 
-The fingerprint of a Python function is the hash of its normalised syntax tree (no comments,
-docstrings, annotations, formatting, decorators, nor its own name), its defaults and its closure's
-values.  It knows nothing of file paths and line numbers.  What has no Python source counts by
-bytecode, and what has no bytecode by module, qualified name and version of its distribution.
+Code counts by its normalised syntax tree: no comments, docstrings, annotations, formatting, decorators,
+nor the function's own name; nothing of file paths and line numbers.  The source on disk is taken only
+if it compiles to the code that is in memory; else (an edited file, no source) bytecode counts.
+
+What a function *reaches* through the names is the matter of `daskcache.reach`.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
+import dis
 import functools
-import inspect
 import linecache
 import sys
 import sysconfig
+import textwrap
 import types
 import warnings
-from contextvars import ContextVar
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from . import config
-from .errors import DaskcacheWarning, UnhashableArgument
-from .hashing import Encoder, hash_value
+from .errors import DaskcacheWarning
+from .hashing import hash_value
 
-
-def fingerprint(obj) -> str:
-    """Fingerprint of a callable or class that is somebody's *argument or closure value*.
-
-    What belongs to an installed package or the standard library counts by its name.
-
-    Returns
-    -------
-    str
-        32 hex digits.
-
-    Raises
-    ------
-    UnhashableArgument
-        If a default or a closure value has no stable identity.
-    """
-    if isinstance(obj, types.FunctionType) and is_user_code(obj):
-        return function_fingerprint(obj)
-    if isinstance(obj, type) and is_user_code(obj):
-        return hash_value(("class", _class_identity(obj)))
-    if isinstance(obj, types.MethodType):
-        return hash_value(("method", obj.__func__, obj.__self__))
-    if isinstance(obj, (types.BuiltinFunctionType, types.MethodWrapperType)):
-        owner = getattr(obj, "__self__", None)
-        if owner is not None and not isinstance(owner, types.ModuleType):
-            return hash_value(("method", obj.__name__, owner))
-    return hash_value(("installed", *_installed_name(obj)))
+#: Names one after the other, as in ``helpers.smooth``.
+Chain = tuple[str, ...]
 
 
-def function_fingerprint(func) -> str:
-    """Fingerprint of a function that the user decorated, wherever it is defined.
+class Import(NamedTuple):
+    """An import in a function's body."""
 
-    Raises
-    ------
-    UnhashableArgument
-        If a default or a closure value has no stable identity.
-    """
-    if not isinstance(func, types.FunctionType):
-        return hash_value(func)
-    return hash_value(
-        (
-            "function",
-            code_hash(func.__code__),
-            _values(func, "default", _defaults(func)),
-            _values(func, "closure variable", _closure(func)),
-        )
-    )
+    level: int
+    module: str
+    #: What is taken from the module; None for the module itself.
+    name: str | None
 
 
-def is_user_code(obj) -> bool:
-    """Whether `obj` is defined outside the standard library and the installed packages.
+class Body(NamedTuple):
+    """What a code object does, and what it refers to."""
 
-    Editable installs, scripts and notebook cells are user code.
-    """
-    module = sys.modules.get(getattr(obj, "__module__", None) or "")
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return getattr(module, "__name__", "__main__") == "__main__"
-    return not any(Path(file).is_relative_to(folder) for folder in _installed_folders())
+    #: 32 hex digits.
+    hash: str
+    #: What it reads: names that are global or imported in its body, with the attributes taken of them.
+    chains: tuple[Chain, ...]
+    #: What its body imports, by local name.
+    imports: dict[str, Import]
+    #: Global names that it assigns itself.
+    assigned: frozenset[str]
+    #: Without source: all names that may be attributes.
+    attributes: frozenset[str] | None
+    #: Its text, without decorators; empty without source.
+    source: str
+
+
+def body_of(code: types.CodeType) -> Body:
+    """What a code object does, analysed once per process."""
+    return _body_of(code, code.co_filename)
 
 
 def code_hash(code: types.CodeType) -> str:
     """Hash of what a code object does: of its source's syntax tree, else of its bytecode."""
-    return _code_hash(code, code.co_filename)
+    return body_of(code).hash
 
 
 @functools.cache
-def _code_hash(code, _file_name):
+def _body_of(code, _file_name):
+    globals_read, assigned = _global_names(code)
     tree = _syntax_tree(code)
     if tree is None:
-        return hash_value(("bytecode", sys.version_info[:2], _bytecode(code)))
-    return hash_value(("ast", _normalised(tree, top=True)))
+        names = {name for inner in _nested(code) for name in inner.co_names}
+        chains = tuple(sorted((name,) for name in globals_read))
+        hashed = hash_value(("bytecode", sys.version_info[:2], _bytecode(code)))
+        return Body(hashed, chains, _imports_in_bytecode(code), assigned, frozenset(names), "")
+    visitor = _Names(globals_read)
+    visitor.visit_body(tree)
+    return Body(
+        hash_value(("ast", _normalised(tree, top=True))),
+        tuple(sorted(visitor.chains)),
+        visitor.imports,
+        assigned,
+        None,
+        _text_of(tree, code.co_filename),
+    )
 
 
-# ---- defaults and closures ----------------------------------------------------------------------
+# ---- whose code ---------------------------------------------------------------------------------
 
 
-def _defaults(func):
-    """Defaults by name; a node as a default is upstream of the call, not part of the code."""
-    found = inspect.signature(func).parameters.values()
-    return {
-        p.name: p.default
-        for p in found
-        if p.default is not p.empty and not hasattr(type(p.default), "_recipe")
-    }
+def is_user_code(obj) -> bool:
+    """Whether a function or class is defined outside the standard library and the installed packages.
+
+    Editable installs, scripts and notebook cells are user code.
+    """
+    if isinstance(obj, types.FunctionType) and not obj.__code__.co_filename.startswith("<"):
+        return is_user_file(obj.__code__.co_filename)
+    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    return module is None or is_user_module(module)
 
 
-def _closure(func):
-    cells = {}
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        try:
-            cells[name] = cell.cell_contents
-        except ValueError:  # an empty cell: the variable is not assigned yet
-            cells[name] = "<empty>"
-    return cells
+def is_user_module(module: types.ModuleType) -> bool:
+    """Whether a module is the user's own."""
+    file = getattr(module, "__file__", None)
+    if file is None:
+        folders = list(
+            getattr(module, "__path__", ())
+        )  # a package without an __init__.py has only these
+        return is_user_file(folders[0]) if folders else module.__name__ == "__main__"
+    return is_user_file(file)
 
 
-_in_progress: ContextVar[tuple] = ContextVar("fingerprints_in_progress", default=())
+@functools.cache
+def is_user_file(file: str) -> bool:
+    """Whether a file belongs neither to Python, nor to an installed package, nor to daskcache."""
+    path = Path(file)
+    if file.startswith("<frozen ") or {"site-packages", "dist-packages"} & set(path.parts):
+        return False
+    return not any(path.is_relative_to(folder) for folder in _installed_folders())
 
 
-def _values(func, kind, values):
-    """Hashes of named values; a function that reaches itself through them ends there."""
-    outer = _in_progress.get()
-    if func in outer:
-        return f"<recursive, {len(outer) - outer.index(func)} up>"
-    token = _in_progress.set((*outer, func))
+@functools.cache
+def _installed_folders():
+    paths = sysconfig.get_paths()
+    folders = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    return {*folders, Path(__file__).parent}
+
+
+@functools.cache
+def package_version(module: str) -> str | None:
+    """Version of the distribution that `module` belongs to; None for the standard library."""
+    import importlib.metadata
+
     try:
-        return {name: _value_hash(func, kind, name, value) for name, value in values.items()}
-    finally:
-        _in_progress.reset(token)
+        return importlib.metadata.version(module.partition(".")[0])
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
-def _value_hash(func, kind, name, value):
-    size = getattr(value, "nbytes", 0)
-    if isinstance(size, int) and size > config.get_bytes("closure-warning"):
-        warnings.warn(
-            f"{kind} {name!r} of {func.__qualname__}() holds {size / 2**20:.0f} MiB, which is "
-            "hashed for every key: pass it as an argument, or as a node, instead",
-            DaskcacheWarning,
-            stacklevel=2,
-        )
-    encoder = Encoder()
-    try:
-        encoder.add_checked(value)
-    except UnhashableArgument as error:
-        raise UnhashableArgument(
-            f"{kind} {name!r} of {func.__qualname__}(): {error.message}", hint=error.hint
-        ) from error
-    return encoder.digest()
+# ---- names --------------------------------------------------------------------------------------
+
+
+class _Names(ast.NodeVisitor):
+    """Collects the names in a function's body that stand for something outside of it."""
+
+    def __init__(self, globals_read):
+        self.globals_read = globals_read
+        self.imports: dict[str, Import] = {}
+        self.chains: set[Chain] = set()
+
+    def visit_body(self, tree):
+        """Visit what runs when the function is called: neither its defaults nor its decorators."""
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        for statement in body:  # imports bind names wherever they stand
+            for node in ast.walk(statement):
+                self._note_imports(node)
+        for statement in body:
+            self.visit(statement)
+
+    def _note_imports(self, node):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                module = alias.name if alias.asname else alias.name.partition(".")[0]
+                self.imports[alias.asname or module] = Import(0, module, None)
+                self.imports[alias.name] = Import(0, alias.name, None)  # it has to be loaded at all
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                found = Import(node.level, node.module or "", alias.name)
+                self.imports[alias.asname or alias.name] = found
+
+    def visit_Name(self, node):
+        self._add((node.id,))
+
+    def visit_Attribute(self, node):
+        chain: Chain = ()
+        inner = node
+        while isinstance(inner, ast.Attribute):
+            chain = (inner.attr, *chain)
+            inner = inner.value
+        if isinstance(inner, ast.Name):
+            self._add((inner.id, *chain))
+        else:
+            self.visit(inner)
+
+    def visit_Call(self, node):
+        chain = _constant_getattr(node)
+        if chain:
+            self._add(chain)
+        else:
+            self.generic_visit(node)
+
+    def visit_arg(self, node):
+        pass  # its annotation
+
+    def visit_FunctionDef(self, node):
+        self.visit(node.args)
+        for part in (*node.decorator_list, *node.body):
+            self.visit(part)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_AnnAssign(self, node):
+        self.visit(node.target)
+        if node.value is not None:
+            self.visit(node.value)
+
+    def _add(self, chain):
+        if chain[0] in self.globals_read or chain[0] in self.imports:
+            self.chains.add(chain)
+
+
+def _constant_getattr(node):
+    """What ``getattr(helpers, "smooth")`` refers to."""
+    if isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) == 2:
+        owner, name = node.args
+        if isinstance(owner, ast.Name) and isinstance(name, ast.Constant) and type(name.value) is str:
+            return owner.id, name.value
+    return None
+
+
+def _global_names(code):
+    """Global names that a code object reads and those that it assigns, in inner functions too."""
+    read, assigned = set(), set()
+    for inner in _nested(code):
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
+                read.add(instruction.argval)
+            elif instruction.opname == "STORE_GLOBAL":
+                assigned.add(instruction.argval)
+    return frozenset(read), frozenset(assigned)
+
+
+def _imports_in_bytecode(code):
+    """Imports without source: which names they bind is not looked at."""
+    found = {}
+    for inner in _nested(code):
+        before = [0, None]  # the level and the names to import are pushed before
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname == "IMPORT_NAME":
+                module = "." * (before[0] or 0) + instruction.argval
+                found[module] = Import(before[0] or 0, instruction.argval, None)
+            before = [before[1], instruction.argval]
+    return found
+
+
+def _nested(code) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _nested(constant)
 
 
 # ---- syntax trees -------------------------------------------------------------------------------
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_NOT_CODE = {"ctx", "type_comment", "kind", "decorator_list", "annotation", "returns"}
+_NOT_CODE = {"ctx", "type_comment", "kind", "decorator_list", "annotation", "returns", "type_params"}
+_FUTURE = functools.reduce(
+    lambda flags, name: flags | getattr(__future__, name).compiler_flag, __future__.all_feature_names, 0
+)
 
 
 def _syntax_tree(code):
-    """The node of the syntax tree that `code` was compiled from, or None without source."""
+    """The node of the syntax tree that `code` was compiled from, or None without its source."""
     linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename)
-    if not lines:
+    text = "".join(linecache.getlines(code.co_filename))
+    if not text:
         return None
+    flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    place = code.co_firstlineno, code.co_name
     try:
-        candidates = _functions_by_line("".join(lines)).get((code.co_firstlineno, code.co_name), [])
-    except SyntaxError:
+        candidates, compiled = (found.get(place, []) for found in _functions_in(text, flags))
+    except (SyntaxError, ValueError):
+        candidates, compiled = [], []
+    if not _is_rewritten(code) and _bytecode(code) not in map(_bytecode, compiled):
+        _warn_of_edit(code)
         return None
-    if len(candidates) > 1:  # several lambdas on one line: the bytecode tells which
-        wanted = _bytecode(code)
-        candidates = [c for c in candidates if _bytecode(_compile_lambda(c)) == wanted][:1]
+    if len(candidates) > 1:
+        candidates = _around(code, candidates)
     return candidates[0] if candidates else None
 
 
 @functools.lru_cache(maxsize=64)
-def _functions_by_line(text):
-    found: dict[tuple[int, str], list] = {}
+def _functions_in(text, flags):
+    """Functions in a source text by first line and name: their syntax trees, and their code."""
+    trees: dict[tuple[int, str], list] = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, _FUNCTIONS):
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(d.lineno for d in decorators)])
-            found.setdefault((line, getattr(node, "name", "<lambda>")), []).append(node)
-    return found
+            trees.setdefault((line, getattr(node, "name", "<lambda>")), []).append(node)
+    codes: dict[tuple[int, str], list] = {}
+    for code in _nested(compile(text, "<source>", "exec", flags, dont_inherit=True)):
+        codes.setdefault((code.co_firstlineno, code.co_name), []).append(code)
+    return trees, codes
 
 
-def _compile_lambda(node):
-    module = compile(ast.Expression(node), "<lambda>", "eval")
-    return next(c for c in module.co_consts if isinstance(c, types.CodeType))
+def _around(code, candidates):
+    """Those of several functions on one line that `code` comes from, the innermost first."""
+    places = [p for p in code.co_positions() if None not in p and p[2:] != (0, 0)]
+    if not places:
+        return []
+    first = min((line, column) for line, _, column, _ in places)
+    last = max((line, column) for _, line, _, column in places)
+
+    def span(tree):
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        start, end = body[0], body[-1]
+        return (start.lineno, start.col_offset), (end.end_lineno, end.end_col_offset)
+
+    found = [tree for tree in candidates if span(tree)[0] <= first and last <= span(tree)[1]]
+    return sorted(found, key=lambda tree: (span(tree)[0], span(tree)[1]), reverse=True)
+
+
+def _is_rewritten(code):
+    """Whether pytest wrote its own assertions into the code: it differs from its source for a reason."""
+    return any("@pytest_ar" in inner.co_names for inner in _nested(code))
+
+
+def _warn_of_edit(code):
+    warnings.warn(
+        f"the source of {code.co_name}() at {code.co_filename}:{code.co_firstlineno} is not what this "
+        "process runs: the file was edited after it was imported, and the code in memory counts; reload "
+        "the module (%autoreload, or a fresh interpreter) to run what the file says",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
 
 
 def _normalised(node, top=False):
@@ -226,49 +362,16 @@ def _without_docstring(body):
     return body
 
 
+def _text_of(tree, file):
+    lines = linecache.getlines(file)[tree.lineno - 1 : tree.end_lineno]
+    return textwrap.dedent("".join(lines))
+
+
 def _bytecode(code):
+    """What runs, as nested tuples in which equal constants of different types differ."""
     constants = [
-        _bytecode(c) if isinstance(c, types.CodeType) else (type(c).__name__, c) for c in code.co_consts
+        _bytecode(c) if isinstance(c, types.CodeType) else hash_value(c) for c in code.co_consts
     ]
-    return code.co_code, tuple(constants), code.co_names, code.co_varnames
-
-
-# ---- classes and installed code -----------------------------------------------------------------
-
-
-def _class_identity(cls):
-    """Name and source of a class of the user's own, and of its bases."""
-    try:
-        tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(cls)))
-        source = _normalised(tree.body[0])
-    except (OSError, TypeError, SyntaxError, IndentationError):
-        methods = {n: m for n, m in vars(cls).items() if isinstance(m, types.FunctionType)}
-        source = {name: code_hash(method.__code__) for name, method in methods.items()}
-    bases = [base for base in cls.__bases__ if base is not object]
-    return cls.__qualname__, source, bases
-
-
-def _installed_name(obj):
-    module = getattr(obj, "__module__", None) or type(obj).__module__
-    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
-    if name is None:
-        raise UnhashableArgument(f"a callable of type {type(obj).__name__} has no name")
-    version = None if isinstance(obj, (types.FunctionType, type)) else package_version(module)
-    return module, name, version
-
-
-@functools.cache
-def package_version(module: str) -> str | None:
-    """Version of the distribution that `module` belongs to; None for the standard library."""
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version(module.partition(".")[0])
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-@functools.cache
-def _installed_folders():
-    paths = sysconfig.get_paths()
-    return {Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+    return code.co_code, tuple(constants), *names, *counts

@@ -9,8 +9,9 @@
     │   ├── UnknownFormat          no target class for this suffix
     │   ├── TargetCollision        two nodes, or two programs, claim one target
     │   ├── UnhashableArgument     an argument has no stable identity to make a key from
-    │   ├── ArgumentChanged        an argument was mutated after the node was made
+    │   ├── ArgumentChanged        an argument, or the code, changed after the node was made
     │   ├── SourceMissing          an input file is not there
+    │   ├── CodeMismatch           a worker has other versions of the user's modules
     │   └── NotANode               a verb of daskcache got something that is no node
     ├── TargetError                a target on disk is not what it should be
     │   ├── ForeignTarget          a file that daskcache did not write stands in the way
@@ -33,6 +34,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArgumentChanged",
+    "CodeMismatch",
     "DaskcacheError",
     "DaskcacheWarning",
     "ForeignTarget",
@@ -133,6 +135,10 @@ class ArgumentChanged(GraphError, ValueError):
 
 class SourceMissing(GraphError, FileNotFoundError):
     """An input file is not there."""
+
+
+class CodeMismatch(GraphError, RuntimeError):
+    """A worker has other versions of the user's modules than the client."""
 
 
 class NotANode(GraphError, TypeError):

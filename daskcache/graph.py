@@ -35,6 +35,7 @@ from dask._expr import HLGExpr
 from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
+from . import code_store
 from .entry import Entry
 from .errors import GraphError, StorageError
 from .hashing import short_digest
@@ -388,6 +389,8 @@ class GraphBuilder:
         self._entry_keys: dict[str, str] = {}
         self._value_keys: dict[tuple[str, str | None], str] = {}
         self._root_ids: dict[str, str] = {}
+        #: Codes that were kept, by root and fingerprint.
+        self._codes: set[tuple[str, str]] = set()
 
     def add_value(self, recipe: Recipe, key: str | None = None) -> str:
         """Add what it takes to get a node's value; return the key of the value."""
@@ -480,7 +483,7 @@ class GraphBuilder:
             tuple(inputs),
             recipe.key,
             recipe.static,
-            recipe.spec.fingerprint(),
+            recipe.code,
             describe_arguments(recipe.spec, recipe.values) if recipe.mutable else {},
             recipe.root,
             recipe.paths,
@@ -492,9 +495,17 @@ class GraphBuilder:
             planned.elsewhere,
             planned.state == FAILED,
         )
+        self._remember_code(recipe)
         self.tasks[key] = EntryTask(key, run_node, work, *handles)
         self._annotate(key, recipe, running=True)
         return key
+
+    def _remember_code(self, recipe):
+        """Keep what the code is, for people and for workers."""
+        if recipe.paths and recipe.reach is not None and (recipe.root, recipe.code) not in self._codes:
+            self._codes.add((recipe.root, recipe.code))
+            root, function = Root(recipe.root), recipe.spec.qualified_name
+            code_store.remember(root, recipe.code, function, recipe.reach.parts)
 
     def _root_id(self, recipe):
         """Id of the root, which is made if need be; empty for a node that stores nothing."""

@@ -80,7 +80,7 @@ def canonical_order(items, encoder: Encoder | None = None) -> list:
     outer = encoder or Encoder()
 
     def encoding(item):
-        part = outer.nested()
+        part = outer.ordering()
         part.add(item)
         return part.encoding()
 
@@ -125,6 +125,10 @@ class Encoder:
         """A fresh encoder of the same kind, for a part that is encoded by itself."""
         return type(self)()
 
+    def ordering(self) -> Encoder:
+        """A fresh encoder whose encodings put the items of a set in order."""
+        return self.nested()
+
     def encoding(self) -> bytes:
         """All that was added."""
         return b"".join(self.parts)
@@ -151,7 +155,7 @@ class Encoder:
 
     def add_code(self, value: Any) -> None:
         """Add a function or class by its fingerprint."""
-        from .code import fingerprint
+        from .reach import fingerprint
 
         self.parts.append(b"F")
         _str(fingerprint(value), self)
@@ -281,7 +285,8 @@ def _class_name(cls, encoder):
 def _enum(value, encoder):
     encoder.parts.append(b"E")
     _class_name(type(value), encoder)
-    _str(value.name, encoder)
+    _str(value.name or "", encoder)  # combined flags have none
+    encoder.add(value.value)
 
 
 def _singleton(value, encoder):
@@ -339,6 +344,12 @@ def _collection(value, encoder):
 
 def _instance(value, encoder):
     """An instance of any other class: its class and what pickling it would keep."""
+    wrapped = getattr(value, "__wrapped__", None)
+    if callable(wrapped) and not _is_user_class(type(value)):  # what lru_cache makes of a function, say
+        encoder.parts.append(b"w")
+        _class_name(type(value), encoder)
+        encoder.add(wrapped)
+        return
     try:
         first, second = value.__reduce_ex__(4), value.__reduce_ex__(4)
     except Exception as error:
@@ -351,6 +362,12 @@ def _instance(value, encoder):
     if encodings[0] != encodings[1]:
         raise _no_identity(value, "what it pickles as differs from one time to the next")
     encoder.parts.append(b"O" + encodings[0])
+
+
+def _is_user_class(cls):
+    from .code import is_user_code
+
+    return is_user_code(cls)
 
 
 def _reduced(value, reduced, encoder):

@@ -53,6 +53,7 @@ def delayed(
     on_modified: str = "error",
     label: str | None = None,
     expires: str | None = None,
+    tracked: str | tuple[str, ...] | list[str] = "user",
 ) -> Any:
     """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
 
@@ -90,6 +91,10 @@ def delayed(
         Template of the display name.
     expires : str, optional
         Age after which a result is stale, e.g. ``"7 days"``.
+    tracked : {"user", "function"}, or sequence of str
+        Which code counts: the function and every function, class and constant of the user's own modules
+        that it reaches; the function alone, with its defaults and its closure; or as "user", and the
+        versions of these installed packages too.
 
     Returns
     -------
@@ -130,6 +135,7 @@ def delayed(
         on_modified=on_modified,
         label=label,
         expires=expires,
+        tracked=tuple(tracked) if isinstance(tracked, list) else tracked,
     )
     return Function(Spec(obj, options), name)
 
@@ -174,7 +180,8 @@ class Function(DelayedLeaf):
         return _function, (self._spec,)
 
     def __daskcache_encode__(self, encoder):
-        encoder.add(self._spec.func)
+        version = self._spec.options.version
+        encoder.add(self._spec.func if version is None else ("version", version))
 
 
 def _function(spec):

@@ -27,6 +27,7 @@ from .hashing import tag
 from .reasons import differences
 from .recipe import DaskInput, Recipe, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
+from .spec import Code, Spec
 from .storage import Root, Stamp
 from .targets.template import DATA_HASH, located
 
@@ -131,6 +132,7 @@ class Planner:
         self._claims: dict[str, Recipe] = {}
         self._folders: dict[str, Recipe] = {}
         self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
+        self._codes: dict[Spec, Code] = {}
         self._now = time.time()
 
     def request(self, recipe: Recipe) -> PlannedNode:
@@ -183,6 +185,11 @@ class Planner:
     def _examine(self, recipe: Recipe) -> PlannedNode:
         parents = [self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream]
         planned = PlannedNode(recipe, parents)
+        if recipe.reach is not None:
+            code = self._codes.get(recipe.spec)
+            if code is None:
+                code = self._codes[recipe.spec] = recipe.spec.code()
+            recipe.check_code(code)
         if recipe.mutable or None in parents:
             recipe.revalidate()
         planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced

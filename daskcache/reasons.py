@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import storage
+from . import code_store, storage
+from .parts import code_changes
 from .recipe import Recipe, SourceInput
+from .storage import Root
 from .work import describe_arguments
 
 #: Changed inputs that are named one by one.
@@ -15,9 +17,7 @@ MAX_REASONS = 3
 
 def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
     """What changed between a record and a recipe, each as a line that one can act on."""
-    changes = []
-    if record.get("code") != recipe.spec.fingerprint():
-        changes.append(f"the code of {recipe.name}() changed")
+    changes = _code_differences(record.get("code"), recipe)
     before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
@@ -31,6 +31,16 @@ def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
     if len(upstream) > MAX_REASONS:
         upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
     return changes + upstream
+
+
+def _code_differences(before, recipe):
+    if before == recipe.code:
+        return []
+    parts = code_store.recall(Root(recipe.root), before)
+    if parts is None or recipe.reach is None:
+        return [f"the code of {recipe.name}() changed"]
+    changes = code_changes(parts, recipe.reach.parts, getattr(recipe.spec.func, "__qualname__", ""))
+    return changes or [f"what {recipe.name}() refers to by some name is something else now"]
 
 
 def _upstream_difference(item, described, root):

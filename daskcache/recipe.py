@@ -37,7 +37,8 @@ from .errors import (
 )
 from .graph_hashing import collection_hash
 from .hashing import canonical_order, digest
-from .spec import SCALARS, Spec, all_scalars, name_error
+from .parts import code_changes
+from .spec import SCALARS, Code, Spec, all_scalars, name_error
 from .targets.base import Source, Target
 from .targets.context import context
 
@@ -67,6 +68,11 @@ class Recipe:
         Display name.
     annotations : dict
         Dask annotations in force when the node was made.
+    code : str
+        Fingerprint of the code.
+    reach : Reach or None
+        What the code reached when the node was made; None if ``version`` stands for it, or if the recipe
+        came from another process.
     """
 
     __slots__ = (
@@ -80,12 +86,28 @@ class Recipe:
         "root",
         "label",
         "annotations",
+        "code",
+        "reach",
         "identity",
         "mutable",
         "__weakref__",
     )
 
-    def __init__(self, spec, values, upstream, static, key, taint, paths, root, label, annotations):
+    def __init__(
+        self,
+        spec,
+        values,
+        upstream,
+        static,
+        key,
+        taint,
+        paths,
+        root,
+        label,
+        annotations,
+        code,
+        reach=None,
+    ):
         self.spec = spec
         self.values = values
         self.upstream = upstream
@@ -96,10 +118,12 @@ class Recipe:
         self.root = root
         self.label = label
         self.annotations = annotations
+        self.code = code
+        self.reach = reach
         #: Tells this recipe and its place from all others in this process.
         self.identity = f"{key}{taint}{root}/{paths[0]}" if paths else key + taint
-        #: Whether the key could change without the node being made again.
-        self.mutable = spec.can_change or not all(map(_IMMUTABLE.__contains__, map(type, values)))
+        #: Whether an argument could change without the node being made again.
+        self.mutable = not all(map(_IMMUTABLE.__contains__, map(type, values)))
 
     @property
     def name(self) -> str:
@@ -119,14 +143,29 @@ class Recipe:
         """Hash of the code and of the data that the parents hold."""
         return combine(self.static, data_hashes)
 
+    def check_code(self, now: Code) -> None:
+        """Raise `ArgumentChanged` if the code is no longer what the key was made of."""
+        if now.fingerprint == self.code:
+            return
+        own = getattr(self.spec.func, "__qualname__", "")
+        before = self.reach.parts if self.reach else []
+        changes = code_changes(before, now.reach.parts if now.reach else [], own)
+        raise ArgumentChanged(
+            f"the code of {self.name}(), or what it uses, changed after the node was made",
+            node=self.title,
+            target=", ".join(self.paths) or None,
+            got="\n".join(changes) or None,
+            hint="make the node again: its key depends on the code",
+        )
+
     def revalidate(self) -> None:
         """Raise `ArgumentChanged` if an argument or source is no longer what the key was made of."""
         for parent in self.upstream:
             if isinstance(parent, SourceInput):
                 self._revalidate_source(parent)
-        if self.mutable and self.spec.static_hash(self.values) != self.static:
+        if self.mutable and self.spec.static_hash(self.values, self.code) != self.static:
             raise ArgumentChanged(
-                f"an argument of {self.name}(), or its code, changed after the node was made",
+                f"an argument of {self.name}() changed after the node was made",
                 node=self.title,
                 target=", ".join(self.paths) or None,
                 hint="make the node again, from values that are not modified in place",
@@ -183,7 +222,7 @@ def unflatten(flat: list[tuple]) -> Recipe:
     return recipes[-1]
 
 
-_STATE = ("static", "key", "taint", "paths", "root", "label", "annotations")
+_STATE = ("static", "key", "taint", "paths", "root", "label", "annotations", "code")
 
 
 def _to_positions(item, positions):
@@ -305,7 +344,8 @@ def _make_recipe(spec, args, kwargs, pure):
     if spec.hints_left:
         spec.hints_left -= 1
         _hint_at_plain_paths(spec, values)
-    static = spec.static_hash(bound)
+    code, reach = spec.code(glance=True)
+    static = spec.static_hash(bound, code)
     parents = upstream.finish()
     key = combine(static, upstream.identities())
     taint = upstream.taint()
@@ -330,6 +370,8 @@ def _make_recipe(spec, args, kwargs, pure):
         _root(),
         label,
         dask.get_annotations(),
+        code,
+        reach,
     )
 
 

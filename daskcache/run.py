@@ -21,6 +21,7 @@ from typing import Any
 from dask.delayed import Delayed
 
 from . import records, storage
+from .code_store import check_code
 from .entry import Entry, Failure, Held, arrange
 from .errors import (
     NodeFailed,
@@ -96,6 +97,8 @@ def _run(work, inputs, trace):
         value = work.elsewhere.load()
         if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
             return "copied", 0.0, store_results(work, inputs, trace, value, None, 0.0)
+    if work.paths:
+        check_code(Root(work.root), work.code)
     started = time.perf_counter()
     result, own_paths = _call(work, inputs)
     seconds = time.perf_counter() - started

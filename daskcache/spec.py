@@ -9,19 +9,21 @@ import operator
 import os
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from dask.utils import funcname, parse_timedelta
 
-from .code import function_fingerprint
+from .code import package_version
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument
 from .hashing import Encoder, hash_value
+from .reach import Reach
 from .targets.base import Source, Target
 from .targets.registry import target_class
 from .targets.template import Template
 
 CHECKS = ("record", "exists", "content")
 ON_MODIFIED = ("error", "recompute")
+TRACKED = ("user", "function")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,12 +41,13 @@ class Options:
     on_modified: str = "error"
     label: str | None = None
     expires: str | None = None
+    tracked: str | tuple[str, ...] = "user"
 
     def __post_init__(self):
         if isinstance(self.ignore, str):
             object.__setattr__(self, "ignore", (self.ignore,))
-        for name, allowed in (("check", CHECKS), ("on_modified", ON_MODIFIED)):
-            if getattr(self, name) not in allowed:
+        for name, allowed in (("check", CHECKS), ("on_modified", ON_MODIFIED), ("tracked", TRACKED)):
+            if getattr(self, name) not in allowed and not isinstance(getattr(self, name), tuple):
                 raise GraphError(
                     f"delayed() got {name}={getattr(self, name)!r}",
                     expected=" or ".join(map(repr, allowed)),
@@ -88,6 +91,7 @@ class Spec:
         except DaskcacheError as error:
             name_error(error, self.name, options.target)
             raise
+        self._code: Code | None = None
         #: How many more calls to look at for plain paths that might want to be sources.
         self.hints_left = 10
         self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
@@ -123,28 +127,18 @@ class Spec:
         name = getattr(self.func, "__qualname__", None) or self.name
         return f"{self.module}.{name}"
 
-    def fingerprint(self) -> str:
-        """Fingerprint of the code, or of the ``version`` that stands for it."""
-        if self._constant_fingerprint is not None:
-            return self._constant_fingerprint
-        return function_fingerprint(self.func)
+    def code(self, glance: bool = False) -> Code:
+        """Fingerprint of the code as it is now, or of the ``version`` that stands for it.
 
-    @property
-    def can_change(self) -> bool:
-        """Whether the fingerprint has to be looked at anew each time."""
-        return self._constant_fingerprint is None
-
-    @functools.cached_property
-    def _constant_fingerprint(self):
-        """The fingerprint, if nothing that can change (a closure, a mutable default) is part of it."""
-        if self.options.version is not None:
-            return hash_value(("version", self.options.version))
-        func = self.func
-        defaults = (*(getattr(func, "__defaults__", None) or ()),)
-        defaults += (*(getattr(func, "__kwdefaults__", None) or {}).values(),)
-        if inspect.isfunction(func) and not func.__closure__ and all_scalars(defaults):
-            return function_fingerprint(func)
-        return None
+        Parameters
+        ----------
+        glance : bool
+            See `daskcache.reach.Reach.holds`.
+        """
+        known = self._code
+        if known is None or not (known.reach is None or known.reach.holds(glance)):
+            known = self._code = _code_of(self.func, self.options)
+        return known
 
     @functools.cached_property
     def counted(self):
@@ -158,10 +152,10 @@ class Spec:
             )
         return tuple(i for i, name in enumerate(names) if name not in self.options.ignore)
 
-    def static_hash(self, values: tuple) -> str:
+    def static_hash(self, values: tuple, code: str) -> str:
         """Hash of the code and of bound arguments, in which parents stand by their place."""
         encoder = Encoder()
-        encoder.parts.append(self.fingerprint().encode())
+        encoder.parts.append(code.encode())
         for position in self.counted:
             try:
                 encoder.add_checked(values[position])
@@ -179,6 +173,24 @@ class Spec:
         if self.module != "__main__" and _spec_at(self.module, name) is self:
             return _spec_by_name, (self.module, name)
         return _spec_by_value, (self.func, self.options, self.signed)
+
+
+class Code(NamedTuple):
+    """The code of a decorated function at some moment."""
+
+    fingerprint: str
+    #: What it reaches; None if ``version`` stands for it.
+    reach: Reach | None
+
+
+def _code_of(func, options):
+    if options.version is not None:
+        return Code(hash_value(("version", options.version)), None)
+    reach = Reach(func, follow=options.tracked != "function")
+    if isinstance(options.tracked, tuple):
+        versions = {name: package_version(name) for name in options.tracked}
+        return Code(hash_value((reach.fingerprint, versions)), reach)
+    return Code(reach.fingerprint, reach)
 
 
 def _spec_at(module, qualified_name):

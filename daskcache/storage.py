@@ -68,6 +68,7 @@ class Root:
         self.intents = f"{self.metadata}/intents"
         self.failures = f"{self.metadata}/failures"
         self.trash = f"{self.metadata}/trash"
+        self.code = f"{self.metadata}/code"
 
     def absolute(self, target_path: str) -> str:
         return f"{self.path}/{target_path}"
@@ -115,7 +116,7 @@ class Root:
                 content = json.dumps({"daskcache": FORMAT, "id": uuid.uuid4().hex})
                 part = f"{self.metadata}/root.json.{uuid.uuid4().hex}.part"
                 Path(part).write_text(content, encoding="utf-8")
-                _put_first(part, f"{self.metadata}/root.json")
+                put_first(part, f"{self.metadata}/root.json")
         except OSError as error:
             raise self._unusable(error) from error
         for folder in (self.path, self.records, self.intents, self.trash):
@@ -265,7 +266,7 @@ def put_new(part: str, destination: str) -> None:
     os.unlink(part)
 
 
-def _put_first(part, destination):
+def put_first(part, destination):
     """`put_new`, for files of which the first one counts, whoever wrote it."""
     try:
         put_new(part, destination)

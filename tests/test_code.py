@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import daskcache as dc
-from daskcache.code import fingerprint, function_fingerprint, is_user_code
+from daskcache.code import is_user_code
 from daskcache.errors import UnhashableArgument
+from daskcache.reach import fingerprint, function_fingerprint
 
 BASE = """
 def f(x, k=1):
@@ -245,7 +246,7 @@ def test_fingerprints_do_not_depend_on_other_functions_of_the_process(tmp_path):
     """Functions that compile to one bytecode keep their fingerprints, whichever is looked at first."""
     for name, constant in (("one", "1+2"), ("two", "0x3")):
         (tmp_path / f"{name}.py").write_text(f"def f(x): return abs({constant})\n")
-    code = "import one, two; from daskcache.code import function_fingerprint as p\n"
+    code = "import one, two; from daskcache.reach import function_fingerprint as p\n"
     found = set()
     for order in ("a = p(one.f); b = p(two.f)", "b = p(two.f); a = p(one.f)"):
         command = [sys.executable, "-c", f"{code}{order}; print(a, b)"]
@@ -278,13 +279,13 @@ def test_fingerprints_in_many_threads_agree():
 
 def test_closure_values_without_identity_name_the_variable():
     """A closure over what has no identity raises, naming the variable and the function."""
-    handle = threading.Lock()
+    handle = object()
 
-    def locked():
+    def handling():
         return handle
 
-    with pytest.raises(UnhashableArgument, match=r"closure variable 'handle' of .*locked"):
-        function_fingerprint(locked)
+    with pytest.raises(UnhashableArgument, match=r"closure variable 'handle' of .*handling"):
+        function_fingerprint(handling)
 
 
 def test_closures_over_variables_that_are_not_assigned_yet():

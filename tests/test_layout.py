@@ -44,8 +44,10 @@ PUBLIC = [
 LAYERS = [
     {"errors", "events"},
     {"config"},
-    {"hashing", "code"},
+    {"parts"},
+    {"hashing", "code", "reach"},
     {"storage", "graph_hashing"},
+    {"code_store"},
     {"targets"},
     {"records", "entry"},
     {"spec"},

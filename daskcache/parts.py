@@ -1,0 +1,93 @@
+"""The parts of a user's code behind a fingerprint, and what changed between two lists of them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from typing import NamedTuple
+
+#: Lines of a diff that are shown.
+_MAX_LINES = 20
+
+
+class Part(NamedTuple):
+    """A function, or a value that functions use."""
+
+    #: "function", "constant", "attribute", "default" or "closure variable".
+    kind: str
+    module: str
+    #: Qualified name within the module.
+    name: str
+    #: 32 hex digits.
+    hash: str
+    #: The source of a function; a short text of a value.
+    text: str
+    #: File and first line of a function.
+    place: str = ""
+
+    @property
+    def label(self) -> str:
+        """What people call it: ``smooth()``, ``SIGMA``."""
+        return f"{self.name}()" if self.kind == "function" else self.name
+
+
+def code_changes(before: list[Part], now: list[Part], own: str = "") -> list[str]:
+    """What changed between two lists of parts, each as a line that one can act on.
+
+    Parameters
+    ----------
+    before, now : list of Part
+    own : str
+        Qualified name of the function itself; what else it reaches is a helper.
+
+    Returns
+    -------
+    list of str
+        Behind the line of a changed function follows a unified diff of its source, indented.
+    """
+    old, new = _by_name(before), _by_name(now)
+    if old.keys() == new.keys() and all(old[name].hash == new[name].hash for name in old):
+        return []
+    changes = []
+    for name in {**old, **new}:
+        was, is_now = old.get(name), new.get(name)
+        if was is None or is_now is None:
+            verb = "is used now" if was is None else "is no longer used"
+            changes.append(f"{_what(was or is_now, own)} {verb}")
+        elif was.hash != is_now.hash:
+            changes.append(_change(was, is_now, own))
+    return changes
+
+
+def _by_name(parts):
+    """Parts by kind and name; of several with one name (lambdas, say) each has a number."""
+    found: dict[tuple, Part] = {}
+    for part in parts:
+        number = 0
+        while (part.kind, part.module, part.name, number) in found:
+            number += 1
+        found[part.kind, part.module, part.name, number] = part
+    return found
+
+
+def _what(part, own):
+    if part.kind != "function":
+        return f"{part.kind} {part.name}"
+    return f"{'the code of' if part.name == own else 'helper'} {part.name}()"
+
+
+def _change(was, now, own):
+    if now.kind != "function":
+        return f"{_what(now, own)}: {was.text} -> {now.text}"
+    file, _, line = now.place.rpartition(":")
+    headline = f"{_what(now, own)} changed ({os.path.basename(file)}:{line})"
+    return "\n".join([headline, *_diff(was.text, now.text)])
+
+
+def _diff(old, new):
+    if not old or not new:
+        return []
+    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm=""))[2:]
+    if len(lines) > _MAX_LINES:
+        lines[_MAX_LINES:] = [f"… and {len(lines) - _MAX_LINES} more lines"]
+    return [f"    {line}" for line in lines]

@@ -1,0 +1,566 @@
+"""What a function reaches of the user's own code, and one fingerprint for all of it.
+
+A function is followed to the functions, classes and constants that it refers to: by global name, by
+attribute of a user module, by an import in its body, through defaults, closures, containers and
+instances; and from there on.  Each function and class is described once, and what refers to it holds its
+place in the order of discovery, so cycles end and nothing is analysed twice.
+
+Installed packages and the standard library count by name.  A global that the functions assign themselves
+is their state, not a constant, and doesn't count.
+
+A `Reach` knows where it found what it found.  It holds as long as that is all still there, which is much
+quicker to see than to analyse it again.
+"""
+
+from __future__ import annotations
+
+import builtins
+import dataclasses
+import enum
+import functools
+import importlib
+import importlib.util
+import inspect
+import logging
+import reprlib
+import sys
+import threading
+import time
+import types
+import warnings
+import weakref
+from abc import ABCMeta
+from collections.abc import Iterator
+from typing import Any
+
+from . import config
+from .code import (
+    Body,
+    Chain,
+    Import,
+    body_of,
+    is_user_code,
+    is_user_file,
+    is_user_module,
+    package_version,
+)
+from .errors import DaskcacheWarning, UnhashableArgument
+from .hashing import Encoder, hash_value
+from .parts import Part
+
+_MISSING: Any = object()
+
+
+def fingerprint(obj: Any) -> str:
+    """Fingerprint of a callable or class that is somebody's *argument*.
+
+    Returns
+    -------
+    str
+        32 hex digits.
+
+    Raises
+    ------
+    UnhashableArgument
+        If a default or a closure value of it has no stable identity.
+    """
+    if _is_followed(obj):
+        return reach_of(obj).fingerprint
+    if isinstance(obj, types.MethodType):
+        return hash_value(("method", obj.__func__, obj.__self__))
+    if isinstance(obj, (types.BuiltinFunctionType, types.MethodWrapperType)):
+        owner = getattr(obj, "__self__", None)
+        if owner is not None and not isinstance(owner, types.ModuleType):
+            return hash_value(("method", obj.__name__, owner))
+    return hash_value(("installed", *_installed_name(obj)))
+
+
+def function_fingerprint(func: Any) -> str:
+    """Fingerprint of a function that the user decorated, wherever it is defined.
+
+    Raises
+    ------
+    UnhashableArgument
+        If a default or a closure value of it has no stable identity.
+    """
+    return reach_of(func).fingerprint
+
+
+def reach_of(obj: Any) -> Reach:
+    """What a callable or class reaches; analysed once, and again when something in it was replaced."""
+    if not isinstance(obj, (types.FunctionType, type)):
+        return Reach(obj)
+    known = _known.get(obj)
+    if known is None or not known.holds():
+        known = _known[obj] = Reach(obj)
+    return known
+
+
+_known: weakref.WeakKeyDictionary[Any, Reach] = weakref.WeakKeyDictionary()
+
+
+class Reach:
+    """The user's own code behind one callable or class, as it is now.
+
+    Attributes
+    ----------
+    fingerprint : str
+        32 hex digits.
+    parts : list of Part
+        All that counts.
+
+    Parameters
+    ----------
+    obj : callable or class
+    follow : bool
+        Whether the names in its code count, or only the code itself, with its defaults and its closure.
+    """
+
+    def __init__(self, obj: Any, follow: bool = True):
+        self._root = obj
+        self._follow_names = follow
+        assigned: set[tuple[int, str]] = set()
+        while True:
+            self._explore(obj, frozenset(assigned))
+            if self._assigned <= assigned:
+                break
+            assigned |= self._assigned
+
+    def _explore(self, obj, state):
+        self.parts: list[Part] = []
+        #: Globals that the functions assign themselves: those known before, and those found now.
+        self._state = state
+        self._assigned: set[tuple[int, str]] = set()
+        #: Where something was found: namespace, name, value.
+        self._bindings: list[tuple[Any, str, Any]] = []
+        #: Functions, and what can be replaced in them.
+        self._functions: list[tuple[types.FunctionType, tuple]] = []
+        #: What can be modified in place, and its hash.
+        self._values: list[tuple[Any, str]] = []
+        self._nbytes = 0
+        self._found: list[Any] = []
+        self._places: dict[int, int] = {}
+        start = self._encoded(obj)
+        descriptions = []
+        for found in self._found:  # which grows
+            descriptions.append(self._describe(found))
+        self.fingerprint = hash_value((start, descriptions))
+        self._looked_at = time.monotonic()
+
+    def holds(self, glance: bool = False) -> bool:
+        """Whether everything is still as it was found.
+
+        Parameters
+        ----------
+        glance : bool
+            Don't look into large values that were looked at a moment ago.
+        """
+        for namespace, name, value in self._bindings:
+            if namespace.get(name, _MISSING) is not value:
+                return False
+        for func, parts in self._functions:
+            for now, before in zip(_replaceable(func), parts, strict=True):
+                if now is not before:
+                    return False
+        if not self._values:
+            return True
+        if glance and self._nbytes > _LARGE and time.monotonic() < self._looked_at + _A_MOMENT:
+            return True
+        same = all(self._still(value) == known for value, known in self._values)
+        self._looked_at = time.monotonic()
+        return same
+
+    @property
+    def can_be_modified(self) -> bool:
+        """Whether something that is part of it can be modified in place."""
+        return bool(self._values)
+
+    def place(self, obj: Any) -> int:
+        """Number of a function or class; it is described when its turn comes."""
+        if id(obj) not in self._places:
+            self._places[id(obj)] = len(self._found)
+            self._found.append(obj)
+        return self._places[id(obj)]
+
+    def follows(self, obj: Any) -> bool:
+        """Whether a callable or class is described, not named."""
+        return (obj is self._root and isinstance(obj, types.FunctionType)) or _is_followed(obj)
+
+    # -- functions --------------------------------------------------------------------------------------
+
+    def _describe(self, obj):
+        if isinstance(obj, type):
+            return self._describe_class(obj)
+        self._functions.append((obj, _replaceable(obj)))
+        if obj is self._root or is_user_code(obj):
+            return self._describe_function(obj)
+        return self._describe_wrapper(obj)
+
+    def _describe_function(self, func):
+        code = func.__code__
+        body = body_of(code)
+        place = f"{code.co_filename}:{code.co_firstlineno}"
+        self.parts.append(
+            Part("function", func.__module__, func.__qualname__, body.hash, body.source, place)
+        )
+        own = [
+            (kind, name, self._value(func, kind, name, value, strict=func is self._root))
+            for kind, values in (("default", _defaults(func)), ("closure variable", _closure(func)))
+            for name, value in values.items()
+        ]
+        return "function", body.hash, own, self._references(func, body)
+
+    def _describe_wrapper(self, func):
+        """A function of an installed package around the user's own: what it is, and what it wraps."""
+        wrapped = [
+            (name, self._encoded(value))
+            for name, value in _wrapped_by(func)
+            if _holds_followed(value) or type(value) in _IMMUTABLE
+        ]
+        return "wrapper", func.__code__.co_qualname, wrapped
+
+    def _references(self, func, body: Body):
+        """What the names in a function's code stand for."""
+        if not self._follow_names:
+            return []
+        namespace = func.__globals__
+        self._assigned.update((id(namespace), name) for name in body.assigned)
+        found = []
+        for chain in body.chains:
+            if chain[0] in body.imports:
+                value = _imported(body.imports[chain[0]], namespace)
+                if value is not _MISSING:
+                    found.append((chain, self._follow(func, "", chain[0], value, chain[1:], body)))
+            elif chain[0] in namespace:
+                found.append((chain, self._look_up(func, namespace, chain, body)))
+            else:  # a builtin, or nothing yet
+                self._bindings.append((namespace, chain[0], _MISSING))
+                if not hasattr(builtins, chain[0]):
+                    found.append((chain, "undefined"))
+        return found
+
+    def _look_up(self, func, namespace, chain: Chain, body):
+        name = chain[0]
+        if (id(namespace), name) in self._state:
+            return "state"
+        value = namespace[name]
+        self._bindings.append((namespace, name, value))
+        return self._follow(func, namespace.get("__name__", ""), name, value, chain[1:], body)
+
+    def _follow(self, func, module, name, value, rest: Chain, body):
+        """What a name and the attributes taken of it stand for."""
+        if isinstance(value, types.ModuleType):
+            return self._follow_module(func, value, rest, body)
+        if rest and type(value) is type and self.follows(value):
+            owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
+            if owner is not None and _stands_alone(vars(owner)[rest[0]]):
+                member = vars(owner)[rest[0]]
+                self._bindings.append((vars(owner), rest[0], member))
+                return self._value(value, "attribute", rest[0], _plain_member(member))
+        return self._value(func, "constant", name, value, module)
+
+    def _follow_module(self, func, module, rest: Chain, body):
+        if not is_user_module(module):
+            return "module", module.__name__
+        inner = vars(module)
+        if rest and rest[0] in inner:
+            return self._look_up(func, inner, rest, body)
+        if rest:  # what the module makes when it is asked for
+            value = getattr(module, rest[0], _MISSING)
+            if value is _MISSING:
+                return "undefined"
+            return self._follow(func, module.__name__, rest[0], value, rest[1:], body)
+        return [(name, self._look_up(func, inner, (name,), body)) for name in _used(module, body)]
+
+    # -- values -----------------------------------------------------------------------------------------
+
+    def _value(self, owner, kind, name, value, module=None, strict=False):
+        """Something by its hash, in which functions and classes stand by their places."""
+        if isinstance(value, _STATELESS):
+            return type(value).__name__
+        if isinstance(value, types.ModuleType) and isinstance(owner, types.FunctionType):
+            return self._follow_module(owner, value, (), body_of(owner.__code__))
+        before = len(self._found)
+        try:
+            hashed = self._encoded(value, (owner, kind, name))
+        except UnhashableArgument as error:
+            if strict:
+                raise UnhashableArgument(
+                    f"{kind} {name!r} of {owner.__qualname__}(): {error.message}", hint=error.hint
+                ) from error
+            _warn_of_unhashable(owner, kind, name, value, error)
+            return f"of type {type(value).__qualname__}"
+        if len(self._found) == before and not isinstance(value, (types.FunctionType, type)):
+            shown = name if kind == "constant" else f"{owner.__qualname__}.{name}"
+            self.parts.append(Part(kind, module or owner.__module__, shown, hashed, _brief.repr(value)))
+        return hashed
+
+    def _encoded(self, value, whose=None):
+        encoder = _ReachEncoder(self)
+        encoder.add_checked(value)
+        hashed = encoder.digest()
+        if type(value) not in _IMMUTABLE and not isinstance(value, types.FunctionType):
+            self._values.append((value, hashed))
+            self._nbytes += encoder.nbytes()
+            if whose and encoder.nbytes() > config.get_bytes("closure-warning"):
+                _warn_of_size(*whose, encoder.nbytes())
+        return hashed
+
+    def _still(self, value):
+        """Hash of a value now; None if it refers to code that it didn't refer to, or has none."""
+        known = len(self._found)
+        try:
+            encoder = _ReachEncoder(self)
+            encoder.add_checked(value)
+        except UnhashableArgument:
+            return None
+        return encoder.digest() if len(self._found) == known else None
+
+    # -- classes ----------------------------------------------------------------------------------------
+
+    def _describe_class(self, cls):
+        """A class by what it holds, whatever text it was made from."""
+        members = []
+        for name, value in sorted(vars(cls).items()):
+            if _counts_in_class(cls, name, value):
+                self._bindings.append((vars(cls), name, value))
+                members.append((name, self._value(cls, "attribute", name, _plain_member(value))))
+        bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
+        return "class", cls.__qualname__, members, bases, self._encoded(_declared(cls))
+
+
+class _ReachEncoder(Encoder):
+    """Encodes values of a reach: functions and classes stand by their places in it."""
+
+    __slots__ = ("reach", "sizes")
+
+    def __init__(self, reach, sizes=None):
+        super().__init__()
+        self.reach = reach
+        #: Of the large buffers, in bytes.
+        self.sizes = [] if sizes is None else sizes
+
+    def add_buffer(self, kind, buffer):
+        super().add_buffer(kind, buffer)
+        self.sizes.append(memoryview(buffer).nbytes)
+
+    def add_code(self, value):
+        if self.reach.follows(value):
+            self.parts.append(b"@code %d;" % self.reach.place(value))
+        else:
+            super().add_code(value)
+
+    def nested(self):
+        return _ReachEncoder(self.reach, self.sizes)
+
+    def ordering(self):
+        return Encoder()  # places are given in the order of what is being put in order
+
+    def nbytes(self):
+        return sum(self.sizes) + len(self.encoding())
+
+
+#: Types whose instances can't be modified in place.
+_IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
+#: What does nothing to results.
+_STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
+
+#: What can be modified in place is looked at at each call up to this size (bytes), beyond only every
+#: moment (seconds); and always when a plan is made.
+_LARGE = 4096
+_A_MOMENT = 0.01
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
+
+
+# ---- functions ----------------------------------------------------------------------------------
+
+
+def _is_followed(obj, depth=0):
+    """Whether a callable or class is the user's own, or an installed wrapper around such a one."""
+    if isinstance(obj, type):
+        return is_user_code(obj)
+    if not isinstance(obj, types.FunctionType) or depth > 3:
+        return False
+    return is_user_code(obj) or any(_holds_followed(value, depth) for _, value in _wrapped_by(obj))
+
+
+def _holds_followed(value, depth=0):
+    if type(value) in (list, tuple, dict):
+        items = value.values() if type(value) is dict else value
+        return any(_is_followed(item, depth + 1) for item in items)
+    return _is_followed(value, depth + 1)
+
+
+def _wrapped_by(func) -> Iterator[tuple[str, Any]]:
+    if hasattr(func, "__wrapped__"):
+        yield "__wrapped__", func.__wrapped__
+    yield from _closure(func).items()
+
+
+def _replaceable(func):
+    cells = [cell.cell_contents if _is_filled(cell) else _MISSING for cell in func.__closure__ or ()]
+    return (func.__code__, func.__defaults__, func.__kwdefaults__, *cells)
+
+
+def _is_filled(cell):
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _defaults(func) -> dict[str, Any]:
+    """Defaults by name; a node as a default is upstream of the call, not part of the code."""
+    found = inspect.signature(func, follow_wrapped=False).parameters.values()
+    return {
+        p.name: p.default
+        for p in found
+        if p.default is not p.empty and not hasattr(type(p.default), "_recipe")
+    }
+
+
+def _closure(func) -> dict[str, Any]:
+    cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
+    return {name: cell.cell_contents if _is_filled(cell) else "<empty>" for name, cell in cells}
+
+
+def _imported(found: Import, namespace):
+    """What an import in a function's body gives, if it is the user's own; else `_MISSING`."""
+    name = found.module
+    try:
+        if found.level:
+            name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
+        if name not in sys.modules:
+            top = importlib.util.find_spec(name.partition(".")[0])
+            if top is None or not _is_user_spec(top):
+                return _MISSING
+        module = importlib.import_module(name)
+        if found.name is None:
+            return module
+        if not hasattr(module, found.name):
+            return importlib.import_module(f"{name}.{found.name}")
+        return getattr(module, found.name)
+    except (ImportError, ValueError, TypeError):
+        return _MISSING  # it will fail, or not, when the function runs
+
+
+def _is_user_spec(spec):
+    folders = list(spec.submodule_search_locations or ())
+    return is_user_file(spec.origin or (folders[0] if folders else "<frozen "))
+
+
+def _used(module, body):
+    """Names of a module that is used as a whole: all, or without source those that may be meant."""
+    found = []
+    for name, value in sorted(vars(module).items()):
+        if isinstance(value, types.ModuleType):
+            counts = value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
+        else:
+            counts = callable(value) or type(value) in _IMMUTABLE
+        if counts and not name.startswith("__") and (not body.attributes or name in body.attributes):
+            found.append(name)
+    return found
+
+
+# ---- classes ------------------------------------------------------------------------------------
+
+
+def _counts_in_class(cls, name, value):
+    if (
+        isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
+        or name == "_abc_impl"
+    ):
+        return False
+    special = name.startswith("__") and name.endswith("__")
+    if issubclass(cls, enum.Enum) and (isinstance(value, cls) or name.startswith("_")):
+        return special and isinstance(value, types.FunctionType) and is_user_code(value)
+    if not special:
+        return True
+    func = getattr(value, "__func__", value)
+    if not isinstance(func, (types.FunctionType, property)):
+        return name == "__slots__"
+    generated = getattr(func, "__code__", None) and func.__code__.co_filename.startswith("<")
+    return not (generated and {"__dataclass_fields__", "__attrs_attrs__"} & vars(cls).keys())
+
+
+def _stands_alone(member):
+    """Whether what a class attribute gives does not depend on the class."""
+    return type(member) in _IMMUTABLE or isinstance(member, staticmethod)
+
+
+def _plain_member(value):
+    """What a descriptor is made of."""
+    if isinstance(value, property):
+        return "property", value.fget, value.fset, value.fdel
+    if isinstance(value, (classmethod, staticmethod)):
+        return type(value).__name__, value.__func__
+    if isinstance(value, functools.cached_property):
+        return "cached_property", value.func
+    return value
+
+
+def _declared(cls):
+    """What a class declares besides its attributes: fields, members, checked annotations."""
+    if dataclasses.is_dataclass(cls):
+        fields = [
+            (
+                f.name,
+                *(_or_none(v) for v in (f.default, f.default_factory)),
+                f.init,
+                f.compare,
+                f.kw_only,
+            )
+            for f in dataclasses.fields(cls)
+        ]
+        return fields, repr(cls.__dataclass_params__)
+    if issubclass(cls, enum.Enum):
+        return [(name, member.value) for name, member in cls.__members__.items()]
+    if type(cls) not in (type, ABCMeta) or hasattr(cls, "__attrs_attrs__"):
+        fields = vars(cls).get("__pydantic_fields__") or vars(cls).get("__attrs_attrs__")
+        return repr(vars(cls).get("__annotations__")), repr(fields)
+    return None
+
+
+def _or_none(default):
+    return None if default is dataclasses.MISSING else (default,)
+
+
+# ---- installed code -----------------------------------------------------------------------------
+
+
+def _installed_name(obj):
+    module = getattr(obj, "__module__", None) or type(obj).__module__
+    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
+    if name is None:
+        raise UnhashableArgument(f"a callable of type {type(obj).__name__} has no name")
+    version = None if isinstance(obj, (types.FunctionType, type)) else package_version(module)
+    return module, name, version
+
+
+# ---- warnings -----------------------------------------------------------------------------------
+
+_warned: set[tuple[str, str, str]] = set()
+
+
+def _warn_of_unhashable(owner, kind, name, value, error):
+    if (owner.__module__, owner.__qualname__, name) in _warned:
+        return
+    _warned.add((owner.__module__, owner.__qualname__, name))
+    warnings.warn(
+        f"{kind} {name!r}, which {owner.__qualname__} uses, does not count: {error.message}; pass what "
+        "matters as an argument, or change version= when it changes",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
+
+
+def _warn_of_size(owner, kind, name, nbytes):
+    warnings.warn(
+        f"{kind} {name!r} of {owner.__qualname__}() holds {nbytes / 2**20:.0f} MiB, which is hashed for "
+        "every plan: pass it as an argument, or as a node, instead",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
