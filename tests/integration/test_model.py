@@ -479,8 +479,11 @@ class Machine(RuleBasedStateMachine):
         self.check_files()
 
     def wait_for_workers(self):
-        """Wait for tasks that nobody needs any more: a worker has one thread for these and for this."""
-        for client in self.clients:
+        """Wait for tasks that nobody needs any more: a worker has one thread for these and for this.
+
+        A client says that it needs them no more only after it has sent the first round.
+        """
+        for client in self.clients * 2:
             for address in list(self.cluster.scheduler.workers):
                 client.submit(int, workers=[address], pure=False).result()
 
