@@ -1,11 +1,13 @@
 """daskcache's part of Dask's own configuration.
 
-The defaults are in ``daskcache.yaml``.  Nothing is written to the user's home folder.
+The defaults are in ``daskcache.yaml``.  Reading them writes nothing.
 """
 
 from __future__ import annotations
 
 import functools
+import os
+import sys
 from pathlib import Path
 
 import dask.config
@@ -25,6 +27,21 @@ def get(name):
 def get_bytes(name):
     """Value of ``daskcache.<name>`` as a number of bytes."""
     return _parsed(get(name))
+
+
+def cache_folder() -> str | None:
+    """Folder for what can be made again at any time, or None for a user without a home."""
+    folder = os.path.expanduser(get("cache-folder") or f"{_caches()}/daskcache")
+    return None if folder.startswith("~") else os.path.abspath(folder)
+
+
+def _caches():
+    """Where this platform keeps a user's caches."""
+    if sys.platform == "win32":
+        return os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    if sys.platform == "darwin":
+        return "~/Library/Caches"
+    return os.environ.get("XDG_CACHE_HOME") or "~/.cache"
 
 
 _parsed = functools.cache(parse_bytes)

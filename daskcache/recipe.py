@@ -414,10 +414,9 @@ class _Upstream:
         if isinstance(value, TaskRef):  # a future
             return self._refer(f"future {value.key}", dask_delayed(_same, pure=True)(value))
         if isinstance(value, Source):
-            identity = value.identity()
-            return self._refer(
-                f"{value.path}:{identity}", SourceInput(value, identity, value.content_hash())
-            )
+            content_hash = value.content_hash()
+            identity = value.identify(content_hash)
+            return self._refer(f"{value.path}:{identity}", SourceInput(value, identity, content_hash))
         if hasattr(typ, "_spec"):
             return value._spec.func  # a decorated function as an argument is that function
         if hasattr(typ, "__dask_graph__") and dask.is_dask_collection(value):

@@ -132,7 +132,7 @@ def _identity(item):
 def _object(item):
     """What a parameter annotated with a Source or Target class receives."""
     if isinstance(item, FileData):
-        return item.source
+        return item.verified_source()
     if isinstance(item, Entry):
         target = item.stored[0].target
         return target.at(f"{item.root}/{target.path}")

@@ -75,6 +75,11 @@ class FileData:
     def load(self):
         return self.source.load_verified(self.content_hash)
 
+    def verified_source(self):
+        """The source itself, for functions that read it their own way."""
+        self.source.verify(self.content_hash)
+        return self.source
+
 
 #: Brief texts of arguments.
 brief = reprlib.Repr()

@@ -45,6 +45,15 @@ def full(request):
     return request.config.getoption("--full")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory):
+    """Tests, and the processes that they start, leave the user's cache folder alone."""
+    folder = str(tmp_path_factory.mktemp("cache"))
+    with pytest.MonkeyPatch.context() as patch, dask.config.set({"daskcache.cache-folder": folder}):
+        patch.setenv("DASK_DASKCACHE__CACHE_FOLDER", folder)
+        yield folder
+
+
 @pytest.fixture(autouse=True)
 def root(tmp_path, request):
     """Each test has a root of its own; unit tests compute in the calling thread."""

@@ -47,7 +47,7 @@ LAYERS = [
     {"parts"},
     {"hashing", "code", "reach"},
     {"storage", "graph_hashing"},
-    {"code_store"},
+    {"code_store", "memo"},
     {"targets"},
     {"records", "entry"},
     {"spec"},

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import abc
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from .. import hashing
-from ..errors import FormatLimit, SourceChanged, SourceMissing
-from ..storage import digest_of
+from ..errors import FormatLimit, SourceChanged
+from ..memo import content_hash, fresh_hash, source_error
 
 
 class Target(abc.ABC):
@@ -121,7 +120,8 @@ class Source:
     """An existing input file.  Passed to a decorated function, it arrives there as its data.
 
     Its identity is its file name and its content, so a node made from it reruns when the content
-    changes, and only then.
+    changes, and only then.  The content is read once, and again when the file was touched, copied or
+    renamed (see `daskcache.memo`).
 
     Parameters
     ----------
@@ -132,6 +132,8 @@ class Source:
     ------
     SourceMissing
         When it is used and there is no such file.
+    StorageError
+        When it is used and can't be read.
     """
 
     def __init__(self, path):
@@ -146,36 +148,46 @@ class Source:
 
     def get_data(self) -> Any:
         """Read the file."""
-        return self.decode(Path(self.path).read_bytes())
+        return self.decode(self._read())
 
     @property
     def filename(self) -> str:
-        return os.path.basename(self.path)
+        return os.path.basename(self.__daskcache_path__())
 
     @property
     def stem(self) -> str:
-        return Path(self.path).stem
+        return Path(self.__daskcache_path__()).stem
 
     @property
     def suffix(self) -> str:
-        return Path(self.path).suffix
+        return Path(self.__daskcache_path__()).suffix
 
     @property
     def parent(self) -> str:
-        """Name of the file's folder."""
-        return Path(self.path).parent.name
+        """Name of the folder that it is in."""
+        return Path(self.__daskcache_path__()).parent.name
 
     def content_hash(self) -> str:
         """Hash of the file's bytes (32 hex digits), read again only if the file was touched."""
-        return _content_hash(self.path)
+        return content_hash(self.path)
 
     def load_verified(self, expected: str) -> Any:
         """Read the file if its content still has the hash `expected`, else raise SourceChanged."""
-        data = Path(self.path).read_bytes()
-        self._verify(hashing.digest(data), expected)
+        data = self._read()
+        self._compare(hashing.digest(data), expected)
         return self.decode(data)
 
-    def _verify(self, got, expected):
+    def verify(self, expected: str) -> None:
+        """Raise SourceChanged unless the content, read again, still has the hash `expected`."""
+        self._compare(fresh_hash(self.path), expected)
+
+    def _read(self):
+        try:
+            return Path(self.path).read_bytes()
+        except OSError as error:
+            raise source_error(error, self.path) from error
+
+    def _compare(self, got, expected):
         if got != expected:
             raise SourceChanged(
                 f"the source {self.path} changed while the graph was running",
@@ -189,7 +201,11 @@ class Source:
 
     def identity(self) -> str:
         """What tells this source from others: class, file name and content."""
-        return f"{type(self).__name__}:{self.filename}:{hashing.tag(self.content_hash())}"
+        return self.identify(self.content_hash())
+
+    def identify(self, content_hash: str) -> str:
+        """The identity that this source has when its content has this hash."""
+        return f"{type(self).__name__}:{self.filename}:{hashing.tag(content_hash)}"
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.identity())
@@ -214,33 +230,5 @@ class FileSource(Source):
         return Path(self.path)
 
     def load_verified(self, expected: str) -> Path:
-        with open(self.path, "rb") as file:
-            self._verify(digest_of(file), expected)
+        self.verify(expected)
         return Path(self.path)
-
-
-_MEMO: dict[str, tuple[tuple[int, int, int], str]] = {}
-_RACY_NANOSECONDS = 2 * 10**9
-
-
-def _content_hash(path):
-    """Content hash of a file, memoised by size, mtime and inode.
-
-    A file whose mtime is so recent that a second edit could leave it unchanged is hashed again
-    (git's "racy" rule).
-    """
-    try:
-        before = os.stat(path)
-        identity = before.st_size, before.st_mtime_ns, before.st_ino
-        memo = _MEMO.get(path)
-        if memo is not None and memo[0] == identity:
-            return memo[1]
-        with open(path, "rb") as file:
-            content = digest_of(file)
-    except FileNotFoundError:
-        raise SourceMissing(
-            f"the source {path} does not exist", expected="an existing file", got="nothing"
-        ) from None
-    if time.time_ns() - before.st_mtime_ns > _RACY_NANOSECONDS:
-        _MEMO[path] = identity, content
-    return content

@@ -107,9 +107,9 @@ class CSVSource(Source):
     def decode(self, data):
         return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
 
-    def identity(self):
+    def identify(self, content_hash):
         options = f":{hash_value(self.read_options)}" if self.read_options else ""
-        return super().identity() + options
+        return super().identify(content_hash) + options
 
     def __eq__(self, other):
         return super().__eq__(other) and self.read_options == other.read_options

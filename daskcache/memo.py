@@ -1,0 +1,163 @@
+"""Content hashes of input files, remembered from one start of Python to the next.
+
+A hash holds for a path with the file's size, mtime, ctime and inode.  Nobody can set a ctime, so an
+edit of the same size is noticed even if the mtime is put back; a copy, or a file that was renamed, is
+read once more.  The device is left out: a network mount has another number each time.
+
+A file that changed shortly before it was read is not remembered: a second edit within one tick of the
+file system's clock would leave no trace (git's "racy" rule).
+
+The memo is one file of lines below ``daskcache.cache-folder``, to which any number of processes append
+without locks.  A line has a seal; one that is torn or damaged is as if it were not there.  Nor does it
+matter if the file can't be read or written, or is deleted: sources are read again, that is all.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+import time
+import uuid
+from contextlib import suppress
+
+from . import config, storage
+from .errors import DaskcacheError, SourceMissing, StorageError
+from .hashing import ALGORITHM, digest, short_digest
+
+_NAME = "sources-1.txt"
+#: Bytes; of a longer memo, only the newest half is kept.
+_LARGEST = 64 * 2**20
+#: The coarsest clock of a file system is that of FAT, which ticks every two seconds.
+_TICK_NS = 2 * 10**9
+_KEY, _HASH, _SEAL = 32, 32, 8
+
+
+def content_hash(path: str) -> str:
+    """Hash of a file's bytes (32 hex digits), read only if the file was touched since the last time.
+
+    Raises
+    ------
+    SourceMissing
+        If there is no such file.
+    StorageError
+        If it can't be read.
+    """
+    memo = _memo(config.get("cache-folder"))
+    try:
+        known = memo.get(_key(path, os.stat(path)))
+    except OSError as error:
+        raise source_error(error, path) from error
+    return known or _read_and_remember(path, memo)
+
+
+def fresh_hash(path: str) -> str:
+    """`content_hash`, by reading the file whatever is remembered."""
+    return _read(path)[0]
+
+
+def source_error(error: OSError, path: str, expected: str = "an existing file") -> DaskcacheError:
+    """The typed error for what the operating system says of an input file or folder."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return SourceMissing(f"the source {path} does not exist", expected=expected, got="nothing")
+    return StorageError(
+        f"can't read the source {path}: {error.strerror or error}",
+        expected=expected,
+        got=errno.errorcode.get(error.errno or 0, type(error).__name__),
+        hint="mend its permissions, or the link that leads to it",
+    )
+
+
+def _read_and_remember(path, memo):
+    started = time.time_ns()
+    content, found = _read(path)
+    if max(found.st_mtime_ns, found.st_ctime_ns) + _TICK_NS < started:
+        memo.put(_key(path, found), content)
+    return content
+
+
+def _read(path):
+    """Hash of a file, and what it looked like before it was read."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _no_file(path)
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            return storage.digest_of(file), found
+    except DaskcacheError:
+        raise
+    except OSError as error:
+        raise source_error(error, path) from error
+
+
+def _no_file(path):
+    is_folder = os.path.isdir(path)
+    return SourceMissing(
+        f"the source {path} is no file",
+        expected="an existing file",
+        got="a folder" if is_folder else "a device, a pipe or a socket",
+        hint=f"daskcache.FolderSource({path!r}) stands for the files in it" if is_folder else None,
+    )
+
+
+def _key(path, found):
+    state = f"{ALGORITHM}|{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}|{path}"
+    return digest(os.fsencode(state)).encode()
+
+
+@functools.cache
+def _memo(_configured):
+    folder = config.cache_folder()
+    return _Memo(folder and f"{folder}/{_NAME}")
+
+
+class _Memo:
+    """Hashes by key: in memory, and in the lines (key, hash, seal) of a file if there is a path."""
+
+    def __init__(self, path):
+        self.path = path
+        self.known = {}
+        if path:
+            with suppress(OSError):
+                self.known = _load(path)
+
+    def get(self, key):
+        rest = self.known.get(key)
+        if rest is None or rest[_HASH:] != _seal(key + rest[:_HASH]):
+            return None
+        return rest[:_HASH].decode()
+
+    def put(self, key, content):
+        line = key + content.encode()
+        line += _seal(line)
+        self.known[key] = line[_KEY:]
+        if self.path:
+            with suppress(OSError):
+                _append(self.path, line)
+
+
+def _seal(line):
+    return short_digest(line)[:_SEAL].encode()
+
+
+def _load(path):
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _LARGEST:
+            file.seek(size - _LARGEST // 2)
+        data = file.read(_LARGEST)
+    if size > _LARGEST:
+        part = f"{path}.{uuid.uuid4().hex[:16]}.part"
+        storage.write_part(part, [data])
+        os.replace(part, path)
+    lines = data.split(b"\n")
+    return {line[:_KEY]: line[_KEY:] for line in lines if len(line) == _KEY + _HASH + _SEAL}
+
+
+def _append(path, line):
+    """Add a line in one write; the newline before it ends what another process may have left torn."""
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(path, "ab", buffering=0) as file:
+        file.write(b"\n%b\n" % line)
