@@ -13,6 +13,7 @@ _HOMES = {
     "CSVSource": "targets.tables",
     "CSVTarget": "targets.tables",
     "FileSource": "targets.base",
+    "FolderSource": "targets.folders",
     "ImageSource": "targets.images",
     "ImageTarget": "targets.images",
     "JSONTarget": "targets.objects",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .targets.base import Source as Source
     from .targets.base import Target as Target
     from .targets.context import context as context
+    from .targets.folders import FolderSource as FolderSource
     from .targets.images import ImageSource as ImageSource
     from .targets.images import ImageTarget as ImageTarget
     from .targets.objects import JSONTarget as JSONTarget

@@ -98,7 +98,8 @@ def story(root: Root, item: Listed) -> list[str]:
 
 def _input_story(root, described):
     if "source" in described:
-        state = "" if Path(root.path, described["source"]).exists() else ", which is gone"
+        place = described.get("folder", described["source"])
+        state = "" if Path(root.path, place).exists() else ", which is gone"
         return f"source {described['source']}{state}"
     if "target" not in described:
         return "a value of plain Dask"

@@ -269,6 +269,8 @@ def _describe_input(work, item):
             **elsewhere,
         }
     if isinstance(item, FileData):
-        source = storage.relative(item.source.path, work.root)
-        return {"source": source, "data_hash": item.data_hash}
+        path, place = item.source.path, item.source.__daskcache_path__()
+        folder = {} if place == path else {"folder": storage.relative(place, work.root)}
+        source = storage.relative(path, work.root)
+        return {"source": source, **folder, "data_hash": item.data_hash}
     return {"data_hash": item.data_hash}

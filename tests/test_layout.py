@@ -17,6 +17,7 @@ PUBLIC = [
     "CSVSource",
     "CSVTarget",
     "FileSource",
+    "FolderSource",
     "ImageSource",
     "ImageTarget",
     "JSONTarget",

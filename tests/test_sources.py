@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +17,15 @@ import dask
 import pytest
 
 import daskcache as dc
-from daskcache import config, memo, storage
-from daskcache.errors import SourceChanged, SourceMissing, StorageError
+from daskcache import config, listing, memo, storage
+from daskcache.errors import (
+    ArgumentChanged,
+    DaskcacheWarning,
+    GraphError,
+    SourceChanged,
+    SourceMissing,
+    StorageError,
+)
 
 HOUR_NS = 3600 * 10**9
 
@@ -427,3 +437,382 @@ def test_the_content_of_a_call_is_asked_for_once(tmp_path, monkeypatch):
     monkeypatch.setattr(dc.FileSource, "content_hash", lambda self: asked.append(self) or "0" * 32)
     dc.delayed(lambda path: 1)(dc.FileSource(tmp_path / "x.bin"))
     assert len(asked) == 1
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """A folder with images, other files, folders and hidden ones."""
+    folder = tmp_path / "raw"
+    for name in (
+        "b.tif",
+        "a.tif",
+        "c.TIF",
+        "notes.txt",
+        ".hidden.tif",
+        "day1/d.tif",
+        "day1/late/e.tif",
+        "day1/.f.tif",
+        "day2/g.csv",
+        ".git/h.tif",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"content of {name}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", "a.tif b.tif c.TIF notes.txt"),
+        ("*.tif", "a.tif b.tif"),
+        ("[ac].*", "a.tif c.TIF"),
+        ("?.tif", "a.tif b.tif"),
+        ("a.tif", "a.tif"),
+        (".*", ".hidden.tif"),
+        (".*/*", ".git/h.tif"),
+        (".git/*.tif", ".git/h.tif"),
+        ("day1/*", "day1/d.tif"),
+        ("day1/.*", "day1/.f.tif"),
+        ("*/*", "day1/d.tif day2/g.csv"),
+        ("*/*/*", "day1/late/e.tif"),
+        ("**/*.tif", "a.tif b.tif day1/d.tif day1/late/e.tif"),
+        ("day1/**/*.tif", "day1/d.tif day1/late/e.tif"),
+        ("**/late/*", "day1/late/e.tif"),
+        ("**/**/d.tif", "day1/d.tif"),
+        ("**", "a.tif b.tif c.TIF day1/d.tif day1/late/e.tif day2/g.csv notes.txt"),
+        ("day?", ""),
+    ],
+)
+def test_members(raw, pattern, expected):
+    """Patterns match as in a shell: files only, hidden ones only by a dot, `**` any folders; sorted."""
+    folder = dc.FolderSource(raw, pattern)
+    assert folder.names() == expected.split()
+    assert folder.get_data() == [raw / name for name in expected.split()]
+    assert len(folder) == len(expected.split())
+
+
+@pytest.mark.parametrize("pattern", ["", ".", "/etc/*", "../*", "a/../b", "a//b", "a/", "./a"])
+def test_patterns_that_lead_nowhere(raw, pattern):
+    """A pattern looks below the folder, and says so at once if it doesn't."""
+    with pytest.raises(GraphError, match="pattern"):
+        dc.FolderSource(raw, pattern)
+
+
+def test_a_folder_arrives_as_paths(raw, monkeypatch):
+    """A function gets the absolute paths of the members, in order, in containers too."""
+    monkeypatch.chdir(raw.parent)
+    same = dc.delayed(lambda paths: paths)
+    expected = [raw / "a.tif", raw / "b.tif"]
+    assert same(dc.FolderSource("raw", "*.tif")).compute() == expected
+    assert same({"x": [dc.FolderSource("raw", "*.tif")]}).compute() == {"x": [expected]}
+
+
+def test_an_annotated_parameter_gets_the_folder(raw):
+    """It is the source itself, with its members."""
+
+    @dc.delayed
+    def look(folder: dc.FolderSource):
+        return folder, [source.filename for source in folder], len(folder)
+
+    folder = dc.FolderSource(raw, "*.tif")
+    assert look(folder).compute() == (folder, ["a.tif", "b.tif"], 2)
+
+
+def test_sources_of_the_members(raw):
+    """Iterating gives a source for each member; the suffix decides its class, or `source` does."""
+    (raw / "x.npy").touch()
+    (raw / "y.JPG").touch()
+    assert list(dc.FolderSource(raw)) == [
+        dc.ImageSource(raw / "a.tif"),
+        dc.ImageSource(raw / "b.tif"),
+        dc.ImageSource(raw / "c.TIF"),
+        dc.FileSource(raw / "notes.txt"),
+        dc.NumpySource(raw / "x.npy"),
+        dc.ImageSource(raw / "y.JPG"),
+    ]
+    assert list(dc.FolderSource(raw, "*/*.csv")) == [dc.CSVSource(raw / "day2" / "g.csv")]
+    as_files = dc.FolderSource(raw, "*.tif", source=dc.FileSource)
+    assert list(as_files) == [dc.FileSource(raw / "a.tif"), dc.FileSource(raw / "b.tif")]
+    for wrong in ("csv", dc.CSVSource(raw / "a"), dc.CSVTarget):
+        with pytest.raises(GraphError, match="members"):
+            dc.FolderSource(raw, source=wrong)
+
+
+def test_a_node_for_each_member(raw, runs, files):
+    """A node made of a member reruns for that member only."""
+
+    @dc.delayed(target="size/{file.parent}/{file.stem}.json")
+    def size(file):
+        runs.note(file.name)
+        return file.stat().st_size
+
+    def nodes():
+        return [size(file) for file in dc.FolderSource(raw, "**/*.tif", source=dc.FileSource)]
+
+    dask.compute(nodes())
+    assert runs.take() == ["a.tif", "b.tif", "d.tif", "e.tif"]
+    (raw / "b.tif").write_text("edited")
+    (raw / "new.tif").write_text("new")
+    dask.compute(nodes())
+    assert runs.take() == ["b.tif", "new.tif"]
+    assert files() == [f"size/{name}.json" for name in ("day1/d", "late/e", "raw/a", "raw/b", "raw/new")]
+
+
+def swap(raw):
+    (raw / "a.tif").rename(raw / "x")
+    (raw / "b.tif").rename(raw / "a.tif")
+    (raw / "x").rename(raw / "b.tif")
+
+
+CHANGES = {
+    "added": lambda raw: (raw / "n.tif").write_text("new"),
+    "removed": lambda raw: (raw / "a.tif").unlink(),
+    "renamed": lambda raw: (raw / "a.tif").rename(raw / "z.tif"),
+    "moved": lambda raw: (raw / "day1" / "d.tif").rename(raw / "d.tif"),
+    "edited": lambda raw: (raw / "a.tif").write_text("edited"),
+    "edited below": lambda raw: (raw / "day1" / "late" / "e.tif").write_text("edited"),
+    "swapped": swap,
+}
+OTHERS = {
+    "touched": lambda raw: os.utime(raw / "a.tif", (1, 1)),
+    "another file": lambda raw: (raw / "notes.txt").write_text("edited"),
+    "a hidden file": lambda raw: (raw / ".hidden.tif").write_text("edited"),
+    "an empty folder": lambda raw: (raw / "day3.tif").mkdir(),
+    "written again": lambda raw: (raw / "a.tif").write_text((raw / "a.tif").read_text()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_a_folder(raw, change):
+    """Members that are added, removed, renamed or edited change the identity."""
+    folder = dc.FolderSource(raw, "**/*.tif")
+    before = folder.identity()
+    CHANGES[change](raw)
+    assert folder.identity() != before
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_does_not_change_a_folder(raw, other):
+    """Times and files that are no members don't count."""
+    folder = dc.FolderSource(raw, "**/*.tif")
+    before = folder.identity()
+    OTHERS[other](raw)
+    assert folder.identity() == before
+
+
+def test_the_members_are_the_identity(raw):
+    """Where the folder is and how its members were found doesn't count; what they are read as does."""
+    folder = dc.FolderSource(raw, "*.tif")
+    expected = folder.identity()
+    assert dc.FolderSource(raw, "[a-z].tif").identity() == expected
+    shutil.copytree(raw, raw.parent / "copy")
+    assert dc.FolderSource(raw.parent / "copy", "*.tif").identity() == expected
+    as_files = dc.FolderSource(raw, "*.tif", source=dc.FileSource)
+    assert len({expected, as_files.identity(), dc.FileSource(raw / "a.tif").identity()}) == 3
+
+
+def test_unchanged_members_are_not_read_again(raw, at_rest, reads):
+    """Of a folder in which one member was edited, that one is read."""
+    folder = dc.FolderSource(raw, "**/*.tif")
+    folder.identity()
+    start_anew()
+    reads.clear()
+    (raw / "a.tif").write_text("edited")
+    folder.identity()
+    assert reads == ["a.tif"]
+
+
+def test_a_node_made_of_a_folder(raw, runs, monkeypatch):
+    """It reruns when its members changed, and says that they did; its record names the pattern."""
+
+    @dc.delayed(target="{folder.parent}/{folder.filename}.json")
+    def count(folder):
+        runs.note("count")
+        return len(folder)
+
+    monkeypatch.chdir(raw.parent)
+    folder = dc.FolderSource("raw", "*.tif")
+    assert count(folder).compute() == count(folder).compute() == 2
+    (raw / "notes.txt").write_text("edited")
+    assert dc.why(count(folder)) == ""
+    assert runs.take() == ["count"]
+    assert count(folder).dc.path.endswith(f"/root/{raw.parent.name}/raw.json")
+    (raw / "n.tif").write_text("new")
+    assert dc.why(count(folder)) == "raw/*.tif: content changed"
+    assert count(folder).compute() == 3
+    (described,) = count(folder).dc.record["upstream"]
+    assert described["source"] == "../raw/*.tif"
+
+
+def test_the_command_line_knows_folders(raw, root):
+    """The story of a target says whether the folder that it was made of is still there."""
+    node = dc.delayed(len, target="count.json")(dc.FolderSource(raw, "*.tif"))
+    node.compute()
+
+    def told():
+        there = storage.Root(str(root))
+        return "\n".join(listing.story(there, listing.find(there, "count.json")))
+
+    assert "source ../raw/*.tif" in told()
+    assert "gone" not in told()
+    shutil.rmtree(raw)
+    assert "source ../raw/*.tif, which is gone" in told()
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_changes_after_the_call(raw, change):
+    """Between call and verb, a change raises ArgumentChanged, as for a file."""
+    node = dc.delayed(len)(dc.FolderSource(raw, "**/*.tif"))
+    CHANGES[change](raw)
+    with pytest.raises(ArgumentChanged, match="raw"):
+        node.compute()
+
+
+@pytest.mark.parametrize("annotation", [dc.FolderSource, None])
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_changes_while_the_graph_runs(raw, change, annotation):
+    """The worker verifies the members: SourceChanged, and nothing is stored."""
+
+    @dc.delayed(target="edited.json")
+    def edit():
+        CHANGES[change](raw)
+        return 1
+
+    def count(folder, edited):
+        return len(folder)
+
+    if annotation:
+        count.__annotations__["folder"] = annotation
+    node = dc.delayed(count, target="count.json")(dc.FolderSource(raw, "**/*.tif"), edit())
+    with pytest.raises(SourceChanged, match="raw"):
+        node.compute()
+    assert not Path(node.dc.path).exists()
+
+
+def test_the_parts_of_a_folders_path(raw):
+    """Templates see the folder, not the pattern."""
+    folder = dc.FolderSource(raw.parent / "day1.zarr", "**/*.tif")
+    parts = folder.filename, folder.stem, folder.suffix, folder.parent
+    assert parts == ("day1.zarr", "day1", ".zarr", raw.parent.name)
+
+
+def test_folders_travel_and_compare(raw):
+    """They pickle, show how to make them, and are equal by folder, pattern and class of members."""
+    folder = dc.FolderSource(raw, "*.tif", source=dc.FileSource)
+    twin = pickle.loads(pickle.dumps(folder))
+    assert twin == folder
+    assert twin.identity() == folder.identity()
+    assert repr(folder) == f"FolderSource({str(raw)!r}, '*.tif', source=FileSource)"
+    assert repr(dc.FolderSource(raw)) == f"FolderSource({str(raw)!r}, '*')"
+    others = [dc.FolderSource(raw), dc.FolderSource(raw, "*.tif"), dc.FolderSource(raw.parent, "*.tif")]
+    assert len({folder, twin, *others}) == 4
+
+
+def test_a_missing_folder(raw):
+    """A folder that is not there, or is a file, raises SourceMissing when it is used."""
+    for path in (raw / "gone", raw / "a.tif"):
+        for use in (*USES.values(), len, list):
+            with pytest.raises(SourceMissing, match=path.name):
+                use(dc.FolderSource(path))
+        with pytest.raises(SourceMissing, match=path.name):
+            dc.delayed(len)(dc.FolderSource(path))
+
+
+def test_a_folder_without_members(raw, runs):
+    """It is allowed, and a warning says so once; it is not the same as a missing folder."""
+    folder = dc.FolderSource(raw, "*.png")
+    with pytest.warns(DaskcacheWarning, match=r"raw/\*\.png") as warned:
+        node = dc.delayed(lambda paths: paths)(folder)
+    assert len(warned) == 1
+    with warnings.catch_warnings(action="error"):
+        assert node.compute() == []
+    assert list(folder) == []
+
+
+def test_linked_members(raw, tmp_path):
+    """A link to a file or folder stands for what it points at."""
+    (tmp_path / "far" / "below").mkdir(parents=True)
+    (tmp_path / "far" / "x.tif").write_text("far")
+    (tmp_path / "far" / "below" / "y.tif").write_text("below")
+    (raw / "l.tif").symlink_to("../far/x.tif")
+    (raw / "linked").symlink_to("../far")
+    folder = dc.FolderSource(raw, "**/*.tif")
+    assert folder.names() == [
+        *("a.tif", "b.tif", "day1/d.tif", "day1/late/e.tif"),
+        *("l.tif", "linked/below/y.tif", "linked/x.tif"),
+    ]
+    assert dc.FolderSource(raw / "linked", "*").names() == ["x.tif"]
+    before = folder.identity()
+    (tmp_path / "far" / "below" / "y.tif").write_text("edited")
+    after = folder.identity()
+    assert before != after
+    (raw / "l.tif").unlink()
+    (raw / "l.tif").write_text("far")
+    assert folder.identity() == after
+
+
+@pytest.mark.parametrize("pattern", ["*.tif", "**/*.tif", "*/x.tif"])
+def test_a_link_that_leads_nowhere(raw, pattern):
+    """It raises SourceMissing, naming the link, rather than being one member less."""
+    (raw / "link.tif").symlink_to("unmounted")
+    with pytest.raises(SourceMissing, match=r"link\.tif") as caught:
+        dc.FolderSource(raw, pattern).identity()
+    assert "links that lead somewhere" in caught.value.expected
+    assert dc.FolderSource(raw, "[ab].tif").names() == ["a.tif", "b.tif"]
+
+
+LOOPS = {
+    "a link to itself": {"l.tif": "l.tif"},
+    "to its own folder": {"loop": "."},
+    "to the folder above": {"day1/loop": ".."},
+    "out and in again": {"loop": "../raw"},
+    "to what is above all": {"day1/loop": "../.."},
+    "two that need each other": {"day1/loop": "../day2", "day2/loop": "../day1"},
+    "many": {f"{folder}/{i}": "../.." for folder in ("day1", "day2") for i in range(9)},
+}
+
+
+@pytest.mark.parametrize("links", LOOPS.values(), ids=LOOPS)
+@pytest.mark.timeout(20)
+def test_links_in_a_circle(raw, links):
+    """They raise StorageError, naming the link; nothing hangs."""
+    for path, to in links.items():
+        (raw / path).symlink_to(to)
+    with pytest.raises(StorageError, match="symbolic link") as caught:
+        dc.FolderSource(raw, "**/*.tif").identity()
+    assert any(Path(link).name in str(caught.value) for link in links)
+    assert dc.FolderSource(raw, "[ab].tif").names() == ["a.tif", "b.tif"]
+
+
+def test_a_folder_that_can_not_be_read(raw, monkeypatch):
+    """An unreadable folder below is an error that names it, not a few members less."""
+    scandir = os.scandir
+
+    def refusing(path):
+        if str(path).endswith("late"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(StorageError, match="late") as caught:
+        dc.FolderSource(raw, "**/*.tif").identity()
+    assert caught.value.got == "EACCES"
+
+
+def test_pipes_are_no_members(raw):
+    """A pipe that matches is left out, not waited for; so is a link to one."""
+    os.mkfifo(raw / "pipe.tif")
+    (raw / "link.tif").symlink_to("pipe.tif")
+    assert dc.FolderSource(raw, "*.tif").names() == ["a.tif", "b.tif"]
+
+
+def test_member_names_of_any_bytes(raw):
+    """Names that are no UTF-8, or have spaces or line ends, count like others."""
+    for name in (b"\xff.tif", b"new\nline.tif", b" .tif"):
+        Path(os.fsdecode(os.path.join(os.fsencode(raw), name))).write_bytes(b"")
+    folder = dc.FolderSource(raw, "*.tif")
+    assert len(folder) == 5
+    assert dc.delayed(len)(folder).compute() == 5

@@ -18,6 +18,17 @@ _TARGETS = {
     "": "daskcache.targets.objects:PickleTarget",
 }
 
+_SOURCES = {
+    ".npy": "daskcache.targets.arrays:NumpySource",
+    ".tif": "daskcache.targets.images:ImageSource",
+    ".tiff": "daskcache.targets.images:ImageSource",
+    ".png": "daskcache.targets.images:ImageSource",
+    ".jpg": "daskcache.targets.images:ImageSource",
+    ".jpeg": "daskcache.targets.images:ImageSource",
+    ".csv": "daskcache.targets.tables:CSVSource",
+}
+_ANY_SOURCE = "daskcache.targets.base:FileSource"
+
 
 def register_suffix(suffix: str, target: str) -> None:
     """Let `target`, a class named as ``"package.module:Class"``, handle paths with `suffix`.
@@ -44,7 +55,7 @@ def target_class(path: str):
     """
     suffix = suffix_of(path)
     try:
-        module, _, name = _TARGETS[suffix].partition(":")
+        text = _TARGETS[suffix]
     except KeyError:
         raise UnknownFormat(
             f"no target class is registered for the suffix {suffix!r} of {path!r}",
@@ -52,7 +63,12 @@ def target_class(path: str):
             hint="name the class with delayed(store=...), or register the suffix with "
             "daskcache.register_suffix",
         ) from None
-    return getattr(import_module(module), name)
+    return _imported(text)
+
+
+def source_class(path: str):
+    """The source class for `path`, by its suffix; `FileSource` if there is none of its own."""
+    return _imported(_SOURCES.get(suffix_of(path), _ANY_SOURCE))
 
 
 def suffix_of(path: str) -> str:
@@ -67,3 +83,8 @@ def suffix_of(path: str) -> str:
             return name[first_dot:]
         first_dot = next_dot
     return ""
+
+
+def _imported(text):
+    module, _, name = text.partition(":")
+    return getattr(import_module(module), name)
