@@ -502,10 +502,10 @@ class GraphBuilder:
 
     def _remember_code(self, recipe):
         """Keep what the code is, for people and for workers."""
-        if recipe.paths and recipe.reach is not None and (recipe.root, recipe.code) not in self._codes:
+        if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
             self._codes.add((recipe.root, recipe.code))
             root, function = Root(recipe.root), recipe.spec.qualified_name
-            code_store.remember(root, recipe.code, function, recipe.reach.parts)
+            code_store.remember(root, recipe.code, function, recipe.parts)
 
     def _root_id(self, recipe):
         """Id of the root, which is made if need be; empty for a node that stores nothing."""

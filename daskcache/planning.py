@@ -185,7 +185,7 @@ class Planner:
     def _examine(self, recipe: Recipe) -> PlannedNode:
         parents = [self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream]
         planned = PlannedNode(recipe, parents)
-        if recipe.reach is not None:
+        if recipe.parts is not None:
             code = self._codes.get(recipe.spec)
             if code is None:
                 code = self._codes[recipe.spec] = recipe.spec.code()

@@ -37,9 +37,9 @@ def _code_differences(before, recipe):
     if before == recipe.code:
         return []
     parts = code_store.recall(Root(recipe.root), before)
-    if parts is None or recipe.reach is None:
+    if parts is None or recipe.parts is None:
         return [f"the code of {recipe.name}() changed"]
-    changes = code_changes(parts, recipe.reach.parts, getattr(recipe.spec.func, "__qualname__", ""))
+    changes = code_changes(parts, recipe.parts, getattr(recipe.spec.func, "__qualname__", ""))
     return changes or [f"what {recipe.name}() refers to by some name is something else now"]
 
 

@@ -70,9 +70,8 @@ class Recipe:
         Dask annotations in force when the node was made.
     code : str
         Fingerprint of the code.
-    reach : Reach or None
-        What the code reached when the node was made; None if ``version`` stands for it, or if the recipe
-        came from another process.
+    parts : list of Part, or None
+        What the code consisted of when the node was made; None if the recipe came from another process.
     """
 
     __slots__ = (
@@ -87,7 +86,7 @@ class Recipe:
         "label",
         "annotations",
         "code",
-        "reach",
+        "parts",
         "identity",
         "mutable",
         "__weakref__",
@@ -106,7 +105,7 @@ class Recipe:
         label,
         annotations,
         code,
-        reach=None,
+        parts=None,
     ):
         self.spec = spec
         self.values = values
@@ -119,7 +118,7 @@ class Recipe:
         self.label = label
         self.annotations = annotations
         self.code = code
-        self.reach = reach
+        self.parts = parts
         #: Tells this recipe and its place from all others in this process.
         self.identity = f"{key}{taint}{root}/{paths[0]}" if paths else key + taint
         #: Whether an argument could change without the node being made again.
@@ -148,8 +147,7 @@ class Recipe:
         if now.fingerprint == self.code:
             return
         own = getattr(self.spec.func, "__qualname__", "")
-        before = self.reach.parts if self.reach else []
-        changes = code_changes(before, now.reach.parts if now.reach else [], own)
+        changes = code_changes(self.parts or [], now.parts, own)
         raise ArgumentChanged(
             f"the code of {self.name}(), or what it uses, changed after the node was made",
             node=self.title,
@@ -344,8 +342,8 @@ def _make_recipe(spec, args, kwargs, pure):
     if spec.hints_left:
         spec.hints_left -= 1
         _hint_at_plain_paths(spec, values)
-    code, reach = spec.code(glance=True)
-    static = spec.static_hash(bound, code)
+    code = spec.code(glance=True)
+    static = spec.static_hash(bound, code.fingerprint)
     parents = upstream.finish()
     key = combine(static, upstream.identities())
     taint = upstream.taint()
@@ -370,8 +368,8 @@ def _make_recipe(spec, args, kwargs, pure):
         _root(),
         label,
         dask.get_annotations(),
-        code,
-        reach,
+        code.fingerprint,
+        code.parts,
     )
 
 

@@ -16,6 +16,7 @@ from dask.utils import funcname, parse_timedelta
 from .code import package_version
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument
 from .hashing import Encoder, hash_value
+from .parts import Part
 from .reach import Reach
 from .targets.base import Source, Target
 from .targets.registry import target_class
@@ -181,16 +182,20 @@ class Code(NamedTuple):
     fingerprint: str
     #: What it reaches; None if ``version`` stands for it.
     reach: Reach | None
+    #: All that counts, for telling people what changed.
+    parts: list[Part]
 
 
 def _code_of(func, options):
     if options.version is not None:
-        return Code(hash_value(("version", options.version)), None)
+        hashed = hash_value(("version", options.version))
+        return Code(hashed, None, [Part("the", "", "version", hashed, repr(options.version))])
     reach = Reach(func, follow=options.tracked != "function")
-    if isinstance(options.tracked, tuple):
-        versions = {name: package_version(name) for name in options.tracked}
-        return Code(hash_value((reach.fingerprint, versions)), reach)
-    return Code(reach.fingerprint, reach)
+    if isinstance(options.tracked, str):
+        return Code(reach.fingerprint, reach, reach.parts)
+    versions = {name: package_version(name) for name in options.tracked}
+    packages = [Part("package", "", n, hash_value(v), str(v)) for n, v in versions.items()]
+    return Code(hash_value((reach.fingerprint, versions)), reach, [*reach.parts, *packages])
 
 
 def _spec_at(module, qualified_name):
