@@ -25,9 +25,11 @@ _HOMES = {
     "Plan": "planning",
     "Source": "targets.base",
     "Target": "targets.base",
+    "accept": "accessor",
     "compute": "accessor",
     "context": "targets.context",
     "delayed": "node",
+    "invalidate": "accessor",
     "plan": "accessor",
     "register_suffix": "targets.registry",
     "status": "accessor",
@@ -42,7 +44,9 @@ __all__ = [*sorted(_HOMES), "errors", "hashing"]
 if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
+    from .accessor import accept as accept
     from .accessor import compute as compute
+    from .accessor import invalidate as invalidate
     from .accessor import plan as plan
     from .accessor import status as status
     from .accessor import target as target

@@ -7,11 +7,22 @@ from typing import Any
 
 from dask.base import unpack_collections
 
-from .errors import NotANode, TargetMissing
+from . import records, storage
+from .errors import GraphError, NotANode, TargetMissing, TargetModified
 from .node import Node
-from .planning import Plan, PlannedNode, Planner, make_plan
+from .planning import (
+    COMPLETE,
+    FAILED,
+    MISSING,
+    PENDING,
+    STALE,
+    Plan,
+    PlannedNode,
+    Planner,
+    make_plan,
+)
+from .reasons import headlines
 from .recipe import Recipe
-from .records import RecordStore
 from .storage import Root
 from .targets.base import Target
 
@@ -50,10 +61,8 @@ class Accessor:
     @property
     def record(self) -> dict[str, Any] | None:
         """What made the target: the content of its record, or None."""
-        records = self._look().records
-        if not records or records[0] is None:
-            return None
-        return RecordStore(Root(self._recipe.root)).read(records[0])
+        planner = Planner()
+        return planner.record_of(planner.look(self._recipe))
 
     def why(self) -> str:
         """Why the node would run, a line for each reason; empty if it is complete."""
@@ -74,19 +83,74 @@ class Accessor:
                 node=self._recipe.title,
                 target=", ".join(self._recipe.paths) or None,
                 expected="state complete",
-                got=f"state {planned.state}: {'; '.join(planned.reasons)}",
+                got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
                 hint="node.compute()",
             )
         return planned.entry.load()
 
+    def accept(self) -> bool:
+        """Say that what changed does not change the result: the stale target is complete as it is.
+
+        Who accepted what is recorded.  What follows from the node is complete again, too, unless it is
+        stale for reasons of its own.
+
+        Returns
+        -------
+        bool
+            False if there was nothing to accept: the node was complete.
+
+        Raises
+        ------
+        TargetMissing, TargetModified
+            If the target is not there, or not what was stored.
+        GraphError
+            If the node has no target, or depends on results that are stale themselves.
+        """
+        recipe = self._recipe
+        planned = self._look()
+        if planned.state == COMPLETE:
+            return False
+        self._check_acceptable(planned)
+        names = [name for name in planned.records if name is not None]
+        for name in names:
+            records.write_acceptance(Root(recipe.root), name.target_id, name.key)
+        planner = Planner()
+        accepted = planner.look(recipe)
+        if accepted.state != COMPLETE:
+            for name in names:
+                records.clear_acceptance(Root(recipe.root), name.target_id)
+            raise GraphError(
+                "the node depends on results that are stale themselves",
+                node=recipe.title,
+                target=", ".join(recipe.paths),
+                expected="inputs that are complete",
+                got="; ".join(f"{p.recipe.title}: {p.state}" for p in planned.parents if p) or None,
+                hint="accept, or compute, the nodes before it first: dc.accept(before, node)",
+            )
+        planner.write_down()
+        return True
+
+    def _check_acceptable(self, planned):
+        recipe = self._recipe
+        if not recipe.paths:
+            raise GraphError(f"{recipe.title} has no target that could be accepted", node=recipe.title)
+        if planned.state not in (STALE, PENDING) or None in planned.records:
+            error = TargetMissing if planned.state in (MISSING, FAILED) else TargetModified
+            raise error(
+                "only a stale target can be accepted",
+                node=recipe.title,
+                target=", ".join(recipe.paths),
+                expected="state stale",
+                got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
+                hint="node.compute()",
+            )
+
     def invalidate(self) -> None:
         """Forget that the result is complete: the target is moved to the root's trash."""
-        from .storage import move_to_trash
-
         for path in self._recipe.paths:
             location = f"{self._recipe.root}/{path}"
             if os.path.lexists(location):
-                move_to_trash(Root(self._recipe.root), location, path.rpartition("/")[2])
+                storage.move_to_trash(Root(self._recipe.root), location, path.rpartition("/")[2])
 
     def _look(self) -> PlannedNode:
         return Planner().look(self._recipe)
@@ -158,6 +222,33 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
 def why(node: Node) -> str:
     """Why a node would run, a line for each reason; empty if it is complete."""
     return _one(node).why()
+
+
+def accept(*nodes: Node) -> int:
+    """Say that what changed does not change the results of these nodes: they are complete as they are.
+
+    Parameters
+    ----------
+    *nodes : Node
+        Each after those that it depends on.
+
+    Returns
+    -------
+    int
+        How many were stale.
+
+    Raises
+    ------
+    NotANode, TargetMissing, TargetModified, GraphError
+        If one can't be accepted, see `Accessor.accept`; those before it are.
+    """
+    return sum([_one(node).accept() for node in nodes])
+
+
+def invalidate(*nodes: Node) -> None:
+    """Forget that these nodes are complete: their targets are moved to the root's trash."""
+    for node in nodes:
+        _one(node).invalidate()
 
 
 def status(node: Node) -> str:

@@ -190,24 +190,55 @@ def why(target: str, root: str | None):
 @click.argument("targets", nargs=-1, required=True)
 @_root_option
 @_friendly
-def rm(targets: tuple[str, ...], root: str | None):
+def accept(targets: tuple[str, ...], root: str | None):
+    """Say that TARGETS are right as they are, although their code or inputs changed.
+
+    The next plan of the program that makes them finds them complete, and records who accepted them.
+    """
+    from .listing import find_root
+    from .records import write_acceptance
+
+    found = find_root(root)
+    for item in _found(found, targets):
+        if item.state != "complete":
+            raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
+        write_acceptance(found, item.name.target_id, item.name.key)
+        click.echo(f"{item.path} is accepted")
+
+
+@cache.command()
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--downstream", is_flag=True, help="Also what was made from them, and so on.")
+@_root_option
+@_friendly
+def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
     """Move TARGETS to the root's trash, so that they are made again when they are needed."""
-    from .listing import find, find_root
+    from .listing import find_root, made_from
     from .storage import move_to_trash
 
     found = find_root(root)
-    items = []
-    for target in targets:
-        item = find(found, target)
-        if item is None:
-            raise click.ClickException(
-                f"no record of {target} in {found.path}: daskcache did not write that, so it does not "
-                "remove it"
-            )
-        items.append(item)
+    items = _found(found, targets)
+    if downstream:
+        items += made_from(found, items)
     for item in items:
         if item.state == "missing":
             click.echo(f"{item.path} is already gone")
         else:
             kept = move_to_trash(found, found.absolute(item.path), Path(item.path).name)
             click.echo(f"{item.path} -> {kept}")
+
+
+def _found(root, targets):
+    """The recorded targets of these paths."""
+    from .listing import find
+
+    items = []
+    for target in targets:
+        item = find(root, target)
+        if item is None:
+            raise click.ClickException(
+                f"no record of {target} in {root.path}: daskcache did not write that; 'dask cache ls' "
+                "lists what it did"
+            )
+        items.append(item)
+    return items

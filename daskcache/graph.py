@@ -401,7 +401,7 @@ class GraphBuilder:
 
     def _add_new_value(self, recipe, key):
         planned = self.planner.request(recipe)
-        self.planner.note_touched()
+        self.planner.write_down()
         self._new_entries: list[tuple[str, str]] = []
         entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
         if entry_key is not None:

@@ -75,6 +75,23 @@ def find(root: Root, given: str) -> Listed | None:
     return None
 
 
+def made_from(root: Root, items: list[Listed]) -> list[Listed]:
+    """What was made from some targets, from what was made from them, and so on."""
+    users: dict[str, list[Listed]] = {}
+    for item in listed(root):
+        for described in item.record.get("upstream", []):
+            users.setdefault(described.get("target", ""), []).append(item)
+    found: dict[str, Listed] = {}
+    given = {item.path for item in items}
+    left = list(items)
+    while left:
+        for user in users.get(left.pop().path, []):
+            if user.path not in found and user.path not in given:
+                found[user.path] = user
+                left.append(user)
+    return list(found.values())
+
+
 def story(root: Root, item: Listed) -> list[str]:
     """What made a target and whether that still holds, in lines."""
     record = item.record

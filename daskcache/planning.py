@@ -20,16 +20,18 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from . import records, storage
+from . import code_store, records, storage
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheError, DaskcacheWarning, ForeignTarget, TargetCollision, TargetModified
 from .hashing import tag
-from .reasons import differences
-from .recipe import DaskInput, Recipe, combine, recipes_before
+from .reasons import differences, headlines
+from .recipe import DaskInput, Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .spec import Code, Spec
 from .storage import Root, Stamp
+from .storing import describe_input, record_accepted, record_under_new_key
 from .targets.template import DATA_HASH, located
+from .work import DaskData, FileData
 
 COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
 CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
@@ -132,6 +134,9 @@ class Planner:
         self._claims: dict[str, Recipe] = {}
         self._folders: dict[str, Recipe] = {}
         self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
+        #: Targets that another recipe made of equal data with equal code, or that were accepted.
+        self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
+        self._accepted: dict[str, dict[str, dict]] = {}
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
 
@@ -150,17 +155,47 @@ class Planner:
             for recipe in recipes:
                 self.request(recipe)
 
-    def note_touched(self) -> None:
-        """Write down the new mtimes of targets that were copied or touched: for verbs, not for plans."""
+    def write_down(self) -> None:
+        """Record what was found out: for verbs, not for plans.
+
+        That is: new mtimes of targets that were copied or touched, and targets that complete a node
+        though they were made under another key.
+        """
         while self._touched:
             store, name, stamp = self._touched.pop()
             store.refresh(name, stamp)
+        while self._taken_over:
+            planned, old, new = self._taken_over.pop()
+            self._record_taken_over(planned, old, new)
+
+    def _record_taken_over(self, planned, old, new):
+        recipe = planned.recipe
+        store = self.store(recipe.root)
+        if new.trace == old.trace:
+            record_under_new_key(store, old, new.key)
+            return
+        note = self._accepted[recipe.root][old.target_id]
+        inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
+        code_store.remember(store.root, recipe.code, recipe.spec.qualified_name, recipe.parts or [])
+        record_accepted(store, old, new, recipe, inputs, note)
+        records.clear_acceptance(store.root, old.target_id)
+
+    def record_of(self, planned: PlannedNode) -> dict[str, Any] | None:
+        """Content of the record of a node's first target; None if there is none."""
+        if not planned.records or planned.records[0] is None:
+            return None
+        name = planned.records[0]
+        for node, old, new in self._taken_over:
+            if node is planned and new == name:
+                name = old
+        return self.store(planned.recipe.root).read(name)
 
     def store(self, root: str) -> RecordStore:
         store = self._stores.get(root)
         if store is None:
             store = self._stores[root] = RecordStore(Root(root))
             self._failed[root] = records.failed_keys(store.root)
+            self._accepted[root] = records.acceptances(store.root)
         return store
 
     # -- states, upwards ------------------------------------------------------------------------------
@@ -225,7 +260,7 @@ class Planner:
             self._claim(recipe, path)
             identifier = target_id(path)
             own = [name for name in candidates if name.target_id == identifier]
-            vouching.append(self._examine_target(planned, position, path, identifier, own))
+            vouching.append(self._examine_target(planned, position, path, identifier, own, trace))
         planned.records = tuple(vouching)
         own_records = [name for name in vouching if name is not None and name.key == recipe.key]
         if len(own_records) == len(vouching):
@@ -236,7 +271,7 @@ class Planner:
             if recipe.key in self._failed[recipe.root]:
                 planned.state, planned.reasons = FAILED, ["failed when it last ran"]
 
-    def _examine_target(self, planned, position, path, identifier, own) -> RecordName | None:
+    def _examine_target(self, planned, position, path, identifier, own, trace) -> RecordName | None:
         """State of one target; returns the record that vouches for it."""
         recipe = planned.recipe
         options = recipe.spec.options
@@ -257,14 +292,10 @@ class Planner:
         for name in others:
             if name.stamp == stamp:
                 # with this key it is a commit that was cut short after its last step but one
-                if name.key != recipe.key:
-                    self._other_recipe(planned, name, path)
-                return name
+                return self._of_this_or_other(planned, name, path, trace, location)
         touched = self._same_content(recipe, [*own, *others], location, stamp)
         if touched is not None:
-            if touched.key != recipe.key:
-                self._other_recipe(planned, touched, path)
-            return touched
+            return self._of_this_or_other(planned, touched, path, trace, location)
         written_since = self._written_since(recipe, location, identifier)
         if written_since is not None:
             return written_since
@@ -305,6 +336,26 @@ class Planner:
         content = storage.file_hash(location)
         return RecordName(recipe.key, "", "", content, content, *stamp, 0)
 
+    def _of_this_or_other(self, planned, name, path, trace, location):
+        """The record that vouches for a target, which may be that of another recipe."""
+        recipe = planned.recipe
+        if name.key == recipe.key:
+            return name
+        if trace is not None and (name.trace == trace or self._is_accepted(recipe, name)):
+            taken_over = name._replace(key=recipe.key, trace=trace)
+            self._taken_over.append((planned, name, taken_over))
+            return self._check_further(planned, taken_over, location)
+        self._other_recipe(planned, name, path)
+        return name
+
+    def _is_accepted(self, recipe, name):
+        """Whether somebody said that what another recipe made is the result of this one, too."""
+        note = self._accepted[recipe.root].get(name.target_id)
+        if note is None or note.get("key") != name.key:
+            return False
+        record = self.store(recipe.root).read(name) or {}
+        return record.get("function") == recipe.spec.qualified_name
+
     def _other_recipe(self, planned, name, path):
         """The target holds what another recipe made: an older form of this one, or a rival."""
         recipe = planned.recipe
@@ -338,6 +389,11 @@ class Planner:
             return
         name = planned.records[0]
         if trace == name.trace:
+            return
+        if trace is not None and self._is_accepted(recipe, name):
+            accepted = tuple(name._replace(trace=trace) for name in planned.records)
+            self._taken_over += zip([planned] * len(accepted), planned.records, accepted, strict=True)
+            planned.records = accepted
             return
         if trace is not None:
             self._worsen(planned, STALE, "what it was made from holds other data now")
@@ -477,7 +533,7 @@ class Planner:
                 node=recipe.title,
                 target=location,
                 expected="nothing there, or a recorded target",
-                got="; ".join(planned.reasons),
+                got="; ".join(headlines(planned.reasons)),
                 hint='move the file away, change the template, or take it in with check="exists"',
             )
         if planned.state == MODIFIED and recipe.spec.options.on_modified == "error":
@@ -486,10 +542,21 @@ class Planner:
                 node=recipe.title,
                 target=location,
                 expected="the file as it was stored",
-                got="; ".join(planned.reasons),
+                got="; ".join(headlines(planned.reasons)),
                 hint='delete the file to recompute it, or set on_modified="recompute", which keeps '
                 "the edited file in the trash",
             )
+
+
+def _inputs(planned):
+    """Handles of what a node is made from, as far as its record describes them."""
+    for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
+        if isinstance(item, SourceInput):
+            yield FileData(item)
+        elif parent is not None and parent.recipe.paths:
+            yield parent.entry
+        else:
+            yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)
 
 
 def target_of(record: dict[str, Any]):

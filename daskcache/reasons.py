@@ -15,6 +15,11 @@ from .work import describe_arguments
 MAX_REASONS = 3
 
 
+def headlines(reasons: list[str]) -> list[str]:
+    """Reasons without the details below their first lines."""
+    return [reason.partition("\n")[0] for reason in reasons]
+
+
 def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
     """What changed between a record and a recipe, each as a line that one can act on."""
     changes = _code_differences(record.get("code"), recipe)

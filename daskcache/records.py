@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import getpass
 import json
 import os
 import platform
@@ -216,7 +217,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         "file_hash": hashing.tag(name.file_hash),
         "size": name.size,
         "seconds": name.microseconds / 1e6,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "created": _now(),
         "host": _host(),
         "packages": _packages(),
     }
@@ -243,6 +244,42 @@ def clear_failure(root: Root, key: str) -> None:
     storage.discard(f"{root.failures}/{key}{_SUFFIX}")
 
 
+# ---- acceptances --------------------------------------------------------------------------------
+
+
+def write_acceptance(root: Root, target: str, key: str) -> None:
+    """Note that somebody accepts what a target holds, whatever changed since it was made.
+
+    Parameters
+    ----------
+    root : Root
+    target : str
+        See `target_id`.
+    key : str
+        Of the record of what it holds.
+    """
+    os.makedirs(root.accepted, exist_ok=True)
+    clear_acceptance(root, target)
+    note = {"key": key, "by": _user(), "when": _now()}
+    storage.write_part(f"{root.accepted}/{target}{_SUFFIX}", [json.dumps(note).encode()])
+
+
+def acceptances(root: Root) -> dict[str, dict[str, str]]:
+    """What was accepted and not yet recorded, by target."""
+    found = {}
+    for file in _listdir(root.accepted):
+        try:
+            with open(f"{root.accepted}/{file}", encoding="utf-8") as opened:
+                found[file.removesuffix(_SUFFIX)] = dict(json.load(opened))
+        except (OSError, ValueError, TypeError):  # somebody recorded it just now, or is writing it
+            continue
+    return found
+
+
+def clear_acceptance(root: Root, target: str) -> None:
+    storage.discard(f"{root.accepted}/{target}{_SUFFIX}")
+
+
 # ---- helpers ------------------------------------------------------------------------------------
 
 
@@ -258,6 +295,17 @@ def _listdir(folder):
         return []
     except OSError as error:
         raise storage.storage_error(error, folder) from error
+
+
+def _now():
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _user():
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user without a name, in a container
+        return str(os.getuid())
 
 
 @functools.cache

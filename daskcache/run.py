@@ -32,9 +32,9 @@ from .events import emit
 from .hashing import hash_value
 from .node import inside_body
 from .recipe import Ref, SourceInput, combine
-from .records import RecordStore, record_content, target_id
+from .records import RecordStore, target_id
 from .storage import Root
-from .storing import discard_own, entry_of, own_part_path, store_results
+from .storing import discard_own, entry_of, own_part_path, record_under_new_key, store_results
 from .targets.template import DATA_HASH, located
 from .work import DaskData, DaskValue, FileData, Work, brief
 
@@ -280,7 +280,7 @@ def _find_finished(work, trace):
         names.append(name)
     for name in names:
         if name.key != work.key:
-            _record_under_new_key(work, store, name)
+            record_under_new_key(store, name, work.key)
     return entry_of(work, [name._replace(key=work.key) for name in names])
 
 
@@ -294,21 +294,6 @@ def _matching(work, names, path, trace):
         ):
             return name
     return None
-
-
-def _record_under_new_key(work, store, name):
-    """Early cutoff: the inputs hold what they held before, so the target is what it would be."""
-    content = store.read(name) or {}
-    renamed = name._replace(key=work.key)
-    facts = {k: v for k, v in content.items() if k in _CARRIED}
-    file_name = renamed.file_name()
-    record = record_content(renamed, **facts, same_as=name.key)
-    intent = storage.write_intent(store.root, file_name, record)
-    storage.promote_intent(store.root, intent, file_name, renamed.shard)
-    store.remove(name)
-
-
-_CARRIED = ("function", "code", "target", "format", "arguments", "upstream")
 
 
 # ---- errors --------------------------------------------------------------------------------------

@@ -67,6 +67,7 @@ class Root:
         self.records = f"{self.metadata}/records"
         self.intents = f"{self.metadata}/intents"
         self.failures = f"{self.metadata}/failures"
+        self.accepted = f"{self.metadata}/accepted"
         self.trash = f"{self.metadata}/trash"
         self.code = f"{self.metadata}/code"
 

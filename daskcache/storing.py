@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import reprlib
 import warnings
+from typing import Any
 
 from . import config, records, storage
 from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .hashing import tag
+from .recipe import Recipe
 from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
 from .targets.base import BytesTarget
@@ -232,6 +234,42 @@ def _remove_own_folder(part, destination):
         storage.discard(folder)
 
 
+def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> RecordName:
+    """Early cutoff: the inputs hold what they held before, so the target is what it would be."""
+    content = store.read(name) or {}
+    facts = {k: v for k, v in content.items() if k in _CARRIED}
+    renamed = name._replace(key=key)
+    replace_record(store, name, renamed, record_content(renamed, **facts, same_as=name.key))
+    return renamed
+
+
+_CARRIED = ("function", "code", "target", "format", "arguments", "upstream", "accepted")
+
+
+def record_accepted(
+    store: RecordStore, old: RecordName, new: RecordName, recipe: Recipe, inputs: list, note: dict
+) -> None:
+    """Record a target that somebody accepted as the result of a recipe that did not make it."""
+    content = store.read(old) or {}
+    facts = {k: v for k, v in content.items() if k in ("function", "target", "format")}
+    facts |= {
+        "code": recipe.code,
+        "arguments": describe_arguments(recipe.spec, recipe.values),
+        "upstream": inputs,
+        "accepted": {"from": old.key, "to": new.key, "by": note.get("by"), "when": note.get("when")},
+    }
+    replace_record(store, old, new, record_content(new, **facts))
+
+
+def replace_record(store: RecordStore, old: RecordName, new: RecordName, content: bytes) -> None:
+    """Put a record in the place of another one of the same target, which stays as it is."""
+    file_name = new.file_name()
+    intent = storage.write_intent(store.root, file_name, content)
+    storage.promote_intent(store.root, intent, file_name, new.shard)
+    if old != new:
+        store.remove(old)
+
+
 def entry_of(work, names, inline=None):
     formats = work.spec.formats
     stored = tuple(
@@ -252,16 +290,17 @@ def _facts(work, inputs, position, name, previous):
         "format": f"{type(work.spec.formats[position]).__module__}:"
         f"{type(work.spec.formats[position]).__qualname__}",
         "arguments": describe_arguments(work.spec, work.values, work.described),
-        "upstream": [_describe_input(work, item) for item in inputs],
+        "upstream": [describe_input(work.root, item) for item in inputs],
     }
     if previous is not None and previous.key != work.key:
         facts["replaced"] = previous.key
     return facts
 
 
-def _describe_input(work, item):
+def describe_input(root: str, item: Any) -> dict[str, Any]:
+    """What a record says of an input."""
     if isinstance(item, Entry):
-        elsewhere = {} if item.root == work.root else {"root": item.root}
+        elsewhere = {} if item.root == root else {"root": item.root}
         return {
             "key": item.key,
             "target": item.stored[0].target.path,
@@ -270,7 +309,7 @@ def _describe_input(work, item):
         }
     if isinstance(item, FileData):
         path, place = item.source.path, item.source.__daskcache_path__()
-        folder = {} if place == path else {"folder": storage.relative(place, work.root)}
-        source = storage.relative(path, work.root)
+        folder = {} if place == path else {"folder": storage.relative(place, root)}
+        source = storage.relative(path, root)
         return {"source": source, **folder, "data_hash": item.data_hash}
     return {"data_hash": item.data_hash}

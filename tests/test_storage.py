@@ -492,16 +492,14 @@ def test_intents_become_records(place):
 
 
 def test_a_commit_leaves_target_and_record_only(root):
-    """After a run there are the target, its record and the id file: no part, no intent, no lock."""
+    """A run leaves the target, its record, the code and the id file: no part, no intent, no lock."""
     node = dc.delayed(lambda n: n, target="sub/{n}.json")(3)
     node.compute()
     found = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
     (record,) = [p for p in found if p.startswith(".daskcache/records/")]
-    assert found == [record, ".daskcache/root.json", "sub/3.json"] or found == [
-        ".daskcache/root.json",
-        "sub/3.json",
-        record,
-    ]
+    code = [p for p in found if p.startswith(".daskcache/code/")]
+    assert found == sorted([*code, record, ".daskcache/root.json", "sub/3.json"])
+    assert len(code) == 2  # what the function consists of, and its source
 
 
 @pytest.mark.parametrize("step", ["put_new", "promote_intent"])

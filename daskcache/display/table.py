@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import format_bytes, format_time
 
 from ..errors import require
+from ..reasons import headlines
 
 if TYPE_CHECKING:
     from ..planning import Plan
@@ -32,7 +33,7 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
             "seconds": plan.estimate(node),
             "bytes": node.nbytes,
             "target": ", ".join(node.recipe.paths),
-            "why": "; ".join(node.reasons),
+            "why": "; ".join(headlines(node.reasons)),
             "key": node.recipe.key,
         }
         for node in plan
