@@ -30,7 +30,7 @@ import types
 import warnings
 import weakref
 from abc import ABCMeta
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from . import config
@@ -131,10 +131,10 @@ class Reach:
         #: Globals that the functions assign themselves: those known before, and those found now.
         self._state = state
         self._assigned: set[tuple[int, str]] = set()
-        #: Where something was found: namespace, name, value.
-        self._bindings: list[tuple[Any, str, Any]] = []
-        #: Functions, and what can be replaced in them.
-        self._functions: list[tuple[types.FunctionType, tuple]] = []
+        #: Where something was found: `get` of a namespace, name, value.
+        self._bindings: list[tuple[Callable, str, Any]] = []
+        #: Functions with what can be replaced in them: code, defaults, closure.
+        self._functions: list[tuple[types.FunctionType, Any, Any, Any, list]] = []
         #: What can be modified in place, and its hash.
         self._values: list[tuple[Any, str]] = []
         self._nbytes = 0
@@ -155,12 +155,18 @@ class Reach:
         glance : bool
             Don't look into large values that were looked at a moment ago.
         """
-        for namespace, name, value in self._bindings:
-            if namespace.get(name, _MISSING) is not value:
+        for look_up, name, value in self._bindings:
+            if look_up(name, _MISSING) is not value:
                 return False
-        for func, parts in self._functions:
-            for now, before in zip(_replaceable(func), parts, strict=True):
-                if now is not before:
+        for func, code, defaults, kwdefaults, cells in self._functions:
+            if (
+                func.__code__ is not code
+                or func.__defaults__ is not defaults
+                or func.__kwdefaults__ is not kwdefaults
+            ):
+                return False
+            for cell, value in cells:
+                if (cell.cell_contents if _is_filled(cell) else _MISSING) is not value:
                     return False
         if not self._values:
             return True
@@ -191,7 +197,8 @@ class Reach:
     def _describe(self, obj):
         if isinstance(obj, type):
             return self._describe_class(obj)
-        self._functions.append((obj, _replaceable(obj)))
+        cells = [(c, c.cell_contents if _is_filled(c) else _MISSING) for c in obj.__closure__ or ()]
+        self._functions.append((obj, obj.__code__, obj.__defaults__, obj.__kwdefaults__, cells))
         if obj is self._root or is_user_code(obj):
             return self._describe_function(obj)
         return self._describe_wrapper(obj)
@@ -234,7 +241,7 @@ class Reach:
             elif chain[0] in namespace:
                 found.append((chain, self._look_up(func, namespace, chain, body)))
             else:  # a builtin, or nothing yet
-                self._bindings.append((namespace, chain[0], _MISSING))
+                self._bindings.append((namespace.get, chain[0], _MISSING))
                 if not hasattr(builtins, chain[0]):
                     found.append((chain, "undefined"))
         return found
@@ -244,7 +251,7 @@ class Reach:
         if (id(namespace), name) in self._state:
             return "state"
         value = namespace[name]
-        self._bindings.append((namespace, name, value))
+        self._bindings.append((namespace.get, name, value))
         return self._follow(func, namespace.get("__name__", ""), name, value, chain[1:], body)
 
     def _follow(self, func, module, name, value, rest: Chain, body):
@@ -255,7 +262,7 @@ class Reach:
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
             if owner is not None and _stands_alone(vars(owner)[rest[0]]):
                 member = vars(owner)[rest[0]]
-                self._bindings.append((vars(owner), rest[0], member))
+                self._bindings.append((vars(owner).get, rest[0], member))
                 return self._value(value, "attribute", rest[0], _plain_member(member))
         return self._value(func, "constant", name, value, module)
 
@@ -323,7 +330,7 @@ class Reach:
         members = []
         for name, value in sorted(vars(cls).items()):
             if _counts_in_class(cls, name, value):
-                self._bindings.append((vars(cls), name, value))
+                self._bindings.append((vars(cls).get, name, value))
                 members.append((name, self._value(cls, "attribute", name, _plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
         return "class", cls.__qualname__, members, bases, self._encoded(_declared(cls))
@@ -397,11 +404,6 @@ def _wrapped_by(func) -> Iterator[tuple[str, Any]]:
     if hasattr(func, "__wrapped__"):
         yield "__wrapped__", func.__wrapped__
     yield from _closure(func).items()
-
-
-def _replaceable(func):
-    cells = [cell.cell_contents if _is_filled(cell) else _MISSING for cell in func.__closure__ or ()]
-    return (func.__code__, func.__defaults__, func.__kwdefaults__, *cells)
 
 
 def _is_filled(cell):
