@@ -489,7 +489,7 @@ class Machine(RuleBasedStateMachine):
                 client.submit(int, workers=[address], pure=False).result()
 
     def records(self):
-        """What the names of the records say, keys first, but for mtimes: touched targets get new ones."""
+        """What the names of the records say, but for mtimes: touched targets get new ones."""
         files = (self.base / "root" / ".daskcache" / "records").rglob("*.json")
         return {RecordName.parse(file.name)._replace(mtime_ns=0) for file in files}
 
