@@ -256,7 +256,7 @@ def _nested(code) -> Iterator[types.CodeType]:
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_NOT_CODE = {"ctx", "type_comment", "kind", "decorator_list", "annotation", "returns", "type_params"}
+_NOT_CODE = {"ctx", "type_comment", "kind", "annotation", "returns", "type_params"}
 _FUTURE = functools.reduce(
     lambda flags, name: flags | getattr(__future__, name).compiler_flag, __future__.all_feature_names, 0
 )
@@ -345,8 +345,8 @@ def _normalised(node, top=False):
             continue
         if name == "body" and isinstance(node, _NAMED):
             value = _without_docstring(value)
-        if top and name == "name":
-            continue
+        if top and name in ("name", "decorator_list"):
+            continue  # what decorators made of it is looked at itself
         fields.append((name, _normalised(value)))
     return (type(node).__name__, *fields)
 

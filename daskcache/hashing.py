@@ -301,6 +301,12 @@ def _code(value, encoder):
     encoder.add_code(value)
 
 
+def _method(value, encoder):
+    encoder.parts.append(b"m")
+    encoder.add(value.__func__)
+    encoder.add(value.__self__)
+
+
 def _module(value, encoder):
     encoder.parts.append(b"M")
     _str(value.__name__, encoder)
@@ -562,7 +568,7 @@ _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     re.Pattern: _pattern,
     types.FunctionType: _code,
     types.BuiltinFunctionType: _code,
-    types.MethodType: _code,
+    types.MethodType: _method,
     types.MethodDescriptorType: _code,
     types.WrapperDescriptorType: _code,
     types.MethodWrapperType: _code,

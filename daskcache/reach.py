@@ -28,7 +28,6 @@ import threading
 import time
 import types
 import warnings
-import weakref
 from abc import ABCMeta
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -66,8 +65,6 @@ def fingerprint(obj: Any) -> str:
     """
     if _is_followed(obj):
         return reach_of(obj).fingerprint
-    if isinstance(obj, types.MethodType):
-        return hash_value(("method", obj.__func__, obj.__self__))
     if isinstance(obj, (types.BuiltinFunctionType, types.MethodWrapperType)):
         owner = getattr(obj, "__self__", None)
         if owner is not None and not isinstance(owner, types.ModuleType):
@@ -92,11 +89,14 @@ def reach_of(obj: Any) -> Reach:
         return Reach(obj)
     known = _known.get(obj)
     if known is None or not known.holds():
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
         known = _known[obj] = Reach(obj)
     return known
 
 
-_known: weakref.WeakKeyDictionary[Any, Reach] = weakref.WeakKeyDictionary()
+_known: dict[Any, Reach] = {}
+_MAX_KNOWN = 1024
 
 
 class Reach:
@@ -258,6 +258,9 @@ class Reach:
         """What a name and the attributes taken of it stand for."""
         if isinstance(value, types.ModuleType):
             return self._follow_module(func, value, rest, body)
+        if rest and isinstance(value, types.FunctionType) and rest[0] in vars(value):
+            attribute = self._look_up(func, vars(value), rest, body)
+            return self._value(func, "constant", name, value, module), attribute
         if rest and type(value) is type and self.follows(value):
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
             if owner is not None and _stands_alone(vars(owner)[rest[0]]):

@@ -351,6 +351,52 @@ class C(Base):
     assert len({of_class(), of_class(base=2), of_class(constant=2)}) == 3
 
 
+def test_bound_methods_of_the_user_count_by_code_and_instance(define):
+    """A bound method of a user class counts by the method's code and by the instance's state."""
+    source = (
+        "class C:\n    def __init__(self, n): self.n = n\n    def f(self, x): return x + {}\nf = C({}).f"
+    )
+    found = {of(define, source.format(added, n)) for added in (1, 2) for n in (1, 2)}
+    assert len(found) == 4
+    assert of(define, source.format(1, 1)) in found
+
+
+def test_decorators_of_inner_functions_count(define):
+    """A decorator in a body runs with it: its arguments are part of the code."""
+    source = (
+        "def times(n):\n    return lambda f: lambda x: n * f(x)\n"
+        "def f(x):\n    @times({})\n    def inner(y): return y\n    return inner(x)\n"
+    )
+    assert of(define, source.format(2)) == of(define, source.format("0x2"))
+    assert of(define, source.format(2)) != of(define, source.format(3))
+
+
+def test_attributes_of_functions_count(define):
+    """An attribute of a function counts where it is read."""
+    source = "def helper(x): return x\nhelper.factor = {}\ndef f(x): return helper(x) * helper.factor\n"
+    assert of(define, source.format(2)) != of(define, source.format(3))
+    unread = source.replace("* helper.factor", "")
+    assert of(define, unread.format(2)) == of(define, unread.format(3))
+
+
+def test_functions_that_are_hashed_are_not_kept_for_ever():
+    """Arguments that are functions, made anew for each call, don't fill the memory."""
+    import gc
+    import weakref
+
+    def make(n):
+        return lambda x: x + n
+
+    references = []
+    for n in range(3000):
+        func = make(n)
+        fingerprint(func)
+        references.append(weakref.ref(func))
+    del func
+    gc.collect()
+    assert sum(reference() is not None for reference in references) <= 1024
+
+
 def test_a_class_that_refers_to_itself(define):
     """Classes whose methods name the class itself have fingerprints."""
     source = "class C:\n    def twin(self): return C()\n    def __init__(self): super().__init__()"
