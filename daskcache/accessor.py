@@ -9,18 +9,9 @@ from dask.base import unpack_collections
 
 from . import records, storage
 from .errors import GraphError, NotANode, TargetMissing, TargetModified
+from .examining import COMPLETE, FAILED, MISSING, PENDING, STALE, PlannedNode
 from .node import Node
-from .planning import (
-    COMPLETE,
-    FAILED,
-    MISSING,
-    PENDING,
-    STALE,
-    Plan,
-    PlannedNode,
-    Planner,
-    make_plan,
-)
+from .planning import Plan, Planner, make_plan
 from .reasons import headlines
 from .recipe import Recipe
 from .storage import Root

@@ -38,6 +38,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 from . import code_store
 from .entry import Entry
 from .errors import GraphError, StorageError
+from .examining import CORRUPT, FAILED, PlannedNode
 from .hashing import short_digest
 from .late import (
     LateKey,
@@ -52,7 +53,7 @@ from .late import (
     split_graph,
 )
 from .node import Node
-from .planning import CORRUPT, DECIDE, FAILED, RUN, Plan, PlannedNode, Planner, garbage_later
+from .planning import DECIDE, RUN, Plan, Planner, garbage_later
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import load_value, run_node
 from .storage import Root

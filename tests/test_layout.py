@@ -59,6 +59,7 @@ LAYERS = [
     {"node"},
     {"work"},
     {"reasons", "storing"},
+    {"examining"},
     {"planning"},
     {"run", "graph", "submitted"},
     {"accessor", "display", "testing", "listing"},

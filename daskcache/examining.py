@@ -1,0 +1,480 @@
+"""The state of each node: what is on disk, and whether the node would still make that.  Reads only.
+
+An `Examiner` looks at recipes, parents first.  It lives for one verb: it lists the records once, looks
+at each target once, and is forgotten.  What it found out on the way (a touched file, a target that
+completes a node though it was made under another key) a verb may let it write down.
+"""
+
+from __future__ import annotations
+
+import operator
+import time
+import warnings
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from . import code_store, records, storage
+from .entry import Entry, Stored, joint_hash
+from .errors import DaskcacheWarning, TargetCollision
+from .hashing import tag
+from .reasons import differences
+from .recipe import Recipe, SourceInput, combine, recipes_before
+from .records import RecordName, RecordStore, collision_form, target_id
+from .spec import Code, Spec
+from .storage import Root, Stamp
+from .storing import describe_input, record_accepted, record_under_new_key
+from .targets.template import DATA_HASH, located
+from .work import DaskData, FileData
+
+COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
+CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
+SKIP = "skip"
+
+#: States in which a node, when it is made again, may come out with other data than what follows has
+#: seen.  (A missing node whose record is still there would come out as recorded.)
+_UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
+
+
+class PlannedNode:
+    """One node in a plan.
+
+    Attributes
+    ----------
+    recipe : Recipe
+    state, action : str
+        See the vocabulary in the README.
+    reasons : list of str
+        Why it is not complete; empty if it is.
+    records : tuple of RecordName or None
+        Per target, the record that vouches for what is there.
+    data_hash : str or None
+        Hash of the data that it holds, or would hold according to its record.
+    """
+
+    __slots__ = (
+        "recipe",
+        "state",
+        "action",
+        "reasons",
+        "records",
+        "data_hash",
+        "parents",
+        "elsewhere",
+        "forced",
+        "outdated",
+        "requested",
+    )
+
+    def __init__(self, recipe: Recipe, parents: list[PlannedNode | None]):
+        self.recipe = recipe
+        self.parents = parents
+        self.state = COMPLETE
+        self.action = SKIP
+        self.reasons: list[str] = []
+        self.records: tuple[RecordName | None, ...] = ()
+        self.data_hash: str | None = None
+        self.elsewhere: Entry | None = None
+        self.forced = False
+        #: Whether what is there must not pass for the result (forced, expired, damaged).
+        self.outdated = False
+        self.requested = False
+
+    @property
+    def entry(self) -> Entry:
+        """Handle of the finished result: path and hashes, no data."""
+        recipe = self.recipe
+        stored = tuple(
+            Stored(
+                target.at(located(target.path, name.data_hash)),
+                name.data_hash,
+                name.file_hash,
+                name.stamp,
+            )
+            for target, name in zip(recipe.targets, self.records, strict=True)
+            if name is not None
+        )
+        return Entry(recipe.key, recipe.root, stored, recipe.spec.layout, None, recipe.title)
+
+    @property
+    def seconds(self) -> float | None:
+        """Run time of the function according to the record."""
+        known = [name.microseconds for name in self.records if name is not None]
+        return known[0] / 1e6 if known else None
+
+    @property
+    def nbytes(self) -> int | None:
+        """Size of the targets according to their records."""
+        known = [name.size for name in self.records if name is not None]
+        return sum(known) if known else None
+
+
+class Examiner:
+    """Looks at recipes, for the length of one verb.
+
+    Parameters
+    ----------
+    force : bool or iterable of Recipe
+        What to rerun although it is complete: everything, or these.
+    """
+
+    def __init__(self, force: bool | Iterable[Recipe] = False):
+        self.nodes: dict[str, PlannedNode] = {}
+        self.force_all = force is True
+        self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
+        self._stores: dict[str, RecordStore] = {}
+        self._failed: dict[str, set[str]] = {}
+        #: Who wants which target, and which folder for a target inside it.
+        self._claims: dict[str, Recipe] = {}
+        self._folders: dict[str, Recipe] = {}
+        self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
+        #: Targets that another recipe made of equal data with equal code, or that were accepted.
+        self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
+        self._accepted: dict[str, dict[str, dict]] = {}
+        self._codes: dict[Spec, Code] = {}
+        self._now = time.time()
+
+    def look(self, recipe: Recipe) -> PlannedNode:
+        """State of a node, and of all that come before it."""
+        nodes = self.nodes
+        stack = [recipe]
+        while stack:
+            current = stack[-1]
+            if current.identity in nodes:
+                stack.pop()
+                continue
+            unseen = [p for p in recipes_before(current) if p.identity not in nodes]
+            if unseen:
+                stack += reversed(unseen)
+                continue
+            stack.pop()
+            nodes[current.identity] = self._examine(current)
+        return nodes[recipe.identity]
+
+    def _examine(self, recipe: Recipe) -> PlannedNode:
+        parents = [self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream]
+        planned = PlannedNode(recipe, parents)
+        if recipe.parts is not None:
+            code = self._codes.get(recipe.spec)
+            if code is None:
+                code = self._codes[recipe.spec] = recipe.spec.code()
+            recipe.check_code(code)
+        if recipe.mutable or None in parents:
+            recipe.revalidate()
+        planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced
+        trace = self._expected_trace(recipe, parents)
+        if recipe.paths:
+            self._examine_targets(planned, trace)
+        else:
+            planned.state, planned.data_hash = MISSING, trace
+            planned.reasons.append("is not cached")
+            if recipe.spec.options.pure is False or recipe.taint:
+                planned.data_hash = None
+        self._consider_parents(planned)
+        if planned.forced:
+            planned.reasons.append("rerun was forced")
+        return planned
+
+    def _expected_trace(self, recipe, parents):
+        """The trace that the node would have now, or None if a parent's data is unknown."""
+        identities = []
+        for source, parent in zip(recipe.upstream, parents, strict=True):
+            identity = source.identity if parent is None else parent.data_hash
+            if identity is None:
+                return None
+            identities.append(identity)
+        return combine(recipe.static, identities)
+
+    def _examine_targets(self, planned: PlannedNode, trace: str | None) -> None:
+        recipe = planned.recipe
+        store = self.store(recipe.root)
+        candidates = store.with_key(recipe.key)
+        vouching = []
+        for position, path in enumerate(recipe.paths):
+            self._claim(recipe, path)
+            identifier = target_id(path)
+            own = [name for name in candidates if name.target_id == identifier]
+            vouching.append(self._examine_target(planned, position, path, identifier, own, trace))
+        planned.records = tuple(vouching)
+        own_records = [name for name in vouching if name is not None and name.key == recipe.key]
+        if len(own_records) == len(vouching):
+            planned.data_hash = joint_hash([name.data_hash for name in own_records])
+            self._compare_trace(planned, trace)
+        if planned.state == MISSING:
+            self._look_elsewhere(planned, candidates, trace)
+            if recipe.key in self._failed[recipe.root]:
+                planned.state, planned.reasons = FAILED, ["failed when it last ran"]
+
+    def _examine_target(self, planned, position, path, identifier, own, trace) -> RecordName | None:
+        """State of one target; returns the record that vouches for it."""
+        recipe = planned.recipe
+        options = recipe.spec.options
+        known_hash = own[0].data_hash if own else DATA_HASH
+        location = f"{recipe.root}/{located(path, known_hash)}"
+        stamp = storage.stamp(location)
+        if stamp is None:
+            reason = "the target was deleted" if own else "was never computed"
+            self._worsen(planned, MISSING, reason)
+            return own[0] if own else None
+        for name in own:
+            if name.stamp == stamp:
+                return self._check_further(planned, name, location)
+        if options.check == "exists":
+            touched = self._same_content(recipe, own, location, stamp)
+            return touched or self._found_by_others(recipe, position, location, stamp)
+        others = self.store(recipe.root).with_target(identifier)
+        for name in others:
+            if name.stamp == stamp:
+                # with this key it is a commit that was cut short after its last step but one
+                return self._of_this_or_other(planned, name, path, trace, location)
+        touched = self._same_content(recipe, [*own, *others], location, stamp)
+        if touched is not None:
+            return self._of_this_or_other(planned, touched, path, trace, location)
+        written_since = self._written_since(recipe, location, identifier)
+        if written_since is not None:
+            return written_since
+        if others:
+            self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
+            return (own or others)[0]
+        self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
+        return None
+
+    def _same_content(self, recipe, names, location, stamp):
+        """The record of a target that was copied or touched, not edited."""
+        candidates = [name for name in names if name.size == stamp.size]
+        content = storage.file_hash(location) if candidates else None
+        for name in candidates:
+            if name.file_hash == content:
+                self._touched.append((self.store(recipe.root), name, stamp))
+                return name._replace(mtime_ns=stamp.mtime_ns)
+        return None
+
+    def _written_since(self, recipe, location, identifier):
+        """The record of a target that another program committed after this one listed the records."""
+        now = RecordStore(Root(recipe.root))
+        name = now.vouching(identifier, storage.stamp(location), recipe.key)
+        return name if name is not None and name.key == recipe.key else None
+
+    def _check_further(self, planned, name, location):
+        spec = planned.recipe.spec
+        if spec.options.check == "content" and storage.file_hash(location) != name.file_hash:
+            planned.outdated = True
+            self._worsen(planned, CORRUPT, f"{location} is damaged")
+        if spec.max_age is not None and self._now - name.mtime_ns / 1e9 > spec.max_age:
+            planned.outdated = True
+            self._worsen(planned, STALE, f"older than {spec.options.expires}")
+        return name
+
+    def _found_by_others(self, recipe, position, location, stamp):
+        """A record, never stored, for a file that ``check="exists"`` takes as it is."""
+        content = storage.file_hash(location)
+        return RecordName(recipe.key, "", "", content, content, *stamp, 0)
+
+    def _of_this_or_other(self, planned, name, path, trace, location):
+        """The record that vouches for a target, which may be that of another recipe."""
+        recipe = planned.recipe
+        if name.key == recipe.key:
+            return name
+        if trace is not None and (name.trace == trace or self._is_accepted(recipe, name)):
+            taken_over = name._replace(key=recipe.key, trace=trace)
+            self._taken_over.append((planned, name, taken_over))
+            return self._check_further(planned, taken_over, location)
+        self._other_recipe(planned, name, path)
+        return name
+
+    def _is_accepted(self, recipe, name):
+        """Whether somebody said that what another recipe made is the result of this one, too."""
+        note = self._accepted[recipe.root].get(name.target_id)
+        if note is None or note.get("key") != name.key:
+            return False
+        record = self.store(recipe.root).read(name) or {}
+        return record.get("function") == recipe.spec.qualified_name
+
+    def _other_recipe(self, planned, name, path):
+        """The target holds what another recipe made: an older form of this one, or a rival."""
+        recipe = planned.recipe
+        record = self.store(recipe.root).read(name)
+        if record is None:
+            self._worsen(planned, STALE, "its record can't be read")
+            return
+        if record.get("function") != recipe.spec.qualified_name:
+            raise TargetCollision(
+                "the target belongs to another function",
+                node=recipe.title,
+                target=f"{recipe.root}/{path}",
+                expected=f"made by {recipe.spec.qualified_name}",
+                got=f"made by {record.get('function')}",
+                hint="give one of them another target, or delete the file if it is not needed",
+            )
+        if record.get("replaced") == recipe.key:
+            warnings.warn(
+                f"two recipes take turns at {recipe.root}/{path}, and each rerun replaces the other's "
+                "result: put what differs between them, or {key}, into the path template",
+                DaskcacheWarning,
+                stacklevel=2,
+            )
+        for reason in differences(record, recipe) or ["its recipe changed"]:
+            self._worsen(planned, STALE, reason)
+
+    def _compare_trace(self, planned, trace):
+        """Whether the target was made from the data that the parents hold now."""
+        recipe = planned.recipe
+        if planned.state not in (COMPLETE, MISSING) or recipe.spec.options.check == "exists":
+            return
+        name = planned.records[0]
+        if trace == name.trace:
+            return
+        if trace is not None and self._is_accepted(recipe, name):
+            accepted = tuple(name._replace(trace=trace) for name in planned.records)
+            self._taken_over += zip([planned] * len(accepted), planned.records, accepted, strict=True)
+            planned.records = accepted
+            return
+        if trace is not None:
+            self._worsen(planned, STALE, "what it was made from holds other data now")
+            return
+        record = self.store(recipe.root).read(name) or {}
+        for parent, described in zip(planned.parents, record.get("upstream", ()), strict=False):
+            known = parent and parent.data_hash
+            if known and described.get("data_hash") != tag(known):
+                path = parent.recipe.title
+                self._worsen(planned, STALE, f"{path} holds other data now")
+
+    def _look_elsewhere(self, planned, candidates, trace):
+        """The same recipe's result at another target, which can be copied."""
+        recipe = planned.recipe
+        if len(recipe.paths) != 1 or trace is None:
+            return
+        store = self.store(recipe.root)
+        for name in candidates:
+            record = store.read(name) if name.trace == trace else None
+            if record is None or storage.stamp(f"{recipe.root}/{record['target']}") != name.stamp:
+                continue
+            target = target_of(record)
+            if target is None:
+                continue
+            stored = Stored(target, name.data_hash, name.file_hash, name.stamp)
+            planned.elsewhere = Entry(recipe.key, recipe.root, (stored,), None, None, recipe.title)
+            planned.reasons = [f"will be copied from {target.path}"]
+            return
+
+    def _consider_parents(self, planned):
+        """A complete node after one that may change is decided when that one has run."""
+        make_like = planned.state == COMPLETE and planned.recipe.spec.options.check == "exists"
+        if planned.state not in (COMPLETE, MISSING) or make_like:
+            return
+        for parent in planned.parents:
+            if parent is not None and (
+                parent.forced or parent.state in _UNSETTLED or parent.recipe.taint
+            ):
+                if planned.state == COMPLETE:
+                    planned.reasons.append(f"waits for {parent.recipe.title}")
+                    planned.state = PENDING
+                elif not planned.recipe.paths:
+                    planned.state = PENDING
+                planned.data_hash = None
+                planned.elsewhere = None
+                return
+
+    def _worsen(self, planned, state, reason):
+        order = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
+        if order.index(state) > order.index(planned.state):
+            planned.state = state
+        planned.reasons.append(reason)
+
+    def _claim(self, recipe: Recipe, path: str) -> None:
+        """Note that a recipe wants a target; raise if that one is taken."""
+        if DATA_HASH in path:
+            return  # equal data may share a file
+        form = f"{recipe.root}/{collision_form(path)}"
+        rival, why = self._rival(recipe, form)
+        if rival is not None:
+            raise TargetCollision(
+                why,
+                target=f"{recipe.root}/{path}",
+                node=recipe.title,
+                expected="a target of its own for each node",
+                got=f"{rival.name}() with key {rival.key} and {recipe.name}() with key {recipe.key}",
+                hint="put what tells them apart, or {key}, into the path template",
+            )
+
+    def _rival(self, recipe: Recipe, form: str) -> tuple[Recipe | None, str]:
+        """Another recipe that wants the same target, one inside it or one around it; and the story."""
+        first = self._claims.setdefault(form, recipe)
+        if first.identity != recipe.identity:
+            if first.key == recipe.key and first.root == recipe.root:
+                return first, "two nodes that follow from impure calls claim one target"
+            return first, "two nodes claim one target"
+        if form in self._folders:
+            return self._folders[form], "one target lies inside another"
+        folder = form.rpartition("/")[0]
+        while len(folder) > len(recipe.root) and folder not in self._folders:
+            if folder in self._claims:
+                return self._claims[folder], "one target lies inside another"
+            self._folders[folder] = recipe
+            folder = folder.rpartition("/")[0]
+        return None, ""
+
+    # -- what was found out on the way ------------------------------------------------------------------
+
+    def write_down(self) -> None:
+        """Record what was found out: for verbs, not for plans.
+
+        That is: new mtimes of targets that were copied or touched, and targets that complete a node
+        though they were made under another key.
+        """
+        while self._touched:
+            store, name, stamp = self._touched.pop()
+            store.refresh(name, stamp)
+        while self._taken_over:
+            planned, old, new = self._taken_over.pop()
+            self._record_taken_over(planned, old, new)
+
+    def _record_taken_over(self, planned, old, new):
+        recipe = planned.recipe
+        store = self.store(recipe.root)
+        if new.trace == old.trace:
+            record_under_new_key(store, old, new.key)
+            return
+        note = self._accepted[recipe.root][old.target_id]
+        inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
+        code_store.remember(store.root, recipe.code, recipe.spec.qualified_name, recipe.parts or [])
+        record_accepted(store, old, new, recipe, inputs, note)
+        records.clear_acceptance(store.root, old.target_id)
+
+    def record_of(self, planned: PlannedNode) -> dict[str, Any] | None:
+        """Content of the record of a node's first target; None if there is none."""
+        if not planned.records or planned.records[0] is None:
+            return None
+        name = planned.records[0]
+        for node, old, new in self._taken_over:
+            if node is planned and new == name:
+                name = old
+        return self.store(planned.recipe.root).read(name)
+
+    def store(self, root: str) -> RecordStore:
+        store = self._stores.get(root)
+        if store is None:
+            store = self._stores[root] = RecordStore(Root(root))
+            self._failed[root] = records.failed_keys(store.root)
+            self._accepted[root] = records.acceptances(store.root)
+        return store
+
+
+def _inputs(planned):
+    """Handles of what a node is made from, as far as its record describes them."""
+    for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
+        if isinstance(item, SourceInput):
+            yield FileData(item)
+        elif parent is not None and parent.recipe.paths:
+            yield parent.entry
+        else:
+            yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)
+
+
+def target_of(record: dict[str, Any]):
+    """The target that a record is about; None if its class can't be imported."""
+    module, _, name = record["format"].partition(":")
+    try:
+        return operator.attrgetter(name)(import_module(module))(record["target"])
+    except (ImportError, AttributeError):
+        return None
