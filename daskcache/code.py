@@ -48,7 +48,7 @@ class Body(NamedTuple):
     chains: tuple[Chain, ...]
     #: What its body imports, by local name.
     imports: dict[str, Import]
-    #: Global names that it assigns itself.
+    #: Global names that it assigns, or whose values it fills (``CACHE[key] = value``), itself.
     assigned: frozenset[str]
     #: Without source: all names that may be attributes.
     attributes: frozenset[str] | None
@@ -77,6 +77,7 @@ def _body_of(code, _file_name):
         return Body(hashed, chains, _imports_in_bytecode(code), assigned, frozenset(names), "")
     visitor = _Names(globals_read)
     visitor.visit_body(tree)
+    assigned |= visitor.filled & globals_read
     return Body(
         hash_value(("ast", _normalised(tree, top=True))),
         tuple(sorted(visitor.chains)),
@@ -149,6 +150,7 @@ class _Names(ast.NodeVisitor):
         self.globals_read = globals_read
         self.imports: dict[str, Import] = {}
         self.chains: set[Chain] = set()
+        self.filled: set[str] = set()
 
     def visit_body(self, tree):
         """Visit what runs when the function is called: neither its defaults nor its decorators."""
@@ -184,7 +186,15 @@ class _Names(ast.NodeVisitor):
         else:
             self.visit(inner)
 
+    def visit_Subscript(self, node):
+        if not isinstance(node.ctx, ast.Load) and isinstance(node.value, ast.Name):
+            self.filled.add(node.value.id)
+        self.generic_visit(node)
+
     def visit_Call(self, node):
+        method = node.func
+        if isinstance(method, ast.Attribute) and method.attr in _FILLING:
+            self.filled.add(getattr(method.value, "id", ""))
         chain = _constant_getattr(node)
         if chain:
             self._add(chain)
@@ -209,6 +219,13 @@ class _Names(ast.NodeVisitor):
     def _add(self, chain):
         if chain[0] in self.globals_read or chain[0] in self.imports:
             self.chains.add(chain)
+
+
+#: Methods of containers that change them in place.
+_FILLING = {
+    *("append", "extend", "insert", "appendleft", "extendleft", "add", "update", "setdefault"),
+    *("pop", "popitem", "popleft", "remove", "discard", "clear"),
+}
 
 
 def _constant_getattr(node):

@@ -5,8 +5,8 @@ attribute of a user module, by an import in its body, through defaults, closures
 instances; and from there on.  Each function and class is described once, and what refers to it holds its
 place in the order of discovery, so cycles end and nothing is analysed twice.
 
-Installed packages and the standard library count by name.  A global that the functions assign themselves
-is their state, not a constant, and doesn't count.
+Installed packages and the standard library count by name.  A global that the functions assign, or a
+container that they fill, is their own state, not a constant, and doesn't count.
 
 A `Reach` knows where it found what it found.  It holds as long as that is all still there, which is much
 quicker to see than to analyse it again.
@@ -248,9 +248,9 @@ class Reach:
 
     def _look_up(self, func, namespace, chain: Chain, body):
         name = chain[0]
-        if (id(namespace), name) in self._state:
-            return "state"
         value = namespace[name]
+        if (id(namespace), name) in self._state and not isinstance(value, _CODE):
+            return "state"
         self._bindings.append((namespace.get, name, value))
         return self._follow(func, namespace.get("__name__", ""), name, value, chain[1:], body)
 
@@ -372,6 +372,8 @@ class _ReachEncoder(Encoder):
 
 #: Types whose instances can't be modified in place.
 _IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
+#: What is followed, or named, whatever is assigned to it.
+_CODE = (types.ModuleType, types.FunctionType, type)
 #: What does nothing to results.
 _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 

@@ -379,6 +379,33 @@ def test_attributes_of_functions_count(define):
     assert of(define, unread.format(2)) == of(define, unread.format(3))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "global state; state = state or x; return state",
+        "state[x] = 1; return state[x]",
+        "state[x] += 1; return state",
+        "del state[x]",
+        "state.update({x: 1}); return state",
+        "state.setdefault(x, []).append(x)",
+    ],
+)
+def test_a_global_that_functions_fill_is_their_state(define, body):
+    """What functions assign or fill themselves, such as a cache, is no constant; what they read is."""
+    source = f"state = {{}}\ndef helper(x): {body}\ndef f(x): return helper(x), state\n"
+    module = define(source)
+    before = function_fingerprint(module.f)
+    module.state["filled"] = 1
+    assert function_fingerprint(module.f) == before
+    module.state = {1: 2}
+    assert function_fingerprint(module.f) == before
+
+    module = define("state = {}\ndef f(x): return state\ndef fill(x): state[x] = 1\n")
+    before = function_fingerprint(module.f)
+    module.fill("filled")
+    assert function_fingerprint(module.f) != before
+
+
 def test_functions_that_are_hashed_are_not_kept_for_ever():
     """Arguments that are functions, made anew for each call, don't fill the memory."""
     import gc

@@ -23,6 +23,8 @@ from dataclasses import asdict, dataclass
 
 import dask
 import joblib
+import numpy as np
+import xxhash
 from dask.base import collections_to_expr
 
 import daskcache as dc
@@ -128,6 +130,49 @@ def chain(first, then, nodes):
     for i in range(1, nodes):
         node = then(node, i)
     return node
+
+
+# ---- keys ---------------------------------------------------------------------------------------
+
+FACTOR = 2.0
+
+
+class Model:
+    """What a call reaches: a class, its methods, and a constant."""
+
+    power = 2
+
+    def apply(self, value):
+        return smooth(value) ** self.power
+
+
+def smooth(value):
+    return value * FACTOR
+
+
+def four(name, folder, i, sigma):
+    return Model().apply(sigma) + smooth(i)
+
+
+def call(nodes):
+    """A call with four plain arguments and a template, of a function that reaches others."""
+    cached_four = dc.delayed(four, target="{folder}/{name}_{i:05d}.npy")
+    dask_four = dask.delayed(four)
+    ours, peer = side_by_side(
+        lambda: [cached_four("a", "b", i, 1.5) for i in range(nodes)],
+        lambda: [dask_four("a", "b", i, 1.5) for i in range(nodes)],
+    )
+    yield per_node("a call", ours, peer, nodes, bar=15)
+
+
+def hash_array(nodes):
+    """The hash of an array of 1 GiB."""
+    array = np.arange(2**27, dtype=float)
+    ours, peer = side_by_side(
+        lambda: dc.hashing.hash_value(array), lambda: xxhash.xxh3_128_digest(array), times=5
+    )
+    speed = f"{array.nbytes / ours / 1e9:.1f} GB/s"
+    yield Row("hash 1 GiB", "s", ours, "xxhash alone", peer, 1 / 0.6, "ratio", speed)
 
 
 # ---- planning and task making -------------------------------------------------------------------
@@ -355,6 +400,8 @@ BENCHMARKS = {
         build_wide,
         build_chain,
         build_fan_in,
+        call,
+        hash_array,
         plan_missing,
         plan_complete,
         compute_complete,
