@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import json
 import os
+import sys
 import types
 import uuid
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from . import storage
 from .code import code_hash
@@ -38,7 +39,7 @@ def remember(root: Root, fingerprint: str, function: str, parts: list[Part]) -> 
     os.makedirs(f"{root.code}/sources", exist_ok=True)
     described = []
     for part in parts:
-        fields = part._asdict()
+        fields = part._replace(named=_is_named(part))._asdict()
         if part.kind == "function":
             text = fields.pop("text")
             _write_once(_source_path(root, part.hash), text)
@@ -66,38 +67,59 @@ def check_code(root: Root, fingerprint: str) -> None:
         If a function or a constant in a module differs.
     """
     checked = _checked.get((root.path, fingerprint))
-    if checked is not None and all(_find(part) is found for part, found in checked):
+    if checked is not None and all(look_up(name) is found for look_up, name, found in checked):
         return
-    checked = []
+    steps = []
     for part in recall(root, fingerprint) or ():
-        if part.module == "__main__" or "<" in part.name or part.kind not in ("function", "constant"):
+        if not part.named:
             continue  # it travelled with the task
         try:
-            found = _find(part)
+            way = _way_to(part)
         except ImportError:
             continue  # if it is needed at all, the task says so itself
-        if not _agrees(part, found):
+        steps += way
+        if not _agrees(part, way[-1].found):
             raise CodeMismatch(
                 f"{part.label} of the module {part.module} is another version on this worker",
                 expected=f"{part.place or part.text}, as the client has it",
-                got=_place(found),
+                got=_place(way[-1].found),
                 hint="give workers the client's modules (client.upload_file, or the same installation), "
                 "and restart them: client.restart()",
             )
-        checked.append((part, found))
-    _checked[root.path, fingerprint] = checked
+    _checked[root.path, fingerprint] = steps
 
 
-#: What was compared, by root and fingerprint.
-_checked: dict[tuple[str, str], list[tuple[Part, Any]]] = {}
+class _Step(NamedTuple):
+    """A name that was looked up, and what it gave."""
+
+    look_up: Callable[[str], Any]
+    name: str
+    found: Any
 
 
-def _find(part):
-    """What goes by the name of a part in this process; None if nothing does."""
+#: What was looked up to compare the code behind a fingerprint, by root and fingerprint.
+_checked: dict[tuple[str, str], list[_Step]] = {}
+
+
+def _way_to(part) -> list[_Step]:
+    """How the name of a part is looked up in this process; the last step finds None if there is none."""
     found: Any = importlib.import_module(part.module)
+    steps = [_Step(sys.modules.get, part.module, found)]
     for name in part.name.split("."):
-        found = inspect.getattr_static(found, name, None)
-    return found
+        look_up = vars(found).get if hasattr(found, "__dict__") else {}.get
+        found = look_up(name)
+        steps.append(_Step(look_up, name, found))
+    return steps
+
+
+def _is_named(part):
+    """Whether a part is what its module has by its name."""
+    if part.module == "__main__" or part.module not in sys.modules or "<" in part.name:
+        return False
+    if part.kind not in ("function", "constant"):
+        return False
+    found = _way_to(part)[-1].found
+    return found is not None and _agrees(part, found)
 
 
 def _agrees(part, found):

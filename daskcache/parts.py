@@ -24,6 +24,8 @@ class Part(NamedTuple):
     text: str
     #: File and first line of a function.
     place: str = ""
+    #: Whether a module has it by this name, so that another process can look there.
+    named: bool = False
 
     @property
     def label(self) -> str:

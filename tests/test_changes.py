@@ -340,3 +340,15 @@ def test_records_are_json_that_anybody_can_read(steps, root):
         for part in described["parts"]:
             if part["kind"] == "function":
                 assert (Path(path.parent) / "sources" / f"{part['hash']}.py").is_file()
+
+
+def test_functions_that_modules_name_otherwise_travel_with_their_module(define):
+    """A function that was renamed, or replaced by another of its name, is no mismatch."""
+    module = define(
+        "import daskcache as dc\n"
+        "def helper(x): return x + 1\nold_helper = helper\n"
+        "def helper(x): return old_helper(x) + 1\n"
+        "def gone(x): return x + 1\nrenamed = gone\ndel gone\n"
+        "@dc.delayed\ndef f(x): return helper(x) + renamed(x)\n"
+    )
+    assert module.f(1).compute() == 5
