@@ -1,6 +1,6 @@
 """What the code behind a fingerprint was: kept once in each root, for people and for workers.
 
-``<root>/.daskcache/code/<fingerprint>.json`` lists the parts; ``code/sources/<hash>.py`` holds the
+``<root>/.daskcache/code/<fingerprint>.json`` lists the parts; ``code/sources/<hash>.txt`` holds the
 source of each function once.  `daskcache.why` compares it with the code of today.  A worker compares it
 with the modules that it imported: other versions of them would make a wrong result under a right key.
 """
@@ -160,7 +160,7 @@ def _path(root, fingerprint):
 
 
 def _source_path(root, hashed):
-    return f"{root.code}/sources/{hashed}.py"
+    return f"{root.code}/sources/{hashed}.txt"
 
 
 def _part(root, fields):

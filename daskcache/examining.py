@@ -17,7 +17,7 @@ from typing import Any
 from . import code_store, records, storage
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, TargetCollision
-from .hashing import tag
+from .hashing import untagged
 from .reasons import differences
 from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
@@ -335,7 +335,7 @@ class Examiner:
         record = self.store(recipe.root).read(name) or {}
         for parent, described in zip(planned.parents, record.get("upstream", ()), strict=False):
             known = parent and parent.data_hash
-            if known and described.get("data_hash") != tag(known):
+            if known and untagged(described.get("data_hash", "")) != known:
                 path = parent.recipe.title
                 self._worsen(planned, STALE, f"{path} holds other data now")
 

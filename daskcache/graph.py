@@ -166,19 +166,32 @@ def _layer_to_send(client, futures, expr):
     """The layer for the composed graphs in an expression that a client sends to get `futures`.
 
     What is composed of nodes has a key of plain Dask.  As long as a future of it lives, the scheduler
-    knows it with the tasks that it was sent with, so it is sent with the same ones again.
+    knows it with the tasks that it was sent with, so it is sent with the same ones again (`layer_of`).
     """
     if any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers):
         drop_released(client, futures)
     _sent_layers[:] = [(sent, layer) for sent, layer in _sent_layers if sent.are_alive()]
-    for sent, layer in _sent_layers:
-        if sent.live_on(client, futures.keys()):
-            layer.open = True
-            return layer
     graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
     layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
+    layer.earlier = [old for sent, old in _sent_layers if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
     _sent_layers.append((SentFutures(client, futures.keys()), layer))
+    return layer
+
+
+def layer_of(recipe: Recipe) -> VerbLayer:
+    """The layer that has the tasks of a node in a composed graph.
+
+    It is that of the verb under way; but of a graph that is sent again, the one that it was sent with.
+    """
+    layer = current_layer()
+    if not layer.composed:
+        layer.direct = frozenset(layer.mapping)
+    for old in layer.earlier:
+        if recipe.identity in old.composed:
+            layer.composed[recipe.identity] = old.composed[recipe.identity]
+            return layer.composed[recipe.identity]
+    layer.composed[recipe.identity] = layer
     return layer
 
 
@@ -218,6 +231,12 @@ class VerbLayer(MaterializedLayer):
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
         self.open = True
+        #: Layers of composed graphs that are sent again with this one.
+        self.earlier: list[VerbLayer] = []
+        #: The layers of what the verb's composed graphs are made from, by identity of the recipes.
+        self.composed: dict[str, VerbLayer] = {}
+        #: Keys of the tasks for the nodes that the verb was given themselves.
+        self.direct: frozenset = frozenset()
         self._graph: HighLevelGraph | None = None
 
     def add_all(self, collections: Iterable) -> None:
@@ -286,7 +305,7 @@ class RecipeLayer(Layer):
         if is_composing():
             tasks = late_tasks(self.recipes[0], self.key)
             return tasks, late_annotations(tasks)
-        builder = current_layer().builder
+        builder = layer_of(self.recipes[0]).builder
         builder.add_value(self.recipes[0], self.key)
         return cull(builder.tasks, [self.key]), builder.annotations
 
@@ -294,7 +313,7 @@ class RecipeLayer(Layer):
         return _culled(*self.plan()) if self.key in keys else _culled({}, {})
 
     def __reduce__(self):
-        builder = current_layer().builder
+        builder = layer_of(self.recipes[0]).builder
         key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
         return _plain_layer, (cull(builder.tasks, [key]), builder.annotations)
 

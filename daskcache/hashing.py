@@ -50,6 +50,11 @@ def tag(hex_digest: str) -> str:
     return f"{ALGORITHM}:{hex_digest}"
 
 
+def untagged(hashed: str) -> str:
+    """The digits of a hash, with or without the name of its algorithm before them."""
+    return hashed.rpartition(":")[2]
+
+
 def hash_value(value: Any) -> str:
     """Hash of a Python value, independent of process, host and file format.
 

@@ -242,10 +242,10 @@ def _is(frame, function, module):
 # ---- from late to planned --------------------------------------------------------------------------
 
 
-def _builder():
-    from .graph import current_layer
+def _layer(key):
+    from .graph import layer_of
 
-    return current_layer().builder
+    return layer_of(key.recipe)
 
 
 def _entry_key(recipe):
@@ -266,7 +266,8 @@ def _keys_before(key):
 
 def _local_task(key):
     """The planned task under its late key, depending on late keys: for schedulers of this process."""
-    builder = _builder()
+    layer = _layer(key)
+    builder = layer.builder
     if key.is_value:
         task = builder.tasks[builder.add_value(key.recipe)]
         names = {builder.add_entry(key.recipe): _entry_key(key.recipe)} if task.dependencies else {}
@@ -274,6 +275,8 @@ def _local_task(key):
     planned = builder.add_entry(key.recipe)
     if planned is None:
         return DataNode(key, None)
+    if planned in layer.direct:  # the verb was given this node, or what follows from it, by itself too
+        return Alias(key, planned)
     task = builder.tasks[planned]
     names = {
         builder.add_entry(item): _entry_key(item)
@@ -284,7 +287,7 @@ def _local_task(key):
 
 
 def _sent_key(key):
-    builder = _builder()
+    builder = _layer(key).builder
     if key.is_value:
         return builder.add_value(key.recipe)
     return _entry_if_possible(builder, key) or f"{key}-done"
@@ -292,7 +295,7 @@ def _sent_key(key):
 
 def _sent_task(key):
     """The planned task under its planned key; of a finished node something that nothing needs."""
-    builder = _builder()
+    builder = _layer(key).builder
     if key.is_value:
         return builder.tasks[builder.add_value(key.recipe)]
     planned = _entry_if_possible(builder, key)

@@ -236,9 +236,11 @@ def _remove_own_folder(part, destination):
 
 def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> RecordName:
     """Early cutoff: the inputs hold what they held before, so the target is what it would be."""
-    content = store.read(name) or {}
-    facts = {k: v for k, v in content.items() if k in _CARRIED}
     renamed = name._replace(key=key)
+    content = store.read(name)
+    if content is None:  # somebody else was faster, or it was damaged: the next verb sees what is there
+        return renamed
+    facts = {k: v for k, v in content.items() if k in _CARRIED}
     replace_record(store, name, renamed, record_content(renamed, **facts, same_as=name.key))
     return renamed
 
@@ -250,7 +252,9 @@ def record_accepted(
     store: RecordStore, old: RecordName, new: RecordName, recipe: Recipe, inputs: list, note: dict
 ) -> None:
     """Record a target that somebody accepted as the result of a recipe that did not make it."""
-    content = store.read(old) or {}
+    content = store.read(old)
+    if content is None:
+        return
     facts = {k: v for k, v in content.items() if k in ("function", "target", "format")}
     facts |= {
         "code": recipe.code,

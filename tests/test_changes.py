@@ -332,14 +332,14 @@ def test_rm_without_downstream_leaves_what_follows(steps, root):
 
 
 def test_records_are_json_that_anybody_can_read(steps, root):
-    """What is kept of the code is plain JSON and Python files."""
+    """What is kept of the code is plain JSON and text files."""
     chain(steps())[1].compute()
     for path in (root / ".daskcache" / "code").glob("*.json"):
         described = json.loads(path.read_text())
         assert described["parts"]
         for part in described["parts"]:
             if part["kind"] == "function":
-                assert (Path(path.parent) / "sources" / f"{part['hash']}.py").is_file()
+                assert (Path(path.parent) / "sources" / f"{part['hash']}.txt").is_file()
 
 
 def test_functions_that_modules_name_otherwise_travel_with_their_module(define):

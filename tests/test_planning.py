@@ -843,3 +843,29 @@ def test_building_and_planning_a_long_chain():
         node = step(node)
     assert len(dc.plan(node)) == 3001
     assert node.compute() == 3001
+
+
+def test_a_deleted_parent_beside_an_uncached_one_costs_nothing(runs, root):
+    """A complete node stays so when a file that was taken in is deleted beside a parent without one."""
+
+    @dc.delayed(save=False)
+    def held():
+        return 1
+
+    @dc.delayed(target="stored.json", check="exists")
+    def stored():
+        return 2
+
+    @dc.delayed(target="after.json")
+    def after(one, two):
+        runs.note("after")
+        return one + two
+
+    node = after(held(), stored())
+    root.mkdir()
+    (root / "stored.json").write_text("2")
+    assert node.compute() == 3
+    (root / "stored.json").unlink()
+    assert node.dc.why() == ""
+    assert node.compute() == 3
+    assert runs.names() == ["after"]

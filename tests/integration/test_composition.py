@@ -381,3 +381,43 @@ print(dask.compute(first, second, scheduler="sync"))
     assert done.stdout == "(1, 2)\n"
     assert (tmp_path / "first").is_dir()
     assert (tmp_path / "working").is_dir()
+
+
+@pytest.mark.parametrize("verb", [dask.compute, dc.compute])
+def test_an_uncached_node_that_is_wanted_and_composed_runs_once(anywhere, runs, verb):
+    """A node without a target, wanted by itself and in a container, is one task on every scheduler."""
+
+    @dc.delayed(save=False)
+    def make(i):
+        runs.note("make")
+        return i
+
+    @dc.delayed(save=False)
+    def double(i):
+        runs.note("double")
+        return 2 * i
+
+    node = double(make(3))
+    assert verb(node, dask.delayed([node, 1])) == (6, [6, 1])
+    assert sorted(runs.names()) == ["double", "make"]
+
+
+def test_what_is_sent_again_beside_other_nodes_keeps_its_own_plan(cluster, root):
+    """While a future of a composed graph lives, other nodes sent with it are planned as of now."""
+
+    @dc.delayed(target="{name}.json")
+    def make(name, value):
+        return value
+
+    kept = dask.delayed([make("kept", 1)])
+    first, other = dask.delayed([make("first", 1)]), dask.delayed([make("other", 1)])
+    future, *_ = futures = cluster.compute([kept, first, other])
+    assert cluster.gather(futures) == [[1], [1], [1]]
+    del futures, _
+    wait_until_forgotten(cluster, first.key)
+    wait_until_forgotten(cluster, other.key)
+    (root / "other.json").unlink()
+    again = [kept, dask.delayed([make("first", 2)]), other]
+    assert cluster.gather(cluster.compute(again)) == [[1], [2], [1]]
+    assert future.result() == [1]
+    assert (root / "other.json").exists()
