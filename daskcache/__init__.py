@@ -26,6 +26,7 @@ _HOMES = {
     "Source": "targets.base",
     "Target": "targets.base",
     "accept": "accessor",
+    "audit": "auditing",
     "compute": "accessor",
     "context": "targets.context",
     "delayed": "node",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .accessor import status as status
     from .accessor import target as target
     from .accessor import why as why
+    from .auditing import audit as audit
     from .node import Node as Node
     from .node import delayed as delayed
     from .planning import Plan as Plan

@@ -175,7 +175,7 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
     TargetCollision, TargetModified, ForeignTarget, ArgumentChanged
         If the graph can't be computed as it is.
     """
-    return make_plan([n._recipe for n in _nodes(args)], _forced(force), _collect(errors))
+    return make_plan([n._recipe for n in nodes_in(args)], _forced(force), _collect(errors))
 
 
 def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any) -> tuple:
@@ -258,8 +258,14 @@ def _one(node):
     return node.dc
 
 
-def _nodes(args):
-    """The nodes in nested arguments, each once."""
+def nodes_in(args: Any) -> list[Node]:
+    """The nodes in nested arguments, each once.
+
+    Raises
+    ------
+    NotANode
+        If something among them is none, or there is none.
+    """
     found: dict[int, Node] = {}
     stack = list(reversed(args))
     while stack:
@@ -287,7 +293,7 @@ def _not_a_node(value):
 
 
 def _forced(force):
-    return force if isinstance(force, bool) else [node._recipe for node in _nodes((force,))]
+    return force if isinstance(force, bool) else [node._recipe for node in nodes_in((force,))]
 
 
 def _collect(errors):

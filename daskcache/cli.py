@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from pathlib import Path
 
@@ -184,6 +185,33 @@ def why(target: str, root: str | None):
             f"{target} has no record in {found.path}; 'dask cache ls' lists what has"
         )
     click.echo("\n".join(story(found, item)))
+
+
+@cache.command()
+@click.argument("function", required=False)
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
+@click.option("--seed", type=int, help="Draw the same nodes again.")
+@_root_option
+@_friendly
+def audit(function: str | None, sample: int, seed: int | None, root: str | None):
+    """Compute a random sample of results again, of FUNCTION or of all, and compare the data.
+
+    Functions are imported as 'python -m' would, from the current folder too.  Nothing is written to the
+    root.  The exit code is 1 if data differ or a function fails.
+    """
+    from .auditing import audit_root
+    from .listing import find_root
+
+    sys.path.insert(0, os.getcwd())
+    found = find_root(root)
+    audited = audit_root(found, function, sample, seed)
+    if not audited.findings:
+        what = f"result of {function}()" if function else "result"
+        raise click.ClickException(
+            f"{found.path} has no complete {what}; 'dask cache status' lists what it has"
+        )
+    click.echo(audited)
+    sys.exit(0 if audited.ok else 1)
 
 
 @cache.command()

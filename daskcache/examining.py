@@ -472,9 +472,9 @@ def _inputs(planned):
 
 
 def target_of(record: dict[str, Any]):
-    """The target that a record is about; None if its class can't be imported."""
+    """The target that a record is about; None if its class can't be had, or needs more than a path."""
     module, _, name = record["format"].partition(":")
     try:
         return operator.attrgetter(name)(import_module(module))(record["target"])
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, TypeError):
         return None

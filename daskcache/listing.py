@@ -102,7 +102,7 @@ def story(root: Root, item: Listed) -> list[str]:
         f"  key        {record['key']}",
         f"  data hash  {record['data_hash']}",
     ]
-    for name, (brief, _) in record.get("arguments", {}).items():
+    for name, (brief, *_) in record.get("arguments", {}).items():
         lines.append(f"  argument   {name} = {_resolved(brief, record)}")
     for described in record.get("upstream", []):
         lines.append(f"  input      {_input_story(root, described)}")

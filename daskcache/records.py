@@ -206,7 +206,8 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         What the file's name says; the hashes are repeated, with their algorithm, in the content.
     **facts
         ``function``, ``code``, ``target`` (path from the root), ``format``, ``arguments``,
-        ``upstream``, ``replaced`` …
+        ``upstream``, ``replaced`` …; ``created``, ``host`` and ``packages``, unless it is made here and
+        now.
     """
     content = {
         "daskcache": storage.FORMAT,
@@ -217,10 +218,10 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         "file_hash": hashing.tag(name.file_hash),
         "size": name.size,
         "seconds": name.microseconds / 1e6,
-        "created": _now(),
-        "host": _host(),
-        "packages": _packages(),
     }
+    content.setdefault("created", _now())
+    content.setdefault("host", _host())
+    content.setdefault("packages", package_versions())
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
@@ -314,7 +315,8 @@ def _host():
 
 
 @functools.cache
-def _packages():
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results are most likely to depend on."""
     versions = {name: package_version(name) for name in ("dask", "numpy", "pandas", "daskcache")}
     known = {name: version for name, version in versions.items() if version}
     return {"python": platform.python_version(), **known}

@@ -36,7 +36,8 @@ from .records import RecordStore, target_id
 from .storage import Root
 from .storing import discard_own, entry_of, own_part_path, record_under_new_key, store_results
 from .targets.template import DATA_HASH, located
-from .work import DaskData, DaskValue, FileData, Work, brief
+from .texts import brief
+from .work import DaskData, DaskValue, FileData, Work
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
@@ -100,7 +101,7 @@ def _run(work, inputs, trace):
     if work.paths:
         check_code(Root(work.root), work.code)
     started = time.perf_counter()
-    result, own_paths = _call(work, inputs)
+    result, own_paths = call(work, arguments(work, inputs))
     seconds = time.perf_counter() - started
     if not work.paths:
         return "ran", seconds, Held(result, _held_hash(work, result, trace))
@@ -139,8 +140,14 @@ def _object(item):
     return item.load()
 
 
-def _arguments(work, inputs):
-    """Values for the call, with data in place of references."""
+def arguments(work: Work, inputs: list) -> list:
+    """Values for the call, with data in place of references.
+
+    Raises
+    ------
+    TargetError, SourceMissing, StorageError
+        If an input is not what it was, or can't be read.
+    """
     loaded: dict[int, Any] = {}
 
     def data(ordinal):
@@ -198,10 +205,17 @@ def _is_random_generator(value):
 # ---- the call -----------------------------------------------------------------------------------
 
 
-def _call(work, inputs):
-    """Call the function; return its result and the parts that it wrote itself, if it did."""
+def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
+    """Call the function; return its result and the parts that it wrote itself, if it did.
+
+    Raises
+    ------
+    Exception
+        Whatever the function raises.
+    ResultError
+        If what it returned is no result.
+    """
     spec = work.spec
-    values = _arguments(work, inputs)
     own_paths = None
     if work.paths and spec.signature.takes_target_path:
         own_paths = [own_part_path(f"{work.root}/{path}") for path in work.paths]

@@ -232,9 +232,9 @@ class Signature:
         self.kinds = tuple(p.kind for p in parameters)
         self.wants_object = tuple(_is_handle(p.annotation) for p in parameters)
         self.takes_target_path = "target_path" in self.names
-        self._defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         if self.takes_target_path:
-            self._defaults["target_path"] = None
+            self.defaults["target_path"] = None
         self._plain = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(
             self.kinds
         )
@@ -243,8 +243,8 @@ class Signature:
 
     def _defaults_from(self, position):
         names = self.names[position:]
-        if all(name in self._defaults for name in names):
-            return tuple(self._defaults[name] for name in names)
+        if all(name in self.defaults for name in names):
+            return tuple(self.defaults[name] for name in names)
         return None
 
     def bind(self, args: tuple, kwargs: dict) -> tuple:
@@ -260,8 +260,8 @@ class Signature:
                     if name in kwargs:
                         values.append(kwargs[name])
                         used += 1
-                    elif name in self._defaults:
-                        values.append(self._defaults[name])
+                    elif name in self.defaults:
+                        values.append(self.defaults[name])
                     else:
                         break
                 if used == len(kwargs) and len(values) == len(self.names):

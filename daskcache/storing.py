@@ -8,7 +8,7 @@ import warnings
 from typing import Any
 
 from . import config, records, storage
-from .entry import Entry, Stored
+from .entry import Entry, Stored, arrange
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .hashing import tag
 from .recipe import Recipe
@@ -16,29 +16,21 @@ from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
 from .targets.base import BytesTarget
 from .targets.template import DATA_HASH, located
+from .texts import brief, whole
 from .work import FileData, describe_arguments
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds):
     """Write and commit each result; return the entry."""
     root = Root(work.root)
-    if own_paths is None and work.spec.options.save is False:
-        results = [_adopt_own(work, path) for path in work.paths]
-    elif own_paths is not None:
-        results = [
-            _part_written(work, target, path)
-            for target, path in zip(work.spec.formats, own_paths, strict=True)
-        ]
-    else:
-        values = _results(work, result)
-        results = [
-            _part_of_value(work, target, path, value)
-            for target, path, value in zip(work.spec.formats, work.paths, values, strict=True)
-        ]
+    results = write_results(work, result, own_paths)
+    places = [
+        located(path, data_hash) for path, (_, data_hash, _) in zip(work.paths, results, strict=True)
+    ]
     names, committed = [], []
     for position, (part, data_hash, _) in enumerate(results):
         if DATA_HASH in work.paths[position]:
-            part = _existing(root.absolute(located(work.paths[position], data_hash)), part)
+            part = _existing(root.absolute(places[position]), part)
         name = RecordName(
             work.key,
             target_id(work.paths[position]),
@@ -49,7 +41,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
             int(seconds * 1e6),
         )
         names.append(name)
-        committed.append(_commit(work, root, inputs, position, part, name))
+        committed.append(_commit(work, root, inputs, places, position, part, name))
     contents = [content for _, _, content in results]
     inline = None
     if committed == names and None not in contents and _is_small(contents):
@@ -57,6 +49,22 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
     if work.failed_before:
         records.clear_failure(root, work.key)
     return entry_of(work, committed, inline)
+
+
+def write_results(work, result, own_paths):
+    """Write each result beside its destination: part, data hash and (if at hand) content of each."""
+    if own_paths is None and work.spec.options.save is False:
+        return [_adopt_own(work, path) for path in work.paths]
+    if own_paths is not None:
+        return [
+            _part_written(work, target, path)
+            for target, path in zip(work.spec.formats, own_paths, strict=True)
+        ]
+    values = _results(work, result)
+    return [
+        _part_of_value(work, target, path, value)
+        for target, path, value in zip(work.spec.formats, work.paths, values, strict=True)
+    ]
 
 
 def _existing(destination, part):
@@ -149,12 +157,12 @@ def discard_own(paths):
         storage.discard(path.rpartition("/")[0])
 
 
-def _commit(work, root: Root, inputs, position: int, part: Part, name: RecordName) -> RecordName:
+def _commit(work, root: Root, inputs, places, position: int, part: Part, name: RecordName) -> RecordName:
     """Put one part in place with its record; return the record that holds in the end."""
     previous = work.previous[position]
-    destination = root.absolute(located(work.paths[position], name.data_hash))
+    destination = root.absolute(places[position])
     file_name = name.file_name()
-    content = record_content(name, **_facts(work, inputs, position, name, previous))
+    content = record_content(name, **_facts(work, inputs, places, position, previous))
     intent = storage.write_intent(root, file_name, content)
     winner = None
     if part.path != destination:
@@ -245,7 +253,19 @@ def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> Reco
     return renamed
 
 
-_CARRIED = ("function", "code", "target", "format", "arguments", "upstream", "accepted")
+_CARRIED = (
+    "function",
+    "code",
+    "target",
+    "format",
+    "results",
+    "arguments",
+    "upstream",
+    "accepted",
+    "created",
+    "host",
+    "packages",
+)
 
 
 def record_accepted(
@@ -255,7 +275,7 @@ def record_accepted(
     content = store.read(old)
     if content is None:
         return
-    facts = {k: v for k, v in content.items() if k in ("function", "target", "format")}
+    facts = {k: v for k, v in content.items() if k in ("function", "target", "format", "results")}
     facts |= {
         "code": recipe.code,
         "arguments": describe_arguments(recipe.spec, recipe.values),
@@ -286,16 +306,17 @@ def entry_of(work, names, inline=None):
 # ---- what a record says ---------------------------------------------------------------------------
 
 
-def _facts(work, inputs, position, name, previous):
+def _facts(work, inputs, places, position, previous):
     facts = {
         "function": work.spec.qualified_name,
         "code": work.code,
-        "target": located(work.paths[position], name.data_hash),
-        "format": f"{type(work.spec.formats[position]).__module__}:"
-        f"{type(work.spec.formats[position]).__qualname__}",
+        "target": places[position],
+        "format": _class_name(work.spec.formats[position]),
         "arguments": describe_arguments(work.spec, work.values, work.described),
         "upstream": [describe_input(work.root, item) for item in inputs],
     }
+    if work.spec.layout is not None:
+        facts["results"] = arrange(places, work.spec.layout)
     if previous is not None and previous.key != work.key:
         facts["replaced"] = previous.key
     return facts
@@ -312,8 +333,21 @@ def describe_input(root: str, item: Any) -> dict[str, Any]:
             **elsewhere,
         }
     if isinstance(item, FileData):
-        path, place = item.source.path, item.source.__daskcache_path__()
-        folder = {} if place == path else {"folder": storage.relative(place, root)}
-        source = storage.relative(path, root)
-        return {"source": source, **folder, "data_hash": item.data_hash}
+        return {**_describe_source(item.source, root), "data_hash": item.data_hash}
     return {"data_hash": item.data_hash}
+
+
+def _describe_source(source, root):
+    """Where a source is, and what it takes to make it again."""
+    path, place = source.path, source.__daskcache_path__()
+    described = {"source": storage.relative(path, root), "class": _class_name(source)}
+    if place != path:
+        described["folder"] = storage.relative(place, root)
+    options = source.__daskcache_options__()
+    if options:
+        described["options"] = whole(options) or brief.repr(options)
+    return described
+
+
+def _class_name(instance):
+    return f"{type(instance).__module__}:{type(instance).__qualname__}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import Any, NamedTuple
 
 from .entry import Entry
@@ -10,6 +9,7 @@ from .hashing import hash_value
 from .recipe import SourceInput, title_of
 from .records import RecordName
 from .spec import Spec
+from .texts import CUT, brief, whole
 
 
 class DaskValue(NamedTuple):
@@ -36,15 +36,15 @@ class Work(NamedTuple):
     described: dict[str, list]
     root: str
     paths: tuple[str, ...]
-    label: str
+    label: str = ""
     #: Per target: the record that vouches for what is there now, if the plan found one.
-    previous: tuple[RecordName | None, ...]
+    previous: tuple[RecordName | None, ...] = ()
     #: What is there must not pass for the result: it is forced, expired or damaged.
-    outdated: bool
+    outdated: bool = False
     #: What is there is damaged, and is kept aside.
-    damaged: bool
+    damaged: bool = False
     #: Turn an exception into a `Failure` instead of raising it.
-    collect: bool
+    collect: bool = False
     #: The same recipe's result at another target, to be copied instead of computed.
     elsewhere: Entry | None = None
     #: Whether there is a note of a failure to clear.
@@ -81,16 +81,19 @@ class FileData:
         return self.source
 
 
-#: Brief texts of arguments.
-brief = reprlib.Repr()
-brief.maxstring = brief.maxother = 80
-
-
 def describe_arguments(spec: Spec, values: tuple, known: dict | None = None) -> dict[str, list]:
-    """Per argument, a short text and the hash: what `why` compares."""
+    """Per argument, a short text and the hash: what `why` compares.
+
+    Where the short text leaves something out, the whole one follows if it isn't long: an audit makes the
+    argument again from it.
+    """
     described = dict(known or {})
     for position in spec.counted:
         name, value = spec.signature.names[position], values[position]
         if name not in described:
-            described[name] = [brief.repr(value), hash_value(value)]
+            text = brief.repr(value)
+            described[name] = [text, hash_value(value)]
+            everything = whole(value) if CUT in text else None
+            if everything:
+                described[name].append(everything)
     return described

@@ -30,6 +30,7 @@ PUBLIC = [
     "Source",
     "Target",
     "accept",
+    "audit",
     "compute",
     "context",
     "delayed",
@@ -57,12 +58,13 @@ LAYERS = [
     {"recipe"},
     {"late"},
     {"node"},
-    {"work"},
+    {"work", "texts"},
     {"reasons", "storing"},
     {"examining"},
     {"planning"},
     {"run", "graph", "submitted"},
     {"accessor", "display", "testing", "listing"},
+    {"rebuild", "auditing"},
     {"cli", "demo"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -1,8 +1,9 @@
-"""A plan as text, as HTML and as a data frame."""
+"""Plans and audits as text and as HTML, and a plan as a data frame."""
 
 from __future__ import annotations
 
 import html
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes, format_time
@@ -11,6 +12,7 @@ from ..errors import require
 from ..reasons import headlines
 
 if TYPE_CHECKING:
+    from ..auditing import Audit
     from ..planning import Plan
 
 #: Nodes listed one by one; beyond, the summary by function has to do.
@@ -20,6 +22,7 @@ ACTIONS = ("run", "decide", "load", "skip")
 
 #: What stands for an action, readable on white and when printed without colour.
 COLORS = {"run": "#d95f02", "decide": "#b58900", "load": "#1f78b4", "skip": "#7f8c8d"}
+_BADGES = COLORS | {"differs": "#d95f02", "failed": "#d95f02", "skipped": "#7f8c8d"}
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
@@ -119,11 +122,77 @@ def plan_frame(plan: Plan) -> Any:
     return require("pandas", "table").DataFrame(plan_rows(plan), columns=columns)
 
 
+# ---- audits --------------------------------------------------------------------------------------
+
+
+def audit_headline(audit: Audit) -> str:
+    """The audit in one line."""
+    counts = audit.counts
+    skipped = counts.pop("skipped")
+    verbs = {"same": "same", "differs": "differs" if counts["differs"] == 1 else "differ"}
+    parts = [f"{n} {verbs.get(outcome, outcome)}" for outcome, n in counts.items() if n]
+    computed = f"{sum(counts.values())} recomputed" + (f": {', '.join(parts)}" if parts else "")
+    return f"{computed}; {skipped} skipped" if skipped else computed
+
+
+def audit_text(audit: Audit) -> str:
+    """The audit as plain text: counts by function, what is not the same, and all in one line."""
+    blocks = [text_table(_outcome_cells(audit))] if audit.findings else []
+    groups = _problem_groups(audit)
+    for function, outcome, targets, reason in groups[:MAX_ROWS]:
+        blocks.append(f"{function}: {outcome}, {targets}\n    {reason}")
+    if len(groups) > MAX_ROWS:
+        blocks.append(f"… and {len(groups) - MAX_ROWS} more; audit.findings has them all")
+    return "\n\n".join([*blocks, audit_headline(audit)])
+
+
+def audit_html(audit: Audit) -> str:
+    """The audit as HTML with inline styles only, as untrusted notebooks allow."""
+    cells = [["function", "", "target", "why"]]
+    for function, outcome, targets, reason in _problem_groups(audit)[:MAX_ROWS]:
+        cells.append([function, _Badge(outcome), targets, reason])
+    problems = _html_table(cells) if len(cells) > 1 else ""
+    return (
+        f"<p><b>Audit</b>: {html.escape(audit_headline(audit))}</p>"
+        f"{_html_table(_outcome_cells(audit))}{problems}"
+    )
+
+
+def _outcome_cells(audit):
+    """Per function, how many of its nodes came out how."""
+    outcomes = list(audit.counts)
+    rows: dict[str, Counter] = {}
+    for finding in audit.findings:
+        rows.setdefault(finding.function, Counter())[finding.outcome] += 1
+    cells = [["function", *outcomes]]
+    for function, row in sorted(rows.items()):
+        cells.append([function, *[str(row[outcome] or "·") for outcome in outcomes]])
+    return cells
+
+
+def _problem_groups(audit):
+    """What is not the same, the worst first: all nodes of one function with one story are one group."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for outcome in ("differs", "failed", "skipped"):
+        for finding in audit.findings:
+            if finding.outcome == outcome:
+                story = finding.function, outcome, finding.reason
+                groups.setdefault(story, []).append(finding.target)
+    return [
+        (function, outcome, _several(targets), reason)
+        for (function, outcome, reason), targets in groups.items()
+    ]
+
+
+def _several(targets):
+    return targets[0] if len(targets) == 1 else f"{targets[0]} and {len(targets) - 1} more"
+
+
 # ---- helpers ------------------------------------------------------------------------------------
 
 
 class _Badge(str):
-    """An action, shown in its colour."""
+    """An action or outcome, shown in its colour."""
 
 
 def _function_cells(plan):
@@ -154,7 +223,7 @@ def _html_table(cells):
 def _html_cell(cell):
     text = html.escape(cell)
     if isinstance(cell, _Badge):
-        return f'<span style="color: {COLORS[cell]}; font-weight: bold">{text}</span>'
+        return f'<span style="color: {_BADGES[cell]}; font-weight: bold">{text}</span>'
     return text
 
 

@@ -199,6 +199,10 @@ class Source:
     def __daskcache_path__(self):
         return self.path
 
+    def __daskcache_options__(self) -> dict[str, Any]:
+        """Keyword arguments which, after the path, make this source again: for its record."""
+        return {}
+
     def identity(self) -> str:
         """What tells this source from others: class, file name and content."""
         return self.identify(self.content_hash())

@@ -104,6 +104,9 @@ class FolderSource(Source):
         members = self.source.__name__ if self.source else "by suffix"
         return f"{type(self).__name__}:{members}:{tag(content_hash)}"
 
+    def __daskcache_options__(self):
+        return {"pattern": self.pattern} | ({"source": self.source} if self.source else {})
+
     def _joint_hash(self, names, hash_file):
         return hash_value([(name, hash_file(f"{self.folder}/{name}")) for name in names])
 

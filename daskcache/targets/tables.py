@@ -107,6 +107,9 @@ class CSVSource(Source):
     def decode(self, data):
         return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
 
+    def __daskcache_options__(self):
+        return self.read_options
+
     def identify(self, content_hash):
         options = f":{hash_value(self.read_options)}" if self.read_options else ""
         return super().identify(content_hash) + options
