@@ -175,9 +175,14 @@ def list_targets(pattern: str, root: str | None):
 @_root_option
 @_friendly
 def why(target: str, root: str | None):
-    """What made TARGET, from what, and whether that still holds."""
+    """What made TARGET, from what, and whether that still holds.
+
+    To see whether its code changed, the function's module is imported as 'python -m' would, from the
+    current folder too.
+    """
     from .listing import find, find_root, story
 
+    sys.path.insert(0, os.getcwd())
     found = find_root(root)
     item = find(found, target)
     if item is None:

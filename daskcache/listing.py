@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import config, records, storage
-from .errors import StorageError
+from . import code_store, config, records, storage
+from .errors import DaskcacheError, StorageError
 from .hashing import tag
+from .parts import code_changes
+from .rebuild import CannotRecompute, function_of, in_a_line, source_changes
 from .records import RecordName, RecordStore
 from .storage import METADATA, Root
 
@@ -110,14 +112,35 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append("  why        the target was deleted; it is made again when it is needed")
     if item.state == "modified":
         lines.append("  why        the file was edited after it was stored")
+    for change in _code_story(root, record):
+        lines += [f"  why        {change}".replace("\n", "\n" + " " * 13)]
     return lines
+
+
+def _code_story(root, record):
+    """How the code that made a target differs from what its module says now."""
+    try:
+        spec = function_of(record)
+        now = spec.code()
+    except (CannotRecompute, DaskcacheError) as error:
+        return [f"not known whether the code changed: {in_a_line(error)}"]
+    if now.fingerprint == record["code"]:
+        return []
+    before = code_store.recall(root, record["code"])
+    if before is None:
+        return ["the code changed"]
+    return code_changes(before, now.parts, getattr(spec.func, "__qualname__", "")) or [
+        "the code changed"
+    ]
 
 
 def _input_story(root, described):
     if "source" in described:
         place = described.get("folder", described["source"])
-        state = "" if Path(root.path, place).exists() else ", which is gone"
-        return f"source {described['source']}{state}"
+        if not Path(root.path, place).exists():
+            return f"source {described['source']}, which is gone"
+        changed = source_changes(root.path, described)
+        return f"source {described['source']}{', whose content changed' if changed else ''}"
     if "target" not in described:
         return "a value of plain Dask"
     current = find(root, described["target"])

@@ -29,6 +29,10 @@ class CannotRecompute(Exception):
     """A call can't be made again as it was; the message says why."""
 
 
+class SourceChanged(CannotRecompute):
+    """A source does not hold what its record says."""
+
+
 class Call(NamedTuple):
     """A call as it was recorded, ready to be made again."""
 
@@ -127,7 +131,14 @@ def _is_touched(name, stamp, location):
 # ---- the function -------------------------------------------------------------------------------
 
 
-def _spec_of(record) -> Spec:
+def function_of(record: dict[str, Any]) -> Spec:
+    """The decorated function that a record names, as it is now.
+
+    Raises
+    ------
+    CannotRecompute
+        If it is in no module, or its module can't be imported or has no such function.
+    """
     function = record["function"]
     if function.startswith("__main__."):
         raise CannotRecompute("it is defined in a script or notebook (__main__), not in a module")
@@ -138,6 +149,11 @@ def _spec_of(record) -> Spec:
     spec = getattr(getattr(found, "__func__", found), "_spec", None)
     if not isinstance(spec, Spec):
         raise CannotRecompute("it is not a decorated function any more")
+    return spec
+
+
+def _spec_of(record) -> Spec:
+    spec = function_of(record)
     try:
         fingerprint = spec.code().fingerprint
     except DaskcacheError as error:
@@ -203,6 +219,17 @@ def _check_readable(entry):
             )
 
 
+def source_changes(root: str, described: dict[str, Any]) -> bool:
+    """Whether the content of a source is other than its record says; False if that can't be told."""
+    try:
+        _source_input(root, described)
+    except SourceChanged:
+        return True
+    except CannotRecompute:
+        return False
+    return False
+
+
 def _source_input(root, described):
     path = os.path.normpath(os.path.join(root, described.get("folder", described["source"])))
     try:
@@ -214,7 +241,7 @@ def _source_input(root, described):
     except (TypeError, ValueError) as error:
         raise CannotRecompute(f"the source {path} can't be rebuilt from its record") from error
     if identity != described["data_hash"]:
-        raise CannotRecompute(f"the source {path} changed since, or can't be rebuilt from its record")
+        raise SourceChanged(f"the source {path} changed since, or can't be rebuilt from its record")
     return FileData(SourceInput(source, identity, content_hash))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dask
@@ -162,6 +165,42 @@ def test_a_node_made_before_an_edit_says_what_changed(define, monkeypatch):
     with pytest.raises(ArgumentChanged, match=r"helper .* is used now"):
         node.compute()
     assert module.f(1).compute() == -1
+
+
+def test_why_on_the_command_line(tmp_path):
+    """`dask cache why` names changed code, with a diff, and changed sources, from records alone."""
+    program = tmp_path / "program"
+    program.mkdir()
+    text = (
+        "import daskcache as dc\n"
+        "def helper(text): return text * 2\n"
+        "@dc.delayed(target='read.json')\n"
+        "def read(path): return helper(path.read_text())\n"
+        "def main(): return read(dc.FileSource('input.txt')).compute()\n"
+    )
+    (program / "steps_of_why.py").write_text(text)
+    (program / "input.txt").write_text("one")
+    environment = {**os.environ, "DASK_DASKCACHE__ROOT": "results"}
+
+    def run(*command):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=program, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def why():
+        return run("-m", "dask", "cache", "why", "read.json", "--root", "results")
+
+    run("-c", "import steps_of_why; steps_of_why.main()")
+    assert "  why " not in why()
+    assert "changed" not in why()
+    (program / "steps_of_why.py").write_text(text.replace("* 2", "* 3"))
+    (program / "input.txt").write_text("two")
+    story = why()
+    assert "why        helper helper() changed (steps_of_why.py:2)" in story
+    assert "+def helper(text): return text * 3" in story
+    assert "input.txt, whose content changed" in story
 
 
 # ---- early cutoff -------------------------------------------------------------------------------

@@ -63,8 +63,9 @@ LAYERS = [
     {"examining"},
     {"planning"},
     {"run", "graph", "submitted"},
+    {"rebuild"},
     {"accessor", "display", "testing", "listing"},
-    {"rebuild", "auditing"},
+    {"auditing"},
     {"cli", "demo"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
