@@ -3,6 +3,7 @@
 A value is encoded as bytes in which every type has its own tag and every length is written out, so
 that two different values can't have one encoding; the hash of the bytes is the hash of the value.
 Large buffers (arrays) are hashed where they lie and stand in the encoding by their digest.
+Types of other packages have their encoders in `array_hashing` and `table_hashing`.
 
 `dask.tokenize` is not used: it isn't stable across interpreters, nor does it want to be.
 
@@ -21,12 +22,14 @@ import datetime
 import decimal
 import enum
 import functools
+import operator
 import pathlib
 import re
 import struct
 import types
 import uuid
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import xxhash
@@ -61,9 +64,10 @@ def hash_value(value: Any) -> str:
     Parameters
     ----------
     value : object
-        Plain Python values nested in any way, NumPy arrays and scalars, pandas objects, functions,
-        classes, and instances whose state is made of these.  The layout in memory of an array does
-        not count; its dtype (byte order included) and shape do.
+        Plain Python values nested in any way, functions, classes, Dask collections, arrays (NumPy,
+        SciPy sparse, xarray, Zarr), tables (pandas, Arrow), and instances whose state is made of
+        these.  The layout in memory of an array or table does not count; its dtypes (byte order
+        included) and shape do.
 
     Returns
     -------
@@ -83,13 +87,7 @@ def hash_value(value: Any) -> str:
 def canonical_order(items, encoder: Encoder | None = None) -> list:
     """Items sorted by their encoding (as `encoder` encodes them), whatever order they came in."""
     outer = encoder or Encoder()
-
-    def encoding(item):
-        part = outer.ordering()
-        part.add(item)
-        return part.encoding()
-
-    return sorted(items, key=encoding)
+    return sorted(items, key=outer.ordering().encoded)
 
 
 def register(cls: type, subclasses: bool = False) -> Callable:
@@ -113,6 +111,7 @@ def register(cls: type, subclasses: bool = False) -> Callable:
         _ENCODERS[cls] = encode
         if subclasses:
             _BASES[cls] = encode
+        _FOUND.clear()
         return encode
 
     return decorate
@@ -122,6 +121,8 @@ class Encoder:
     """Collects the canonical encoding of values."""
 
     __slots__ = ("parts",)
+    #: Whether functions and classes stand by numbers, which they get when they are met.
+    numbers_code = False
 
     def __init__(self):
         self.parts: list[bytes] = []
@@ -131,8 +132,14 @@ class Encoder:
         return type(self)()
 
     def ordering(self) -> Encoder:
-        """A fresh encoder whose encodings put the items of a set in order."""
+        """An encoder whose encodings put the items of a set in order."""
         return self.nested()
+
+    def encoded(self, value: Any) -> bytes:
+        """The encoding of a value by itself, which is not added."""
+        part = self.nested()
+        part.add(value)
+        return part.encoding()
 
     def encoding(self) -> bytes:
         """All that was added."""
@@ -143,9 +150,8 @@ class Encoder:
         return digest(self.encoding())
 
     def add(self, value: Any) -> None:
-        encode = _ENCODERS.get(type(value))
-        if encode is None:
-            encode = _find_encoder(type(value))
+        cls = type(value)
+        encode = _ENCODERS.get(cls) or _FOUND.get(cls) or _find_encoder(cls)
         encode(value, self)
 
     def add_checked(self, value: Any) -> None:
@@ -154,7 +160,7 @@ class Encoder:
             self.add(value)
         except RecursionError:
             raise UnhashableArgument(
-                f"a value of type {type(value).__name__} is cyclic or nested too deeply",
+                "the value is cyclic or nested too deeply",
                 hint="pass a flatter value, or leave the argument out of the key with ignore=[...]",
             ) from None
 
@@ -171,7 +177,29 @@ class Encoder:
 
     def add_buffer(self, kind: bytes, buffer) -> None:
         """Add a large buffer by its digest, without copying it."""
-        self.parts.append(b"%b%d:%b" % (kind, memoryview(buffer).nbytes, digest(buffer).encode()))
+        self.add_blocks(kind, [buffer])
+
+    def add_blocks(self, kind: bytes, blocks) -> None:
+        """Add a large buffer that comes in pieces, as `add_buffer` adds the whole."""
+        state, size = hasher(), 0
+        for block in blocks:
+            state.update(block)
+            size += memoryview(block).nbytes
+        self.parts.append(b"%b%d:%b" % (kind, size, state.hexdigest().encode()))
+
+
+def class_name(cls: type) -> str:
+    """Name of a class, with its module."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def no_identity(value: Any, reason: str) -> UnhashableArgument:
+    """The error to raise for a value that can't be hashed."""
+    return UnhashableArgument(
+        f"a value of type {class_name(type(value))} has no stable identity: {reason}",
+        hint="pass something plain instead, leave the argument out of the key with ignore=[...], "
+        "or teach daskcache the type with daskcache.hashing.register",
+    )
 
 
 # ---- plain Python values ------------------------------------------------------------------------
@@ -224,21 +252,26 @@ def _tuple(value, encoder):
 
 def _set(value, encoder):
     encoder.parts.append(b"{%d:" % len(value))
-    for item in canonical_order(value, encoder):
-        encoder.add(item)
+    encoder.parts += [encoded for encoded, _ in _in_order(value, encoder)]
 
 
 def _frozenset(value, encoder):
     encoder.parts.append(b"<%d:" % len(value))
-    for item in canonical_order(value, encoder):
-        encoder.add(item)
+    encoder.parts += [encoded for encoded, _ in _in_order(value, encoder)]
 
 
 def _dict(value, encoder):
     encoder.parts.append(b"d%d:" % len(value))
-    for key in canonical_order(value, encoder):
-        encoder.add(key)
+    for encoded, key in _in_order(value, encoder):
+        encoder.parts.append(encoded)
         encoder.add(value[key])
+
+
+def _in_order(items, encoder):
+    """Encodings of what has no order, with the items, whatever order they come in."""
+    if encoder.numbers_code:  # in the order in which it is met
+        return [(encoder.encoded(item), item) for item in canonical_order(items, encoder)]
+    return sorted([(encoder.encoded(item), item) for item in items], key=operator.itemgetter(0))
 
 
 def _slice(value, encoder):
@@ -256,20 +289,29 @@ def _path(value, encoder):
     _str(value.as_posix(), encoder)
 
 
-def _datetime(value, encoder):
-    """An aware datetime is an instant and a zone; the zone's name tells DST rules apart."""
+def encode_datetime(value, encoder):
+    """An aware datetime is an instant and a zone."""
     encoder.parts.append(b"t")
-    _str(value.isoformat(), encoder)
-    _str(str(value.tzinfo), encoder)
+    _clock(value, encoder)
 
 
-def _by_isoformat(value, encoder):
-    _class_name(type(value), encoder)
-    _str(value.isoformat(), encoder)
+def _time(value, encoder):
+    encoder.parts.append(b"o")
+    _clock(value, encoder)
+
+
+def _clock(value, encoder):
+    _str(value.isoformat() + "~" * value.fold, encoder)
+    zone = value.tzinfo
+    if type(zone).__repr__ is object.__repr__ and type(zone).__str__ is object.__str__:
+        encoder.add(zone)
+    else:
+        _str(str(zone), encoder)  # its name, which tells DST rules apart
 
 
 def _by_str(value, encoder):
-    _class_name(type(value), encoder)
+    encoder.parts.append(b"h")
+    _str(class_name(type(value)), encoder)
     _str(str(value), encoder)
 
 
@@ -283,15 +325,11 @@ def _pattern(value, encoder):
     _tuple((value.pattern, value.flags), encoder)
 
 
-def _class_name(cls, encoder):
-    _str(f"{cls.__module__}.{cls.__qualname__}", encoder)
-
-
 def _enum(value, encoder):
     encoder.parts.append(b"E")
-    _class_name(type(value), encoder)
-    _str(value.name or "", encoder)  # combined flags have none
-    encoder.add(value.value)
+    _str(class_name(type(value)), encoder)
+    encoder.add(value.name)
+    encoder.add(None if type(value.value) is object else value.value)
 
 
 def _singleton(value, encoder):
@@ -328,19 +366,27 @@ def _partial(value, encoder):
 def _dataclass(value, encoder):
     encoder.parts.append(b"C")
     encoder.add(type(value))
-    fields = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
-    _dict({name: getattr(value, name) for name in fields}, encoder)
+    names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
+    _dict({**_attributes(value), **{name: getattr(value, name) for name in names}}, encoder)
+
+
+def _attributes(value):
+    """Attributes of an instance, without what `functools.cached_property` keeps among them."""
+    cls, attributes = type(value), getattr(value, "__dict__", {})
+    kept = [n for n in attributes if not isinstance(getattr(cls, n, None), functools.cached_property)]
+    return {name: attributes[name] for name in kept}
 
 
 def _namedtuple(value, encoder):
     encoder.parts.append(b"n")
-    _class_name(type(value), encoder)
-    _tuple(tuple(value), encoder)
+    _str(class_name(type(value)), encoder)
+    _tuple(value._fields, encoder)
+    _tuple(value, encoder)
 
 
 def _dask_tokenize(value, encoder):
     encoder.parts.append(b"K")
-    _class_name(type(value), encoder)
+    _str(class_name(type(value)), encoder)
     encoder.add(value.__dask_tokenize__())
 
 
@@ -358,21 +404,50 @@ def _instance(value, encoder):
     wrapped = getattr(value, "__wrapped__", None)
     if callable(wrapped) and not _is_user_class(type(value)):  # what lru_cache makes of a function, say
         encoder.parts.append(b"w")
-        _class_name(type(value), encoder)
+        _str(class_name(type(value)), encoder)
         encoder.add(wrapped)
         return
-    try:
-        first, second = value.__reduce_ex__(4), value.__reduce_ex__(4)
-    except Exception as error:
-        raise _no_identity(value, f"it can't be taken apart ({error})") from error
-    encodings = []
-    for reduced in (first, second):
+    first, second = _taken_apart(value), _taken_apart(value)
+    part = encoder.nested()
+    _reduced(value, first, part)
+    encoding = part.encoding()
+    if not _same(first, second):
         part = encoder.nested()
-        _reduced(value, reduced, part)
-        encodings.append(part.encoding())
-    if encodings[0] != encodings[1]:
-        raise _no_identity(value, "what it pickles as differs from one time to the next")
-    encoder.parts.append(b"O" + encodings[0])
+        _reduced(value, second, part)
+        if part.encoding() != encoding:
+            raise no_identity(value, "what it pickles as differs from one time to the next")
+    encoder.parts.append(b"O" + encoding)
+
+
+def _taken_apart(value):
+    """What pickling keeps: a name, or function, arguments, state, items and pairs."""
+    try:
+        reduced = value.__reduce_ex__(4)
+        if isinstance(reduced, str):
+            return reduced
+        function, args, state, items, pairs = (*reduced, None, None, None)[:5]
+        if state is not None and state is getattr(value, "__dict__", None):
+            state = _attributes(value) or None
+        items = None if items is None else list(items)
+        pairs = None if pairs is None else list(pairs)
+        return function, args, state, items, pairs
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise no_identity(value, f"it can't be taken apart ({error})") from error
+
+
+def _same(one, two):
+    """Whether two values are one and the same, or plain containers of the same values."""
+    if one is two:
+        return True
+    if type(one) is not type(two):
+        return False
+    if type(one) in (tuple, list):
+        return len(one) == len(two) and all(map(_same, one, two))
+    if type(one) is dict:
+        return _same(list(one.items()), list(two.items()))
+    return type(one) in (int, str) and one == two
 
 
 def _is_user_class(cls):
@@ -383,13 +458,11 @@ def _is_user_class(cls):
 
 def _reduced(value, reduced, encoder):
     if isinstance(reduced, str):
-        encoder.add(reduced)
+        encoder.add((getattr(value, "__module__", None), reduced))  # the name of a global
         return
-    function, args, *rest = reduced
-    rest += [None] * (4 - len(rest))
-    state, items, pairs = rest[0], rest[1], rest[2]
+    function, args, state, items, pairs = reduced
     if function is copyreg.__newobj__ and args == (object,):
-        raise _no_identity(value, "a bare object() equals nothing but itself")
+        raise no_identity(value, "a bare object() equals nothing but itself")
     if function in (copyreg.__newobj__, copyreg.__newobj_ex__):  # type: ignore[attr-defined]
         encoder.add(type(value))
         args = args[1:]
@@ -397,157 +470,13 @@ def _reduced(value, reduced, encoder):
         encoder.add(function)
     encoder.add(tuple(args))
     encoder.add(state)
-    encoder.add(None if items is None else list(items))
-    pairs = None if pairs is None else list(pairs)
+    encoder.add(items)
     encoder.add(pairs if isinstance(value, collections.OrderedDict) or not pairs else dict(pairs))
-
-
-def _no_identity(value, reason):
-    return UnhashableArgument(
-        f"a value of type {type(value).__module__}.{type(value).__qualname__} "
-        f"has no stable identity: {reason}",
-        hint="pass something plain instead, leave the argument out of the key with ignore=[...], "
-        "or teach daskcache the type with daskcache.hashing.register",
-    )
-
-
-# ---- NumPy and pandas, if they are in the process -----------------------------------------------
-
-
-def _numpy_array(value, encoder):
-    import numpy as np
-
-    encoder.parts.append(b"A")
-    if type(value) not in (np.ndarray, np.memmap):
-        _class_name(type(value), encoder)
-    _numpy_dtype(value.dtype, encoder)
-    _tuple(value.shape, encoder)
-    if value.dtype.hasobject:
-        _list(value.ravel().tolist() if value.dtype.names is None else value.tolist(), encoder)
-    else:
-        flat = np.ascontiguousarray(value).reshape(-1)
-        if flat.dtype.itemsize == 0:
-            flat = flat.astype("u1")
-        encoder.add_buffer(b"a", flat.view("u1"))
-    if isinstance(value, np.ma.MaskedArray):
-        encoder.add(np.ma.getmaskarray(value))
-
-
-def _numpy_scalar(value, encoder):
-    import numpy as np
-
-    encoder.parts.append(b"x")
-    _numpy_array(np.asarray(value), encoder)
-
-
-def _numpy_dtype(value, encoder):
-    encoder.parts.append(b"y")
-    description = value.str if value.names is None else repr(value.descr)
-    _str(description, encoder)
-
-
-def _pandas_index(value, encoder):
-    import pandas as pd
-
-    encoder.parts.append(b"I")
-    _class_name(type(value), encoder)
-    _list(list(value.names), encoder)
-    if isinstance(value, pd.RangeIndex):
-        _tuple((value.start, value.stop, value.step), encoder)
-    elif isinstance(value, pd.MultiIndex):
-        for level in range(value.nlevels):
-            _pandas_index(value.get_level_values(level), encoder)
-    else:
-        _pandas_values(value, encoder)
-
-
-def _pandas_series(value, encoder):
-    encoder.parts.append(b"v")
-    encoder.add(value.name)
-    _pandas_index(value.index, encoder)
-    _pandas_values(value, encoder)
-
-
-def _pandas_frame(value, encoder):
-    encoder.parts.append(b"W")
-    _pandas_index(value.index, encoder)
-    _pandas_index(value.columns, encoder)
-    for position in range(value.shape[1]):
-        _pandas_values(value.iloc[:, position], encoder)
-
-
-def _pandas_values(value, encoder):
-    """Values of a column or index: NumPy's bytes where they are plain, else one by one."""
-    import numpy as np
-    import pandas as pd
-
-    _str(repr(value.dtype), encoder)
-    if isinstance(value.dtype, np.dtype):
-        _numpy_array(value.to_numpy(), encoder)
-    elif isinstance(value.dtype, pd.CategoricalDtype):
-        categorical = value.array if isinstance(value, pd.Series) else value._data
-        _numpy_array(np.asarray(categorical.codes), encoder)
-        _pandas_index(categorical.categories, encoder)
-    else:
-        missing = value.isna()
-        _numpy_array(np.asarray(missing), encoder)
-        present = value[~np.asarray(missing)]
-        _list(present.tolist() if hasattr(present, "tolist") else list(present), encoder)
-
-
-def _timestamp(value, encoder):
-    encoder.parts.append(b"z")
-    _datetime(value, encoder)
-
-
-def _register_numpy():
-    import numpy as np
-
-    _BASES.update({np.ndarray: _numpy_array, np.generic: _numpy_scalar, np.dtype: _numpy_dtype})
-    _ENCODERS[np.ufunc] = _code
-    _ENCODERS[np.ndarray] = _numpy_array
-
-
-def _register_pandas():
-    import pandas as pd
-
-    _BASES.update({pd.DataFrame: _pandas_frame, pd.Series: _pandas_series, pd.Index: _pandas_index})
-    _ENCODERS[type(pd.NA)] = _singleton
-    _ENCODERS[type(pd.NaT)] = _singleton
-    _ENCODERS[pd.Timestamp] = _timestamp
-
-
-def _xarray_variable(value, encoder):
-    encoder.parts.append(b"X")
-    encoder.add((value.dims, value.data, dict(value.attrs)))  # not its encoding: how it is stored
-
-
-def _xarray_array(value, encoder):
-    encoder.parts.append(b"Y")
-    encoder.add((value.name, value.variable, _xarray_coordinates(value)))
-
-
-def _xarray_dataset(value, encoder):
-    encoder.parts.append(b"Z")
-    data = {name: variable.variable for name, variable in value.data_vars.items()}
-    encoder.add((data, _xarray_coordinates(value), dict(value.attrs)))
-
-
-def _xarray_coordinates(value):
-    return {name: coordinate.variable for name, coordinate in value.coords.items()}
-
-
-def _register_xarray():
-    import xarray as xr
-
-    _BASES.update(
-        {xr.Variable: _xarray_variable, xr.DataArray: _xarray_array, xr.Dataset: _xarray_dataset}
-    )
 
 
 # ---- finding the encoder ------------------------------------------------------------------------
 
-#: Exact types.  Filled further by `register` and, once a type has been looked up, by `_find_encoder`.
+#: Exact types.
 _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     type(None): _none,
     bool: _bool,
@@ -564,9 +493,9 @@ _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     dict: _dict,
     slice: _slice,
     range: _range,
-    datetime.datetime: _datetime,
-    datetime.date: _by_isoformat,
-    datetime.time: _by_isoformat,
+    datetime.datetime: encode_datetime,
+    datetime.date: _by_str,
+    datetime.time: _time,
     datetime.timedelta: _timedelta,
     decimal.Decimal: _by_str,
     uuid.UUID: _by_str,
@@ -590,18 +519,36 @@ _BASES: dict[type, Callable[[Any, Encoder], None]] = {
     type: _code,
 }
 
-#: Packages whose encoders are registered when a value of theirs is first met.
-_LAZY = {"numpy": _register_numpy, "pandas": _register_pandas, "xarray": _register_xarray}
+#: Encoders of other types by exact type, once they have been looked up.
+_FOUND: dict[type, Callable[[Any, Encoder], None]] = {}
+
+#: Modules with the encoders of packages, which are imported when a value of the package is first met.
+_LAZY = {
+    "numpy": "array_hashing",
+    "pandas": "table_hashing",
+    "pyarrow": "table_hashing",
+    "scipy": "array_hashing",
+    "xarray": "array_hashing",
+    "zarr": "array_hashing",
+}
 
 
 def _find_encoder(cls: type) -> Callable[[Any, Encoder], None]:
     for ancestor in cls.__mro__:
-        registrar = _LAZY.pop(ancestor.__module__.partition(".")[0], None)
-        if registrar is not None:
-            registrar()
-    encode = _ENCODERS.get(cls) or _inherited_encoder(cls)
-    _ENCODERS[cls] = encode
+        _load_encoders(ancestor.__module__.partition(".")[0])
+    encode = _FOUND[cls] = _inherited_encoder(cls)
     return encode
+
+
+def _load_encoders(package):
+    """Add the encoders of a package to `_BASES`, behind what was registered for its types."""
+    home = _LAZY.get(package)
+    if home is None:
+        return
+    encoders = getattr(import_module(f".{home}", __package__), f"{package}_encoders")
+    for base, encode in encoders().items():
+        _BASES.setdefault(base, encode)
+    _LAZY.pop(package, None)  # only now: another thread may be here too
 
 
 def _inherited_encoder(cls):

@@ -343,6 +343,7 @@ class _ReachEncoder(Encoder):
     """Encodes values of a reach: functions and classes stand by their places in it."""
 
     __slots__ = ("reach", "sizes")
+    numbers_code = True
 
     def __init__(self, reach, sizes=None):
         super().__init__()
@@ -489,7 +490,8 @@ def _counts_in_class(cls, name, value):
     func = getattr(value, "__func__", value)
     if not isinstance(func, (types.FunctionType, property)):
         return name == "__slots__"
-    generated = getattr(func, "__code__", None) and func.__code__.co_filename.startswith("<")
+    code = getattr(inspect.unwrap(func), "__code__", None)
+    generated = code is not None and code.co_filename.startswith("<")
     return not (generated and {"__dataclass_fields__", "__attrs_attrs__"} & vars(cls).keys())
 
 

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import types
 import uuid
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from zoneinfo import ZoneInfo
@@ -56,6 +57,14 @@ class Number(enum.IntEnum):
     ONE = 1
 
 
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+Marker = enum.Enum("Marker", {"MISSING": object(), "UNSET": object()})
+
+
 Point = collections.namedtuple("Point", "x y")
 Place = collections.namedtuple("Place", "x y")
 
@@ -72,6 +81,12 @@ class Crate:
     y: int = 0
 
 
+class Labelled(Box):
+    def __init__(self, x, label):
+        super().__init__(x)
+        self.label = label
+
+
 class Plain:
     def __init__(self, **state):
         self.__dict__.update(state)
@@ -86,6 +101,25 @@ class Slotted:
 
     def __init__(self, a, b):
         self.a, self.b = a, b
+
+
+class Lazy:
+    @functools.cached_property
+    def table(self):
+        return [1]
+
+
+@dataclasses.dataclass
+class LazyBox(Lazy):
+    x: int
+
+
+class Nameless(datetime.tzinfo):
+    def __init__(self, hours=0):
+        self.hours = hours
+
+    def utcoffset(self, _):
+        return datetime.timedelta(0)
 
 
 class MyList(list):
@@ -175,13 +209,21 @@ DISTINCT = [
     Colour.RED,
     Colour.BLUE,
     Number.ONE,
+    Access.READ,
+    Access(0),
+    Access.READ | Access.WRITE,
+    Marker.MISSING,
+    Marker.UNSET,
     Point(1, 2),
     Place(1, 2),
     (1, 2),
     Point(2, 1),
+    collections.namedtuple("Point", "y x")(1, 2),
     Box(1),
     Box(2),
     Crate(1),
+    Labelled(1, "a"),
+    Labelled(1, "b"),
     Plain(a=1),
     Plain(a=2),
     Plain(),
@@ -216,6 +258,12 @@ DISTINCT = [
     INSTANT + datetime.timedelta(hours=2),
     datetime.time(12),
     datetime.time(12, tzinfo=datetime.UTC),
+    datetime.time(12, tzinfo=ZoneInfo("Europe/Zurich")),
+    datetime.time(12, tzinfo=ZoneInfo("Europe/Madrid")),
+    datetime.time(12, fold=1),
+    datetime.datetime(2024, 7, 1, fold=1),
+    datetime.datetime(2024, 7, 1, tzinfo=Nameless()),
+    datetime.datetime(2024, 7, 1, tzinfo=Nameless(1)),
     datetime.timedelta(1),
     datetime.timedelta(0, 1),
     datetime.timedelta(0, 0, 1),
@@ -361,6 +409,9 @@ def test_distinct_values_are_distinct_inside_containers():
         (functools.partial(operator.add, 1), functools.partial(operator.add, 1)),
         (10**5000, 10**4999 * 10),
         (INSTANT, datetime.datetime(2024, 7, 1, 12, tzinfo=ZoneInfo("UTC"))),
+        (INSTANT.replace(tzinfo=Nameless()), INSTANT.replace(tzinfo=Nameless())),
+        (Labelled(1, "a"), Labelled(1, "a")),
+        (Marker.MISSING, Marker.MISSING),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -368,6 +419,40 @@ def test_equal_values_have_equal_hashes(one, two):
     """Order of dicts and sets, and the layout of arrays in memory, do not count."""
     assert hash_value(one) == hash_value(two)
     assert hash_value([one, one]) == hash_value([two, two])
+
+
+def test_borders_between_values():
+    """Values of which one is encoded as the other and its neighbours still differ in a list."""
+    one, two = datetime.date(2024, 7, 1), datetime.date(2024, 7, 2)
+    names = ["datetime.date", "2024-07-01", "2024-07-02"]
+    assert hash_value([one, names[0], names[2]]) != hash_value([names[0], names[1], two])
+
+
+def test_values_of_enums():
+    """A member whose value was edited is another one."""
+    twin = enum.Enum("Colour", {"RED": 3}, module=Colour.__module__)
+    assert hash_value(twin.RED) != hash_value(Colour.RED)
+
+
+def test_what_is_cached_in_an_instance_does_not_count():
+    """An instance keeps its hash when a `cached_property` is looked up."""
+    for value in (Lazy(), LazyBox(1)):
+        before = hash_value(value)
+        assert value.table == [1]
+        assert hash_value(value) == before
+
+
+def test_what_pickles_by_name_counts_with_its_module():
+    """Two objects that pickle as the name of a global differ if their modules do."""
+
+    class Global:
+        def __init__(self, module):
+            self.__module__ = module
+
+        def __reduce__(self):
+            return "THE_ONE"
+
+    assert hash_value(Global("a")) == hash_value(Global("a")) != hash_value(Global("b"))
 
 
 def test_memory_maps_are_arrays(tmp_path):
@@ -410,8 +495,7 @@ def cyclic_object():
     return value
 
 
-def deep(n, wrap):
-    value = 0
+def deep(n, wrap, value=0):
     for _ in range(n):
         value = wrap(value)
     return value
@@ -434,11 +518,11 @@ def deep(n, wrap):
         cyclic_list(),
         cyclic_dict(),
         cyclic_object(),
-        deep(10_000, lambda v: [v]),
-        deep(10_000, lambda v: (v,)),
-        deep(10_000, lambda v: {"a": v}),
-        deep(10_000, lambda v: Plain(a=v)),
-        deep(10_000, lambda v: frozenset([v])),
+        deep(100_000, lambda v: [v]),
+        deep(100_000, lambda v: (v,)),
+        deep(100_000, lambda v: {"a": v}),
+        deep(100_000, lambda v: Plain(a=v)),
+        deep(100_000, lambda v: frozenset([v])),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -447,6 +531,25 @@ def test_what_has_no_stable_identity_is_refused(value):
     with pytest.raises(UnhashableArgument) as caught:
         hash_value(value)
     assert caught.value.hint
+
+
+class Ring:
+    """A cyclic object whose state is put together by deep calls."""
+
+    def __init__(self):
+        self.me = self
+
+    def __getstate__(self, calls=50):
+        return self.__getstate__(calls - 1) if calls else dict(vars(self))
+
+
+@pytest.mark.parametrize(
+    "value", [cyclic_list(), cyclic_dict(), cyclic_object(), Ring(), deep(9999, Box)], ids=type
+)
+def test_cycles_are_told_of(value):
+    """What is refused for being cyclic, or nested too deeply, is refused with these words."""
+    with pytest.raises(UnhashableArgument, match="cyclic or nested too deeply"):
+        hash_value(value)
 
 
 def test_nondeterministic_pickles_are_refused():
@@ -469,6 +572,31 @@ def test_objects_that_refuse_to_be_pickled():
 
     with pytest.raises(UnhashableArgument, match="Closed"):
         hash_value(Closed())
+
+
+def test_what_is_nested_is_encoded_once():
+    """However deep a value is, each part of it is looked at once."""
+    seen = []
+
+    class Leaf:
+        pass
+
+    @hashing.register(Leaf)
+    def _(leaf, encoder):
+        seen.append(leaf)
+        encoder.add("leaf")
+
+    ways = [
+        lambda v: frozenset([v]),
+        lambda v: Plain(a=v),
+        lambda v: collections.deque([v]),
+        lambda v: collections.OrderedDict(a=v),
+        lambda v: Box({frozenset([v]): 1}),
+    ]
+    for depth, wrap in zip([30, 30, 30, 30, 1], ways, strict=True):
+        seen.clear()
+        hash_value(deep(depth, wrap, Leaf()))
+        assert len(seen) == 1
 
 
 def test_after_a_refusal_hashing_still_works():
@@ -508,6 +636,51 @@ def test_register_after_the_first_use():
     assert hash_value(Late(1, 2)) == hash_value(Late(1, 3))
 
 
+def test_register_for_subclasses_after_the_first_use():
+    """A class can be taught for its subclasses although a value of one was refused before."""
+
+    class Device:
+        def __init__(self, name):
+            self.name, self.handle = name, threading.Lock()
+
+    class Laser(Device):
+        pass
+
+    with pytest.raises(UnhashableArgument):
+        hash_value(Laser("a"))
+    hashing.register(Device, subclasses=True)(lambda value, encoder: encoder.add(value.name))
+    assert hash_value(Laser("a")) == hash_value(Laser("a")) != hash_value(Laser("b"))
+
+
+def test_what_is_registered_goes_before_what_is_loaded(monkeypatch):
+    """Encoders that come with a package, when it is first met, leave those of the user in place."""
+    thing = type("Thing", (), {"__module__": "things.core"})
+    home = types.SimpleNamespace(things_encoders=lambda: {thing: lambda value, encoder: encoder.add(1)})
+    monkeypatch.setattr(hashing, "import_module", lambda *_: home)
+    monkeypatch.setitem(hashing._LAZY, "things", "home")
+    hashing.register(thing, subclasses=True)(lambda value, encoder: encoder.add(2))
+    assert hash_value(type("Sub", (thing,), {})()) == hash_value(2)
+
+
+def test_two_threads_meet_a_package(monkeypatch):
+    """While one thread loads the encoders of a package, another does not do without."""
+    thing = type("Thing", (), {"__module__": "things.core"})
+    home = types.SimpleNamespace(things_encoders=lambda: {thing: lambda value, encoder: encoder.add(1)})
+    found = []
+
+    def load(*_):
+        if not found:
+            found.append(None)
+            other = threading.Thread(target=lambda: found.append(hash_value(thing())))
+            other.start()
+            other.join()
+        return home
+
+    monkeypatch.setattr(hashing, "import_module", load)
+    monkeypatch.setitem(hashing._LAZY, "things", "home")
+    assert hash_value(thing()) == hash_value(1) == found[1]
+
+
 def test_dask_tokenize_is_respected():
     """`__dask_tokenize__` decides what counts, together with the class."""
 
@@ -527,6 +700,18 @@ def test_dask_tokenize_is_respected():
 
 
 # ---- stable everywhere ---------------------------------------------------------------------------
+
+
+def test_no_package_is_imported_before_its_values_are_met():
+    """Hashing plain values imports neither NumPy nor the encoders of other packages."""
+    code = (
+        "import sys; from daskcache.hashing import hash_value; hash_value([1, 'a', {2.0}])\n"
+        "print([m for m in sys.modules if m.partition('.')[0] in ('numpy', 'pandas', 'pyarrow')])\n"
+        "print([m for m in sys.modules if m.startswith('daskcache.') and m.endswith('_hashing')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["[]", "[]"], done.stderr
+
 
 _SCRIPT = """
 import collections, datetime, decimal, enum, functools, operator, pathlib, re, zoneinfo

@@ -50,7 +50,7 @@ LAYERS = [
     {"config"},
     {"parts"},
     {"hashing", "code", "reach"},
-    {"storage", "graph_hashing"},
+    {"storage", "graph_hashing", "array_hashing", "table_hashing"},
     {"code_store", "memo"},
     {"targets"},
     {"records", "entry"},
