@@ -112,6 +112,19 @@ def test_a_cyclic_value_has_no_whole_text():
     assert whole(value) is None or len(whole(value)) <= LONGEST
 
 
+def test_large_values_are_not_looked_through():
+    """Whether a value is too large for a text is known after its first parts."""
+
+    class Counted(int):
+        def __repr__(self):
+            seen.append(self)
+            return "0"
+
+    seen: list = []
+    assert whole([[Counted()] * 900] * 900) is None
+    assert len(seen) <= LONGEST
+
+
 def test_references_do_not_count_for_the_length():
     """A node that gathers hundreds has a whole text."""
     refs = [Ref(number) for number in range(400)]
@@ -129,6 +142,7 @@ def test_references_do_not_count_for_the_length():
         "().__class__",
         "np.load('x')",
         "np.ndarray",
+        "xx.float64(1)",
         "np.lib.format.open_memmap('x')",
         "[1][0]",
         "1 if 2 else 3",
