@@ -13,6 +13,7 @@ import __future__
 import ast
 import dis
 import functools
+import inspect
 import linecache
 import sys
 import sysconfig
@@ -286,32 +287,46 @@ def _syntax_tree(code):
     if not text:
         return None
     flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    place = code.co_firstlineno, code.co_name
     try:
-        candidates, compiled = (found.get(place, []) for found in _functions_in(text, flags))
+        trees, codes = _functions_in(text, flags)
     except (SyntaxError, ValueError):
-        candidates, compiled = [], []
-    if not _is_rewritten(code) and _bytecode(code) not in map(_bytecode, compiled):
+        trees, codes = {}, {}
+    place = code if _is_rewritten(code) else _same_code(code, codes.get(code.co_name, []))
+    if place is None:
         _warn_of_edit(code)
         return None
+    candidates = trees.get((place.co_firstlineno, place.co_name), [])
     if len(candidates) > 1:
-        candidates = _around(code, candidates)
+        candidates = _around(place, candidates)
     return candidates[0] if candidates else None
 
 
 @functools.lru_cache(maxsize=64)
 def _functions_in(text, flags):
-    """Functions in a source text by first line and name: their syntax trees, and their code."""
+    """Functions in a source text: their syntax trees by first line and name, their code by name."""
     trees: dict[tuple[int, str], list] = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, _FUNCTIONS):
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(d.lineno for d in decorators)])
             trees.setdefault((line, getattr(node, "name", "<lambda>")), []).append(node)
-    codes: dict[tuple[int, str], list] = {}
+    codes: dict[str, list] = {}
     for code in _nested(compile(text, "<source>", "exec", flags, dont_inherit=True)):
-        codes.setdefault((code.co_firstlineno, code.co_name), []).append(code)
+        codes.setdefault(code.co_name, []).append(code)
     return trees, codes
+
+
+def _same_code(code, compiled):
+    """What does the same as `code`, of what the source gives for its name: there, or at other lines."""
+    there = [c for c in compiled if c.co_firstlineno == code.co_firstlineno]
+    elsewhere = [c for c in compiled if c.co_firstlineno != code.co_firstlineno]
+    there.sort(key=lambda c: not _equal_positions(c, code))
+    wanted = _bytecode(code)
+    return next((c for c in (*there, *elsewhere) if _bytecode(c) == wanted), None)
+
+
+def _equal_positions(one, other):
+    return all(a == b for a, b in zip(one.co_positions(), other.co_positions(), strict=False))
 
 
 def _around(code, candidates):
@@ -391,4 +406,5 @@ def _bytecode(code):
     ]
     names = code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
-    return code.co_code, tuple(constants), *names, *counts
+    kind = code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS)
+    return code.co_code, code.co_exceptiontable, tuple(constants), *names, *counts, kind

@@ -153,9 +153,11 @@ class Function(DelayedLeaf):
             nout=spec.nout,
         )
         self._spec = spec
+        vars(self).clear()
         for attribute in ("__module__", "__qualname__", "__annotations__"):
             if hasattr(spec.func, attribute):
                 vars(self)[attribute] = getattr(spec.func, attribute)
+        _teach_autoreload()
 
     def __call__(self, *args, **kwargs):
         spec = self._spec
@@ -186,6 +188,19 @@ class Function(DelayedLeaf):
 
 def _function(spec):
     return Function(spec)
+
+
+def _teach_autoreload():
+    """Let %autoreload, if it is in use, update decorated functions that were imported by name."""
+    rules = getattr(sys.modules.get("IPython.extensions.autoreload"), "UPDATE_RULES", None)
+    if rules is not None and _AUTORELOAD_RULE not in rules:
+        rules.append(_AUTORELOAD_RULE)
+
+
+_AUTORELOAD_RULE = (
+    lambda old, new: isinstance(old, Function) and isinstance(new, Function),
+    lambda old, new: old.__init__(new._spec, new._key),
+)
 
 
 class Node(Delayed):
