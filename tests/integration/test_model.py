@@ -465,7 +465,7 @@ class Machine(RuleBasedStateMachine):
         self.handles = []
         gc.collect()
         self.wait_for_workers()
-        new = {name.key for name in self.records() - before}
+        new = {key for key, _ in self.records() - before}
 
         def is_done(call):
             return not call.cached or self.node(call).dc.key in new
@@ -489,9 +489,9 @@ class Machine(RuleBasedStateMachine):
                 client.submit(int, workers=[address], pure=False).result()
 
     def records(self):
-        """What the names of the records say, but for mtimes: touched targets get new ones."""
+        """Key and inode of each record: one that was renamed, for a touched target, is no new one."""
         files = (self.base / "root" / ".daskcache" / "records").rglob("*.json")
-        return {RecordName.parse(file.name)._replace(mtime_ns=0) for file in files}
+        return {(RecordName.parse(file.name).key, file.stat().st_ino) for file in files}
 
     def teardown(self):
         self.drop()
