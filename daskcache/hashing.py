@@ -168,7 +168,7 @@ class Encoder:
         """Add a function or class by its fingerprint."""
         from .reach import fingerprint
 
-        self.parts.append(b"F")
+        self.parts.append(b"k")
         _str(fingerprint(value), self)
 
     def add_stand_in(self, identity: str) -> None:

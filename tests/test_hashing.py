@@ -40,6 +40,7 @@ import daskcache as dc
 from daskcache import hashing
 from daskcache.errors import UnhashableArgument
 from daskcache.hashing import hash_value
+from daskcache.reach import fingerprint
 
 MODEST = settings(max_examples=80, deadline=None)
 
@@ -426,6 +427,7 @@ def test_borders_between_values():
     one, two = datetime.date(2024, 7, 1), datetime.date(2024, 7, 2)
     names = ["datetime.date", "2024-07-01", "2024-07-02"]
     assert hash_value([one, names[0], names[2]]) != hash_value([names[0], names[1], two])
+    assert hash_value([len, False, fingerprint(max)]) != hash_value([False, fingerprint(len), max])
 
 
 def test_values_of_enums():
