@@ -13,6 +13,7 @@ import __future__
 import ast
 import dis
 import functools
+import importlib.util
 import inspect
 import linecache
 import sys
@@ -21,6 +22,8 @@ import textwrap
 import types
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,12 +62,38 @@ class Body(NamedTuple):
 
 def body_of(code: types.CodeType) -> Body:
     """What a code object does, analysed once per process."""
-    return _body_of(code, code.co_filename)
+    body = _body_of(code, code.co_filename)
+    view = _view.get()
+    if view is not None and body.attributes is not None:
+        return view.bodies.get(body.hash, body)
+    return body
 
 
-def code_hash(code: types.CodeType) -> str:
-    """Hash of what a code object does: of its source's syntax tree, else of its bytecode."""
-    return body_of(code).hash
+def bytecode_hash(code: types.CodeType) -> str:
+    """Hash of what a code object does, without looking at its source."""
+    return hash_value(("bytecode", sys.version_info[:2], _bytecode(code)))
+
+
+class View(NamedTuple):
+    """The user's code as another process sees it."""
+
+    #: Names of the modules that are the user's own.
+    modules: frozenset[str]
+    #: What is known from sources, by the hash of the bytecode.
+    bodies: dict[str, Body]
+
+
+_view: ContextVar[View | None] = ContextVar("view", default=None)
+
+
+@contextmanager
+def seen_as(view: View) -> Iterator[None]:
+    """Within, code is looked at with the eyes of another process, which may have it elsewhere."""
+    token = _view.set(view)
+    try:
+        yield
+    finally:
+        _view.reset(token)
 
 
 @functools.cache
@@ -74,8 +103,9 @@ def _body_of(code, _file_name):
     if tree is None:
         names = {name for inner in _nested(code) for name in inner.co_names}
         chains = tuple(sorted((name,) for name in globals_read))
-        hashed = hash_value(("bytecode", sys.version_info[:2], _bytecode(code)))
-        return Body(hashed, chains, _imports_in_bytecode(code), assigned, frozenset(names), "")
+        return Body(
+            bytecode_hash(code), chains, _imports_in_bytecode(code), assigned, frozenset(names), ""
+        )
     visitor = _Names(globals_read)
     visitor.visit_body(tree)
     assigned |= visitor.filled & globals_read
@@ -97,14 +127,27 @@ def is_user_code(obj) -> bool:
 
     Editable installs, scripts and notebook cells are user code.
     """
+    view = _view.get()
+    if view is not None:
+        return home_of(obj) in view.modules
     if isinstance(obj, types.FunctionType) and not obj.__code__.co_filename.startswith("<"):
         return is_user_file(obj.__code__.co_filename)
-    module = sys.modules.get(getattr(obj, "__module__", None) or "")
+    module = sys.modules.get(home_of(obj))
     return module is None or is_user_module(module)
+
+
+def home_of(obj) -> str:
+    """Name of the module in whose file a function or class is defined."""
+    if isinstance(obj, types.FunctionType) and not obj.__code__.co_filename.startswith("<"):
+        return obj.__globals__.get("__name__") or ""
+    return getattr(obj, "__module__", None) or ""
 
 
 def is_user_module(module: types.ModuleType) -> bool:
     """Whether a module is the user's own."""
+    view = _view.get()
+    if view is not None:
+        return module.__name__ in view.modules
     file = getattr(module, "__file__", None)
     if file is None:
         folders = list(
@@ -112,6 +155,18 @@ def is_user_module(module: types.ModuleType) -> bool:
         )  # a package without an __init__.py has only these
         return is_user_file(folders[0]) if folders else module.__name__ == "__main__"
     return is_user_file(file)
+
+
+def is_user_package(name: str) -> bool:
+    """Whether a package, or module, that was not imported yet is the user's own."""
+    view = _view.get()
+    if view is not None:
+        return any(module.partition(".")[0] == name for module in view.modules)
+    spec = importlib.util.find_spec(name)
+    if spec is None:
+        return False
+    folders = list(spec.submodule_search_locations or ())
+    return is_user_file(spec.origin or (folders[0] if folders else "<frozen "))
 
 
 @functools.cache

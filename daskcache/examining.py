@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from . import code_store, records, storage
+from . import records, storage
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, TargetCollision
 from .hashing import untagged
@@ -437,7 +437,7 @@ class Examiner:
             return
         note = self._accepted[recipe.root][old.target_id]
         inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
-        code_store.remember(store.root, recipe.code, recipe.spec.qualified_name, recipe.parts or [])
+        recipe.keep_code()
         record_accepted(store, old, new, recipe, inputs, note)
         records.clear_acceptance(store.root, old.target_id)
 

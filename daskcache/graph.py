@@ -35,7 +35,6 @@ from dask._expr import HLGExpr
 from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
-from . import code_store
 from .entry import Entry
 from .errors import GraphError, StorageError
 from .examining import CORRUPT, FAILED, PlannedNode
@@ -524,8 +523,7 @@ class GraphBuilder:
         """Keep what the code is, for people and for workers."""
         if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
             self._codes.add((recipe.root, recipe.code))
-            root, function = Root(recipe.root), recipe.spec.qualified_name
-            code_store.remember(root, recipe.code, function, recipe.parts)
+            recipe.keep_code()
 
     def _root_id(self, recipe):
         """Id of the root, which is made if need be; empty for a node that stores nothing."""

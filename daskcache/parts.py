@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Collection
 from typing import NamedTuple
 
 #: Lines of a diff that are shown.
@@ -13,7 +14,7 @@ _MAX_LINES = 20
 class Part(NamedTuple):
     """A function, or a value that functions use."""
 
-    #: "function", "constant", "attribute", "default" or "closure variable".
+    #: "function", "class", "constant", "attribute", "default" or "closure variable".
     kind: str
     module: str
     #: Qualified name within the module.
@@ -24,8 +25,6 @@ class Part(NamedTuple):
     text: str
     #: File and first line of a function.
     place: str = ""
-    #: Whether a module has it by this name, so that another process can look there.
-    named: bool = False
 
     @property
     def label(self) -> str:
@@ -59,6 +58,38 @@ def code_changes(before: list[Part], now: list[Part], own: str = "") -> list[str
         elif was.hash != is_now.hash:
             changes.append(_change(was, is_now, own))
     return changes
+
+
+def first_difference(
+    before: list[Part], now: list[Part], modules: Collection[str] | None = None
+) -> tuple[Part | None, Part | None] | None:
+    """The first part that differs, in both lists; None where it is missing.
+
+    Parameters
+    ----------
+    before, now : list of Part
+    modules : collection of str, optional
+        Look at the parts in these modules only.
+
+    Returns
+    -------
+    tuple or None
+        None if there is no difference.
+    """
+    old, new = (
+        {
+            name: part
+            for name, part in _by_name(parts).items()
+            if modules is None or part.module in modules
+        }
+        for parts in (before, now)
+    )
+    differing = [
+        (old[name], new[name]) for name in old if name in new and old[name].hash != new[name].hash
+    ]
+    missing = [(old[name], None) for name in old if name not in new]
+    added = [(None, new[name]) for name in new if name not in old]
+    return next(iter([*differing, *missing, *added]), None)
 
 
 def _by_name(parts):

@@ -22,6 +22,7 @@ import importlib
 import importlib.util
 import inspect
 import logging
+import re
 import reprlib
 import sys
 import threading
@@ -38,13 +39,15 @@ from .code import (
     Chain,
     Import,
     body_of,
+    bytecode_hash,
+    home_of,
     is_user_code,
-    is_user_file,
     is_user_module,
+    is_user_package,
     package_version,
 )
 from .errors import DaskcacheWarning, UnhashableArgument
-from .hashing import Encoder, hash_value
+from .hashing import Encoder, digest, hash_value
 from .parts import Part
 
 _MISSING: Any = object()
@@ -108,6 +111,8 @@ class Reach:
         32 hex digits.
     parts : list of Part
         All that counts.
+    modules : set of str
+        Names of the user's own modules in it.
 
     Parameters
     ----------
@@ -128,6 +133,7 @@ class Reach:
 
     def _explore(self, obj, state):
         self.parts: list[Part] = []
+        self.modules: set[str] = set()
         #: Globals that the functions assign themselves: those known before, and those found now.
         self._state = state
         self._assigned: set[tuple[int, str]] = set()
@@ -176,6 +182,17 @@ class Reach:
         self._looked_at = time.monotonic()
         return same
 
+    def same_code(self) -> bool:
+        """Whether functions, classes and modules are still those that were found, whatever the data."""
+        return all(
+            look_up(name) is value for look_up, name, value in self._bindings if isinstance(value, _CODE)
+        ) and all(func.__code__ is code for func, code, *_ in self._functions)
+
+    def bodies(self) -> dict[str, Body]:
+        """What is known from the sources of the functions, by the hash of their bytecode."""
+        found = {func.__code__: body_of(func.__code__) for func, *_ in self._functions}
+        return {bytecode_hash(code): body for code, body in found.items() if body.attributes is None}
+
     @property
     def can_be_modified(self) -> bool:
         """Whether something that is part of it can be modified in place."""
@@ -186,6 +203,8 @@ class Reach:
         if id(obj) not in self._places:
             self._places[id(obj)] = len(self._found)
             self._found.append(obj)
+            if is_user_code(obj):
+                self.modules.add(home_of(obj))
         return self._places[id(obj)]
 
     def follows(self, obj: Any) -> bool:
@@ -272,6 +291,7 @@ class Reach:
     def _follow_module(self, func, module, rest: Chain, body):
         if not is_user_module(module):
             return "module", module.__name__
+        self.modules.add(module.__name__)
         inner = vars(module)
         if rest and rest[0] in inner:
             return self._look_up(func, inner, rest, body)
@@ -290,9 +310,8 @@ class Reach:
             return type(value).__name__
         if isinstance(value, types.ModuleType) and isinstance(owner, types.FunctionType):
             return self._follow_module(owner, value, (), body_of(owner.__code__))
-        before = len(self._found)
         try:
-            hashed = self._encoded(value, (owner, kind, name))
+            encoder = self._encoder(value, (owner, kind, name))
         except UnhashableArgument as error:
             if strict:
                 raise UnhashableArgument(
@@ -300,21 +319,23 @@ class Reach:
                 ) from error
             _warn_of_unhashable(owner, kind, name, value, error)
             return f"of type {type(value).__qualname__}"
-        if len(self._found) == before and not isinstance(value, (types.FunctionType, type)):
+        if not isinstance(value, (types.FunctionType, type)):
             shown = name if kind == "constant" else f"{owner.__qualname__}.{name}"
-            self.parts.append(Part(kind, module or owner.__module__, shown, hashed, _brief.repr(value)))
-        return hashed
+            self.parts.append(_part(kind, module or owner.__module__, shown, encoder, value))
+        return encoder.digest()
 
-    def _encoded(self, value, whose=None):
+    def _encoded(self, value):
+        return self._encoder(value).digest()
+
+    def _encoder(self, value, whose=None):
         encoder = _ReachEncoder(self)
         encoder.add_checked(value)
-        hashed = encoder.digest()
         if type(value) not in _IMMUTABLE and not isinstance(value, types.FunctionType):
-            self._values.append((value, hashed))
+            self._values.append((value, encoder.digest()))
             self._nbytes += encoder.nbytes()
             if whose and encoder.nbytes() > config.get_bytes("closure-warning"):
                 _warn_of_size(*whose, encoder.nbytes())
-        return hashed
+        return encoder
 
     def _still(self, value):
         """Hash of a value now; None if it refers to code that it didn't refer to, or has none."""
@@ -336,7 +357,10 @@ class Reach:
                 self._bindings.append((vars(cls).get, name, value))
                 members.append((name, self._value(cls, "attribute", name, _plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
-        return "class", cls.__qualname__, members, bases, self._encoded(_declared(cls))
+        declared = self._encoder(_declared(cls))
+        if _declared(cls) is not None:
+            self.parts.append(_part("class", cls.__module__, cls.__qualname__, declared, _declared(cls)))
+        return "class", cls.__qualname__, members, bases, declared.digest()
 
 
 class _ReachEncoder(Encoder):
@@ -370,6 +394,13 @@ class _ReachEncoder(Encoder):
     def nbytes(self):
         return sum(self.sizes) + len(self.encoding())
 
+
+def _part(kind, module, name, encoder, value):
+    """A value as a part: code that it holds is a part of its own, whose place says nothing about it."""
+    return Part(kind, module, name, digest(_PLACE.sub(b"@", encoder.encoding())), _brief.repr(value))
+
+
+_PLACE = re.compile(rb"@code \d+;")
 
 #: Types whose instances can't be modified in place.
 _IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
@@ -441,10 +472,8 @@ def _imported(found: Import, namespace):
     try:
         if found.level:
             name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
-        if name not in sys.modules:
-            top = importlib.util.find_spec(name.partition(".")[0])
-            if top is None or not _is_user_spec(top):
-                return _MISSING
+        if name not in sys.modules and not is_user_package(name.partition(".")[0]):
+            return _MISSING
         module = importlib.import_module(name)
         if found.name is None:
             return module
@@ -455,11 +484,6 @@ def _imported(found: Import, namespace):
         return _MISSING  # it will fail, or not, when the function runs
 
 
-def _is_user_spec(spec):
-    folders = list(spec.submodule_search_locations or ())
-    return is_user_file(spec.origin or (folders[0] if folders else "<frozen "))
-
-
 def _used(module, body):
     """Names of a module that is used as a whole: all, or without source those that may be meant."""
     found = []
@@ -467,8 +491,8 @@ def _used(module, body):
         if isinstance(value, types.ModuleType):
             counts = value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
         else:
-            counts = callable(value) or type(value) in _IMMUTABLE
-        if counts and not name.startswith("__") and (not body.attributes or name in body.attributes):
+            counts = not name.startswith("__")
+        if counts and (not body.attributes or name in body.attributes):
             found.append(name)
     return found
 

@@ -26,7 +26,7 @@ from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 from dask.utils import is_namedtuple_instance
 
-from . import config, storage
+from . import code_store, config, storage
 from .errors import (
     ArgumentChanged,
     DaskcacheError,
@@ -155,6 +155,13 @@ class Recipe:
             got="\n".join(changes) or None,
             hint="make the node again: its key depends on the code",
         )
+
+    def keep_code(self) -> None:
+        """Keep in the root what the code is, for people and for workers."""
+        now = self.spec.code(glance=True)
+        reach = now.reach if now.fingerprint == self.code else None
+        function = self.spec.qualified_name
+        code_store.remember(storage.Root(self.root), self.code, function, self.parts or [], reach)
 
     def revalidate(self) -> None:
         """Raise `ArgumentChanged` if an argument or source is no longer what the key was made of."""

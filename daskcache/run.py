@@ -21,7 +21,7 @@ from typing import Any
 from dask.delayed import Delayed
 
 from . import records, storage
-from .code_store import check_code
+from .code_check import check_code
 from .entry import Entry, Failure, Held, arrange
 from .errors import (
     NodeFailed,
@@ -99,7 +99,7 @@ def _run(work, inputs, trace):
         if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
             return "copied", 0.0, store_results(work, inputs, trace, value, None, 0.0)
     if work.paths:
-        check_code(Root(work.root), work.code)
+        check_code(Root(work.root), work.code, work.spec)
     started = time.perf_counter()
     result, own_paths = call(work, arguments(work, inputs))
     seconds = time.perf_counter() - started

@@ -138,7 +138,7 @@ class Spec:
         """
         known = self._code
         if known is None or not (known.reach is None or known.reach.holds(glance)):
-            known = self._code = _code_of(self.func, self.options)
+            known = self._code = code_of(self.func, self.options)
         return known
 
     @functools.cached_property
@@ -169,10 +169,15 @@ class Spec:
                 ) from error
         return encoder.digest()
 
-    def __reduce__(self):
+    @property
+    def is_importable(self) -> bool:
+        """Whether other processes can import it by name."""
         name = getattr(self.func, "__qualname__", "")
-        if self.module != "__main__" and _spec_at(self.module, name) is self:
-            return _spec_by_name, (self.module, name)
+        return self.module != "__main__" and _spec_at(self.module, name) is self
+
+    def __reduce__(self):
+        if self.is_importable:
+            return _spec_by_name, (self.module, self.func.__qualname__)
         return _spec_by_value, (self.func, self.options, self.signed)
 
 
@@ -186,7 +191,8 @@ class Code(NamedTuple):
     parts: list[Part]
 
 
-def _code_of(func, options):
+def code_of(func: Callable, options: Options) -> Code:
+    """The code of a function with these options, looked at anew."""
     if options.version is not None:
         hashed = hash_value(("version", options.version))
         return Code(hashed, None, [Part("the", "", "version", hashed, repr(options.version))])

@@ -55,6 +55,7 @@ LAYERS = [
     {"targets"},
     {"records", "entry"},
     {"spec"},
+    {"code_check"},
     {"recipe"},
     {"late"},
     {"node"},

@@ -51,24 +51,39 @@ def remote_client(tmp_path_factory):
 
     Each has a working directory of its own, which is not the client's.
     """
-    base = tmp_path_factory.mktemp("remote")
+    with separate_processes(tmp_path_factory.mktemp("remote")) as (client, start_worker):
+        start_worker("worker-0")
+        start_worker("worker-1")
+        client.wait_for_workers(2, timeout=_SECONDS_TO_START)
+        folders = set(client.run(os.getcwd).values())
+        folders.add(client.run_on_scheduler(os.getcwd))
+        assert len(folders) == 3
+        assert os.getcwd() not in folders
+        yield client
+
+
+@contextmanager
+def separate_processes(base, modules=None):
+    """Client of a scheduler in a process of its own, and a function that starts a worker.
+
+    The function takes the worker's name and the folder, if any, from which it imports modules first;
+    `modules` is that of the scheduler, which has to import what graphs refer to by name.
+    """
     address = base / "scheduler.json"
-    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
-    worker = ["worker", "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard", "--no-nanny"]
     processes = []
+
+    def start_worker(name, modules=None):
+        options = ["--nthreads", "1", "--no-dashboard", "--no-nanny", "--name", name]
+        command = ["worker", "--host", "127.0.0.1", *options, "--scheduler-file", str(address)]
+        processes.append(_start(base, name, command, modules))
+
     try:
-        processes.append(_start(base, "scheduler", [*scheduler, "--scheduler-file", str(address)]))
+        scheduler = ["scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"]
+        command = [*scheduler, "--scheduler-file", str(address)]
+        processes.append(_start(base, "scheduler", command, modules))
         _wait_for(address, processes[0])
-        for name in ("worker-0", "worker-1"):
-            command = [*worker, "--name", name, "--scheduler-file", str(address)]
-            processes.append(_start(base, name, command))
         with Client(scheduler_file=str(address), set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=_SECONDS_TO_START)
-            folders = set(client.run(os.getcwd).values())
-            folders.add(client.run_on_scheduler(os.getcwd))
-            assert len(folders) == 3
-            assert os.getcwd() not in folders
-            yield client
+            yield client, start_worker
     finally:
         for process in reversed(processes):
             process.terminate()
@@ -107,13 +122,15 @@ def own_cluster():
         yield make
 
 
-def _start(base, name, command):
+def _start(base, name, command, modules=None):
     folder = base / name
     folder.mkdir()
+    paths = [str(modules), os.environ.get("PYTHONPATH")] if modules else [os.environ.get("PYTHONPATH")]
     with open(base / f"{name}.log", "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "dask", *command],
             cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
             stdout=log,
             stderr=subprocess.STDOUT,
         )

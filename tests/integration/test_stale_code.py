@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,12 +19,13 @@ from typing import NamedTuple
 
 import dask
 import pytest
+from conftest import separate_processes
 from kernels import start_kernel
 from nbclient.exceptions import CellExecutionError
 
 import daskcache as dc
 from daskcache.code import _body_of, body_of
-from daskcache.errors import ArgumentChanged, DaskcacheWarning
+from daskcache.errors import ArgumentChanged, CodeMismatch, DaskcacheWarning
 from daskcache.reach import function_fingerprint
 from daskcache.testing import count_runs
 
@@ -556,6 +558,18 @@ def test_a_helper_that_was_edited_and_loaded_again(edit, tmp_path, root):
     assert fresh_start(tmp_path, root) == [["direct"], [10, 30], [steps.direct(1).dc.key, again.dc.key]]
 
 
+def test_a_decorated_function_that_was_edited_and_loaded_again(edit, tmp_path, root):
+    """The function of the loaded module has a new key; the one from before computes what it did."""
+    steps = importlib.import_module("steps")
+    before = steps.direct
+    key = before(1).dc.key
+    edit("steps.py", "x * 10\n\n", "x * 20\n\n")
+    importlib.reload(steps)
+    assert before(1).dc.key == key != steps.direct(1).dc.key
+    assert (before(1).compute(scheduler="sync"), steps.direct(1).compute(scheduler="sync")) == (10, 20)
+    assert fresh_start(tmp_path, root)[:2] == [["helped"], [20, 20]]
+
+
 # ---- code without source -----------------------------------------------------------------------------
 
 SOURCELESS = """
@@ -655,6 +669,227 @@ def test_bytecode_tells_functions_apart(one, other):
         exec(text, space)
         found.append(function_fingerprint(space["f"]))
     assert found[0] == found[2] != found[1]
+
+
+# ---- workers that have other versions ----------------------------------------------------------------
+
+#: ONE is 1 on the client, and 2 where a worker has another version.
+WORKER_HELPERS = """
+import dataclasses
+import enum
+import functools
+
+import numpy as np
+
+LIMIT = ONE
+LEVELS = (0, ONE)
+TABLE = {"low": {"x": ONE}}
+WEIGHTS = np.full(3, ONE)
+BOUND = ONE
+
+def smooth(x):
+    return x + ONE
+
+def second(x):
+    return third(x)
+
+def third(x):
+    return x + ONE
+
+class Base:
+    offset = ONE
+
+class Model(Base):
+    def add(self, x):
+        return x + self.offset
+
+class Tool:
+    def add(self, x):
+        return x + ONE
+
+@dataclasses.dataclass
+class Settings:
+    gain: int = ONE
+
+class Level(enum.Enum):
+    LOW = ONE
+
+def defaulting(x, by=BOUND):
+    return x + by
+
+def plus(n, x):
+    return n + x
+
+add_one = functools.partial(plus, ONE)
+shift = lambda x: x + ONE
+
+def make(n):
+    def inner(x):
+        return x + n
+    return inner
+
+closing = make(ONE)
+"""
+WORKER_STEPS = """
+import daskcache as dc
+import worker_helpers as helpers
+from worker_helpers import smooth
+
+@dc.delayed(target="{funcname}.json")
+def direct(x):
+    return x + ONE
+"""
+#: What a node uses, and what the error names.
+ROUTES = {
+    "by_attribute": ("helpers.smooth(x)", "smooth()"),
+    "by_name": ("smooth(x)", "smooth()"),
+    "at_second_hand": ("helpers.second(x)", "third()"),
+    "number": ("x + helpers.LIMIT", "LIMIT"),
+    "levels": ("x + helpers.LEVELS[1]", "LEVELS"),
+    "table": ("x + helpers.TABLE['low']['x']", "TABLE"),
+    "weights": ("x + int(helpers.WEIGHTS[0])", "WEIGHTS"),
+    "attribute": ("helpers.Model().add(x)", "Base.offset"),
+    "method": ("helpers.Tool().add(x)", "Tool.add()"),
+    "field": ("x + helpers.Settings().gain", "Settings.gain"),
+    "member": ("x + helpers.Level.LOW.value", "Level"),
+    "default": ("helpers.defaulting(x)", "defaulting.by"),
+    "partial": ("helpers.add_one(x)", "add_one"),
+    "function": ("helpers.shift(x)", "<lambda>()"),
+    "closure": ("helpers.closing(x)", "make.<locals>.inner.n"),
+}
+WORKER_STEPS += "".join(
+    f"\n@dc.delayed(target='{{funcname}}.json')\ndef {name}(x):\n    return {body}\n"
+    for name, (body, _) in ROUTES.items()
+)
+LABELS = {"direct": "direct()", **{name: label for name, (_, label) in ROUTES.items()}}
+
+
+def write_modules(folder, one=1, edit=lambda text: text):
+    """The modules of a worker, or of the client."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in (("worker_helpers", WORKER_HELPERS), ("worker_steps", WORKER_STEPS)):
+        (folder / f"{name}.py").write_text(edit(re.sub(r"\bONE\b", str(one), text)))
+
+
+def reformatted(text):
+    """The text with comments, docstrings and other formatting."""
+    documented = r'\1\2 :  # a comment\n\1    """Documented."""\n'
+    text = re.sub(r"^( *)(def .*):$", documented, text, flags=re.MULTILINE)
+    text = re.sub(r"^( *)return (.*)$", r"\1return (\n   \2)  # so", text, flags=re.MULTILINE)
+    return f"# a header\n\nUNUSED = 3\n\n{text}\n\ndef unused(x):\n    return x\n"
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory):
+    """Client of workers that have another version, the same elsewhere, installed, and reformatted."""
+    base = tmp_path_factory.mktemp("workers")
+    folders = {
+        "other": base / "modules" / "other",
+        "same": base / "modules" / "same",
+        "installed": base / "modules" / "site-packages",
+        "reformatted": base / "modules" / "reformatted",
+    }
+    write_modules(base / "client")
+    write_modules(folders["other"], one=2)
+    write_modules(folders["same"])
+    write_modules(folders["installed"])
+    write_modules(folders["reformatted"], edit=reformatted)
+    with (
+        separate_processes(base, folders["other"]) as (client, start_worker),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.syspath_prepend(base / "client")
+        for name, folder in folders.items():
+            start_worker(name, folder)
+        client.wait_for_workers(len(folders), timeout=60)
+        yield client, start_worker, folders
+
+
+@pytest.fixture
+def steps(workers):
+    """The client's modules."""
+    return importlib.import_module("worker_steps")
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_worker_with_another_version(workers, steps, files, name):
+    """The error names what differs and where, what to do, and nothing is stored."""
+    client, _, folders = workers
+    node = getattr(steps, name)(10)
+    with pytest.raises(CodeMismatch) as caught:
+        client.compute(node, workers=["other"]).result()
+    label = LABELS[name]
+    module = "worker_steps" if name == "direct" else "worker_helpers"
+    assert caught.value.message == f"{label} of the module {module} is another version on this worker"
+    if label.endswith("()"):
+        assert re.search(rf"client/{module}.py:\d+, as the client has it$", caught.value.expected)
+        assert re.search(rf"{folders['other']}/{module}.py:\d+$", caught.value.got)
+    else:
+        assert "1" in caught.value.expected
+        assert "2" in caught.value.got
+    assert "client.upload_file" in caught.value.hint
+    assert files() == []
+    assert node.dc.state == "missing"
+
+
+@pytest.mark.parametrize("worker", ["same", "installed", "reformatted"])
+def test_a_worker_with_the_same_code(workers, steps, worker):
+    """Where the text lies, what is installed there, and comments make no difference."""
+    client, *_ = workers
+    nodes = [getattr(steps, name)(10) for name in LABELS]
+    assert client.gather(client.compute(nodes, workers=[worker])) == [11] * len(LABELS)
+    assert {node.dc.state for node in nodes} == {"complete"}
+
+
+TRAVELLING = """
+import daskcache as dc
+import worker_helpers as helpers
+from worker_helpers import smooth
+
+@dc.delayed(target="travelled.json")
+def travelling(x):
+    return {}
+"""
+
+
+@pytest.mark.parametrize("name", ROUTES)
+def test_functions_that_travel_with_their_tasks(workers, steps, files, name):
+    """What a notebook's function uses of modules is compared, too; the function itself comes along."""
+    client, *_ = workers
+    namespace = {"__name__": "notebook"}
+    exec(TRAVELLING.format(ROUTES[name][0]), namespace)
+    node = namespace["travelling"](10)
+    with pytest.raises(CodeMismatch, match=re.escape(f"{LABELS[name]} of the module worker_helpers")):
+        client.compute(node, workers=["other"]).result()
+    assert files() == []
+    assert client.compute(node, workers=["same"]).result() == 11
+
+
+def test_cells_on_workers(workers, kernel, tmp_path, root):
+    """Everything that the cells of a notebook define travels, and is what the kernel has."""
+    client, *_ = workers
+    first = ["%reset -f", f"import dask\ndask.config.set({{'daskcache.root': {str(root)!r}}})"]
+    run = (
+        "from distributed import Client\n"
+        f"with Client({client.scheduler.address!r}, set_as_default=False) as client:\n"
+        "    first = start(4)\n"
+        "    middle = [f(first) for f in (smoothed, shifted, squared, predicted, amplified, raised)]\n"
+        "    print(json.dumps([client.compute(total(middle), workers=['same']).result()]))"
+    )
+    assert kernel.run([*first, *cells(*[name for name in CELLS if name != "run"]), run])[0] == [TOTAL]
+
+
+def test_a_worker_that_got_the_right_version(workers, steps, root):
+    """A worker that was started anew with the client's modules computes what it refused before."""
+    client, start_worker, folders = workers
+    node = steps.by_attribute(20)
+    with pytest.raises(CodeMismatch):
+        client.compute(node, workers=["other"]).result()
+    write_modules(folders["other"].parent / "mended")
+    start_worker("mended", folders["other"].parent / "mended")
+    client.wait_for_workers(len(folders) + 1, timeout=60)
+    assert client.compute(node, workers=["mended"]).result() == 21
+    assert node.dc.state == "complete"
 
 
 # ---- one graph, one set of keys ----------------------------------------------------------------------
