@@ -375,9 +375,12 @@ class _ReachEncoder(Encoder):
         #: Of the large buffers, in bytes.
         self.sizes = [] if sizes is None else sizes
 
-    def add_buffer(self, kind, buffer):
-        super().add_buffer(kind, buffer)
-        self.sizes.append(memoryview(buffer).nbytes)
+    def add_blocks(self, kind, blocks):
+        super().add_blocks(kind, map(self._measured, blocks))
+
+    def _measured(self, block):
+        self.sizes.append(memoryview(block).nbytes)
+        return block
 
     def add_code(self, value):
         if self.reach.follows(value):
