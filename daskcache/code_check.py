@@ -53,6 +53,7 @@ def _compare(wanted: list[Part], here: list[Part], spec: Spec) -> None:
     if spec.is_importable:
         modules = None
     else:  # what isn't in a module travelled with the task
+        wanted, here = ([part for part in parts if not _travels(part)] for parts in (wanted, here))
         modules = {part.module for part in wanted} - {"__main__"}
     difference = first_difference(wanted, here, modules)
     if difference is None and modules is not None:
@@ -67,6 +68,11 @@ def _compare(wanted: list[Part], here: list[Part], spec: Spec) -> None:
         hint="give workers the client's modules (client.upload_file, or the same installation), "
         "and restart them: client.restart()",
     )
+
+
+def _travels(part):
+    """Whether a part of a function that is pickled by value is pickled with it."""
+    return "<" in part.name or part.kind in ("default", "closure variable")
 
 
 def _shown(part):
