@@ -259,19 +259,19 @@ def _one(node):
 
 
 def nodes_in(args: Any) -> list[Node]:
-    """The nodes in nested arguments, each once.
+    """The nodes in nested arguments, in order.
 
     Raises
     ------
     NotANode
         If something among them is none, or there is none.
     """
-    found: dict[int, Node] = {}
+    found: list[Node] = []
     stack = list(reversed(args))
     while stack:
         value = stack.pop()
         if isinstance(value, Node):
-            found[id(value)] = value
+            found.append(value)
         elif isinstance(value, (list, tuple, set, frozenset)):
             stack += reversed(list(value))
         elif isinstance(value, dict):
@@ -280,7 +280,7 @@ def nodes_in(args: Any) -> list[Node]:
             raise _not_a_node(value)
     if not found:
         raise _not_a_node(args)
-    return list(found.values())
+    return found
 
 
 def _not_a_node(value):

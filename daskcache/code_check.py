@@ -53,7 +53,7 @@ def _compare(wanted: list[Part], here: list[Part], spec: Spec) -> None:
     if spec.is_importable:
         modules = None
     else:  # what isn't in a module travelled with the task
-        wanted, here = ([part for part in parts if not _travels(part)] for parts in (wanted, here))
+        wanted, here = ([p for p in parts if not _travels(p, spec)] for parts in (wanted, here))
         modules = {part.module for part in wanted} - {"__main__"}
     difference = first_difference(wanted, here, modules)
     if difference is None and modules is not None:
@@ -70,9 +70,10 @@ def _compare(wanted: list[Part], here: list[Part], spec: Spec) -> None:
     )
 
 
-def _travels(part):
-    """Whether a part of a function that is pickled by value is pickled with it."""
-    return "<" in part.name or part.kind in ("default", "closure variable")
+def _travels(part, spec):
+    """Whether a part is pickled with a function that goes by value: its own, or of one beside it."""
+    own = getattr(spec.func, "__qualname__", "")
+    return part.name.startswith(f"{own}.") or ("<" in part.name and part.module == spec.module)
 
 
 def _shown(part):

@@ -34,6 +34,7 @@ from .errors import (
     GraphError,
     SourceMissing,
     TemplateError,
+    UnhashableArgument,
 )
 from .graph_hashing import collection_hash
 from .hashing import canonical_order, digest
@@ -328,6 +329,12 @@ def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
     """
     try:
         return _make_recipe(spec, args, kwargs, pure)
+    except RecursionError:
+        raise UnhashableArgument(
+            "an argument is cyclic or nested too deeply",
+            node=spec.name,
+            hint="pass a flatter value",
+        ) from None
     except DaskcacheError as error:
         targets = ", ".join(target.path for target in spec.formats)
         name_error(error, spec.name, targets or None)

@@ -164,7 +164,7 @@ class Spec:
                 name = self.signature.names[position]
                 raise UnhashableArgument(
                     f"the argument {name!r} of {self.name}(): {error.message}",
-                    got=repr(values[position])[:100],
+                    got=_shown(values[position]),
                     hint=error.hint,
                 ) from error
         return encoder.digest()
@@ -179,6 +179,13 @@ class Spec:
         if self.is_importable:
             return _spec_by_name, (self.module, self.func.__qualname__)
         return _spec_by_value, (self.func, self.options, self.signed)
+
+
+def _shown(value):
+    try:
+        return repr(value)[:100]
+    except (ValueError, RecursionError):  # an int of thousands of digits; a value nested too deeply
+        return f"a {type(value).__name__}"
 
 
 class Code(NamedTuple):

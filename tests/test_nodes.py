@@ -1009,3 +1009,23 @@ def test_a_target_outside_of_the_templates_language_is_refused():
     """A target that is neither text, path nor Target is refused with what it may be."""
     with pytest.raises(TemplateError, match="expected"):
         dc.delayed(lambda: 1, target=3.5)
+
+
+@pytest.mark.parametrize("container", [list, dict])
+def test_cyclic_and_very_deep_arguments_are_told_of(container):
+    """An argument without an end is a typed error that names the function."""
+    cyclic = container()
+    cyclic.append(cyclic) if container is list else cyclic.update(a=cyclic)
+    deep = 1
+    for _ in range(100_000):
+        deep = [deep] if container is list else {"a": deep}
+    for value in (cyclic, deep):
+        with pytest.raises(UnhashableArgument, match="cyclic or nested too deeply") as caught:
+            dc.delayed(len)(value)
+        assert caught.value.node == "len"
+
+
+def test_a_plan_of_a_node_given_twice_has_its_value_twice():
+    """A plan computes as many values as it was given nodes."""
+    node = dc.delayed(int)("7")
+    assert dc.plan(node, [node]).compute() == (7, 7)
