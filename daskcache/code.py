@@ -348,7 +348,8 @@ def _syntax_tree(code):
         trees, codes = {}, {}
     place = code if _is_rewritten(code) else _same_code(code, codes.get(code.co_name, []))
     if place is None:
-        _warn_of_edit(code)
+        if not code.co_filename.startswith("<"):  # "<string>" is what all of exec, eval and -c go by
+            _warn_of_edit(code)
         return None
     candidates = trees.get((place.co_firstlineno, place.co_name), [])
     if len(candidates) > 1:
@@ -432,6 +433,8 @@ def _normalised(node, top=False):
             continue
         if name == "body" and isinstance(node, _NAMED):
             value = _without_docstring(value)
+        if isinstance(node, ast.JoinedStr):  # some versions end them with an empty text
+            value = [part for part in value if getattr(part, "value", None) != ""]
         if top and name in ("name", "decorator_list"):
             continue  # what decorators made of it is looked at itself
         fields.append((name, _normalised(value)))

@@ -30,6 +30,7 @@ import time
 import types
 import warnings
 from abc import ABCMeta
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -504,10 +505,7 @@ def _used(module, body):
 
 
 def _counts_in_class(cls, name, value):
-    if (
-        isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType))
-        or name == "_abc_impl"
-    ):
+    if isinstance(value, _MADE_FOR_FIELDS) or name == "_abc_impl":
         return False
     special = name.startswith("__") and name.endswith("__")
     if issubclass(cls, enum.Enum) and (isinstance(value, cls) or name.startswith("_")):
@@ -517,9 +515,21 @@ def _counts_in_class(cls, name, value):
     func = getattr(value, "__func__", value)
     if not isinstance(func, (types.FunctionType, property)):
         return name == "__slots__"
-    code = getattr(inspect.unwrap(func), "__code__", None)
-    generated = code is not None and code.co_filename.startswith("<")
-    return not (generated and {"__dataclass_fields__", "__attrs_attrs__"} & vars(cls).keys())
+    inner = inspect.unwrap(func)
+    if not isinstance(inner, types.FunctionType) or not _MAKES_METHODS & vars(cls).keys():
+        return True
+    return is_user_code(inner) and not inner.__code__.co_filename.startswith("<")
+
+
+#: Descriptors for slots and for the fields of named tuples, which count by their names.
+_MADE_FOR_FIELDS = (
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+    type(vars(namedtuple("_Example", "field"))["field"]),
+)
+
+#: What tells classes whose special methods are generated, by each version of Python in its own way.
+_MAKES_METHODS = {"__dataclass_fields__", "__attrs_attrs__", "_field_defaults", "_is_protocol"}
 
 
 def _stands_alone(member):
@@ -551,17 +561,21 @@ def _declared(cls):
             )
             for f in dataclasses.fields(cls)
         ]
-        return fields, repr(cls.__dataclass_params__)
+        parameters = [getattr(cls.__dataclass_params__, name) for name in _DATACLASS_PARAMETERS]
+        return fields, parameters, getattr(cls, "__match_args__", None)
     if issubclass(cls, enum.Enum):
         return [(name, member.value) for name, member in cls.__members__.items()]
     if type(cls) not in (type, ABCMeta) or hasattr(cls, "__attrs_attrs__"):
         fields = vars(cls).get("__pydantic_fields__") or vars(cls).get("__attrs_attrs__")
-        return repr(vars(cls).get("__annotations__")), repr(fields)
+        return repr(vars(cls).get("__annotations__") or {}), repr(fields)
     return None
 
 
+_DATACLASS_PARAMETERS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+
+
 def _or_none(default):
-    return None if default is dataclasses.MISSING else (default,)
+    return None if isinstance(default, type(dataclasses.MISSING)) else (default,)  # or a pickled copy
 
 
 # ---- installed code -----------------------------------------------------------------------------

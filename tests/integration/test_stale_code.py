@@ -878,6 +878,15 @@ def test_cells_on_workers(workers, kernel, tmp_path, root):
     )
     assert kernel.run([*first, *cells(*[name for name in CELLS if name != "run"]), run])[0] == [TOTAL]
 
+    def agreed(folder=str(root)):
+        from daskcache.code_check import _agreed
+
+        return [(key, reach.fingerprint) for (path, key), reach in _agreed.items() if path == folder]
+
+    found = [pair for pairs in client.run(agreed).values() for pair in pairs]
+    assert len(found) == len(ALL)
+    assert all(kernels == workers for kernels, workers in found)
+
 
 def test_a_worker_that_got_the_right_version(workers, steps, root):
     """A worker that was started anew with the client's modules computes what it refused before."""
