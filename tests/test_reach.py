@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+import daskcache as dc
 from daskcache.code import View, body_of, bytecode_hash, is_user_code, seen_as
 from daskcache.parts import Part, code_changes, first_difference
 from daskcache.reach import Reach, function_fingerprint
@@ -283,3 +284,26 @@ def test_values_show_what_they_were():
         "helper g() is no longer used",
         "helper h() is used now",
     ]
+
+
+def test_code_is_analysed_once_until_something_is_rebound(define, monkeypatch):
+    """Calls and plans look whether all is as it was; only a rebinding makes them look into the code."""
+    explored = []
+    explore = Reach._explore
+
+    def counted(self, *args):
+        explored.append(self)
+        return explore(self, *args)
+
+    monkeypatch.setattr(Reach, "_explore", counted)
+    module = define(
+        "import daskcache as dc\nFACTOR = 2\ndef helper(x): return x * FACTOR\n"
+        "@dc.delayed\ndef f(x): return helper(x)\n"
+    )
+    nodes = [module.f(i) for i in range(100)]
+    dc.plan(*nodes)
+    assert len(explored) == 1
+    module.FACTOR = 3
+    nodes = [module.f(i) for i in range(100)]
+    dc.plan(*nodes)
+    assert len(explored) == 2
