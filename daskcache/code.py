@@ -158,10 +158,12 @@ def is_user_module(module: types.ModuleType) -> bool:
 
 
 def is_user_package(name: str) -> bool:
-    """Whether a package, or module, that was not imported yet is the user's own."""
+    """Whether a package, or module, is the user's own, be it imported yet or not."""
     view = _view.get()
     if view is not None:
         return any(module.partition(".")[0] == name for module in view.modules)
+    if name in sys.modules:
+        return is_user_module(sys.modules[name])
     spec = importlib.util.find_spec(name)
     if spec is None:
         return False

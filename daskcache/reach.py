@@ -24,7 +24,6 @@ import inspect
 import logging
 import re
 import reprlib
-import sys
 import threading
 import time
 import types
@@ -476,8 +475,8 @@ def _imported(found: Import, namespace):
     try:
         if found.level:
             name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
-        if name not in sys.modules and not is_user_package(name.partition(".")[0]):
-            return _MISSING
+        if not is_user_package(name.partition(".")[0]):
+            return _MISSING  # whether it was imported yet or not: the code names it
         module = importlib.import_module(name)
         if found.name is None:
             return module

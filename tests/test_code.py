@@ -406,6 +406,21 @@ def test_a_global_that_functions_fill_is_their_state(define, body):
     assert function_fingerprint(module.f) != before
 
 
+def test_installed_modules_count_alike_before_and_after_they_are_imported(tmp_path):
+    """An import in a body has no say in the key before it runs: the first run would change it."""
+    (tmp_path / "steps.py").write_text(
+        "def f(x):\n    from colorsys import rgb_to_hsv\n    import tabnanny\n"
+        "    return rgb_to_hsv(x, x, x)\n"
+    )
+    code = (
+        "import sys, steps; from daskcache.reach import Reach\n"
+        "before = Reach(steps.f).fingerprint; assert 'colorsys' not in sys.modules\n"
+        "import colorsys, tabnanny; print(before == Reach(steps.f).fingerprint)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_functions_that_are_hashed_are_not_kept_for_ever():
     """Arguments that are functions, made anew for each call, don't fill the memory."""
     import gc
