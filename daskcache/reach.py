@@ -24,6 +24,7 @@ import inspect
 import logging
 import re
 import reprlib
+import sys
 import threading
 import time
 import types
@@ -141,6 +142,8 @@ class Reach:
         self._bindings: list[tuple[Callable, str, Any]] = []
         #: Functions with what can be replaced in them: code, defaults, closure.
         self._functions: list[tuple[types.FunctionType, Any, Any, Any, list]] = []
+        #: Namespaces of classes, and how many names they had: new ones may hide inherited ones.
+        self._classes: list[tuple[Any, int]] = []
         #: What can be modified in place, and its hash.
         self._values: list[tuple[Any, str]] = []
         self._nbytes = 0
@@ -163,6 +166,9 @@ class Reach:
         """
         for look_up, name, value in self._bindings:
             if look_up(name, _MISSING) is not value:
+                return False
+        for namespace, names in self._classes:
+            if len(namespace) != names:
                 return False
         for func, code, defaults, kwdefaults, cells in self._functions:
             if (
@@ -192,11 +198,6 @@ class Reach:
         """What is known from the sources of the functions, by the hash of their bytecode."""
         found = {func.__code__: body_of(func.__code__) for func, *_ in self._functions}
         return {bytecode_hash(code): body for code, body in found.items() if body.attributes is None}
-
-    @property
-    def can_be_modified(self) -> bool:
-        """Whether something that is part of it can be modified in place."""
-        return bool(self._values)
 
     def place(self, obj: Any) -> int:
         """Number of a function or class; it is described when its turn comes."""
@@ -254,8 +255,9 @@ class Reach:
         found = []
         for chain in body.chains:
             if chain[0] in body.imports:
-                value = _imported(body.imports[chain[0]], namespace)
+                module, value = _imported(body.imports[chain[0]], namespace)
                 if value is not _MISSING:
+                    self._bind_import(module, body.imports[chain[0]].name, value)
                     found.append((chain, self._follow(func, "", chain[0], value, chain[1:], body)))
             elif chain[0] in namespace:
                 found.append((chain, self._look_up(func, namespace, chain, body)))
@@ -264,6 +266,11 @@ class Reach:
                 if not hasattr(builtins, chain[0]):
                     found.append((chain, "undefined"))
         return found
+
+    def _bind_import(self, module, name, value):
+        self._bindings.append((sys.modules.get, module.__name__, module))
+        if name is not None and vars(module).get(name) is value:
+            self._bindings.append((vars(module).get, name, value))
 
     def _look_up(self, func, namespace, chain: Chain, body):
         name = chain[0]
@@ -284,6 +291,8 @@ class Reach:
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
             if owner is not None and _stands_alone(vars(owner)[rest[0]]):
                 member = vars(owner)[rest[0]]
+                for heir in value.__mro__[: value.__mro__.index(owner)]:
+                    self._bindings.append((vars(heir).get, rest[0], _MISSING))
                 self._bindings.append((vars(owner).get, rest[0], member))
                 return self._value(value, "attribute", rest[0], _plain_member(member))
         return self._value(func, "constant", name, value, module)
@@ -352,6 +361,7 @@ class Reach:
     def _describe_class(self, cls):
         """A class by what it holds, whatever text it was made from."""
         members = []
+        self._classes.append((vars(cls), len(vars(cls))))
         for name, value in sorted(vars(cls).items()):
             if _counts_in_class(cls, name, value):
                 self._bindings.append((vars(cls).get, name, value))
@@ -470,21 +480,21 @@ def _closure(func) -> dict[str, Any]:
 
 
 def _imported(found: Import, namespace):
-    """What an import in a function's body gives, if it is the user's own; else `_MISSING`."""
+    """The module of an import in a function's body, and what it gives: `_MISSING` if not the user's."""
     name = found.module
     try:
         if found.level:
             name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
         if not is_user_package(name.partition(".")[0]):
-            return _MISSING  # whether it was imported yet or not: the code names it
+            return None, _MISSING  # whether it was imported yet or not: the code names it
         module = importlib.import_module(name)
         if found.name is None:
-            return module
+            return module, module
         if not hasattr(module, found.name):
-            return importlib.import_module(f"{name}.{found.name}")
-        return getattr(module, found.name)
+            return module, importlib.import_module(f"{name}.{found.name}")
+        return module, getattr(module, found.name)
     except (ImportError, ValueError, TypeError):
-        return _MISSING  # it will fail, or not, when the function runs
+        return None, _MISSING  # it will fail, or not, when the function runs
 
 
 def _used(module, body):

@@ -406,6 +406,27 @@ def test_a_global_that_functions_fill_is_their_state(define, body):
     assert function_fingerprint(module.f) != before
 
 
+@pytest.mark.parametrize(
+    ("body", "change"),
+    [
+        ("from program import helper; return helper(x)", "helper = lambda x: -x"),
+        ("import program as p; return p.helper(x)", "helper = lambda x: -x"),
+        ("return Derived().add(x)", "Derived.add = lambda self, x: -x"),
+        ("return Derived.n", "Derived.n = 2"),
+    ],
+)
+def test_what_is_rebound_in_a_running_process_counts_at_once(define, body, change):
+    """What a body imports, and what hides an inherited attribute, may be replaced at any time."""
+    module = define(
+        "def helper(x): return x\n"
+        "class Base:\n    n = 1\n    def add(self, x): return x\nclass Derived(Base): pass\n"
+        f"def f(x):\n    {body}\n"
+    )
+    before = function_fingerprint(module.f)
+    exec(change, vars(module))
+    assert function_fingerprint(module.f) != before
+
+
 def test_installed_modules_count_alike_before_and_after_they_are_imported(tmp_path):
     """An import in a body has no say in the key before it runs: the first run would change it."""
     (tmp_path / "steps.py").write_text(
