@@ -67,17 +67,21 @@ class Accessor:
         TargetMissing
             If the node is not complete.
         """
-        planned = self._look()
-        if planned.state != "complete":
-            raise TargetMissing(
-                "the node has no complete result to load",
-                node=self._recipe.title,
-                target=", ".join(self._recipe.paths) or None,
-                expected="state complete",
-                got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
-                hint="node.compute()",
-            )
-        return planned.entry.load()
+        return self._complete_entry().load()
+
+    def open(self) -> Any:
+        """Lazy access to the stored result: a memory map, a Zarr array, a Dask collection …
+
+        What the format can't give lazily is read.  Treat it as read-only.
+
+        Raises
+        ------
+        TargetMissing
+            If the node is not complete.
+        TargetCorrupt
+            If the bytes are not those that were stored.
+        """
+        return self._complete_entry().open()
 
     def accept(self) -> bool:
         """Say that what changed does not change the result: the stale target is complete as it is.
@@ -142,6 +146,19 @@ class Accessor:
             location = f"{self._recipe.root}/{path}"
             if os.path.lexists(location):
                 storage.move_to_trash(Root(self._recipe.root), location, path.rpartition("/")[2])
+
+    def _complete_entry(self):
+        planned = self._look()
+        if planned.state != "complete":
+            raise TargetMissing(
+                "the node has no complete result to load",
+                node=self._recipe.title,
+                target=", ".join(self._recipe.paths) or None,
+                expected="state complete",
+                got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
+                hint="node.compute()",
+            )
+        return planned.entry
 
     def _look(self) -> PlannedNode:
         return Planner().look(self._recipe)

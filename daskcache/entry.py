@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any, NamedTuple
 
 from . import hashing
 from .errors import TargetCorrupt, TargetMissing, TargetModified
-from .storage import Stamp, file_hash, stamp, storage_error
+from .storage import Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import BytesTarget, Target
 
 
@@ -68,12 +69,28 @@ class Entry:
 
     get_data = load
 
+    def open(self) -> Any:
+        """Lazy access to the value: a memory map, a Zarr array, a Dask collection …
+
+        What the format can't give lazily is read.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            As `load` does.
+        """
+        values = [self._from_file(result, self._open_verified) for result in self.stored]
+        return arrange(values, self.layout)
+
     def _load_one(self, position, result):
         if self.inline is not None:
             return result.target.decode(self.inline[position])
+        return self._from_file(result, self._read_verified)
+
+    def _from_file(self, result, access):
         path = f"{self.root}/{result.target.path}"
         try:
-            return self._read_verified(path, result)
+            return access(path, result)
         except FileNotFoundError:
             raise TargetMissing(
                 "a result that was to be loaded is no longer there",
@@ -95,6 +112,18 @@ class Entry:
             return result.target.decode(data)
         self._verify(path, result, file_hash(path))
         return result.target.read(path)
+
+    def _open_verified(self, path, result):
+        if not isinstance(result.target, BytesTarget):
+            self._verify(path, result, file_hash(path))
+            return result.target.open(path)
+        with open(path, "rb") as file:
+            result.target.check_owner(file)
+            self._verify(path, result, digest_of(file))
+            opened = result.target.open(path)
+            if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                self._verify(path, result, "another file")  # it was replaced between the two looks
+        return opened
 
     def _verify(self, path, result, got):
         if got == result.file_hash:

@@ -39,6 +39,13 @@ class Target(abc.ABC):
     def read(self, path: str) -> Any:
         """Read the value in the file (or folder) `path`."""
 
+    def open(self, path: str) -> Any:
+        """Lazy access to the value in the file (or folder) `path`, where the format has it.
+
+        A memory map, a Zarr array, a Dask collection …; by default the value itself.
+        """
+        return self.read(path)
+
     def hash(self, value: Any) -> str:
         """Hash of `value`, independent of the format: 32 hex digits."""
         return hashing.hash_value(value)
