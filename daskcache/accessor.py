@@ -7,7 +7,7 @@ from typing import Any
 
 from dask.base import unpack_collections
 
-from . import records, storage
+from . import records, trash
 from .errors import GraphError, NotANode, TargetMissing, TargetModified
 from .examining import COMPLETE, FAILED, MISSING, PENDING, STALE, PlannedNode
 from .node import Node
@@ -145,7 +145,7 @@ class Accessor:
         for path in self._recipe.paths:
             location = f"{self._recipe.root}/{path}"
             if os.path.lexists(location):
-                storage.move_to_trash(Root(self._recipe.root), location, path.rpartition("/")[2])
+                trash.keep(Root(self._recipe.root), location, path, "removed")
 
     def _complete_entry(self):
         planned = self._look()

@@ -246,8 +246,8 @@ def accept(targets: tuple[str, ...], root: str | None):
 @_friendly
 def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
     """Move TARGETS to the root's trash, so that they are made again when they are needed."""
+    from . import trash
     from .listing import find_root, made_from
-    from .storage import move_to_trash
 
     found = find_root(root)
     items = _found(found, targets)
@@ -257,7 +257,7 @@ def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
         if item.state == "missing":
             click.echo(f"{item.path} is already gone")
         else:
-            kept = move_to_trash(found, found.absolute(item.path), Path(item.path).name)
+            kept = trash.keep(found, found.absolute(item.path), item.path, "removed")
             click.echo(f"{item.path} -> {kept}")
 
 

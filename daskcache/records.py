@@ -118,7 +118,7 @@ class RecordStore:
         Intents are listed first: one that becomes a record meanwhile is then seen twice, not missed.
         """
         found = self.intents()
-        for shard in _listdir(self.root.records):
+        for shard in storage.names_in(self.root.records):
             found += _parse_all(f"{self.root.records}/{shard}")
         return found
 
@@ -130,7 +130,7 @@ class RecordStore:
         besides : str, optional
             Path of an intent to leave out: one's own.
         """
-        files = [n for n in _listdir(self.root.intents) if f"{self.root.intents}/{n}" != besides]
+        files = [n for n in storage.names_in(self.root.intents) if f"{self.root.intents}/{n}" != besides]
         names = [RecordName.parse(storage.intended_name(file)) for file in files]
         return [name for name in names if name is not None]
 
@@ -188,7 +188,11 @@ class RecordStore:
 
     def _intents_of(self, name):
         start = name.file_name()
-        return [f"{self.root.intents}/{n}" for n in _listdir(self.root.intents) if n.startswith(start)]
+        return [
+            f"{self.root.intents}/{n}"
+            for n in storage.names_in(self.root.intents)
+            if n.startswith(start)
+        ]
 
     def _list_shard(self, shard):
         by_key: dict[str, list[RecordName]] = {}
@@ -238,7 +242,7 @@ def write_failure(root: Root, key: str, **facts: Any) -> None:
 
 def failed_keys(root: Root) -> set[str]:
     """Keys of the nodes that failed and have not been rerun since."""
-    return {name.removesuffix(_SUFFIX) for name in _listdir(root.failures)}
+    return {name.removesuffix(_SUFFIX) for name in storage.names_in(root.failures)}
 
 
 def clear_failure(root: Root, key: str) -> None:
@@ -268,7 +272,7 @@ def write_acceptance(root: Root, target: str, key: str) -> None:
 def acceptances(root: Root) -> dict[str, dict[str, str]]:
     """What was accepted and not yet recorded, by target."""
     found = {}
-    for file in _listdir(root.accepted):
+    for file in storage.names_in(root.accepted):
         try:
             with open(f"{root.accepted}/{file}", encoding="utf-8") as opened:
                 found[file.removesuffix(_SUFFIX)] = dict(json.load(opened))
@@ -285,17 +289,8 @@ def clear_acceptance(root: Root, target: str) -> None:
 
 
 def _parse_all(folder):
-    names = map(RecordName.parse, _listdir(folder))
+    names = map(RecordName.parse, storage.names_in(folder))
     return [name for name in names if name is not None]
-
-
-def _listdir(folder):
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise storage.storage_error(error, folder) from error
 
 
 def _now():

@@ -218,7 +218,7 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     spec = work.spec
     own_paths = None
     if work.paths and spec.signature.takes_target_path:
-        own_paths = [own_part_path(f"{work.root}/{path}") for path in work.paths]
+        own_paths = [own_part_path(work.root, path) for path in work.paths]
         values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
     args, kwargs = spec.signature.unbind(tuple(values))
     token = inside_body.set(True)

@@ -2,7 +2,7 @@
 
 A visible target is a whole target.  A commit goes
 
-1. write the result beside its destination (a ``.part`` file) and hash it,
+1. write the result to a part (below ``.daskcache/parts/``) and hash it,
 2. write the record as this writer's *intent* (a file under ``.daskcache/intents/``),
 3. put the part in place: linked if the target is new, exchanged if it replaces one,
 4. rename the intent to be the record.
@@ -10,29 +10,34 @@ A visible target is a whole target.  A commit goes
 A crash before 3 leaves what was there; a crash after 3 leaves a target that an intent vouches for.
 Nothing that daskcache did not write is overwritten: `link` fails if a file is there, and what an
 exchange displaced is thrown away only if it is what its record says, else it goes to the trash.
+Folders between the root and a target are entered without following links (`daskcache.atomic`).
+
+That is enough for the death of any process.  With ``daskcache.durability: power`` each step is also on
+the disk before the next one begins.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
 import json
 import os
 import shutil
 import stat
-import sys
-import time
 import uuid
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import hashing
-from .errors import DaskcacheWarning, StorageError
+from . import config, hashing
+from .atomic import entered
+from .errors import StorageError
 
 METADATA = ".daskcache"
 FORMAT = 1
+#: Ends the name of a part that may be what was in the place of a target: not ours to delete.
+DISPLACED = ".displaced"
+
+_O_BINARY = getattr(os, "O_BINARY", 0)
 
 
 class Stamp(NamedTuple):
@@ -66,6 +71,7 @@ class Root:
         self.metadata = f"{path}/{METADATA}"
         self.records = f"{self.metadata}/records"
         self.intents = f"{self.metadata}/intents"
+        self.parts = f"{self.metadata}/parts"
         self.failures = f"{self.metadata}/failures"
         self.accepted = f"{self.metadata}/accepted"
         self.trash = f"{self.metadata}/trash"
@@ -111,7 +117,7 @@ class Root:
         """
         known = self.id()
         try:
-            for folder in (self.records, self.intents, self.trash):
+            for folder in (self.records, self.intents, self.parts, self.trash):
                 os.makedirs(folder, exist_ok=True)
             if known is None:
                 content = json.dumps({"daskcache": FORMAT, "id": uuid.uuid4().hex})
@@ -120,7 +126,7 @@ class Root:
                 put_first(part, f"{self.metadata}/root.json")
         except OSError as error:
             raise self._unusable(error) from error
-        for folder in (self.path, self.records, self.intents, self.trash):
+        for folder in (self.path, self.records, self.intents, self.parts, self.trash):
             if not os.access(folder, os.W_OK):
                 raise self._unusable(PermissionError(errno.EACCES, f"{folder} is read-only"))
         return known or str(self.id())
@@ -199,24 +205,29 @@ def _files_below(path):
 # ---- committing ---------------------------------------------------------------------------------
 
 
-def part_path(destination: str) -> str:
-    """Path beside `destination` at which to write; its folder is made."""
-    folder, _, name = destination.rpartition("/")
-    path = f"{folder}/.{name}.{uuid.uuid4().hex[:16]}.part"
-    if not os.path.isdir(folder):
-        _wrap(os.makedirs, folder, exist_ok=True)
+def part_path(root: Root, name: str) -> str:
+    """A path for a part that is to become a file of this name."""
+    return f"{root.parts}/{uuid.uuid4().hex[:16]}-{name}"
+
+
+def part_folder(root: Root) -> str:
+    """A new folder for a part that somebody else writes, so that it can have its own name."""
+    path = f"{root.parts}/{uuid.uuid4().hex[:16]}"
+    _wrap(os.makedirs, path)
     return path
 
 
 def write_part(path: str, pieces: Iterable) -> Part:
     """Write bytes-like `pieces` to the new file `path`, hashing on the way."""
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_BINARY, 0o666)
+        descriptor = _created(path)
         try:
             state = hashing.hasher()
             for piece in pieces:
                 state.update(piece)
                 _write_all(descriptor, piece)
+            if _must_outlast_power():
+                os.fsync(descriptor)
             written = os.fstat(descriptor)
         finally:
             os.close(descriptor)
@@ -232,6 +243,8 @@ def part_of(path: str) -> Part:
         found = stamp(path)
         if found is None:
             raise FileNotFoundError(errno.ENOENT, "nothing was written", path)
+        if _must_outlast_power():
+            _sync_all(path)
         return Part(path, file_hash(path), found)
     except OSError as error:
         raise storage_error(error, path) from error
@@ -241,71 +254,99 @@ def write_intent(root: Root, name: str, content: bytes) -> str:
     """Write the record-to-be `name`; return the path of this writer's intent, a file of its own."""
     path = f"{root.intents}/{name}.{uuid.uuid4().hex[:16]}"
     write_part(path, [content])
+    if _must_outlast_power():
+        _wrap(_sync, root.intents)
     return path
 
 
-def put_new(part: str, destination: str) -> None:
+def put_new(root: Root, part: str, target_path: str) -> None:
     """Put a file or folder where nothing is.
+
+    Parameters
+    ----------
+    root : Root
+    part : str
+        Path of what to put.
+    target_path : str
+        Where to, from the root; folders are made.
 
     Raises
     ------
     FileExistsError
         If something is there, an empty folder included.
+    UnsafePath
+        If a folder on the way is a link.
+    StorageError
+        If the system refuses.
     """
-    if os.path.isdir(part):
-        _rename(part, destination, _NO_REPLACE)
-        return
+    folder, _, name = target_path.rpartition("/")
+    durable = _must_outlast_power()
     try:
-        os.link(part, destination)
+        with entered(root.path, folder, durable) as opened:
+            opened.put_new(part, name)
+            if durable:
+                opened.sync()
     except FileExistsError:
         raise
     except OSError as error:
+        raise storage_error(error, root.absolute(target_path)) from error
+
+
+def put_first(part: str, destination: str) -> None:
+    """Put a file where nothing is; if something is, that one counts, whoever wrote it."""
+    try:
+        os.link(part, destination)
+    except FileExistsError:
+        pass
+    except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise
-        _rename(part, destination, _NO_REPLACE)  # a file system without hard links
+        os.rename(part, destination)  # no hard links here: the last one counts
         return
     os.unlink(part)
 
 
-def put_first(part, destination):
-    """`put_new`, for files of which the first one counts, whoever wrote it."""
-    try:
-        put_new(part, destination)
-    except FileExistsError:
-        os.unlink(part)
-
-
-def replace(root: Root, part: str, destination: str, recorded: Stamp | None) -> str | None:
+def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> str | None:
     """Put a file or folder in the place of what is there.
 
     Parameters
     ----------
     root : Root
-        Where the trash is.
-    part, destination : str
-        What to put, and where.
+    part : str
+        Path of what to put.
+    target_path : str
+        Where to, from the root.
     recorded : Stamp or None
         What the record says of the file that is there.  If the displaced file is anything else, it
-        is kept in the trash.
+        is not thrown away.
 
     Returns
     -------
     str or None
-        Path in the trash of a displaced file that was not as recorded.
+        Where a displaced file is that was not as recorded.
+
+    Raises
+    ------
+    UnsafePath, StorageError
+        As `put_new`.
     """
-    _rename(part, destination, _EXCHANGE)
-    if stamp(part) == recorded:
-        discard(part)
+    folder, _, name = target_path.rpartition("/")
+    durable = _must_outlast_power()
+    # From here on the part's name says that it may be somebody's only copy.
+    swapped = f"{part}{DISPLACED}"
+    try:
+        os.rename(part, swapped)
+        with entered(root.path, folder, durable) as opened:
+            opened.exchange(swapped, name)
+            if durable:
+                opened.sync()
+    except OSError as error:
+        discard(swapped)
+        raise storage_error(error, root.absolute(target_path)) from error
+    if recorded is not None and stamp(swapped) == recorded:
+        discard(swapped)
         return None
-    return move_to_trash(root, part, destination.rpartition("/")[2])
-
-
-def move_to_trash(root: Root, path: str, name: str) -> str:
-    """Move a file or folder to the root's trash under a dated name, and return where it is."""
-    kept = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}-{name}"
-    _wrap(os.makedirs, root.trash, exist_ok=True)
-    _wrap(os.rename, path, kept)
-    return kept
+    return swapped
 
 
 def intended_name(intent: str) -> str:
@@ -323,6 +364,8 @@ def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
         _wrap(os.replace, intent, f"{folder}/{name}")
     except OSError as error:
         raise storage_error(error, intent) from error
+    if _must_outlast_power():
+        _wrap(_sync, folder)
 
 
 def discard(path: str) -> None:
@@ -333,6 +376,49 @@ def discard(path: str) -> None:
         pass
     except (IsADirectoryError, PermissionError):
         shutil.rmtree(path)
+
+
+def names_in(folder: str) -> list[str]:
+    """Names of what is in a folder; none if there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def _created(path):
+    """Descriptor of a new file; the folder for it is made if need be."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_BINARY
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o666)
+
+
+def _must_outlast_power():
+    return config.get("durability") == "power"
+
+
+def _sync(path):
+    """Wait until a file, or the list of a folder's files, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_all(path):
+    if not os.path.isdir(path):
+        _sync(path)
+        return
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            _sync(os.path.join(folder, name))
+        _sync(folder)
 
 
 def _write_all(descriptor, piece):
@@ -358,71 +444,3 @@ def storage_error(error, path):
         got=errno.errorcode.get(error.errno or 0, type(error).__name__),
         hint="free space, mend permissions or set daskcache.root to another folder, then rerun",
     )
-
-
-# ---- atomic renames -----------------------------------------------------------------------------
-
-_O_BINARY = getattr(os, "O_BINARY", 0)
-_NO_REPLACE, _EXCHANGE = "no replace", "exchange"
-
-
-def _rename(source, destination, how):
-    """Rename without replacing, or exchange two paths; renameat2(2), or renamex_np(2) on macOS."""
-    call = _rename_call()
-    if call is not None:
-        number = call(os.fsencode(source), os.fsencode(destination), how)
-        if number == 0:
-            return
-        if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-            raise OSError(number, os.strerror(number), destination)
-    _rename_weakly(source, destination, how)
-
-
-def _rename_weakly(source, destination, how):
-    """The same where the system has no such call: another writer can come between the two steps."""
-    _say_once_that_it_is_weak()
-    if how is _NO_REPLACE:
-        if os.path.lexists(destination):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), destination)
-        os.rename(source, destination)
-    else:
-        aside = f"{source}.aside"
-        os.rename(destination, aside)
-        os.rename(source, destination)
-        os.rename(aside, source)
-
-
-@functools.cache
-def _say_once_that_it_is_weak():
-    warnings.warn(
-        "this file system can't exchange files in one step: a result that another program writes to "
-        "the same path at the same moment could be replaced",
-        DaskcacheWarning,
-        stacklevel=2,
-    )
-
-
-@functools.cache
-def _rename_call():
-    if sys.platform == "win32":
-        return None
-    import ctypes
-
-    library = ctypes.CDLL(None, use_errno=True)
-    if hasattr(library, "renameat2"):
-        flags, here = {_NO_REPLACE: 1, _EXCHANGE: 2}, -100
-
-        def call(source, destination, how):
-            failed = library.renameat2(here, source, here, destination, flags[how])
-            return ctypes.get_errno() if failed else 0
-
-    elif hasattr(library, "renamex_np"):
-        flags = {_NO_REPLACE: 4, _EXCHANGE: 2}
-
-        def call(source, destination, how):
-            failed = library.renamex_np(source, destination, flags[how])
-            return ctypes.get_errno() if failed else 0
-
-    else:
-        return None
-    return call

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import reprlib
 import warnings
 from typing import Any
 
-from . import config, records, storage
+from . import config, records, storage, trash
 from .entry import Entry, Stored, arrange
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .hashing import tag
@@ -30,7 +29,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
     names, committed = [], []
     for position, (part, data_hash, _) in enumerate(results):
         if DATA_HASH in work.paths[position]:
-            part = _existing(root.absolute(places[position]), part)
+            part = _existing(root, places[position], part)
         name = RecordName(
             work.key,
             target_id(work.paths[position]),
@@ -67,8 +66,9 @@ def write_results(work, result, own_paths):
     ]
 
 
-def _existing(destination, part):
+def _existing(root, place, part):
     """The file that another node with equal data put there already, in place of the part."""
+    destination = root.absolute(place)
     found = storage.stamp(destination)
     if found is None or storage.file_hash(destination) != part.file_hash:
         return part
@@ -110,9 +110,10 @@ def _part_of_value(work, target, path, value):
     try:
         if isinstance(target, BytesTarget):
             pieces = target.encode_checked(value)
-            part = storage.write_part(storage.part_path(destination), pieces)
+            own = storage.part_path(Root(work.root), path.rpartition("/")[2])
+            part = storage.write_part(own, pieces)
             return part, target.hash(value), b"".join(pieces) if _is_small(pieces) else None
-        own = own_part_path(destination)
+        own = own_part_path(work.root, path)
         try:
             target.write(value, own)
             return storage.part_of(own), target.hash(value), None
@@ -145,11 +146,9 @@ def _adopt_own(work, path):
     return storage.part_of(destination), target.hash(target.read(destination)), None
 
 
-def own_part_path(destination):
-    """A path for someone else to write to: in a folder of its own, so that it keeps its name."""
-    folder = storage.part_path(destination)
-    os.mkdir(folder)
-    return f"{folder}/{destination.rpartition('/')[2]}"
+def own_part_path(root: str, path: str) -> str:
+    """Where somebody else is to write a target: in a folder of its own, so that it keeps its name."""
+    return f"{storage.part_folder(Root(root))}/{path.rpartition('/')[2]}"
 
 
 def discard_own(paths):
@@ -167,13 +166,13 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     winner = None
     if part.path != destination:
         try:
-            winner = _place(work, root, part, destination, name, previous, intent)
+            winner = _place(work, root, part, places[position], name, previous, intent)
         except BaseException:
             storage.discard(intent)
             storage.discard(part.path)
             raise
         finally:
-            _remove_own_folder(part, destination)
+            _remove_own_folder(root, part)
     if winner is not None:
         storage.discard(intent)
         storage.discard(part.path)
@@ -184,16 +183,15 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     return name
 
 
-def _place(work, root, part, destination, name, previous, intent):
+def _place(work, root, part, path, name, previous, intent):
     """Link or exchange; return the record of another writer who was first, if one was."""
+    destination = root.absolute(path)
     if storage.stamp(destination) is None:
         try:
-            storage.put_new(part.path, destination)
+            storage.put_new(root, part.path, path)
             return None
         except FileExistsError:
             pass
-        except OSError as error:
-            raise storage.storage_error(error, destination) from error
     current = storage.stamp(destination)
     vouching = previous if previous is not None and previous.stamp == current else None
     if vouching is None:
@@ -210,10 +208,12 @@ def _place(work, root, part, destination, name, previous, intent):
             hint="move the file away, or give the node another target",
         )
     throw_away = vouching is not None and not work.damaged
-    kept = storage.replace(root, part.path, destination, vouching.stamp if throw_away else None)
-    if kept:
+    displaced = storage.replace(root, part.path, path, vouching.stamp if throw_away else None)
+    if displaced:
+        reason = "damaged" if work.damaged else "edited"
+        kept = trash.keep(root, displaced, path, reason)
         warnings.warn(
-            f"{destination} was edited or damaged; what was there is kept as {kept}",
+            f"{destination} was {reason}; what was there is kept as {kept}",
             DaskcacheWarning,
             stacklevel=2,
         )
@@ -235,10 +235,10 @@ def _yield_to(work, winner, name):
     return winner
 
 
-def _remove_own_folder(part, destination):
+def _remove_own_folder(root, part):
     """Remove the folder that was made for a part that somebody else wrote."""
     folder = part.path.rpartition("/")[0]
-    if folder != destination.rpartition("/")[0]:
+    if folder.startswith(f"{root.parts}/"):
         storage.discard(folder)
 
 

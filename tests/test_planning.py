@@ -179,9 +179,8 @@ def test_on_modified_recompute_keeps_the_edited_file(chain, root, runs):
     with pytest.warns(DaskcacheWarning, match="kept as"):
         assert node.compute() == 3
     assert runs.take() == ["third"]
-    (kept,) = (root / ".daskcache" / "trash").iterdir()
+    (kept,) = (root / ".daskcache" / "trash").glob("*/third.json")
     assert kept.read_text() == "[precious]"
-    assert kept.name.endswith("third.json")
     assert states(node)["third"] == ("complete", "load")
 
 

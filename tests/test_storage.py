@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import daskcache as dc
-from daskcache import storage
-from daskcache.errors import StorageError
+from daskcache import storage, trash
+from daskcache.errors import StorageError, UnsafePath
 from daskcache.storage import Part, Root, Stamp
 
 
@@ -29,12 +29,19 @@ def place(tmp_path):
     return root
 
 
-def part(place, destination, content=b"new"):
-    return storage.write_part(storage.part_path(destination), [content])
+def part(place, name, content=b"new"):
+    return storage.write_part(storage.part_path(place, name), [content])
 
 
 def leftovers(folder):
-    return [p.name for p in Path(folder).rglob("*.part*")]
+    return [p.name for p in Path(folder).rglob("*.part*")] + [
+        p.name for parts in Path(folder).rglob(".daskcache/parts") for p in parts.iterdir()
+    ]
+
+
+def trashed(root):
+    """The files in the trash."""
+    return [Path(thing.kept) for thing in trash.listed(Root(str(root)))]
 
 
 # ---- the root ------------------------------------------------------------------------------------
@@ -277,19 +284,20 @@ def test_the_hash_of_a_file_is_that_of_its_bytes(tmp_path):
 
 def test_write_part_hashes_on_the_way(place):
     """A part knows its hash, size and mtime without being read again."""
-    path = storage.part_path(place.absolute("sub/x.bin"))
+    path = storage.part_path(place, "x.bin")
     written = storage.write_part(path, [b"ab", bytearray(b"c"), memoryview(b"def")])
     assert Path(path).read_bytes() == b"abcdef"
     assert written == Part(path, storage.file_hash(path), storage.stamp(path))
     assert storage.part_of(path) == written
 
 
-def test_part_paths_are_hidden_unique_and_beside_the_target(place):
-    """Parts lie in the target's folder, under names that no target can have."""
-    paths = {storage.part_path(place.absolute("sub/x.bin")) for _ in range(50)}
-    assert len(paths) == 50
-    assert {os.path.dirname(p) for p in paths} == {place.absolute("sub")}
-    assert all(os.path.basename(p).startswith(".x.bin.") and p.endswith(".part") for p in paths)
+def test_parts_are_unique_and_out_of_sight(place):
+    """Parts lie in the root's metadata, each under a path of its own."""
+    paths = {storage.part_path(place, "x.bin") for _ in range(50)}
+    folders = {storage.part_folder(place) for _ in range(50)}
+    assert len(paths) == len(folders) == 50
+    assert {os.path.dirname(p) for p in paths | folders} == {place.parts}
+    assert all(os.path.isdir(folder) and not os.listdir(folder) for folder in folders)
 
 
 def test_a_part_that_was_never_written(place):
@@ -305,7 +313,7 @@ def test_a_failed_write_leaves_no_part(place):
         yield b"first"
         raise OSError(28, "No space left on device")
 
-    path = storage.part_path(place.absolute("x.bin"))
+    path = storage.part_path(place, "x.bin")
     with pytest.raises(StorageError, match="No space left") as caught:
         storage.write_part(path, pieces())
     assert caught.value.got == "ENOSPC"
@@ -346,9 +354,9 @@ print(zeros(10).compute().shape, zeros(10).dc.state)
 
 def test_put_new(place):
     """A part is put where nothing is, and is gone from where it was."""
-    destination = place.absolute("x.bin")
-    new = part(place, destination)
-    storage.put_new(new.path, destination)
+    destination = place.absolute("sub/x.bin")
+    new = part(place, "x.bin")
+    storage.put_new(place, new.path, "sub/x.bin")
     assert Path(destination).read_bytes() == b"new"
     assert not os.path.exists(new.path)
     assert storage.stamp(destination) == new.stamp
@@ -369,14 +377,14 @@ def test_put_new_replaces_nothing(place, make, kind):
     destination = Path(place.absolute("x"))
     make(destination)
     before = os.lstat(destination)
-    new = Path(storage.part_path(str(destination)))
+    new = Path(storage.part_path(place, "x"))
     if kind == "file":
         new.write_bytes(b"new")
     else:
         new.mkdir()
         (new / "a").write_bytes(b"new")
     with pytest.raises(FileExistsError):
-        storage.put_new(str(new), str(destination))
+        storage.put_new(place, str(new), "x")
     after = os.lstat(destination)
     assert (after.st_ino, after.st_mode, after.st_size) == (
         before.st_ino,
@@ -388,10 +396,10 @@ def test_put_new_replaces_nothing(place, make, kind):
 
 def test_put_new_puts_folders(place):
     """A folder is put in place whole."""
-    new = Path(storage.part_path(place.absolute("d")))
+    new = Path(storage.part_path(place, "d"))
     new.mkdir()
     (new / "a").write_bytes(b"1")
-    storage.put_new(str(new), place.absolute("d"))
+    storage.put_new(place, str(new), "d")
     assert Path(place.absolute("d/a")).read_bytes() == b"1"
 
 
@@ -402,10 +410,10 @@ def test_only_one_of_many_writers_puts_a_new_target(place):
     winners = []
 
     def write(i):
-        mine = part(place, destination, b"%d" % i * 1000)
+        mine = part(place, "x", b"%d" % i * 1000)
         barrier.wait()
         try:
-            storage.put_new(mine.path, destination)
+            storage.put_new(place, mine.path, "x")
             winners.append(i)
         except FileExistsError:
             storage.discard(mine.path)
@@ -422,8 +430,8 @@ def test_replace_exchanges_a_file_that_is_as_recorded(place):
     """A replaced file that is what its record says is thrown away."""
     destination = place.absolute("x")
     Path(destination).write_bytes(b"old")
-    new = part(place, destination)
-    assert storage.replace(place, new.path, destination, storage.stamp(destination)) is None
+    new = part(place, "x")
+    assert storage.replace(place, new.path, "x", storage.stamp(destination)) is None
     assert Path(destination).read_bytes() == b"new"
     assert os.listdir(place.trash) == []
     assert leftovers(place.path) == []
@@ -431,39 +439,73 @@ def test_replace_exchanges_a_file_that_is_as_recorded(place):
 
 @pytest.mark.parametrize("recorded", [None, Stamp(3, 1), Stamp(4, 0)])
 def test_replace_keeps_an_edited_file(place, recorded):
-    """A replaced file that is not what its record says goes to the trash, under its name."""
+    """A replaced file that is not what its record says is handed out, under a name that says so."""
     destination = place.absolute("x.csv")
     Path(destination).write_bytes(b"edited")
-    new = part(place, destination)
-    kept = storage.replace(place, new.path, destination, recorded)
+    new = part(place, "x.csv")
+    displaced = storage.replace(place, new.path, "x.csv", recorded)
     assert Path(destination).read_bytes() == b"new"
-    assert Path(kept).read_bytes() == b"edited"
-    assert os.path.dirname(kept) == place.trash
-    assert kept.endswith("-x.csv")
+    assert Path(displaced).read_bytes() == b"edited"
+    assert displaced == new.path + storage.DISPLACED
 
 
 def test_replace_exchanges_folders_and_files(place):
     """A folder can take the place of a file, and the other way round; what was there is kept."""
     destination = place.absolute("x")
     Path(destination).write_bytes(b"old")
-    new = Path(storage.part_path(destination))
+    new = Path(storage.part_path(place, "x"))
     new.mkdir()
     (new / "a").write_bytes(b"1")
-    kept = storage.replace(place, str(new), destination, None)
-    assert Path(kept).read_bytes() == b"old"
-    kept = storage.replace(place, part(place, destination).path, destination, None)
-    assert Path(kept, "a").read_bytes() == b"1"
+    displaced = storage.replace(place, str(new), "x", None)
+    assert Path(displaced).read_bytes() == b"old"
+    displaced = storage.replace(place, part(place, "x").path, "x", None)
+    assert Path(displaced, "a").read_bytes() == b"1"
     assert Path(destination).read_bytes() == b"new"
 
 
-def test_the_trash_never_overwrites(place):
-    """Files of one name that go to the trash at one time are all kept."""
-    kept = set()
-    for i in range(5):
-        path = Path(place.absolute("x"))
-        path.write_text(str(i))
-        kept.add(storage.move_to_trash(place, str(path), "x"))
-    assert sorted(Path(p).read_text() for p in kept) == list("01234")
+@pytest.mark.parametrize("way", ["link/x", "a/link/x", "a/link/b/x"])
+def test_links_below_the_root_are_not_followed(place, tmp_path, way):
+    """A link on the way to a target is UnsafePath, for new targets and replaced ones."""
+    outside = tmp_path / "outside"
+    (outside / "b").mkdir(parents=True)
+    link = Path(place.absolute(way.partition("link")[0] + "link"))
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(outside)
+    with pytest.raises(UnsafePath, match="symbolic link"):
+        storage.put_new(place, part(place, "x").path, way)
+    with pytest.raises(UnsafePath, match="symbolic link"):
+        storage.replace(place, part(place, "x").path, way, None)
+    assert [p.name for p in outside.rglob("*")] == ["b"]
+
+
+def test_a_root_may_be_a_link(tmp_path):
+    """The root itself can be a link to where there is room."""
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root").symlink_to("disk")
+    place = Root(str(tmp_path / "root"))
+    place.create()
+    storage.put_new(place, part(place, "x").path, "a/x")
+    assert (tmp_path / "disk/a/x").read_bytes() == b"new"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only an administrator can mount a file system")
+def test_a_folder_on_another_file_system(place):
+    """Below the root another file system may be mounted: parts are brought there first."""
+    mounted = Path(place.absolute("m"))
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(mounted)], check=True)
+    try:
+        new = part(place, "x")
+        storage.put_new(place, new.path, "m/x")
+        assert storage.stamp(str(mounted / "x")) == new.stamp
+        with pytest.raises(FileExistsError):
+            storage.put_new(place, part(place, "x", b"late").path, "m/x")
+        displaced = storage.replace(place, part(place, "x", b"newer").path, "m/x", None)
+        assert Path(displaced).read_bytes() == b"new"
+        assert os.listdir(mounted) == ["x"]
+        assert (mounted / "x").read_bytes() == b"newer"
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
 
 
 def test_discard(tmp_path):
@@ -599,7 +641,7 @@ def test_an_edit_during_the_run_is_kept(root):
     make(1).compute()
     with pytest.warns(dc.errors.DaskcacheWarning, match="kept as"):
         assert make(2).compute() == 2
-    (kept,) = (root / ".daskcache" / "trash").iterdir()
+    (kept,) = trashed(root)
     assert kept.read_text() == "[precious]"
 
 

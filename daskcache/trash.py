@@ -1,0 +1,159 @@
+"""The trash of a root: what was in the way of a result, or was removed, and is kept.
+
+Each thing lies in a folder of its own, ``<root>/.daskcache/trash/<when>-<number>/``, under its own name,
+with an ``about.json`` that says where it was and why it is here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+from . import storage
+from .errors import ForeignTarget, StorageError, TargetMissing
+from .records import RecordStore, target_id
+from .storage import Root
+
+_ABOUT = "about.json"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Trashed(NamedTuple):
+    """One thing in the trash."""
+
+    #: Name of its folder in the trash: when it came, and a random number.
+    id: str
+    #: Where it was, from the root.
+    target: str
+    #: Why it is here, in a few words.
+    reason: str
+    #: When it came (UTC).
+    when: str
+    #: Where it is now.
+    kept: str
+
+
+def keep(root: Root, path: str, target: str, reason: str) -> str:
+    """Move a file or folder to the trash.
+
+    Parameters
+    ----------
+    root : Root
+    path : str
+        Where it is now.
+    target : str
+        Path from the root of the target that it is, or was.
+    reason : str
+        Why, in a few words.
+
+    Returns
+    -------
+    str
+        Where it is kept.
+
+    Raises
+    ------
+    StorageError
+        If it can't be moved.
+    """
+    now = time.gmtime()
+    folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
+    kept = f"{folder}/{target.rpartition('/')[2]}"
+    about = {"target": target, "reason": reason, "when": time.strftime(_TIME, now)}
+    storage.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
+    try:
+        os.rename(path, kept)
+    except OSError as error:
+        raise storage.storage_error(error, path) from error
+    return kept
+
+
+def listed(root: Root) -> list[Trashed]:
+    """What is in the trash, oldest first."""
+    found = []
+    for name in sorted(storage.names_in(root.trash)):
+        folder = Path(root.trash, name)
+        try:
+            about = json.loads((folder / _ABOUT).read_text())
+            target, reason, when = (str(about[field]) for field in ("target", "reason", "when"))
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # being made, being emptied, or not ours
+        kept = folder / target.rpartition("/")[2]
+        if os.path.lexists(kept):
+            found.append(Trashed(name, target, reason, when, str(kept)))
+    return found
+
+
+def restore(root: Root, thing: Trashed) -> str | None:
+    """Put something back where it was.
+
+    What is there now goes to the trash in its turn, if daskcache knows it.
+
+    Returns
+    -------
+    str or None
+        Where what was there is kept.
+
+    Raises
+    ------
+    ForeignTarget
+        If something is there that has no record.
+    StorageError
+        If it can't be moved.
+    """
+    kept = None
+    try:
+        storage.put_new(root, thing.kept, thing.target)
+    except FileExistsError:
+        current = storage.stamp(root.absolute(thing.target))
+        known = [name.stamp for name in RecordStore(root).with_target(target_id(thing.target))]
+        if current not in known:
+            raise ForeignTarget(
+                "something is where the restored file was",
+                target=root.absolute(thing.target),
+                expected="nothing there, or what daskcache stored",
+                got="a file that has no record",
+                hint="move it away, then restore",
+            ) from None
+        displaced = storage.replace(root, thing.kept, thing.target, None)
+        kept = keep(root, str(displaced), thing.target, "replaced by restore")
+    _remove(root, thing.id)
+    return kept
+
+
+def find(root: Root, given: str) -> Trashed:
+    """The newest thing in the trash with this id, or that was at this path from the root.
+
+    Raises
+    ------
+    TargetMissing
+        If there is none.
+    """
+    for thing in reversed(listed(root)):
+        if given in (thing.id, thing.target):
+            return thing
+    raise TargetMissing(
+        f"nothing of {given} is in the trash", target=root.trash, hint="dask cache trash"
+    )
+
+
+def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
+    """Delete for good what came to the trash more than so many seconds ago; return what it was."""
+    limit = time.strftime(_TIME, time.gmtime(time.time() - older_than))
+    old = [thing for thing in listed(root) if thing.when <= limit]
+    for thing in old:
+        _remove(root, thing.id)
+    return old
+
+
+def _remove(root, identifier):
+    try:
+        storage.discard(f"{root.trash}/{identifier}")
+    except OSError as error:
+        raise StorageError(
+            f"can't empty the trash: {error.strerror}", target=f"{root.trash}/{identifier}"
+        ) from error
