@@ -26,6 +26,7 @@ _HOMES = {
     "Source": "targets.base",
     "Target": "targets.base",
     "accept": "accessor",
+    "adopt": "accessor",
     "audit": "auditing",
     "compute": "accessor",
     "context": "targets.context",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
     from .accessor import accept as accept
+    from .accessor import adopt as adopt
     from .accessor import compute as compute
     from .accessor import invalidate as invalidate
     from .accessor import plan as plan

@@ -7,13 +7,24 @@ from typing import Any
 
 from dask.base import unpack_collections
 
-from . import records, trash
-from .errors import GraphError, NotANode, TargetMissing, TargetModified
-from .examining import COMPLETE, FAILED, MISSING, PENDING, STALE, PlannedNode
+from . import records, storage, trash
+from .errors import GraphError, NotANode, TargetCorrupt, TargetMissing, TargetModified
+from .examining import (
+    COMPLETE,
+    CORRUPT,
+    FAILED,
+    FOREIGN,
+    MISSING,
+    MODIFIED,
+    PENDING,
+    STALE,
+    PlannedNode,
+)
 from .node import Node
 from .planning import Plan, Planner, make_plan
 from .reasons import headlines
 from .recipe import Recipe
+from .records import target_id
 from .storage import Root
 from .targets.base import Target
 
@@ -108,7 +119,7 @@ class Accessor:
         self._check_acceptable(planned)
         names = [name for name in planned.records if name is not None]
         for name in names:
-            records.write_acceptance(Root(recipe.root), name.target_id, name.key)
+            records.write_acceptance(Root(recipe.root), name.target_id, key=name.key)
         planner = Planner()
         accepted = planner.look(recipe)
         if accepted.state != COMPLETE:
@@ -137,6 +148,63 @@ class Accessor:
                 target=", ".join(recipe.paths),
                 expected="state stale",
                 got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
+                hint="node.compute()",
+            )
+
+    def adopt(self) -> bool:
+        """Take in what somebody edited, or put where the result belongs: it counts as the result.
+
+        Its record says that it was edited, and by whom it was adopted.  What follows from the node runs
+        again if its data differ.  When the node itself has to run again, the file is kept in the trash.
+
+        Returns
+        -------
+        bool
+            False if there was nothing to adopt: the target is as it was stored.
+
+        Raises
+        ------
+        TargetMissing
+            If nothing is there.
+        TargetCorrupt
+            If it can't be read in the target's format.
+        UntrustedPickle
+            If it is a pickle that must not be read.
+        """
+        recipe = self._recipe
+        planned = self._look()
+        if planned.state not in (MODIFIED, FOREIGN, CORRUPT):
+            self._check_there(planned)
+            return False
+        root = Root(recipe.root)
+        identifiers = [target_id(path) for path in recipe.paths]
+        for path, identifier in zip(recipe.paths, identifiers, strict=True):
+            content = storage.file_hash(root.absolute(path))
+            records.write_acceptance(root, identifier, content=content)
+        planner = Planner()
+        state = planner.look(recipe).state
+        if state in (MODIFIED, FOREIGN, CORRUPT):
+            for identifier in identifiers:
+                records.clear_acceptance(root, identifier)
+            raise TargetCorrupt(
+                "what is there can't be the result",
+                node=recipe.title,
+                target=", ".join(map(root.absolute, recipe.paths)),
+                expected=f"a file that {type(recipe.targets[0]).__name__} can read",
+                got=f"state {state}",
+                hint="mend the file, or move it away",
+            )
+        planner.write_down()
+        return True
+
+    def _check_there(self, planned):
+        if planned.state in (MISSING, FAILED):
+            raise TargetMissing(
+                "there is nothing to adopt",
+                node=self._recipe.title,
+                target=", ".join(map(Root(self._recipe.root).absolute, self._recipe.paths)) or None,
+                expected="a file",
+                got=f"state {planned.state}",
                 hint="node.compute()",
             )
 
@@ -251,6 +319,27 @@ def accept(*nodes: Node) -> int:
         If one can't be accepted, see `Accessor.accept`; those before it are.
     """
     return sum([_one(node).accept() for node in nodes])
+
+
+def adopt(*nodes: Node) -> int:
+    """Take in what somebody edited, or put where the results of these nodes belong.
+
+    Parameters
+    ----------
+    *nodes : Node
+        Each after those that it depends on.
+
+    Returns
+    -------
+    int
+        How many targets were not as stored.
+
+    Raises
+    ------
+    NotANode, TargetMissing, TargetCorrupt, UntrustedPickle
+        If one can't be adopted, see `Accessor.adopt`; those before it are.
+    """
+    return sum([_one(node).adopt() for node in nodes])
 
 
 def invalidate(*nodes: Node) -> None:

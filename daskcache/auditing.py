@@ -23,7 +23,16 @@ from .examining import COMPLETE, PlannedNode
 from .hashing import tag
 from .planning import Planner
 from .reasons import headlines
-from .rebuild import ACCEPTED, Call, CannotRecompute, call_of, in_a_line, record_at, recorded_entry
+from .rebuild import (
+    ACCEPTED,
+    Call,
+    CannotRecompute,
+    call_of,
+    check_its_own,
+    in_a_line,
+    record_at,
+    recorded_entry,
+)
 from .recipe import SourceInput
 from .records import RecordName, RecordStore, package_versions
 from .run import arguments, call
@@ -226,6 +235,9 @@ def _values(recalled: Call) -> list:
     spec = recalled.work.spec
     if spec.options.save is False and not spec.signature.takes_target_path:
         raise CannotRecompute("it writes its target itself, and not to a parameter target_path")
+    for item in recalled.inputs:
+        if isinstance(item, Entry):
+            item.read_only = True
     try:
         return arguments(recalled.work, recalled.inputs)
     except Exception as error:
@@ -269,7 +281,8 @@ def _planned_call(store: RecordStore, planned: PlannedNode) -> Call:
     it = planned.recipe
     name, record = record_at(store, planned.entry.stored[0].target.path, it.key)
     inputs = list(map(_input, it.upstream, planned.parents))
-    if "accepted" in record or it.trace([item.data_hash for item in inputs]) != name.trace:
+    check_its_own(record)
+    if it.trace([item.data_hash for item in inputs]) != name.trace:
         raise CannotRecompute(ACCEPTED)
     work = Work(it.spec, it.values, (), it.key, it.static, it.code, {}, it.root, it.paths)
     return Call(work, inputs, record["packages"])

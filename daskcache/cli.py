@@ -235,7 +235,7 @@ def accept(targets: tuple[str, ...], root: str | None):
     for item in _found(found, targets):
         if item.state != "complete":
             raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
-        write_acceptance(found, item.name.target_id, item.name.key)
+        write_acceptance(found, item.name.target_id, key=item.name.key)
         click.echo(f"{item.path} is accepted")
 
 
@@ -259,6 +259,78 @@ def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
         else:
             kept = trash.keep(found, found.absolute(item.path), item.path, "removed")
             click.echo(f"{item.path} -> {kept}")
+
+
+@cache.command()
+@click.argument("targets", nargs=-1, required=True)
+@_root_option
+@_friendly
+def adopt(targets: tuple[str, ...], root: str | None):
+    """Take in TARGETS that somebody edited, or put where results belong; of folders, all files.
+
+    The next plan of the program that makes them takes them for its results, and records who adopted
+    them.  What follows from them runs again if their data differ.
+    """
+    from .listing import find_root, listed, paths_below
+    from .records import target_id, write_acceptance
+    from .storage import file_hash
+
+    found = find_root(root)
+    states = {item.path: item.state for item in listed(found)}
+    for target in targets:
+        for path in paths_below(found, target, states):
+            if states.get(path) == "complete":
+                click.echo(f"{path} is as it was stored")
+                continue
+            write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
+            click.echo(f"{path} is adopted")
+
+
+@cache.command("trash")
+@click.option("--empty", is_flag=True, help="Delete it for good.")
+@click.option("--older-than", default="0 s", help="With --empty: only what is older, e.g. '30 days'.")
+@_root_option
+@_friendly
+def show_trash(empty: bool, older_than: str, root: str | None):
+    """What was in the way of results, was damaged, or was removed, and is kept."""
+    from dask.utils import parse_timedelta
+
+    from . import trash
+    from .display.table import text_table
+    from .listing import find_root
+
+    found = find_root(root)
+    if empty:
+        try:
+            age = parse_timedelta(older_than)
+        except (ValueError, KeyError) as error:
+            raise click.BadParameter(f"{older_than!r} is no time, such as '30 days'") from error
+        gone = trash.empty(found, age)
+        click.echo(f"{len(gone)} deleted")
+        return
+    things = trash.listed(found)
+    cells = [["target", "reason", "when", "id"]]
+    cells += [[thing.target, thing.reason, thing.when, thing.id] for thing in things]
+    click.echo(text_table(cells) if things else "the trash is empty")
+
+
+@cache.command()
+@click.argument("target")
+@_root_option
+@_friendly
+def restore(target: str, root: str | None):
+    """Put TARGET, a path or an id that 'dask cache trash' lists, back where it was.
+
+    If a stored result is there now, that goes to the trash instead.
+    """
+    from . import trash
+    from .listing import find_root
+
+    found = find_root(root)
+    here = os.path.relpath(os.path.abspath(target), found.path).replace(os.sep, "/")
+    thing = trash.find(found, target, here)
+    kept = trash.restore(found, thing)
+    click.echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
 
 
 def _found(root, targets):

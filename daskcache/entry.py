@@ -6,9 +6,9 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from . import hashing
+from . import hashing, trash
 from .errors import TargetCorrupt, TargetMissing, TargetModified
-from .storage import Stamp, digest_of, file_hash, stamp, storage_error
+from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import BytesTarget, Target
 
 
@@ -39,9 +39,11 @@ class Entry:
         The files' contents, if they are small.
     label : str
         Display name of the node.
+    read_only : bool
+        Whether a damaged file stays where it is, instead of going to the trash so that the node reruns.
     """
 
-    __slots__ = ("key", "root", "stored", "layout", "inline", "label")
+    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only")
 
     def __init__(self, key, root, stored, layout=None, inline=None, label=""):
         self.key = key
@@ -50,6 +52,7 @@ class Entry:
         self.layout = layout
         self.inline = inline
         self.label = label
+        self.read_only = False
 
     @property
     def data_hash(self) -> str:
@@ -129,16 +132,26 @@ class Entry:
         if got == result.file_hash:
             return
         error, story = TargetModified, "was edited after it was stored"
+        hint = (
+            f"'dask cache adopt {path}' to go on with it, or 'dask cache rm {path}' to compute it again"
+        )
         if stamp(path) == result.stamp:
             error, story = TargetCorrupt, "is damaged: its bytes are not those that were stored"
+            hint = f"compute again: the node will rerun{self._set_aside(result)}"
         raise error(
             f"a result {story}",
             node=self.label,
             target=path,
             expected=hashing.tag(result.file_hash),
             got=hashing.tag(got),
-            hint=f"delete the file (or 'dask cache rm {path}') and compute again",
+            hint=hint,
         )
+
+    def _set_aside(self, result):
+        if self.read_only:
+            return ""
+        kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
+        return f" (what was there is kept as {kept})" if kept else ""
 
     def __reduce__(self):
         return Entry, (self.key, self.root, self.stored, self.layout, self.inline, self.label)

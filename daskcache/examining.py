@@ -15,15 +15,16 @@ from importlib import import_module
 from typing import Any
 
 from . import records, storage
+from .adopting import look_into
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, TargetCollision
 from .hashing import untagged
+from .provenance import describe_input, record_accepted, record_adopted, record_under_new_key
 from .reasons import differences
 from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .spec import Code, Spec
 from .storage import Root, Stamp
-from .storing import describe_input, record_accepted, record_under_new_key
 from .targets.template import DATA_HASH, located
 from .work import DaskData, FileData
 
@@ -130,6 +131,8 @@ class Examiner:
         self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
         #: Targets that another recipe made of equal data with equal code, or that were accepted.
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
+        #: Targets that somebody edited, or put there, and that are to count as the result.
+        self._adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName]] = []
         self._accepted: dict[str, dict[str, dict]] = {}
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
@@ -233,11 +236,40 @@ class Examiner:
         written_since = self._written_since(recipe, location, identifier)
         if written_since is not None:
             return written_since
-        if others:
+        before = (own or others or [None])[0]
+        return self._examine_unrecorded(planned, position, location, stamp, before, trace)
+
+    def _examine_unrecorded(self, planned, position, location, stamp, before, trace):
+        """State of a target whose content no record knows: edited, damaged, or somebody else's.
+
+        `before` is the record of what daskcache stored there, if it did.
+        """
+        recipe = planned.recipe
+        path = recipe.paths[position]
+        note = self._accepted[recipe.root].get(target_id(path), {})
+        wanted = "content" in note or (before is not None and recipe.spec.options.on_modified == "adopt")
+        target = recipe.targets[position].at(location)
+        found = look_into(target) if wanted or (before is not None and not target.runs_code) else None
+        if found is not None and wanted and note.get("content", found.file_hash) == found.file_hash:
+            adopted = RecordName(
+                recipe.key,
+                target_id(path),
+                trace or (before.trace if before is not None else recipe.static),
+                found.data_hash,
+                found.file_hash,
+                *stamp,
+                before.microseconds if before is not None else 0,
+            )
+            self._adopted.append((planned, position, before, adopted))
+            return adopted
+        if before is None:
+            self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
+        elif found is None and not target.runs_code:
+            planned.outdated = True
+            self._worsen(planned, CORRUPT, f"{path} is damaged: it can't be read any more")
+        else:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
-            return (own or others)[0]
-        self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
-        return None
+        return before
 
     def _same_content(self, recipe, names, location, stamp):
         """The record of a target that was copied or touched, not edited."""
@@ -428,6 +460,9 @@ class Examiner:
         while self._taken_over:
             planned, old, new = self._taken_over.pop()
             self._record_taken_over(planned, old, new)
+        while self._adopted:
+            planned, position, before, adopted = self._adopted.pop()
+            self._record_adopted(planned, position, before, adopted)
 
     def _record_taken_over(self, planned, old, new):
         recipe = planned.recipe
@@ -441,6 +476,16 @@ class Examiner:
         record_accepted(store, old, new, recipe, inputs, note)
         records.clear_acceptance(store.root, old.target_id)
 
+    def _record_adopted(self, planned, position, before, adopted):
+        recipe = planned.recipe
+        store = self.store(recipe.root)
+        note = self._accepted[recipe.root].get(adopted.target_id, {})
+        inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
+        store.root.create()
+        recipe.keep_code()
+        record_adopted(store, before, adopted, recipe, position, inputs, note)
+        records.clear_acceptance(store.root, adopted.target_id)
+
     def record_of(self, planned: PlannedNode) -> dict[str, Any] | None:
         """Content of the record of a node's first target; None if there is none."""
         if not planned.records or planned.records[0] is None:
@@ -449,6 +494,9 @@ class Examiner:
         for node, old, new in self._taken_over:
             if node is planned and new == name:
                 name = old
+        for node, _, before, adopted in self._adopted:
+            if node is planned and adopted == name and before is not None:
+                name = before
         return self.store(planned.recipe.root).read(name)
 
     def store(self, root: str) -> RecordStore:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import threading
 import uuid
+import warnings
 import weakref
 from collections.abc import Iterable
 from itertools import chain
@@ -36,7 +37,7 @@ from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from .entry import Entry
-from .errors import GraphError, StorageError
+from .errors import DaskcacheWarning, GraphError, StorageError, TargetCorrupt
 from .examining import CORRUPT, FAILED, PlannedNode
 from .hashing import short_digest
 from .late import (
@@ -83,9 +84,17 @@ def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
 def compute(collections: tuple, force=False, collect: bool = False, **kwargs: Any) -> tuple:
     """Compute collections; nodes that are complete are read here, without any task."""
     recipes = [c._recipe for c in collections if _is_unplanned(c)]
-    planner = Planner(force)
-    planner.request_all(recipes)
-    return _compute(collections, planner, collect, kwargs)
+    damaged: set[str | None] = set()
+    while True:
+        planner = Planner(force)
+        planner.request_all(recipes)
+        try:
+            return _compute(collections, planner, collect, kwargs)
+        except TargetCorrupt as error:
+            if force or error.target in damaged:
+                raise
+            damaged.add(error.target)
+            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
 
 
 def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
@@ -95,6 +104,7 @@ def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
 
 
 def _compute(collections, planner, collect, kwargs):
+    planner.write_down()
     layer = VerbLayer(planner, collect)
     results: list[Any] = [None] * len(collections)
     rest = []

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import code_store, config, records, storage
-from .errors import DaskcacheError, StorageError
+from .errors import DaskcacheError, StorageError, TargetMissing
 from .hashing import tag
 from .parts import code_changes
 from .rebuild import CannotRecompute, function_of, in_a_line, source_changes
 from .records import RecordName, RecordStore
 from .storage import METADATA, Root
+from .targets.registry import FOLDER_SUFFIXES, suffix_of
+from .targets.template import check_path
 
 
 class Listed(NamedTuple):
@@ -77,6 +79,37 @@ def find(root: Root, given: str) -> Listed | None:
     return None
 
 
+def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
+    """Paths from the root of a file, of a target that is a folder, or of all files below a folder.
+
+    Parameters
+    ----------
+    root : Root
+    given : str
+        Path from the root, or from here.
+    known : container of str
+        Targets that have a record, by their paths from the root.
+
+    Raises
+    ------
+    TargetMissing
+        If nothing is there.
+    UnsafePath
+        If it is outside of the root.
+    """
+    here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
+    path = given if os.path.lexists(root.absolute(given)) and not os.path.isabs(given) else here
+    if path != ".":
+        check_path(path, given)
+    top = Path(root.absolute(path))
+    if not top.exists():
+        raise TargetMissing("there is no such file", target=str(top), expected="a file to adopt")
+    if top.is_file() or path in known or suffix_of(path) in FOLDER_SUFFIXES:
+        return [path]
+    files = [p.relative_to(root.path) for p in top.rglob("*") if p.is_file()]
+    return sorted(p.as_posix() for p in files if p.parts[0] != METADATA)
+
+
 def made_from(root: Root, items: list[Listed]) -> list[Listed]:
     """What was made from some targets, from what was made from them, and so on."""
     users: dict[str, list[Listed]] = {}
@@ -112,6 +145,8 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append("  why        the target was deleted; it is made again when it is needed")
     if item.state == "modified":
         lines.append("  why        the file was edited after it was stored")
+    if "edited" in record:
+        lines.append(f"  edited     by hand, and adopted by {record['edited']['by'] or 'on_modified'}")
     for change in _code_story(root, record):
         lines += [f"  why        {change}".replace("\n", "\n" + " " * 13)]
     return lines

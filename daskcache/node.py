@@ -84,9 +84,9 @@ def delayed(
     check : {"record", "exists", "content"}
         When a target counts as complete: its record and its size and mtime agree; the file is there,
         whoever made it; or its bytes still have the recorded hash.
-    on_modified : {"error", "recompute"}
-        What to do about a target that was edited by hand.  To recompute keeps the edited file in the
-        root's trash.
+    on_modified : {"error", "adopt", "recompute"}
+        What to do about a target that was edited by hand.  To adopt makes its new content the node's
+        result, and what follows runs again; to recompute keeps the edited file in the root's trash.
     label : str, optional
         Template of the display name.
     expires : str, optional

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import gc
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import DaskcacheError, ForeignTarget, TargetModified
+from .errors import ForeignTarget, TargetModified
 from .examining import (
     COMPLETE,
     FOREIGN,
@@ -33,10 +34,26 @@ LOAD, RUN, DECIDE = "load", "run", "decide"
 
 
 class Planner(Examiner):
-    """Plans what to do, for the length of one verb."""
+    """Plans what to do, for the length of one verb.
+
+    Parameters
+    ----------
+    force : bool or iterable of Recipe
+        See `Examiner`.
+    """
+
+    def __init__(self, force: bool | Iterable[Recipe] = False):
+        super().__init__(force)
+        #: Nodes that would have to run, but for what is at their targets.
+        self._blocked: dict[str, PlannedNode] = {}
 
     def request(self, recipe: Recipe) -> PlannedNode:
         """Plan a node whose value is wanted, with all that comes before it."""
+        planned = self._request(recipe)
+        self._raise_for_blocked()
+        return planned
+
+    def _request(self, recipe):
         planned = self.look(recipe)
         planned.requested = True
         if planned.state == COMPLETE and not planned.forced:
@@ -48,25 +65,28 @@ class Planner(Examiner):
     def request_all(self, recipes: Iterable[Recipe]) -> None:
         with garbage_later():
             for recipe in recipes:
-                self.request(recipe)
+                self._request(recipe)
+        self._raise_for_blocked()
 
     def _need(self, planned: PlannedNode) -> None:
         """Decide to run a node, and what that needs; all of it, or nothing if something can't run."""
         decided: list[PlannedNode] = []
-        try:
-            self._decide(planned, decided)
-        except DaskcacheError:
+        blocked = self._decide(planned, decided)
+        if blocked:
             for node in decided:
                 node.action = SKIP
-            raise
+            self._blocked |= {node.recipe.identity: node for node in blocked}
 
     def _decide(self, planned, decided):
+        blocked = []
         stack = [planned]
         while stack:
             current = stack.pop()
             if current.action in (RUN, DECIDE):
                 continue
-            self._check_runnable(current)
+            if _is_blocked(current):
+                blocked.append(current)
+                continue
             current.action = self._how(current)
             decided.append(current)
             for parent in current.parents:
@@ -83,6 +103,7 @@ class Planner(Examiner):
                 for recipe in item.recipes
                 if self.nodes[recipe.identity].state != COMPLETE
             ]
+        return blocked
 
     def _how(self, planned):
         if planned.outdated or not planned.recipe.paths:
@@ -92,28 +113,67 @@ class Planner(Examiner):
         settled = planned.state in (PENDING, STALE) and exists and waiting
         return DECIDE if settled else RUN
 
-    def _check_runnable(self, planned):
-        recipe = planned.recipe
-        location = ", ".join(f"{recipe.root}/{path}" for path in recipe.paths)
-        if planned.state == FOREIGN:
-            raise ForeignTarget(
-                "a file that daskcache did not write is where a result belongs",
-                node=recipe.title,
-                target=location,
-                expected="nothing there, or a recorded target",
-                got="; ".join(headlines(planned.reasons)),
-                hint='move the file away, change the template, or take it in with check="exists"',
-            )
-        if planned.state == MODIFIED and recipe.spec.options.on_modified == "error":
-            raise TargetModified(
-                "a target was edited after it was stored",
-                node=recipe.title,
-                target=location,
-                expected="the file as it was stored",
-                got="; ".join(headlines(planned.reasons)),
-                hint='delete the file to recompute it, or set on_modified="recompute", which keeps '
-                "the edited file in the trash",
-            )
+    def _raise_for_blocked(self):
+        """Name every node that can't run because of what is at its target."""
+        blocked = list(self._blocked.values())
+        self._blocked.clear()
+        for state, make_error in ((FOREIGN, _foreign), (MODIFIED, _modified)):
+            nodes = [node for node in blocked if node.state == state]
+            if nodes:
+                raise make_error(nodes)
+
+
+def _is_blocked(planned):
+    if planned.state == MODIFIED:
+        return planned.recipe.spec.options.on_modified == "error"
+    return planned.state == FOREIGN
+
+
+def _foreign(nodes):
+    return ForeignTarget(
+        "files that daskcache did not write are where results belong"
+        if len(nodes) > 1
+        else "a file that daskcache did not write is where a result belongs",
+        node=_titles(nodes),
+        target=_locations(nodes),
+        expected="nothing there, or a recorded target",
+        got="; ".join(headlines(nodes[0].reasons)),
+        hint=f"move {_it(nodes)} away, change the template, or take {_it(nodes)} in: "
+        f"'{_command('adopt', nodes)}', or dc.adopt(node)",
+    )
+
+
+def _modified(nodes):
+    return TargetModified(
+        f"{len(nodes)} targets were edited after they were stored"
+        if len(nodes) > 1
+        else "a target was edited after it was stored",
+        node=_titles(nodes),
+        target=_locations(nodes),
+        expected="the files as they were stored" if len(nodes) > 1 else "the file as it was stored",
+        got="; ".join(headlines(nodes[0].reasons)),
+        hint=f"'{_command('adopt', nodes)}' to go on with what is there, '{_command('rm', nodes)}' to "
+        'recompute it; on_modified="adopt" or "recompute" does so by itself',
+    )
+
+
+def _it(nodes):
+    return "them" if len(nodes) > 1 else "it"
+
+
+def _titles(nodes):
+    return ", ".join(node.recipe.title for node in nodes)
+
+
+def _locations(nodes):
+    paths = [f"{node.recipe.root}/{path}" for node in nodes for path in node.recipe.paths]
+    return ", ".join(paths)
+
+
+def _command(name, nodes):
+    root = nodes[0].recipe.root
+    paths = [path for node in nodes for path in node.recipe.paths]
+    return shlex.join(["dask", "cache", name, "--root", root, *paths])
 
 
 # ---- the frozen plan ----------------------------------------------------------------------------

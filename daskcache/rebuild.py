@@ -51,8 +51,7 @@ def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
     CannotRecompute
         If the function, an argument or an input can't be had as it was.
     """
-    if "accepted" in record:
-        raise CannotRecompute(ACCEPTED)
+    check_its_own(record)
     spec = _spec_of(record)
     formats = [type(result.target) for result in entry.stored]
     if (spec.layout, [*map(type, spec.formats)]) != (entry.layout, formats):
@@ -65,6 +64,14 @@ def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
     paths = tuple(result.target.path for result in entry.stored)
     work = Work(spec, values, (), entry.key, static, record["code"], {}, entry.root, paths)
     return Call(work, inputs, record["packages"])
+
+
+def check_its_own(record: dict[str, Any]) -> None:
+    """Raise `CannotRecompute` if the function did not make the target that it is recorded for."""
+    if "edited" in record:
+        raise CannotRecompute("it was edited by hand, and adopted")
+    if "accepted" in record:
+        raise CannotRecompute(ACCEPTED)
 
 
 def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
@@ -86,7 +93,9 @@ def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
     name, record = record_at(store, path, key)
     paths, layout = _results(record)
     stored = tuple(_stored(store, each, name.key) for each in paths)
-    return Entry(name.key, store.root.path, stored, layout, None, path)
+    entry = Entry(name.key, store.root.path, stored, layout, None, path)
+    entry.read_only = True
+    return entry
 
 
 def _results(record) -> tuple[list[str], int | tuple[str, ...] | None]:

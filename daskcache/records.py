@@ -252,20 +252,20 @@ def clear_failure(root: Root, key: str) -> None:
 # ---- acceptances --------------------------------------------------------------------------------
 
 
-def write_acceptance(root: Root, target: str, key: str) -> None:
-    """Note that somebody accepts what a target holds, whatever changed since it was made.
+def write_acceptance(root: Root, target: str, **what: str) -> None:
+    """Note that somebody accepts what a target holds.
 
     Parameters
     ----------
     root : Root
     target : str
         See `target_id`.
-    key : str
-        Of the record of what it holds.
+    **what
+        ``key`` of the record of what it holds, which is right whatever changed since; or ``content``,
+        the hash of a file that somebody edited, or put there, and that is to be taken in.
     """
-    os.makedirs(root.accepted, exist_ok=True)
     clear_acceptance(root, target)
-    note = {"key": key, "by": _user(), "when": _now()}
+    note = {**what, "by": _user(), "when": _now()}
     storage.write_part(f"{root.accepted}/{target}{_SUFFIX}", [json.dumps(note).encode()])
 
 

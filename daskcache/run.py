@@ -31,10 +31,11 @@ from .errors import (
 from .events import emit
 from .hashing import hash_value
 from .node import inside_body
+from .provenance import record_under_new_key
 from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
 from .storage import Root
-from .storing import discard_own, entry_of, own_part_path, record_under_new_key, store_results
+from .storing import discard_own, entry_of, own_part_path, store_results
 from .targets.template import DATA_HASH, located
 from .texts import brief
 from .work import DaskData, DaskValue, FileData, Work

@@ -23,7 +23,7 @@ from .targets.registry import target_class
 from .targets.template import Template
 
 CHECKS = ("record", "exists", "content")
-ON_MODIFIED = ("error", "recompute")
+ON_MODIFIED = ("error", "adopt", "recompute")
 TRACKED = ("user", "function")
 
 

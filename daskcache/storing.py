@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import reprlib
 import warnings
-from typing import Any
 
 from . import config, records, storage, trash
-from .entry import Entry, Stored, arrange
+from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
-from .hashing import tag
-from .recipe import Recipe
+from .provenance import facts_of_call
 from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
 from .targets.base import BytesTarget
 from .targets.template import DATA_HASH, located
-from .texts import brief, whole
-from .work import FileData, describe_arguments
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds):
@@ -161,7 +157,7 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     previous = work.previous[position]
     destination = root.absolute(places[position])
     file_name = name.file_name()
-    content = record_content(name, **_facts(work, inputs, places, position, previous))
+    content = record_content(name, **facts_of_call(work, inputs, places, position, previous))
     intent = storage.write_intent(root, file_name, content)
     winner = None
     if part.path != destination:
@@ -207,8 +203,9 @@ def _place(work, root, part, path, name, previous, intent):
             got=f"a file of {current.size} bytes" if current else "an unreadable file",
             hint="move the file away, or give the node another target",
         )
-    throw_away = vouching is not None and not work.damaged
-    displaced = storage.replace(root, part.path, path, vouching.stamp if throw_away else None)
+    edited = vouching is None or "edited" in (RecordStore(root).read(vouching) or {})
+    ours = None if work.damaged or edited else vouching.stamp
+    displaced = storage.replace(root, part.path, path, ours)
     if displaced:
         reason = "damaged" if work.damaged else "edited"
         kept = trash.keep(root, displaced, path, reason)
@@ -221,7 +218,7 @@ def _place(work, root, part, path, name, previous, intent):
 
 
 def _may_displace(work):
-    return work.spec.options.on_modified == "recompute"
+    return work.damaged or work.spec.options.on_modified == "recompute"
 
 
 def _yield_to(work, winner, name):
@@ -242,58 +239,6 @@ def _remove_own_folder(root, part):
         storage.discard(folder)
 
 
-def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> RecordName:
-    """Early cutoff: the inputs hold what they held before, so the target is what it would be."""
-    renamed = name._replace(key=key)
-    content = store.read(name)
-    if content is None:  # somebody else was faster, or it was damaged: the next verb sees what is there
-        return renamed
-    facts = {k: v for k, v in content.items() if k in _CARRIED}
-    replace_record(store, name, renamed, record_content(renamed, **facts, same_as=name.key))
-    return renamed
-
-
-_CARRIED = (
-    "function",
-    "code",
-    "target",
-    "format",
-    "results",
-    "arguments",
-    "upstream",
-    "accepted",
-    "created",
-    "host",
-    "packages",
-)
-
-
-def record_accepted(
-    store: RecordStore, old: RecordName, new: RecordName, recipe: Recipe, inputs: list, note: dict
-) -> None:
-    """Record a target that somebody accepted as the result of a recipe that did not make it."""
-    content = store.read(old)
-    if content is None:
-        return
-    facts = {k: v for k, v in content.items() if k in ("function", "target", "format", "results")}
-    facts |= {
-        "code": recipe.code,
-        "arguments": describe_arguments(recipe.spec, recipe.values),
-        "upstream": inputs,
-        "accepted": {"from": old.key, "to": new.key, "by": note.get("by"), "when": note.get("when")},
-    }
-    replace_record(store, old, new, record_content(new, **facts))
-
-
-def replace_record(store: RecordStore, old: RecordName, new: RecordName, content: bytes) -> None:
-    """Put a record in the place of another one of the same target, which stays as it is."""
-    file_name = new.file_name()
-    intent = storage.write_intent(store.root, file_name, content)
-    storage.promote_intent(store.root, intent, file_name, new.shard)
-    if old != new:
-        store.remove(old)
-
-
 def entry_of(work, names, inline=None):
     formats = work.spec.formats
     stored = tuple(
@@ -301,53 +246,3 @@ def entry_of(work, names, inline=None):
         for target, path, name in zip(formats, work.paths, names, strict=True)
     )
     return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
-
-
-# ---- what a record says ---------------------------------------------------------------------------
-
-
-def _facts(work, inputs, places, position, previous):
-    facts = {
-        "function": work.spec.qualified_name,
-        "code": work.code,
-        "target": places[position],
-        "format": _class_name(work.spec.formats[position]),
-        "arguments": describe_arguments(work.spec, work.values, work.described),
-        "upstream": [describe_input(work.root, item) for item in inputs],
-    }
-    if work.spec.layout is not None:
-        facts["results"] = arrange(places, work.spec.layout)
-    if previous is not None and previous.key != work.key:
-        facts["replaced"] = previous.key
-    return facts
-
-
-def describe_input(root: str, item: Any) -> dict[str, Any]:
-    """What a record says of an input."""
-    if isinstance(item, Entry):
-        elsewhere = {} if item.root == root else {"root": item.root}
-        return {
-            "key": item.key,
-            "target": item.stored[0].target.path,
-            "data_hash": tag(item.data_hash),
-            **elsewhere,
-        }
-    if isinstance(item, FileData):
-        return {**_describe_source(item.source, root), "data_hash": item.data_hash}
-    return {"data_hash": item.data_hash}
-
-
-def _describe_source(source, root):
-    """Where a source is, and what it takes to make it again."""
-    path, place = source.path, source.__daskcache_path__()
-    described = {"source": storage.relative(path, root), "class": _class_name(source)}
-    if place != path:
-        described["folder"] = storage.relative(place, root)
-    options = source.__daskcache_options__()
-    if options:
-        described["options"] = whole(options) or brief.repr(options)
-    return described
-
-
-def _class_name(instance):
-    return f"{type(instance).__module__}:{type(instance).__qualname__}"

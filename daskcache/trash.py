@@ -6,6 +6,7 @@ with an ``about.json`` that says where it was and why it is here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -72,6 +73,32 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     return kept
 
 
+def keep_damaged(root: Root, target: str, file_hash: str) -> str | None:
+    """Move a target to the trash whose bytes are not those that were stored.
+
+    Parameters
+    ----------
+    root : Root
+    target : str
+        Path from the root.
+    file_hash : str
+        Hash of the bytes that were stored.
+
+    Returns
+    -------
+    str or None
+        Where it is kept; None if somebody else moved or mended it first.
+    """
+    if storage.stamp(root.absolute(target)) is None:
+        return None
+    kept = keep(root, root.absolute(target), target, "damaged")
+    if storage.file_hash(kept) != file_hash:
+        return kept
+    with contextlib.suppress(FileExistsError):  # what is there now is as new as this
+        storage.put_new(root, kept, target)
+    return None
+
+
 def listed(root: Root) -> list[Trashed]:
     """What is in the trash, oldest first."""
     found = []
@@ -125,8 +152,8 @@ def restore(root: Root, thing: Trashed) -> str | None:
     return kept
 
 
-def find(root: Root, given: str) -> Trashed:
-    """The newest thing in the trash with this id, or that was at this path from the root.
+def find(root: Root, *given: str) -> Trashed:
+    """The newest thing in the trash with one of these ids, or that was at one of these paths.
 
     Raises
     ------
@@ -134,10 +161,10 @@ def find(root: Root, given: str) -> Trashed:
         If there is none.
     """
     for thing in reversed(listed(root)):
-        if given in (thing.id, thing.target):
+        if thing.id in given or thing.target in given:
             return thing
     raise TargetMissing(
-        f"nothing of {given} is in the trash", target=root.trash, hint="dask cache trash"
+        f"nothing of {given[0]} is in the trash", target=root.trash, hint="'dask cache trash' lists it"
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import daskcache as dc
-from daskcache import storage
+from daskcache import atomic
 from daskcache.errors import (
     ArgumentChanged,
     DaskcacheWarning,
@@ -521,8 +521,8 @@ def plain_file_system(monkeypatch):
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(storage, "_rename_call", lambda: None)
-    storage._say_once_that_it_is_weak.cache_clear()
+    monkeypatch.setattr(atomic, "_rename_call", lambda: None)
+    atomic._say_once_that_it_is_weak.cache_clear()
 
 
 @pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")

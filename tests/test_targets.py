@@ -106,7 +106,7 @@ def test_damaged_files_are_never_values(target, value):
         path.write_bytes(content)
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
         with pytest.raises(dc.errors.TargetError):
-            node.compute()
+            node.dc.load()
 
 
 @pytest.mark.parametrize(("target", "_value"), EXAMPLES, ids=IDS)
@@ -616,8 +616,8 @@ def test_a_folder_whose_files_were_swapped_is_not_a_value(third_party, root):
     (folder / "a").rename(folder / "c")
     (folder / "b").rename(folder / "a")
     (folder / "c").rename(folder / "b")
-    with pytest.raises(dc.errors.TargetError):
-        node.compute()
+    with pytest.raises(dc.errors.TargetCorrupt):
+        node.dc.load()
 
 
 # ---- sources -------------------------------------------------------------------------------------

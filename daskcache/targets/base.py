@@ -31,6 +31,9 @@ class Target(abc.ABC):
     def __init__(self, path: str):
         self.path = str(path)
 
+    #: Whether reading can run code: then nothing is read that daskcache did not store.
+    runs_code: ClassVar[bool] = False
+
     @abc.abstractmethod
     def write(self, value: Any, path: str) -> None:
         """Write `value` to the new file (or folder) `path`."""

@@ -54,6 +54,7 @@ class PickleTarget(BytesTarget):
     """
 
     exact = True
+    runs_code = True
 
     def encode(self, value):
         return [_dumps(value)]

@@ -27,6 +27,8 @@ _SOURCES = {
     ".jpeg": "daskcache.targets.images:ImageSource",
     ".csv": "daskcache.targets.tables:CSVSource",
 }
+#: What is a folder, not a file.
+FOLDER_SUFFIXES = frozenset({".zarr", ".ome.zarr"})
 _ANY_SOURCE = "daskcache.targets.base:FileSource"
 
 

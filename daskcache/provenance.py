@@ -1,0 +1,174 @@
+"""What records say, and how one takes the place of another while the target stays as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import storage
+from .entry import Entry, arrange
+from .hashing import tag
+from .recipe import Recipe
+from .records import RecordName, RecordStore, record_content
+from .texts import brief, whole
+from .work import FileData, Work, describe_arguments
+
+
+def facts_of_call(
+    work: Work, inputs: list, places: list[str], position: int, previous: RecordName | None
+) -> dict[str, Any]:
+    """What the record of one result of a call says."""
+    facts = {
+        "function": work.spec.qualified_name,
+        "code": work.code,
+        "target": places[position],
+        "format": _class_name(work.spec.formats[position]),
+        "arguments": describe_arguments(work.spec, work.values, work.described),
+        "upstream": [describe_input(work.root, item) for item in inputs],
+    }
+    if work.spec.layout is not None:
+        facts["results"] = arrange(places, work.spec.layout)
+    if previous is not None and previous.key != work.key:
+        facts["replaced"] = previous.key
+    return facts
+
+
+def describe_input(root: str, item: Any) -> dict[str, Any]:
+    """What a record says of an input."""
+    if isinstance(item, Entry):
+        elsewhere = {} if item.root == root else {"root": item.root}
+        return {
+            "key": item.key,
+            "target": item.stored[0].target.path,
+            "data_hash": tag(item.data_hash),
+            **elsewhere,
+        }
+    if isinstance(item, FileData):
+        return {**_describe_source(item.source, root), "data_hash": item.data_hash}
+    return {"data_hash": item.data_hash}
+
+
+def _describe_source(source, root):
+    """Where a source is, and what it takes to make it again."""
+    path, place = source.path, source.__daskcache_path__()
+    described = {"source": storage.relative(path, root), "class": _class_name(source)}
+    if place != path:
+        described["folder"] = storage.relative(place, root)
+    options = source.__daskcache_options__()
+    if options:
+        described["options"] = whole(options) or brief.repr(options)
+    return described
+
+
+def _class_name(instance):
+    return f"{type(instance).__module__}:{type(instance).__qualname__}"
+
+
+# ---- one record for another -----------------------------------------------------------------------
+
+
+def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> RecordName:
+    """Early cutoff: the inputs hold what they held before, so the target is what it would be."""
+    renamed = name._replace(key=key)
+    content = store.read(name)
+    if content is None:  # somebody else was faster, or it was damaged: the next verb sees what is there
+        return renamed
+    facts = {k: v for k, v in content.items() if k in _CARRIED}
+    replace_record(store, name, renamed, record_content(renamed, **facts, same_as=name.key))
+    return renamed
+
+
+_CARRIED = (
+    "function",
+    "code",
+    "target",
+    "format",
+    "results",
+    "arguments",
+    "upstream",
+    "accepted",
+    "edited",
+    "created",
+    "host",
+    "packages",
+)
+
+
+def record_accepted(
+    store: RecordStore, old: RecordName, new: RecordName, recipe: Recipe, inputs: list, note: dict
+) -> None:
+    """Record a target that somebody accepted as the result of a recipe that did not make it."""
+    content = store.read(old)
+    if content is None:
+        return
+    facts = {k: v for k, v in content.items() if k in (*_OF_TARGET, "edited")}
+    facts |= _facts_of_recipe(recipe, inputs)
+    facts["accepted"] = {"from": old.key, "to": new.key, **_signature(note)}
+    replace_record(store, old, new, record_content(new, **facts))
+
+
+def record_adopted(
+    store: RecordStore,
+    old: RecordName | None,
+    new: RecordName,
+    recipe: Recipe,
+    position: int,
+    inputs: list,
+    note: dict,
+) -> None:
+    """Record a file that somebody edited, or put there, as the result of a recipe.
+
+    Parameters
+    ----------
+    old : RecordName or None
+        Of what daskcache had stored there.
+    new : RecordName
+        Of what is there.
+    position : int
+        Which result of the recipe it is.
+    inputs : list of dict
+        See `describe_input`.
+    note : dict
+        Who adopted it and when; empty if the node does so by itself (``on_modified="adopt"``).
+    """
+    target = recipe.targets[position]
+    facts = {
+        "function": recipe.spec.qualified_name,
+        "target": target.path,
+        "format": _class_name(target),
+        **_facts_of_recipe(recipe, inputs),
+        "edited": {"stored": tag(old.data_hash) if old is not None else None, **_signature(note)},
+    }
+    if recipe.spec.layout is not None:
+        facts["results"] = arrange([t.path for t in recipe.targets], recipe.spec.layout)
+    content = record_content(new, **facts)
+    if old is not None:
+        replace_record(store, old, new, content)
+    else:
+        _add_record(store, new, content)
+
+
+_OF_TARGET = ("function", "target", "format", "results")
+
+
+def _facts_of_recipe(recipe, inputs):
+    return {
+        "code": recipe.code,
+        "arguments": describe_arguments(recipe.spec, recipe.values),
+        "upstream": inputs,
+    }
+
+
+def _signature(note):
+    return {"by": note.get("by"), "when": note.get("when")}
+
+
+def replace_record(store: RecordStore, old: RecordName, new: RecordName, content: bytes) -> None:
+    """Put a record in the place of another one of the same target, which stays as it is."""
+    _add_record(store, new, content)
+    if old != new:
+        store.remove(old)
+
+
+def _add_record(store, name, content):
+    intent = storage.write_intent(store.root, name.file_name(), content)
+    storage.promote_intent(store.root, intent, name.file_name(), name.shard)
