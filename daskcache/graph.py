@@ -179,7 +179,9 @@ def _layer_to_send(client, futures, expr):
     """
     if any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers):
         drop_released(client, futures)
-    _sent_layers[:] = [(sent, layer) for sent, layer in _sent_layers if sent.are_alive()]
+    _sent_layers[:] = [
+        (sent, layer) for sent, layer in _sent_layers if sent.are_alive() and not layer.builder.failed
+    ]
     graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
     layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
     layer.earlier = [old for sent, old in _sent_layers if sent.live_on(client, futures.keys())]
@@ -411,6 +413,8 @@ class GraphBuilder:
         self.planner = planner
         self.collect = collect
         self.outputs: frozenset[str] = frozenset()
+        #: Whether planning raised, which ends the verb: what was planned is not sent.
+        self.failed = False
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
         self._attempts = Attempts()
@@ -425,7 +429,11 @@ class GraphBuilder:
         """Add what it takes to get a node's value; return the key of the value."""
         known = self._value_keys.get((recipe.identity, key))
         if known is None:
-            known = self._value_keys[recipe.identity, key] = self._add_new_value(recipe, key)
+            try:
+                known = self._value_keys[recipe.identity, key] = self._add_new_value(recipe, key)
+            except BaseException:
+                self.failed = True
+                raise
         return known
 
     def _add_new_value(self, recipe, key):

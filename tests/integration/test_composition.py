@@ -421,3 +421,22 @@ def test_what_is_sent_again_beside_other_nodes_keeps_its_own_plan(cluster, root)
     assert cluster.gather(cluster.compute(again)) == [[1], [2], [1]]
     assert future.result() == [1]
     assert (root / "other.json").exists()
+
+
+def test_what_could_not_be_sent_is_planned_anew(cluster, root):
+    """A composed graph whose verb failed while it was planned is not bound to that failed plan."""
+    make = dc.delayed(lambda n: n, target="same.json", version=1)
+    composed = dask.delayed(operator.add)(make(1), 10)
+    with pytest.raises(TypeError) as failed:  # which holds the futures of the verb
+        cluster.compute([make(2), composed])
+    assert "two nodes claim one target" in causes(failed.value)
+    assert cluster.compute(composed).result() == 11
+
+
+def causes(error):
+    """The messages of an error and of all that led to it."""
+    found = []
+    while error is not None:
+        found.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "\n".join(found)
