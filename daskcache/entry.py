@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from . import hashing, trash
+from . import algorithms, hashing, trash
 from .errors import TargetCorrupt, TargetMissing, TargetModified
 from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import BytesTarget, Target
@@ -41,9 +41,11 @@ class Entry:
         Display name of the node.
     read_only : bool
         Whether a damaged file stays where it is, instead of going to the trash so that the node reruns.
+    algorithm : str
+        How the process that made the entry hashes.
     """
 
-    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only")
+    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
 
     def __init__(self, key, root, stored, layout=None, inline=None, label=""):
         self.key = key
@@ -53,6 +55,7 @@ class Entry:
         self.inline = inline
         self.label = label
         self.read_only = False
+        self.algorithm = algorithms.configured()
 
     @property
     def data_hash(self) -> str:
@@ -91,6 +94,7 @@ class Entry:
         return self._from_file(result, self._read_verified)
 
     def _from_file(self, result, access):
+        algorithms.use(self.algorithm)
         path = f"{self.root}/{result.target.path}"
         try:
             return access(path, result)
@@ -154,7 +158,8 @@ class Entry:
         return f" (what was there is kept as {kept})" if kept else ""
 
     def __reduce__(self):
-        return Entry, (self.key, self.root, self.stored, self.layout, self.inline, self.label)
+        fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)
+        return _entry, (self.algorithm, *fields)
 
     def __sizeof__(self):
         inline = sum(map(sys.getsizeof, self.inline)) if self.inline is not None else 0
@@ -163,6 +168,12 @@ class Entry:
     def __repr__(self):
         paths = ", ".join(result.target.path for result in self.stored)
         return f"<Entry {self.label}: {paths}>"
+
+
+def _entry(algorithm, *fields):
+    entry = Entry(*fields)
+    entry.algorithm = algorithm
+    return entry
 
 
 class Held:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from . import records, storage
+from . import algorithms, records, storage
 from .adopting import look_into
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, TargetCollision
@@ -120,6 +120,7 @@ class Examiner:
     """
 
     def __init__(self, force: bool | Iterable[Recipe] = False):
+        algorithms.check()
         self.nodes: dict[str, PlannedNode] = {}
         self.force_all = force is True
         self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
@@ -338,6 +339,10 @@ class Examiner:
                 got=f"made by {record.get('function')}",
                 hint="give one of them another target, or delete the file if it is not needed",
             )
+        before = str(record.get("trace")).partition(":")[0]
+        if before != algorithms.algorithm():
+            self._worsen(planned, STALE, f"hashed with {before} then, {algorithms.algorithm()} now")
+            return
         if record.get("replaced") == recipe.key:
             warnings.warn(
                 f"two recipes take turns at {recipe.root}/{path}, and each rerun replaces the other's "

@@ -36,6 +36,7 @@ from dask._expr import HLGExpr
 from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
+from .algorithms import configured
 from .entry import Entry
 from .errors import DaskcacheWarning, GraphError, StorageError, TargetCorrupt
 from .examining import CORRUPT, FAILED, PlannedNode
@@ -531,6 +532,7 @@ class GraphBuilder:
             self.collect,
             planned.elsewhere,
             planned.state == FAILED,
+            configured(),
         )
         self._remember_code(recipe)
         self.tasks[key] = EntryTask(key, run_node, work, *handles)

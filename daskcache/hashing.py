@@ -34,14 +34,9 @@ from typing import Any
 
 import xxhash
 
+from .algorithms import algorithm, digest, hasher
 from .errors import UnhashableArgument
 
-ALGORITHM = "xxh3_128"
-
-#: Hash of bytes (or of any buffer) as 32 hex digits.
-digest = xxhash.xxh3_128_hexdigest
-#: The same, to be fed piece by piece.
-hasher = xxhash.xxh3_128
 #: Half the length, where a name must stay short and nothing depends on collisions being unheard of.
 short_digest = xxhash.xxh3_64_hexdigest
 
@@ -50,7 +45,7 @@ _pack_float = struct.Struct("<d").pack
 
 def tag(hex_digest: str) -> str:
     """Name the algorithm, for people and for files: ``xxh3_128:9f…``."""
-    return f"{ALGORITHM}:{hex_digest}"
+    return f"{algorithm()}:{hex_digest}"
 
 
 def untagged(hashed: str) -> str:
@@ -72,7 +67,7 @@ def hash_value(value: Any) -> str:
     Returns
     -------
     str
-        32 hex digits (xxh3_128).
+        32 hex digits (of xxh3_128, unless config ``daskcache.hash`` says otherwise).
 
     Raises
     ------

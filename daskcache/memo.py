@@ -24,7 +24,7 @@ from contextlib import suppress
 
 from . import config, storage
 from .errors import DaskcacheError, SourceMissing, StorageError
-from .hashing import ALGORITHM, digest, short_digest
+from .hashing import algorithm, digest, short_digest
 
 _NAME = "sources-1.txt"
 #: Bytes; of a longer memo, only the newest half is kept.
@@ -102,7 +102,9 @@ def _no_file(path):
 
 
 def _key(path, found):
-    state = f"{ALGORITHM}|{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}|{path}"
+    state = (
+        f"{algorithm()}|{found.st_size}|{found.st_mtime_ns}|{found.st_ctime_ns}|{found.st_ino}|{path}"
+    )
     return digest(os.fsencode(state)).encode()
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from . import records, storage
+from . import algorithms, records, storage
 from .code_check import check_code
 from .entry import Entry, Failure, Held, arrange
 from .errors import (
@@ -46,6 +46,7 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
     for handle in handles:
         if isinstance(handle, Failure):
             return handle
+    algorithms.use(work.algorithm)
     inputs = [_input(place, handles) for place in work.inputs]
     trace = combine(work.static, [_identity(item) for item in inputs])
     try:

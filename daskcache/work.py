@@ -49,6 +49,8 @@ class Work(NamedTuple):
     elsewhere: Entry | None = None
     #: Whether there is a note of a failure to clear.
     failed_before: bool = False
+    #: How its client hashes.
+    algorithm: str = "xxh3_128"
 
     @property
     def title(self) -> str:

@@ -49,6 +49,7 @@ PUBLIC = [
 LAYERS = [
     {"errors", "events"},
     {"config"},
+    {"algorithms"},
     {"parts"},
     {"hashing", "code", "reach"},
     {"atomic"},
