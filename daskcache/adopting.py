@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from . import storage
 from .errors import DaskcacheError
 from .targets.base import Target
+from .trust import check_runnable
 
 
 class Found(NamedTuple):
@@ -32,9 +32,8 @@ def look_into(target: Target) -> Found | None:
     """
     try:
         file_hash = storage.file_hash(target.path)
-        if not os.path.isdir(target.path):
-            with open(target.path, "rb") as file:
-                target.check_owner(file)
+        if target.runs_code:
+            check_runnable(target.path)
         data_hash = target.hash(target.read(target.path))
         unchanged = storage.file_hash(target.path) == file_hash
     except DaskcacheError:

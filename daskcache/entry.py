@@ -10,6 +10,7 @@ from . import algorithms, hashing, trash
 from .errors import TargetCorrupt, TargetMissing, TargetModified
 from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import BytesTarget, Target
+from .trust import check_runnable
 
 
 class Stored(NamedTuple):
@@ -97,6 +98,8 @@ class Entry:
         algorithms.use(self.algorithm)
         path = f"{self.root}/{result.target.path}"
         try:
+            if result.target.runs_code:
+                check_runnable(path, self.root)
             return access(path, result)
         except FileNotFoundError:
             raise TargetMissing(
@@ -113,7 +116,6 @@ class Entry:
     def _read_verified(self, path, result):
         if isinstance(result.target, BytesTarget):
             with open(path, "rb") as file:
-                result.target.check_owner(file)
                 data = file.read()
             self._verify(path, result, hashing.digest(data))
             return result.target.decode(data)
@@ -125,7 +127,6 @@ class Entry:
             self._verify(path, result, file_hash(path))
             return result.target.open(path)
         with open(path, "rb") as file:
-            result.target.check_owner(file)
             self._verify(path, result, digest_of(file))
             opened = result.target.open(path)
             if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):

@@ -21,7 +21,7 @@ import unicodedata
 import warnings
 from typing import Any, NamedTuple
 
-from . import hashing, storage
+from . import hashing, storage, trust
 from .code import package_version
 from .errors import DaskcacheWarning
 from .storage import Root, Stamp
@@ -51,19 +51,28 @@ class RecordName(NamedTuple):
     microseconds: int
 
     @classmethod
-    def parse(cls, name: str) -> RecordName | None:
-        """Read the name of a record's file; None for a file that is none."""
+    def parse(cls, name: str, seal_key: bytes | None = None) -> RecordName | None:
+        """Read the name of a record's file; None for a file that is none.
+
+        With a key to seal records with, a file whose name is not sealed is none.
+        """
         parts = name.split(".")
-        if len(parts) != _FIELDS + 1 or parts[-1] != _SUFFIX[1:]:
+        if seal_key is not None and not _is_sealed(parts, seal_key):
             return None
-        key, target, trace, data, file, size, mtime, took, _ = parts
+        if len(parts) != _FIELDS + 1 + (seal_key is not None) or parts[-1] != _SUFFIX[1:]:
+            return None
+        key, target, trace, data, file, size, mtime, took = parts[:_FIELDS]
         try:
             return cls(key, target, trace, data, file, int(size), int(mtime), int(took))
         except ValueError:
             return None
 
     def file_name(self) -> str:
-        return ".".join(map(str, self)) + _SUFFIX
+        """Name of the record's file: the fields, the seal if there is one, and the suffix."""
+        fields = ".".join(map(str, self))
+        key = trust.seal_key()
+        sealed = f".{trust.seal(fields.encode(), key)}" if key is not None else ""
+        return f"{fields}{sealed}{_SUFFIX}"
 
     @property
     def stamp(self) -> Stamp:
@@ -72,6 +81,11 @@ class RecordName(NamedTuple):
     @property
     def shard(self) -> str:
         return self.key[:2]
+
+
+def _is_sealed(parts, key):
+    fields = ".".join(parts[:_FIELDS]).encode()
+    return len(parts) > _FIELDS and trust.is_sealed(fields, parts[_FIELDS], key)
 
 
 def target_id(path: str) -> str:
@@ -131,8 +145,7 @@ class RecordStore:
             Path of an intent to leave out: one's own.
         """
         files = [n for n in storage.names_in(self.root.intents) if f"{self.root.intents}/{n}" != besides]
-        names = [RecordName.parse(storage.intended_name(file)) for file in files]
-        return [name for name in names if name is not None]
+        return _parsed([storage.intended_name(file) for file in files])
 
     def vouching(
         self, target: str, stamp: Stamp | None, key: str, besides: str | None = None
@@ -160,10 +173,11 @@ class RecordStore:
         """The content of a record; None, with a warning, if it can't be read."""
         for path in (self._path(name), *self._intents_of(name), self._path(name)):
             try:
-                with open(path, encoding="utf-8") as file:
-                    content = json.load(file)
+                with open(path, "rb") as file:
+                    content = json.loads(file.read().decode("utf-8", "surrogatepass"))
                 if not isinstance(content, dict):
                     raise ValueError("it holds no JSON object")
+                _check_seal(content)
                 return content
             except FileNotFoundError:
                 continue
@@ -226,7 +240,25 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
     content.setdefault("created", _now())
     content.setdefault("host", _host())
     content.setdefault("packages", package_versions())
+    content.pop("seal", None)
+    key = trust.seal_key()
+    if key is not None:
+        content["seal"] = trust.seal(_as_bytes(content), key)
+    return _as_bytes(content)
+
+
+def _as_bytes(content):
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+def _check_seal(content):
+    """Raise ValueError if records are sealed, and this one isn't."""
+    key = trust.seal_key()
+    if key is None:
+        return
+    found = content.pop("seal", "")
+    if not trust.is_sealed(_as_bytes(content), str(found), key):
+        raise ValueError("it is not sealed with the key in daskcache.key-file")
 
 
 # ---- failures -----------------------------------------------------------------------------------
@@ -289,7 +321,12 @@ def clear_acceptance(root: Root, target: str) -> None:
 
 
 def _parse_all(folder):
-    names = map(RecordName.parse, storage.names_in(folder))
+    return _parsed(storage.names_in(folder))
+
+
+def _parsed(files):
+    key = trust.seal_key()
+    names = [RecordName.parse(file, key) for file in files]
     return [name for name in names if name is not None]
 
 

@@ -86,6 +86,7 @@ class Root:
             with open(f"{self.metadata}/root.json", encoding="utf-8") as file:
                 content = json.load(file)
             version, identifier = int(content["daskcache"]), str(content["id"])
+            sealed = bool(content.get("sealed", False))
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -105,7 +106,39 @@ class Root:
                 got=f"format {version}",
                 hint="pip install --upgrade daskcache",
             )
+        self._check_sealing(sealed)
         return identifier
+
+    def check(self) -> None:
+        """Raise `StorageError` unless the root, which was created, is there and may be written to.
+
+        Its disk may have gone: writing would go to the folder beneath.  And this process may be a worker
+        that is not configured to seal records as the root's are.
+        """
+        if not os.path.exists(f"{self.metadata}/root.json"):
+            raise StorageError(
+                "the root is gone: its id file is not there any more",
+                target=self.path,
+                expected=f"{self.metadata}/root.json",
+                got="no file",
+                hint="is its disk still there, and on every worker?",
+            )
+        if self.path not in _seen:
+            self.id()
+            _seen.add(self.path)
+
+    def _check_sealing(self, sealed):
+        if sealed != (config.get("key-file") is not None):
+            raise StorageError(
+                "the root has sealed records, and no key is configured"
+                if sealed
+                else "a key to seal records with is configured, but the root was made without",
+                target=self.path,
+                expected="daskcache.key-file as when the root was made",
+                got=config.get("key-file"),
+                hint="set daskcache.key-file (DASK_DASKCACHE__KEY_FILE) for clients and workers alike, "
+                "or set daskcache.root to another folder",
+            )
 
     def create(self) -> str:
         """Make the root's folders and id file unless they are there; return its id.
@@ -120,7 +153,10 @@ class Root:
             for folder in (self.records, self.intents, self.parts, self.trash):
                 os.makedirs(folder, exist_ok=True)
             if known is None:
-                content = json.dumps({"daskcache": FORMAT, "id": uuid.uuid4().hex})
+                about = {"daskcache": FORMAT, "id": uuid.uuid4().hex}
+                if config.get("key-file") is not None:
+                    about["sealed"] = True
+                content = json.dumps(about)
                 part = f"{self.metadata}/root.json.{uuid.uuid4().hex}.part"
                 Path(part).write_text(content, encoding="utf-8")
                 put_first(part, f"{self.metadata}/root.json")
@@ -139,6 +175,10 @@ class Root:
             got=errno.errorcode.get(error.errno or 0, str(error)),
             hint="set daskcache.root to another folder, or mend its permissions",
         )
+
+
+#: Paths of roots that this process has found as they should be.
+_seen: set[str] = set()
 
 
 def local_root(configured: str) -> str:

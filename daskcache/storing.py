@@ -18,6 +18,7 @@ from .targets.template import DATA_HASH, located
 def store_results(work, inputs, trace, result, own_paths, seconds):
     """Write and commit each result; return the entry."""
     root = Root(work.root)
+    root.check()
     results = write_results(work, result, own_paths)
     places = [
         located(path, data_hash) for path, (_, data_hash, _) in zip(work.paths, results, strict=True)

@@ -54,7 +54,7 @@ LAYERS = [
     {"hashing", "code", "reach"},
     {"atomic"},
     {"storage", "graph_hashing", "array_hashing", "table_hashing"},
-    {"code_store", "memo"},
+    {"code_store", "memo", "trust"},
     {"targets"},
     {"records"},
     {"trash"},

@@ -6,7 +6,7 @@ import abc
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import Any, ClassVar
 
 from .. import hashing
 from ..errors import FormatLimit, SourceChanged
@@ -31,7 +31,7 @@ class Target(abc.ABC):
     def __init__(self, path: str):
         self.path = str(path)
 
-    #: Whether reading can run code: then nothing is read that daskcache did not store.
+    #: Whether reading can run code: then only what comes from somebody trusted is read.
     runs_code: ClassVar[bool] = False
 
     @abc.abstractmethod
@@ -52,9 +52,6 @@ class Target(abc.ABC):
     def hash(self, value: Any) -> str:
         """Hash of `value`, independent of the format: 32 hex digits."""
         return hashing.hash_value(value)
-
-    def check_owner(self, file: BinaryIO) -> None:  # noqa: B027 (a hook, empty for safe formats)
-        """Raise before anything in `file` is interpreted, if the format is dangerous to read."""
 
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
         """The error to raise when `value` can't be held."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
-import sys
 
 import cloudpickle
 
 from .. import config, hashing
-from ..errors import UnhashableArgument, UntrustedPickle
+from ..errors import UnhashableArgument
 from .base import BytesTarget
 
 
@@ -45,7 +43,9 @@ class JSONTarget(BytesTarget):
 
 
 class PickleTarget(BytesTarget):
-    """Any value that (cloud)pickle takes.  A pickle can run code: see ``daskcache.trusted-owners``.
+    """Any value that (cloud)pickle takes.
+
+    Reading a pickle can run code: see `daskcache.trust` for whose are read.
 
     Parameters
     ----------
@@ -57,37 +57,18 @@ class PickleTarget(BytesTarget):
     runs_code = True
 
     def encode(self, value):
+        if config.get("pickle") == "refuse":
+            raise self.limit(value, "pickles are refused", "let the path end in .npy, .parquet, .json …")
         return [_dumps(value)]
 
     def decode(self, data):
         return pickle.loads(data)
-
-    def check_owner(self, file):
-        if sys.platform == "win32":
-            return
-        owner = os.fstat(file.fileno()).st_uid
-        if owner not in (os.getuid(), *map(_user_id, config.get("trusted-owners"))):
-            raise UntrustedPickle(
-                "a pickle that belongs to somebody else is not loaded",
-                target=file.name,
-                expected=f"owner {os.getuid()}, or one of daskcache.trusted-owners",
-                got=f"owner {owner}",
-                hint="delete the file to recompute it, or add its owner to daskcache.trusted-owners",
-            )
 
     def hash(self, value):
         try:
             return super().hash(value)
         except UnhashableArgument:
             return hashing.hash_value(("pickle", _dumps(value)))
-
-
-def _user_id(owner):
-    if isinstance(owner, int):
-        return owner
-    import pwd
-
-    return pwd.getpwnam(owner).pw_uid
 
 
 def _dumps(value):
