@@ -1,0 +1,67 @@
+"""Workers for the fault suites: fresh processes, in which little runs that a fork could disturb."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import dask
+import pytest
+
+_WORKERS = 2
+
+
+@pytest.fixture(autouse=True)
+def in_the_calling_thread():
+    """What is forked has one thread."""
+    with dask.config.set(scheduler="sync"):
+        yield
+
+
+@pytest.fixture(scope="session")
+def crew(cache_folder):
+    """Two processes that were started anew, without this one's threads and clusters.
+
+    A function that runs there must be importable: one of a test module will do.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for library in ("OMP", "OPENBLAS", "MKL"):
+            patch.setenv(f"{library}_NUM_THREADS", "1")
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(_WORKERS, context, _begin, (cache_folder,)) as pool:
+            yield pool
+
+
+@pytest.fixture
+def shared(crew, tmp_path):
+    """A function that runs ``function(folder, share, shares, *args)`` in each worker of the crew.
+
+    It returns the list of what they return.  Each has a folder of its own.
+    """
+
+    def shared(function, *args) -> list[Any]:
+        futures = []
+        for share in range(_WORKERS):
+            folder = tmp_path / f"share-{share}"
+            folder.mkdir()
+            futures.append(crew.submit(function, str(folder), share, _WORKERS, *args))
+        return [future.result() for future in futures]
+
+    return shared
+
+
+@pytest.fixture
+def apart(crew, tmp_path):
+    """A function that runs ``function(folder, *args)`` in one worker of the crew."""
+
+    def apart(function, *args):
+        return crew.submit(function, str(tmp_path), *args).result()
+
+    return apart
+
+
+def _begin(cache_folder):
+    dask.config.set({"scheduler": "sync", "daskcache.cache-folder": cache_folder})
+    os.umask(0o022)

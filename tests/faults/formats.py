@@ -1,0 +1,58 @@
+"""The formats that the fault suites go through, a row for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import daskcache as dc
+
+
+class Format(NamedTuple):
+    """One row."""
+
+    #: Makes the target from a path without suffix.
+    target: Callable[[str], dc.Target]
+    #: Two values that differ.
+    old: Any
+    new: Any
+
+
+def _image(seed):
+    return np.random.default_rng(seed).integers(0, 4096, (20, 30), dtype="u2")
+
+
+def _table(seed):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"label": np.arange(40), "area": rng.random(40), "name": ["cell"] * 40})
+
+
+def _plain(seed):
+    return {"seed": seed, "values": np.random.default_rng(seed).random(50).tolist()}
+
+
+FORMATS = {
+    "npy": Format(lambda path: dc.NumpyTarget(f"{path}.npy"), _image(1), _image(2)),
+    "tif": Format(lambda path: dc.ImageTarget(f"{path}.tif"), _image(3), _image(4)),
+    "csv": Format(lambda path: dc.CSVTarget(f"{path}.csv"), _table(5), _table(6)),
+    "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
+    "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
+    "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
+}
+
+
+def value_of(name: str, which: str) -> Any:
+    """The old or new value of a format."""
+    return getattr(FORMATS[name], which)
+
+
+def which_value(name: str, value: Any) -> str:
+    """ "old", "new", or a description of what is neither."""
+    found = dc.hashing.hash_value(value)
+    for which in ("old", "new"):
+        if found == dc.hashing.hash_value(value_of(name, which)):
+            return which
+    return f"neither: {value!r}"[:200]
