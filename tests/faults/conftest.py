@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
 
 import dask
 import pytest
@@ -36,18 +35,20 @@ def crew(cache_folder):
 
 @pytest.fixture
 def shared(crew, tmp_path):
-    """A function that runs ``function(folder, share, shares, *args)`` in each worker of the crew.
+    """A function that shares out ``function(folder, share, shares, *args)`` to the crew.
 
-    It returns the list of what they return.  Each has a folder of its own.
+    Each call has a folder of its own, and returns how many cases it tried and what was wrong with them,
+    a text each; the sums of both come back.
     """
 
-    def shared(function, *args) -> list[Any]:
+    def shared(function, *args) -> tuple[int, list[str]]:
         futures = []
         for share in range(_WORKERS):
             folder = tmp_path / f"share-{share}"
             folder.mkdir()
             futures.append(crew.submit(function, str(folder), share, _WORKERS, *args))
-        return [future.result() for future in futures]
+        tried, wrong = zip(*[future.result() for future in futures], strict=True)
+        return sum(tried), [text for texts in wrong for text in texts]
 
     return shared
 

@@ -1,4 +1,4 @@
-"""One commit, to be disturbed: a target before it, the node that makes or replaces it, and a judgement."""
+"""One commit, to be disturbed: what was there before, what makes or replaces it, and a judgement."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ class Scene:
     Parameters
     ----------
     folder : str
-        Where the root is made.
+        Where the scene keeps what it needs.
     name : str
         Format.
     mode : str
         One of `MODES`.
+    root : str, optional
+        Where the root is made, if not in that folder.
     """
 
-    def __init__(self, folder: str, name: str, mode: str):
+    def __init__(self, folder: str, name: str, mode: str, root: str | None = None):
         os.makedirs(folder, exist_ok=True)
-        self.root = f"{folder}/root"
+        self.root = root or f"{folder}/root"
         self._before = f"{folder}/before"
         self.name = name
         self.mode = mode
@@ -105,6 +107,15 @@ class Scene:
             if loaded not in (possible if self.mode == "forced" else (which,)):
                 wrong.append(f"the node of {which} loads {loaded}")
         return wrong
+
+    def wrong_after_error(self) -> list[str]:
+        """What may not be after an error: a target that no record vouches for."""
+        node = {"old": self.old, "new": self.new}.get(self.stored())
+        if node is not None and node.dc.state != "complete":
+            return [
+                f"the target holds {self.stored()}, but its node is {node.dc.state}: {node.dc.why()}"
+            ]
+        return []
 
     def wrong_after_repair(self) -> list[str]:
         """What the next run, undisturbed, leaves wrong."""

@@ -116,6 +116,11 @@ def in_child(body: Callable[[], Any]) -> Outcome:
     return Outcome(False, *pickle.loads(sent), 0)
 
 
+def attempt(body: Callable[[], Any]) -> Outcome:
+    """Call `body` in this process."""
+    return Outcome(False, *_attempt(body), 0)
+
+
 # ---- the child ------------------------------------------------------------------------------------
 
 
@@ -169,8 +174,8 @@ class _Registers(ctypes.Structure):
     _fields_ = [(name, ctypes.c_ulonglong) for name in _REGISTERS.split()]
 
 
-# Number: name, and where its files are in its arguments: "p0" is a path, "f0" a descriptor, "d0p1" a path
-# seen from a descriptor.
+# Number: name, and where its files are in its arguments.  "p0" is a path, "f0" a descriptor, "d0p1" a
+# path seen from a descriptor.
 _CALLS = {
     0: ("read", "f0"),
     1: ("write", "f0"),
