@@ -168,7 +168,7 @@ class Encoder:
 
     def add_stand_in(self, identity: str) -> None:
         """Add something that stands for data that isn't at hand, by what makes the data."""
-        self.parts.append(b"@%b;" % identity.encode())
+        self.parts.append(b"@%b;" % identity.encode("utf-8", "surrogatepass"))
 
     def add_buffer(self, kind: bytes, buffer) -> None:
         """Add a large buffer by its digest, without copying it."""

@@ -303,7 +303,7 @@ def combine(static: str, identities: list[str]) -> str:
     """Key or trace: the static hash with what the parents are, or hold."""
     if not identities:
         return static
-    return digest(f"{static}|{'|'.join(identities)}".encode())
+    return digest(f"{static}|{'|'.join(identities)}".encode("utf-8", "surrogatepass"))
 
 
 def _same(value):
