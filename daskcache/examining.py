@@ -25,6 +25,7 @@ from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .spec import Code, Spec
 from .storage import Root, Stamp
+from .targets.base import Target
 from .targets.template import DATA_HASH, located
 from .work import DaskData, FileData
 
@@ -528,6 +529,7 @@ def target_of(record: dict[str, Any]):
     """The target that a record is about; None if its class can't be had, or needs more than a path."""
     module, _, name = record["format"].partition(":")
     try:
-        return operator.attrgetter(name)(import_module(module))(record["target"])
-    except (ImportError, AttributeError, TypeError):
+        found = operator.attrgetter(name)(import_module(module))
+        return found(record["target"]) if issubclass(found, Target) else None
+    except (ImportError, AttributeError, TypeError, ValueError):
         return None

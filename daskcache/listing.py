@@ -149,7 +149,7 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append(f"  edited     by hand, and adopted by {record['edited']['by'] or 'on_modified'}")
     for change in _code_story(root, record):
         lines += [f"  why        {change}".replace("\n", "\n" + " " * 13)]
-    return lines
+    return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
 def _code_story(root, record):

@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 
 from . import hashing, storage, trust
 from .code import package_version
-from .errors import DaskcacheWarning
+from .errors import DaskcacheWarning, StorageError
+from .record_check import check_record
 from .storage import Root, Stamp
 
 _SUFFIX = ".json"
@@ -170,18 +171,25 @@ class RecordStore:
         return next((name for name in self.with_target(target) if name.stamp == stamp), None)
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
-        """The content of a record; None, with a warning, if it can't be read."""
+        """The content of a record; None, with a warning, if it can't be read.
+
+        Raises
+        ------
+        StorageError
+            If a newer daskcache wrote it.
+        """
         for path in (self._path(name), *self._intents_of(name), self._path(name)):
             try:
                 with open(path, "rb") as file:
                     content = json.loads(file.read().decode("utf-8", "surrogatepass"))
-                if not isinstance(content, dict):
-                    raise ValueError("it holds no JSON object")
+                check_record(content, name.key, name.file_hash)
                 _check_seal(content)
                 return content
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError) as error:
+            except StorageError:
+                raise
+            except (OSError, ValueError, RecursionError) as error:
                 warnings.warn(f"can't read the record {path}: {error}", DaskcacheWarning, stacklevel=2)
                 return None
         return None

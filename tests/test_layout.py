@@ -56,6 +56,7 @@ LAYERS = [
     {"storage", "graph_hashing", "array_hashing", "table_hashing"},
     {"code_store", "memo", "trust"},
     {"targets"},
+    {"record_check"},
     {"records"},
     {"trash"},
     {"entry"},

@@ -166,12 +166,15 @@ def test_unreadable_records_warn(place, content):
         assert RecordStore(place).read(NAME) is None
 
 
+FACTS = {"code": "c", "target": "x.json", "format": "m:F", "arguments": {}, "upstream": []}
+
+
 def test_reading_finds_records_and_intents(place):
     """The content of a record is found wherever it is; of one that is nowhere, it is None."""
     assert RecordStore(place).read(NAME) is None
-    write_intent(place, NAME.file_name(), record_content(NAME, function="f"))
+    write_intent(place, NAME.file_name(), record_content(NAME, function="f", **FACTS))
     assert RecordStore(place).read(NAME)["function"] == "f"
-    store_record(place, NAME, record_content(NAME, function="g"))
+    store_record(place, NAME, record_content(NAME, function="g", **FACTS))
     assert RecordStore(place).read(NAME)["function"] == "g"
 
 
