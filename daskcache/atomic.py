@@ -41,7 +41,7 @@ class Folder:
         self.path = path
 
     def put_new(self, part: str, name: str) -> None:
-        """Put a file or folder where nothing is.
+        """Put a file or folder where nothing is; a file may still be at `part`, too.
 
         Raises
         ------
@@ -61,8 +61,6 @@ class Folder:
             elif error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
             self._rename(part, name, _NO_REPLACE)  # a file system without hard links
-            return
-        os.unlink(part)
 
     def exchange(self, part: str, name: str) -> None:
         """Put a file or folder in the place of another one, which is then at `part`."""
@@ -112,7 +110,11 @@ class Folder:
         else:
             aside = f"{part}.aside"
             os.rename(place, aside, src_dir_fd=descriptor)
-            os.rename(part, place, dst_dir_fd=descriptor)
+            try:
+                os.rename(part, place, dst_dir_fd=descriptor)
+            except OSError:
+                os.rename(aside, place, dst_dir_fd=descriptor)
+                raise
             os.rename(aside, part)
 
     def _is_there(self, place):

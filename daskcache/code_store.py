@@ -15,6 +15,7 @@ from typing import Any
 
 from . import storage
 from .code import Body, Import, View
+from .errors import StorageError
 from .parts import Part
 from .reach import Reach
 from .storage import Root
@@ -32,9 +33,17 @@ def remember(
     """
     made_here.add((root.path, fingerprint))
     path = _path(root, fingerprint)
-    if os.path.exists(path):
-        return
-    os.makedirs(f"{root.code}/sources", exist_ok=True)
+    try:
+        if not os.path.exists(path):
+            os.makedirs(f"{root.code}/sources", exist_ok=True)
+            _write(root, path, function, parts, reach)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage.storage_error(error, path) from error
+
+
+def _write(root, path, function, parts, reach):
     described = []
     for part in parts:
         fields = part._asdict()

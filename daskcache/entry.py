@@ -7,7 +7,7 @@ import sys
 from typing import Any, NamedTuple
 
 from . import algorithms, hashing, trash
-from .errors import TargetCorrupt, TargetMissing, TargetModified
+from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified
 from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import BytesTarget, Target
 from .trust import check_runnable
@@ -110,6 +110,8 @@ class Entry:
                 got="no file",
                 hint="compute again: the node will rerun",
             ) from None
+        except StorageError:
+            raise
         except OSError as error:
             raise storage_error(error, path) from error
 

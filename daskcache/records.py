@@ -197,7 +197,10 @@ class RecordStore:
     def remove(self, name: RecordName) -> None:
         """Forget a record."""
         for path in (self._path(name), *self._intents_of(name)):
-            storage.discard(path)
+            try:
+                storage.discard(path)
+            except OSError as error:
+                raise storage.storage_error(error, path) from error
 
     def refresh(self, name: RecordName, current: Stamp) -> None:
         """Note that an unchanged target has a new mtime (after copying a root, say)."""

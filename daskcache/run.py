@@ -101,7 +101,10 @@ def _run(work, inputs, trace):
         if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
             return "copied", 0.0, store_results(work, inputs, trace, value, None, 0.0)
     if work.paths:
-        check_code(Root(work.root), work.code, work.spec)
+        root = Root(work.root)
+        check_code(root, work.code, work.spec)
+        for path in work.paths:
+            storage.check_place(root, root.absolute(path))
     started = time.perf_counter()
     result, own_paths = call(work, arguments(work, inputs))
     seconds = time.perf_counter() - started

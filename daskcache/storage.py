@@ -24,13 +24,14 @@ import os
 import shutil
 import stat
 import uuid
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from . import config, hashing
 from .atomic import entered
-from .errors import StorageError
+from .errors import DaskcacheWarning, StorageError, UnsafePath
 
 METADATA = ".daskcache"
 FORMAT = 1
@@ -204,7 +205,12 @@ def stamp(path: str) -> Stamp | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise StorageError(f"can't look at a target: {error.strerror}", target=path) from error
+        raise StorageError(
+            f"can't look at a target: {error.strerror}",
+            target=path,
+            got=errno.errorcode.get(error.errno or 0),
+            hint="mend its permissions, or mount its disk, then rerun",
+        ) from error
     if stat.S_ISDIR(found.st_mode):
         return _folder_stamp(path)
     return Stamp(found.st_size, found.st_mtime_ns)
@@ -272,7 +278,7 @@ def write_part(path: str, pieces: Iterable) -> Part:
         finally:
             os.close(descriptor)
     except OSError as error:
-        discard(path)
+        sweep(path)
         raise storage_error(error, path) from error
     return Part(path, state.hexdigest(), Stamp(written.st_size, written.st_mtime_ns))
 
@@ -286,8 +292,20 @@ def part_of(path: str) -> Part:
         if _must_outlast_power():
             _sync_all(path)
         return Part(path, file_hash(path), found)
+    except StorageError:
+        raise
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def check_place(root: Root, destination: str) -> None:
+    """Raise `StorageError` if `destination` can't be written to, as far as a look can tell."""
+    root.check()
+    folder = destination.rpartition("/")[0]
+    while not os.path.isdir(folder):
+        folder = folder.rpartition("/")[0]
+    if not os.access(folder, os.W_OK):
+        raise storage_error(PermissionError(errno.EACCES, f"{folder} is read-only"), destination)
 
 
 def write_intent(root: Root, name: str, content: bytes) -> str:
@@ -320,16 +338,15 @@ def put_new(root: Root, part: str, target_path: str) -> None:
         If the system refuses.
     """
     folder, _, name = target_path.rpartition("/")
-    durable = _must_outlast_power()
     try:
-        with entered(root.path, folder, durable) as opened:
+        with entered(root.path, folder, _must_outlast_power()) as opened:
             opened.put_new(part, name)
-            if durable:
-                opened.sync()
     except FileExistsError:
         raise
     except OSError as error:
         raise storage_error(error, root.absolute(target_path)) from error
+    if not os.path.isdir(part):
+        sweep(part)
 
 
 def put_first(part: str, destination: str) -> None:
@@ -343,7 +360,7 @@ def put_first(part: str, destination: str) -> None:
             raise
         os.rename(part, destination)  # no hard links here: the last one counts
         return
-    os.unlink(part)
+    sweep(part)
 
 
 def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> str | None:
@@ -368,25 +385,62 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
     Raises
     ------
     UnsafePath, StorageError
-        As `put_new`.
+        If nothing was put; the part is removed.
     """
     folder, _, name = target_path.rpartition("/")
-    durable = _must_outlast_power()
     # From here on the part's name says that it may be somebody's only copy.
     swapped = f"{part}{DISPLACED}"
     try:
         os.rename(part, swapped)
-        with entered(root.path, folder, durable) as opened:
-            opened.exchange(swapped, name)
-            if durable:
-                opened.sync()
+        with entered(root.path, folder, _must_outlast_power()) as opened:
+            if not _exchanged(opened, swapped, name):
+                return None
     except OSError as error:
-        discard(swapped)
+        sweep(part)
+        sweep(swapped)
         raise storage_error(error, root.absolute(target_path)) from error
-    if recorded is not None and stamp(swapped) == recorded:
-        discard(swapped)
+    except UnsafePath:
+        sweep(swapped)
+        raise
+    if recorded is not None and _is_as_recorded(swapped, recorded):
+        sweep(swapped)
         return None
     return swapped
+
+
+def _exchanged(folder, part, name):
+    """Exchange a part with what is there; False if that is cleared away at this moment."""
+    try:
+        folder.exchange(part, name)
+    except FileNotFoundError:
+        folder.put_new(part, name)
+        sweep(part)
+        return False
+    return True
+
+
+def _is_as_recorded(path, recorded):
+    try:
+        return stamp(path) == recorded
+    except StorageError:  # what can't be looked at is kept
+        return False
+
+
+def settle(root: Root, target_path: str) -> None:
+    """With ``daskcache.durability: power``, wait until a target that was put is on the disk.
+
+    Raises
+    ------
+    StorageError
+        If the system can't say so.
+    """
+    if not _must_outlast_power():
+        return
+    try:
+        with entered(root.path, target_path.rpartition("/")[0]) as opened:
+            opened.sync()
+    except OSError as error:
+        raise storage_error(error, root.absolute(target_path)) from error
 
 
 def intended_name(intent: str) -> str:
@@ -415,7 +469,21 @@ def discard(path: str) -> None:
     except FileNotFoundError:
         pass
     except (IsADirectoryError, PermissionError):
+        if not os.path.isdir(path):
+            raise
         shutil.rmtree(path)
+
+
+def sweep(path: str) -> None:
+    """`discard` what has served its purpose: if it can't be removed, say so, and go on."""
+    try:
+        discard(path)
+    except OSError as error:
+        warnings.warn(
+            f"can't remove {path}, which is of no use any more: {error.strerror or error}",
+            DaskcacheWarning,
+            stacklevel=2,
+        )
 
 
 def names_in(folder: str) -> list[str]:

@@ -18,7 +18,12 @@ from .targets.template import DATA_HASH, located
 def store_results(work, inputs, trace, result, own_paths, seconds):
     """Write and commit each result; return the entry."""
     root = Root(work.root)
-    root.check()
+    try:
+        for path in work.paths:
+            storage.check_place(root, root.absolute(path))
+    except BaseException:
+        discard_own(own_paths)
+        raise
     results = write_results(work, result, own_paths)
     places = [
         located(path, data_hash) for path, (_, data_hash, _) in zip(work.paths, results, strict=True)
@@ -150,7 +155,7 @@ def own_part_path(root: str, path: str) -> str:
 
 def discard_own(paths):
     for path in paths or ():
-        storage.discard(path.rpartition("/")[0])
+        storage.sweep(path.rpartition("/")[0])
 
 
 def _commit(work, root: Root, inputs, places, position: int, part: Part, name: RecordName) -> RecordName:
@@ -159,29 +164,39 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     destination = root.absolute(places[position])
     file_name = name.file_name()
     content = record_content(name, **facts_of_call(work, inputs, places, position, previous))
-    intent = storage.write_intent(root, file_name, content)
-    winner = None
-    if part.path != destination:
-        try:
+    intent, winner = "", None
+    try:
+        intent = storage.write_intent(root, file_name, content)
+        if part.path != destination:
             winner = _place(work, root, part, places[position], name, previous, intent)
-        except BaseException:
-            storage.discard(intent)
-            storage.discard(part.path)
-            raise
-        finally:
-            _remove_own_folder(root, part)
+    except BaseException:  # nothing was put in place
+        _sweep(root, intent, part, destination)
+        raise
     if winner is not None:
-        storage.discard(intent)
-        storage.discard(part.path)
+        _sweep(root, intent, part, destination)
         return winner
+    _remove_own_folder(root, part)
+    storage.settle(root, places[position])
     storage.promote_intent(root, intent, file_name, name.shard)
     if previous is not None and previous != name:
         RecordStore(root).remove(previous)
     return name
 
 
+def _sweep(root, intent, part, destination):
+    """Remove what a commit that did not take place has made."""
+    if intent:
+        storage.sweep(intent)
+    if part.path != destination:
+        storage.sweep(part.path)
+        _remove_own_folder(root, part)
+
+
 def _place(work, root, part, path, name, previous, intent):
-    """Link or exchange; return the record of another writer who was first, if one was."""
+    """Link or exchange; return the record of another writer who was first, if one was.
+
+    What it raises, it raises before the part is in place.
+    """
     destination = root.absolute(path)
     if storage.stamp(destination) is None:
         try:
@@ -209,7 +224,10 @@ def _place(work, root, part, path, name, previous, intent):
     displaced = storage.replace(root, part.path, path, ours)
     if displaced:
         reason = "damaged" if work.damaged else "edited"
-        kept = trash.keep(root, displaced, path, reason)
+        try:
+            kept = trash.keep(root, displaced, path, reason)
+        except StorageError:  # it stays where it is
+            kept = displaced
         warnings.warn(
             f"{destination} was {reason}; what was there is kept as {kept}",
             DaskcacheWarning,
@@ -237,7 +255,7 @@ def _remove_own_folder(root, part):
     """Remove the folder that was made for a part that somebody else wrote."""
     folder = part.path.rpartition("/")[0]
     if folder.startswith(f"{root.parts}/"):
-        storage.discard(folder)
+        storage.sweep(folder)
 
 
 def entry_of(work, names, inline=None):
