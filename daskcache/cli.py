@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -30,7 +31,25 @@ _root_option = click.option(
 )
 
 
-@click.group()
+class _Group(click.Group):
+    """A group some of whose commands lie in modules that are imported when they are asked for.
+
+    Every ``dask`` command imports this module.
+    """
+
+    def list_commands(self, ctx):
+        return sorted({*super().list_commands(ctx), *_ELSEWHERE})
+
+    def get_command(self, ctx, name):
+        if name in _ELSEWHERE:
+            return getattr(import_module(_ELSEWHERE[name], __package__), f"{name}_command")
+        return super().get_command(ctx, name)
+
+
+_ELSEWHERE = dict.fromkeys(("verify",), ".cli_housekeeping")
+
+
+@click.group(cls=_Group)
 def cache():
     """Cached results of Dask graphs: look at them, ask why, make room."""
 
