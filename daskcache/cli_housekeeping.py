@@ -1,4 +1,4 @@
-"""The commands of ``dask cache`` that keep a root in order: verify."""
+"""The commands of ``dask cache`` that keep a root in order: verify, gc, du."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class _Parsed(click.ParamType):
         return number
 
 
+_SIZE = _Parsed("size", "parse_bytes", "10 GB")
 _TIME = _Parsed("age", "parse_timedelta", "30 days")
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
@@ -85,3 +86,103 @@ def _advice(counts, repaired):
     if counts["unreadable"]:
         lines.append("unreadable: mend the permissions or the disk, and verify again")
     return "".join(f"{line}\n" for line in lines)
+
+
+@click.command("gc")
+@click.option("--max-size", type=_SIZE, help="Drop results until they take no more than this.")
+@click.option("--max-age", type=_TIME, help="Drop results that were made longer ago than this.")
+@click.option("--keep-final", is_flag=True, help="Never drop what nothing else was made from.")
+@click.option(
+    "--min-age",
+    type=_TIME,
+    default="1 hour",
+    show_default=True,
+    help="Keep what was written or read since: a running graph may need it.",
+)
+@click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@_root_option
+@_friendly
+def gc_command(
+    max_size: int | None,
+    max_age: float | None,
+    keep_final: bool,
+    min_age: float,
+    trash: bool,
+    dry_run: bool,
+    root: str | None,
+):
+    """Delete results, those first that are cheapest to make again for what they take.
+
+    Intermediate results go before final ones.  Their records stay, so that what was made from them stays
+    finished.  What was edited, and what daskcache did not write, is never deleted.  --max-size is about
+    results, not about the trash.  The exit code is 1 if they still take more.
+    """
+    from dask.utils import format_bytes
+
+    from . import room
+    from .listing import find_root
+
+    if max_size is None and max_age is None and not trash:
+        raise click.UsageError("say what is to go: --max-size, --max-age or --trash")
+    found = find_root(root)
+    choice = room.choose(
+        room.holdings(found),
+        max_size=max_size,
+        max_age=max_age,
+        keep_final=keep_final,
+        min_age=min_age,
+    )
+    after = choice.after
+    verb = "would delete" if dry_run else "deleted"
+    for item in choice.drop:
+        if dry_run or room.drop(found, item):
+            kind = "final" if item.final else "intermediate"
+            cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
+            click.echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
+        else:
+            after += item.size
+            click.echo(f"kept  {item.path}: it was changed or used meanwhile")
+    for path, size in room.old_trash(found, min_age) if trash else []:
+        if not dry_run:
+            room.empty(path)
+        click.echo(f"{verb}  {path}  {format_bytes(size)}, trash")
+    click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
+    if max_size is not None and after > max_size:
+        click.echo(
+            "they still take more than --max-size: the others are final, edited or touched, or in use "
+            f"({'--keep-final, ' if keep_final else ''}--min-age); 'dask cache du' tells what takes room"
+        )
+        sys.exit(1)
+
+
+@click.command("du")
+@click.option("--by", type=click.Choice(["function", "folder"]), default="function", show_default=True)
+@_json_option
+@_root_option
+@_friendly
+def du_command(by: str, as_json: bool, root: str | None):
+    """What takes how much room in a root."""
+    from dask.utils import format_bytes
+
+    from .display.table import text_table
+    from .listing import find_root
+    from .room import usage
+
+    found = find_root(root)
+    used = usage(found, by)
+    if as_json:
+        groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
+        rest = {"trash": used.trash, "metadata": used.metadata, "other": used.other}
+        click.echo(json.dumps({"root": found.path, by: groups, **rest, "total": used.total}))
+        return
+    cells = [[by, "targets", "size"]]
+    for name, (count, size) in sorted(used.groups.items(), key=lambda pair: -pair[1][1]):
+        cells.append([name, str(count), format_bytes(size)])
+    cells += [
+        ["(trash)", "", format_bytes(used.trash)],
+        ["(records and code)", "", format_bytes(used.metadata)],
+        ["(files without a record)", "", format_bytes(used.other)],
+        ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],
+    ]
+    click.echo(f"root {found.path}\n{text_table(cells)}")

@@ -72,7 +72,8 @@ LAYERS = [
     {"run", "graph", "submitted"},
     {"rebuild"},
     {"accessor", "display", "testing", "listing"},
-    {"auditing", "verifying"},
+    {"auditing", "lineage", "verifying"},
+    {"room"},
     {"cli", "cli_housekeeping", "demo"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
