@@ -46,7 +46,7 @@ class _Group(click.Group):
         return super().get_command(ctx, name)
 
 
-_ELSEWHERE = dict.fromkeys(("verify", "gc", "du"), ".cli_housekeeping")
+_ELSEWHERE = dict.fromkeys(("verify", "gc", "du", "export", "import"), ".cli_housekeeping")
 
 
 @click.group(cls=_Group)

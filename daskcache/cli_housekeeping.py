@@ -1,4 +1,4 @@
-"""The commands of ``dask cache`` that keep a root in order: verify, gc, du."""
+"""The commands of ``dask cache`` that keep a root in order: verify, gc, du, export, import."""
 
 from __future__ import annotations
 
@@ -186,3 +186,55 @@ def du_command(by: str, as_json: bool, root: str | None):
         ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],
     ]
     click.echo(f"root {found.path}\n{text_table(cells)}")
+
+
+@click.command("export")
+@click.argument("archive", type=click.Path())
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--upstream", is_flag=True, help="Also what they were made from, and so on.")
+@_root_option
+@_friendly
+def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: str | None):
+    """Pack TARGETS, paths or patterns, with their records into the new tar file ARCHIVE.
+
+    'dask cache import' takes them into another root, where the program that makes them finds them
+    complete.
+    """
+    from dask.utils import format_bytes
+
+    from .listing import find_root
+    from .moving import export
+
+    packed = export(find_root(root), archive, list(targets), upstream)
+    for item in packed:
+        click.echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
+    click.echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")
+
+
+@click.command("import")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--trust-pickles",
+    is_flag=True,
+    help="Import pickles too: to load one can run code of whoever made the archive.",
+)
+@_root_option
+@_friendly
+def import_command(archive: str, trust_pickles: bool, root: str | None):
+    """Take the results in ARCHIVE into a root; --root may name a new one.
+
+    Everything is checked before anything is put in place, and nothing that is there is replaced.
+    """
+    from . import moving, storage
+    from .listing import find_root
+
+    found = storage.Root(storage.local_root(root)) if root else find_root(None)
+    outcomes = moving.import_archive(found, archive, trust_pickles)
+    for item in outcomes:
+        click.echo(f"{item.path}: {item.outcome}")
+    left_out = sum(item.outcome == moving.LEFT_OUT for item in outcomes)
+    if left_out:
+        click.echo(
+            f"{left_out} left out: they are pickles, or of formats that may run code when they are "
+            "read; if you trust whoever made the archive, import it again with --trust-pickles"
+        )

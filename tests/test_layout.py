@@ -73,7 +73,7 @@ LAYERS = [
     {"rebuild"},
     {"accessor", "display", "testing", "listing"},
     {"auditing", "lineage", "verifying"},
-    {"room"},
+    {"room", "archive", "moving"},
     {"cli", "cli_housekeeping", "demo"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}

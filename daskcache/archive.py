@@ -1,0 +1,296 @@
+"""Archives: results with their records in a tar file that works under another root.
+
+::
+
+    daskcache.json         {"daskcache": 1, "records": {name of a record: number of its files}}
+    records/<name>.json    records, as they lie in a root
+    code/…                 what the code behind them was, as it lies in a root
+    targets/<path>         the files, by their paths from the root
+
+The format is POSIX tar (pax) without compression, so that the file can't hold more than its own size.
+An archive may come from anybody: nothing in it is believed before it is checked here, nothing in it
+names a place outside of what it is for, and only plain files are taken.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from . import storage
+from .errors import DaskcacheError, StorageError, TargetCorrupt, UnknownFormat, UnsafePath
+from .hashing import tag
+from .records import RecordName, collision_form, target_id
+from .targets.registry import target_class
+from .targets.template import DATA_HASH, check_path
+
+MANIFEST = "daskcache.json"
+RECORDS, CODE, TARGETS = "records/", "code/", "targets/"
+
+#: Bytes; a record or a manifest that is larger is none.
+_LARGEST_TEXT = 64 * 2**20
+_HEX = re.compile(r"[0-9a-f]+\Z")
+_CODE_FILE = re.compile(r"code/(?:[0-9a-f]{32}\.json|sources/[0-9a-f]{32}\.txt)\Z")
+
+
+class Packed(NamedTuple):
+    """One target in an archive, checked as far as that goes without reading its files."""
+
+    #: Path from the root.
+    path: str
+    name: RecordName
+    #: The record, as it was written.
+    content: bytes
+    #: Its file, or by their paths from the folder its files; empty if only the record is there.
+    files: dict[str, tarfile.TarInfo]
+    is_folder: bool
+    #: Whether reading it back runs no code of whoever wrote it.
+    harmless: bool
+
+    @property
+    def size(self) -> int:
+        return sum(member.size for member in self.files.values())
+
+
+class Archive:
+    """An archive that was opened for reading.
+
+    Raises
+    ------
+    StorageError
+        If it can't be read, or is no archive of daskcache.
+    UnsafePath
+        If a member could leave its place, or is no plain file.
+    TargetCorrupt
+        If a record contradicts itself.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        try:
+            self._tar = tarfile.open(path, mode="r:")  # noqa: SIM115 (closed by `close`)
+        except (OSError, tarfile.TarError) as error:
+            raise self._unreadable(str(error)) from error
+        try:
+            self._members = self._checked_members()
+            self.packed = self._packed()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self) -> None:
+        self._tar.close()
+
+    def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The content of a member."""
+        file = self._tar.extractfile(member)
+        left = member.size
+        while left and file is not None:
+            try:
+                piece = file.read(min(left, 1 << 20))
+            except (OSError, tarfile.TarError) as error:
+                raise self._unreadable(str(error)) from error
+            if not piece:
+                break
+            left -= len(piece)
+            yield piece
+        if left:
+            raise self._unreadable(f"{member.name} is cut short")
+
+    def code(self) -> Iterator[tuple[str, bytes]]:
+        """Path below ``code/``, and content, of what the archive tells of the code."""
+        for name, member in self._members.items():
+            if name.startswith(CODE):
+                yield name.removeprefix(CODE), self._text(member)
+
+    def _checked_members(self):
+        members: dict[str, tarfile.TarInfo] = {}
+        forms = set()
+        try:
+            found = self._tar.getmembers()
+        except (OSError, tarfile.TarError) as error:
+            raise self._unreadable(str(error)) from error
+        for member in found:
+            problem = _why_unsafe(member)
+            form = collision_form(member.name)
+            if problem is None and form in forms:
+                problem = "is there twice, on some file system"
+            if problem is not None:
+                raise UnsafePath(
+                    f"a member of the archive {problem}",
+                    target=f"{self.path}: {member.name!r}",
+                    expected="plain files at the places that 'dask cache export' gives them",
+                    hint="nothing was imported; get the archive from somebody you trust",
+                )
+            forms.add(form)
+            members[member.name] = member
+        return members
+
+    def _packed(self):
+        manifest = self._json(MANIFEST)
+        if manifest.get("daskcache") != storage.FORMAT:
+            raise self._unreadable(f"its format is {manifest.get('daskcache')!r}")
+        names = manifest.get("records")
+        if not isinstance(names, dict) or {f"{RECORDS}{name}" for name in names} != {
+            name for name in self._members if name.startswith(RECORDS)
+        }:
+            raise self._unreadable("its records are not those that its manifest names")
+        packed = [self._pack(name) for name in names]
+        if [len(item.files) for item in packed] != list(names.values()):
+            raise self._unreadable("a file that its manifest counts is not there")
+        paths = [item.path for item in packed]
+        around = {folder.as_posix() for path in paths for folder in PurePosixPath(path).parents}
+        if len(set(paths)) < len(paths) or around & set(paths):
+            raise self._unreadable("one of its targets is there twice, or lies inside another")
+        claimed = {f"{TARGETS}{item.path}/{inner}" for item in packed for inner in item.files}
+        claimed |= {f"{TARGETS}{item.path}" for item in packed if not item.is_folder}
+        for name in self._members:
+            if name.startswith(TARGETS) and name not in claimed:
+                raise self._unreadable(f"{name} has no record")
+        return packed
+
+    def _pack(self, file_name):
+        name = RecordName.parse(file_name)
+        content = self._text(self._members[f"{RECORDS}{file_name}"])
+        record = self._json(f"{RECORDS}{file_name}")
+        problem = "its name is no record's"
+        if name is not None and name.file_name() == file_name:
+            problem = _contradiction(name, record)
+        if name is None or problem:
+            raise TargetCorrupt(
+                f"a record in the archive is not valid: {problem}",
+                target=f"{self.path}: {file_name}",
+                hint="nothing was imported; export it again",
+            )
+        path = record["target"]
+        start = f"{TARGETS}{path}"
+        own = self._members.get(start)
+        inner = {} if own else self._below(f"{start}/")
+        files = {"": own} if own else inner
+        if files and sum(member.size for member in files.values()) != name.size:
+            raise TargetCorrupt(
+                "a target in the archive has not the size that its record says",
+                target=f"{self.path}: {path}",
+                expected=f"{name.size} bytes",
+                hint="nothing was imported; export it again",
+            )
+        return Packed(path, name, content, files, bool(inner), is_harmless(path, record["format"]))
+
+    def _below(self, start):
+        return {name[len(start) :]: m for name, m in self._members.items() if name.startswith(start)}
+
+    def _json(self, member_name) -> dict[str, Any]:
+        member = self._members.get(member_name)
+        if member is None:
+            raise self._unreadable(f"it has no {member_name}")
+        try:
+            content = json.loads(self._text(member))
+        except (ValueError, RecursionError) as error:
+            raise self._unreadable(f"{member_name}: {error}") from error
+        if not isinstance(content, dict):
+            raise self._unreadable(f"{member_name} holds no JSON object")
+        return content
+
+    def _text(self, member):
+        if member.size > _LARGEST_TEXT:
+            raise self._unreadable(f"{member.name} has {member.size} bytes")
+        return b"".join(self.pieces(member))
+
+    def _unreadable(self, reason):
+        return StorageError(
+            "this is no archive that can be read",
+            target=self.path,
+            expected="an uncompressed tar file, made by 'dask cache export'",
+            got=reason,
+            hint="copy or export it again",
+        )
+
+
+def is_harmless(path: str, format: str) -> bool:
+    """Whether to read a target back runs no code of whoever wrote it.
+
+    So much is known of daskcache's own formats only, and where the path's suffix says the same as the
+    record: a program reads a target by its path, whatever the record claims.
+    """
+    try:
+        cls = target_class(path)
+    except UnknownFormat:
+        return False
+    ours = cls.__module__.startswith(f"{__package__}.targets.")
+    return ours and f"{cls.__module__}:{cls.__qualname__}" == format and not cls.runs_code
+
+
+def _why_unsafe(member):
+    name = member.name
+    if not member.isreg() or member.issparse():
+        return "is a link, a device, a folder or a sparse file"
+    if member.size < 0:
+        return "has a negative size"
+    if name == MANIFEST or _CODE_FILE.match(name):
+        return None
+    if name.startswith(RECORDS) and RecordName.parse(name.removeprefix(RECORDS)) is not None:
+        return None if "/" not in name.removeprefix(RECORDS) else "lies in no place of its own"
+    if not name.startswith(TARGETS):
+        return "lies in no place of its own"
+    try:
+        check_path(name.removeprefix(TARGETS), name)
+    except UnsafePath:
+        return "would not lie where it should"
+    return None
+
+
+def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
+    """What of a record is not as records are, or not as its name says."""
+    hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
+    if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
+        return "its name has something else than hashes"
+    if min(name.size, name.mtime_ns, name.microseconds) < 0:
+        return "its name has a negative number"
+    for field, kind in _FIELDS.items():
+        if not isinstance(record.get(field), kind):
+            return f"{field} is {type(record.get(field)).__name__}"
+    if not all(isinstance(described, dict) for described in record["upstream"]):
+        return "upstream is no list of objects"
+    path = record["target"]
+    try:
+        check_path(path, path)
+    except DaskcacheError:
+        return "its target would leave the root"
+    if name.target_id not in (
+        target_id(path),
+        target_id(path.replace(name.data_hash, DATA_HASH)),
+    ):
+        return "it is about another target than its name says"
+    said = [record["key"], record["data_hash"], record["file_hash"], record["size"]]
+    if said != [name.key, tag(name.data_hash), tag(name.file_hash), name.size]:
+        return "its content and its name differ"
+    return None
+
+
+#: What every record says, and what kind of value that is.
+_FIELDS: dict[str, Any] = {
+    "target": str,
+    "function": str,
+    "code": str,
+    "format": str,
+    "created": str,
+    "host": str,
+    "arguments": dict,
+    "upstream": list,
+    "packages": dict,
+    "key": str,
+    "data_hash": str,
+    "file_hash": str,
+    "size": int,
+    "seconds": (int, float),
+}
