@@ -23,8 +23,9 @@ from daskcache.errors import ForeignTarget, StorageError, TargetCorrupt, TargetM
 from daskcache.examining import target_of
 from daskcache.listing import find, listed, story
 from daskcache.moving import export, import_archive
-from daskcache.records import RecordStore, target_id
+from daskcache.records import RecordName, RecordStore, target_id
 from daskcache.storage import Root
+from daskcache.targets import registry
 from daskcache.targets.base import Target
 from daskcache.testing import assert_nothing_runs, count_runs
 
@@ -121,6 +122,7 @@ def rewritten(archive, change, tmp_path):
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
         for member, content in members:
             member.size = len(content) if member.isreg() else 0
+            member.pax_headers = {}  # where the old one of a long name would win
             tar.addfile(member, io.BytesIO(content))
     return path
 
@@ -157,6 +159,9 @@ def test_the_program_finds_imported_results_complete(stored, other, program, arc
     ours, theirs = ({f.name for f in Path(root.records).rglob("*.json")} for root in (stored, other))
     assert theirs < ours
     assert story(other, find(other, "sum.json"))[:3] == story(stored, find(stored, "sum.json"))[:3]
+    ours, theirs = ({p.name for p in Path(root.code).rglob("*.*")} for root in (stored, other))
+    assert theirs < ours
+    assert len([name for name in theirs if name.endswith(".txt")]) == 3
     assert os.listdir(other.intents) == []
     assert not [p for p in Path(other.path).rglob("*") if p.name.endswith(".part")]
 
@@ -212,6 +217,19 @@ def test_importing_twice_changes_nothing(stored, other, archive):
     import_archive(other, archive)
     before, records = tree(other), sorted(RecordStore(other).all())
     assert {item.outcome for item in import_archive(other, archive)} == {"there already"}
+    assert tree(other) == before
+    assert sorted(RecordStore(other).all()) == records
+
+
+def test_importing_what_was_computed_here_too(stored, other, program, archive, root):
+    """Equal results that this root made itself keep their own records, and get no second ones."""
+    with under(other):
+        program.total(program.split(program.image(3))).compute()
+    os.unlink(other.absolute("images/3.npy"))
+    os.unlink(stored.absolute("images/3.npy"))
+    export(stored, archive, ["sum.json"], upstream=True)
+    before, records = tree(other), sorted(RecordStore(other).all())
+    import_archive(other, archive)
     assert tree(other) == before
     assert sorted(RecordStore(other).all()) == records
 
@@ -275,6 +293,11 @@ def test_only_known_formats_are_harmless():
     assert not is_harmless("a.json", f"{ours}PickleTarget")
     assert not is_harmless("a.ply", "meshtools:MeshTarget")
     assert not is_harmless("a.json", "os:system")
+    dc.register_suffix(".files", f"{__name__}:FilesTarget")
+    try:
+        assert not is_harmless("a.files", f"{__name__}:FilesTarget")
+    finally:
+        del registry._TARGETS[".files"]
 
 
 def test_what_cannot_be_exported(stored, archive, root):
@@ -340,6 +363,19 @@ def test_other_targets_in_the_way(stored, other, archive, path):
     assert place.read_text() == "mine"
 
 
+def test_inside_a_folder_that_is_a_target_is_in_the_way(other, archive, define):
+    """What belongs inside another target would change that one."""
+    module = define(
+        "import daskcache as dc\n@dc.delayed(target='store.files/inner.json')\ndef inner(): return 1\n"
+    )
+    module.inner().compute()
+    export(Root(dask.config.get("daskcache.root")), archive, ["store.files/*"])
+    with under(other):
+        files_of("x").compute()
+    with pytest.raises(ForeignTarget):
+        import_archive(other, archive)
+
+
 def test_a_recorded_target_in_other_case_is_in_the_way(stored, other, archive):
     """Two targets that are one file on some file systems don't come into one root."""
     export(stored, archive, ["sum.json"])
@@ -383,6 +419,7 @@ BAD_MEMBERS = {
     "absolute below targets": named("targets//tmp/x.json"),
     "upward": named("targets/../../x.json"),
     "upward from records": named("records/../../x.json"),
+    "a record in a folder": named("records/a/b.1.2.3.4.5.6.7.json"),
     "backslashes": named("targets/..\\x.json"),
     "metadata": named("targets/.daskcache/root.json"),
     "part": named("targets/.x.0123456789abcdef.part"),
@@ -444,6 +481,56 @@ def test_records_that_contradict_themselves(stored, other, archive, tmp_path, fa
     with pytest.raises(TargetCorrupt, match="not valid"):
         import_archive(other, bad)
     assert not os.path.exists(other.path)
+
+
+def renamed(path, **changes):
+    """Give a record in an archive another name, and let its content agree."""
+
+    def change(members):
+        pair = record_of(members, path)
+        old = pair[0].name.removeprefix("records/")
+        parts = dict(zip(RecordName._fields, old.split("."), strict=False))
+        new = ".".join((parts | changes).values()) + ".json"
+        pair[0].name = f"records/{new}"
+        facts = {f: f"xxh3_128:{v}" for f, v in changes.items() if f.endswith("_hash")}
+        pair[1] = json.dumps(json.loads(pair[1]) | facts).encode()
+        members[0][1] = members[0][1].replace(old.encode(), new.encode())
+
+    return change
+
+
+@pytest.mark.parametrize("changes", [{"data_hash": "not-hex"}, {"size": "+3"}, {"mtime_ns": "-1"}])
+def test_record_names_that_are_none(stored, other, archive, tmp_path, changes):
+    """A name counts if it is just what daskcache would write."""
+    export(stored, archive, ["sum.json"])
+    with pytest.raises(TargetCorrupt, match="not valid"):
+        import_archive(other, rewritten(archive, renamed("sum.json", **changes), tmp_path))
+
+
+@pytest.mark.parametrize("place", ["images/3.npy", "images/3.npy/inner.json"])
+def test_targets_that_claim_one_place(stored, other, archive, tmp_path, place):
+    """Two records for one path, or for a path and one inside it, are refused."""
+
+    def change(members):
+        renamed("sum.json", target_id=target_id(place))(members)
+        forge("sum.json", target=place)(members)
+        data = next(pair for pair in members if pair[0].name == "targets/sum.json")
+        data[0].name = f"targets/{place}"
+        if place == "images/3.npy":
+            members.remove(data)
+
+    export(stored, archive, ["sum.json", "images/3.npy"])
+    with pytest.raises((StorageError, TargetCorrupt)):
+        import_archive(other, rewritten(archive, change, tmp_path))
+    assert not os.path.exists(other.path)
+
+
+def test_texts_of_absurd_size(stored, other, archive, monkeypatch):
+    """A record or a manifest that is far too large is not read into memory."""
+    export(stored, archive, ["sum.json"])
+    monkeypatch.setattr("daskcache.archive._LARGEST_TEXT", 10)
+    with pytest.raises(StorageError, match=r"daskcache\.json has"):
+        import_archive(other, archive)
 
 
 def test_bytes_that_are_not_those_recorded(stored, other, archive, tmp_path):

@@ -187,6 +187,20 @@ def test_early_cutoff_keeps_the_line(define, root):
     assert {h.path for h in holdings(Root(str(root))) if not h.final} == {"a.json", "b.json"}
 
 
+def test_the_same_call_at_another_path_keeps_the_line(define, root):
+    """What was made from a call's result at its old path was made from the one at the new path, too."""
+    text = (
+        "import daskcache as dc\n"
+        "@dc.delayed(target='{path}')\ndef a(): return 1\n"
+        "@dc.delayed(target='b.json')\ndef b(x): return x\n"
+    )
+    for path in ("old.json", "new.json"):
+        module = define(text.replace("{path}", path))
+        dask.compute(module.a(), module.b(module.a()))
+    final = {h.path for h in holdings(Root(str(root))) if h.final}
+    assert final == {"b.json"}
+
+
 # ---- the command --------------------------------------------------------------------------------
 
 
@@ -269,6 +283,16 @@ def test_a_target_that_was_replaced_since_it_was_chosen_stays(stored, root):
     assert (root / "join.json").read_text() == "7"
     (root / "both.json").unlink()
     assert not drop(stored, found["both.json"])
+
+
+def test_a_target_that_was_replaced_by_a_link_stays(stored, root, tmp_path):
+    """A link to the same bytes was made by somebody, and deleting it frees nothing."""
+    (found,) = [h for h in holdings(stored) if h.path == "join.json"]
+    os.rename(root / "join.json", tmp_path / "join.json")
+    (root / "join.json").symlink_to(tmp_path / "join.json")
+    assert not drop(stored, found)
+    assert (root / "join.json").is_symlink()
+    assert not next(h for h in holdings(stored) if h.path == "join.json").intact
 
 
 def test_a_target_that_was_read_since_it_was_chosen_stays(stored, root):

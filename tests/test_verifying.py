@@ -290,3 +290,45 @@ def test_repair_finishes_commits_that_were_cut_short(stored, root, in_two_days):
     assert not os.path.exists(torn)
     with assert_nothing_runs():
         first(5).compute()
+
+
+def test_repair_puts_back_what_was_replaced_at_the_last_moment(stored, root, monkeypatch):
+    """Between the last look and the move a writer may come: its result stays in place."""
+    flip(root / "first.json")
+    checked, rename = verify(stored), os.rename
+
+    def late(source, destination):
+        monkeypatch.setattr(os, "rename", rename)
+        (root / "first.json").write_text("another")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert "it stays as it is" in "".join(repair(stored, checked, DAY))
+    assert (root / "first.json").read_text() == "another"
+    assert trash(stored) == []
+
+
+def test_a_commit_is_not_finished_over_damage(stored, root, in_two_days):
+    """An intent vouches for bytes, not for a size and a time."""
+    (name,) = RecordStore(stored).with_key(first(5).dc.key)
+    record = f"{stored.records}/{name.shard}/{name.file_name()}"
+    os.rename(record, f"{stored.intents}/{name.file_name()}.{uuid.uuid4().hex[:16]}")
+    flip(root / "first.json")
+    lines = "".join(repair(stored, [], DAY))
+    assert "finished" not in lines
+    assert not os.path.exists(record)
+
+
+def test_a_target_that_changes_while_it_is_read_gets_no_verdict(stored, root, monkeypatch):
+    """Bytes that were read while somebody wrote say nothing about damage."""
+    hashed = storage.file_hash
+
+    def slow(path):
+        found = hashed(path)
+        if path.endswith("first.json"):
+            os.utime(path)
+        return found
+
+    monkeypatch.setattr(storage, "file_hash", slow)
+    (item,) = verify(stored, "first.json")
+    assert (item.state, item.note) == ("unreadable", "it changes while it is read")
