@@ -59,7 +59,8 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     if upstream:
         above = {item.path: item for item in lineage.ancestors(chosen.values())}
         optional = {path: item for path, item in above.items() if path not in chosen}
-    packed = [_checked(root, item, item.path in optional) for item in (chosen | optional).values()]
+    store = RecordStore(root)
+    packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
     destination = os.path.abspath(archive)
     if os.path.lexists(destination):
         raise _there_already(destination)
@@ -112,7 +113,7 @@ def _chosen(root, lineage, targets):
             yield from lineage.siblings(lineage.by_path[path])
 
 
-def _checked(root, item, may_be_missing):
+def _checked(store, item, may_be_missing):
     """A target that is as recorded, read just now; or, of one that is gone, its record."""
     if "::" in item.path:
         raise StorageError(
@@ -121,9 +122,8 @@ def _checked(root, item, may_be_missing):
             expected="results in files or folders",
             hint="leave it out: it is made again when it is needed; or store it as .parquet",
         )
-    store = RecordStore(root)
-    names = [name for name in store.all() if name.target_id == item.name.target_id]
-    found = check(root, item.path, names)
+    root = store.root
+    found = check(root, item.path, store.with_target(item.name.target_id))
     if found.state == MISSING and may_be_missing:
         return _Outgoing(item.path, item.name, item.record, [])
     if found.state != OK or found.name is None:
@@ -253,8 +253,9 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
             for item in coming:
                 _unpack(root, opened, item, parts)
             _keep_code(root, opened)
+            store = RecordStore(root)
             for item in opened.packed:
-                _take_in(root, item, outcomes[item.path], parts.get(item.path))
+                _take_in(store, item, outcomes[item.path], parts.get(item.path))
         except StorageError:
             raise
         except OSError as error:
@@ -348,11 +349,11 @@ def _keep_code(root, archive):
             storage.put_first(part, path)
 
 
-def _take_in(root, item: Packed, outcome, part: Part | None):
+def _take_in(store, item: Packed, outcome, part: Part | None):
     """Make the record of a target, and put its file in place, in the order of every commit."""
     if outcome == LEFT_OUT:
         return
-    name = item.name
+    root, name = store.root, item.name
     if part is not None:
         name = name._replace(mtime_ns=part.stamp.mtime_ns)
     elif outcome == THERE:
@@ -360,7 +361,7 @@ def _take_in(root, item: Packed, outcome, part: Part | None):
         if not item.files or found.state != OK or found.stamp is None:
             return
         name = name._replace(mtime_ns=found.stamp.mtime_ns)
-    if part is None and _is_recorded(root, name, outcome):
+    if part is None and _is_recorded(store, name, outcome):
         return
     intent = storage.write_intent(root, name.file_name(), item.content)
     if part is not None:
@@ -376,9 +377,9 @@ def _take_in(root, item: Packed, outcome, part: Part | None):
     storage.promote_intent(root, intent, name.file_name(), name.shard)
 
 
-def _is_recorded(root, name, outcome):
+def _is_recorded(store, name, outcome):
     """Whether a record vouches for what is there, or tells what was there."""
-    known = RecordStore(root).with_target(name.target_id)
+    known = store.with_target(name.target_id)
     if outcome == THERE:
         return any(each.stamp == name.stamp for each in known)
     return any(each.key == name.key for each in known)

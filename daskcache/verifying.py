@@ -66,6 +66,30 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
     list of Checked
         By path.  A record that can't be read is "unreadable", under its own path.
     """
+    claims, unreadable = _claims(root)
+    found = _check_all(root, {path: names for path, names in claims.items() if fnmatch(path, pattern)})
+    for _ in range(2):
+        doubtful = [item for item in found.values() if not item.sound]
+        if not doubtful:
+            break
+        now, _unreadable = _claims(root)  # somebody may have replaced them meanwhile
+        again = {
+            item.path: now.get(item.path, [])
+            for item in doubtful
+            if item.state == UNREADABLE or set(now.get(item.path, [])) != set(item.names)
+        }
+        found |= _check_all(root, again)
+    return [found[path] for path in sorted(found)] + (sorted(unreadable) if pattern == "*" else [])
+
+
+def _check_all(root, claims):
+    with ThreadPoolExecutor() as pool:
+        checked = pool.map(lambda path: check(root, path, claims[path]), claims)
+        return dict(zip(claims, checked, strict=True))
+
+
+def _claims(root):
+    """The records of each target, and those that can't be read."""
     store = RecordStore(root)
     claims: dict[str, list[RecordName]] = {}
     unreadable = []
@@ -73,26 +97,10 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
         target = _target_in(_read_quietly(store, name))
         if target is not None:
             claims.setdefault(target, []).append(name)
-        elif pattern == "*" and name in RecordStore(root).with_key(name.key):
+        elif name in RecordStore(root).with_key(name.key):
             path = f"{METADATA}/records/{name.shard}/{name.file_name()}"
             unreadable.append(Checked(path, UNREADABLE, note="the record says no target"))
-    paths = sorted(path for path in claims if fnmatch(path, pattern))
-    with ThreadPoolExecutor() as pool:
-        checked = list(pool.map(lambda path: check(root, path, claims[path]), paths))
-    return checked + sorted(unreadable)
-
-
-def check(root: Root, path: str, names: list[RecordName]) -> Checked:
-    """Read one target and compare it with its records; one that is replaced meanwhile, once more."""
-    for _ in range(3):
-        checked = _compare(root, path, names)
-        if checked.sound:
-            break
-        now = _names_of(root, path, names)
-        if checked.state != UNREADABLE and set(now) == set(names):
-            break
-        names = now
-    return checked
+    return claims, unreadable
 
 
 def counts(checked: list[Checked]) -> dict[str, int]:
@@ -101,8 +109,9 @@ def counts(checked: list[Checked]) -> dict[str, int]:
     return {state: found[state] for state in STATES}
 
 
-def _compare(root, path, names):
-    location, names = root.absolute(path), tuple(names)
+def check(root: Root, path: str, records: list[RecordName]) -> Checked:
+    """Read one target and compare it with some records of it."""
+    location, names = root.absolute(path), tuple(records)
     try:
         found = storage.stamp(location)
         if found is None:
@@ -113,7 +122,7 @@ def _compare(root, path, names):
         unsteady = True
     except OSError as error:
         return Checked(path, UNREADABLE, names, note=str(error.strerror or error))
-    if unsteady:
+    if unsteady or found is None:
         return Checked(path, UNREADABLE, names, note="it changes while it is read")
     same = [name for name in names if (name.size, name.file_hash) == (found.size, content)]
     if same:
@@ -155,13 +164,6 @@ def _is_damage(location, found, names):
     if os.path.isdir(location):  # when a folder's newest file is lost, the time goes back
         return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
     return any(found.mtime_ns == name.mtime_ns for name in names)
-
-
-def _names_of(root, path, known):
-    """The records of a target as they are now."""
-    store, identifiers = RecordStore(root), {name.target_id for name in known}
-    names = [name for name in store.all() if name.target_id in identifiers]
-    return [name for name in names if (store.read(name) or {}).get("target") == path]
 
 
 # ---- repairing ----------------------------------------------------------------------------------

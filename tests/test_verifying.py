@@ -194,9 +194,12 @@ def test_records_that_name_a_place_outside_are_not_followed(stored, root, tmp_pa
 
 def test_a_target_that_is_replaced_meanwhile_is_no_damage(stored, root, monkeypatch):
     """A result that another program commits while it is verified is compared with its own record."""
-    names = RecordStore(stored).with_target(RecordStore(stored).with_key(first(5).dc.key)[0].target_id)
+    claims = verifying._claims(stored)
     first(6).compute()
-    assert verifying.check(stored, "first.json", names).state == "ok"
+    answers = iter([claims])
+    look = verifying._claims
+    monkeypatch.setattr(verifying, "_claims", lambda root: next(answers, None) or look(root))
+    assert states(stored) == {"first.json": "ok", "folder": "ok", "second.json": "ok"}
 
 
 def test_repair_sets_damage_aside(stored, root):
