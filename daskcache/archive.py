@@ -164,7 +164,7 @@ class Archive:
         content = self._text(self._members[f"{RECORDS}{file_name}"])
         record = self._json(f"{RECORDS}{file_name}")
         problem = "its name is no record's"
-        if name is not None and name.file_name() == file_name:
+        if name is not None and name.unsealed() == file_name:
             problem = _contradiction(name, record)
         if name is None or problem:
             raise TargetCorrupt(

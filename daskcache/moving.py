@@ -7,16 +7,18 @@ import json
 import os
 import shutil
 import tarfile
+import uuid
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import storage
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
+from .atomic import entered
 from .errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from .lineage import Lineage
 from .listing import Listed, listed
-from .records import RecordName, RecordStore, collision_form
+from .records import RecordName, RecordStore, collision_form, sealed_content
 from .storage import Part, Root
 from .targets.template import check_path
 from .verifying import MISSING, OK, check
@@ -64,11 +66,13 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     destination = os.path.abspath(archive)
     if os.path.lexists(destination):
         raise _there_already(destination)
-    part = storage.part_path(destination)
+    folder, name = os.path.split(destination)
+    part = f"{folder}/.{name}.{uuid.uuid4().hex[:16]}.part"
     try:
         with tarfile.open(part, "x", format=tarfile.PAX_FORMAT) as tar:
             _write(tar, root, packed)
-        storage.put_new(part, destination)
+        with entered(folder, "") as opened:
+            opened.put_new(part, name)
     except FileExistsError as error:
         raise _there_already(destination) from error
     except StorageError:
@@ -146,12 +150,12 @@ def _files(location):
 
 
 def _write(tar, root, packed):
-    records = {item.name.file_name(): len(item.files) for item in packed}
+    records = {item.name.unsealed(): len(item.files) for item in packed}
     manifest = {"daskcache": storage.FORMAT, "records": records}
     _add_text(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
     for item in packed:
         content = json.dumps(item.record, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        _add_text(tar, RECORDS + item.name.file_name(), content)
+        _add_text(tar, RECORDS + item.name.unsealed(), content)
     for name in sorted(_code_files(root, {item.record["code"] for item in packed})):
         _add_text(tar, CODE + name, Path(root.code, name).read_bytes())
     for item in packed:
@@ -320,7 +324,7 @@ def _check_room(root, size, archive):
 
 def _unpack(root, archive: Archive, item: Packed, parts):
     """Write one target beside where it belongs, and check that it is what its record says."""
-    part = storage.part_path(root.absolute(item.path))
+    part = storage.part_path(root, item.path.rpartition("/")[2])
     parts[item.path] = Part(part, "", item.name.stamp)
     for inner, member in item.files.items():
         path = f"{part}/{inner}" if item.is_folder else part
@@ -344,8 +348,9 @@ def _keep_code(root, archive):
     for name, content in archive.code():
         path = f"{root.code}/{name}"
         if not os.path.exists(path):
-            part = storage.part_path(path)
+            part = storage.part_path(root, os.path.basename(path))
             storage.write_part(part, [content])
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             storage.put_first(part, path)
 
 
@@ -363,10 +368,10 @@ def _take_in(store, item: Packed, outcome, part: Part | None):
         name = name._replace(mtime_ns=found.stamp.mtime_ns)
     if part is None and _is_recorded(store, name, outcome):
         return
-    intent = storage.write_intent(root, name.file_name(), item.content)
+    intent = storage.write_intent(root, name.file_name(), sealed_content(item.content))
     if part is not None:
         try:
-            storage.put_new(part.path, root.absolute(item.path))
+            storage.put_new(root, part.path, item.path)
         except FileExistsError as error:
             storage.discard(intent)
             raise ForeignTarget(

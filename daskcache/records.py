@@ -68,12 +68,17 @@ class RecordName(NamedTuple):
         except ValueError:
             return None
 
+    def unsealed(self) -> str:
+        """Name of the record's file where records are not sealed: the fields and the suffix."""
+        return ".".join(map(str, self)) + _SUFFIX
+
     def file_name(self) -> str:
-        """Name of the record's file: the fields, the seal if there is one, and the suffix."""
-        fields = ".".join(map(str, self))
+        """Name of the record's file: with a seal before the suffix, if records are sealed."""
         key = trust.seal_key()
-        sealed = f".{trust.seal(fields.encode(), key)}" if key is not None else ""
-        return f"{fields}{sealed}{_SUFFIX}"
+        if key is None:
+            return self.unsealed()
+        fields = ".".join(map(str, self))
+        return f"{fields}.{trust.seal(fields.encode(), key)}{_SUFFIX}"
 
     @property
     def stamp(self) -> Stamp:
@@ -251,7 +256,15 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
     content.setdefault("created", _now())
     content.setdefault("host", _host())
     content.setdefault("packages", package_versions())
-    content.pop("seal", None)
+    return _sealed(content)
+
+
+def sealed_content(unsealed: bytes) -> bytes:
+    """The JSON of a record that came without a seal, with one if records are sealed here."""
+    return _sealed(json.loads(unsealed.decode("utf-8", "surrogatepass")))
+
+
+def _sealed(content):
     key = trust.seal_key()
     if key is not None:
         content["seal"] = trust.seal(_as_bytes(content), key)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import storage
+from . import storage, trash
 from .errors import StorageError
 from .lineage import Lineage
 from .listing import Listed, listed
@@ -133,13 +133,13 @@ def drop(root: Root, item: Holding) -> bool:
         unused = _last_use(location) <= item.used
         if os.path.islink(location) or storage.stamp(location) != item.name.stamp or not unused:
             return False
-        aside = storage.part_path(location)
+        aside = storage.part_path(root, item.path.rpartition("/")[2]) + storage.DISPLACED
         os.rename(location, aside)
         # A writer may have replaced it since the look before: what is aside can't be replaced.
         if storage.stamp(aside) == item.name.stamp:
             storage.discard(aside)
             return True
-        _put_back(root, aside, location)
+        _put_back(root, aside, item.path)
     except FileNotFoundError:
         return False
     except StorageError:
@@ -236,11 +236,11 @@ def _last_use(location):
     return max((max(each.st_mtime, each.st_atime) for each in found), default=0.0)
 
 
-def _put_back(root, aside, location):
+def _put_back(root, aside, path):
     try:
-        storage.put_new(aside, location)
+        storage.put_new(root, aside, path)
     except FileExistsError:
-        storage.move_to_trash(root, aside, location.rpartition("/")[2])
+        trash.keep(root, aside, path, "replaced while it was removed")
 
 
 def _sizes(location: str) -> Iterator[tuple[str, int]]:

@@ -73,7 +73,7 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     return kept
 
 
-def keep_damaged(root: Root, target: str, file_hash: str) -> str | None:
+def keep_damaged(root: Root, target: str, *stored: str) -> str | None:
     """Move a target to the trash whose bytes are not those that were stored.
 
     Parameters
@@ -81,8 +81,8 @@ def keep_damaged(root: Root, target: str, file_hash: str) -> str | None:
     root : Root
     target : str
         Path from the root.
-    file_hash : str
-        Hash of the bytes that were stored.
+    *stored : str
+        Hashes of the bytes that were stored there.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def keep_damaged(root: Root, target: str, file_hash: str) -> str | None:
     if storage.stamp(root.absolute(target)) is None:
         return None
     kept = keep(root, root.absolute(target), target, "damaged")
-    if storage.file_hash(kept) != file_hash:
+    if storage.file_hash(kept) not in stored:
         return kept
     with contextlib.suppress(FileExistsError):  # what is there now is as new as this
         storage.put_new(root, kept, target)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import stat
 import time
 import warnings
@@ -20,7 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import storage
+from . import storage, trash
 from .errors import DaskcacheWarning, StorageError, UnsafePath
 from .records import RecordName, RecordStore
 from .storage import METADATA, Root, Stamp
@@ -201,55 +200,30 @@ def _repair(root, checked, before):
     store = RecordStore(root)
     for item in checked:
         if item.state == CORRUPT:
-            yield _set_aside(root, store, item)
+            yield _set_aside(root, item)
         elif item.name is not None and item.stamp != item.name.stamp:
             store.refresh(item.name, item.stamp)
             yield f"{item.path} was copied or touched: its record has the new time"
-    folders = {item.path for item in checked if os.path.isdir(root.absolute(item.path))}
-    for part in _parts(root, folders, before):
+    for part in _parts(root, before):
         yield _clear_part(root, part)
     yield from _settle_intents(root, before)
 
 
-def _set_aside(root, store, item):
-    location = root.absolute(item.path)
-    if storage.stamp(location) != item.stamp:
+def _set_aside(root, item):
+    if storage.stamp(root.absolute(item.path)) != item.stamp:
         return f"{item.path} changed meanwhile and stays as it is"
-    kept = storage.move_to_trash(root, location, location.rpartition("/")[2])
-    if storage.stamp(kept) != item.stamp:  # somebody replaced it at this very moment
-        return f"{item.path} changed meanwhile: {_put_back(kept, location)}"
-    for name in item.names:
-        store.remove(name)
+    kept = trash.keep_damaged(root, item.path, *[name.file_hash for name in item.names])
+    if kept is None:
+        return f"{item.path} was mended meanwhile and stays as it is"
     return f"{item.path} is damaged: moved to {kept}; it is made again when it is needed"
 
 
-def _put_back(kept, location):
-    try:
-        storage.put_new(kept, location)
-    except FileExistsError:
-        return f"what was there for a moment is {kept}"
-    return "it stays as it is"
-
-
-#: Names that only `storage` gives: beside targets, and beside the files of the metadata.
-_PART = re.compile(r".+\.(?:[0-9a-f]{16}|[0-9a-f]{32})\.part(?:\.aside)?\Z")
-
-
-def _parts(root: Root, targets: set[str], before: float) -> Iterator[Path]:
-    """Parts of writers below a root, outside of targets that are folders, untouched for long."""
-    for folder, subfolders, files in os.walk(root.path):
-        place = os.path.relpath(folder, root.path).replace(os.sep, "/")
-        for name in [*subfolders, *files]:
-            path = Path(folder, name)
-            if _PART.match(name) and _last_change(path) < before:
-                yield path
-        subfolders[:] = [
-            name
-            for name in subfolders
-            if not _PART.match(name)
-            and os.path.join(folder, name) != root.trash
-            and (name if place == "." else f"{place}/{name}") not in targets
-        ]
+def _parts(root: Root, before: float) -> Iterator[Path]:
+    """Parts of writers in the metadata, untouched for long."""
+    known = [Path(root.parts, name) for name in storage.names_in(root.parts)]
+    for path in [*known, *Path(root.metadata).glob("*.part"), *Path(root.code).rglob("*.part")]:
+        if _last_change(path) < before:
+            yield path
 
 
 def _last_change(path: Path) -> float:
@@ -267,7 +241,7 @@ def _clear_part(root, part):
     if part.is_file() and part.stat().st_nlink > 1:  # it is in place as well
         part.unlink()
         return f"{part} was left by a commit that was cut short: removed, its file is in place"
-    kept = storage.move_to_trash(root, str(part), part.name)
+    kept = trash.keep(root, str(part), part.relative_to(root.path).as_posix(), "part of a dead writer")
     return f"{part} was left by a writer that is gone: moved to {kept}"
 
 
