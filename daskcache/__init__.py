@@ -16,15 +16,20 @@ _HOMES = {
     "FolderSource": "targets.folders",
     "ImageSource": "targets.images",
     "ImageTarget": "targets.images",
+    "JSONSource": "targets.objects",
     "JSONTarget": "targets.objects",
     "Node": "node",
     "NumpySource": "targets.arrays",
     "NumpyTarget": "targets.arrays",
+    "ParquetSource": "targets.tables",
     "ParquetTarget": "targets.tables",
+    "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
     "Plan": "planning",
     "Source": "targets.base",
     "Target": "targets.base",
+    "TextSource": "targets.text",
+    "TextTarget": "targets.text",
     "accept": "accessor",
     "adopt": "accessor",
     "audit": "auditing",
@@ -67,12 +72,17 @@ if TYPE_CHECKING:
     from .targets.folders import FolderSource as FolderSource
     from .targets.images import ImageSource as ImageSource
     from .targets.images import ImageTarget as ImageTarget
+    from .targets.objects import JSONSource as JSONSource
     from .targets.objects import JSONTarget as JSONTarget
+    from .targets.objects import PickleSource as PickleSource
     from .targets.objects import PickleTarget as PickleTarget
     from .targets.registry import register_suffix as register_suffix
     from .targets.tables import CSVSource as CSVSource
     from .targets.tables import CSVTarget as CSVTarget
+    from .targets.tables import ParquetSource as ParquetSource
     from .targets.tables import ParquetTarget as ParquetTarget
+    from .targets.text import TextSource as TextSource
+    from .targets.text import TextTarget as TextTarget
 
 
 def __getattr__(name: str) -> Any:

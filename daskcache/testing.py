@@ -1,4 +1,4 @@
-"""Assertions for tests of cached graphs: yours, and daskcache's own."""
+"""Assertions for tests of cached graphs and of target classes: yours, and daskcache's own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from .contract import TargetContract
 from .events import TOPIC, listeners
+
+__all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
 
 
 class RunCounter:

@@ -58,7 +58,7 @@ def cache_folder(tmp_path_factory):
 def root(tmp_path, request):
     """Each test has a root of its own; unit tests compute in the calling thread."""
     settings = {"daskcache.root": str(tmp_path / "root")}
-    if request.path.parent == _HERE:
+    if request.path.parent in (_HERE, _HERE / "targets"):
         settings["scheduler"] = "sync"
     with dask.config.set(settings):
         yield tmp_path / "root"

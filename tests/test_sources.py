@@ -529,7 +529,7 @@ def test_sources_of_the_members(raw):
         dc.ImageSource(raw / "a.tif"),
         dc.ImageSource(raw / "b.tif"),
         dc.ImageSource(raw / "c.TIF"),
-        dc.FileSource(raw / "notes.txt"),
+        dc.TextSource(raw / "notes.txt"),
         dc.NumpySource(raw / "x.npy"),
         dc.ImageSource(raw / "y.JPG"),
     ]

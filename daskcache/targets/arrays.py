@@ -1,60 +1,187 @@
-"""NumPy's own format."""
+"""NumPy's own formats: one array, or a dict of them."""
 
 from __future__ import annotations
 
 import io
+import math
+import os
+import zipfile
+from collections import Counter
 
-from ..errors import UntrustedPickle, require
+from ..errors import TargetCorrupt, UntrustedPickle, require
 from .base import BytesTarget, Source
+from .limits import check_decoded
 
 
 class NumpyTarget(BytesTarget):
-    """A NumPy array in an ``.npy`` file (NEP 1).  Dtype, byte order and shape are kept.
+    """A NumPy array in an ``.npy`` file (NEP 1), or a dict of them in an ``.npz`` file.
+
+    Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both.
 
     Parameters
     ----------
     path : str
-        Path template ending in ``.npy``.
+        Path template ending in ``.npy`` or ``.npz``.
+    compressed : bool
+        Whether an ``.npz`` file is deflated.
+
+    Raises
+    ------
+    FormatLimit
+        When saving arrays of Python objects, masked arrays or other subclasses, or anything else that
+        is no array (``.npy``) or no dict of arrays by text (``.npz``).  When reading a file that
+        declares more than config ``daskcache.max-decoded``.
+    TargetCorrupt
+        When reading a file that holds more or less than it declares.
+    UntrustedPickle
+        When reading arrays of Python objects.
     """
 
     exact = True
 
+    def __init__(self, path, compressed=False):
+        super().__init__(path)
+        self.compressed = compressed
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it holds a dict of arrays."""
+        return self.path.lower().endswith(".npz")
+
     def encode(self, value):
+        if not self.is_archive:
+            return self._encode_array(value, "it")
+        if type(value) is not dict:
+            raise self.limit(
+                value,
+                f"it is a {type(value).__name__}, not a dict of arrays",
+                "return {'name': array, ...}, or let the path end in .npy or .pkl",
+            )
+        return self._encode_archive(value)
+
+    def decode(self, data):
+        return self._decode_archive(data) if self.is_archive else self._decode_array(data, self.path)
+
+    def open(self, path):
+        """A read-only memory map of an ``.npy`` file; the arrays themselves of an ``.npz`` file."""
+        if self.is_archive:
+            return self.read(path)
+        np = require("numpy", "numpy")
+        with open(path, "rb") as file:
+            _check_header(file, os.fstat(file.fileno()).st_size, path)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+
+    def _encode_array(self, value, name):
         np = require("numpy", "numpy")
         if type(value) not in (np.ndarray, np.memmap):
             raise self.limit(
                 value,
-                f"it is a {type(value).__name__}, not an array",
-                "return np.asarray(...), or let the path end in .pkl",
+                f"{name} is a {type(value).__name__}, not an array",
+                "return np.asarray(...), or a dict of arrays for a path that ends in .npz, or let the "
+                "path end in .pkl",
             )
         if value.dtype.hasobject:
             raise self.limit(
-                value, f"its dtype {value.dtype} holds Python objects", "convert it, or use .pkl"
+                value, f"{name} is of dtype {value.dtype}, Python objects", "convert it, or use .pkl"
             )
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
-            raise self.limit(value, f"its dtype {value.dtype} would change", "use .pkl")
+            raise self.limit(value, f"{name} is of dtype {value.dtype}, which would change", "use .pkl")
         array = np.ascontiguousarray(value).reshape(value.shape)
-        header = io.BytesIO()
-        try:
-            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-        except ValueError:  # a dtype whose description needs a later version of the format
-            np.save(header, array)
-            return [header.getvalue()]
-        return [header.getvalue(), array.reshape(-1).view("u1").data if array.nbytes else b""]
+        header = _header(array)
+        if len(header) > _LONGEST_HEADER:
+            raise self.limit(value, f"{name} has a dtype of too many fields", "use .pkl")
+        return [header, array.reshape(-1).view("u1").data if array.nbytes else b""]
 
-    def decode(self, data):
+    def _encode_archive(self, arrays):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for key, array in arrays.items():
+                content = b"".join(self._encode_array(array, f"the item {key!r}"))
+                archive.writestr(self._member(key, arrays), content)
+        return [file.getbuffer()]
+
+    def _member(self, key, arrays):
+        """What a zip file says of an array: nothing of when, where and by whom it was written."""
+        if type(key) is not str:
+            raise self.limit(arrays, f"the key {key!r} is no text", "use texts as keys, or .pkl")
+        member = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+        if member.filename != f"{key}.npy" or not _is_name(key):
+            raise self.limit(arrays, f"the key {key!r} can't name a file in an archive", "rename it")
+        member.compress_type = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
+        member.create_system = 3  # Unix, whatever this is
+        member.external_attr = 0o644 << 16
+        return member
+
+    def _decode_array(self, data, name):
         np = require("numpy", "numpy")
-        try:
-            return np.load(io.BytesIO(data), allow_pickle=False)
-        except ValueError as error:
-            if "allow_pickle" not in str(error):
-                raise
-            raise UntrustedPickle(
-                "this .npy file holds pickled objects, which are not loaded", target=self.path
-            ) from error
+        file = io.BytesIO(data)
+        _check_header(file, len(data), name)
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+
+    def _decode_archive(self, data):
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            counts = Counter(member.filename for member in members)
+            strange = [name for name in counts if not name.endswith(".npy") or counts[name] > 1]
+            if strange:
+                raise TargetCorrupt(
+                    "this .npz file holds something else than arrays, or two of one name",
+                    target=self.path,
+                    expected="members that end in .npy, each once",
+                    got=", ".join(map(repr, strange[:3])),
+                )
+            check_decoded(sum(member.file_size for member in members), self.path)
+            return {
+                member.filename.removesuffix(".npy"): self._decode_array(
+                    archive.read(member), f"{member.filename} in {self.path}"
+                )
+                for member in members
+            }
 
 
 class NumpySource(Source):
-    """An existing ``.npy`` file; arrives as an array."""
+    """An existing ``.npy`` file, which arrives as an array, or ``.npz`` file, as a dict of arrays."""
 
     format = NumpyTarget
+
+
+#: What `numpy.load` takes from a file that isn't trusted to be harmless; bytes.
+_LONGEST_HEADER = 10_000
+
+
+def _header(array):
+    """What an .npy file says before the data."""
+    np = require("numpy", "numpy")
+    file = io.BytesIO()
+    try:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+    except ValueError:  # a dtype whose description needs a later version of the format
+        np.save(file, array)
+        return file.getvalue()[: file.tell() - array.nbytes]
+    return file.getvalue()
+
+
+def _check_header(file, size, name):
+    """Raise unless an .npy file of `size` bytes holds just the data that it declares."""
+    formats = require("numpy", "numpy").lib.format
+    version = formats.read_magic(file)
+    # Version 3.0 differs from 2.0 in the encoding of the names of fields alone.
+    read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
+    shape, _, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    if dtype.hasobject:
+        raise UntrustedPickle(f"{name} holds pickled objects, which are not loaded", target=name)
+    declared, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if declared != held:
+        raise TargetCorrupt(
+            f"{name} does not hold the array that its header declares",
+            expected=f"{declared} bytes of data: shape {shape}, dtype {dtype}",
+            got=f"{held} bytes",
+        )
+
+
+def _is_name(key):
+    try:
+        return len(key.encode()) <= 60_000
+    except UnicodeEncodeError:
+        return False

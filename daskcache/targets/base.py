@@ -12,6 +12,17 @@ from .. import hashing
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, source_error
 
+#: What packages raise on values that a format can't hold.
+CODEC_ERRORS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    NotImplementedError,
+    RecursionError,
+)
+
 
 class Target(abc.ABC):
     """Where a result lives and in which format.  Subclass it to add a format.
@@ -106,17 +117,18 @@ class BytesTarget(Target):
         if not self.exact:
             try:
                 decoded = self.decode(b"".join(pieces))
-            except (ValueError, TypeError, ArithmeticError) as error:
-                raise self.limit(
-                    value, f"it can't be read back ({error})", "use a path that ends in .pkl"
-                ) from error
-            if self.hash(decoded) != self.hash(value):
+                same = self.hash(decoded) == self.hash(value)
+            except CODEC_ERRORS as error:
+                reason = f"it can't be read back ({getattr(error, 'message', error)})"
+                raise self.limit(value, reason, "use a path that ends in .pkl") from error
+            if not same:
                 raise self.limit(value, *self.difference(value, decoded))
         return pieces
 
     def write(self, value: Any, path: str) -> None:
+        pieces = self.encode_checked(value)
         with open(path, "xb") as file:
-            for piece in self.encode_checked(value):
+            for piece in pieces:
                 file.write(piece)
 
     def read(self, path: str) -> Any:
@@ -207,7 +219,10 @@ class Source:
         return self.path
 
     def __daskcache_options__(self) -> dict[str, Any]:
-        """Keyword arguments which, after the path, make this source again: for its record."""
+        """Keyword arguments which, after the path, make this source again.
+
+        They are part of its identity, and in the records of nodes made from it.
+        """
         return {}
 
     def identity(self) -> str:
@@ -216,7 +231,9 @@ class Source:
 
     def identify(self, content_hash: str) -> str:
         """The identity that this source has when its content has this hash."""
-        return f"{type(self).__name__}:{self.filename}:{hashing.tag(content_hash)}"
+        options = self.__daskcache_options__()
+        counted = f":{hashing.hash_value(options)}" if options else ""
+        return f"{type(self).__name__}:{self.filename}:{hashing.tag(content_hash)}{counted}"
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.identity())
@@ -225,7 +242,9 @@ class Source:
         return f"{type(self).__name__}({self.path!r})"
 
     def __eq__(self, other):
-        return type(self) is type(other) and self.path == other.path
+        if type(self) is not type(other) or self.path != other.path:
+            return False
+        return self.__daskcache_options__() == other.__daskcache_options__()
 
     def __hash__(self):
         return hash((type(self), self.path))

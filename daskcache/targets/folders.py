@@ -127,11 +127,6 @@ class FolderSource(Source):
         members = f", source={self.source.__name__}" if self.source else ""
         return f"FolderSource({self.folder!r}, {self.pattern!r}{members})"
 
-    def __eq__(self, other):
-        return super().__eq__(other) and self.source == other.source
-
-    __hash__ = Source.__hash__
-
 
 def _components(pattern):
     """The parts of a pattern between the slashes."""

@@ -9,37 +9,50 @@ import cloudpickle
 
 from .. import config, hashing
 from ..errors import UnhashableArgument
-from .base import BytesTarget
+from ..memo import source_error
+from ..trust import check_runnable
+from .base import CODEC_ERRORS, BytesTarget, Source
+from .tagged import from_json, to_json
 
 
 class JSONTarget(BytesTarget):
-    """Texts, numbers, booleans, None, lists and dicts with text keys, as indented JSON.
+    """Plain values as indented JSON (RFC 8259), which every program reads.
 
-    What JSON would change (tuples, sets, keys that are numbers) is refused when saving.
+    Texts, numbers, booleans, None, lists and dicts with text keys are written as what they are.  What
+    JSON has no form for is tagged, e.g. ``{"$datetime": "2024-02-29T12:00:00"}``, and comes back as it
+    was: tuples, sets, dicts with other keys, NaN and infinities, complex and decimal numbers, dates,
+    times and time zones, paths, UUIDs, scalars of NumPy and pandas (see `daskcache.targets.tagged`).
 
     Parameters
     ----------
     path : str
         Path template ending in ``.json``.
+
+    Raises
+    ------
+    FormatLimit
+        When saving anything else: arrays, tables, instances of classes, subclasses of the above.
     """
 
     def encode(self, value):
         try:
-            text = json.dumps(value, indent=1, ensure_ascii=False)
-        except (TypeError, ValueError) as error:
-            raise self.limit(
-                value, str(error), "return plain values, or use a path that ends in .pkl"
-            ) from error
-        return [text.encode("utf-8", "surrogatepass"), b"\n"]
+            text = json.dumps(to_json(value), indent=1, ensure_ascii=False, allow_nan=False)
+        except CODEC_ERRORS as error:
+            raise self.limit(value, str(error), _json_hint(value)) from error
+        # A lone surrogate stands as its escape; the check refuses two of them that would become one.
+        return [text.encode("utf-8", "backslashreplace"), b"\n"]
 
     def decode(self, data):
-        return json.loads(data.decode("utf-8", "surrogatepass"))
+        return json.loads(data.decode(), object_hook=from_json)
 
-    def difference(self, value, decoded):
-        return (
-            "JSON would change tuples to lists, keys to texts or NumPy numbers to plain ones",
-            "return lists and dicts with text keys, or use a path that ends in .pkl",
-        )
+
+class JSONSource(Source):
+    """An existing JSON file; arrives as `json.loads` reads it, tags of `JSONTarget` included."""
+
+    format = JSONTarget
+
+    def decode(self, data):
+        return json.loads(data)
 
 
 class PickleTarget(BytesTarget):
@@ -69,6 +82,33 @@ class PickleTarget(BytesTarget):
             return super().hash(value)
         except UnhashableArgument:
             return hashing.hash_value(("pickle", _dumps(value)))
+
+
+class PickleSource(Source):
+    """An existing pickle, which must belong to oneself or to one of ``daskcache.trusted-owners``.
+
+    Raises
+    ------
+    UntrustedPickle
+        When it is used and belongs to somebody else.
+    """
+
+    format = PickleTarget
+
+    def _read(self):
+        try:
+            check_runnable(self.path)
+        except OSError as error:
+            raise source_error(error, self.path) from error
+        return super()._read()
+
+
+def _json_hint(value):
+    if hasattr(value, "dtypes"):
+        return "use a path that ends in .parquet or .csv"
+    if hasattr(value, "tolist"):
+        return "return array.tolist(), or use a path that ends in .npy"
+    return "return plain values, or use a path that ends in .pkl"
 
 
 def _dumps(value):

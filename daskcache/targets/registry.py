@@ -8,11 +8,13 @@ from ..errors import UnknownFormat
 
 _TARGETS = {
     ".npy": "daskcache.targets.arrays:NumpyTarget",
+    ".npz": "daskcache.targets.arrays:NumpyTarget",
     ".tif": "daskcache.targets.images:ImageTarget",
     ".tiff": "daskcache.targets.images:ImageTarget",
     ".csv": "daskcache.targets.tables:CSVTarget",
     ".parquet": "daskcache.targets.tables:ParquetTarget",
     ".json": "daskcache.targets.objects:JSONTarget",
+    ".txt": "daskcache.targets.text:TextTarget",
     ".pkl": "daskcache.targets.objects:PickleTarget",
     ".pickle": "daskcache.targets.objects:PickleTarget",
     "": "daskcache.targets.objects:PickleTarget",
@@ -20,15 +22,20 @@ _TARGETS = {
 
 _SOURCES = {
     ".npy": "daskcache.targets.arrays:NumpySource",
+    ".npz": "daskcache.targets.arrays:NumpySource",
     ".tif": "daskcache.targets.images:ImageSource",
     ".tiff": "daskcache.targets.images:ImageSource",
     ".png": "daskcache.targets.images:ImageSource",
     ".jpg": "daskcache.targets.images:ImageSource",
     ".jpeg": "daskcache.targets.images:ImageSource",
     ".csv": "daskcache.targets.tables:CSVSource",
+    ".parquet": "daskcache.targets.tables:ParquetSource",
+    ".json": "daskcache.targets.objects:JSONSource",
+    ".txt": "daskcache.targets.text:TextSource",
 }
 #: What is a folder, not a file.
 FOLDER_SUFFIXES = frozenset({".zarr", ".ome.zarr"})
+# Not pickles: whoever means to load one names PickleSource.
 _ANY_SOURCE = "daskcache.targets.base:FileSource"
 
 

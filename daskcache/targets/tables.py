@@ -2,89 +2,143 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 
 from ..errors import require
 from ..hashing import hash_value
-from .base import BytesTarget, Source
+from .base import CODEC_ERRORS, BytesTarget, Source
 
 
 class CSVTarget(BytesTarget):
-    """A data frame as plain CSV, which any spreadsheet opens.
+    """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
 
-    CSV keeps neither dtypes nor an index.  So every frame is read back before it is saved, and one
-    that would come back changed is refused, naming the column; Parquet or pickle hold the rest.
+    The file holds the values and nothing else, so it keeps neither dtypes nor an index.  What it takes
+    to restore them is said here, and applied whenever the file is read.  Every frame is read back before
+    it is saved; one that would come back changed is refused, naming the column.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.csv``.
+    dtype : mapping of str to dtype, optional
+        Dtypes of columns and index levels that plain CSV would lose: ``"category"``, ``"float32"``,
+        ``"Int64"``, ``"datetime64[us]"``, ``"str"`` (for ``007``) … ; ``frame.dtypes`` will do.
+    index_col : str or list of str, optional
+        Names of the index levels, which become the first columns.  By default the index must be
+        0, 1, 2 …, and is not stored.
+
+    Raises
+    ------
+    FormatLimit
+        When saving what would come back changed, or anything that is no DataFrame.
+
+    Examples
+    --------
+    >>> CSVTarget("cells.csv", dtype={"kind": "category"}, index_col="id")    # doctest: +SKIP
     """
 
+    def __init__(self, path, dtype=None, index_col=None):
+        super().__init__(path)
+        self.dtype = dict(dtype) if dtype is not None else {}
+        self.index_col = index_col if index_col is None or isinstance(index_col, str) else [*index_col]
+
     def encode(self, value):
-        pd = require("pandas", "table")
-        if not isinstance(value, pd.DataFrame):
+        _check_frame(self, value)
+        self._check_index(value)
+        for name, lost in (("attrs", value.attrs), ("index.freq", _freq(value.index))):
+            if lost:
+                raise self.limit(value, f"CSV would lose its {name}, {lost!r}", _TO_PARQUET)
+        unknown = [name for name in self.dtype if name not in (*value.columns, *value.index.names)]
+        if unknown:
+            raise self.limit(
+                value, f"dtype= names {unknown}, which it does not have", "correct CSVTarget(dtype=...)"
+            )
+        try:
+            text = value.to_csv(index=self.index_col is not None, lineterminator="\n")
+            return [text.encode()]
+        except (*CODEC_ERRORS, csv.Error) as error:
+            raise self.limit(value, str(error), _TO_PARQUET) from error
+
+    def decode(self, data):
+        frame = _read_csv(data, self.dtype)
+        return frame if self.index_col is None else frame.set_index(self.index_col)
+
+    def difference(self, value, decoded):
+        return _difference(value, decoded, "CSV", self._remedy)
+
+    def _check_index(self, value):
+        names = [self.index_col] if isinstance(self.index_col, str) else self.index_col
+        if names is not None and (names != list(value.index.names) or None in names):
             raise self.limit(
                 value,
-                f"it is a {type(value).__name__}, not a DataFrame",
-                "return a DataFrame, or use a path that ends in .json or .pkl",
+                f"its index is called {list(value.index.names)}, and index_col= says {names}",
+                "return frame.rename_axis(...), or correct CSVTarget(index_col=...)",
             )
-        if not value.index.equals(pd.RangeIndex(len(value))) or value.index.names != [None]:
+        if names is None and not _is_counting(value.index):
             raise self.limit(
                 value,
                 "its index is not 0, 1, 2 … and CSV would lose which columns were the index",
-                "return frame.reset_index(), or use a path that ends in .pkl",
+                "return frame.reset_index(), name the index in CSVTarget(..., index_col=...), or use a "
+                "path that ends in .parquet",
             )
-        return [value.to_csv(index=False, lineterminator="\n").encode()]
 
-    def decode(self, data):
-        return _read_csv(data)
-
-    def difference(self, value, decoded):
-        for position, name in enumerate(value.columns):
-            if position >= decoded.shape[1]:
-                break
-            before, after = value.iloc[:, position], decoded.iloc[:, position]
-            if before.dtype != after.dtype:
-                return (
-                    f"the column {name!r} has the dtype {before.dtype}, CSV would give {after.dtype}",
-                    f"convert it ({after.dtype} here), or use a path that ends in .pkl",
-                )
-            if not before.equals(after):
-                return (
-                    f"values of the column {name!r} would change",
-                    "use a path that ends in .pkl",
-                )
-        return "its column names or length would change", "use a path that ends in .pkl"
+    def _remedy(self, name, dtype):
+        if name in self.dtype or not isinstance(name, str) or str(dtype) == "object":
+            return _TO_PARQUET
+        return f"CSVTarget(..., dtype={{{name!r}: {str(dtype)!r}}}), or {_TO_PARQUET}"
 
 
 class ParquetTarget(BytesTarget):
-    """A data frame as Parquet: dtypes and index are kept.
+    """A data frame as Parquet: dtypes, index (with its frequency) and attrs are kept.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.parquet``.
+    row_group_size : int, optional
+        Rows that are stored in one piece, which is one partition of what `open` gives.  By default
+        what PyArrow thinks best (about a million).
+
+    Raises
+    ------
+    FormatLimit
+        When saving a frame that would come back changed, or anything that is no DataFrame.
     """
 
+    def __init__(self, path, row_group_size=None):
+        super().__init__(path)
+        self.row_group_size = row_group_size
+
     def encode(self, value):
-        pd = require("pandas", "table")
         require("pyarrow", "table")
-        if not isinstance(value, pd.DataFrame):
-            raise self.limit(
-                value,
-                f"it is a {type(value).__name__}, not a DataFrame",
-                "return a DataFrame, or use a path that ends in .pkl",
-            )
+        _check_frame(self, value)
+        attrs, freq = value.attrs, _freq(value.index)
+        if freq is not None:  # Parquet has no place for it; pandas keeps attrs in the file's metadata
+            value = value.copy(deep=False)
+            value.attrs = {**attrs, _FREQ: freq.freqstr}
         file = io.BytesIO()
         try:
-            value.to_parquet(file)
-        except (ValueError, TypeError, ArithmeticError) as error:  # what pyarrow raises on columns
-            raise self.limit(value, str(error), "use a path that ends in .pkl") from error
+            kept = json.loads(json.dumps(attrs)) == attrs and _of_text(freq) == freq
+            value.to_parquet(file, row_group_size=self.row_group_size)
+        except CODEC_ERRORS as error:
+            raise self.limit(value, str(error), _TO_PICKLE) from error
+        if not kept:
+            raise self.limit(value, f"Parquet would change its attrs, {value.attrs}", _TO_PICKLE)
         return [file.getvalue()]
 
     def decode(self, data):
-        return require("pandas", "table").read_parquet(io.BytesIO(data))
+        return read_parquet(io.BytesIO(data))
+
+    def difference(self, value, decoded):
+        return _difference(value, decoded, "Parquet", lambda name, dtype: _TO_PICKLE)
+
+    def open(self, path):
+        """A Dask data frame with a partition for each row group; without dask.dataframe, the frame."""
+        from .lazy_tables import open_parquet
+
+        return open_parquet(path)
 
 
 class CSVSource(Source):
@@ -110,24 +164,141 @@ class CSVSource(Source):
     def __daskcache_options__(self):
         return self.read_options
 
-    def identify(self, content_hash):
-        options = f":{hash_value(self.read_options)}" if self.read_options else ""
-        return super().identify(content_hash) + options
 
-    def __eq__(self, other):
-        return super().__eq__(other) and self.read_options == other.read_options
+class ParquetSource(Source):
+    """An existing Parquet file; arrives as a data frame, as `pandas.read_parquet` reads it.
 
-    __hash__ = Source.__hash__
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    **read_options
+        Keyword arguments for `pandas.read_parquet`, such as ``columns``; part of the source's identity.
+    """
+
+    format = ParquetTarget
+
+    def __init__(self, path, **read_options):
+        super().__init__(path)
+        self.read_options = read_options
+
+    def decode(self, data):
+        require("pyarrow", "table")
+        return require("pandas", "table").read_parquet(io.BytesIO(data), **self.read_options)
+
+    def __daskcache_options__(self):
+        return self.read_options
 
 
-def _read_csv(data):
+def read_parquet(file):
+    """What `ParquetTarget` wrote to a file."""
+    frame = require("pandas", "table").read_parquet(file)
+    freq = frame.attrs.pop(_FREQ, None)
+    if freq is not None:
+        frame.index.freq = freq
+    return frame
+
+
+#: Where a frame's attrs keep the frequency of its index, in a file.
+_FREQ = "daskcache.index.freq"
+_TO_PARQUET = "use a path that ends in .parquet or .pkl"
+_TO_PICKLE = "use a path that ends in .pkl"
+
+
+# ---- what a frame must be, and what it lost ---------------------------------------------------------
+
+
+def _check_frame(target, value):
+    """Refuse what is no frame, and what no file keeps of one and its hash doesn't count."""
+    pd = require("pandas", "table")
+    if isinstance(value, pd.Series):
+        raise target.limit(value, "it is a Series, not a DataFrame", "return series.to_frame()")
+    if not isinstance(value, pd.DataFrame):
+        raise target.limit(
+            value,
+            f"it is a {type(value).__name__}, not a DataFrame",
+            "return a DataFrame, or use a path that ends in .json or .pkl",
+        )
+    if not value.flags.allows_duplicate_labels:
+        raise target.limit(value, "its flag allows_duplicate_labels=False would be lost", _TO_PICKLE)
+
+
+def _freq(index):
+    """Frequency of an index of times, which its hash doesn't count and dtypes don't tell."""
+    return getattr(index, "freq", None) if index.dtype.kind in "mM" else None
+
+
+def _of_text(freq):
+    if freq is None:
+        return None
+    return require("pandas.tseries.frequencies", "table").to_offset(freq.freqstr)
+
+
+def _is_counting(index):
+    pd = require("pandas", "table")
+    return index.equals(pd.RangeIndex(len(index))) and index.names == [None]
+
+
+def _difference(value, decoded, language, remedy):
+    """What a frame lost, and what to do about it: ``remedy(name, dtype)`` for a column."""
+    for name, before, after in _columns(value, decoded):
+        if before.dtype != after.dtype:
+            return (
+                f"the column {name!r} has the dtype {before.dtype}, {language} would give {after.dtype}",
+                f"convert it ({after.dtype} here), or {remedy(name, before.dtype)}",
+            )
+        if hash_value(before.array) != hash_value(after.array):
+            return f"values of the column {name!r} would change", remedy(name, before.dtype)
+    otherwise = remedy(None, "")
+    if hash_value(value.index) != hash_value(decoded.index):
+        return (
+            f"its index {value.index[:3]!r} would become {decoded.index[:3]!r}",
+            f"return frame.reset_index(), or {otherwise}",
+        )
+    return "its column names, length or class would change", otherwise
+
+
+def _columns(value, decoded):
+    """Name, before and after of each column, and of each named level of the index."""
+    for position in range(min(value.shape[1], decoded.shape[1])):
+        yield value.columns[position], value.iloc[:, position], decoded.iloc[:, position]
+    if value.index.nlevels == decoded.index.nlevels:
+        for level, name in enumerate(value.index.names):
+            if name is not None:
+                yield name, *(frame.index.get_level_values(level) for frame in (value, decoded))
+
+
+# ---- reading CSV ------------------------------------------------------------------------------------
+
+
+def _read_csv(data, dtypes):
     """Read what `CSVTarget` writes: only an empty field is a missing value."""
     pd = require("pandas", "table")
+    dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
+    # read_csv takes no dtypes of times: they are read as texts.
+    plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
     exact = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
     try:
-        return pd.read_csv(io.BytesIO(data), keep_default_na=False, na_values=[""], **exact)
+        frame = pd.read_csv(
+            io.BytesIO(data), keep_default_na=False, na_values=[""], dtype=plain, **exact
+        )
     except pd.errors.EmptyDataError:
         return pd.DataFrame()
+    for name, dtype in dtypes.items():
+        if dtype.kind in "mM":
+            frame[name] = _times(frame[name], dtype)
+    return frame
+
+
+def _times(texts, dtype):
+    pd = require("pandas", "table")
+    try:
+        if dtype.kind == "m":
+            return pd.to_timedelta(texts).astype(dtype)
+        aware = isinstance(dtype, pd.DatetimeTZDtype)
+        return pd.to_datetime(texts, format="ISO8601", utc=aware).astype(dtype)
+    except ValueError as error:
+        raise ValueError(f"column {texts.name!r}: {error}") from error
 
 
 def _version(module):

@@ -1,0 +1,245 @@
+"""Values that JSON has no form for, as ``{"$tag": …}``: readable by people and by other programs.
+
+==============================  =====================================================================
+``{"$tuple": [1, 2]}``          also ``$set`` and ``$frozenset``, in an order of their own
+``{"$dict": [[1, "a"]]}``       a dict with keys that are no texts, or that looks like a tag itself
+``{"$float": "nan"}``           ``nan``, ``inf`` and ``-inf``
+``{"$complex": [1.0, 2.0]}``
+``{"$decimal": "1.10"}``        also ``$uuid`` and ``$path``
+``{"$date": "2024-02-29"}``     also ``$time``
+``{"$datetime": "…+01:00"}``    ISO 8601; with a zone as in RFC 9557, ``…+01:00[Europe/Berlin]``
+``{"$timedelta": [1, 0, 5]}``   days, seconds, microseconds
+``{"$numpy.float32": 0.5}``     a NumPy scalar, by its dtype
+``{"$pandas.Timestamp[ns]":…}`` also ``$pandas.Timedelta[ns]``, ``$pandas.NA``, ``$pandas.NaT``
+==============================  =====================================================================
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import math
+import uuid
+import zoneinfo
+from pathlib import Path
+from typing import Any
+
+from ..errors import TargetError, require
+from ..hashing import canonical_order, class_name
+from .base import CODEC_ERRORS
+
+
+def to_json(value: Any) -> Any:
+    """What `json.dumps` is to write for `value`.
+
+    Raises
+    ------
+    TypeError
+        If there is no form for it, or none that gives it back as it is.
+    """
+    cls = type(value)
+    if cls in _PLAIN:
+        return value
+    if cls is float:
+        return value if math.isfinite(value) else {"$float": repr(value)}
+    if cls is list:
+        return [to_json(item) for item in value]
+    if cls is dict:
+        return _dict_to_json(value)
+    if cls in _COLLECTIONS:
+        items = value if cls is tuple else canonical_order(value)
+        return {f"${cls.__name__}": [to_json(item) for item in items]}
+    return _scalar_to_json(value)
+
+
+def from_json(loaded: dict[str, Any]) -> Any:
+    """The value that an object of a JSON file stands for: the ``object_hook`` of `json.loads`.
+
+    Raises
+    ------
+    TargetError
+        If the tag is unknown, or what it names is not to be had here.
+    """
+    if not _looks_tagged(loaded):
+        return loaded
+    ((tag, content),) = loaded.items()
+    return _read(tag, content)
+
+
+_PLAIN = {str, int, bool, type(None)}
+_COLLECTIONS = {tuple, set, frozenset}
+
+
+def _looks_tagged(value):
+    return len(value) == 1 and next(iter(value)).startswith("$")
+
+
+def _dict_to_json(value):
+    if all(type(key) is str for key in value) and not _looks_tagged(value):
+        return {key: to_json(item) for key, item in value.items()}
+    return {"$dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
+
+
+def _scalar_to_json(value):
+    """A value of a class that has a tag, if it comes back just as it is."""
+    cls = type(value)
+    write = _WRITERS.get(cls) or _PACKAGES.get(cls.__module__.partition(".")[0])
+    if write is None:
+        raise TypeError(f"a {class_name(cls)} has no form in JSON")
+    tag, content = write(value)
+    try:
+        back = _read(tag, content)
+        same = type(back) is cls and _shown(back) == _shown(value)
+    except (*CODEC_ERRORS, TargetError) as error:
+        raise TypeError(f"{value!r} can't be read back from JSON ({error})") from error
+    if not same:
+        raise TypeError(f"{value!r} would come back from JSON as {back!r}")
+    return {tag: to_json(content)}
+
+
+def _shown(value):
+    """All that tells a scalar from others: of times, the zone and the unit too."""
+    return repr(value), repr(getattr(value, "tzinfo", None)), getattr(value, "unit", None)
+
+
+def _read(tag, content):
+    name, _, unit = tag[1:].rstrip("]").partition("[")
+    read = _READERS.get(name)
+    if read is not None:
+        return read(content, unit) if unit else read(content)
+    package, _, dtype = tag[1:].partition(".")
+    if package == "numpy":
+        return _numpy_from_json(content, dtype)
+    raise TargetError(
+        f"a JSON file has the tag {tag!r}, which stands for nothing",
+        expected=", ".join(f"${known}" for known in _READERS) + ", $numpy.<dtype>",
+        got=repr({tag: content})[:100],
+        hint="if a newer daskcache wrote it, upgrade; read files of other programs with JSONSource",
+    )
+
+
+# ---- dates and times ------------------------------------------------------------------------------
+
+
+def _time_text(value):
+    """ISO 8601, and the name of the zone if there is one."""
+    zone = value.tzinfo
+    if zone is None or type(zone) is datetime.timezone:
+        return value.isoformat()
+    if type(zone) is zoneinfo.ZoneInfo and zone.key:
+        return f"{value.isoformat()}[{zone.key}]"
+    raise TypeError(f"the zone {zone!r} has no form in JSON")
+
+
+def _datetime(text):
+    instant, _, key = text.rstrip("]").partition("[")
+    value = datetime.datetime.fromisoformat(instant)
+    return _in_zone(value, value.astimezone, key)
+
+
+def _timestamp(text, unit):
+    pd = require("pandas", "table")
+    instant, _, key = text.rstrip("]").partition("[")
+    value = pd.Timestamp(instant).as_unit(unit)
+    return _in_zone(value, value.tz_convert, key)
+
+
+def _in_zone(value, convert, key):
+    """A time in the zone `key`; the clocks there must show what was written."""
+    if not key:
+        return value
+    try:
+        converted = convert(zoneinfo.ZoneInfo(key))
+    except zoneinfo.ZoneInfoNotFoundError as error:
+        raise TargetError(f"the time zone {key} is not known here", hint="pip install tzdata") from error
+    if converted.isoformat() != value.isoformat():
+        raise TargetError(
+            f"the rules of the time zone {key} are not those under which the time was written",
+            expected=value.isoformat(),
+            got=converted.isoformat(),
+            hint="delete the file and compute again, or install the same version of tzdata",
+        )
+    return converted
+
+
+# ---- packages -------------------------------------------------------------------------------------
+
+
+def _numpy_to_json(value):
+    np = require("numpy", "numpy")
+    if not isinstance(value, np.generic) or value.dtype.kind not in "biufcUmM":
+        raise TypeError(f"a {class_name(type(value))} has no form in JSON")
+    if value.dtype.kind == "U":
+        return "$numpy.str", str(value)
+    if np.isnat(value) if value.dtype.kind in "mM" else False:
+        return f"$numpy.{value.dtype.name}", "NaT"
+    if value.dtype.kind == "m":
+        return f"$numpy.{value.dtype.name}", int(value.astype("i8"))
+    if value.dtype.kind == "M":
+        return f"$numpy.{value.dtype.name}", str(value)
+    return f"$numpy.{value.dtype.name}", value.item()
+
+
+def _numpy_from_json(content, name):
+    dtype = require("numpy", "numpy").dtype(name)
+    if dtype.kind in "mM":
+        return dtype.type(content, *_unit(name))
+    return dtype.type(content)
+
+
+def _unit(name):
+    unit = name.partition("[")[2].rstrip("]")
+    digits = unit.rstrip("abcdefghijklmnopqrstuvwxyzDMWY")
+    return [(unit[len(digits) :], int(digits)) if digits else unit] if unit else []
+
+
+def _pandas_to_json(value):
+    pd = require("pandas", "table")
+    if value is pd.NA or value is pd.NaT:
+        return f"$pandas.{'NA' if value is pd.NA else 'NaT'}", None
+    if type(value) is pd.Timestamp:
+        return f"$pandas.Timestamp[{value.unit}]", _time_text(value)
+    if type(value) is pd.Timedelta:
+        return f"$pandas.Timedelta[{value.unit}]", int(value.to_timedelta64().astype("i8"))
+    raise TypeError(f"a {class_name(type(value))} has no form in JSON")
+
+
+def _pandas_timedelta(content, unit):
+    np, pd = require("numpy", "table"), require("pandas", "table")
+    return pd.Timedelta(np.timedelta64(content, unit))
+
+
+_PACKAGES = {"numpy": _numpy_to_json, "pandas": _pandas_to_json}
+
+#: Tag and content of scalars.
+_WRITERS = {
+    complex: lambda value: ("$complex", [value.real, value.imag]),
+    decimal.Decimal: lambda value: ("$decimal", str(value)),
+    uuid.UUID: lambda value: ("$uuid", str(value)),
+    type(Path()): lambda value: ("$path", str(value)),
+    datetime.date: lambda value: ("$date", value.isoformat()),
+    datetime.time: lambda value: ("$time", value.isoformat()),
+    datetime.datetime: lambda value: ("$datetime", _time_text(value)),
+    datetime.timedelta: lambda value: ("$timedelta", [value.days, value.seconds, value.microseconds]),
+}
+
+#: Values from the content of a tag.
+_READERS = {
+    "tuple": tuple,
+    "set": set,
+    "frozenset": frozenset,
+    "dict": dict,
+    "float": float,
+    "complex": lambda content: complex(*content),
+    "decimal": decimal.Decimal,
+    "uuid": uuid.UUID,
+    "path": Path,
+    "date": datetime.date.fromisoformat,
+    "time": datetime.time.fromisoformat,
+    "datetime": _datetime,
+    "timedelta": lambda content: datetime.timedelta(*content),
+    "pandas.NA": lambda content: require("pandas", "table").NA,
+    "pandas.NaT": lambda content: require("pandas", "table").NaT,
+    "pandas.Timestamp": _timestamp,
+    "pandas.Timedelta": _pandas_timedelta,
+}

@@ -1,0 +1,188 @@
+"""Every target class of daskcache passes the contract that third parties test theirs with."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import fractions
+from collections import OrderedDict
+
+import numpy as np
+import pandas as pd
+
+import daskcache as dc
+from daskcache.testing import TargetContract
+
+
+class TestNpy(TargetContract):
+    target = dc.NumpyTarget("a.npy")
+    values = [
+        np.arange(12.0).reshape(3, 4),
+        np.arange(12).reshape(3, 4),
+        np.array(3, ">u2"),
+        np.zeros((0, 3)),
+        np.array([("x", 1.5)], [("name", "U3"), ("size", "f4")]),
+    ]
+    refused = [
+        [1, 2],
+        np.float64(1),
+        np.array([object()]),
+        np.ma.masked_array([1, 2], [0, 1]),
+        pd.DataFrame({"a": [1]}),
+        {"a": np.zeros(3)},
+    ]
+
+
+class TestNpz(TargetContract):
+    target = dc.NumpyTarget("a.npz")
+    values = [
+        {"labels": np.arange(6, dtype="u2").reshape(2, 3), "é/a": np.array(1.5)},
+        {"labels": np.arange(6, dtype="u4").reshape(2, 3), "é/a": np.array(1.5)},
+        {"": np.zeros((0, 2), ">f4"), "file": np.array(["text"]), "a.npy": np.ones(1, "?")},
+        {},
+    ]
+    refused = [
+        np.zeros(3),
+        {"a": [1, 2]},
+        {"a": np.array([None])},
+        {1: np.zeros(3)},
+        {"a\0b": np.zeros(3)},
+        {"\ud800": np.zeros(3)},
+        OrderedDict(a=np.zeros(3)),
+    ]
+
+
+class TestCompressedNpz(TargetContract):
+    target = dc.NumpyTarget("a.npz", compressed=True)
+    values = [{"a": np.zeros(1000)}, {"a": np.zeros(1000), "b": np.arange(3)}]
+
+
+class TestImage(TargetContract):
+    target = dc.ImageTarget("a.tif")
+    values = [np.arange(600, dtype="u2").reshape(20, 30), np.arange(600, dtype="i4").reshape(20, 30)]
+    refused = [
+        [[1]],
+        np.zeros((4, 4), "c8"),
+        np.zeros((4, 4), "i8"),
+        np.zeros((4, 4), ">u2"),
+        np.zeros(4, "u1"),
+        np.zeros((0, 4), "u1"),
+    ]
+
+
+class TestCSV(TargetContract):
+    target = dc.CSVTarget("a.csv")
+    values = [
+        pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}),
+        pd.DataFrame({"a": [1.0, np.nan], "b": ["NA", "None"]}),
+        pd.DataFrame({"é": [True, False]}),
+        pd.DataFrame(),
+    ]
+    refused = [
+        {"a": [1]},
+        pd.Series([1], name="a"),
+        pd.DataFrame({"a": [1]}, index=[5]),
+        pd.DataFrame({"id": ["01", "02"]}),
+        pd.DataFrame({"a": pd.Series(["\ud800"], dtype=object)}),
+        pd.DataFrame({"a": [object()]}),
+        pd.DataFrame({("a", "b"): [1]}),
+    ]
+
+
+class TestCSVWithDtypes(TargetContract):
+    target = dc.CSVTarget(
+        "a.csv",
+        dtype={
+            "id": "str",
+            "kind": pd.CategoricalDtype(["b", "a"], ordered=True),
+            "area": "float32",
+            "when": "datetime64[us, Europe/Berlin]",
+            "for": "timedelta64[s]",
+            "n": "Int64",
+        },
+        index_col=["id", "kind"],
+    )
+    values = [
+        pd.DataFrame(
+            {
+                "area": np.array([0.1, 2], "f4"),
+                "when": pd.DatetimeIndex(["2024-01-01T00:00:00.5", days], tz="Europe/Berlin"),
+                "for": np.array([1, 90000], "m8[s]"),
+                "n": pd.array([1, None], "Int64"),
+            },
+            index=pd.MultiIndex.from_arrays(
+                [["007", "008"], pd.Categorical(["a", "b"], ["b", "a"], ordered=True)],
+                names=["id", "kind"],
+            ),
+        ).astype({"when": "datetime64[us, Europe/Berlin]"})
+        for days in ("2024-07-01T01:02:03.4", "2024-07-02T00:00:00.0", None)
+    ]
+    refused = [pd.DataFrame({"a": [1]}), *[frame.reset_index() for frame in values]]
+
+
+class TestParquet(TargetContract):
+    target = dc.ParquetTarget("a.parquet")
+    values = [
+        pd.DataFrame({"a": [1, 2]}, index=["p", "q"]),
+        pd.DataFrame({"a": np.array([1, 2], "u1")}, index=["p", "q"]),
+        pd.DataFrame({"a": pd.Categorical(["x", None]), "b": pd.array([1, None], "Int64")}),
+        pd.DataFrame({"n": [1, 2, 3]}, index=pd.date_range("2024-01-01", periods=3)),
+        pd.DataFrame({"s": ["x", None]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])),
+    ]
+    refused = [
+        [1],
+        pd.Series([1]),
+        pd.DataFrame({"mixed": [1, "a"]}),
+        pd.DataFrame({"twice": [1]}).join(pd.DataFrame({"b": [2]})).set_axis(["a", "a"], axis=1),
+        pd.DataFrame({"a": [1 + 2j]}),
+        pd.DataFrame(),
+        pd.DataFrame({"a": [object()]}),
+    ]
+
+
+class TestParquetInPieces(TargetContract):
+    target = dc.ParquetTarget("a.parquet", row_group_size=2)
+    values = [
+        pd.DataFrame({"a": range(5), "b": list("xyzxy")}),
+        pd.DataFrame({"a": range(5)}, index=pd.RangeIndex(3, 13, 2, name="n")),
+        pd.DataFrame({"a": pd.Categorical(list("xyzxy"), categories=list("zyxw"))}, index=list("abcde")),
+    ]
+
+
+class TestJSON(TargetContract):
+    target = dc.JSONTarget("a.json")
+    holds_none = True
+    values = [
+        {"a": [1, 2.5, None, True, "é"]},
+        {"a": (1, 2.5, None, True, "é")},
+        [np.float32(0.1), np.int8(1), 1, np.True_, True, np.datetime64("2024-01-01")],
+        {1: {2, 3}, "$set": frozenset([4])},
+        {"$set": [1]},
+        [float("nan"), float("inf"), 1 + 2j, decimal.Decimal("1.10")],
+        [datetime.datetime(2024, 2, 29, tzinfo=datetime.UTC), datetime.date(2024, 2, 29)],
+        [pd.Timestamp("2024-02-29", tz="Europe/Berlin"), pd.NA, pd.NaT, pd.Timedelta("1s")],
+        "\ud800",
+    ]
+    refused = [
+        np.zeros(3),
+        pd.DataFrame({"a": [1]}),
+        OrderedDict(a=1),
+        b"bytes",
+        fractions.Fraction(1, 3),
+        [object()],
+        10**5000,
+        "\ud800\udc00",
+        datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "here")),
+    ]
+
+
+class TestText(TargetContract):
+    target = dc.TextTarget("a.txt")
+    values = ["", "é\r\n\n\0", "\ufeffé"]
+    refused = [b"bytes", 1, "\ud800"]
+
+
+class TestPickle(TargetContract):
+    target = dc.PickleTarget("a.pkl")
+    holds_none = True
+    values = [{1: (2, {3})}, [1], (1,), np.float64(1)]
