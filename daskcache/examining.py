@@ -27,6 +27,7 @@ from .spec import Code, Spec
 from .storage import Root, Stamp
 from .targets.base import Target
 from .targets.template import DATA_HASH, located
+from .texts import value_of
 from .work import DaskData, FileData
 
 COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
@@ -526,10 +527,11 @@ def _inputs(planned):
 
 
 def target_of(record: dict[str, Any]):
-    """The target that a record is about; None if its class can't be had, or needs more than a path."""
+    """The target that a record is about; None if it can't be had from it alone."""
     module, _, name = record["format"].partition(":")
     try:
         found = operator.attrgetter(name)(import_module(module))
-        return found(record["target"]) if issubclass(found, Target) else None
+        options = value_of(record.get("options", "{}"))
+        return found(record["target"], **options) if issubclass(found, Target) else None
     except (ImportError, AttributeError, TypeError, ValueError):
         return None

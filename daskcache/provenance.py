@@ -10,7 +10,7 @@ from .hashing import tag
 from .recipe import Recipe
 from .records import RecordName, RecordStore, record_content
 from .texts import brief, whole
-from .work import FileData, Work, describe_arguments
+from .work import FileData, Work, class_path, describe_arguments, describe_format
 
 
 def facts_of_call(
@@ -21,7 +21,7 @@ def facts_of_call(
         "function": work.spec.qualified_name,
         "code": work.code,
         "target": places[position],
-        "format": _class_name(work.spec.formats[position]),
+        **describe_format(work.spec.formats[position]),
         "arguments": describe_arguments(work.spec, work.values, work.described),
         "upstream": [describe_input(work.root, item) for item in inputs],
     }
@@ -50,17 +50,13 @@ def describe_input(root: str, item: Any) -> dict[str, Any]:
 def _describe_source(source, root):
     """Where a source is, and what it takes to make it again."""
     path, place = source.path, source.__daskcache_path__()
-    described = {"source": storage.relative(path, root), "class": _class_name(source)}
+    described = {"source": storage.relative(path, root), "class": class_path(source)}
     if place != path:
         described["folder"] = storage.relative(place, root)
     options = source.__daskcache_options__()
     if options:
         described["options"] = whole(options) or brief.repr(options)
     return described
-
-
-def _class_name(instance):
-    return f"{type(instance).__module__}:{type(instance).__qualname__}"
 
 
 # ---- one record for another -----------------------------------------------------------------------
@@ -82,6 +78,7 @@ _CARRIED = (
     "code",
     "target",
     "format",
+    "options",
     "results",
     "arguments",
     "upstream",
@@ -134,7 +131,7 @@ def record_adopted(
     facts = {
         "function": recipe.spec.qualified_name,
         "target": target.path,
-        "format": _class_name(target),
+        **describe_format(target),
         **_facts_of_recipe(recipe, inputs),
         "edited": {"stored": tag(old.data_hash) if old is not None else None, **_signature(note)},
     }
@@ -147,7 +144,7 @@ def record_adopted(
         _add_record(store, new, content)
 
 
-_OF_TARGET = ("function", "target", "format", "results")
+_OF_TARGET = ("function", "target", "format", "options", "results")
 
 
 def _facts_of_recipe(recipe, inputs):

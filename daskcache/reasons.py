@@ -9,7 +9,7 @@ from . import code_store, storage
 from .parts import code_changes
 from .recipe import Recipe, SourceInput
 from .storage import Root
-from .work import describe_arguments
+from .work import describe_arguments, describe_format
 
 #: Changed inputs that are named one by one.
 MAX_REASONS = 3
@@ -35,7 +35,7 @@ def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
         upstream += _upstream_difference(item, described, recipe.root)
     if len(upstream) > MAX_REASONS:
         upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
-    return changes + upstream
+    return changes + _format_difference(record, recipe) + upstream
 
 
 def _code_differences(before, recipe):
@@ -46,6 +46,20 @@ def _code_differences(before, recipe):
         return [f"the code of {recipe.name}() changed"]
     changes = code_changes(parts, recipe.parts, getattr(recipe.spec.func, "__qualname__", ""))
     return changes or [f"what {recipe.name}() refers to by some name is something else now"]
+
+
+def _format_difference(record, recipe):
+    """What changed in how the target is read."""
+    for path, target in zip(recipe.paths, recipe.spec.formats, strict=True):
+        described = describe_format(target)
+        if path != record.get("target"):
+            continue
+        return [
+            f"{name}: {record.get(name, 'none')} -> {described.get(name, 'none')}"
+            for name in ("format", "options")
+            if record.get(name) != described.get(name)
+        ]
+    return []
 
 
 def _upstream_difference(item, described, root):

@@ -125,6 +125,7 @@ _FIELDS: dict[str, Callable[[Any], bool]] = {
     "packages": _is_lines,
 }
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "options": _is_line,
     "results": _are_paths,
     "replaced": _is_line,
     "same_as": _is_line,

@@ -19,7 +19,7 @@ from .hashing import Encoder, hash_value
 from .parts import Part
 from .reach import Reach
 from .targets.base import Source, Target
-from .targets.registry import target_class
+from .targets.registry import read_as, target_class
 from .targets.template import Template
 
 CHECKS = ("record", "exists", "content")
@@ -157,6 +157,8 @@ class Spec:
         """Hash of the code and of bound arguments, in which parents stand by their place."""
         encoder = Encoder()
         encoder.parts.append(code.encode())
+        if any(self._read_as):
+            encoder.add(self._read_as)
         for position in self.counted:
             try:
                 encoder.add_checked(values[position])
@@ -168,6 +170,11 @@ class Spec:
                     hint=error.hint,
                 ) from error
         return encoder.digest()
+
+    @functools.cached_property
+    def _read_as(self):
+        """How the files of its targets are read, where their suffixes don't say it."""
+        return [read_as(target) for target in self.formats]
 
     @property
     def is_importable(self) -> bool:

@@ -9,6 +9,7 @@ from .hashing import hash_value
 from .recipe import SourceInput, title_of
 from .records import RecordName
 from .spec import Spec
+from .targets.base import Target
 from .texts import CUT, brief, whole
 
 
@@ -99,3 +100,15 @@ def describe_arguments(spec: Spec, values: tuple, known: dict | None = None) -> 
             if everything:
                 described[name].append(everything)
     return described
+
+
+def describe_format(target: Target) -> dict[str, str]:
+    """What it takes to read a target: the name of its class, and options if they matter."""
+    options = target.counted_options()
+    described = {"options": whole(options) or brief.repr(options)} if options else {}
+    return {"format": class_path(target), **described}
+
+
+def class_path(instance) -> str:
+    """The name by which the class of an instance is imported."""
+    return f"{type(instance).__module__}:{type(instance).__qualname__}"

@@ -539,7 +539,7 @@ def test_a_result_that_can_not_be_stored_any_more(audited, define, monkeypatch):
         import daskcache as dc, os
 
         @dc.delayed(target="x.json")
-        def f(): return (1, 2) if "DC_TEST" in os.environ else 1
+        def f(): return b"2" if "DC_TEST" in os.environ else 1
         """
     )
     node = program.f()
@@ -891,6 +891,10 @@ def test_a_target_that_needs_more_than_its_path(define, root, from_records):
                 self.encoding = encoding
             def write(self, value, path): open(path, "w", encoding=self.encoding).write(value)
             def read(self, path): return open(path, encoding=self.encoding).read()
+            def counted_options(self): return {}
+
+        class Told(Text):
+            def counted_options(self): return {"encoding": self.encoding}
 
         class Strict(Text):
             def __init__(self, path, encoding): super().__init__(path, encoding)
@@ -907,21 +911,24 @@ def test_a_target_that_needs_more_than_its_path(define, root, from_records):
         @dc.delayed(target=Strict("strict.txt", "latin-1"))
         def strict(): return "é"
 
+        @dc.delayed(target=Told("told.txt", "utf-16-le"))
+        def told(): return "é"
+
         @dc.delayed(target="{text.stem}.json")
         def use(text): return text
 
-        def graph(): return [use(f()) for f in (plain, odd, odder, strict)]
+        def graph(): return [use(f()) for f in (plain, odd, odder, strict, told)]
         """
     )
     nodes = program.graph()
     dask.compute(*nodes)
     found = {f.target: f.reason for f in audit_root(Root(str(root)), "use").findings}
-    assert found["plain.json"] == ""
+    assert found["plain.json"] == found["told.json"] == ""
     assert found["odd.json"] == "its input odd.txt can't be read back from its record alone"
     assert found["odder.json"].startswith("its input odder.txt can't be read: UnicodeDecodeError")
     assert found["strict.json"] == "its input the class of strict.txt can't be imported: program:Strict"
     assert outcomes(audit_root(Root(str(root)), "odder")) == {"odder.txt": "same"}
-    assert dc.audit(nodes).counts == {"same": 8, "differs": 0, "failed": 0, "skipped": 0}
+    assert dc.audit(nodes).counts == {"same": 10, "differs": 0, "failed": 0, "skipped": 0}
 
 
 # ---- the sample ---------------------------------------------------------------------------------

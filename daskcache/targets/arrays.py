@@ -43,6 +43,9 @@ class NumpyTarget(BytesTarget):
         super().__init__(path)
         self.compressed = compressed
 
+    def counted_options(self):
+        return {}
+
     @property
     def is_archive(self) -> bool:
         """Whether it holds a dict of arrays."""

@@ -64,6 +64,14 @@ class Target(abc.ABC):
         """Hash of `value`, independent of the format: 32 hex digits."""
         return hashing.hash_value(value)
 
+    def counted_options(self) -> dict[str, Any]:
+        """Options that say what the file holds, or how it is read; by default, all of them.
+
+        Named as the keyword arguments that they are.  They are part of the key: no file is read with
+        other options than it was written with.
+        """
+        return {name: option for name, option in vars(self).items() if name != "path"}
+
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
         """The error to raise when `value` can't be held."""
         if value is None:

@@ -36,6 +36,9 @@ class ImageTarget(BytesTarget):
         super().__init__(path)
         self.compression = compression
 
+    def counted_options(self):
+        return {}
+
     def encode(self, value):
         np = require("numpy", "image")
         tifffile = require("tifffile", "image")

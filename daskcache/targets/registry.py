@@ -20,6 +20,9 @@ _TARGETS = {
     "": "daskcache.targets.objects:PickleTarget",
 }
 
+#: Before anybody registers another class.
+_OWN = dict(_TARGETS)
+
 _SOURCES = {
     ".npy": "daskcache.targets.arrays:NumpySource",
     ".npz": "daskcache.targets.arrays:NumpySource",
@@ -73,6 +76,13 @@ def target_class(path: str):
             "daskcache.register_suffix",
         ) from None
     return _imported(text)
+
+
+def read_as(target) -> tuple[str, dict] | None:
+    """Class and options by which the files of `target` are read; None if their suffix says it all."""
+    options = target.counted_options()
+    name = f"{type(target).__module__}:{type(target).__qualname__}"
+    return None if not options and name == _OWN.get(suffix_of(target.path)) else (name, options)
 
 
 def source_class(path: str):

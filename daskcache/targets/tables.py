@@ -41,8 +41,11 @@ class CSVTarget(BytesTarget):
 
     def __init__(self, path, dtype=None, index_col=None):
         super().__init__(path)
-        self.dtype = dict(dtype) if dtype is not None else {}
+        self.dtype = {name: _named(each) for name, each in dict(() if dtype is None else dtype).items()}
         self.index_col = index_col if index_col is None or isinstance(index_col, str) else [*index_col]
+
+    def counted_options(self):
+        return {name: option for name, option in super().counted_options().items() if option}
 
     def encode(self, value):
         _check_frame(self, value)
@@ -110,6 +113,9 @@ class ParquetTarget(BytesTarget):
     def __init__(self, path, row_group_size=None):
         super().__init__(path)
         self.row_group_size = row_group_size
+
+    def counted_options(self):
+        return {}
 
     def encode(self, value):
         require("pyarrow", "table")
@@ -234,6 +240,12 @@ def _of_text(freq):
     return require("pandas.tseries.frequencies", "table").to_offset(freq.freqstr)
 
 
+def _named(dtype):
+    """A dtype of NumPy by its name, which records can hold."""
+    is_numpy = type(dtype).__module__.partition(".")[0] == "numpy" and not isinstance(dtype, type)
+    return str(dtype) if is_numpy else dtype
+
+
 def _is_counting(index):
     pd = require("pandas", "table")
     return index.equals(pd.RangeIndex(len(index))) and index.names == [None]
@@ -243,9 +255,10 @@ def _difference(value, decoded, language, remedy):
     """What a frame lost, and what to do about it: ``remedy(name, dtype)`` for a column."""
     for name, before, after in _columns(value, decoded):
         if before.dtype != after.dtype:
+            old, new = _told_apart(before.dtype, after.dtype)
             return (
-                f"the column {name!r} has the dtype {before.dtype}, {language} would give {after.dtype}",
-                f"convert it ({after.dtype} here), or {remedy(name, before.dtype)}",
+                f"the column {name!r} has the dtype {old}, {language} would give {new}",
+                f"convert it ({new} here), or {remedy(name, before.dtype)}",
             )
         if hash_value(before.array) != hash_value(after.array):
             return f"values of the column {name!r} would change", remedy(name, before.dtype)
@@ -256,6 +269,11 @@ def _difference(value, decoded, language, remedy):
             f"return frame.reset_index(), or {otherwise}",
         )
     return "its column names, length or class would change", otherwise
+
+
+def _told_apart(one, two):
+    """Names of two dtypes; in full, if they are of one kind (categories, say)."""
+    return (one, two) if str(one) != str(two) else (repr(one), repr(two))
 
 
 def _columns(value, decoded):
