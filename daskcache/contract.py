@@ -94,6 +94,8 @@ class TargetContract:
         for file in _files(path):
             yield from _damages_of_file(file)
         if os.path.isdir(path):
+            for file in _files(path):
+                yield from _removal(file)
             extra = Path(path, "extra")
             extra.write_bytes(b"")
             yield "a file more"
@@ -182,7 +184,7 @@ class TargetContract:
         """`hash` gives 32 hex digits, the same for equal values, others for others."""
         hashes = [self.target.hash(value) for value in self.values]
         for value, hashed in zip(self.values, hashes, strict=True):
-            _expect(re.fullmatch("[0-9a-f]{32}", hashed), f"{_brief(hashed)} is not 32 hex digits")
+            _expect(re.fullmatch("[0-9a-f]{32}", str(hashed)), f"{_brief(hashed)} is not 32 hex digits")
             copy = pickle.loads(cloudpickle.dumps(value))
             _expect(self.target.hash(copy) == hashed, f"a copy of {_brief(value)} has another hash")
         _expect(len(set(hashes)) == len(hashes), "two different values have one hash")
@@ -191,10 +193,11 @@ class TargetContract:
         """`hash` does not depend on the process."""
         code = (
             "import pickle, sys\n"
-            "sys.path, target, values = map(pickle.loads, pickle.load(sys.stdin.buffer))\n"
+            "sys.path, *parts = pickle.load(sys.stdin.buffer)\n"
+            "target, values = map(pickle.loads, parts)\n"
             "print([target.hash(value) for value in values])\n"
         )
-        parts = [cloudpickle.dumps(part) for part in (sys.path, self.target, self.values)]
+        parts = [sys.path, cloudpickle.dumps(self.target), cloudpickle.dumps(self.values)]
         done = subprocess.run(
             [sys.executable, "-c", code],
             input=pickle.dumps(parts),
@@ -289,6 +292,15 @@ def _damages_of_file(file):
         path.write_bytes(content)
         os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
         yield what
+    path.write_bytes(data)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _removal(file):
+    path, found = Path(file), os.stat(file)
+    data = path.read_bytes()
+    path.unlink()
+    yield f"{path.name} removed"
     path.write_bytes(data)
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 

@@ -1,0 +1,197 @@
+"""Tables: what CSV with options and Parquet give back, and what is refused, column by column."""
+
+from __future__ import annotations
+
+import datetime
+
+import dask
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import daskcache as dc
+from daskcache.errors import FormatLimit
+from daskcache.hashing import hash_value
+
+
+def _three(values):
+    return st.lists(values, min_size=3, max_size=3)
+
+
+def _as(dtype, values):
+    return _three(values).map(lambda items: pd.array(items, dtype=dtype))
+
+
+_texts = st.text(max_size=4) | st.sampled_from(["", "NA", "01", "1.0", " x ", 'a"b', "a,b", "a\r\nb"])
+_times = st.datetimes(datetime.datetime(1700, 1, 1), datetime.datetime(2200, 1, 1))
+_columns = st.one_of(
+    _three(st.integers()),
+    _three(st.floats() | st.none()),
+    _three(_texts | st.none()),
+    _three(st.integers() | _texts | st.none()),
+    _three(st.binary(max_size=2) | st.dates() | st.decimals() | st.complex_numbers()),
+    _three(st.lists(st.integers(0, 3), max_size=2)),
+    _as("float32", st.floats(width=32)),
+    _as("Int64", st.integers(0, 9) | st.none()),
+    _as("boolean", st.booleans() | st.none()),
+    _as("string", _texts | st.none()),
+    _three(st.sampled_from(["b", "a", None])).map(pd.Categorical),
+    _three(st.integers(0, 3)).map(pd.Categorical),
+    _three(st.sampled_from("ab")).map(lambda v: pd.Categorical(v, ["c", "b", "a"], ordered=True)),
+    st.tuples(_three(_times), st.sampled_from(["s", "ms", "us", "ns"])).map(
+        lambda drawn: pd.Series(drawn[0]).astype(f"M8[{drawn[1]}]").array
+    ),
+    _three(_times).map(lambda times: pd.Series(times).dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")),
+    _three(st.timedeltas(datetime.timedelta(-9999), datetime.timedelta(9999))).map(pd.to_timedelta),
+    _three(_times).map(lambda times: pd.PeriodIndex(times, freq="D")),
+)
+_names = st.sampled_from("abc") | _texts
+
+
+@st.composite
+def _frames(draw):
+    frame = pd.DataFrame(draw(st.dictionaries(_names, _columns, max_size=3)), index=range(3))
+    kind = draw(st.integers(0, 5))
+    try:
+        if kind == 1:
+            frame.index = pd.Index(draw(_columns), name=draw(_names))
+        elif kind == 2:
+            frame.index = pd.MultiIndex.from_arrays(
+                [draw(_columns), draw(_columns)], names=draw(st.tuples(_names, _names))
+            )
+        elif kind == 3:
+            frame.index = pd.date_range("2024-01-01", periods=3, name=draw(_names))
+    except (TypeError, ValueError, NotImplementedError, ArithmeticError):
+        pass  # pandas has no such index
+    return frame
+
+
+def _check(target, frame):
+    """A frame either comes back as it was, in equal bytes each time, or is refused with a hint."""
+    try:
+        content = b"".join(target.encode_checked(frame))
+    except FormatLimit as error:
+        assert error.hint is not None  # noqa: PT017 (either end is right)
+        return None
+    assert content == b"".join(target.encode_checked(frame))
+    got = target.decode(content)
+    assert hash_value(got) == hash_value(frame)
+    pd.testing.assert_frame_equal(got, frame, check_exact=True, check_freq=True)
+    return content
+
+
+@given(_frames())
+def _csv_with_all_dtypes(frame):
+    named = None if isinstance(frame.index, pd.RangeIndex) else list(frame.index.names)
+    levels = {name: frame.index.get_level_values(i).dtype for i, name in enumerate(named or ()) if name}
+    _check(dc.CSVTarget("a.csv", dtype={**frame.dtypes, **levels}, index_col=named), frame)
+
+
+@given(_frames(), st.sampled_from([None, 2]))
+def _parquet(frame, row_group_size):
+    _check(dc.ParquetTarget("a.parquet", row_group_size=row_group_size), frame)
+
+
+@pytest.mark.parametrize("property_", [_csv_with_all_dtypes, _parquet], ids=["csv", "parquet"])
+def test_frames_come_back_or_are_refused(property_, full):
+    """Any frame comes back in value, dtypes and index, or FormatLimit is raised; nothing else is."""
+    settings(max_examples=3000 if full else 80, deadline=None)(property_)()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        ("category", ["b", "a", "b"]),
+        (pd.CategoricalDtype(["z", "b", "a"], ordered=True), ["b", "a", "b"]),
+        (pd.CategoricalDtype(["01", "1"]), ["01", "1", None]),
+        ("float32", [0.1, np.nan, 1e30]),
+        ("uint8", [0, 1, 255]),
+        ("Int64", [1, None, 2**62]),
+        ("boolean", [True, None, False]),
+        ("string", ["a", None, "NA"]),
+        ("str", ["007", "1.0", None]),
+        ("datetime64[s]", ["2024-02-29", "1700-01-01", None]),
+        ("datetime64[ns]", ["2024-02-29T12:00:00.000000001", "2024-02-29", None]),
+        ("datetime64[us, Europe/Berlin]", ["2024-10-27T00:30Z", "2024-10-27T01:30Z", None]),
+        ("timedelta64[ms]", ["1 days 00:00:00.001", "-1 days", None]),
+        ("period[M]", ["2024-02", None, "2024-03"]),
+    ],
+    ids=str,
+)
+def test_csv_restores_the_dtypes_that_it_is_told(dtype, values):
+    """Columns and index levels come back in the dtypes that the target names; else they are refused."""
+    frame = pd.DataFrame({"a": pd.Series(values).astype(dtype), "n": [1, 2, 3]})
+    told = dc.CSVTarget("a.csv", dtype={"a": dtype})
+    assert _check(told, frame) == frame.to_csv(index=False).encode()
+    assert _check(dc.CSVTarget("a.csv", dtype=frame.dtypes), frame)
+    with pytest.raises(FormatLimit, match="column 'a'") as caught:
+        dc.CSVTarget("a.csv").encode_checked(frame)
+    assert f"dtype={{'a': {str(frame.a.dtype)!r}}}" in caught.value.hint
+    indexed = dc.CSVTarget("a.csv", dtype={"a": dtype}, index_col="a")
+    _check(indexed, frame.set_index("a"))
+    assert indexed.decode(_check(told, frame)).index.name == "a"
+
+
+def test_a_csv_file_with_dtypes_is_plain(tmp_path):
+    """The file has a line of names and a line for each row, whatever has to be restored."""
+    frame = pd.DataFrame(
+        {"kind": pd.Categorical(["x", "y"]), "area": np.array([0.1, 2], "f4")},
+        index=pd.Index(["01", "02"], name="id"),
+    )
+    target = dc.CSVTarget("a.csv", dtype={"kind": "category", "area": "f4", "id": "str"}, index_col="id")
+    node = dc.delayed(lambda: frame, target=target)()
+    pd.testing.assert_frame_equal(node.compute(), frame)
+    with open(node.dc.path) as file:
+        assert file.read() == "id,kind,area\n01,x,0.1\n02,y,2.0\n"
+
+
+@pytest.mark.parametrize("target", [dc.CSVTarget("a.csv"), dc.ParquetTarget("a.parquet")])
+def test_what_a_hash_does_not_count_is_kept_or_refused(target):
+    """Attrs and the frequency of an index come back from Parquet, and are refused by CSV."""
+    frame = pd.DataFrame({"a": [1, 2]})
+    frame.attrs = {"unit": ["µm", 1]}
+    dated = pd.DataFrame({"a": [1, 2]}, index=pd.date_range("2024-01-01", periods=2, name="day"))
+    if isinstance(target, dc.ParquetTarget):
+        assert target.decode(_check(target, frame)).attrs == frame.attrs
+        got = target.decode(_check(target, dated))
+        assert (got.index.freq, got.attrs) == (dated.index.freq, {})
+        assert dated.attrs == {}
+    else:
+        target = dc.CSVTarget("a.csv", dtype={"day": dated.index.dtype}, index_col="day")
+        with pytest.raises(FormatLimit, match=r"index\.freq"):
+            target.encode_checked(dated)
+        with pytest.raises(FormatLimit, match="attrs"):
+            dc.CSVTarget("a.csv").encode_checked(frame)
+    for lost in ({"a": (1, 2)}, {"a": object()}):
+        frame.attrs = lost
+        with pytest.raises(FormatLimit):
+            target.encode_checked(frame)
+    with pytest.raises(FormatLimit, match="allows_duplicate_labels"):
+        target.encode_checked(pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False))
+
+
+def test_parquet_opens_as_a_dask_data_frame():
+    """`open` gives a partition for each row group, in the dtypes that pandas gives, texts included."""
+    frame = pd.DataFrame({"n": range(5), "s": list("abcde")}, index=pd.RangeIndex(10, 20, 2, name="i"))
+    node = dc.delayed(lambda: frame, target=dc.ParquetTarget("a.parquet", row_group_size=2))()
+    node.compute()
+    opened = node.dc.open()
+    assert opened.npartitions == 3
+    assert opened.dtypes.to_dict() == frame.dtypes.to_dict()
+    pd.testing.assert_frame_equal(opened.compute(), frame)
+    assert opened.partitions[1].compute().index.tolist() == [14, 16]
+    assert dask.config.get("dataframe.convert-string", None) is not False
+
+
+def test_parquet_sources(tmp_path):
+    """A Parquet file arrives as a data frame; options for pandas count in its identity."""
+    frame = pd.DataFrame({"a": [1, 2], "b": pd.Categorical(["x", "y"])})
+    frame.to_parquet(tmp_path / "a.parquet")
+    source = dc.ParquetSource(tmp_path / "a.parquet")
+    pd.testing.assert_frame_equal(dc.delayed(lambda t: t)(source).compute(), frame)
+    narrow = dc.ParquetSource(tmp_path / "a.parquet", columns=["b"])
+    assert list(narrow.get_data()) == ["b"]
+    assert narrow.identity() != source.identity()
+    assert narrow != source
