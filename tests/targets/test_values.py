@@ -120,6 +120,21 @@ def test_json_tags_are_readable():
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        datetime.datetime(
+            2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "UTC+01:00")
+        ),
+        np.dtype("longlong").type(1) if np.dtype("longlong").name == "int64" else object(),
+    ],
+)
+def test_json_refuses_what_only_looks_alike(value):
+    """What would come back as another object of the same hash (zone or class) is refused."""
+    with pytest.raises(FormatLimit, match=r"would come back|no form"):
+        JSON.encode_checked(value)
+
+
+@pytest.mark.parametrize(
     ("content", "story"),
     [
         ('{"$nothing": 1}', "stands for nothing"),
