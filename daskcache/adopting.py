@@ -34,7 +34,7 @@ def look_into(target: Target) -> Found | None:
         file_hash = storage.file_hash(target.path)
         if target.runs_code:
             check_runnable(target.path)
-        data_hash = target.hash(target.read(target.path))
+        data_hash = target.hash_file(target.path)
         unchanged = storage.file_hash(target.path) == file_hash
     except DaskcacheError:
         raise

@@ -221,7 +221,7 @@ def _finding(function: str, entry: Entry, recall: Callable[[], Call]) -> Finding
     except CannotRecompute as reason:
         return dataclasses.replace(finding, reason=str(reason))
     try:
-        hashes, seconds = _compute(recalled.work, values)
+        hashes, seconds = _compute(recalled, values)
     except Exception as error:  # noqa: BLE001 (whatever the function raises)
         return dataclasses.replace(finding, outcome=FAILED, reason=in_a_line(error))
     finding = dataclasses.replace(finding, recomputed=tag(joint_hash(hashes)), seconds=seconds)
@@ -244,21 +244,21 @@ def _values(recalled: Call) -> list:
         raise CannotRecompute(f"its inputs can't be read: {in_a_line(error)}") from error
 
 
-def _compute(work: Work, values: list) -> tuple[list[str], float]:
+def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
     """Hashes of the results, as they would be stored, and the run time in seconds."""
     with TemporaryDirectory(prefix="daskcache-audit-") as folder:
-        elsewhere = work._replace(root=folder)
+        elsewhere = recalled.work._replace(root=folder)
         started = time.perf_counter()
         result, own_paths = call(elsewhere, values)
         seconds = time.perf_counter() - started
-        written = write_results(elsewhere, result, own_paths)
+        written = write_results(elsewhere, recalled.inputs, result, own_paths)
     return [data_hash for _, data_hash, _ in written], seconds
 
 
 def _why(recalled, hashes):
     """What makes the result differ, according to a second run."""
     try:
-        again, _ = _compute(recalled.work, _values(recalled))
+        again, _ = _compute(recalled, _values(recalled))
     except Exception as error:  # noqa: BLE001 (whatever the function raises)
         return f"not deterministic: a second run raised {in_a_line(error)}"
     if again != hashes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Any, NamedTuple
@@ -89,6 +90,24 @@ class Entry:
         values = [self._from_file(result, self._open_verified) for result in self.stored]
         return arrange(values, self.layout)
 
+    def heritage(self) -> list[Any]:
+        """What targets may take over from the files; see `daskcache.targets.base.Target.heritage`.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            As `load` does.
+        """
+        found = []
+        for position, result in enumerate(self.stored):
+            if type(result.target).heritage is Target.heritage:
+                continue
+            if self.inline is not None:
+                found.append(result.target.heritage(io.BytesIO(self.inline[position])))
+            else:
+                found.append(self._from_file(result, self._heritage_verified))
+        return [each for each in found if each is not None]
+
     def _load_one(self, position, result):
         if self.inline is not None:
             return result.target.decode(self.inline[position])
@@ -123,6 +142,11 @@ class Entry:
             return result.target.decode(data)
         self._verify(path, result, file_hash(path))
         return result.target.read(path)
+
+    def _heritage_verified(self, path, result):
+        found = result.target.heritage(path)
+        self._verify(path, result, file_hash(path))
+        return found
 
     def _open_verified(self, path, result):
         if not isinstance(result.target, BytesTarget):

@@ -35,7 +35,7 @@ from .provenance import record_under_new_key
 from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
 from .storage import Root
-from .storing import discard_own, entry_of, own_part_path, store_results
+from .storing import discard_own, entry_of, heirs, own_part_path, store_results
 from .targets.template import DATA_HASH, located
 from .texts import brief
 from .work import DaskData, DaskValue, FileData, Work
@@ -98,7 +98,7 @@ def _run(work, inputs, trace):
             return "skipped", 0.0, finished
     if work.elsewhere is not None:
         value = work.elsewhere.load()
-        if work.spec.formats[0].hash(value) == work.elsewhere.data_hash:
+        if heirs(work, inputs)[0].hash(value) == work.elsewhere.data_hash:
             return "copied", 0.0, store_results(work, inputs, trace, value, None, 0.0)
     if work.paths:
         root = Root(work.root)

@@ -11,7 +11,7 @@ from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, S
 from .provenance import facts_of_call
 from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
-from .targets.base import BytesTarget
+from .targets.base import BytesTarget, Target
 from .targets.template import DATA_HASH, located
 
 
@@ -24,7 +24,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
     except BaseException:
         discard_own(own_paths)
         raise
-    results = write_results(work, result, own_paths)
+    results = write_results(work, inputs, result, own_paths)
     places = [
         located(path, data_hash) for path, (_, data_hash, _) in zip(work.paths, results, strict=True)
     ]
@@ -52,7 +52,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
     return entry_of(work, committed, inline)
 
 
-def write_results(work, result, own_paths):
+def write_results(work, inputs, result, own_paths):
     """Write each result beside its destination: part, data hash and (if at hand) content of each."""
     if own_paths is None and work.spec.options.save is False:
         return [_adopt_own(work, path) for path in work.paths]
@@ -64,8 +64,20 @@ def write_results(work, result, own_paths):
     values = _results(work, result)
     return [
         _part_of_value(work, target, path, value)
-        for target, path, value in zip(work.spec.formats, work.paths, values, strict=True)
+        for target, path, value in zip(heirs(work, inputs), work.paths, values, strict=True)
     ]
+
+
+def heirs(work, inputs) -> tuple[Target, ...]:
+    """The targets of a node, with what they take over from its direct inputs."""
+    formats = work.spec.formats
+    if all(type(target).inherit is Target.inherit for target in formats):
+        return formats
+    heritage = [
+        each for item in inputs if isinstance(item, (Entry, FileData)) for each in item.heritage()
+    ]
+    placed = zip(formats, work.paths, strict=True)
+    return tuple(target.at(path).inherit(heritage) for target, path in placed)
 
 
 def _existing(root, place, part):
@@ -130,7 +142,7 @@ def _part_of_value(work, target, path, value):
 def _part_written(work, target, path):
     """The part that the function wrote itself."""
     part = storage.part_of(path)
-    return part, target.hash(target.read(path)), None
+    return part, target.hash_file(path), None
 
 
 def _adopt_own(work, path):
@@ -145,7 +157,7 @@ def _adopt_own(work, path):
             hint="write to the parameter target_path",
         )
     target = work.spec.formats[work.paths.index(path)]
-    return storage.part_of(destination), target.hash(target.read(destination)), None
+    return storage.part_of(destination), target.hash_file(destination), None
 
 
 def own_part_path(root: str, path: str) -> str:

@@ -78,6 +78,11 @@ class FileData:
     def load(self):
         return self.source.load_verified(self.content_hash)
 
+    def heritage(self):
+        """What targets may take over from it; see `daskcache.targets.base.Target.heritage`."""
+        found = self.source.heritage_verified(self.content_hash)
+        return [] if found is None else [found]
+
     def verified_source(self):
         """The source itself, for functions that read it their own way."""
         self.source.verify(self.content_hash)

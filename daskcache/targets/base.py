@@ -6,7 +6,7 @@ import abc
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from .. import hashing
 from ..errors import FormatLimit, SourceChanged
@@ -71,6 +71,33 @@ class Target(abc.ABC):
         other options than it was written with.
         """
         return {name: option for name, option in vars(self).items() if name != "path"}
+
+    def hash_file(self, path: str) -> str:
+        """`hash` of what is in the file (or folder) `path`, which a function wrote itself."""
+        return self.hash(self.read(path))
+
+    def heritage(self, file: str | BinaryIO) -> Any:
+        """What results made from this file may take over beside its value, e.g. pixel sizes; or None.
+
+        Parameters
+        ----------
+        file : str or binary file
+            Path of the file (or folder), or an open file with its content.
+        """
+        return None
+
+    def inherit(self, heritage: list[Any]) -> Target:
+        """This target with what its value takes over from what the node was made from.
+
+        What makes files differ must make hashes (`hash`, `hash_file`) differ: else what follows from
+        them would not be made again when only that changes.
+
+        Parameters
+        ----------
+        heritage : list
+            What `heritage` found in the node's direct inputs.
+        """
+        return self
 
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
         """The error to raise when `value` can't be held."""
@@ -177,6 +204,10 @@ class Source:
         """Read the file."""
         return self.decode(self._read())
 
+    def heritage(self) -> Any:
+        """What results made from this file may take over beside its value; see `Target.heritage`."""
+        return None
+
     @property
     def filename(self) -> str:
         return os.path.basename(self.__daskcache_path__())
@@ -207,6 +238,13 @@ class Source:
     def verify(self, expected: str) -> None:
         """Raise SourceChanged unless the content, read again, still has the hash `expected`."""
         self._compare(fresh_hash(self.path), expected)
+
+    def heritage_verified(self, expected: str) -> Any:
+        """`heritage`, if the file's content still has the hash `expected`, else raise SourceChanged."""
+        found = self.heritage()
+        if found is not None:
+            self._compare(self.content_hash(), expected)
+        return found
 
     def _read(self):
         try:
