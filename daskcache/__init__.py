@@ -14,6 +14,7 @@ _HOMES = {
     "CSVTarget": "targets.tables",
     "FileSource": "targets.base",
     "FolderSource": "targets.folders",
+    "ImageMetadata": "targets.image_metadata",
     "ImageSource": "targets.images",
     "ImageTarget": "targets.images",
     "JSONSource": "targets.objects",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from .targets.base import Target as Target
     from .targets.context import context as context
     from .targets.folders import FolderSource as FolderSource
+    from .targets.image_metadata import ImageMetadata as ImageMetadata
     from .targets.images import ImageSource as ImageSource
     from .targets.images import ImageTarget as ImageTarget
     from .targets.objects import JSONSource as JSONSource

@@ -18,6 +18,7 @@ PUBLIC = [
     "CSVTarget",
     "FileSource",
     "FolderSource",
+    "ImageMetadata",
     "ImageSource",
     "ImageTarget",
     "JSONSource",

@@ -70,7 +70,8 @@ def test_options_stay_when_the_path_changes():
         (dc.NumpyTarget("a.npy"), pd.DataFrame({"a": [1]}), "DataFrame"),
         (dc.ImageTarget("a.tif"), [[1]], "list"),
         (dc.ImageTarget("a.tif"), np.zeros((4, 4), "c8"), "complex64"),
-        (dc.ImageTarget("a.tif"), np.zeros((4, 4), "i8"), "int64"),
+        (dc.ImageTarget("a.ome.tif"), np.full((4, 4), 2**40), "int64"),
+        (dc.ImageTarget("a.tif", format="imagej"), np.zeros((4, 4)), "float64"),
         (dc.ImageTarget("a.tif"), np.zeros((4, 4), ">u2"), ">u2"),
         (dc.ImageTarget("a.tif"), np.zeros(4, "u1"), r"\(4,\)"),
         (dc.ImageTarget("a.tif"), np.zeros((0, 4), "u1"), r"\(0, 4\)"),
@@ -173,7 +174,7 @@ def test_npy_with_pickled_objects_is_not_interpreted(tmp_path, root):
 # ---- images --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", ["?", "u1", "u2", "u4", "i1", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("dtype", ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"])
 @pytest.mark.parametrize(
     "shape",
     [

@@ -1,0 +1,144 @@
+"""What an image says beside its pixels, and how much of it holds for a result made from the image."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+#: Metres in each unit of length that is understood.
+METRES = {"pm": 1e-12, "nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "inch": 0.0254}
+#: Axes along which pixels have a size.
+SPATIAL = "ZYX"
+#: Axes of which an image is a stack, besides those that are unknown.
+STACKED = "TZC"
+UNKNOWN = "Q"
+
+_OTHER_NAMES = {
+    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometre", "\\u00b5m", "μm"), "µm"),
+    **dict.fromkeys(("nanometer", "nanometre"), "nm"),
+    **dict.fromkeys(("millimeter", "millimetre"), "mm"),
+    **dict.fromkeys(("centimeter", "centimetre"), "cm"),
+    **dict.fromkeys(("meter", "metre"), "m"),
+    **dict.fromkeys(("in", "inches"), "inch"),
+    **dict.fromkeys(("", "pixel", "pixels"), None),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageMetadata:
+    """What an image file says beside its pixels.
+
+    Attributes
+    ----------
+    axes : str
+        A letter for each axis of the array, as in OME and tifffile: T time, Z depth, C channel, Y, X,
+        S sample (of a colour), Q unknown.
+    pixel_size : dict of str to float
+        Distance between pixels along Z, Y and X, in `unit`.  What isn't known is not in it.
+    unit : str or None
+        ``"µm"``, ``"nm"`` …; None if it isn't known.
+    channels : tuple of str
+        Names along the axis C; empty if they aren't known.
+    """
+
+    axes: str
+    pixel_size: dict[str, float] = dataclasses.field(default_factory=dict)
+    unit: str | None = None
+    channels: tuple[str, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says no more than the array's shape does."""
+        return not (self.pixel_size or self.channels or set(self.axes) & set(STACKED))
+
+
+class Described(NamedTuple):
+    """The metadata of an image with the shape of its array."""
+
+    metadata: ImageMetadata
+    shape: tuple[int, ...]
+
+
+def canonical_unit(text: str | None) -> str | None:
+    """The one name of a unit; None for pixels and for nothing; what isn't known stays as it is."""
+    text = (text or "").strip()
+    return text if text in METRES else _OTHER_NAMES.get(text.lower(), text)
+
+
+def taken_over(
+    inputs: Iterable[Described], shape: tuple[int, ...], axes: str, fixed: bool
+) -> ImageMetadata:
+    """What holds for a result of `shape`, of all that its inputs say.
+
+    An input speaks of a result with as many axes, and of those axes along which both have the same
+    length: where the length changed, the image may have been scaled.  What two inputs contradict each
+    other in is not taken over.
+
+    Parameters
+    ----------
+    inputs : iterable of Described
+    shape : tuple of int
+    axes : str
+        The axes of the result, as far as they are known.
+    fixed : bool
+        Whether unknown axes stay so.
+    """
+    alike = [_Voice(given, shape) for given in inputs if len(given.shape) == len(shape)]
+    if not fixed:
+        axes = _named(axes, alike)
+    sizes = [(axis, _agreed([v.size(axis, axes) for v in alike], _same_size)) for axis in SPATIAL]
+    known = {axis: size for axis, size in sizes if size is not None}
+    units = {unit for _, unit in known.values()}
+    channels = _agreed([voice.channels(axes) for voice in alike], tuple.__eq__)
+    if len(units) > 1:
+        known, units = {}, set()
+    lengths = {axis: length for axis, (length, _) in known.items()}
+    return ImageMetadata(axes, lengths, units.pop() if units else None, channels or ())
+
+
+class _Voice:
+    """What one input says of a result."""
+
+    def __init__(self, given: Described, shape: Sequence[int]):
+        self.metadata = given.metadata
+        pairs = zip(given.metadata.axes, given.shape, shape, strict=True)
+        #: Its axes, with a blank where the length is another.
+        self.axes = [axis if before == after else " " for axis, before, after in pairs]
+
+    def size(self, axis, axes):
+        unit = self.metadata.unit
+        if axis not in self.metadata.pixel_size or not (unit is None or unit in METRES):
+            return None
+        return (self.metadata.pixel_size[axis], unit) if self.speaks_of(axis, axes) else None
+
+    def channels(self, axes):
+        return (self.metadata.channels or None) if self.speaks_of("C", axes) else None
+
+    def speaks_of(self, axis, axes):
+        return axis in axes and self.axes[axes.index(axis)] == axis
+
+
+def _named(axes, voices):
+    """Axes with the names that the inputs agree on, in place of unknown ones."""
+    named = list(axes)
+    for position, axis in enumerate(axes):
+        if axis == UNKNOWN:
+            said = [voice.axes[position] for voice in voices]
+            named[position] = _agreed([s for s in said if s in STACKED], str.__eq__) or UNKNOWN
+    return "".join(UNKNOWN if named.count(axis) > 1 else axis for axis in named)
+
+
+def _agreed(statements, same):
+    """The first of several statements if all others are the same; None stands for none."""
+    made = [statement for statement in statements if statement is not None]
+    return made[0] if made and all(same(made[0], other) for other in made) else None
+
+
+def _same_size(one, other):
+    return one[1] == other[1] and math.isclose(one[0], other[0], rel_tol=SAME)
+
+
+#: Relative difference below which two sizes are the same: TIFF's fractions are as exact as that.
+SAME = 1e-6
