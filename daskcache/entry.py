@@ -144,9 +144,10 @@ class Entry:
         return result.target.read(path)
 
     def _heritage_verified(self, path, result):
-        found = result.target.heritage(path)
-        self._verify(path, result, file_hash(path))
-        return found
+        try:
+            return result.target.heritage(path)
+        finally:  # whether or not it could be read: a damaged file is not the format's fault
+            self._verify(path, result, file_hash(path))
 
     def _open_verified(self, path, result):
         if not isinstance(result.target, BytesTarget):

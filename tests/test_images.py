@@ -23,8 +23,10 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 import daskcache as dc
+from daskcache.auditing import audit_root
 from daskcache.errors import FormatLimit, GraphError, SourceChanged, SourceMissing, TargetError
 from daskcache.hashing import hash_value
+from daskcache.storage import Root
 from daskcache.targets.image_metadata import Described, taken_over
 
 KINDS = [None, "plain", "imagej", "ome"]
@@ -675,6 +677,25 @@ def test_audits_agree_with_what_was_stored(image_file):
     assert audit.counts["same"] == 2
 
 
+def test_audits_of_a_root_agree_too(define, image_file, root):
+    """So does one that has nothing but the records: a target's options aren't in them."""
+    program = define("""
+        import daskcache as dc
+
+        @dc.delayed(target=dc.ImageTarget("s.tif", axes="ZYX", pixel_size=(3, 1, 1)))
+        def half(image): return image // 2
+
+        @dc.delayed(target="m.ome.tif")
+        def mask(image): return image > 100
+    """)
+    node = program.mask(program.half(image_file(**imagej(0.5))))
+    node.compute()
+    assert metadata_of(node).pixel_size == {"Z": 3.0, "Y": 1.0, "X": 1.0}
+    audit = audit_root(Root(str(root)))
+    assert audit.ok, audit
+    assert audit.counts["same"] == 2
+
+
 def test_nothing_is_read_for_metadata_without_images(image_file, monkeypatch):
     """Headers are read for results that are images, and of inputs that are."""
     source = image_file(**imagej())
@@ -712,14 +733,16 @@ def test_a_source_that_vanished_meanwhile(image_file):
         dc.delayed(slow, target="a.tif", version=1)(source).compute()
 
 
-def test_metadata_of_an_input_that_changed_meanwhile_is_not_used(image_file):
-    """So does a stored input that is edited while the function runs."""
+@pytest.mark.parametrize(
+    "edit", [lambda data: data.replace(b"micron", b"inches"), lambda data: data[:9], lambda data: b""]
+)
+def test_metadata_of_an_input_that_changed_meanwhile_is_not_used(image_file, edit):
+    """A stored input that is edited or cut short while the function runs raises."""
     source = image_file(**imagej(0.5))
     first = dc.delayed(smooth, target="s.tif")(source)
 
     def slow(image, path):
-        data = Path(path).read_bytes()
-        Path(path).write_bytes(data.replace(b"micron", b"inches"))
+        Path(path).write_bytes(edit(Path(path).read_bytes()))
         return image + 1
 
     node = dc.delayed(slow, target="a.tif", version=1)(first, first.dc.path)
