@@ -36,6 +36,8 @@ def obstacle(kind, pixels, metadata):
         return f"dtype {pixels.dtype}"
     if stack_letters(metadata.axes, kind) is None:
         return f"stacks with the axes {metadata.axes!r}"
+    if kind == OME and not _quotes_fit() and any('"' in name for name in metadata.channels):
+        return "quotes in names of channels with this tifffile (it needs 2026.2.24)"
     if kind == IMAGEJ and metadata.axes.endswith("S") and name != "u1":
         return f"colours of dtype {pixels.dtype}"
     if kind == IMAGEJ and pixels.shape[-1] == 1:  # which tifffile takes for a sample
@@ -43,6 +45,12 @@ def obstacle(kind, pixels, metadata):
     if kind == IMAGEJ and pixels.nbytes > _LARGEST_IMAGEJ:
         return "files of 4 GiB and more"
     return None
+
+
+def _quotes_fit():
+    """Whether tifffile's OME-XML stays XML with quotes in it."""
+    version = require("tifffile", "image").__version__
+    return tuple(map(int, version.split(".")[:3])) >= (2026, 2, 24)
 
 
 #: Bytes that are looked at to choose a predictor.
