@@ -13,6 +13,7 @@ from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
 from .targets.base import BytesTarget, Target
 from .targets.template import DATA_HASH, located
+from .work import FileData
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds):
