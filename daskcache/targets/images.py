@@ -115,9 +115,6 @@ class ImageTarget(BytesTarget):
 
     # -- values -------------------------------------------------------------------------------------
 
-    def counted_options(self):
-        return {}
-
     def encode(self, value):
         np = require("numpy", "image")
         tifffile = require("tifffile", "image")
