@@ -23,6 +23,7 @@ _HOMES = {
     "NumpySource": "targets.arrays",
     "NumpyTarget": "targets.arrays",
     "ParquetSource": "targets.tables",
+    "OMEZarrTarget": "targets.ome_zarr",
     "ParquetTarget": "targets.tables",
     "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
@@ -31,6 +32,8 @@ _HOMES = {
     "Target": "targets.base",
     "TextSource": "targets.text",
     "TextTarget": "targets.text",
+    "ZarrSource": "targets.zarrs",
+    "ZarrTarget": "targets.zarrs",
     "accept": "accessor",
     "adopt": "accessor",
     "audit": "auditing",
@@ -78,6 +81,7 @@ if TYPE_CHECKING:
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource
     from .targets.objects import PickleTarget as PickleTarget
+    from .targets.ome_zarr import OMEZarrTarget as OMEZarrTarget
     from .targets.registry import register_suffix as register_suffix
     from .targets.tables import CSVSource as CSVSource
     from .targets.tables import CSVTarget as CSVTarget
@@ -85,6 +89,8 @@ if TYPE_CHECKING:
     from .targets.tables import ParquetTarget as ParquetTarget
     from .targets.text import TextSource as TextSource
     from .targets.text import TextTarget as TextTarget
+    from .targets.zarrs import ZarrSource as ZarrSource
+    from .targets.zarrs import ZarrTarget as ZarrTarget
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,30 @@ _TILE = 64 * 2**10
 _X87_BYTES = 10
 
 
+class Slabs:
+    """An array that comes in pieces; it hashes as the NumPy array would that they make up.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+        Without padding or Python objects.
+    pieces : iterable of numpy.ndarray
+        Its data in C order, one piece after the other.  They are taken once.
+    """
+
+    def __init__(self, shape, dtype, pieces):
+        self.shape = tuple(map(int, shape))
+        self.dtype = dtype
+        self.pieces = pieces
+
+    def __daskcache_encode__(self, encoder):
+        encoder.parts.append(b"A")
+        _dtype(self.dtype, encoder)
+        encoder.add(self.shape)
+        encoder.add_blocks(b"a", (block for piece in self.pieces for block in _blocks(piece)))
+
+
 # ---- NumPy --------------------------------------------------------------------------------------
 
 

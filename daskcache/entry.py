@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 from . import algorithms, hashing, trash
 from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified
+from .records import RecordStore, target_id
 from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
-from .targets.base import BytesTarget, Target
+from .targets.base import BytesTarget, FolderTarget, Target
 from .trust import check_runnable
+from .verified import TargetFolder
 
 
 class Stored(NamedTuple):
@@ -140,6 +142,12 @@ class Entry:
                 data = file.read()
             self._verify(path, result, hashing.digest(data))
             return result.target.decode(data)
+        if isinstance(result.target, FolderTarget):
+            try:
+                return result.target.read_folder(self._folder(path, result))
+            except TargetCorrupt as error:
+                error.hint = f"compute again: the node will rerun{self.set_aside(path)}"
+                raise
         self._verify(path, result, file_hash(path))
         return result.target.read(path)
 
@@ -150,6 +158,8 @@ class Entry:
             self._verify(path, result, file_hash(path))
 
     def _open_verified(self, path, result):
+        if isinstance(result.target, FolderTarget):
+            return result.target.open_folder(self._folder(path, result))
         if not isinstance(result.target, BytesTarget):
             self._verify(path, result, file_hash(path))
             return result.target.open(path)
@@ -160,6 +170,29 @@ class Entry:
                 self._verify(path, result, "another file")  # it was replaced between the two looks
         return opened
 
+    def _folder(self, path, result):
+        folder = TargetFolder(path, result.file_hash, Root(self.root).manifests, self.label)
+        self._check_not_replaced(path, result)
+        folder.check_names()
+        return folder
+
+    def _check_not_replaced(self, path, result):
+        """Raise if another result, which its record vouches for, is there now: it isn't damaged."""
+        found = stamp(path)
+        if found is None or found == result.stamp:
+            return
+        records = RecordStore(Root(self.root))
+        now = records.vouching(target_id(result.target.path), found, self.key)
+        if now is not None and now.file_hash != result.file_hash:
+            raise TargetModified(
+                "a result was replaced after this graph was planned",
+                node=self.label,
+                target=path,
+                expected=hashing.tag(result.file_hash),
+                got=hashing.tag(now.file_hash),
+                hint="compute again: the plan will be made anew",
+            )
+
     def _verify(self, path, result, got):
         if got == result.file_hash:
             return
@@ -169,7 +202,7 @@ class Entry:
         )
         if stamp(path) == result.stamp:
             error, story = TargetCorrupt, "is damaged: its bytes are not those that were stored"
-            hint = f"compute again: the node will rerun{self._set_aside(result)}"
+            hint = f"compute again: the node will rerun{self.set_aside(path)}"
         raise error(
             f"a result {story}",
             node=self.label,
@@ -179,11 +212,19 @@ class Entry:
             hint=hint,
         )
 
-    def _set_aside(self, result):
-        if self.read_only:
-            return ""
-        kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
-        return f" (what was there is kept as {kept})" if kept else ""
+    def set_aside(self, path: str) -> str:
+        """Move a result that is damaged to the trash, so that its node reruns; say where it is now.
+
+        Parameters
+        ----------
+        path : str
+            Absolute path of the file (or folder); nothing happens if it is not one of these results.
+        """
+        for result in self.stored:
+            if path == f"{self.root}/{result.target.path}" and not self.read_only:
+                kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
+                return f" (what was there is kept as {kept})" if kept else ""
+        return ""
 
     def __reduce__(self):
         fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)

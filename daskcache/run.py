@@ -26,6 +26,7 @@ from .entry import Entry, Failure, Held, arrange
 from .errors import (
     NodeFailed,
     ResultError,
+    TargetCorrupt,
     UnhashableArgument,
 )
 from .events import emit
@@ -36,7 +37,9 @@ from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
 from .storage import Root
 from .storing import discard_own, entry_of, heirs, own_part_path, store_results
+from .targets.base import FolderTarget
 from .targets.template import DATA_HASH, located
+from .targets.zarr_values import dask_array_of
 from .texts import brief
 from .work import DaskData, DaskValue, FileData, Work
 
@@ -97,7 +100,7 @@ def _run(work, inputs, trace):
         if finished is not None:
             return "skipped", 0.0, finished
     if work.elsewhere is not None:
-        value = work.elsewhere.load()
+        value = _value_elsewhere(work.elsewhere, work.spec.formats[0])
         if heirs(work, inputs)[0].hash(value) == work.elsewhere.data_hash:
             return "copied", 0.0, store_results(work, inputs, trace, value, None, 0.0)
     if work.paths:
@@ -106,11 +109,23 @@ def _run(work, inputs, trace):
         for path in work.paths:
             storage.check_place(root, root.absolute(path))
     started = time.perf_counter()
-    result, own_paths = call(work, arguments(work, inputs))
+    try:
+        result, own_paths = call(work, arguments(work, inputs))
+    except TargetCorrupt as error:  # of an input that is read lazily
+        for item in inputs:
+            if isinstance(item, Entry):
+                item.set_aside(str(error.target))
+        raise
     seconds = time.perf_counter() - started
     if not work.paths:
         return "ran", seconds, Held(result, _held_hash(work, result, trace))
     return "ran", seconds, store_results(work, inputs, trace, result, own_paths, seconds)
+
+
+def _value_elsewhere(entry, target):
+    """What is to be copied: open, not loaded, from folder to folder."""
+    from_folder = isinstance(entry.stored[0].target, FolderTarget)
+    return entry.open() if from_folder and isinstance(target, FolderTarget) else entry.load()
 
 
 def load_value(handle: Entry | Held | Failure) -> Any:
@@ -145,6 +160,12 @@ def _object(item):
     return item.load()
 
 
+def _opened(item, kind):
+    """What a parameter annotated with a lazy array's class receives, if the format has it."""
+    opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
+    return dask_array_of(opened) if kind == "dask" else opened
+
+
 def arguments(work: Work, inputs: list) -> list:
     """Values for the call, with data in place of references.
 
@@ -162,11 +183,16 @@ def arguments(work: Work, inputs: list) -> list:
 
     signature = work.spec.signature
     values = []
-    for value, wants_object in zip(work.values, signature.wants_object, strict=True):
-        if type(value) is Ref:
-            values.append(_object(inputs[value.ordinal]) if wants_object else data(value.ordinal))
-        else:
+    wants = zip(work.values, signature.wants_object, signature.wants_open, strict=True)
+    for value, wants_object, wants_open in wants:
+        if type(value) is not Ref:
             values.append(fill(value, data))
+        elif wants_object:
+            values.append(_object(inputs[value.ordinal]))
+        elif wants_open:
+            values.append(_opened(inputs[value.ordinal], wants_open))
+        else:
+            values.append(data(value.ordinal))
     return values
 
 

@@ -251,6 +251,7 @@ class Signature:
         self.names = tuple(p.name for p in parameters)
         self.kinds = tuple(p.kind for p in parameters)
         self.wants_object = tuple(_is_handle(p.annotation) for p in parameters)
+        self.wants_open = tuple(_lazy_kind(p.annotation) for p in parameters)
         self.takes_target_path = "target_path" in self.names
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         if self.takes_target_path:
@@ -334,6 +335,23 @@ def _inspect(func):
 
 def _is_handle(annotation):
     return isinstance(annotation, type) and issubclass(annotation, (Source, Target))
+
+
+def _lazy_kind(annotation):
+    """Name of the package whose lazy array a parameter asks for; None if it asks for none.
+
+    By name: neither package has to be there.
+    """
+    if not isinstance(annotation, type):
+        return None
+    return _LAZY.get(f"{annotation.__module__}.{annotation.__qualname__}")
+
+
+_LAZY = {
+    "zarr.core.array.Array": "zarr",
+    "zarr.core.group.Group": "zarr",
+    "dask.array.core.Array": "dask",
+}
 
 
 # ---- targets of a function ----------------------------------------------------------------------

@@ -56,6 +56,8 @@ class Part(NamedTuple):
     path: str
     file_hash: str
     stamp: Stamp
+    #: Of a folder: what is in it, see `manifest_of`.
+    manifest: list[tuple[str, int, str]] | None = None
 
 
 class Root:
@@ -77,6 +79,7 @@ class Root:
         self.accepted = f"{self.metadata}/accepted"
         self.trash = f"{self.metadata}/trash"
         self.code = f"{self.metadata}/code"
+        self.manifests = f"{self.metadata}/manifests"
 
     def absolute(self, target_path: str) -> str:
         return f"{self.path}/{target_path}"
@@ -212,40 +215,65 @@ def stamp(path: str) -> Stamp | None:
             hint="mend its permissions, or mount its disk, then rerun",
         ) from error
     if stat.S_ISDIR(found.st_mode):
-        return _folder_stamp(path)
+        return _folder_stamp(path, found)
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
 def file_hash(path: str) -> str:
-    """Hash of a file's bytes, or of the manifest (names, sizes, hashes) of a folder's files."""
-    if not os.path.isdir(path):
-        with open(path, "rb") as file:
-            return digest_of(file)
-    manifest = [
+    """Hash of a file's bytes, or of the manifest of a folder."""
+    if os.path.isdir(path):
+        return hashing.hash_value(manifest_of(path))
+    with open(path, "rb") as file:
+        return digest_of(file)
+
+
+def manifest_of(path: str) -> list[tuple[str, int, str]]:
+    """Name (from the folder, with ``/``), size in bytes and hash of each file below a folder, sorted."""
+    return [
         (name, os.path.getsize(f"{path}/{name}"), file_hash(f"{path}/{name}"))
-        for name in _files_below(path)
+        for name in files_below(path)
     ]
-    return hashing.hash_value(manifest)
 
 
 def digest_of(file) -> str:
     """Hash of what is left to read in an open binary file."""
     state = hashing.hasher()
-    while chunk := file.read(1 << 20):
-        state.update(chunk)
+    view = memoryview(bytearray(1 << 18))  # one buffer that stays in the processor's cache
+    while count := file.readinto(view):
+        state.update(view[:count])
     return state.hexdigest()
 
 
-def _folder_stamp(path):
-    stats = [os.stat(f"{path}/{name}") for name in _files_below(path)]
+def _folder_stamp(path, folder):
+    """Of one and the same folder, even if another takes its place while its files are looked at."""
+    try:
+        stats = [os.stat(f"{path}/{name}") for name in files_below(path)]
+    except OSError as error:
+        if _is_still(path, folder):
+            raise storage_error(error, path) from error
+        return stamp(path)
+    if not _is_still(path, folder):
+        return stamp(path)
     return Stamp(sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0))
 
 
-def _files_below(path):
+def _is_still(path, folder):
+    try:
+        return os.path.samestat(os.stat(path), folder)
+    except OSError:
+        return False
+
+
+def files_below(path: str) -> list[str]:
+    """Names (from the folder, with ``/``) of the files below a folder, sorted."""
     found = []
-    for folder, _, names in os.walk(path):
+    for folder, _, names in os.walk(path, onerror=_raise):
         found += [os.path.relpath(os.path.join(folder, name), path) for name in names]
     return sorted(name.replace(os.sep, "/") for name in found)
+
+
+def _raise(error):
+    raise error
 
 
 # ---- committing ---------------------------------------------------------------------------------
@@ -291,7 +319,10 @@ def part_of(path: str) -> Part:
             raise FileNotFoundError(errno.ENOENT, "nothing was written", path)
         if _must_outlast_power():
             _sync_all(path)
-        return Part(path, file_hash(path), found)
+        if not os.path.isdir(path):
+            return Part(path, file_hash(path), found)
+        manifest = manifest_of(path)
+        return Part(path, hashing.hash_value(manifest), found, manifest)
     except StorageError:
         raise
     except OSError as error:

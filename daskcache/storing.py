@@ -13,6 +13,7 @@ from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
 from .targets.base import BytesTarget, Target
 from .targets.template import DATA_HASH, located
+from .verified import forget_manifest, keep_manifest
 from .work import FileData
 
 
@@ -131,7 +132,7 @@ def _part_of_value(work, target, path, value):
         own = own_part_path(work.root, path)
         try:
             target.write(value, own)
-            return storage.part_of(own), target.hash(value), None
+            return storage.part_of(own), target.hash_result(value, own), None
         except BaseException:
             discard_own([own])
             raise
@@ -179,6 +180,7 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     content = record_content(name, **facts_of_call(work, inputs, places, position, previous))
     intent, winner = "", None
     try:
+        keep_manifest(root, part)
         intent = storage.write_intent(root, file_name, content)
         if part.path != destination:
             winner = _place(work, root, part, places[position], name, previous, intent)
@@ -193,6 +195,8 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     storage.promote_intent(root, intent, file_name, name.shard)
     if previous is not None and previous != name:
         RecordStore(root).remove(previous)
+        if previous.file_hash != name.file_hash:
+            forget_manifest(root, previous.file_hash)
     return name
 
 

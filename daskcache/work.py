@@ -83,6 +83,9 @@ class FileData:
         found = self.source.heritage_verified(self.content_hash)
         return [] if found is None else [found]
 
+    def open(self):
+        return self.source.open_verified(self.content_hash)
+
     def verified_source(self):
         """The source itself, for functions that read it their own way."""
         self.source.verify(self.content_hash)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, ClassVar
 from .. import hashing
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, source_error
+from ..verified import VerifiedFolder
 
 #: What packages raise on values that a format can't hold.
 CODEC_ERRORS = (
@@ -99,6 +100,10 @@ class Target(abc.ABC):
         """
         return self
 
+    def hash_result(self, value: Any, path: str) -> str:
+        """Hash of what `read` will give back of `value`, which was just written to `path`."""
+        return self.hash(value)
+
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
         """The error to raise when `value` can't be held."""
         if value is None:
@@ -170,6 +175,21 @@ class BytesTarget(Target):
         return self.decode(Path(path).read_bytes())
 
 
+class FolderTarget(Target):
+    """A format whose files lie in a folder, and are verified one by one as they are read.
+
+    Subclasses define `write`, `read`, `read_folder` and `open_folder`.
+    """
+
+    @abc.abstractmethod
+    def read_folder(self, folder: VerifiedFolder) -> Any:
+        """The value in a folder, read through it."""
+
+    @abc.abstractmethod
+    def open_folder(self, folder: VerifiedFolder) -> Any:
+        """Lazy access to the value in a folder, through it."""
+
+
 class Source:
     """An existing input file.  Passed to a decorated function, it arrives there as its data.
 
@@ -234,6 +254,10 @@ class Source:
         data = self._read()
         self._compare(hashing.digest(data), expected)
         return self.decode(data)
+
+    def open_verified(self, expected: str) -> Any:
+        """Lazy access to what `load_verified` reads, where the format has it."""
+        return self.load_verified(expected)
 
     def verify(self, expected: str) -> None:
         """Raise SourceChanged unless the content, read again, still has the hash `expected`."""

@@ -13,6 +13,8 @@ _TARGETS = {
     ".tiff": "daskcache.targets.images:ImageTarget",
     ".csv": "daskcache.targets.tables:CSVTarget",
     ".parquet": "daskcache.targets.tables:ParquetTarget",
+    ".zarr": "daskcache.targets.zarrs:ZarrTarget",
+    ".ome.zarr": "daskcache.targets.ome_zarr:OMEZarrTarget",
     ".json": "daskcache.targets.objects:JSONTarget",
     ".txt": "daskcache.targets.text:TextTarget",
     ".pkl": "daskcache.targets.objects:PickleTarget",
@@ -35,6 +37,8 @@ _SOURCES = {
     ".parquet": "daskcache.targets.tables:ParquetSource",
     ".json": "daskcache.targets.objects:JSONSource",
     ".txt": "daskcache.targets.text:TextSource",
+    ".zarr": "daskcache.targets.zarrs:ZarrSource",
+    ".ome.zarr": "daskcache.targets.zarrs:ZarrSource",
 }
 #: What is a folder, not a file.
 FOLDER_SUFFIXES = frozenset({".zarr", ".ome.zarr"})

@@ -1,0 +1,163 @@
+"""A read-only Zarr store that verifies each object as it is read.
+
+Imported only where Zarr is at hand: its class must be one that pickle finds by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from ..errors import UntrustedPickle
+from ..verified import VerifiedFolder
+
+_METADATA = frozenset({"zarr.json", ".zarray", ".zmetadata"})
+
+
+class VerifiedStore(Store):
+    """What Zarr reads of a `VerifiedFolder`.  It can be pickled; only the folder's hash travels.
+
+    Parameters
+    ----------
+    folder : VerifiedFolder
+
+    Raises
+    ------
+    TargetCorrupt, SourceChanged, TargetModified, UnsafePath, StorageError
+        When an object is read: see `VerifiedFolder.read`.
+    UntrustedPickle
+        When the metadata of an array is read whose data is pickled.
+    """
+
+    supports_writes = False
+    supports_deletes = False
+    supports_partial_writes = False
+    supports_listing = True
+
+    def __init__(self, folder: VerifiedFolder):
+        super().__init__(read_only=True)
+        self.folder = folder
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        data = await asyncio.to_thread(self._read, key, byte_range)
+        return None if data is None else prototype.buffer.from_bytes(data)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        wanted = [self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+        return list(await asyncio.gather(*wanted))
+
+    def _read(self, key, byte_range):
+        if byte_range is None:
+            data = self.folder.read(key)
+            if data is not None and key.rpartition("/")[2] in _METADATA:
+                _refuse_pickles(data, f"{self.folder.path}/{key}")
+            return data
+        if isinstance(byte_range, RangeByteRequest):
+            return self.folder.read_range(key, byte_range.start, byte_range.end)
+        if isinstance(byte_range, OffsetByteRequest):
+            return self.folder.read_range(key, byte_range.offset, None)
+        if isinstance(byte_range, SuffixByteRequest):
+            return self.folder.read_range(key, -byte_range.suffix, None)
+        raise TypeError(f"Zarr asked for an unknown kind of byte range: {byte_range!r}")
+
+    async def exists(self, key: str) -> bool:
+        return key in self.folder.files
+
+    async def getsize(self, key: str) -> int:
+        data = await asyncio.to_thread(self.folder.read, key)
+        if data is None:
+            raise FileNotFoundError(key)
+        return len(data)
+
+    async def list(self) -> AsyncIterator[str]:
+        for name in self.folder.files:
+            yield name
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        for name in self.folder.files:
+            if name.startswith(prefix):
+                yield name
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        for name in self._children.get(prefix.strip("/"), ()):
+            yield name
+
+    @functools.cached_property
+    def _children(self) -> dict[str, dict[str, None]]:
+        """Names of the files and folders in each folder."""
+        found: dict[str, dict[str, None]] = {}
+        for name in self.folder.files:
+            while name:
+                name, _, child = name.rpartition("/")
+                found.setdefault(name, {})[child] = None
+        return found
+
+    async def set(self, key: str, value: Buffer) -> None:
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:
+        self._check_writable()
+
+    async def delete_dir(self, prefix: str) -> None:
+        self._check_writable()
+
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, bytes]]) -> None:
+        self._check_writable()  # part of the interface until Zarr 3.1
+
+    def with_read_only(self, read_only: bool = False) -> VerifiedStore:
+        if not read_only:
+            raise ValueError("what daskcache verifies is read-only")
+        return VerifiedStore(self.folder)
+
+    def __reduce__(self):
+        return VerifiedStore, (self.folder,)
+
+    def __eq__(self, other):
+        return isinstance(other, VerifiedStore) and self.folder == other.folder
+
+    def __repr__(self):
+        return f"VerifiedStore({self.folder.path!r})"
+
+    __str__ = __repr__
+
+
+def _refuse_pickles(metadata: bytes, path: str) -> None:
+    """Old Zarr can store objects as pickles, and would run what is in them."""
+    try:
+        content = json.loads(metadata)
+    except ValueError:  # Zarr says what is wrong with it
+        return
+    if _names_pickle(content):
+        raise UntrustedPickle(
+            "this Zarr array holds pickled objects, which are not loaded",
+            target=path,
+            hint="write it again with a plain dtype",
+        )
+
+
+def _names_pickle(content: Any) -> bool:
+    """Whether a codec called pickle is anywhere in metadata, outside of the user's attributes."""
+    if isinstance(content, list):
+        return any(map(_names_pickle, content))
+    if not isinstance(content, dict):
+        return False
+    codec = str(content.get("id") or content.get("name"))
+    if codec.rpartition(".")[2] == "pickle":
+        return True
+    return any(_names_pickle(value) for key, value in content.items() if key != "attributes")

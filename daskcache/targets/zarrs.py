@@ -1,0 +1,369 @@
+"""Zarr: chunked, compressed arrays, and groups of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from .. import hashing, storage
+from ..errors import FormatLimit, GraphError, UnsafePath, require
+from ..verified import SourceFolder, VerifiedFolder, source_hashes
+from .base import FolderTarget, Source
+from .zarr_values import (
+    DTYPES,
+    dask_array_of,
+    default_chunks,
+    open_node,
+    slabs_of,
+    slabs_of_dask,
+    value_of,
+    write_dask,
+    write_numpy,
+)
+
+#: Stands for the compressor that this module chooses.
+AUTO = "auto"
+
+
+class ZarrTarget(FolderTarget):
+    """An array in a Zarr v3 folder, or a dict of arrays (and of such dicts) as a group of them.
+
+    It takes NumPy, Dask and Zarr arrays (and Zarr groups).  What is not in memory is written chunk by
+    chunk, in threads of the worker.  What comes back is a NumPy array, or a dict of such; a parameter
+    annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open instead, as does
+    ``node.dc.open()``.  Each object is verified by the read that uses it: a chunk that is missing,
+    damaged, exchanged or not one that was written is never served.
+
+    Parameters
+    ----------
+    path : str
+        Path template ending in ``.zarr``.
+    chunks : tuple of int, optional
+        Shape of a chunk; -1 stands for a whole axis.  Default: the blocks of a Dask array and the chunks
+        of a Zarr array; cut, as NumPy arrays are, to at most 4 MiB: leading axes first.
+    shards : tuple of int, optional
+        Shape of the files that hold many chunks each: a multiple of `chunks`, which must be given.
+    compressors : optional
+        Lossless codecs, as `zarr.create_array` takes them; None stores plain bytes.  Default: Blosc with
+        LZ4 and bit shuffling.
+    attributes : dict, optional
+        Of the array or group; JSON.  They count in the node's key and in the data hash.
+
+    Raises
+    ------
+    FormatLimit
+        When saving what Zarr would not give back as it is: other dtypes than booleans, and integers
+        (8 to 64 bit), floats (16 to 64) and complex numbers in this machine's byte order; or what is
+        in Zarr already and has other attributes.
+    TargetCorrupt
+        When reading a file that is not as it was written.
+
+    Notes
+    -----
+    Format: the `Zarr specification, version 3 <https://zarr-specs.readthedocs.io>`_, written with
+    `zarr <https://zarr.dev>`_.  Every chunk is stored, even if it holds zeros only.  Equal values and
+    options give equal bytes.
+    """
+
+    #: Names of the axes, where the format has them.
+    _dimension_names: tuple[str, ...] | None = None
+
+    def __init__(self, path, chunks=None, shards=None, compressors=AUTO, attributes=None):
+        super().__init__(path)
+        self.chunks = _lengths(chunks)
+        self.shards = _lengths(shards)
+        self.compressors = compressors
+        self.attributes = _json(attributes)
+        if shards is not None and chunks is None:
+            raise GraphError(f"{path}: shards hold chunks", hint="give ZarrTarget chunks=..., too")
+
+    def write(self, value, path):
+        self._check(value, "the result")
+        zarr = require("zarr", "zarr")
+        try:
+            self._write_store(zarr, value, zarr.storage.LocalStore(path))
+        except OSError as error:
+            if error.filename is not None and not str(error.filename).startswith(path):
+                raise  # of the computation of a Dask array
+            raise storage.storage_error(error, path) from error
+
+    def read(self, path):
+        return value_of(self.open(path), path)
+
+    def open(self, path):
+        return self._value_in(open_node(_local(path), path))
+
+    def read_folder(self, folder):
+        return value_of(self.open_folder(folder), folder.path)
+
+    def open_folder(self, folder):
+        return self._value_in(open_verified(folder))
+
+    def hash(self, value):
+        return _joint_hash(_hashed(value), self._top_attributes(value))
+
+    def hash_result(self, value, path):
+        return self.hash_file(path) if _is_lazy(value) else self.hash(value)
+
+    def hash_file(self, path):
+        top = open_node(_local(path), path)
+        return _joint_hash(slabs_of(self._value_in(top)), top.attrs.asdict())
+
+    def counted_options(self) -> dict[str, Any]:
+        return {"attributes": self.attributes} if self.attributes else {}
+
+    def _value_in(self, top):
+        """Where the value is, in the array or group at the top of a store."""
+        return top
+
+    def _top_attributes(self, value):
+        return self.attributes
+
+    def _write_store(self, zarr, value, store):
+        self._write_node(zarr, value, store, "", self.attributes)
+
+    def _write_node(self, zarr, value, store, name, attributes):
+        if _is_group(value):
+            zarr.create_group(store, path=name, zarr_format=3, attributes=attributes)
+            for key, member in sorted(_members(value)):
+                self._write_node(zarr, member, store, f"{name}/{key}" if name else key, {})
+        elif isinstance(value, zarr.Array):
+            chunks, shards = self._layout(value.shape, value.chunks, value.shards)
+            stored = self._create(zarr, value, store, name, attributes, chunks, shards)
+            write_dask(dask_array_of(value), stored)
+        elif _is_dask(value):
+            block = tuple(max(sizes) for sizes in value.chunks)
+            layout = self._layout(value.shape, default_chunks(block, value.dtype.itemsize), None)
+            write_dask(value, self._create(zarr, value, store, name, attributes, *layout))
+        else:
+            layout = self._layout(value.shape, default_chunks(value.shape, value.dtype.itemsize), None)
+            write_numpy(value, self._create(zarr, value, store, name, attributes, *layout))
+
+    def _layout(self, shape, chunks, shards):
+        """Shapes of chunks and shards: the user's, or else these."""
+        if self.chunks is None:
+            return chunks, shards
+        if len(self.chunks) != len(shape) or (self.shards and len(self.shards) != len(shape)):
+            raise self._refusal(
+                f"chunks {self.chunks} and shards {self.shards} don't fit an array of shape {shape}",
+                "give one number for each axis",
+            )
+        return _fill(self.chunks, shape), _fill(self.shards, shape) if self.shards else None
+
+    def _create(self, zarr, value, store, name, attributes, chunks, shards):
+        try:
+            return zarr.create_array(
+                store,
+                name=name or None,
+                shape=value.shape,
+                dtype=value.dtype,
+                chunks=chunks,
+                shards=shards,
+                filters=None,
+                compressors=_fast(zarr, value.dtype) if self.compressors == AUTO else self.compressors,
+                fill_value=0,
+                zarr_format=3,
+                attributes=attributes,
+                dimension_names=self._dimension_names,
+                # what equals the fill value may still differ from it (-0.0, the payload of a NaN)
+                config={"write_empty_chunks": True},
+            )
+        except (ValueError, TypeError) as error:
+            raise self._refusal(f"Zarr refuses the options ({error})", "mend them") from error
+
+    def _check(self, value, what):
+        """Raise `FormatLimit` unless what comes back will be what is given."""
+        if getattr(value, "attrs", None) and dict(value.attrs) != self.attributes:
+            raise self._refusal(
+                f"{what} is in Zarr already and has attributes, which would be lost",
+                "return a Dask array of it, or give them to ZarrTarget(attributes=...)",
+            )
+        if _is_group(value):
+            for key, member in _members(value):
+                if not _is_name(key):
+                    raise self._refusal(
+                        f"{key!r} is no name for an array in a group", "use plain texts without '/'"
+                    )
+                self._check(member, f"the array {key!r}")
+            return
+        if not _is_array(value):
+            raise self.limit(
+                value,
+                f"{what} is a {type(value).__name__}, not an array or a dict of arrays",
+                "return an array, or use a path that ends in .pkl",
+            )
+        if value.dtype.char not in DTYPES or not value.dtype.isnative:
+            raise self._refusal(
+                f"Zarr would not give back the dtype {value.dtype.str} of {what}",
+                "convert it, or use a path that ends in .npy",
+            )
+        if _is_dask(value):
+            self._check_dask(value, what)
+
+    def _check_dask(self, value, what):
+        np = require("numpy", "zarr")
+        if any(length != length for length in value.shape):
+            raise self._refusal(f"the shape of {what} is unknown", "call compute_chunk_sizes() on it")
+        if type(value._meta) is not np.ndarray:
+            raise self._refusal(
+                f"the blocks of {what} are no plain arrays but {type(value._meta).__name__}",
+                "convert them with map_blocks(np.asarray)",
+            )
+
+    def _refusal(self, reason, hint):
+        return FormatLimit(f"{type(self).__name__} can't hold this result: {reason}", hint=hint)
+
+
+class ZarrSource(Source):
+    """An existing Zarr array (v2 or v3); arrives as a NumPy array.  A group: as a dict of such by name.
+
+    A parameter annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open,
+    read-only: what is read then is verified as it is read.
+
+    Its identity is the content of all files in its folder, whatever they are.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder.  A relative path is taken from the current folder.
+    group : str
+        Path of the array or group within it; only what is below counts.
+
+    Raises
+    ------
+    SourceMissing
+        When it is used and there is no such array or group.
+    SourceChanged
+        When a file is not what it was when the node was made.
+    StorageError
+        When it is used and can't be read.
+    UnsafePath
+        If `group` leads out of the folder.
+    """
+
+    def __init__(self, path, group=""):
+        super().__init__(path)
+        self.group = group.strip("/")
+        if any(part in ("", ".", "..") for part in self.group.split("/")) and self.group:
+            raise UnsafePath(
+                f"the group {group!r} is not in the Zarr folder", expected="names with / between them"
+            )
+
+    @property
+    def _folder(self):
+        return f"{self.path}/{self.group}" if self.group else self.path
+
+    def get_data(self):
+        return value_of(self.open(), self._folder)
+
+    def open(self) -> Any:
+        """The ``zarr.Array`` or ``zarr.Group``, read-only."""
+        return self.open_verified(self.content_hash())
+
+    def content_hash(self) -> str:
+        """Joint hash of its files' names and content; only files that were touched are read again."""
+        return hashing.hash_value(source_hashes(self._folder))
+
+    def load_verified(self, expected: str) -> Any:
+        return value_of(self.open_verified(expected), self._folder)
+
+    def open_verified(self, expected: str) -> Any:
+        return open_verified(SourceFolder(self._folder, expected))
+
+    def verify(self, expected: str) -> None:
+        self._compare(hashing.hash_value(source_hashes(self._folder, fresh=True)), expected)
+
+    def identify(self, content_hash: str) -> str:
+        return super().identify(content_hash) + (f":{self.group}" if self.group else "")
+
+    def __daskcache_options__(self):
+        return {"group": self.group} if self.group else {}
+
+    def __repr__(self):
+        return f"ZarrSource({self.path!r}{f', group={self.group!r}' if self.group else ''})"
+
+    def __eq__(self, other):
+        return super().__eq__(other) and self.group == other.group
+
+    __hash__ = Source.__hash__
+
+
+def open_verified(folder: VerifiedFolder) -> Any:
+    """The array or group in a folder, each object of which is verified as it is read."""
+    require("zarr", "zarr")
+    from .zarr_store import VerifiedStore
+
+    return open_node(VerifiedStore(folder), folder.path)
+
+
+def _local(path):
+    return require("zarr", "zarr").storage.LocalStore(path, read_only=True)
+
+
+def _hashed(value):
+    """A value, with what hashes like a NumPy array in place of each lazy one."""
+    if _is_group(value):
+        return {key: _hashed(member) for key, member in _members(value)}
+    if _is_dask(value):
+        return slabs_of_dask(value)
+    return slabs_of(value) if _is_lazy(value) else value
+
+
+def _joint_hash(value, attributes):
+    """Data hash: of the value, and of the attributes that one sees who has it open."""
+    return hashing.hash_value(("attributes", value, attributes) if attributes else value)
+
+
+def _is_lazy(value):
+    if type(value) is dict:
+        return any(map(_is_lazy, value.values()))
+    return _is_dask(value) or type(value).__module__.partition(".")[0] == "zarr"
+
+
+def _is_group(value):
+    return type(value) is dict or isinstance(value, require("zarr", "zarr").Group)
+
+
+def _members(group):
+    return group.items() if type(group) is dict else group.members()
+
+
+def _is_array(value):
+    np = require("numpy", "zarr")
+    zarr = require("zarr", "zarr")
+    return type(value) in (np.ndarray, np.memmap) or isinstance(value, zarr.Array) or _is_dask(value)
+
+
+def _is_dask(value):
+    return type(value).__module__ == "dask.array.core" and type(value).__name__ == "Array"
+
+
+def _is_name(key):
+    """Whether Zarr can have a node of this name, on any file system."""
+    return (
+        type(key) is str
+        and key.isprintable()
+        and not any(c in key for c in '/\\:*?"<>|')
+        and key.strip(". ") == key != ""
+        and not key.startswith("__")
+        and key != "zarr.json"
+    )
+
+
+def _fast(zarr, dtype):
+    return zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
+
+
+def _lengths(shape):
+    return None if shape is None else tuple(int(length) for length in shape)
+
+
+def _fill(lengths, shape):
+    return tuple(max(n, 1) if k == -1 else k for k, n in zip(lengths, shape, strict=True))
+
+
+def _json(attributes):
+    try:
+        return json.loads(json.dumps(attributes or {}, sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise GraphError(f"the attributes of a ZarrTarget are no JSON: {error}") from error

@@ -1,0 +1,341 @@
+"""Folders whose content is known: each file is verified by the same read that is used.
+
+A record holds the hash of a folder's manifest (name, size and hash of every file).  The manifest itself
+is kept beside the records under that hash, so that nobody can exchange it unnoticed; if it is gone, the
+folder is hashed as a whole, which gives it back.  A file that is missing, changed, exchanged with
+another one, or not in the manifest is never served.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from . import hashing, memo, storage
+from .errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
+from .storage import Part, Root
+
+#: A file that changed so shortly before it was verified may change again without another mtime.
+_TICK_NS = 2 * 10**9
+
+
+def keep_manifest(root: Root, part: Part) -> None:
+    """Store the manifest of a part that is a folder, for those who read single files of it.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    if part.manifest is None:
+        return
+    try:
+        os.makedirs(root.manifests, exist_ok=True)
+        content = json.dumps({"daskcache": storage.FORMAT, "files": part.manifest}).encode()
+        own = f"{root.manifests}/{uuid.uuid4().hex[:16]}.part"
+        storage.write_part(own, [content])
+        os.replace(own, _manifest_path(root.manifests, part.file_hash))
+    except OSError as error:
+        raise storage.storage_error(error, root.manifests) from error
+
+
+def forget_manifest(root: Root, file_hash: str) -> None:
+    """Remove the manifest of a folder that is gone."""
+    storage.discard(_manifest_path(root.manifests, file_hash))
+
+
+class VerifiedFolder:
+    """A folder with a known content.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    expected : str
+        Joint hash of its files (32 hex digits).
+
+    Attributes
+    ----------
+    files : dict
+        Size in bytes (None if unknown) and hash of each file, by its name from the folder.
+    """
+
+    def __init__(self, path: str, expected: str):
+        self.path = path
+        self.expected = expected
+        self._verified: dict[str, tuple] = {}
+
+    @functools.cached_property
+    def files(self) -> dict[str, tuple[int | None, str]]:
+        raise NotImplementedError
+
+    def names_there(self) -> list[str]:
+        """Names of the files that are in the folder now."""
+        return storage.files_below(self.path)
+
+    def refusal(self, name: str, story: str, expected, got) -> Exception:
+        """The error to raise when a file is not what it should be."""
+        raise NotImplementedError
+
+    def check_names(self) -> None:
+        """Raise if a file is missing, or one is there that doesn't belong to it; reads no file."""
+        there = set(self.names_there())
+        for name in self.files:
+            if name not in there:
+                raise self._missing(name)
+        for name in sorted(there):
+            if name not in self.files:
+                raise self._extra(name)
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; None for one that neither should be there nor is.
+
+        Raises
+        ------
+        TargetCorrupt or SourceChanged
+            If it is not as recorded.
+        TargetModified
+            If the whole folder was replaced or deleted.
+        UnsafePath
+            If the name leads out of the folder.
+        StorageError
+            If it can't be read.
+        """
+        expected = self._expected(name)
+        if expected is None:
+            return None
+        with self._open(name) as file:
+            data = file.read() if expected[0] is None else file.read(expected[0] + 1)
+        self._compare(name, expected, len(data), hashing.digest(data))
+        return data
+
+    def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
+        """Part of a file, from byte `start` (from the end if negative) to before `stop`.
+
+        The whole file is verified first, unless it was before and still looks the same.
+        Raises as `read` does.
+        """
+        expected = self._expected(name)
+        if expected is None:
+            return None
+        with self._open(name) as file:
+            before = _look(file)
+            if self._verified.get(name) != before:
+                self._compare(name, expected, before[1], storage.digest_of(file))
+            start = max(before[1] + start, 0) if start < 0 else start
+            file.seek(start)
+            data = file.read(-1 if stop is None else max(stop - start, 0))
+            if _look(file) != before:
+                raise self.refusal(name, "changes while it is read", expected[1], "another file")
+        if max(before[2:4]) + _TICK_NS < time.time_ns():
+            self._verified[name] = before
+        return data
+
+    def _expected(self, name):
+        """Size and hash of a file; None for one that neither should be there nor is."""
+        if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
+            raise UnsafePath(
+                f"{self.path} refers to the file {name!r}, which is not in it",
+                hint="delete the folder: it was not written by a well-meaning program",
+            )
+        expected = self.files.get(name)
+        if expected is None and os.path.isfile(f"{self.path}/{name}"):
+            raise self._extra(name)
+        return expected
+
+    def _open(self, name):
+        path = f"{self.path}/{name}"
+        try:
+            return open(path, "rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise self._missing(name) from None
+        except OSError as error:
+            raise storage.storage_error(error, path) from error
+
+    def _compare(self, name, expected, size, got):
+        if got != expected[1]:
+            story = "is damaged: its bytes are not those that were recorded"
+            if size != expected[0] and expected[0] is not None:
+                story = "is damaged: it has not the size that was recorded"
+            raise self.refusal(name, story, hashing.tag(expected[1]), hashing.tag(got))
+
+    def _missing(self, name):
+        return self.refusal(name, "is missing", hashing.tag(self.files[name][1]), "no file")
+
+    def _extra(self, name):
+        return self.refusal(name, "does not belong there", "no such file", "a file")
+
+    def __reduce__(self):
+        return type(self), (self.path, self.expected)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.__reduce__() == other.__reduce__()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.path!r})"
+
+
+class TargetFolder(VerifiedFolder):
+    """A stored result that is a folder.
+
+    Parameters
+    ----------
+    path, expected : str
+        See `VerifiedFolder`; the hash is the file hash of its record.
+    manifests : str
+        Folder of the root's manifests.
+    node : str
+        Display name of the node, for errors.
+    """
+
+    def __init__(self, path: str, expected: str, manifests: str = "", node: str = ""):
+        super().__init__(path, expected)
+        self.manifests = manifests
+        self.node = node
+        self._folder = _identity(path)
+
+    @functools.cached_property
+    def files(self):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return _read_manifest(_manifest_path(self.manifests, self.expected), self.expected)
+        return self._hashed()  # it is gone or damaged
+
+    def _hashed(self):
+        manifest = storage.manifest_of(self.path)
+        got = hashing.hash_value(manifest)
+        if got != self.expected:
+            raise TargetCorrupt(
+                "a result is not what was stored: a file in it is damaged, missing or too many",
+                node=self.node,
+                target=self.path,
+                expected=hashing.tag(self.expected),
+                got=hashing.tag(got),
+                hint=_compute_again(self.path),
+            )
+        return {name: (size, digest) for name, size, digest in manifest}
+
+    def refusal(self, name, story, expected, got):
+        if _identity(self.path) != self._folder:
+            return TargetModified(
+                "a result was replaced or deleted after it was opened",
+                node=self.node,
+                target=self.path,
+                expected="the folder that was opened",
+                got="another one, or nothing",
+                hint="open it again",
+            )
+        return TargetCorrupt(
+            f"a file of a result {story}",
+            node=self.node,
+            target=f"{self.path}/{name}",
+            expected=expected,
+            got=got,
+            hint=_compute_again(self.path),
+        )
+
+    def __reduce__(self):
+        return TargetFolder, (self.path, self.expected, self.manifests, self.node)
+
+
+class SourceFolder(VerifiedFolder):
+    """An input folder.  Hashes of its files are remembered, see `daskcache.memo`; files are verified."""
+
+    @functools.cached_property
+    def files(self):
+        hashes = source_hashes(self.path)
+        got = hashing.hash_value(hashes)
+        if got != self.expected:
+            raise self.refusal("", "changed", hashing.tag(self.expected), hashing.tag(got))
+        return {name: (None, digest) for name, digest in hashes}
+
+    def names_there(self):
+        return source_files(self.path)
+
+    def refusal(self, name, story, expected, got):
+        path = f"{self.path}/{name}" if name else self.path
+        return SourceChanged(
+            f"the source {path} {story}; it changed while the graph was running",
+            expected=expected,
+            got=got,
+            hint="make the nodes again and compute them",
+        )
+
+
+def source_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
+    """Name and hash of each file below an input folder, sorted.
+
+    Parameters
+    ----------
+    path : str
+    fresh : bool
+        Read every file, whatever is remembered.
+
+    Raises
+    ------
+    SourceMissing, StorageError
+        If there is no such folder, or a file can't be read.
+    """
+    hash_file = memo.fresh_hash if fresh else memo.content_hash
+    return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
+
+
+def source_files(path: str) -> list[str]:
+    """Names of all files below an input folder, links followed, sorted."""
+    try:
+        return sorted(_walk(path, ""))
+    except OSError as error:
+        if isinstance(error, NotADirectoryError):
+            raise SourceMissing(
+                f"the source {path} is no folder", expected="an existing folder", got="a file"
+            ) from error
+        raise memo.source_error(error, error.filename or path, "an existing folder") from error
+
+
+def _walk(path, before):
+    """The system ends links that lead around in a circle after a few dozen."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                os.stat(entry.path)  # a link that leads nowhere is an error, not one file less
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{before}{entry.name}/")
+            elif entry.is_file():
+                yield before + entry.name
+
+
+def _manifest_path(manifests, file_hash):
+    return f"{manifests}/{file_hash}.json"
+
+
+@functools.lru_cache(maxsize=16)
+def _read_manifest(path, expected):
+    """The files in a manifest; ValueError if it is not the one that it is named after."""
+    files = [tuple(file) for file in json.loads(Path(path).read_bytes())["files"]]
+    if hashing.hash_value(files) != expected:
+        raise ValueError(f"{path} is damaged")
+    return {name: (size, digest) for name, size, digest in files}
+
+
+def _look(file):
+    """What tells a file from one that was changed, its size at second place."""
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _identity(path):
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _compute_again(path):
+    return f"'dask cache rm {path}' and compute again"
