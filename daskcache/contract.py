@@ -7,17 +7,19 @@ import pickle
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import dask
 
-from .errors import DaskcacheError, FormatLimit, TargetError, UnhashableArgument
+from .errors import DaskcacheError, DaskcacheWarning, FormatLimit, TargetError, UnhashableArgument
 from .hashing import hash_value
 from .node import delayed
+from .planning import Planner
 from .targets.base import Target
 
 
@@ -252,11 +254,25 @@ class TargetContract:
             value = self.values[0]
             node = self._node(value)
             node.compute()
+            entry = Planner().look(node._recipe).entry
+            entry.read_only = True  # damaged files are not to be taken away
             for what in self.damages(node.dc.path):
-                for access in (node.compute, node.dc.load, node.dc.open):
-                    with _expected(TargetError, doing=f"{access.__name__}() after damage ({what})"):
-                        access()
+                with _expected(TargetError, doing=f"load() after damage ({what})"):
+                    entry.load()
+                with _expected(TargetError, doing=f"open() after damage ({what})"):
+                    self.loaded(entry.open(), value)
             _expect(self.same(node.compute(), value), "damages() did not undo the damage")
+
+    def test_what_is_damaged_is_made_again(self, tmp_path):
+        """After damage a node gives its value, made anew, or raises a `TargetError`."""
+        with _rooted(tmp_path), warnings.catch_warnings():
+            warnings.simplefilter("ignore", DaskcacheWarning)
+            value = self.values[0]
+            node = self._node(value)
+            node.compute()
+            what = next(iter(self.damages(node.dc.path)))
+            with suppress(TargetError):
+                _expect(self.same(node.compute(), value), f"a wrong value after damage ({what})")
 
     def _each(self, tmp_path, values=None):
         """Each value with an empty folder of its own."""

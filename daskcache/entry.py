@@ -218,10 +218,11 @@ class Entry:
         Parameters
         ----------
         path : str
-            Absolute path of the file (or folder); nothing happens if it is not one of these results.
+            Absolute path of a file; nothing happens if it is not, and is not in, one of these results.
         """
         for result in self.stored:
-            if path == f"{self.root}/{result.target.path}" and not self.read_only:
+            own = f"{self.root}/{result.target.path}"
+            if (path == own or path.startswith(f"{own}/")) and not self.read_only:
                 kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
                 return f" (what was there is kept as {kept})" if kept else ""
         return ""

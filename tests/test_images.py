@@ -854,7 +854,7 @@ def test_an_image_that_declares_too_much_is_not_decoded(tmp_path):
     path = tmp_path / "bomb.tif"
     path.write_bytes(forged(10**6, 10**6))
     done = subprocess.run([sys.executable, "-c", _READ_FORGED, path], capture_output=True, text=True)
-    assert "bomb.tif would decode to 0.91 TiB" in done.stdout, done.stderr
+    assert "bomb.tif is too large to be read as a whole" in done.stdout, done.stderr
     assert "max-decoded" in done.stdout
 
 
@@ -864,7 +864,7 @@ def test_the_largest_image_can_be_configured(tmp_path):
     data = content(target, STACK)
     iio.imwrite(tmp_path / "a.png", STACK[0])
     with dask.config.set({"daskcache.max-decoded": STACK[0].nbytes - 1}):
-        with pytest.raises(FormatLimit, match="12000 bytes"):
+        with pytest.raises(FormatLimit, match=r"11\.72 kiB"):
             target.decode(data)
         with pytest.raises(FormatLimit, match=r"a\.png"):
             dc.ImageSource(tmp_path / "a.png").get_data()

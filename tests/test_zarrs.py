@@ -112,7 +112,7 @@ def test_arrays_come_back_as_they_were(tmp_path_factory, value, sharded):
         da.from_array(np.ma.masked_array([1, 2], [True, False])),
         da.ones(4)[da.ones(4) > 0],
     ],
-    ids=repr,
+    ids=lambda value: f"{type(value).__name__} {getattr(value, 'dtype', '')}",
 )
 def test_what_would_change_is_refused(tmp_path, value):
     """Dtypes without a specification, other byte orders, other types, names that are no names."""
