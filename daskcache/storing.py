@@ -122,7 +122,7 @@ def _results(work, result):
 
 def _part_of_value(work, target, path, value):
     """Write a value beside its destination: its part, data hash and (if at hand) content."""
-    destination = f"{work.root}/{path}"
+    destination = place_to_write(work.root, path)
     try:
         if isinstance(target, BytesTarget):
             pieces = target.encode_checked(value)
@@ -137,7 +137,7 @@ def _part_of_value(work, target, path, value):
             discard_own([own])
             raise
     except (FormatLimit, StorageError) as error:
-        error.node, error.target = work.title, destination
+        error.node, error.target = work.title, f"{work.root}/{path}"
         raise
 
 

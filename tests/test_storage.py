@@ -673,3 +673,20 @@ def test_a_foreign_file_that_appears_during_the_run(root):
         make().compute()
     assert (root / "x.json").read_text() == "mine"
     assert leftovers(root) == []
+
+
+@pytest.mark.parametrize("itself", [False, True], ids=["value", "target_path"])
+@pytest.mark.parametrize("path", ["{data_hash}/x.json", "a/{data_hash}/b/{data_hash}.json"])
+def test_folders_named_after_the_data(root, files, path, itself):
+    """A data hash in a folder's name: the target is there, and nothing beside it."""
+
+    def write(target_path):
+        Path(target_path).write_text("7")
+
+    node = dc.delayed(write if itself else lambda: 7, target=path)()
+    assert node.compute() == 7
+    assert node.dc.state == "complete"
+    (found,) = files()
+    assert found == path.replace("{data_hash}", dc.hashing.hash_value(7))
+    assert leftovers(root) == []
+    assert not list(root.rglob("*{data_hash}*"))
