@@ -14,6 +14,9 @@ import daskcache as dc
 from daskcache.cli import cache
 from daskcache.errors import DaskcacheError, DaskcacheWarning, StorageError
 
+#: What can't be read is said, again and again.
+pytestmark = pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
+
 COMMANDS = (
     ["ls"],
     ["status"],
