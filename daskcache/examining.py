@@ -287,7 +287,7 @@ class Examiner:
     def _written_since(self, recipe, location, identifier):
         """The record of a target that another program committed after this one listed the records."""
         now = RecordStore(Root(recipe.root))
-        name = now.vouching(identifier, storage.stamp(location), recipe.key)
+        name = now.vouching(identifier, location, storage.stamp(location), recipe.key)
         return name if name is not None and name.key == recipe.key else None
 
     def _check_further(self, planned, name, location):

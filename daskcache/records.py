@@ -154,7 +154,7 @@ class RecordStore:
         return _parsed([storage.intended_name(file) for file in files])
 
     def vouching(
-        self, target: str, stamp: Stamp | None, key: str, besides: str | None = None
+        self, target: str, location: str, stamp: Stamp | None, key: str, besides: str | None = None
     ) -> RecordName | None:
         """The record, or somebody's intent, that says what is at a target.
 
@@ -162,6 +162,8 @@ class RecordStore:
         ----------
         target : str
             See `target_id`.
+        location : str
+            Its absolute path.
         stamp : Stamp
             What is there looks like this.
         key : str
@@ -169,11 +171,14 @@ class RecordStore:
         besides : str, optional
             Path of an intent to leave out: one's own.
         """
-        found = [*self.intents(besides), *self.with_key(key)]
-        for name in found:
-            if name.target_id == target and name.stamp == stamp:
-                return name
-        return next((name for name in self.with_target(target) if name.stamp == stamp), None)
+        near = [*self.intents(besides), *self.with_key(key)]
+        found = [name for name in near if name.target_id == target and name.stamp == stamp]
+        found = found or [name for name in self.with_target(target) if name.stamp == stamp]
+        if len({name.file_hash for name in found}) > 1:
+            # clocks of file systems tick every few milliseconds: rivals can have equal stamps
+            content = storage.file_hash(location)
+            found = [name for name in found if name.file_hash == content]
+        return found[0] if found else None
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
         """The content of a record; None, with a warning, if it can't be read.

@@ -224,7 +224,9 @@ def _place(work, root, part, path, name, previous, intent):
     current = storage.stamp(destination)
     vouching = previous if previous is not None and previous.stamp == current else None
     if vouching is None:
-        vouching = RecordStore(root).vouching(name.target_id, current, name.key, besides=intent)
+        vouching = RecordStore(root).vouching(
+            name.target_id, destination, current, name.key, besides=intent
+        )
     if vouching is not None and vouching.key == name.key and vouching != previous:
         return _yield_to(work, vouching, name)
     if vouching is None and not (previous is not None and _may_displace(work)):
