@@ -28,10 +28,11 @@ _PLAINLY_SAFE = re.compile(r"[\w%{-](?:[\w%={}()+,-]|[./ ](?=[\w%={}()+,-]))*\Z"
 _RESERVED_SOMEWHERE = re.compile(
     r"(?i)(?:\A|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:[./]|\Z)|\.part(?:/|\Z)|\.daskcache"
 )
-_LONGEST_NAME = 255 - len(".0123456789abcdef.part")  # bytes; commits write beside the target
+_LONGEST_NAME = 255 - len("..0123456789abcdef.part")  # bytes; commits write beside the target
 
 #: Stands in a target's path until the result, and so its hash, is known.
 DATA_HASH = "{data_hash}"
+_ANY_HASH = 32 * "0"
 
 
 def located(path: str, data_hash: str) -> str:
@@ -165,7 +166,7 @@ def _why_unsafe(path):
             return f"in which {component!r} ends with a dot or a space"
         if _RESERVED.match(component):
             return f"in which {component!r} is a reserved name"
-        if len(component.encode()) > _LONGEST_NAME:
+        if len(located(component, _ANY_HASH).encode()) > _LONGEST_NAME:
             return f"in which a component has more than {_LONGEST_NAME} bytes"
     return None
 

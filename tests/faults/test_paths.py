@@ -146,3 +146,18 @@ def test_names_that_are_one_on_some_disk(root, one, two):
     else:
         assert values == (one, two)
         assert len(list(root.glob("*.pkl"))) == 2
+
+
+@pytest.mark.parametrize("text", ["{value}", "{value}-{data_hash}", "{data_hash}{value}/x"])
+def test_the_longest_names(root, text):
+    """A name of any length is stored, or refused before anything runs."""
+    lengths = {True: [], False: []}
+    for length in range(180, 250):
+        try:
+            node = dc.delayed(same, target=text, store=dc.PickleTarget, version=1)("é" + "x" * length)
+        except UnsafePath:
+            lengths[False].append(length)
+            continue
+        assert node.compute()
+        lengths[True].append(length)
+    assert max(lengths[True]) < min(lengths[False])
