@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from concurrent.futures import ProcessPoolExecutor
 
 import dask
 import pytest
+from workers import begin
 
 _WORKERS = 2
 
@@ -29,7 +29,7 @@ def crew(cache_folder):
         for library in ("OMP", "OPENBLAS", "MKL"):
             patch.setenv(f"{library}_NUM_THREADS", "1")
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(_WORKERS, context, _begin, (cache_folder,)) as pool:
+        with ProcessPoolExecutor(_WORKERS, context, begin, (cache_folder,)) as pool:
             yield pool
 
 
@@ -61,8 +61,3 @@ def apart(crew, tmp_path):
         return crew.submit(function, str(tmp_path), *args).result()
 
     return apart
-
-
-def _begin(cache_folder):
-    dask.config.set({"scheduler": "sync", "daskcache.cache-folder": cache_folder})
-    os.umask(0o022)

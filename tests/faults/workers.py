@@ -1,0 +1,16 @@
+"""What a fresh process for the fault suites begins with.
+
+Not in conftest.py: there are several modules of that name, and the process must find this one.
+"""
+
+from __future__ import annotations
+
+import os
+
+import dask
+
+
+def begin(cache_folder: str) -> None:
+    """Compute in the calling thread, and leave the user's cache folder alone."""
+    dask.config.set({"scheduler": "sync", "daskcache.cache-folder": cache_folder})
+    os.umask(0o022)
