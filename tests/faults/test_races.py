@@ -24,7 +24,7 @@ NOISE = 100_000  # bytes: a write takes long enough to be seen half-way
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["new"])
+@pytest.mark.parametrize("kind", ["new", "replaced"])
 def test_writers_and_readers(apart, full, kind):
     """All writers return one value, though the function is random; readers see it whole, or nothing."""
     rounds = 1000 if full else 40
@@ -126,7 +126,7 @@ def _quietly(function, send):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", ["new"])
+@pytest.mark.parametrize("kind", ["new", "replaced"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_writer_that_wakes_up_late(shared, name, kind):
     """A writer is stopped at any call, another one commits: that stays, and the late one returns it."""
