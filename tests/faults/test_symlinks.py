@@ -1,0 +1,138 @@
+"""Folders below the root that are links to elsewhere: nothing is written, or replaced, through them."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+import daskcache as dc
+from daskcache.errors import DaskcacheError, UnsafePath
+
+
+def make(number):
+    return [number]
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder beside the root, with a file in it."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "precious.json").write_text("mine")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def nothing_outside_changes(outside):
+    """Whatever a test does, what is outside stays as it is."""
+    yield
+    assert [path.name for path in outside.iterdir()] == ["precious.json"]
+    assert (outside / "precious.json").read_text() == "mine"
+
+
+def swap(folder: Path, outside: Path):
+    """Put a link to elsewhere in the place of a folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rename(f"{folder}.moved")
+    folder.symlink_to(outside)
+
+
+@pytest.mark.parametrize("folder", ["out", "out/deep"])
+def test_a_link_before_the_run(root, outside, folder):
+    """A folder that is a link out of the root is an UnsafePath."""
+    node = dc.delayed(make, target="out/deep/x.json", version=1)(1)
+    swap(root / folder, outside)
+    with pytest.raises(UnsafePath):
+        node.compute()
+
+
+def test_a_link_between_the_plan_and_the_run(root, outside):
+    """A folder that becomes a link after the plan was made is an UnsafePath."""
+    before = dc.delayed(make, target="out/before.json", version=1)(0)
+    before.compute()
+    plan = dc.plan(dc.delayed(make, target="out/x.json", version=1)(1))
+    swap(root / "out", outside)
+    with pytest.raises(UnsafePath):
+        plan.compute()
+
+
+def test_a_link_while_the_function_runs(root, outside):
+    """A folder that becomes a link while the function runs is an UnsafePath."""
+
+    def swap_and_make(number):
+        swap(root / "out", outside)
+        return [number]
+
+    with pytest.raises(UnsafePath):
+        dc.delayed(swap_and_make, target="out/x.json", version=1)(1).compute()
+
+
+def test_a_link_while_the_function_writes_itself(root, outside):
+    """A function that writes its own file, and whose folder becomes a link: a typed error."""
+
+    def swap_and_write(number, target_path):
+        Path(target_path).write_text("[1]\n")
+        swap(root / "out", outside)
+
+    with pytest.raises(DaskcacheError):
+        dc.delayed(swap_and_write, target="out/x.json", version=1)(1).compute()
+
+
+def test_a_target_that_is_a_link(root, outside):
+    """A link at the target itself is not daskcache's: it stays, and so does what it leads to."""
+    (root / "out").mkdir(parents=True)
+    (root / "out" / "precious.json").symlink_to(outside / "precious.json")
+    with pytest.raises(DaskcacheError):
+        dc.delayed(make, target="out/precious.json", version=1)(1).compute()
+    assert (root / "out" / "precious.json").is_symlink()
+
+
+@pytest.mark.timeout(600)
+def test_a_link_that_comes_and_goes(root, outside, full):
+    """While a folder is swapped for a link again and again, nothing is ever written outside."""
+    real = root / "real"
+    (root / "out").mkdir(parents=True)
+    stop, wrong = threading.Event(), []
+
+    def swap_again_and_again():
+        while not stop.is_set():
+            (root / "out").rename(real)
+            (root / "out").symlink_to(outside)
+            time.sleep(0.0002)
+            (root / "out").unlink()
+            real.rename(root / "out")
+            time.sleep(0.0002)
+
+    swapper = threading.Thread(target=swap_again_and_again)
+    swapper.start()
+    try:
+        for number in range(20_000 if full else 300):
+            node = dc.delayed(make, target="out/x.json", version=1)(number)
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    node.compute()
+            except DaskcacheError:
+                continue
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
+                wrong.append(repr(error))
+    finally:
+        stop.set()
+        swapper.join()
+    assert wrong == []
+
+
+def test_links_among_the_metadata(root, outside):
+    """A folder of the metadata that is a link out of the root is an UnsafePath."""
+    dc.delayed(make, target="out/before.json", version=1)(0).compute()
+    for folder in ("records", "intents"):
+        swap(root / ".daskcache" / folder, outside)
+        with pytest.raises(UnsafePath):
+            dc.delayed(make, target="out/x.json", version=1)(1).compute()
+        (root / ".daskcache" / folder).unlink()
+        (root / ".daskcache" / f"{folder}.moved").rename(root / ".daskcache" / folder)
