@@ -188,7 +188,7 @@ class RecordStore:
         StorageError
             If a newer daskcache wrote it.
         """
-        for path in (self._path(name), *self._intents_of(name), self._path(name)):
+        for path in (self.path_of(name), *self.intents_of(name), self.path_of(name)):
             try:
                 with open(path, "rb") as file:
                     content = json.loads(file.read().decode("utf-8", "surrogatepass"))
@@ -206,7 +206,7 @@ class RecordStore:
 
     def remove(self, name: RecordName) -> None:
         """Forget a record."""
-        for path in (self._path(name), *self._intents_of(name)):
+        for path in (self.path_of(name), *self.intents_of(name)):
             try:
                 storage.discard(path)
             except OSError as error:
@@ -216,12 +216,14 @@ class RecordStore:
         """Note that an unchanged target has a new mtime (after copying a root, say)."""
         renamed = name._replace(mtime_ns=current.mtime_ns)
         with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-            os.replace(self._path(name), self._path(renamed))
+            os.replace(self.path_of(name), self.path_of(renamed))
 
-    def _path(self, name):
+    def path_of(self, name: RecordName) -> str:
+        """Where a record is, unless it is an intent."""
         return f"{self.root.records}/{name.shard}/{name.file_name()}"
 
-    def _intents_of(self, name):
+    def intents_of(self, name: RecordName) -> list[str]:
+        """Paths of intents to be this record, and of claims to what it vouches for."""
         start = name.file_name()
         return [
             f"{self.root.intents}/{n}"

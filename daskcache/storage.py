@@ -39,6 +39,8 @@ FORMAT = 1
 DISPLACED = ".displaced"
 
 _O_BINARY = getattr(os, "O_BINARY", 0)
+#: Of the number of a part.
+_DIGITS = 16
 
 
 class Stamp(NamedTuple):
@@ -58,6 +60,10 @@ class Part(NamedTuple):
     stamp: Stamp
     #: Of a folder: what is in it, see `manifest_of`.
     manifest: list[tuple[str, int, str]] | None = None
+
+
+class PartGone(FileNotFoundError):
+    """A part is not there any more: another writer has taken over."""
 
 
 class Root:
@@ -281,14 +287,24 @@ def _raise(error):
 
 def part_path(root: Root, name: str) -> str:
     """A path for a part that is to become a file of this name."""
-    return f"{root.parts}/{uuid.uuid4().hex[:16]}-{name}"
+    return f"{root.parts}/{uuid.uuid4().hex[:_DIGITS]}-{name}"
 
 
 def part_folder(root: Root) -> str:
     """A new folder for a part that somebody else writes, so that it can have its own name."""
-    path = f"{root.parts}/{uuid.uuid4().hex[:16]}"
+    path = f"{root.parts}/{uuid.uuid4().hex[:_DIGITS]}"
     _wrap(os.makedirs, path)
     return path
+
+
+def number_of(root: Root, part: str) -> str:
+    """What tells a part, or the folder made for it, from others."""
+    return part.removeprefix(f"{root.parts}/")[:_DIGITS]
+
+
+def parts_with(root: Root, number: str) -> list[str]:
+    """The part, or folder for one, with a number, whatever became of it."""
+    return [f"{root.parts}/{name}" for name in names_in(root.parts) if name.startswith(number)]
 
 
 def write_part(path: str, pieces: Iterable) -> Part:
@@ -415,6 +431,8 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
 
     Raises
     ------
+    PartGone
+        If another writer has taken over, see `daskcache.claiming`.
     UnsafePath, StorageError
         If nothing was put; the part is removed.
     """
@@ -427,6 +445,8 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
             if not _exchanged(opened, swapped, name):
                 return None
     except OSError as error:
+        if not (os.path.lexists(part) or os.path.lexists(swapped)):
+            raise PartGone(errno.ENOENT, "another writer moved the part away", part) from error
         sweep(part)
         sweep(swapped)
         raise storage_error(error, root.absolute(target_path)) from error

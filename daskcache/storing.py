@@ -6,6 +6,7 @@ import reprlib
 import warnings
 
 from . import config, records, storage, trash
+from .claiming import Claim
 from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .provenance import facts_of_call
@@ -122,7 +123,6 @@ def _results(work, result):
 
 def _part_of_value(work, target, path, value):
     """Write a value beside its destination: its part, data hash and (if at hand) content."""
-    destination = place_to_write(work.root, path)
     try:
         if isinstance(target, BytesTarget):
             pieces = target.encode_checked(value)
@@ -179,12 +179,14 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     file_name = name.file_name()
     content = record_content(name, **facts_of_call(work, inputs, places, position, previous))
     intent, winner = "", None
+    claim = Claim(root, part.path, places[position])
     try:
         keep_manifest(root, part)
         intent = storage.write_intent(root, file_name, content)
         if part.path != destination:
-            winner = _place(work, root, part, places[position], name, previous, intent)
+            winner = _place(work, root, part, places[position], name, previous, intent, claim)
     except BaseException:  # nothing was put in place
+        claim.release()
         _sweep(root, intent, part, destination)
         raise
     if winner is not None:
@@ -193,6 +195,7 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     _remove_own_folder(root, part)
     storage.settle(root, places[position])
     storage.promote_intent(root, intent, file_name, name.shard)
+    claim.settle()
     if previous is not None and previous != name:
         RecordStore(root).remove(previous)
         if previous.file_hash != name.file_hash:
@@ -209,50 +212,68 @@ def _sweep(root, intent, part, destination):
         _remove_own_folder(root, part)
 
 
-def _place(work, root, part, path, name, previous, intent):
+def _place(work, root, part, path, name, previous, intent, claim):
     """Link or exchange; return the record of another writer who was first, if one was.
 
     What it raises, it raises before the part is in place.
     """
+    while True:
+        if storage.stamp(root.absolute(path)) is None:
+            try:
+                storage.put_new(root, part.path, path)
+                return None
+            except FileExistsError:
+                pass
+        vouching = _vouching(root, path, name, previous, intent)
+        if vouching is not None and vouching.key == name.key and vouching != previous:
+            return _yield_to(work, vouching, name)
+        if vouching is None and not (previous is not None and _may_displace(work)):
+            raise _foreign(work, root.absolute(path))
+        if claim.attempt(vouching or previous):
+            try:
+                _replace(work, root, part, path, vouching)
+                return None
+            except storage.PartGone:
+                continue  # somebody lost patience with this writer: see what has come of it
+
+
+def _vouching(root, path, name, previous, intent):
+    """The record of what is at a target."""
     destination = root.absolute(path)
-    if storage.stamp(destination) is None:
-        try:
-            storage.put_new(root, part.path, path)
-            return None
-        except FileExistsError:
-            pass
     current = storage.stamp(destination)
-    vouching = previous if previous is not None and previous.stamp == current else None
-    if vouching is None:
-        vouching = RecordStore(root).vouching(
-            name.target_id, destination, current, name.key, besides=intent
-        )
-    if vouching is not None and vouching.key == name.key and vouching != previous:
-        return _yield_to(work, vouching, name)
-    if vouching is None and not (previous is not None and _may_displace(work)):
-        raise ForeignTarget(
-            "a file that daskcache did not write is where a result belongs",
-            node=work.title,
-            target=destination,
-            expected="nothing there, or a recorded target",
-            got=f"a file of {current.size} bytes" if current else "an unreadable file",
-            hint="move the file away, or give the node another target",
-        )
+    if previous is not None and previous.stamp == current:
+        return previous
+    return RecordStore(root).vouching(name.target_id, destination, current, name.key, besides=intent)
+
+
+def _foreign(work, destination):
+    current = storage.stamp(destination)
+    return ForeignTarget(
+        "a file that daskcache did not write is where a result belongs",
+        node=work.title,
+        target=destination,
+        expected="nothing there, or a recorded target",
+        got=f"a file of {current.size} bytes" if current else "an unreadable file",
+        hint="move the file away, or give the node another target",
+    )
+
+
+def _replace(work, root, part, path, vouching):
     edited = vouching is None or "edited" in (RecordStore(root).read(vouching) or {})
     ours = None if work.damaged or edited else vouching.stamp
     displaced = storage.replace(root, part.path, path, ours)
-    if displaced:
-        reason = "damaged" if work.damaged else "edited"
-        try:
-            kept = trash.keep(root, displaced, path, reason)
-        except StorageError:  # it stays where it is
-            kept = displaced
-        warnings.warn(
-            f"{destination} was {reason}; what was there is kept as {kept}",
-            DaskcacheWarning,
-            stacklevel=2,
-        )
-    return None
+    if not displaced:
+        return
+    reason = "damaged" if work.damaged else "edited"
+    try:
+        kept = trash.keep(root, displaced, path, reason)
+    except StorageError:  # it stays where it is
+        kept = displaced
+    warnings.warn(
+        f"{root.absolute(path)} was {reason}; what was there is kept as {kept}",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
 
 
 def _may_displace(work):

@@ -76,7 +76,7 @@ LAYERS = [
     {"late"},
     {"node"},
     {"work", "texts"},
-    {"reasons", "provenance", "adopting"},
+    {"reasons", "provenance", "adopting", "claiming"},
     {"examining", "storing"},
     {"planning"},
     {"run", "graph", "submitted"},
