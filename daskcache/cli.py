@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from importlib import import_module
@@ -10,25 +9,7 @@ from pathlib import Path
 
 import click
 
-
-def _friendly(command):
-    """Show daskcache's own errors as messages, not as tracebacks."""
-
-    @functools.wraps(command)
-    def run(*args, **kwargs):
-        from .errors import DaskcacheError
-
-        try:
-            return command(*args, **kwargs)
-        except DaskcacheError as error:
-            raise click.ClickException(str(error)) from error
-
-    return run
-
-
-_root_option = click.option(
-    "--root", type=click.Path(), help="The root folder.  Default: the nearest one upward from here."
-)
+from .cli_shared import friendly, root_option
 
 
 class _Group(click.Group):
@@ -65,7 +46,7 @@ def cache():
 )
 @click.option("--sigma", default=2.0, show_default=True, help="Width of the Gaussian in pixels.")
 @click.option("--scheduler", help="Address of a Dask scheduler.  Default: start a LocalCluster.")
-@_friendly
+@friendly
 def demo(folder: Path, sigma: float, scheduler: str | None):
     """Denoise, segment and measure real images on a Dask cluster.
 
@@ -129,10 +110,10 @@ def _what_happened(before, after):
 
 
 @cache.command()
-@_root_option
-@_friendly
+@root_option
+@friendly
 def status(root: str | None):
-    """How many targets a root has, of which functions, in which states."""
+    """Count the targets of each function, by state."""
     from dask.utils import format_bytes
 
     from .display.table import text_table
@@ -161,8 +142,8 @@ def status(root: str | None):
 
 @cache.command("ls")
 @click.argument("pattern", default="*")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def list_targets(pattern: str, root: str | None):
     """List the targets whose path matches PATTERN."""
     from fnmatch import fnmatch
@@ -191,10 +172,10 @@ def list_targets(pattern: str, root: str | None):
 
 @cache.command()
 @click.argument("target")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def why(target: str, root: str | None):
-    """What made TARGET, from what, and whether that still holds.
+    """Tell what made TARGET, and whether that still holds.
 
     To see whether its code changed, the function's module is imported as 'python -m' would, from the
     current folder too.
@@ -215,13 +196,14 @@ def why(target: str, root: str | None):
 @click.argument("function", required=False)
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
 @click.option("--seed", type=int, help="Draw the same nodes again.")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def audit(function: str | None, sample: int, seed: int | None, root: str | None):
-    """Compute a random sample of results again, of FUNCTION or of all, and compare the data.
+    """Compute a sample of results again and compare the data.
 
-    Functions are imported as 'python -m' would, from the current folder too.  Nothing is written to the
-    root.  The exit code is 1 if data differ or a function fails.
+    The sample is random: of the results of FUNCTION, or of all.  Functions are imported as 'python -m'
+    would, from the current folder too.  Nothing is written to the root.  The exit code is 1 if data
+    differ or a function fails.
     """
     from .auditing import audit_root
     from .listing import find_root
@@ -240,10 +222,10 @@ def audit(function: str | None, sample: int, seed: int | None, root: str | None)
 
 @cache.command()
 @click.argument("targets", nargs=-1, required=True)
-@_root_option
-@_friendly
+@root_option
+@friendly
 def accept(targets: tuple[str, ...], root: str | None):
-    """Say that TARGETS are right as they are, although their code or inputs changed.
+    """Say that TARGETS are right, although code or inputs changed.
 
     The next plan of the program that makes them finds them complete, and records who accepted them.
     """
@@ -261,10 +243,10 @@ def accept(targets: tuple[str, ...], root: str | None):
 @cache.command()
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--downstream", is_flag=True, help="Also what was made from them, and so on.")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
-    """Move TARGETS to the root's trash, so that they are made again when they are needed."""
+    """Move TARGETS to the trash; they are made again when needed."""
     from . import trash
     from .listing import find_root, made_from
 
@@ -282,13 +264,14 @@ def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
 
 @cache.command()
 @click.argument("targets", nargs=-1, required=True)
-@_root_option
-@_friendly
+@root_option
+@friendly
 def adopt(targets: tuple[str, ...], root: str | None):
-    """Take in TARGETS that somebody edited, or put where results belong; of folders, all files.
+    """Take in TARGETS that were edited or put there by hand.
 
-    The next plan of the program that makes them takes them for its results, and records who adopted
-    them.  What follows from them runs again if their data differ.
+    Of a folder that is no target, all files are taken.  The next plan of the program that makes them
+    takes them for its results, and records who adopted them.  What follows from them runs again if their
+    data differ.
     """
     from .listing import find_root, listed, paths_below
     from .records import target_id, write_acceptance
@@ -308,10 +291,10 @@ def adopt(targets: tuple[str, ...], root: str | None):
 @cache.command("trash")
 @click.option("--empty", is_flag=True, help="Delete it for good.")
 @click.option("--older-than", default="0 s", help="With --empty: only what is older, e.g. '30 days'.")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def show_trash(empty: bool, older_than: str, root: str | None):
-    """What was in the way of results, was damaged, or was removed, and is kept."""
+    """List what was damaged, edited or removed, and is kept."""
     from dask.utils import parse_timedelta
 
     from . import trash
@@ -335,12 +318,13 @@ def show_trash(empty: bool, older_than: str, root: str | None):
 
 @cache.command()
 @click.argument("target")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def restore(target: str, root: str | None):
-    """Put TARGET, a path or an id that 'dask cache trash' lists, back where it was.
+    """Put TARGET back from the trash to where it was.
 
-    If a stored result is there now, that goes to the trash instead.
+    TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is there now, that goes
+    to the trash instead.
     """
     from . import trash
     from .listing import find_root

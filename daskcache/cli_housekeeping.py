@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from .cli import _friendly, _root_option
+from .cli_shared import friendly, root_option
 
 
 class _Parsed(click.ParamType):
@@ -47,14 +47,14 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
     help="With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
 )
 @_json_option
-@_root_option
-@_friendly
+@root_option
+@friendly
 def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: str | None):
-    """Read the targets whose path matches PATTERN again, and compare them with their records.
+    """Read targets again and compare them with their records.
 
-    Damage that keeps a file's size and time is found too.  With --repair, damaged targets are moved to
-    the root's trash, and are made again when they are needed; what was edited stays.  The exit code is 1
-    if anything is corrupt, modified or unreadable.
+    All targets, or those whose path matches PATTERN.  Damage that keeps a file's size and time is found
+    too.  With --repair, damaged targets are moved to the root's trash, and are made again when they are
+    needed; what was edited stays.  The exit code is 1 if anything is corrupt, modified or unreadable.
     """
     from . import verifying
     from .listing import find_root
@@ -82,7 +82,10 @@ def _advice(counts, repaired):
     if counts["corrupt"] and not repaired:
         lines.append("'dask cache verify --repair' moves what is corrupt to the trash")
     if counts["modified"]:
-        lines.append("edited after it was stored: 'dask cache rm TARGET' moves it to the trash")
+        lines.append(
+            "edited after it was stored: 'dask cache adopt TARGET' to go on with it, or 'dask cache rm "
+            "TARGET' to compute it again"
+        )
     if counts["unreadable"]:
         lines.append("unreadable: mend the permissions or the disk, and verify again")
     return "".join(f"{line}\n" for line in lines)
@@ -101,8 +104,8 @@ def _advice(counts, repaired):
 )
 @click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def gc_command(
     max_size: int | None,
     max_age: float | None,
@@ -112,11 +115,12 @@ def gc_command(
     dry_run: bool,
     root: str | None,
 ):
-    """Delete results, those first that are cheapest to make again for what they take.
+    """Delete results to make room, the cheapest to remake first.
 
-    Intermediate results go before final ones.  Their records stay, so that what was made from them stays
-    finished.  What was edited, and what daskcache did not write, is never deleted.  --max-size is about
-    results, not about the trash.  The exit code is 1 if they still take more.
+    Cheapest means the fewest seconds to make again for each byte.  Intermediate results go before final
+    ones.  Their records stay, so that what was made from them stays finished.  What was edited, and what
+    daskcache did not write, is never deleted.  --max-size is about results, not about the trash.  The
+    exit code is 1 if they still take more.
     """
     from dask.utils import format_bytes
 
@@ -157,12 +161,18 @@ def gc_command(
 
 
 @click.command("du")
-@click.option("--by", type=click.Choice(["function", "folder"]), default="function", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["function", "folder"]),
+    default="function",
+    show_default=True,
+    help="What targets are counted by.",
+)
 @_json_option
-@_root_option
-@_friendly
+@root_option
+@friendly
 def du_command(by: str, as_json: bool, root: str | None):
-    """What takes how much room in a root."""
+    """Show what takes how much room."""
     from dask.utils import format_bytes
 
     from .display.table import text_table
@@ -192,13 +202,13 @@ def du_command(by: str, as_json: bool, root: str | None):
 @click.argument("archive", type=click.Path())
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--upstream", is_flag=True, help="Also what they were made from, and so on.")
-@_root_option
-@_friendly
+@root_option
+@friendly
 def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: str | None):
-    """Pack TARGETS, paths or patterns, with their records into the new tar file ARCHIVE.
+    """Pack TARGETS with their records into a tar file, ARCHIVE.
 
-    'dask cache import' takes them into another root, where the program that makes them finds them
-    complete.
+    TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
+    that makes them finds them complete.
     """
     from dask.utils import format_bytes
 
@@ -218,12 +228,13 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     is_flag=True,
     help="Import pickles too: to load one can run code of whoever made the archive.",
 )
-@_root_option
-@_friendly
+@root_option
+@friendly
 def import_command(archive: str, trust_pickles: bool, root: str | None):
-    """Take the results in ARCHIVE into a root; --root may name a new one.
+    """Take the results in ARCHIVE into a root.
 
-    Everything is checked before anything is put in place, and nothing that is there is replaced.
+    --root may name a new one.  Everything is checked before anything is put in place, and nothing that
+    is there is replaced.
     """
     from . import moving, storage
     from .listing import find_root

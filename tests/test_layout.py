@@ -84,6 +84,7 @@ LAYERS = [
     {"accessor", "display", "contract", "testing", "listing"},
     {"auditing", "lineage", "verifying"},
     {"room", "archive", "moving"},
+    {"cli_shared"},
     {"cli", "cli_housekeeping", "demo"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
