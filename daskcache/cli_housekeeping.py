@@ -56,12 +56,12 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     too.  With --repair, damaged targets are moved to the root's trash, and are made again when they are
     needed; what was edited stays.  The exit code is 1 if anything is corrupt, modified or unreadable.
     """
-    from . import verifying
+    from . import repairing, verifying
     from .listing import find_root
 
     found = find_root(root)
     checked = verifying.verify(found, pattern)
-    done = list(verifying.repair(found, checked, min_age)) if repair else []
+    done = list(repairing.repair(found, checked, min_age)) if repair else []
     counts = verifying.counts(checked)
     problems = [item for item in checked if not item.sound]
     if as_json:

@@ -21,6 +21,7 @@ from .listing import Listed, listed
 from .records import RecordName, RecordStore, collision_form, sealed_content
 from .storage import Part, Root
 from .targets.template import check_path
+from .verified import keep_manifest, mend_manifest
 from .verifying import MISSING, OK, check
 
 
@@ -366,8 +367,12 @@ def _take_in(store, item: Packed, outcome, part: Part | None):
         if not item.files or found.state != OK or found.stamp is None:
             return
         name = name._replace(mtime_ns=found.stamp.mtime_ns)
-    if part is None and _is_recorded(store, name, outcome):
+    if part is not None:
+        keep_manifest(root, part)
+    elif _is_recorded(store, name, outcome):
         return
+    elif outcome == THERE:
+        mend_manifest(root, root.absolute(item.path), name.file_hash)
     intent = storage.write_intent(root, name.file_name(), sealed_content(item.content))
     if part is not None:
         try:

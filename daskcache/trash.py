@@ -17,7 +17,7 @@ from typing import NamedTuple
 from . import storage
 from .errors import ForeignTarget, StorageError, TargetMissing
 from .records import RecordStore, target_id
-from .storage import Root
+from .storage import METADATA, Root, Stamp
 
 _ABOUT = "about.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -73,7 +73,7 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     return kept
 
 
-def keep_damaged(root: Root, target: str, *stored: str) -> str | None:
+def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = None) -> str | None:
     """Move a target to the trash whose bytes are not those that were stored.
 
     Parameters
@@ -83,6 +83,8 @@ def keep_damaged(root: Root, target: str, *stored: str) -> str | None:
         Path from the root.
     *stored : str
         Hashes of the bytes that were stored there.
+    seen : Stamp, optional
+        What it looked like when it was found damaged.
 
     Returns
     -------
@@ -92,7 +94,7 @@ def keep_damaged(root: Root, target: str, *stored: str) -> str | None:
     if storage.stamp(root.absolute(target)) is None:
         return None
     kept = keep(root, root.absolute(target), target, "damaged")
-    if storage.file_hash(kept) not in stored:
+    if seen in (None, storage.stamp(kept)) and storage.file_hash(kept) not in stored:
         return kept
     with contextlib.suppress(FileExistsError):  # what is there now is as new as this
         storage.put_new(root, kept, target)
@@ -130,8 +132,14 @@ def restore(root: Root, thing: Trashed) -> str | None:
     ForeignTarget
         If something is there that has no record.
     StorageError
-        If it can't be moved.
+        If it can't be moved, or was never in a place of its own: a part that somebody left.
     """
+    if thing.target.startswith(f"{METADATA}/"):
+        raise StorageError(
+            "this was no target: a writer left it before it was in place",
+            target=thing.kept,
+            hint="copy it from there, if it is of use",
+        )
     kept = None
     try:
         storage.put_new(root, thing.kept, thing.target)

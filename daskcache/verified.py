@@ -44,6 +44,39 @@ def keep_manifest(root: Root, part: Part) -> None:
         raise storage.storage_error(error, root.manifests) from error
 
 
+def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
+    """Store the manifest of a folder again if it is gone or damaged.
+
+    Parameters
+    ----------
+    root : Root
+    location : str
+        Absolute path; of a file there is no manifest.
+    file_hash : str
+        Hash of the manifest, as the record has it.
+
+    Returns
+    -------
+    bool
+        False if there was nothing to do, or the folder is another one now.
+
+    Raises
+    ------
+    StorageError
+        If the folder can't be read, or the manifest can't be written.
+    """
+    if not os.path.isdir(location):
+        return False
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        _read_manifest.__wrapped__(_manifest_path(root.manifests, file_hash), file_hash)
+        return False
+    part = storage.part_of(location)
+    if part.file_hash != file_hash:
+        return False
+    keep_manifest(root, part)
+    return True
+
+
 def forget_manifest(root: Root, file_hash: str) -> None:
     """Remove the manifest of a folder that is gone."""
     storage.discard(_manifest_path(root.manifests, file_hash))

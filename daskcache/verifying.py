@@ -1,4 +1,4 @@
-"""Every recorded target read again and compared with its record; and what is damaged, set aside.
+"""Every recorded target read again and compared with its record.
 
 Planning looks at sizes and times only, so damage that keeps both is noticed when a result is loaded, or
 here.
@@ -6,21 +6,16 @@ here.
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import stat
-import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import storage, trash
-from .errors import DaskcacheWarning, StorageError, UnsafePath
+from . import storage
+from .errors import DaskcacheWarning, UnsafePath
 from .records import RecordName, RecordStore
 from .storage import METADATA, Root, Stamp
 from .targets.template import check_path
@@ -93,7 +88,7 @@ def _claims(root):
     claims: dict[str, list[RecordName]] = {}
     unreadable = []
     for name in store.all():
-        target = _target_in(_read_quietly(store, name))
+        target = target_in(_read_quietly(store, name))
         if target is not None:
             claims.setdefault(target, []).append(name)
         elif name in RecordStore(root).with_key(name.key):
@@ -131,14 +126,7 @@ def check(root: Root, path: str, records: list[RecordName]) -> Checked:
     return Checked(path, state, names, found)
 
 
-def _read_quietly(store, name):
-    """A record, without the warning if it can't be read: it is reported."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DaskcacheWarning)
-        return store.read(name)
-
-
-def _target_in(record: Any) -> str | None:
+def target_in(record: Any) -> str | None:
     """The path that a record is about, if it is a record and the path stays in the root."""
     path = record.get("target") if isinstance(record, dict) else None
     if not isinstance(path, str):
@@ -148,6 +136,13 @@ def _target_in(record: Any) -> str | None:
     except UnsafePath:
         return None
     return path
+
+
+def _read_quietly(store, name):
+    """A record, without the warning if it can't be read: it is reported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DaskcacheWarning)
+        return store.read(name)
 
 
 def _is_plain(location):
@@ -163,114 +158,3 @@ def _is_damage(location, found, names):
     if os.path.isdir(location):  # when a folder's newest file is lost, the time goes back
         return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
     return any(found.mtime_ns == name.mtime_ns for name in names)
-
-
-# ---- repairing ----------------------------------------------------------------------------------
-
-
-def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
-    """Set damaged targets aside, so that they are made again, and clear up after dead writers.
-
-    What was edited stays where it is.  Nothing is deleted but the intents of commits that never came to
-    anything: damaged targets and the parts of dead writers go to the trash.
-
-    Parameters
-    ----------
-    root : Root
-    checked : list of Checked
-        What `verify` found.
-    min_age : float
-        Seconds.  Parts and intents that changed since then may belong to a writer, perhaps on another
-        machine, that is still at work.
-
-    Yields
-    ------
-    str
-        What was done, a line for each thing.
-    """
-    try:
-        yield from _repair(root, checked, time.time() - min_age)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage.storage_error(error, error.filename or root.path) from error
-
-
-def _repair(root, checked, before):
-    store = RecordStore(root)
-    for item in checked:
-        if item.state == CORRUPT:
-            yield _set_aside(root, item)
-        elif item.name is not None and item.stamp != item.name.stamp:
-            store.refresh(item.name, item.stamp)
-            yield f"{item.path} was copied or touched: its record has the new time"
-    for part in _parts(root, before):
-        yield _clear_part(root, part)
-    yield from _settle_intents(root, before)
-
-
-def _set_aside(root, item):
-    if storage.stamp(root.absolute(item.path)) != item.stamp:
-        return f"{item.path} changed meanwhile and stays as it is"
-    kept = trash.keep_damaged(root, item.path, *[name.file_hash for name in item.names])
-    if kept is None:
-        return f"{item.path} was mended meanwhile and stays as it is"
-    return f"{item.path} is damaged: moved to {kept}; it is made again when it is needed"
-
-
-def _parts(root: Root, before: float) -> Iterator[Path]:
-    """Parts of writers in the metadata, untouched for long."""
-    known = [Path(root.parts, name) for name in storage.names_in(root.parts)]
-    for path in [*known, *Path(root.metadata).glob("*.part"), *Path(root.code).rglob("*.part")]:
-        if _last_change(path) < before:
-            yield path
-
-
-def _last_change(path: Path) -> float:
-    """When a file, a folder, or anything in it last changed, in seconds; being moved counts."""
-    below = [Path(folder, name) for folder, _, names in os.walk(path) for name in ["", *names]]
-    try:
-        found = [os.lstat(each) for each in (path, *below)]
-    except FileNotFoundError:  # somebody is at work there
-        return math.inf
-    return max(max(each.st_mtime, each.st_ctime) for each in found)
-
-
-def _clear_part(root, part):
-    # A part may hold what a replacement displaced: a file that somebody edited.
-    if part.is_file() and part.stat().st_nlink > 1:  # it is in place as well
-        part.unlink()
-        return f"{part} was left by a commit that was cut short: removed, its file is in place"
-    kept = trash.keep(root, str(part), part.relative_to(root.path).as_posix(), "part of a dead writer")
-    return f"{part} was left by a writer that is gone: moved to {kept}"
-
-
-def _settle_intents(root: Root, before: float) -> Iterator[str]:
-    """Finish the commits that were cut short after their last step but one; forget the others."""
-    for file in sorted(os.listdir(root.intents)):
-        intent = f"{root.intents}/{file}"
-        name = RecordName.parse(storage.intended_name(file))
-        try:
-            if name is None or _last_change(Path(intent)) >= before:
-                continue
-            path = _target_in(_json(intent))
-        except FileNotFoundError:  # its writer finished it
-            continue
-        location = root.absolute(path) if path else ""
-        if path and storage.stamp(location) == name.stamp and _holds(location, name):
-            storage.promote_intent(root, intent, name.file_name(), name.shard)
-            yield f"{path}: its commit was cut short, and is finished now"
-        else:
-            storage.discard(intent)
-            yield f"{path or file}: a commit of it was cut short before anything was in place"
-
-
-def _holds(location, name):
-    return storage.file_hash(location) == name.file_hash
-
-
-def _json(path):
-    try:
-        return json.loads(Path(path).read_bytes())
-    except ValueError:  # its writer did not come to the end of it
-        return None

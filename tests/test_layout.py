@@ -83,6 +83,7 @@ LAYERS = [
     {"rebuild"},
     {"accessor", "display", "contract", "testing", "listing"},
     {"auditing", "lineage", "verifying"},
+    {"repairing"},
     {"room", "archive", "moving"},
     {"cli_shared"},
     {"cli", "cli_housekeeping", "demo"},
