@@ -183,7 +183,7 @@ def du_command(by: str, as_json: bool, root: str | None):
     used = usage(found, by)
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
-        rest = {"trash": used.trash, "metadata": used.metadata, "other": used.other}
+        rest = {field: value for field, value in used._asdict().items() if field != "groups"}
         click.echo(json.dumps({"root": found.path, by: groups, **rest, "total": used.total}))
         return
     cells = [[by, "targets", "size"]]
@@ -191,6 +191,7 @@ def du_command(by: str, as_json: bool, root: str | None):
         cells.append([name, str(count), format_bytes(size)])
     cells += [
         ["(trash)", "", format_bytes(used.trash)],
+        ["(unfinished results)", "", format_bytes(used.parts)],
         ["(records and code)", "", format_bytes(used.metadata)],
         ["(files without a record)", "", format_bytes(used.other)],
         ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],

@@ -176,14 +176,17 @@ class Usage(NamedTuple):
     #: Per function or folder: number of targets and their bytes.
     groups: dict[str, tuple[int, int]]
     trash: int
-    #: Records, code and intents.
+    #: Results that are being written, or whose writers died.
+    parts: int
+    #: Records, manifests, code and intents.
     metadata: int
-    #: Files that no record knows of, and parts of results that are being written.
+    #: Files that no record knows of.
     other: int
 
     @property
     def total(self) -> int:
-        return sum(size for _, size in self.groups.values()) + self.trash + self.metadata + self.other
+        targets = sum(size for _, size in self.groups.values())
+        return targets + self.trash + self.parts + self.metadata + self.other
 
 
 def usage(root: Root, by: str = "function") -> Usage:
@@ -200,18 +203,14 @@ def usage(root: Root, by: str = "function") -> Usage:
     for group in groups.values():
         counts[group] += 1
     sizes = dict.fromkeys(counts, 0)
-    trash = metadata = other = 0
+    rest = {"trash": 0, "parts": 0, "metadata": 0, "other": 0}
     for path, size in _sizes(root.path):
         target = next((p for p in (path, *_folders_of(path)) if p in groups), None)
         if target is not None:
             sizes[groups[target]] += size
-        elif path.startswith(f"{METADATA}/trash/"):
-            trash += size
-        elif path.startswith(f"{METADATA}/"):
-            metadata += size
         else:
-            other += size
-    return Usage({group: (counts[group], sizes[group]) for group in counts}, trash, metadata, other)
+            rest[_kind(path)] += size
+    return Usage({group: (counts[group], sizes[group]) for group in counts}, **rest)
 
 
 # ---- helpers ------------------------------------------------------------------------------------
@@ -266,6 +265,14 @@ def _group(item, by):
     if by == "function":
         return item.record["function"]
     return item.path.rpartition("/")[0] or "."
+
+
+def _kind(path):
+    """What a file is that belongs to no target."""
+    top, *below = path.split("/")
+    if top != METADATA:
+        return "other"
+    return below[0] if below[0] in ("trash", "parts") else "metadata"
 
 
 def _names(folder):

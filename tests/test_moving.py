@@ -16,10 +16,17 @@ import pytest
 from click.testing import CliRunner
 
 import daskcache as dc
-from daskcache import moving
+from daskcache import moving, storage
 from daskcache.archive import Archive, is_harmless
 from daskcache.cli import cache
-from daskcache.errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
+from daskcache.errors import (
+    DaskcacheWarning,
+    ForeignTarget,
+    StorageError,
+    TargetCorrupt,
+    TargetMissing,
+    UnsafePath,
+)
 from daskcache.examining import target_of
 from daskcache.listing import find, listed, story
 from daskcache.moving import export, import_archive
@@ -72,6 +79,11 @@ class FilesTarget(Target):
 @dc.delayed(target=FilesTarget("store.files"))
 def files_of(x):
     return {".zattrs": x, "c/0/0": x * 2, "c/0/1": x * 3}
+
+
+@dc.delayed(target=dc.ZarrTarget("volume.zarr", chunks=(2, 2)))
+def volume(x):
+    return np.arange(16).reshape(4, 4) * x
 
 
 @pytest.fixture
@@ -196,6 +208,148 @@ def test_folders(root, other, archive):
         import_archive(other, archive, trust_pickles=True)
         with assert_nothing_runs():
             assert files_of("x").compute() == {".zattrs": "x", "c/0/0": "xx", "c/0/1": "xxx"}
+
+
+def manifests(root):
+    return {path.name: path.read_bytes() for path in Path(root.manifests).glob("*")}
+
+
+def test_zarr_folders(root, other, archive):
+    """A Zarr folder is imported with its manifest, and is opened chunk by chunk."""
+    here = Root(str(root))
+    volume(3).compute()
+    packed = export(here, archive, ["volume.zarr"])
+    assert packed == [moving.Exported("volume.zarr", storage.stamp(str(root / "volume.zarr")).size)]
+    (found,) = import_archive(other, archive)
+    assert found.outcome == "imported"
+    assert manifests(other) == manifests(here) != {}
+    with under(other), assert_nothing_runs():
+        node = volume(3)
+        assert node.dc.open()[2:, :2].tolist() == [[24, 27], [36, 39]]
+        assert np.array_equal(node.compute(), np.arange(16).reshape(4, 4) * 3)
+    assert os.listdir(other.parts) == []
+
+
+def test_zarr_folders_that_were_copied(root, other, archive):
+    """A Zarr folder that is there with the same bytes stays, and gets its record and its manifest."""
+    here = Root(str(root))
+    volume(3).compute()
+    export(here, archive, ["volume.zarr"])
+    other.create()
+    shutil.copytree(root / "volume.zarr", other.absolute("volume.zarr"))
+    before = tree(other)
+    (found,) = import_archive(other, archive)
+    assert found.outcome == "there already"
+    assert tree(other) == before
+    assert manifests(other) == manifests(here)
+    with under(other), assert_nothing_runs():
+        assert volume(3).compute()[3, 3] == 45
+
+
+@pytest.mark.parametrize("damage", ["bytes", "missing", "extra", "swapped"])
+def test_zarr_folders_that_are_not_as_recorded(root, other, archive, tmp_path, damage):
+    """A chunk that is damaged, missing, too many or in another's place stops the import."""
+    here = Root(str(root))
+    volume(3).compute()
+    export(here, archive, ["volume.zarr"])
+
+    def change(members):
+        chunks = [pair for pair in members if "/c/" in pair[0].name]
+        if damage == "bytes":
+            chunks[0][1] = chunks[0][1][:-1] + b"\x7f"
+        elif damage == "missing":
+            members.remove(chunks[0])
+        elif damage == "extra":
+            members.append([named("targets/volume.zarr/c/9/9"), b""])
+        else:
+            chunks[0][0].name, chunks[1][0].name = chunks[1][0].name, chunks[0][0].name
+
+    with pytest.raises((StorageError, TargetCorrupt)):
+        import_archive(other, rewritten(archive, change, tmp_path))
+    assert not os.path.exists(other.absolute("volume.zarr"))
+    assert RecordStore(other).all() == []
+
+
+def test_damaged_zarr_folders_are_not_exported(root, archive):
+    """A chunk that is damaged or gone is noticed before anything is packed."""
+    here = Root(str(root))
+    volume(3).compute()
+    (root / "volume.zarr" / "c" / "0" / "1").unlink()
+    with pytest.raises(TargetCorrupt):
+        export(here, archive, ["volume.zarr"])
+    assert not os.path.exists(archive)
+
+
+# ---- sealed records -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def key(tmp_path):
+    """Configuration with a key of the given name to seal records with."""
+
+    def key(name):
+        path = tmp_path / f"{name}.key"
+        if not path.exists():
+            path.write_bytes(os.urandom(32))
+            path.chmod(0o600)
+        return {"daskcache.key-file": str(path)}
+
+    return key
+
+
+def sealed_results(program, folder, settings):
+    """A root that was made with these settings, and the chain that is stored in it."""
+    root = Root(str(folder))
+    with dask.config.set(settings), under(root):
+        node = program.total(program.split(program.image(3)))
+        dask.compute(node)
+    return root
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("a", "b"), ("a", None), (None, "b"), ("a", "a")], ids=str)
+def test_sealed_roots(program, tmp_path, other, archive, key, theirs, ours):
+    """Records leave a root without their seals, and get those of the root that takes them in."""
+    theirs, ours = (
+        {"daskcache.key-file": None} if name is None else key(name) for name in (theirs, ours)
+    )
+    sealed = sealed_results(program, tmp_path / "sealed", theirs)
+    with dask.config.set(theirs):
+        export(sealed, archive, ["sum.json"], upstream=True)
+    with tarfile.open(archive) as tar:
+        names = [name.removeprefix("records/") for name in tar.getnames() if name.startswith("records/")]
+        records = [json.load(tar.extractfile(f"records/{name}")) for name in names]
+    assert all(RecordName.parse(name).unsealed() == name for name in names)
+    assert not any("seal" in record for record in records)
+    with dask.config.set(ours), under(other):
+        import_archive(other, archive)
+        assert len(RecordStore(other).all()) == len(names) == 4
+        with assert_nothing_runs():
+            assert program.total(program.split(program.image(3))).compute() == 60
+        assert {item.outcome for item in import_archive(other, archive)} == {"there already"}
+        assert len(RecordStore(other).all()) == 4
+        assert run("verify", "--root", other.path).exit_code == 0
+
+
+def test_what_is_not_sealed_is_not_exported(program, tmp_path, archive, key):
+    """A record that somebody forged in a sealed root does not leave it as one that can be trusted."""
+    sealed = sealed_results(program, tmp_path / "sealed", key("a"))
+    with dask.config.set(key("a")):
+        (name,) = [item.name for item in listed(sealed) if item.path == "sum.json"]
+        path = Path(sealed.records, name.shard, name.file_name())
+        path.write_text(path.read_text().replace("program.total", "program.forged"))
+        with pytest.warns(DaskcacheWarning, match="not sealed"), pytest.raises(TargetMissing):
+            export(sealed, archive, ["sum.json"])
+
+
+def test_imports_need_the_key(program, tmp_path, archive, key, stored):
+    """Into a root with sealed records nothing is imported without its key."""
+    export(stored, archive, ["sum.json"])
+    sealed = sealed_results(program, tmp_path / "sealed", key("a"))
+    with pytest.raises(StorageError, match="no key is configured"):
+        import_archive(sealed, archive)
+
+
+# ---- what is not there, or there already --------------------------------------------------------
 
 
 def test_of_a_missing_intermediate_the_record_goes(stored, other, program, archive, root):
@@ -396,19 +550,17 @@ def test_a_file_that_comes_at_the_last_moment_stays(stored, other, archive, monk
     export(stored, archive, ["sum.json"])
     put_new = moving.storage.put_new
 
-    def late(part, destination):
-        Path(destination).write_text("mine")
-        put_new(part, destination)
+    def late(root, part, path):
+        Path(root.absolute(path)).write_text("mine")
+        put_new(root, part, path)
 
     monkeypatch.setattr(moving.storage, "put_new", late)
-    monkeypatch.setattr(moving.storage, "put_first", lambda part, destination: os.unlink(part))
     other.create()
-    Path(other.metadata, "root.json").write_text('{"daskcache": 1, "id": "0"}')
     with pytest.raises(ForeignTarget, match="just now"):
         import_archive(other, archive)
     assert Path(other.absolute("sum.json")).read_text() == "mine"
     assert RecordStore(other).all() == []
-    assert list(Path(other.path).glob(".sum*")) == []
+    assert os.listdir(other.parts) == os.listdir(other.intents) == []
 
 
 # ---- archives that were tampered with -----------------------------------------------------------

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from daskcache import events, storage
 from daskcache.cli import cache
 from daskcache.errors import TargetMissing, UnsafePath
-from daskcache.records import RecordName, RecordStore, target_id
+from daskcache.records import RecordName, target_id
 from daskcache.room import Holding, choose, drop, holdings, usage
 from daskcache.storage import Root
 from daskcache.testing import assert_nothing_runs, count_runs
@@ -384,6 +384,7 @@ def sizes(root):
 def test_usage_counts_every_byte_once(stored, root):
     """Targets by function or folder, the trash, metadata and foreign files add up to what is there."""
     (root / "mine.txt").write_text("mine")
+    storage.write_part(storage.part_path(stored, "join.json"), [b"half of"])
     CliRunner().invoke(cache, ["rm", "both.json", "--root", stored.path])
     found = sizes(root)
     by_function, by_folder = usage(stored), usage(stored, by="folder")
@@ -391,7 +392,11 @@ def test_usage_counts_every_byte_once(stored, root):
     assert by_function.groups["program.pair"] == (2, found["pair/one.json"] + found["pair/two.json"])
     assert by_folder.groups["."] == (1, found["join.json"])
     assert by_folder.groups["steps"][0] == 3
-    assert (by_function.other, by_function.trash) == (4, len(json.dumps(list(range(50)), indent=1)) + 1)
+    in_trash = [size for path, size in found.items() if path.startswith(".daskcache/trash/")]
+    assert len(in_trash) == 2  # the file, and what it was
+    metadata = [size for path, size in found.items() if path.startswith(".daskcache/")]
+    assert (by_function.trash, by_function.parts, by_function.other) == (sum(in_trash), 7, 4)
+    assert by_function.metadata == sum(metadata) - sum(in_trash) - 7
 
 
 def test_du(stored):
@@ -399,27 +404,84 @@ def test_du(stored):
     done = CliRunner().invoke(cache, ["du", "--by", "folder", "--root", stored.path])
     assert done.exit_code == 0, done.output
     assert "steps" in done.output
-    assert "(records and code)" in done.output
+    for kind in ("(trash)", "(unfinished results)", "(records and code)", "(files without a record)"):
+        assert kind in done.output
     done = CliRunner().invoke(cache, ["du", "--json", "--root", stored.path])
     content = json.loads(done.output)
     assert content["function"]["program.pair"]["targets"] == 2
     assert content["total"] == usage(stored).total
 
 
-def test_folders_that_are_targets(root):
-    """A folder counts with all its files, and goes with all of them."""
-    stored = Root(str(root))
-    stored.create()
-    (root / "images").mkdir()
-    for name in ("a", "b"):
-        (root / "images" / name).write_text("x" * 100)
-    stamp = storage.stamp(str(root / "images"))
-    name = RecordName("a" * 32, target_id("images"), "b", "c", "d", *stamp, 0)
-    content = {"target": "images", "function": "f", "seconds": 0}
-    intent = storage.write_intent(stored, name.file_name(), json.dumps(content).encode())
-    storage.promote_intent(stored, intent, name.file_name(), name.shard)
-    assert usage(stored).groups == {"f": (1, 200)}
-    assert RecordStore(stored).all() == [name]
+@pytest.fixture
+def zarr_chain(define, root):
+    """A Zarr folder with four chunks, and the sum that was made from it."""
+    module = define(
+        """
+        import numpy as np
+        import daskcache as dc
+
+        @dc.delayed(target=dc.ZarrTarget("volume.zarr", chunks=(2, 2)))
+        def volume(x):
+            return np.full((4, 4), x)
+
+        @dc.delayed(target="sum.json")
+        def total(x):
+            return int(x.sum())
+        """
+    )
+    node = module.total(module.volume(3))
+    node.compute()
+    return Root(str(root)), node, module.volume(3)
+
+
+def test_folders_count_with_all_their_files(zarr_chain, root):
+    """A Zarr folder is one target that takes what all its files take."""
+    stored = zarr_chain[0]
+    files = [path for path in (root / "volume.zarr").rglob("*") if path.is_file()]
+    assert len(files) > 4
+    size = sum(path.stat().st_size for path in files)
+    assert usage(stored).groups["program.volume"] == (1, size)
+    assert usage(stored, by="folder").groups["."][0] == 2
+    assert [(h.path, h.size, h.final) for h in holdings(stored)] == [
+        ("sum.json", 3, True),
+        ("volume.zarr", size, False),
+    ]
+
+
+def test_folders_go_with_all_their_files(zarr_chain, root):
+    """gc drops a Zarr folder as a whole, what was made from it stays finished, and it comes back."""
+    stored, total, volume = zarr_chain
     assert gc(stored, "--max-size", "100").exit_code == 0
-    assert not (root / "images").exists()
-    assert RecordStore(stored).all() == [name]
+    assert not (root / "volume.zarr").exists()
+    assert os.listdir(stored.parts) == []
+    with assert_nothing_runs():
+        assert total.compute() == 48
+    with count_runs() as runs:
+        assert volume.compute().sum() == 48
+    assert runs() == {"volume": 1}
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "edited"])
+def test_folders_that_are_not_as_recorded_stay(zarr_chain, root, change):
+    """gc keeps a Zarr folder in which a chunk is missing, is edited, or is too many."""
+    stored = zarr_chain[0]
+    chunk = root / "volume.zarr" / "c" / "0" / "1"
+    if change == "missing":
+        chunk.unlink()
+    else:
+        (chunk if change == "edited" else chunk.with_name("9")).write_bytes(b"mine")
+    gc(stored, "--max-age", "0 s")
+    assert (root / "volume.zarr").is_dir()
+    assert not (root / "sum.json").exists()
+
+
+def test_a_folder_that_is_read_is_kept(zarr_chain, root):
+    """To read one chunk is to use the folder."""
+    stored = zarr_chain[0]
+    then = time.time() - 7200
+    for path in (root / "volume.zarr").rglob("*"):
+        os.utime(path, ns=(int(then * 1e9), path.stat().st_mtime_ns))
+    (found,) = [h for h in holdings(stored) if h.path == "volume.zarr"]
+    chunk = root / "volume.zarr" / "c" / "0" / "1"
+    os.utime(chunk, ns=(time.time_ns() + 10**9, chunk.stat().st_mtime_ns))
+    assert not drop(stored, found)
