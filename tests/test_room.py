@@ -475,6 +475,22 @@ def test_folders_that_are_not_as_recorded_stay(zarr_chain, root, change):
     assert not (root / "sum.json").exists()
 
 
+def test_a_folder_that_is_edited_at_the_last_moment_is_put_back(zarr_chain, root, monkeypatch):
+    """Between the last look and the deletion somebody may write into a folder: it is not lost."""
+    stored, rename = zarr_chain[0], os.rename
+    (found,) = [h for h in holdings(stored) if h.path == "volume.zarr"]
+
+    def late(source, destination):
+        monkeypatch.setattr(os, "rename", rename)
+        (root / "volume.zarr" / "notes.txt").write_text("mine")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", late)
+    assert not drop(stored, found)
+    assert (root / "volume.zarr" / "notes.txt").read_text() == "mine"
+    assert os.listdir(stored.parts) == []
+
+
 def test_a_folder_that_is_read_is_kept(zarr_chain, root):
     """To read one chunk is to use the folder."""
     stored = zarr_chain[0]

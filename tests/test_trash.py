@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 
 import dask
+import numpy as np
 import pytest
+import zarr
 from click.testing import CliRunner
 
 import daskcache as dc
@@ -359,3 +361,80 @@ def test_no_warning_without_a_cause(chain):
         warnings.simplefilter("error")
         last = chain()[2]
         assert last.compute() == last.compute() == 3
+
+
+# ---- folders -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def volume(runs):
+    """Makes a Zarr folder of 4 by 4, chunks of 2 by 2, and its sum."""
+
+    def volume(**options):
+        @dc.delayed(target=dc.ZarrTarget("volume.zarr", chunks=(2, 2)), **options)
+        def make():
+            runs.note("make")
+            return np.ones((4, 4))
+
+        @dc.delayed(target="sum.json")
+        def total(x):
+            runs.note("total")
+            return float(x.sum())
+
+        made = make()
+        return made, total(made)
+
+    return volume
+
+
+def edit(root):
+    """Write into an array in the way in which its users do."""
+    zarr.open_array(root / "volume.zarr", mode="r+")[0, 0] = 5
+
+
+def test_an_edited_zarr_folder_is_adopted(volume, root, runs):
+    """An array that somebody wrote into counts as the result, and is opened chunk by chunk."""
+    made, total = volume()
+    dask.compute(made, total)
+    runs.clear()
+    edit(root)
+    assert made.dc.state == "modified"
+    assert "volume.zarr is adopted" in command(root, "adopt", "volume.zarr").output
+    assert total.compute() == 20
+    assert runs.take() == ["total"]
+    assert made.dc.state == "complete"
+    assert made.dc.open()[0, 0] == 5
+    assert command(root, "verify").exit_code == 0
+
+
+def test_a_zarr_folder_that_was_put_there_is_adopted(volume, root, runs):
+    """An array that another program wrote is taken in as a whole."""
+    root.mkdir()
+    dc.delayed(lambda: 1, target="other.json")().compute()
+    zarr.save_array(str(root / "volume.zarr"), np.full((4, 4), 2.0))
+    made, total = volume()
+    assert made.dc.state == "foreign"
+    assert command(root, "adopt", "volume.zarr").output == "volume.zarr is adopted\n"
+    assert total.compute() == 32
+    assert runs.take() == ["total"]
+
+
+def test_a_removed_zarr_folder_comes_back(volume, root, runs):
+    """A folder goes to the trash and back with all its files, and nothing runs."""
+    made, total = volume()
+    dask.compute(made, total)
+    runs.clear()
+    command(root, "rm", "volume.zarr")
+    assert made.dc.state == "missing"
+    assert "volume.zarr is back" in command(root, "restore", "volume.zarr").output
+    assert made.compute().sum() == 16
+    assert runs.take() == []
+
+
+def test_an_edited_zarr_folder_is_kept_when_it_is_recomputed(volume, root):
+    """With `on_modified="recompute"` the edited array is in the trash, whole."""
+    volume(on_modified="recompute")[0].compute()
+    edit(root)
+    with pytest.warns(DaskcacheWarning, match="was edited"):
+        assert volume(on_modified="recompute")[0].compute().sum() == 16
+    assert zarr.open_array(things(root)["volume.zarr"].kept, mode="r")[0, 0] == 5

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import dask
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,6 +17,7 @@ from daskcache.cli import cache
 from daskcache.records import RecordStore
 from daskcache.storage import Root
 from daskcache.targets.base import Target
+from daskcache.testing import count_runs
 from daskcache.verifying import verify
 
 DAY = 86400.0
@@ -114,6 +116,49 @@ def test_folders_with_files_missing_swapped_or_added(stored, root):
     assert states(stored)["folder"] == "corrupt"
     (root / "folder" / "c").write_text("new")
     assert states(stored)["folder"] == "modified"
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "swapped", "extra"])
+def test_zarr_folders(root, damage):
+    """A chunk that is missing, cut short, damaged or in another's place, or one too many, is found."""
+
+    @dc.delayed(target=dc.ZarrTarget("volume.zarr", chunks=(2, 2)))
+    def volume():
+        return np.arange(16).reshape(4, 4)
+
+    volume().compute()
+    stored, chunks = Root(str(root)), root / "volume.zarr" / "c"
+    assert states(stored) == {"volume.zarr": "ok"}
+    one, two = chunks / "0" / "0", chunks / "0" / "1"
+    if damage == "missing":
+        one.unlink()
+    elif damage == "cut":
+        stat = one.stat()
+        one.write_bytes(one.read_bytes()[:-1])
+        os.utime(one, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    elif damage == "flipped":
+        flip(one)
+    elif damage == "swapped":
+        for old, new in ((one, chunks / "aside"), (two, one), (chunks / "aside", two)):
+            old.rename(new)
+    else:
+        stat = one.stat()
+        (chunks / "0" / "9").write_bytes(one.read_bytes())
+        os.utime(chunks / "0" / "9", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert states(stored) == {"volume.zarr": "corrupt"}
+    assert "moved to" in run(stored, "verify", "--repair").output
+    with count_runs() as runs:
+        assert volume().compute()[3, 3] == 15
+    assert runs() == {"volume": 1}
+    assert states(stored) == {"volume.zarr": "ok"}
+
+
+def test_advice_for_edits_names_both_ways_on(stored, root):
+    """Who edited a result is told how to go on with it, and how to compute it again."""
+    (root / "first.json").write_text("[17]")
+    said = run(stored, "verify").output
+    assert "dask cache adopt TARGET" in said
+    assert "dask cache rm TARGET" in said.replace("\n", " ")
 
 
 def test_edits_are_modified_and_stay(stored, root):
