@@ -238,6 +238,7 @@ def accept(targets: tuple[str, ...], root: str | None):
             raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
         write_acceptance(found, item.name.target_id, key=item.name.key)
         click.echo(f"{item.path} is accepted")
+    click.echo("the program that makes them records it when it plans next")
 
 
 @cache.command()
@@ -286,6 +287,9 @@ def adopt(targets: tuple[str, ...], root: str | None):
                 continue
             write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
             click.echo(f"{path} is adopted")
+    click.echo(
+        "the program that makes them takes them in when it plans next; until then they are modified"
+    )
 
 
 @cache.command("trash")

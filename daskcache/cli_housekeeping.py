@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import click
@@ -61,6 +62,8 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
 
     found = find_root(root)
     checked = verifying.verify(found, pattern)
+    if not checked and pattern != "*":
+        raise click.ClickException(f"no targets match {pattern}; 'dask cache ls' lists what there is")
     done = list(repairing.repair(found, checked, min_age)) if repair else []
     counts = verifying.counts(checked)
     problems = [item for item in checked if not item.sound]
@@ -150,7 +153,7 @@ def gc_command(
     for path, size in room.old_trash(found, min_age) if trash else []:
         if not dry_run:
             room.empty(path)
-        click.echo(f"{verb}  {path}  {format_bytes(size)}, trash")
+        click.echo(f"{verb}  {os.path.relpath(path, found.path)}  {format_bytes(size)}, trash")
     click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
         click.echo(

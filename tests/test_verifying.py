@@ -186,6 +186,13 @@ def test_pattern(stored, root):
     assert run(stored, "verify", "first*").exit_code == 1
 
 
+def test_a_pattern_that_matches_nothing(stored):
+    """Nothing was verified, so nothing is said to be well."""
+    done = run(stored, "verify", "frist*")
+    assert done.exit_code == 1
+    assert "no targets match frist*" in done.output
+
+
 def test_json(stored, root):
     """For programs the outcome is JSON."""
     flip(root / "first.json")
