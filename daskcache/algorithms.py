@@ -89,6 +89,11 @@ def algorithm() -> str:
     return (_chosen or _choose())[1].name
 
 
+def configured_as(tag: str) -> str:
+    """How config ``daskcache.hash`` names the algorithm that hashes are tagged with."""
+    return tag if tag in _KNOWN else tag.removesuffix("_128")
+
+
 def configured() -> str:
     """Name of the algorithm, as config ``daskcache.hash`` has it."""
     return (_chosen or _choose())[0]

@@ -27,6 +27,7 @@ from .hashing import tag
 from .records import RecordName, collision_form, target_id
 from .targets.registry import target_class
 from .targets.template import DATA_HASH, check_path
+from .verifying import other_algorithm
 
 MANIFEST = "daskcache.json"
 RECORDS, CODE, TARGETS = "records/", "code/", "targets/"
@@ -259,6 +260,8 @@ def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
     for field, kind in _FIELDS.items():
         if not isinstance(record.get(field), kind):
             return f"{field} is {type(record.get(field)).__name__}"
+    if other := other_algorithm(record):
+        return f"it was hashed with {other!r}: import it with daskcache.hash set to that"
     if not all(isinstance(described, dict) for described in record["upstream"]):
         return "upstream is no list of objects"
     path = record["target"]

@@ -280,6 +280,7 @@ def adopt(targets: tuple[str, ...], root: str | None):
 
     found = find_root(root)
     states = {item.path: item.state for item in listed(found)}
+    adopted = False
     for target in targets:
         for path in paths_below(found, target, states):
             if states.get(path) == "complete":
@@ -287,9 +288,11 @@ def adopt(targets: tuple[str, ...], root: str | None):
                 continue
             write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
             click.echo(f"{path} is adopted")
-    click.echo(
-        "the program that makes them takes them in when it plans next; until then they are modified"
-    )
+            adopted = True
+    if adopted:
+        click.echo(
+            "the program that makes them takes them in when it plans next; 'ls' shows no change yet"
+        )
 
 
 @cache.command("trash")

@@ -12,7 +12,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import storage
+from . import algorithms, storage
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .atomic import entered
 from .errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
@@ -22,7 +22,7 @@ from .records import RecordName, RecordStore, collision_form, sealed_content
 from .storage import Part, Root
 from .targets.template import check_path
 from .verified import keep_manifest, mend_manifest
-from .verifying import MISSING, OK, check
+from .verifying import MISSING, OK, check, other_algorithm
 
 
 class Exported(NamedTuple):
@@ -128,6 +128,14 @@ def _checked(store, item, may_be_missing):
             hint="leave it out: it is made again when it is needed; or store it as .parquet",
         )
     root = store.root
+    if other := other_algorithm(item.record):
+        raise StorageError(
+            "a target was hashed with another algorithm, and can't be compared with its record",
+            target=root.absolute(item.path),
+            expected=algorithms.configured(),
+            got=other,
+            hint=f"export it with daskcache.hash: {other} (DASK_DASKCACHE__HASH={other})",
+        )
     found = check(root, item.path, store.with_target(item.name.target_id))
     if found.state == MISSING and may_be_missing:
         return _Outgoing(item.path, item.name, item.record, [])

@@ -153,7 +153,7 @@ def old_trash(root: Root, age: float, now: float | None = None) -> list[tuple[st
     """Path and bytes of what has been in the root's trash for longer than `age` seconds."""
     before = (time.time() if now is None else now) - age
     found = []
-    for name in sorted(_names(root.trash)):
+    for name in sorted(storage.names_in(root.trash)):
         path = f"{root.trash}/{name}"
         status = os.lstat(path)
         # a file keeps its mtime when it is moved; its ctime tells when that was
@@ -273,10 +273,3 @@ def _kind(path):
     if top != METADATA:
         return "other"
     return below[0] if below[0] in ("trash", "parts") else "metadata"
-
-
-def _names(folder):
-    try:
-        return os.listdir(folder)
-    except FileNotFoundError:
-        return []

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from typing import Any, NamedTuple
 
-from . import storage
+from . import algorithms, storage
 from .errors import DaskcacheWarning, UnsafePath
 from .records import RecordName, RecordStore
 from .storage import METADATA, Root, Stamp
@@ -58,7 +58,8 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
     Returns
     -------
     list of Checked
-        By path.  A record that can't be read is "unreadable", under its own path.
+        By path.  A record that can't be read is "unreadable", under its own path; so is a target whose
+        records have hashes of another algorithm than ``daskcache.hash``.
     """
     claims, unreadable = _claims(root)
     found = _check_all(root, {path: names for path, names in claims.items() if fnmatch(path, pattern)})
@@ -73,7 +74,8 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
             if item.state == UNREADABLE or set(now.get(item.path, [])) != set(item.names)
         }
         found |= _check_all(root, again)
-    return [found[path] for path in sorted(found)] + (sorted(unreadable) if pattern == "*" else [])
+    others = [item for item in unreadable if fnmatch(item.path, pattern)]
+    return [found[path] for path in sorted(found)] + sorted(others)
 
 
 def _check_all(root, claims):
@@ -86,15 +88,27 @@ def _claims(root):
     """The records of each target, and those that can't be read."""
     store = RecordStore(root)
     claims: dict[str, list[RecordName]] = {}
-    unreadable = []
+    unreadable, hashed_otherwise = [], {}
     for name in store.all():
-        target = target_in(_read_quietly(store, name))
-        if target is not None:
+        record = _read_quietly(store, name)
+        target = target_in(record)
+        if target is not None and (other := other_algorithm(record)):
+            hashed_otherwise[target] = f"hashed with {other}: set daskcache.hash to that to verify it"
+        elif target is not None:
             claims.setdefault(target, []).append(name)
         elif name in RecordStore(root).with_key(name.key):
             path = f"{METADATA}/records/{name.shard}/{name.file_name()}"
             unreadable.append(Checked(path, UNREADABLE, note="the record says no target"))
+    for target, note in hashed_otherwise.items():
+        if target not in claims:
+            unreadable.append(Checked(target, UNREADABLE, note=note))
     return claims, unreadable
+
+
+def other_algorithm(record: dict[str, Any]) -> str | None:
+    """The algorithm of a record's hashes, as config has it, unless it is the one in use."""
+    name = record["file_hash"].rpartition(":")[0]
+    return None if name in ("", algorithms.algorithm()) else algorithms.configured_as(name)
 
 
 def counts(checked: list[Checked]) -> dict[str, int]:

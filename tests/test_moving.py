@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 import daskcache as dc
-from daskcache import moving, storage
+from daskcache import algorithms, moving, storage
 from daskcache.archive import Archive, is_harmless
 from daskcache.cli import cache
 from daskcache.errors import (
@@ -278,6 +278,36 @@ def test_damaged_zarr_folders_are_not_exported(root, archive):
     with pytest.raises(TargetCorrupt):
         export(here, archive, ["volume.zarr"])
     assert not os.path.exists(archive)
+
+
+# ---- hashed with another algorithm --------------------------------------------------------------
+
+
+@pytest.fixture
+def other_hash(monkeypatch):
+    """Makes this process hash with SHA-256, as another one may do."""
+
+    def other_hash():
+        monkeypatch.setattr(algorithms, "_chosen", None)
+        dask.config.set({"daskcache.hash": "sha256"})
+
+    with dask.config.set({"daskcache.hash": "xxh3_128"}):
+        yield other_hash
+
+
+def test_exports_need_the_algorithm(stored, archive, other_hash):
+    """What can't be compared with its record isn't exported, and isn't called damaged."""
+    other_hash()
+    with pytest.raises(StorageError, match="DASK_DASKCACHE__HASH=xxh3_128"):
+        export(stored, archive, ["sum.json"])
+
+
+def test_imports_need_the_algorithm(stored, other, archive, other_hash):
+    """An archive says which algorithm it needs."""
+    export(stored, archive, ["sum.json"])
+    other_hash()
+    with pytest.raises(TargetCorrupt, match="hashed with 'xxh3_128'"):
+        import_archive(other, archive)
 
 
 # ---- sealed records -----------------------------------------------------------------------------

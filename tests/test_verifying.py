@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import daskcache as dc
-from daskcache import storage, trash, verifying
+from daskcache import algorithms, storage, trash, verifying
 from daskcache.cli import cache
 from daskcache.records import RecordStore
 from daskcache.storage import Root
@@ -151,6 +151,29 @@ def test_zarr_folders(root, damage):
         assert volume().compute()[3, 3] == 15
     assert runs() == {"volume": 1}
     assert states(stored) == {"volume.zarr": "ok"}
+
+
+@pytest.fixture
+def other_hash(monkeypatch):
+    """Makes this process hash with SHA-256, as another one may do."""
+
+    def other_hash():
+        monkeypatch.setattr(algorithms, "_chosen", None)
+        dask.config.set({"daskcache.hash": "sha256"})
+
+    with dask.config.set({"daskcache.hash": "xxh3_128"}):
+        yield other_hash
+
+
+def test_results_that_were_hashed_otherwise_are_not_called_damaged(stored, root, other_hash):
+    """Who forgets to set `daskcache.hash` loses nothing to --repair, and is told what to set."""
+    other_hash()
+    done = run(stored, "verify", "--repair", "--min-age", "0 s")
+    assert done.exit_code == 1
+    assert "0 ok, 0 corrupt, 0 modified, 0 missing, 3 unreadable" in done.output
+    assert "first.json (hashed with xxh3_128: set daskcache.hash to that to verify it)" in done.output
+    assert trash.listed(stored) == []
+    assert (root / "folder" / "a").exists()
 
 
 def test_advice_for_edits_names_both_ways_on(stored, root):
