@@ -77,6 +77,8 @@ class Accessor:
         ------
         TargetMissing
             If the node is not complete.
+        TargetCorrupt
+            If the bytes are not those that were stored.  They are in the trash then: the node reruns.
         """
         return self._complete_entry().load()
 
@@ -90,7 +92,7 @@ class Accessor:
         TargetMissing
             If the node is not complete.
         TargetCorrupt
-            If the bytes are not those that were stored.
+            As `load` does.
         """
         return self._complete_entry().open()
 

@@ -143,11 +143,7 @@ class Entry:
             self._verify(path, result, hashing.digest(data))
             return result.target.decode(data)
         if isinstance(result.target, FolderTarget):
-            try:
-                return result.target.read_folder(self._folder(path, result))
-            except TargetCorrupt as error:
-                error.hint = f"compute again: the node will rerun{self.set_aside(path)}"
-                raise
+            return self._from_folder(path, result, result.target.read_folder)
         self._verify(path, result, file_hash(path))
         return result.target.read(path)
 
@@ -159,7 +155,7 @@ class Entry:
 
     def _open_verified(self, path, result):
         if isinstance(result.target, FolderTarget):
-            return result.target.open_folder(self._folder(path, result))
+            return self._from_folder(path, result, result.target.open_folder)
         if not isinstance(result.target, BytesTarget):
             self._verify(path, result, file_hash(path))
             return result.target.open(path)
@@ -170,11 +166,15 @@ class Entry:
                 self._verify(path, result, "another file")  # it was replaced between the two looks
         return opened
 
-    def _folder(self, path, result):
+    def _from_folder(self, path, result, access):
         folder = TargetFolder(path, result.file_hash, Root(self.root).manifests, self.label)
         self._check_not_replaced(path, result)
-        folder.check_names()
-        return folder
+        try:
+            folder.check_names()
+            return access(folder)
+        except TargetCorrupt as error:
+            self.set_aside(error)
+            raise
 
     def _check_not_replaced(self, path, result):
         """Raise if another result, which its record vouches for, is there now: it isn't damaged."""
@@ -196,36 +196,44 @@ class Entry:
     def _verify(self, path, result, got):
         if got == result.file_hash:
             return
-        error, story = TargetModified, "was edited after it was stored"
-        hint = (
-            f"'dask cache adopt {path}' to go on with it, or 'dask cache rm {path}' to compute it again"
-        )
         if stamp(path) == result.stamp:
-            error, story = TargetCorrupt, "is damaged: its bytes are not those that were stored"
-            hint = f"compute again: the node will rerun{self.set_aside(path)}"
-        raise error(
+            story, kind = "is damaged: its bytes are not those that were stored", TargetCorrupt
+        else:
+            story, kind = "was edited after it was stored", TargetModified
+        error = kind(
             f"a result {story}",
             node=self.label,
             target=path,
             expected=hashing.tag(result.file_hash),
             got=hashing.tag(got),
-            hint=hint,
+            hint=f"'dask cache adopt {path}' to go on with it, or 'dask cache rm {path}' to compute it "
+            "again",
         )
+        if isinstance(error, TargetCorrupt):
+            self.set_aside(error)
+        raise error
 
-    def set_aside(self, path: str) -> str:
-        """Move a result that is damaged to the trash, so that its node reruns; say where it is now.
+    def set_aside(self, error: TargetCorrupt) -> None:
+        """Move a result that is damaged to the trash, so that its node reruns; the error says so.
+
+        A folder that was touched since it was stored stays: the next plan tells damage from an edit.
 
         Parameters
         ----------
-        path : str
-            Absolute path of a file; nothing happens if it is not, and is not in, one of these results.
+        error : TargetCorrupt
+            Nothing happens unless its target is, or is in, one of these results.
         """
         for result in self.stored:
             own = f"{self.root}/{result.target.path}"
-            if (path == own or path.startswith(f"{own}/")) and not self.read_only:
+            if error.target != own and not str(error.target).startswith(f"{own}/"):
+                continue
+            error.hint = "compute again: the node will rerun"
+            if stamp(own) != result.stamp:
+                error.hint = "compute again: the plan looks at what is there now"
+            elif not self.read_only:
                 kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
-                return f" (what was there is kept as {kept})" if kept else ""
-        return ""
+                error.hint += f" (what was there is kept as {kept})" if kept else ""
+            return
 
     def __reduce__(self):
         fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)

@@ -114,7 +114,7 @@ def _run(work, inputs, trace):
     except TargetCorrupt as error:  # of an input that is read lazily
         for item in inputs:
             if isinstance(item, Entry):
-                item.set_aside(str(error.target))
+                item.set_aside(error)
         raise
     seconds = time.perf_counter() - started
     if not work.paths:
