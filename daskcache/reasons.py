@@ -9,6 +9,7 @@ from . import code_store, storage
 from .parts import code_changes
 from .recipe import Recipe, SourceInput
 from .storage import Root
+from .texts import value_of
 from .work import describe_arguments, describe_format
 
 #: Changed inputs that are named one by one.
@@ -54,12 +55,23 @@ def _format_difference(record, recipe):
         described = describe_format(target)
         if path != record.get("target"):
             continue
-        return [
-            f"{name}: {record.get(name, 'none')} -> {described.get(name, 'none')}"
-            for name in ("format", "options")
-            if record.get(name) != described.get(name)
-        ]
+        old, new = record.get("format"), described["format"]
+        changes = [f"format: {old} -> {new}"] if old != new else []
+        return changes + _option_differences(record.get("options"), described.get("options"))
     return []
+
+
+def _option_differences(before, now):
+    """What changed in the options of a target, from their texts: one by one, if these tell all."""
+    if before == now:
+        return []
+    try:
+        old, new = (value_of(text or "{}") for text in (before, now))
+        names = sorted({*old, *new})
+    except (ValueError, TypeError):
+        return [f"options: {before or 'none'} -> {now or 'none'}"]
+    texts = [(name, *(repr(d[name]) if name in d else "none" for d in (old, new))) for name in names]
+    return [f"option {name}: {was} -> {text}" for name, was, text in texts if was != text]
 
 
 def _upstream_difference(item, described, root):
