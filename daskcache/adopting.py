@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from . import storage
-from .errors import DaskcacheError
+from .errors import StorageError, UntrustedPickle
+from .storage import Part, Root
 from .targets.base import Target
 from .trust import check_runnable
+from .verified import kept_files
 
 
 class Found(NamedTuple):
@@ -15,15 +17,21 @@ class Found(NamedTuple):
 
     data_hash: str
     file_hash: str
+    #: Of a folder, see `daskcache.storage.manifest_of`.
+    manifest: list[tuple[str, int, str]] | None
 
 
-def look_into(target: Target) -> Found | None:
-    """What is in a target; None if it can't be read in its format, or changes meanwhile.
+def look_into(target: Target, root: Root, stored: str | None = None) -> Found | None:
+    """What is in a target; None if it is damaged, can't be read in its format, or changes meanwhile.
 
     Parameters
     ----------
     target : Target
         With its absolute path.
+    root : Root
+    stored : str, optional
+        Hash of the bytes that were stored there.  A folder which is just that, but for files that are
+        missing or empty, is damaged, though its format may read it: Zarr fills in for such chunks.
 
     Raises
     ------
@@ -31,13 +39,23 @@ def look_into(target: Target) -> Found | None:
         If it must not be read, or the system refuses.
     """
     try:
-        file_hash = storage.file_hash(target.path)
+        found = storage.part_of(target.path)
+        if stored is not None and _has_lost_files(found, root, stored):
+            return None
         if target.runs_code:
             check_runnable(target.path)
         data_hash = target.hash_file(target.path)
-        unchanged = storage.file_hash(target.path) == file_hash
-    except DaskcacheError:
+        unchanged = storage.file_hash(target.path) == found.file_hash
+    except (UntrustedPickle, StorageError):
         raise
     except Exception:  # noqa: BLE001 (whatever a library raises on a file that is not in its format)
         return None
-    return Found(data_hash, file_hash) if unchanged else None
+    return Found(data_hash, found.file_hash, found.manifest) if unchanged else None
+
+
+def _has_lost_files(found: Part, root: Root, stored: str) -> bool:
+    known = kept_files(root.manifests, stored) if found.manifest is not None else None
+    if known is None:
+        return False
+    there = {(name, size, digest) for name, size, digest in found.manifest or () if size}
+    return there < {(name, size, digest) for name, (size, digest) in known.items() if size}

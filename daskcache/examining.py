@@ -25,9 +25,10 @@ from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .spec import Code, Spec
 from .storage import Root, Stamp
-from .targets.base import Target
+from .targets.base import FolderTarget, Target
 from .targets.template import DATA_HASH, located
 from .texts import value_of
+from .verified import forget_manifest, keep_manifest
 from .work import DaskData, FileData
 
 COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
@@ -135,7 +136,7 @@ class Examiner:
         #: Targets that another recipe made of equal data with equal code, or that were accepted.
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
         #: Targets that somebody edited, or put there, and that are to count as the result.
-        self._adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName]] = []
+        self._adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
         self._accepted: dict[str, dict[str, dict]] = {}
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
@@ -252,7 +253,10 @@ class Examiner:
         note = self._accepted[recipe.root].get(target_id(path), {})
         wanted = "content" in note or (before is not None and recipe.spec.options.on_modified == "adopt")
         target = recipe.targets[position].at(location)
-        found = look_into(target) if wanted or (before is not None and not target.runs_code) else None
+        found = None
+        if wanted or (before is not None and not target.runs_code):
+            stored = before.file_hash if before is not None and "content" not in note else None
+            found = look_into(target, self.store(recipe.root).root, stored)
         if found is not None and wanted and note.get("content", found.file_hash) == found.file_hash:
             adopted = RecordName(
                 recipe.key,
@@ -263,13 +267,13 @@ class Examiner:
                 *stamp,
                 before.microseconds if before is not None else 0,
             )
-            self._adopted.append((planned, position, before, adopted))
+            self._adopted.append((planned, position, before, adopted, found.manifest))
             return adopted
         if before is None:
             self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
         elif found is None and not target.runs_code:
             planned.outdated = True
-            self._worsen(planned, CORRUPT, f"{path} is damaged: it can't be read any more")
+            self._worsen(planned, CORRUPT, f"{path} is damaged: {_damage(target)}")
         else:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
         return before
@@ -468,8 +472,7 @@ class Examiner:
             planned, old, new = self._taken_over.pop()
             self._record_taken_over(planned, old, new)
         while self._adopted:
-            planned, position, before, adopted = self._adopted.pop()
-            self._record_adopted(planned, position, before, adopted)
+            self._record_adopted(*self._adopted.pop())
 
     def _record_taken_over(self, planned, old, new):
         recipe = planned.recipe
@@ -483,15 +486,18 @@ class Examiner:
         record_accepted(store, old, new, recipe, inputs, note)
         records.clear_acceptance(store.root, old.target_id)
 
-    def _record_adopted(self, planned, position, before, adopted):
+    def _record_adopted(self, planned, position, before, adopted, manifest):
         recipe = planned.recipe
         store = self.store(recipe.root)
         note = self._accepted[recipe.root].get(adopted.target_id, {})
         inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
         store.root.create()
         recipe.keep_code()
+        keep_manifest(store.root, adopted.file_hash, manifest)
         record_adopted(store, before, adopted, recipe, position, inputs, note)
         records.clear_acceptance(store.root, adopted.target_id)
+        if before is not None and before.file_hash != adopted.file_hash:
+            forget_manifest(store.root, before.file_hash)
 
     def record_of(self, planned: PlannedNode) -> dict[str, Any] | None:
         """Content of the record of a node's first target; None if there is none."""
@@ -501,7 +507,7 @@ class Examiner:
         for node, old, new in self._taken_over:
             if node is planned and new == name:
                 name = old
-        for node, _, before, adopted in self._adopted:
+        for node, _, before, adopted, _ in self._adopted:
             if node is planned and adopted == name and before is not None:
                 name = before
         return self.store(planned.recipe.root).read(name)
@@ -513,6 +519,12 @@ class Examiner:
             self._failed[root] = records.failed_keys(store.root)
             self._accepted[root] = records.acceptances(store.root)
         return store
+
+
+def _damage(target):
+    if isinstance(target, FolderTarget):
+        return "files of it are missing, or can't be read any more"
+    return "it can't be read any more"
 
 
 def _inputs(planned):

@@ -14,7 +14,7 @@ from .parts import code_changes
 from .rebuild import CannotRecompute, function_of, in_a_line, source_changes
 from .records import RecordName, RecordStore
 from .storage import METADATA, Root
-from .targets.registry import FOLDER_SUFFIXES, suffix_of
+from .targets.registry import is_of_folder
 from .targets.template import check_path
 
 
@@ -104,7 +104,7 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
     top = Path(root.absolute(path))
     if not top.exists():
         raise TargetMissing("there is no such file", target=str(top), expected="a file to adopt")
-    if top.is_file() or path in known or suffix_of(path) in FOLDER_SUFFIXES:
+    if top.is_file() or path in known or is_of_folder(path):
         return [path]
     files = [p.relative_to(root.path) for p in top.rglob("*") if p.is_file()]
     return sorted(p.as_posix() for p in files if p.parts[0] != METADATA)

@@ -351,6 +351,7 @@ def _unpack(root, archive: Archive, item: Packed, parts):
             got=written.file_hash,
             hint="nothing was imported; copy or export the archive again",
         )
+    keep_manifest(root, written.file_hash, written.manifest)
 
 
 def _keep_code(root, archive):
@@ -375,11 +376,9 @@ def _take_in(store, item: Packed, outcome, part: Part | None):
         if not item.files or found.state != OK or found.stamp is None:
             return
         name = name._replace(mtime_ns=found.stamp.mtime_ns)
-    if part is not None:
-        keep_manifest(root, part)
-    elif _is_recorded(store, name, outcome):
+    if part is None and _is_recorded(store, name, outcome):
         return
-    elif outcome == THERE:
+    if outcome == THERE:
         mend_manifest(root, root.absolute(item.path), name.file_hash)
     intent = storage.write_intent(root, name.file_name(), sealed_content(item.content))
     if part is not None:

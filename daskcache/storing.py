@@ -181,7 +181,7 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     intent, winner = "", None
     claim = Claim(root, part.path, places[position])
     try:
-        keep_manifest(root, part)
+        keep_manifest(root, part.file_hash, part.manifest)
         intent = storage.write_intent(root, file_name, content)
         if part.path != destination:
             winner = _place(work, root, part, places[position], name, previous, intent, claim)

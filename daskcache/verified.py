@@ -12,36 +12,43 @@ import functools
 import json
 import os
 import time
-import uuid
-from contextlib import suppress
 from pathlib import Path
 
 from . import hashing, memo, storage
 from .errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
-from .storage import Part, Root
+from .storage import Root
 
 #: A file that changed so shortly before it was verified may change again without another mtime.
 _TICK_NS = 2 * 10**9
 
 
-def keep_manifest(root: Root, part: Part) -> None:
-    """Store the manifest of a part that is a folder, for those who read single files of it.
+def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
+    """Store the manifest of a folder, for those who read single files of it.
+
+    Parameters
+    ----------
+    root : Root
+    file_hash : str
+        Of the folder.
+    manifest : list or None
+        See `daskcache.storage.manifest_of`; None of a file, which has none.
 
     Raises
     ------
     StorageError
         If it can't be written.
     """
-    if part.manifest is None:
+    if manifest is None:
         return
+    path = _manifest_path(root.manifests, file_hash)
+    part = storage.part_path(root, f"{file_hash}.json")
+    storage.write_part(part, [json.dumps({"daskcache": storage.FORMAT, "files": manifest}).encode()])
     try:
         os.makedirs(root.manifests, exist_ok=True)
-        content = json.dumps({"daskcache": storage.FORMAT, "files": part.manifest}).encode()
-        own = f"{root.manifests}/{uuid.uuid4().hex[:16]}.part"
-        storage.write_part(own, [content])
-        os.replace(own, _manifest_path(root.manifests, part.file_hash))
+        os.replace(part, path)  # one that is there may be damaged
     except OSError as error:
-        raise storage.storage_error(error, root.manifests) from error
+        storage.sweep(part)
+        raise storage.storage_error(error, path) from error
 
 
 def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
@@ -73,13 +80,21 @@ def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
     part = storage.part_of(location)
     if part.file_hash != file_hash:
         return False
-    keep_manifest(root, part)
+    keep_manifest(root, file_hash, part.manifest)
     return True
 
 
 def forget_manifest(root: Root, file_hash: str) -> None:
     """Remove the manifest of a folder that is gone."""
     storage.discard(_manifest_path(root.manifests, file_hash))
+
+
+def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | None:
+    """Size in bytes and hash of each file of a stored folder, by name; None if its manifest is gone."""
+    try:
+        return _read_manifest(_manifest_path(manifests, file_hash), file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class VerifiedFolder:
@@ -236,9 +251,8 @@ class TargetFolder(VerifiedFolder):
 
     @functools.cached_property
     def files(self):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return _read_manifest(_manifest_path(self.manifests, self.expected), self.expected)
-        return self._hashed()  # it is gone or damaged
+        known = kept_files(self.manifests, self.expected)
+        return self._hashed() if known is None else known
 
     def _hashed(self):
         manifest = storage.manifest_of(self.path)

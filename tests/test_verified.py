@@ -29,7 +29,7 @@ def folder(root):
         with open(f"{path}/{name}", "xb") as file:
             file.write(content)
     part = storage.part_of(path)
-    keep_manifest(root, part)
+    keep_manifest(root, part.file_hash, part.manifest)
     return TargetFolder(path, part.file_hash, root.manifests, "node")
 
 
@@ -151,7 +151,7 @@ def test_a_replaced_folder_is_not_called_damaged(root, folder):
     """Who has a result open while it is made anew hears what happened."""
     folder.read("meta")
     os.makedirs(f"{root.path}/new/c")
-    storage.replace(root, f"{root.path}/new", folder.path, storage.stamp(folder.path))
+    storage.replace(root, f"{root.path}/new", "result.d", storage.stamp(folder.path))
     with pytest.raises(errors.TargetModified, match="replaced"):
         folder.read("c/0")
 
@@ -172,7 +172,7 @@ def test_a_stamp_is_of_one_folder(root, folder, monkeypatch, names):
         found = look(path, *args, **kwargs)
         if path == f"{folder.path}/c/0" and os.path.lexists(new):
             monkeypatch.setattr(os, "stat", look)
-            storage.replace(root, new, folder.path, None)
+            storage.replace(root, new, "result.d", None)
         return found
 
     monkeypatch.setattr(os, "stat", replacing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from ..errors import UnknownFormat
+from .base import FolderTarget
 
 _TARGETS = {
     ".npy": "daskcache.targets.arrays:NumpyTarget",
@@ -40,8 +41,6 @@ _SOURCES = {
     ".zarr": "daskcache.targets.zarrs:ZarrSource",
     ".ome.zarr": "daskcache.targets.zarrs:ZarrSource",
 }
-#: What is a folder, not a file.
-FOLDER_SUFFIXES = frozenset({".zarr", ".ome.zarr"})
 # Not pickles: whoever means to load one names PickleSource.
 _ANY_SOURCE = "daskcache.targets.base:FileSource"
 
@@ -80,6 +79,11 @@ def target_class(path: str):
             "daskcache.register_suffix",
         ) from None
     return _imported(text)
+
+
+def is_of_folder(path: str) -> bool:
+    """Whether what is registered for the suffix of `path` is a folder, not a file."""
+    return suffix_of(path) in _TARGETS and issubclass(target_class(path), FolderTarget)
 
 
 def read_as(target) -> tuple[str, dict] | None:
