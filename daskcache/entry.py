@@ -182,7 +182,7 @@ class Entry:
         if found is None or found == result.stamp:
             return
         records = RecordStore(Root(self.root))
-        now = records.vouching(target_id(result.target.path), found, self.key)
+        now = records.vouching(target_id(result.target.path), path, found, self.key)
         if now is not None and now.file_hash != result.file_hash:
             raise TargetModified(
                 "a result was replaced after this graph was planned",

@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from . import hashing, memo, storage
