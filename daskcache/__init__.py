@@ -28,6 +28,8 @@ _HOMES = {
     "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
     "Plan": "planning",
+    "SQLSource": "targets.sql",
+    "SQLTarget": "targets.sql",
     "Source": "targets.base",
     "Target": "targets.base",
     "TextSource": "targets.text",
@@ -83,6 +85,8 @@ if TYPE_CHECKING:
     from .targets.objects import PickleTarget as PickleTarget
     from .targets.ome_zarr import OMEZarrTarget as OMEZarrTarget
     from .targets.registry import register_suffix as register_suffix
+    from .targets.sql import SQLSource as SQLSource
+    from .targets.sql import SQLTarget as SQLTarget
     from .targets.tables import CSVSource as CSVSource
     from .targets.tables import CSVTarget as CSVTarget
     from .targets.tables import ParquetSource as ParquetSource

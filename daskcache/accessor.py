@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from dask.base import unpack_collections
@@ -214,7 +213,7 @@ class Accessor:
         """Forget that the result is complete: the target is moved to the root's trash."""
         for path in self._recipe.paths:
             location = f"{self._recipe.root}/{path}"
-            if os.path.lexists(location):
+            if storage.exists(location):
                 trash.keep(Root(self._recipe.root), location, path, "removed")
 
     def _complete_entry(self):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import sys
@@ -144,8 +145,17 @@ class Entry:
             return result.target.decode(data)
         if isinstance(result.target, FolderTarget):
             return self._from_folder(path, result, result.target.read_folder)
-        self._verify(path, result, file_hash(path))
-        return result.target.read(path)
+        value = result.target.read_verified(path, functools.partial(self._verify, path, result))
+        if result.target.options_matter and result.target.hash(value) != result.data_hash:
+            raise TargetModified(
+                "a result is read as other data than was stored: its target has other options now, or "
+                "pandas other defaults",
+                node=self.label,
+                target=path,
+                expected=hashing.tag(result.data_hash),
+                hint="give the target the options that it had, or compute the node with force",
+            )
+        return value
 
     def _heritage_verified(self, path, result):
         try:
@@ -157,6 +167,8 @@ class Entry:
         if isinstance(result.target, FolderTarget):
             return self._from_folder(path, result, result.target.open_folder)
         if not isinstance(result.target, BytesTarget):
+            if result.target.options_matter:
+                return self._read_verified(path, result)
             self._verify(path, result, file_hash(path))
             return result.target.open(path)
         with open(path, "rb") as file:

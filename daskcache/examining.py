@@ -16,6 +16,7 @@ from typing import Any
 
 from . import algorithms, records, storage
 from .adopting import look_into
+from .databases import SEPARATOR, is_table
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, TargetCollision
 from .hashing import untagged
@@ -299,10 +300,20 @@ class Examiner:
         if spec.options.check == "content" and storage.file_hash(location) != name.file_hash:
             planned.outdated = True
             self._worsen(planned, CORRUPT, f"{location} is damaged")
-        if spec.max_age is not None and self._now - name.mtime_ns / 1e9 > spec.max_age:
+        if (
+            spec.max_age is not None
+            and self._now - self._written(planned, name, location) > spec.max_age
+        ):
             planned.outdated = True
             self._worsen(planned, STALE, f"older than {spec.options.expires}")
         return name
+
+    def _written(self, planned, name, location):
+        """When a target was written, in seconds since 1970: a table has no mtime."""
+        if not is_table(location):
+            return name.mtime_ns / 1e9
+        record = self.store(planned.recipe.root).read(name) or {}
+        return records.seconds_of(record.get("created", ""))
 
     def _found_by_others(self, recipe, position, location, stamp):
         """A record, never stored, for a file that ``check="exists"`` takes as it is."""
@@ -387,6 +398,8 @@ class Examiner:
         recipe = planned.recipe
         if len(recipe.paths) != 1 or trace is None:
             return
+        if is_table(recipe.paths[0]):
+            return  # what it takes to read a table is not in its record
         store = self.store(recipe.root)
         for name in candidates:
             record = store.read(name) if name.trace == trace else None
@@ -428,7 +441,7 @@ class Examiner:
         """Note that a recipe wants a target; raise if that one is taken."""
         if DATA_HASH in path:
             return  # equal data may share a file
-        form = f"{recipe.root}/{collision_form(path)}"
+        form = f"{recipe.root}/{collision_form(path).replace(SEPARATOR, '/')}"
         rival, why = self._rival(recipe, form)
         if rival is not None:
             raise TargetCollision(

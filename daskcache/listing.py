@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import code_store, config, records, storage
+from .databases import is_table
 from .errors import DaskcacheError, StorageError, TargetMissing
 from .hashing import tag
 from .parts import code_changes
@@ -98,9 +99,11 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
         If it is outside of the root.
     """
     here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
-    path = given if os.path.lexists(root.absolute(given)) and not os.path.isabs(given) else here
+    path = given if not os.path.isabs(given) and storage.exists(root.absolute(given)) else here
     if path != ".":
         check_path(path, given)
+    if is_table(path) and storage.exists(root.absolute(path)):
+        return [path]
     top = Path(root.absolute(path))
     if not top.exists():
         raise TargetMissing("there is no such file", target=str(top), expected="a file to adopt")
@@ -172,7 +175,7 @@ def _code_story(root, record):
 def _input_story(root, described):
     if "source" in described:
         place = described.get("folder", described["source"])
-        if not Path(root.path, place).exists():
+        if not storage.exists(os.path.join(root.path, place)):
             return f"source {described['source']}, which is gone"
         changed = source_changes(root.path, described)
         return f"source {described['source']}{', whose content changed' if changed else ''}"

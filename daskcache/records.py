@@ -10,6 +10,7 @@ Records are written once and never changed.  There is nothing to lock and nothin
 
 from __future__ import annotations
 
+import calendar
 import contextlib
 import functools
 import getpass
@@ -29,6 +30,7 @@ from .storage import Root, Stamp
 
 _SUFFIX = ".json"
 _FIELDS = 8
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class RecordName(NamedTuple):
@@ -292,6 +294,14 @@ def _check_seal(content):
         raise ValueError("it is not sealed with the key in daskcache.key-file")
 
 
+def seconds_of(created: str) -> float:
+    """When a record says that it was created, in seconds since 1970; 0 if it doesn't."""
+    try:
+        return calendar.timegm(time.strptime(created, _TIME))
+    except ValueError:
+        return 0.0
+
+
 # ---- failures -----------------------------------------------------------------------------------
 
 
@@ -362,7 +372,7 @@ def _parsed(files):
 
 
 def _now():
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return time.strftime(_TIME, time.gmtime())
 
 
 def _user():

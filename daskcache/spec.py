@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from dask.utils import funcname, parse_timedelta
 
 from .code import package_version
-from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument
+from .databases import SEPARATOR, masked
+from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument, UnsafePath
 from .hashing import Encoder, hash_value
 from .parts import Part
 from .reach import Reach
@@ -90,7 +91,7 @@ class Spec:
         try:
             self.formats, self.layout = _formats(func, options)
         except DaskcacheError as error:
-            name_error(error, self.name, options.target)
+            name_error(error, self.name, options.target and masked(str(options.target)))
             raise
         self._code: Code | None = None
         #: How many more calls to look at for plain paths that might want to be sources.
@@ -373,6 +374,7 @@ def _formats(func, options):
 
 def _format(target, options):
     if isinstance(target, Target):
+        _check_kind(target)
         Template(target.path)
         return target
     if not isinstance(target, (str, os.PathLike)):
@@ -380,10 +382,23 @@ def _format(target, options):
             f"delayed(target=...) got a {type(target).__name__}",
             expected="a path template, a Target, or a tuple or dict of them",
         )
-    template = Template(os.fspath(target))
+    text = os.fspath(target)
+    if SEPARATOR in text:  # it may be a URL: nothing else may look at its text, or show it
+        return _format((options.store or target_class(text))(text), options)
+    template = Template(text)
     if options.store is not None:
         return options.store(template.text)
     return target_class(_suffix_hint(template))(template.text)
+
+
+def _check_kind(target):
+    """Raise `UnsafePath` if a file's path has the form of a table's place."""
+    if SEPARATOR in target.path and not target.in_database:
+        raise UnsafePath(
+            f"{type(target).__name__} is a format of files, and the path has '::' in it",
+            target=masked(target.path),
+            hint="that is for tables in databases: daskcache.SQLTarget",
+        )
 
 
 def _suffix_hint(template):

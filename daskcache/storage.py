@@ -12,6 +12,8 @@ Nothing that daskcache did not write is overwritten: `link` fails if a file is t
 exchange displaced is thrown away only if it is what its record says, else it goes to the trash.
 Folders between the root and a target are entered without following links (`daskcache.atomic`).
 
+A target may be a table of a database instead: what is different then is in `daskcache.tables`.
+
 That is enough for the death of any process.  With ``daskcache.durability: power`` each step is also on
 the disk before the next one begins.
 """
@@ -29,8 +31,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import config, hashing
+from . import config, hashing, tables
 from .atomic import entered
+from .databases import is_table, place_of
 from .errors import DaskcacheWarning, StorageError, UnsafePath
 
 METADATA = ".daskcache"
@@ -48,7 +51,8 @@ class Stamp(NamedTuple):
 
     #: Bytes; of a folder, of all its files.
     size: int
-    #: Time of the last change in nanoseconds; of a folder, of its newest file.
+    #: Time of the last change in nanoseconds; of a folder, of its newest file; of a table, which has no
+    #: such time, a number that stands for its content.
     mtime_ns: int
 
 
@@ -198,6 +202,8 @@ def local_root(configured: str) -> str:
 
 def relative(path: str, start: str) -> str:
     """`path` as seen from the folder `start`, so that both can be moved together."""
+    if is_table(path) and not place_of(path).is_file:
+        return path
     try:
         return os.path.relpath(path, start).replace(os.sep, "/")
     except ValueError:  # another drive
@@ -209,6 +215,9 @@ def relative(path: str, start: str) -> str:
 
 def stamp(path: str) -> Stamp | None:
     """Size and mtime of a file or folder, or None if there is nothing."""
+    if is_table(path):
+        known = tables.stamp(path)
+        return known and Stamp(*known)
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -225,8 +234,15 @@ def stamp(path: str) -> Stamp | None:
     return Stamp(found.st_size, found.st_mtime_ns)
 
 
+def exists(path: str) -> bool:
+    """Whether something is there: a file, a folder, a link that leads nowhere, or a table."""
+    return tables.exists(path) if is_table(path) else os.path.lexists(path)
+
+
 def file_hash(path: str) -> str:
-    """Hash of a file's bytes, or of the manifest of a folder."""
+    """Hash of a file's bytes, of the manifest of a folder, or of a table's rows."""
+    if is_table(path):
+        return tables.file_hash(path)
     if os.path.isdir(path):
         return hashing.hash_value(manifest_of(path))
     with open(path, "rb") as file:
@@ -329,6 +345,9 @@ def write_part(path: str, pieces: Iterable) -> Part:
 
 def part_of(path: str) -> Part:
     """The part that somebody else wrote to `path`, a file or a folder."""
+    if is_table(path):
+        rows = tables.held_or_read(path)
+        return Part(path, rows.hash, Stamp(*rows.stamp))
     try:
         found = stamp(path)
         if found is None:
@@ -387,6 +406,9 @@ def put_new(root: Root, part: str, target_path: str) -> None:
     folder, _, name = target_path.rpartition("/")
     try:
         with entered(root.path, folder, _must_outlast_power()) as opened:
+            if is_table(name):
+                tables.put_new(part, root.absolute(target_path))
+                return
             opened.put_new(part, name)
     except FileExistsError:
         raise
@@ -436,6 +458,8 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
     UnsafePath, StorageError
         If nothing was put; the part is removed.
     """
+    if is_table(target_path):
+        return tables.replace(part, root.absolute(target_path), recorded)
     folder, _, name = target_path.rpartition("/")
     # From here on the part's name says that it may be somebody's only copy.
     swapped = f"{part}{DISPLACED}"
@@ -514,7 +538,10 @@ def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
 
 
 def discard(path: str) -> None:
-    """Remove a file or folder of our own, if it is there."""
+    """Remove a file or folder of our own, if it is there; forget the rows of a part."""
+    if is_table(path):
+        tables.release(path)
+        return
     try:
         os.unlink(path)
     except FileNotFoundError:

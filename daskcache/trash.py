@@ -14,7 +14,8 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
-from . import storage
+from . import storage, tables
+from .databases import is_table
 from .errors import ForeignTarget, StorageError, TargetMissing
 from .records import RecordStore, target_id
 from .storage import METADATA, Root, Stamp
@@ -39,7 +40,7 @@ class Trashed(NamedTuple):
 
 
 def keep(root: Root, path: str, target: str, reason: str) -> str:
-    """Move a file or folder to the trash.
+    """Move a file or folder to the trash; a table is renamed, and stays in its database.
 
     Parameters
     ----------
@@ -61,6 +62,8 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     StorageError
         If it can't be moved.
     """
+    if is_table(path):
+        return tables.keep(path)
     now = time.gmtime()
     folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
     kept = f"{folder}/{target.rpartition('/')[2]}"

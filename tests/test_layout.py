@@ -32,6 +32,8 @@ PUBLIC = [
     "PickleSource",
     "PickleTarget",
     "Plan",
+    "SQLSource",
+    "SQLTarget",
     "Source",
     "Target",
     "TextSource",
@@ -61,7 +63,9 @@ LAYERS = [
     {"algorithms"},
     {"parts"},
     {"hashing", "code", "reach"},
-    {"atomic"},
+    {"atomic", "databases"},
+    {"table_rows"},
+    {"tables"},
     {"storage", "graph_hashing", "array_hashing", "table_hashing"},
     {"code_store", "memo", "trust"},
     {"verified"},
@@ -218,6 +222,7 @@ def test_no_module_imports_optional_packages_when_it_is_imported():
         "distributed",
         "prefect",
         "zarr",
+        "sqlalchemy",
     }
     for path in MODULES:
         if path.stem in ("demo", "zarr_store"):  # a user's functions; imported where Zarr is at hand

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-from .. import hashing
+from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, source_error
 from ..verified import VerifiedFolder
@@ -45,6 +45,10 @@ class Target(abc.ABC):
 
     #: Whether reading can run code: then only what comes from somebody trusted is read.
     runs_code: ClassVar[bool] = False
+    #: Whether it is options, not only what is stored, that decide which value is read.
+    options_matter: ClassVar[bool] = False
+    #: Whether it is a table in a database, whose path has the form ``<database>::<table>``.
+    in_database: ClassVar[bool] = False
 
     @abc.abstractmethod
     def write(self, value: Any, path: str) -> None:
@@ -59,6 +63,11 @@ class Target(abc.ABC):
 
         A memory map, a Zarr array, a Dask collection …; by default the value itself.
         """
+        return self.read(path)
+
+    def read_verified(self, path: str, verify: Callable[[str], None]) -> Any:
+        """Read the value in what `verify` is given the hash of; that raises if it is not as recorded."""
+        verify(storage.file_hash(path))
         return self.read(path)
 
     def hash(self, value: Any) -> str:

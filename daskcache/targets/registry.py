@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from ..databases import SEPARATOR
 from ..errors import UnknownFormat
 from .base import FolderTarget
 
@@ -43,6 +44,7 @@ _SOURCES = {
 }
 # Not pickles: whoever means to load one names PickleSource.
 _ANY_SOURCE = "daskcache.targets.base:FileSource"
+_TABLE = "daskcache.targets.sql:SQLTarget"
 
 
 def register_suffix(suffix: str, target: str) -> None:
@@ -68,6 +70,8 @@ def target_class(path: str):
     UnknownFormat
         If no class is registered for the suffix.
     """
+    if SEPARATOR in path:
+        return _imported(_TABLE)
     suffix = suffix_of(path)
     try:
         text = _TARGETS[suffix]

@@ -15,12 +15,14 @@ import re
 import string
 from pathlib import Path, PurePath
 
+from ..databases import SEPARATOR, masked, why_no_place
 from ..errors import TemplateError, UnsafePath
 
 ATTRIBUTES = ("filename", "stem", "suffix", "parent")
 
 _FIELD = re.compile(rf"([A-Za-z_]\w*)(?:\.({'|'.join(ATTRIBUTES)}))?\Z")
-_UNSAFE_IN_VALUE = re.compile(r"[/\\%]")
+# A value must not bring in, or complete, the `::` before the name of a table.
+_UNSAFE_IN_VALUE = re.compile(r"[/\\%]|::|\A:|:\Z")
 _UNSAFE_ANYWHERE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z|.*\.part\Z|\.daskcache\Z")
 # A quick look that most paths pass; what doesn't pass is looked at component by component.
@@ -144,7 +146,7 @@ def _check_slowly(path, text):
     reason = _why_unsafe(path)
     if reason:
         raise UnsafePath(
-            f"the template {text!r} gives the path {path!r}, {reason}",
+            f"the template {masked(text)!r} gives the path {masked(path)!r}, {reason}",
             hint="targets are relative to the root (config daskcache.root) and stay below it",
         )
 
@@ -168,6 +170,8 @@ def _why_unsafe(path):
             return f"in which {component!r} is a reserved name"
         if len(located(component, _ANY_HASH).encode()) > _LONGEST_NAME:
             return f"in which a component has more than {_LONGEST_NAME} bytes"
+    if SEPARATOR in path:
+        return why_no_place(located(path, "0" * 32))
     return None
 
 
@@ -194,7 +198,7 @@ def _parse(text):
 
 def _escape(text):
     if _UNSAFE_IN_VALUE.search(text):
-        return _UNSAFE_IN_VALUE.sub(lambda match: f"%{ord(match[0]):02X}", text)
+        return _UNSAFE_IN_VALUE.sub(lambda match: "".join(f"%{ord(c):02X}" for c in match[0]), text)
     return text
 
 
@@ -211,7 +215,7 @@ def _attribute(value, attribute, name, text):
             expected="a source, a node with a target, or a path",
             got=repr(value)[:80],
         )
-    path = Path(value)
+    path = Path(str(value).replace(SEPARATOR, "/"))  # of a table, its name
     return {
         "filename": path.name,
         "stem": path.stem,
