@@ -294,7 +294,7 @@ def test_expiry_counts_from_the_record():
 
 
 def test_other_options_do_not_change_what_is_read():
-    """A table that would now be read with other dtypes is stale; what it holds is not read as they say."""
+    """A table that would now be read with other dtypes is stale."""
     value = pd.DataFrame({"x": np.array([1.5], "float32")})
     make(value, dtype={"x": "float32"}).compute()
     assert make(value).dc.state == "stale"
