@@ -48,6 +48,14 @@ def look_into(target: Target, root: Root, stored: str | None = None) -> Found | 
         unchanged = storage.file_hash(target.path) == found.file_hash
     except (UntrustedPickle, StorageError):
         raise
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno is None:  # a library's name for a file that is not in its format
+            return None
+        raise storage.storage_error(
+            error, target.path
+        ) from error  # the disk's, which says nothing of it
     except Exception:  # noqa: BLE001 (whatever a library raises on a file that is not in its format)
         return None
     return Found(data_hash, found.file_hash, found.manifest) if unchanged else None

@@ -16,7 +16,7 @@ import sys
 import uuid
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .errors import DaskcacheWarning, UnsafePath
 
@@ -57,8 +57,9 @@ class Folder:
             raise
         except OSError as error:
             if error.errno == errno.EXDEV:
-                part = self._brought_near(part, name)
-            elif error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                self._put_new_from_afar(part, name)
+                return
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
             self._rename(part, name, _NO_REPLACE)  # a file system without hard links
 
@@ -69,9 +70,11 @@ class Folder:
         except OSError as error:
             if error.errno != errno.EXDEV or os.path.isdir(part):
                 raise
-            near = self._brought_near(part, name)
-            self._rename(near, name, _EXCHANGE)
-            shutil.move(near, part)
+            self._exchange_from_afar(part, name)
+
+    def replace(self, part: str, name: str) -> None:
+        """Put a file here, in the place of one of that name if there is one."""
+        os.replace(part, self._place(name), dst_dir_fd=self.descriptor)
 
     def sync(self) -> None:
         """Wait until what was put here would survive a power cut."""
@@ -81,11 +84,33 @@ class Folder:
     def _place(self, name):
         return name if self.descriptor is not None else f"{self.path}/{name}"
 
-    def _brought_near(self, part, name):
+    def _put_new_from_afar(self, part, name):
+        near = self._brought_near(part)
+        try:
+            self._rename(near, name, _NO_REPLACE)
+        except BaseException:
+            os.unlink(near)
+            raise
+
+    def _exchange_from_afar(self, part, name):
+        near = self._brought_near(part)
+        try:
+            self._rename(near, name, _EXCHANGE)
+        except BaseException:
+            os.unlink(near)
+            raise
+        try:
+            shutil.copy2(near, part)
+        except BaseException:  # what was displaced, back to where it was
+            self._rename(near, name, _EXCHANGE)
+            os.unlink(near)
+            raise
+        os.unlink(near)
+
+    def _brought_near(self, part):
         """A copy of a file, here: it lies on another file system than the folder."""
         near = f"{self.path}/.{uuid.uuid4().hex[:16]}.part"
         shutil.copy2(part, near)
-        os.unlink(part)
         return near
 
     def _rename(self, part, name, how):
@@ -108,7 +133,7 @@ class Folder:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), f"{self.path}/{name}")
             os.rename(part, place, dst_dir_fd=descriptor)
         else:
-            aside = f"{part}.aside"
+            aside = "{}.aside{}".format(*os.path.splitext(part))  # told by its ends, as the part is
             os.rename(place, aside, src_dir_fd=descriptor)
             try:
                 os.rename(part, place, dst_dir_fd=descriptor)
@@ -153,11 +178,23 @@ def entered(root: str, folder: str, durable: bool = False) -> Iterator[Folder]:
     try:
         for name in names:
             inner = _entered_one(descriptor, name, root, folder, durable)
-            os.close(descriptor)
+            _close(descriptor)
             descriptor = inner
         yield Folder(descriptor, f"{root}/{folder}" if folder else root)
     finally:
+        _close(descriptor)
+
+
+def _close(descriptor):
+    """Close a folder.  Nothing was written through it: an error here says nothing of what was put."""
+    with suppress(OSError):
         os.close(descriptor)
+
+
+def refuse_link(root: str, folder: str) -> None:
+    """Raise `UnsafePath` if a folder below a root is a symbolic link now."""
+    if os.path.islink(f"{root}/{folder}"):
+        raise _leads_away(root, folder, folder.rpartition("/")[2])
 
 
 def _entered_one(descriptor, name, root, folder, durable):
@@ -186,8 +223,7 @@ def _made_by_path(root, names):
     path = root
     for name in names:
         path = f"{path}/{name}"
-        if os.path.islink(path):
-            raise _leads_away(root, "/".join(names), name)
+        refuse_link(root, os.path.relpath(path, root).replace(os.sep, "/"))
         os.makedirs(path, exist_ok=True)
     return path
 

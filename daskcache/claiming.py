@@ -62,7 +62,8 @@ class Claim:
         """Give back what was claimed: nothing came of it."""
         if self._held is not None:
             now, before = self._held
-            with contextlib.suppress(FileNotFoundError):  # somebody has taken it over
+            # If it can't be given back, or somebody has taken it over: it vouches where it is, too.
+            with contextlib.suppress(OSError):
                 storage.put_first(now, before)
             self._held = None
 

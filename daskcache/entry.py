@@ -243,9 +243,15 @@ class Entry:
             if stamp(own) != result.stamp:
                 error.hint = "compute again: the plan looks at what is there now"
             elif not self.read_only:
-                kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
-                error.hint += f" (what was there is kept as {kept})" if kept else ""
+                error.hint += self._kept(result)
             return
+
+    def _kept(self, result):
+        try:
+            kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
+        except StorageError as error:  # where it can only be read, say
+            return f", once that is moved away (it can't be moved from here: {error.got})"
+        return f" (what was there is kept as {kept})" if kept else ""
 
     def __reduce__(self):
         fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)

@@ -20,6 +20,7 @@ the disk before the next one begins.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import config, hashing, tables
-from .atomic import entered
+from .atomic import entered, refuse_link
 from .databases import is_table, place_of
 from .errors import DaskcacheWarning, StorageError, UnsafePath
 
@@ -137,9 +138,15 @@ class Root:
                 got="no file",
                 hint="is its disk still there, and on every worker?",
             )
+        self._check_links()
         if self.path not in _seen:
             self.id()
             _seen.add(self.path)
+
+    def _check_links(self):
+        """What is written to the metadata must not end up elsewhere."""
+        for folder in ("", "/records", "/intents", "/parts", "/trash"):
+            refuse_link(self.path, f"{METADATA}{folder}")
 
     def _check_sealing(self, sealed):
         if sealed != (config.get("key-file") is not None):
@@ -166,6 +173,7 @@ class Root:
         try:
             for folder in (self.records, self.intents, self.parts, self.trash):
                 os.makedirs(folder, exist_ok=True)
+            self._check_links()
             if known is None:
                 about = {"daskcache": FORMAT, "id": uuid.uuid4().hex}
                 if config.get("key-file") is not None:
@@ -463,6 +471,7 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
     folder, _, name = target_path.rpartition("/")
     # From here on the part's name says that it may be somebody's only copy.
     swapped = f"{part}{DISPLACED}"
+    own = _identity(part)
     try:
         os.rename(part, swapped)
         with entered(root.path, folder, _must_outlast_power()) as opened:
@@ -472,7 +481,7 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
         if not (os.path.lexists(part) or os.path.lexists(swapped)):
             raise PartGone(errno.ENOENT, "another writer moved the part away", part) from error
         sweep(part)
-        sweep(swapped)
+        _sweep_own(swapped, own)
         raise storage_error(error, root.absolute(target_path)) from error
     except UnsafePath:
         sweep(swapped)
@@ -481,6 +490,20 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
         sweep(swapped)
         return None
     return swapped
+
+
+def _identity(path):
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _sweep_own(swapped, own):
+    """Remove a part after an exchange failed; a network may say so of one that took place."""
+    if own is not None and _identity(swapped) == own:
+        sweep(swapped)
 
 
 def _exchanged(folder, part, name):
@@ -525,16 +548,14 @@ def intended_name(intent: str) -> str:
 
 def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
     """Make an intent the record `name`."""
-    folder = f"{root.records}/{shard}"
+    durable = _must_outlast_power()
     try:
-        os.replace(intent, f"{folder}/{name}")
-    except FileNotFoundError:
-        _wrap(os.makedirs, folder, exist_ok=True)
-        _wrap(os.replace, intent, f"{folder}/{name}")
+        with entered(root.path, f"{METADATA}/records/{shard}", durable) as folder:
+            folder.replace(intent, name)
+            if durable:
+                folder.sync()
     except OSError as error:
         raise storage_error(error, intent) from error
-    if _must_outlast_power():
-        _wrap(_sync, folder)
 
 
 def discard(path: str) -> None:
@@ -557,11 +578,31 @@ def sweep(path: str) -> None:
     try:
         discard(path)
     except OSError as error:
-        warnings.warn(
-            f"can't remove {path}, which is of no use any more: {error.strerror or error}",
-            DaskcacheWarning,
-            stacklevel=2,
-        )
+        _say_it_remains(path, error)
+
+
+def _say_it_remains(path, error):
+    warnings.warn(
+        f"can't remove {path}, which is of no use any more: {error.strerror or error}",
+        DaskcacheWarning,
+        stacklevel=3,
+    )
+
+
+def sweep_part_folder(folder: str) -> None:
+    """`sweep` what `part_folder` made, unless something displaced is in it still."""
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+        return
+    try:
+        displaced = any(name.endswith(DISPLACED) for name in os.listdir(folder))
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        _say_it_remains(folder, error)
+        return
+    if not displaced:
+        sweep(folder)
 
 
 def names_in(folder: str) -> list[str]:

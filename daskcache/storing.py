@@ -87,9 +87,13 @@ def _existing(root, place, part):
     """The file that another node with equal data put there already, in place of the part."""
     destination = root.absolute(place)
     found = storage.stamp(destination)
-    if found is None or storage.file_hash(destination) != part.file_hash:
-        return part
-    storage.discard(part.path)
+    try:
+        if found is None or storage.file_hash(destination) != part.file_hash:
+            return part
+    except OSError as error:
+        raise storage.storage_error(error, destination) from error
+    storage.sweep(part.path)
+    _remove_own_folder(root, part)
     return Part(destination, part.file_hash, found)
 
 
@@ -180,27 +184,46 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
     content = record_content(name, **facts_of_call(work, inputs, places, position, previous))
     intent, winner = "", None
     claim = Claim(root, part.path, places[position])
+    displaced = None
     try:
         keep_manifest(root, part.file_hash, part.manifest)
         intent = storage.write_intent(root, file_name, content)
         if part.path != destination:
-            winner = _place(work, root, part, places[position], name, previous, intent, claim)
-    except BaseException:  # nothing was put in place
-        claim.release()
+            winner, displaced = _place(work, root, part, places[position], name, previous, intent, claim)
+    except BaseException:
+        if _may_be_in_place(destination, part):
+            intent = ""  # it vouches
+        else:
+            claim.release()
         _sweep(root, intent, part, destination)
         raise
     if winner is not None:
+        claim.release()
         _sweep(root, intent, part, destination)
         return winner
-    _remove_own_folder(root, part)
-    storage.settle(root, places[position])
-    storage.promote_intent(root, intent, file_name, name.shard)
-    claim.settle()
-    if previous is not None and previous != name:
-        RecordStore(root).remove(previous)
-        if previous.file_hash != name.file_hash:
-            forget_manifest(root, previous.file_hash)
+    try:
+        storage.settle(root, places[position])
+        storage.promote_intent(root, intent, file_name, name.shard)
+        claim.settle()
+        if previous is not None and previous != name:
+            RecordStore(root).remove(previous)
+            if previous.file_hash != name.file_hash:
+                forget_manifest(root, previous.file_hash)
+    finally:  # last: a warning may be an error
+        if displaced:
+            _keep_displaced(work, root, places[position], displaced)
+        _remove_own_folder(root, part)
     return name
+
+
+def _may_be_in_place(destination, part):
+    """Whether an intent is needed that vouches for what is there, though its commit failed."""
+    if part.path == destination:
+        return False
+    try:
+        return storage.stamp(destination) == part.stamp
+    except StorageError:
+        return True
 
 
 def _sweep(root, intent, part, destination):
@@ -213,26 +236,29 @@ def _sweep(root, intent, part, destination):
 
 
 def _place(work, root, part, path, name, previous, intent, claim):
-    """Link or exchange; return the record of another writer who was first, if one was.
+    """Link or exchange.
 
-    What it raises, it raises before the part is in place.
+    Returns
+    -------
+    tuple
+        The record of another writer who was first, if one was; and where a file is that was displaced
+        and is to be kept, if there is one.
     """
     while True:
         if storage.stamp(root.absolute(path)) is None:
             try:
                 storage.put_new(root, part.path, path)
-                return None
+                return None, None
             except FileExistsError:
                 pass
         vouching = _vouching(root, path, name, previous, intent)
         if vouching is not None and vouching.key == name.key and vouching != previous:
-            return _yield_to(work, vouching, name)
+            return _yield_to(work, vouching, name), None
         if vouching is None and not (previous is not None and _may_displace(work)):
             raise _foreign(work, root.absolute(path))
         if claim.attempt(vouching or previous):
             try:
-                _replace(work, root, part, path, vouching)
-                return None
+                return None, _replace(work, root, part, path, vouching)
             except storage.PartGone:
                 continue  # somebody lost patience with this writer: see what has come of it
 
@@ -261,9 +287,10 @@ def _foreign(work, destination):
 def _replace(work, root, part, path, vouching):
     edited = vouching is None or "edited" in (RecordStore(root).read(vouching) or {})
     ours = None if work.damaged or edited else vouching.stamp
-    displaced = storage.replace(root, part.path, path, ours)
-    if not displaced:
-        return
+    return storage.replace(root, part.path, path, ours)
+
+
+def _keep_displaced(work, root, path, displaced):
     reason = "damaged" if work.damaged else "edited"
     try:
         kept = trash.keep(root, displaced, path, reason)
@@ -295,7 +322,7 @@ def _remove_own_folder(root, part):
     """Remove the folder that was made for a part that somebody else wrote."""
     folder = part.path.rpartition("/")[0]
     if folder.startswith(f"{root.parts}/"):
-        storage.sweep(folder)
+        storage.sweep_part_folder(folder)
 
 
 def entry_of(work, names, inline=None):

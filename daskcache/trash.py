@@ -68,12 +68,20 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
     kept = f"{folder}/{target.rpartition('/')[2]}"
     about = {"target": target, "reason": reason, "when": time.strftime(_TIME, now)}
-    storage.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
     try:
+        storage.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
         os.rename(path, kept)
-    except OSError as error:
+    except (OSError, StorageError) as error:
+        _remove_unused(folder)
         raise storage.storage_error(error, path) from error
     return kept
+
+
+def _remove_unused(folder):
+    """Remove a folder that nothing was moved to, as far as that can be told: else it stays."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{folder}/{_ABOUT}")
+        os.rmdir(folder)
 
 
 def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = None) -> str | None:
@@ -94,10 +102,19 @@ def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = Non
     str or None
         Where it is kept; None if somebody else moved or mended it first.
     """
-    if storage.stamp(root.absolute(target)) is None:
+    path = root.absolute(target)
+    if storage.stamp(path) is None:
         return None
-    kept = keep(root, root.absolute(target), target, "damaged")
-    if seen in (None, storage.stamp(kept)) and storage.file_hash(kept) not in stored:
+    try:
+        kept = keep(root, path, target, "damaged")
+    except StorageError:
+        if storage.stamp(path) is None:  # somebody else found it, too, and was faster
+            return None
+        raise
+    try:
+        if seen in (None, storage.stamp(kept)) and storage.file_hash(kept) not in stored:
+            return kept
+    except OSError:  # it can't even be read
         return kept
     with contextlib.suppress(FileExistsError):  # what is there now is as new as this
         storage.put_new(root, kept, target)

@@ -87,7 +87,7 @@ def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
 
 def forget_manifest(root: Root, file_hash: str) -> None:
     """Remove the manifest of a folder that is gone."""
-    storage.discard(_manifest_path(root.manifests, file_hash))
+    storage.sweep(_manifest_path(root.manifests, file_hash))
 
 
 def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | None:

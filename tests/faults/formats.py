@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,14 +36,30 @@ def _plain(seed):
     return {"seed": seed, "values": np.random.default_rng(seed).random(50).tolist()}
 
 
+def _arrays(seed):
+    return {"image": _image(seed), "mean": np.float64(seed) * np.ones(3)}
+
+
+def _text(seed):
+    return f"seed: {seed}\n" + "äöü\n" * 20
+
+
 FORMATS = {
     "npy": Format(lambda path: dc.NumpyTarget(f"{path}.npy"), _image(1), _image(2)),
+    "npz": Format(lambda path: dc.NumpyTarget(f"{path}.npz"), _arrays(13), _arrays(14)),
     "tif": Format(lambda path: dc.ImageTarget(f"{path}.tif"), _image(3), _image(4)),
     "csv": Format(lambda path: dc.CSVTarget(f"{path}.csv"), _table(5), _table(6)),
     "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
+    "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
     "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
+    # a folder of four chunks and their description
+    "zarr": Format(lambda path: dc.ZarrTarget(f"{path}.zarr", (5, 30)), _image(17), _image(18)),
 }
+#: Those whose targets are folders.
+FOLDERS = ("zarr",)
+#: One for each way in which targets are written: as bytes, by the format's own library, as a folder.
+KINDS = ("json", "tif", "zarr")
 
 
 def value_of(name: str, which: str) -> Any:
@@ -56,3 +74,11 @@ def which_value(name: str, value: Any) -> str:
         if found == dc.hashing.hash_value(value_of(name, which)):
             return which
     return f"neither: {value!r}"[:200]
+
+
+def files_of(path: str) -> dict[str, bytes]:
+    """Content of each file of a target, by its name from the folder; of a file, by ""."""
+    if os.path.isfile(path):
+        return {"": Path(path).read_bytes()}
+    found = sorted(file for file in Path(path).rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}

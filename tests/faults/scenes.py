@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from daskcache.errors import TargetMissing
 #: same key with another result.
 MODES = "fresh", "replaced", "forced"
 
-_PART = re.compile(r"\.result\.\w+\.\w+\.part")
 _TAKE_TURNS = "two recipes take turns"
 
 
@@ -85,8 +83,9 @@ class Scene:
     def users_files(self) -> list[str]:
         """Files and hidden files outside of the metadata, but for the target."""
         found = [path.relative_to(self.root).as_posix() for path in Path(self.root).rglob("*")]
-        ours = {self.format.path, str(Path(self.format.path).parent)}
-        return sorted(p for p in found if p not in ours and p.partition("/")[0] != ".daskcache")
+        ours = (self.format.path, ".daskcache")
+        found = [p for p in found if not any(p == own or p.startswith(f"{own}/") for own in ours)]
+        return sorted(p for p in found if p != str(Path(self.format.path).parent))
 
     def metadata(self, folder: str) -> list[str]:
         """Names in a folder of the metadata."""
@@ -117,8 +116,8 @@ class Scene:
             ]
         return []
 
-    def wrong_after_repair(self, in_trash: int = 0) -> list[str]:
-        """What the next run, undisturbed, leaves wrong; the trash may hold so many files from before."""
+    def wrong_after_repair(self, in_trash: float = 0) -> list[str]:
+        """What the next run, undisturbed, leaves wrong; so much may be in the trash then."""
         wrong = []
         right = ("old", "new") if self.mode == "forced" else ("new",)
         found = which_value(self.name, self.new.compute())
@@ -131,11 +130,6 @@ class Scene:
         if len(self.metadata("trash")) > in_trash:
             wrong.append(f"the trash holds {self.metadata('trash')}")
         return wrong
-
-
-def parts_of_the_dead(files: list[str]) -> list[str]:
-    """The files among the user's that are parts of writers that were killed."""
-    return [file for file in files if _PART.fullmatch(file.rpartition("/")[2])]
 
 
 def unexpected(warnings: list[str]) -> list[str]:

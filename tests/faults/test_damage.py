@@ -2,152 +2,261 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
+import warnings
+from pathlib import Path
 from random import Random
 
+import dask
 import pytest
-from formats import FORMATS, value_of, which_value
+from formats import FOLDERS, FORMATS, files_of, value_of, which_value
 
 import daskcache as dc
-from daskcache.errors import TargetCorrupt, TargetError, TargetMissing, TargetModified
+from daskcache import trash
+from daskcache.errors import DaskcacheWarning, TargetCorrupt, TargetError
+from daskcache.planning import Planner
+from daskcache.storage import Root
+from daskcache.verifying import verify
 
-WAYS = "load", "compute", "open", "next node", "planned"
+#: Ways to get at a value that make a damaged result again, and those that refuse it.
+MENDING = {
+    "compute": lambda victim: victim.node.compute(),
+    "dc.compute": lambda victim: dc.compute(victim.node)[0],
+    "next node": lambda victim: victim.after.compute(),
+}
+REFUSING = {
+    "load": lambda victim: victim.node.dc.load(),
+    "open": lambda victim: whole(victim.node.dc.open()),
+    "dask.compute": lambda victim: dask.compute(victim.node)[0],
+    "Dask's next node": lambda victim: dask.compute(victim.after)[0],
+    "planned": lambda victim: victim.plan.compute()[0],
+}
 
 
 class Victim:
-    """A finished node whose file is damaged and mended again."""
+    """A finished node whose target is damaged and mended again, and one that it is passed to."""
 
-    def __init__(self, name, **options):
+    def __init__(self, root, name, **options):
         target = FORMATS[name].target("result")
+        self.root, self.name = str(root), name
         self.node = dc.delayed(value_of, target=target, version=1, **options)(name, "new")
-        self.after = dc.delayed(which_value, version=1)(name, self.node)
-        self.name = name
+        self.after = dc.delayed(which_value, target="after.json", version=1)(name, self.node)
         self.node.compute()
         self.path = self.node.dc.path
-        self.stat = os.stat(self.path)
-        with open(self.path, "rb") as file:
-            self.whole = file.read()
+        self.plan = dc.plan(self.node)
+        self.entry = Planner().look(self.node._recipe).entry
+        self.entry.read_only = True  # what is damaged is to stay where it is
+        self.whole = files_of(self.path)
+        self.times = {file: os.stat(self._file(file)).st_mtime_ns for file in self.whole}
 
-    def write(self, content, keep_time=True):
-        """Put other bytes into the file, which stays the same one."""
-        with open(self.path, "r+b", buffering=0) as file:
+    def _file(self, name):
+        return f"{self.path}/{name}" if name else self.path
+
+    def write(self, name, content, keep_time=True):
+        """Put other bytes into a file, which stays the same one."""
+        with open(self._file(name), "r+b", buffering=0) as file:
             file.write(content)
             file.truncate()
         if keep_time:
-            os.utime(self.path, ns=(self.stat.st_atime_ns, self.stat.st_mtime_ns))
+            self._set_time(name)
 
-    def read(self, way):
-        """Get the value; "new" if it is right."""
-        if way == "next node":
-            return self.after.compute()
-        return which_value(self.name, self._read(way))
+    def _set_time(self, name):
+        os.utime(self._file(name), ns=(self.times[name], self.times[name]))
 
-    def _read(self, way):
-        if way == "load":
-            return self.node.dc.load()
-        if way == "open":
-            opened = self.node.dc.open()
-            return opened.compute() if hasattr(opened, "compute") else opened
-        return self.node.compute()
+    def mend(self, name):
+        self.write(name, self.whole[name])
 
-    def refused(self, way, content, errors, **how):
-        """What is wrong with how such a content is refused; None if nothing is."""
-        plan = dc.plan(self.node) if way == "planned" else None
-        self.write(content, **how)
+    def flipped(self, random):
+        """Name of a file, and its content with one bit flipped."""
+        name = random.choices(list(self.whole), [len(data) for data in self.whole.values()])[0]
+        damaged = bytearray(self.whole[name])
+        bit = random.randrange(8 * len(damaged))
+        damaged[bit // 8] ^= 1 << bit % 8
+        return name, bytes(damaged)
+
+    def flip(self, random):
+        """Flip a bit for good; the damaged content."""
+        name, damaged = self.flipped(random)
+        self.write(name, damaged)
+        return damaged
+
+    def served(self, errors=TargetError):
+        """What is wrong with how the damaged target is refused; empty if nothing is."""
+        return [story for way in ("load", "open") if (story := self._served(way, errors))]
+
+    def _served(self, way, errors):
         try:
-            value = self.read(way) if plan is None else which_value(self.name, plan.compute()[0])
+            value = self.entry.load() if way == "load" else whole(self.entry.open())
         except errors:
             return None
         except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
             return f"{way}: {error!r}"
-        return f"{way}: served {value}"
+        return f"{way}: served {which_value(self.name, value)}"
+
+    def value_of(self, way):
+        """Which value a way gives, and what is warned of."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            value = way(self)
+        said = [str(w.message) for w in caught if issubclass(w.category, DaskcacheWarning)]
+        return value if type(value) is str and value == "new" else which_value(self.name, value), said
+
+    def is_kept(self, damaged):
+        """Whether such bytes are in the trash."""
+        kept = [files_of(thing.kept) for thing in trash.listed(Root(self.root))]
+        return any(damaged in files.values() for files in kept)
+
+
+def whole(opened):
+    """The value behind what `open` gives."""
+    if hasattr(opened, "compute"):
+        return opened.compute()
+    return opened[...] if hasattr(opened, "chunks") else opened
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_flipped_bit(root, full, name):
-    """A bit that flips while size and mtime stay is a TargetCorrupt, whichever way it is read."""
-    victim, random = Victim(name), Random(name)
+    """A bit that flips while size and mtime stay is a TargetCorrupt, loaded or opened."""
+    victim, random = Victim(root, name), Random(name)
     wrong = []
-    for number in range(10_000 if full else 1_000):
-        bit = random.randrange(8 * len(victim.whole))
-        damaged = bytearray(victim.whole)
-        damaged[bit // 8] ^= 1 << bit % 8
-        found = victim.refused(WAYS[number % len(WAYS)], damaged, TargetCorrupt)
-        wrong += [f"bit {bit}: {found}"] if found else []
+    for _ in range(10_000 if full else 300):
+        file, damaged = victim.flipped(random)
+        victim.write(file, damaged)
+        wrong += [f"{file}: {story}" for story in victim.served(TargetCorrupt)]
+        victim.mend(file)
     assert wrong == []
-    victim.write(victim.whole)
-    assert [victim.read(way) for way in WAYS] == ["new"] * len(WAYS)
+    assert victim.served() == ["load: served new", "open: served new"]
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", FORMATS)
 def test_cut_short(root, full, name):
     """A file cut short anywhere, the empty one included, is an error, be its time kept or not."""
-    victim, wrong = Victim(name), []
-    lengths = range(0, len(victim.whole), 1 if full else 1 + len(victim.whole) // 300)
-    for number, length in enumerate(lengths):
-        for keep_time in (True, False):
-            way = WAYS[(number + keep_time) % len(WAYS)]
-            errors = TargetCorrupt, TargetModified, *_incomplete(way)
-            found = victim.refused(way, victim.whole[:length], errors, keep_time=keep_time)
-            wrong += [f"{length} bytes: {found}"] if found else []
-            victim.write(victim.whole)
+    victim, wrong = Victim(root, name), []
+    for file, content in victim.whole.items():
+        for length in range(0, len(content), 1 if full else 1 + len(content) // 50):
+            for keep_time in (True, False):
+                victim.write(file, content[:length], keep_time)
+                wrong += [f"{file}, {length} bytes: {story}" for story in victim.served()]
+                if victim.node.dc.state == "complete":
+                    wrong.append(f"{file}, {length} bytes: complete")
+                victim.mend(file)
     assert wrong == []
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_trailing_bytes(root, name, way):
+def test_trailing_bytes(root, name):
     """A file that something was appended to is an error, be it one byte or another whole file."""
-    victim, wrong = Victim(name), []
-    for more in (b"\0", b"\n", b" ", victim.whole):
-        errors = TargetCorrupt, TargetModified, *_incomplete(way)
-        found = victim.refused(way, victim.whole + more, errors)
-        wrong += [f"{more[:9]!r} more: {found}"] if found else []
-        victim.write(victim.whole)
+    victim, wrong = Victim(root, name), []
+    for file, content in victim.whole.items():
+        for more in (b"\0", b"\n", b" ", content):
+            victim.write(file, content + more)
+            wrong += [f"{file}, {more[:9]!r} more: {story}" for story in victim.served()]
+            victim.mend(file)
     assert wrong == []
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FORMATS)
-def test_another_result_of_the_format(root, name, way):
-    """A valid file of another result is not taken for this one."""
-    victim = Victim(name)
+def test_another_result_of_the_format(root, name):
+    """A valid target of another result is not taken for this one."""
+    victim = Victim(root, name)
     other = dc.delayed(value_of, target=FORMATS[name].target("other"), version=1)(name, "old")
     other.compute()
-    with open(other.dc.path, "rb") as file:
-        content = file.read()
-    errors = TargetCorrupt, TargetModified, *_incomplete(way)
-    assert victim.refused(way, content, errors) is None
+    for file, content in files_of(other.dc.path).items():
+        victim.write(file, content)
+    assert victim.served() == []
 
 
+@pytest.mark.parametrize("name", FOLDERS)
+def test_files_of_a_folder(root, name):
+    """A file of a folder that is missing, one too many, or in the place of another: an error."""
+    victim, wrong = Victim(root, name), []
+    for file, content in victim.whole.items():
+        Path(victim.path, file).unlink()
+        wrong += [f"{file} missing: {story}" for story in victim.served()]
+        Path(victim.path, file).write_bytes(content)
+        victim.mend(file)
+        extra = Path(victim.path, f"{file}9")
+        extra.write_bytes(content)
+        wrong += [f"{file} twice: {story}" for story in victim.served()]
+        extra.unlink()
+    for one, two in itertools.combinations(victim.whole, 2):
+        victim.write(one, victim.whole[two])
+        victim.write(two, victim.whole[one])
+        wrong += [f"{one} and {two} swapped: {story}" for story in victim.served()]
+        victim.mend(one)
+        victim.mend(two)
+    assert wrong == []
+    assert victim.served() == ["load: served new", "open: served new"]
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("way", MENDING)
 @pytest.mark.parametrize("name", FORMATS)
-def test_damage_is_never_recorded(root, name):
-    """Nothing that a damaged result was refused to is recorded; nothing is deleted or overwritten."""
-    victim = Victim(name)
-    damaged = bytes([victim.whole[0] ^ 1]) + victim.whole[1:]
-    after = dc.delayed(which_value, target="after.json", version=1)(name, victim.node)
-    victim.write(damaged)
-    with pytest.raises(TargetError):
-        after.compute()
-    assert after.dc.state == "missing"
-    with open(victim.path, "rb") as file:
-        assert file.read() == damaged
+def test_what_is_damaged_is_made_again(root, full, name, way):
+    """daskcache's own verbs make a damaged result again, say so, and keep what was there."""
+    victim, random = Victim(root, name), Random(name)
+    for _ in range(300 if full else 3):
+        damaged = victim.flip(random)
+        value, said = victim.value_of(MENDING[way])
+        assert value == "new"
+        assert any("made again, because" in text for text in said)
+        assert victim.is_kept(damaged)
+        assert victim.node.dc.state == "complete"
+        victim = _again(root, name)
+
+
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("way", REFUSING)
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_damaged_is_refused(root, full, name, way):
+    """Whoever reads a damaged result gets an error, and nothing is recorded; then it is made again."""
+    victim, random = Victim(root, name), Random(name)
+    for _ in range(300 if full else 3):
+        damaged = victim.flip(random)
+        with pytest.raises(TargetCorrupt):
+            REFUSING[way](victim)
+        assert victim.after.dc.state == "missing"
+        if (way, name) != ("open", "zarr"):  # chunks are read later, by Zarr
+            assert victim.node.dc.state == "missing"
+        assert victim.value_of(MENDING["next node"])[0] == "new"
+        assert victim.is_kept(damaged)
+        victim = _again(root, name)
+
+
+def _again(root, name):
+    """A victim in an empty root."""
+    shutil.rmtree(root)
+    return Victim(root, name)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_damage_is_found_by_a_plan_that_reads(root, name):
     """With check="content" a plan finds a flipped bit, and the node is made again."""
-    victim = Victim(name, check="content")
+    victim = Victim(root, name, check="content")
     assert victim.node.dc.state == "complete"
-    victim.write(bytes([victim.whole[0] ^ 1]) + victim.whole[1:])
+    damaged = victim.flip(Random(name))
     assert victim.node.dc.state == "corrupt"
-    with pytest.warns(dc.errors.DaskcacheWarning, match="kept as"):
-        assert victim.read("compute") == "new"
+    value, said = victim.value_of(MENDING["compute"])
+    assert value == "new"
+    assert any("kept as" in text for text in said)
+    assert victim.is_kept(damaged)
     assert victim.node.dc.state == "complete"
 
 
-def _incomplete(way):
-    """What `load` and `open` of a node raise when a look at the file's size and time tells enough."""
-    return (TargetMissing,) if way in ("load", "open") else ()
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", FORMATS)
+def test_verify_finds_all_damage(root, full, name):
+    """`dask cache verify` finds every flipped bit, though size and mtime stay."""
+    victim, random = Victim(root, name), Random(name)
+    states = []
+    for _ in range(1_000 if full else 20):
+        file, damaged = victim.flipped(random)
+        victim.write(file, damaged)
+        states += [item.state for item in verify(Root(victim.root))]
+        victim.mend(file)
+    assert set(states) == {"corrupt"}
+    assert [item.state for item in verify(Root(victim.root))] == ["ok"]
