@@ -21,6 +21,7 @@ the disk before the next one begins.
 from __future__ import annotations
 
 import contextlib
+import copy
 import errno
 import json
 import os
@@ -663,8 +664,9 @@ def _wrap(function, path, *args, **kwargs):
 
 
 def storage_error(error, path):
+    """The typed error for what the system refused; to be raised from that."""
     if isinstance(error, StorageError):
-        return error
+        return copy.copy(error)  # one that is its own cause can't be pickled
     return StorageError(
         f"the file system refused: {error.strerror or error}",
         target=path,

@@ -71,7 +71,7 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     try:
         storage.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
         os.rename(path, kept)
-    except (OSError, StorageError) as error:
+    except OSError as error:
         _remove_unused(folder)
         raise storage.storage_error(error, path) from error
     return kept
