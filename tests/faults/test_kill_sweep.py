@@ -91,7 +91,7 @@ def _judge(scene, story, kills):
     """What is wrong after so many kills.  A fresh process looks, and runs the node again."""
 
     def look():
-        wrong = scene.wrong_whatever_happened() + scene.wrong_after_repair()
+        wrong = scene.wrong_whatever_happened() + scene.wrong_after_repair(kills)
         left = scene.users_files()
         if left:
             wrong.append(f"left among the user's files: {left}")

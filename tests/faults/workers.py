@@ -9,8 +9,11 @@ import os
 
 import dask
 
+from daskcache import claiming
+
 
 def begin(cache_folder: str) -> None:
     """Compute in the calling thread, and leave the user's cache folder alone."""
     dask.config.set({"scheduler": "sync", "daskcache.cache-folder": cache_folder})
     os.umask(0o022)
+    claiming.PATIENCE = 0.2  # seconds: the dead of these suites are many, and none of them goes on
