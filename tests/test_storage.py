@@ -690,3 +690,24 @@ def test_folders_named_after_the_data(root, files, path, itself):
     assert found == path.replace("{data_hash}", dc.hashing.hash_value(7))
     assert leftovers(root) == []
     assert not list(root.rglob("*{data_hash}*"))
+
+
+def test_an_error_is_not_its_own_cause(place, tmp_path):
+    """An error that was typed already is raised from the first one: a cycle can't be pickled."""
+    with pytest.raises(StorageError) as first:
+        storage.write_part(f"{tmp_path}/root/.daskcache", [b""])
+    second = storage.storage_error(first.value, "elsewhere")
+    assert second is not first.value
+    assert (str(second), second.got) == (str(first.value), first.value.got)
+
+
+def test_a_part_folder_with_something_displaced_stays(place):
+    """What could not be moved to the trash is not removed with the folder of its part."""
+    folder = storage.part_folder(place)
+    edited = Path(folder, f"x.tif{storage.DISPLACED}")
+    edited.write_text("mine")
+    storage.sweep_part_folder(folder)
+    assert edited.read_text() == "mine"
+    edited.rename(Path(folder, "x.tif"))
+    storage.sweep_part_folder(folder)
+    assert not Path(folder).exists()
