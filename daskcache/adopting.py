@@ -53,9 +53,7 @@ def look_into(target: Target, root: Root, stored: str | None = None) -> Found | 
     except OSError as error:
         if error.errno is None:  # a library's name for a file that is not in its format
             return None
-        raise storage.storage_error(
-            error, target.path
-        ) from error  # the disk's, which says nothing of it
+        raise storage.storage_error(error, target.path) from error  # says nothing of the file
     except Exception:  # noqa: BLE001 (whatever a library raises on a file that is not in its format)
         return None
     return Found(data_hash, found.file_hash, found.manifest) if unchanged else None

@@ -32,20 +32,24 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
         located(path, data_hash) for path, (_, data_hash, _) in zip(work.paths, results, strict=True)
     ]
     names, committed = [], []
-    for position, (part, data_hash, _) in enumerate(results):
-        if DATA_HASH in work.paths[position]:
-            part = _existing(root, places[position], part)
-        name = RecordName(
-            work.key,
-            target_id(work.paths[position]),
-            trace,
-            data_hash,
-            part.file_hash,
-            *part.stamp,
-            int(seconds * 1e6),
-        )
-        names.append(name)
-        committed.append(_commit(work, root, inputs, places, position, part, name))
+    try:
+        for position, (part, data_hash, _) in enumerate(results):
+            if DATA_HASH in work.paths[position]:
+                part = _existing(root, places[position], part)
+            name = RecordName(
+                work.key,
+                target_id(work.paths[position]),
+                trace,
+                data_hash,
+                part.file_hash,
+                *part.stamp,
+                int(seconds * 1e6),
+            )
+            names.append(name)
+            committed.append(_commit(work, root, inputs, places, position, part, name))
+    except BaseException:
+        _sweep_parts(root, results)
+        raise
     contents = [content for _, _, content in results]
     inline = None
     if committed == names and None not in contents and _is_small(contents):
@@ -60,15 +64,29 @@ def write_results(work, inputs, result, own_paths):
     if own_paths is None and work.spec.options.save is False:
         return [_adopt_own(work, path) for path in work.paths]
     if own_paths is not None:
-        return [
-            _part_written(work, target, path)
-            for target, path in zip(work.spec.formats, own_paths, strict=True)
-        ]
-    values = _results(work, result)
-    return [
-        _part_of_value(work, target, path, value)
-        for target, path, value in zip(heirs(work, inputs), work.paths, values, strict=True)
-    ]
+        try:
+            return list(map(_part_written, work.spec.formats, own_paths))
+        except BaseException:
+            discard_own(own_paths)
+            raise
+    written: list[tuple] = []
+    try:
+        for target, path, value in zip(
+            heirs(work, inputs), work.paths, _results(work, result), strict=True
+        ):
+            written.append(_part_of_value(work, target, path, value))
+    except BaseException:
+        _sweep_parts(Root(work.root), written)
+        raise
+    return written
+
+
+def _sweep_parts(root, written):
+    """Remove the parts that are not in place."""
+    for part, _, _ in written:
+        if part.path.startswith(f"{root.parts}/"):
+            storage.sweep(part.path)
+            _remove_own_folder(root, part)
 
 
 def heirs(work, inputs) -> tuple[Target, ...]:
@@ -145,7 +163,7 @@ def _part_of_value(work, target, path, value):
         raise
 
 
-def _part_written(work, target, path):
+def _part_written(target, path):
     """The part that the function wrote itself."""
     part = storage.part_of(path)
     return part, target.hash_file(path), None

@@ -711,3 +711,40 @@ def test_a_part_folder_with_something_displaced_stays(place):
     edited.rename(Path(folder, "x.tif"))
     storage.sweep_part_folder(folder)
     assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_results_that_are_not_stored_leave_no_parts(root, broken):
+    """If one of several results can't be stored, the parts of all of them are removed."""
+
+    @dc.delayed(target=("first.json", "second.json"))
+    def both():
+        values = [1, 2]
+        values[broken] = object()
+        return tuple(values)
+
+    with pytest.raises(dc.errors.FormatLimit):
+        both().compute()
+    assert leftovers(root) == []
+
+    @dc.delayed(target=("first.json", "second.json"))
+    def in_the_way():
+        (root / ("first.json", "second.json")[broken]).write_text("mine")
+        return 1, 2
+
+    with pytest.raises(dc.errors.ForeignTarget):
+        in_the_way().compute()
+    assert leftovers(root) == []
+
+
+def test_what_a_function_wrote_amiss_leaves_no_parts(root):
+    """So are the files that a function wrote itself, if one of them can't be read."""
+
+    @dc.delayed(target=("first.json", "second.json"))
+    def both(target_path):
+        Path(target_path[0]).write_text("1")
+        Path(target_path[1]).write_text("{ half")
+
+    with pytest.raises(ValueError, match="Expecting"):
+        both().compute()
+    assert leftovers(root) == []
