@@ -9,6 +9,8 @@ import dask
 import pytest
 from workers import begin
 
+from daskcache import claiming
+
 _WORKERS = 2
 
 
@@ -17,6 +19,12 @@ def in_the_calling_thread():
     """What is forked has one thread."""
     with dask.config.set(scheduler="sync"):
         yield
+
+
+@pytest.fixture(autouse=True)
+def the_dead_are_not_waited_for(monkeypatch):
+    """Those who died while they replaced a target are many here; `workers.begin` says the same."""
+    monkeypatch.setattr(claiming, "PATIENCE", 0.02)
 
 
 @pytest.fixture(scope="session")
