@@ -131,14 +131,18 @@ class Root:
         Its disk may have gone: writing would go to the folder beneath.  And this process may be a worker
         that is not configured to seal records as the root's are.
         """
-        if not os.path.exists(f"{self.metadata}/root.json"):
+        try:
+            os.stat(f"{self.metadata}/root.json")
+        except FileNotFoundError as error:
             raise StorageError(
                 "the root is gone: its id file is not there any more",
                 target=self.path,
                 expected=f"{self.metadata}/root.json",
                 got="no file",
                 hint="is its disk still there, and on every worker?",
-            )
+            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
         self._check_links()
         if self.path not in _seen:
             self.id()
