@@ -203,7 +203,9 @@ def in_the_open(_, function, *args):
 def _become_nobody(base):
     with dask.config.set({"daskcache.root": f"{base}/before"}):
         for number in (1, 2):  # what is imported late is imported while that is allowed
-            _counted("x.json")(number).compute()
+            node = _counted("x.json")(number)
+            node.compute()
+            assert node.dc.state == "complete"
     RUNS.clear()
     if os.geteuid() == 0:
         os.setgroups([])
