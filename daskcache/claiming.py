@@ -32,6 +32,7 @@ class Claim:
         self.target = target
         self._number = storage.number_of(root, part)
         self._deadline: float | None = None
+        self._is_alone = False
         #: Where the claimed record is now, and where it was.
         self._held: tuple[str, str] | None = None
 
@@ -92,9 +93,15 @@ class Claim:
         return time.monotonic() > self._deadline
 
     def _take_over(self, rivals, own):
-        """Claim what another writer has claimed; or what has no record any more, which nobody can."""
+        """Claim what another writer has claimed; or what has no record any more, which nobody can.
+
+        That there is no record may mean that somebody has replaced the target just now: only if, after
+        another look at it, there is still none, nobody is at work.
+        """
         if not rivals:
-            return True
+            was_alone, self._is_alone = self._is_alone, True
+            return was_alone
+        self._is_alone = False
         self._put_out_of_action(rivals[0])
         return self._take(rivals[0], own)
 

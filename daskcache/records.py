@@ -137,12 +137,13 @@ class RecordStore:
     def all(self) -> list[RecordName]:
         """Every intent, and every record of the root.
 
-        Intents are listed first: one that becomes a record meanwhile is then seen twice, not missed.
+        Intents are listed first: one that becomes a record meanwhile is seen twice, not missed.  And
+        again at the end: a record that is claimed meanwhile (see `daskcache.claiming`) is there.
         """
         found = self.intents()
         for shard in storage.names_in(self.root.records):
             found += _parse_all(f"{self.root.records}/{shard}")
-        return found
+        return list(dict.fromkeys(found + self.intents()))
 
     def intents(self, besides: str | None = None) -> list[RecordName]:
         """Records-to-be: of commits under way, and of commits that were cut short.

@@ -1,0 +1,84 @@
+"""Who replaces a target: claims of its record."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import daskcache as dc
+from daskcache import claiming, storage
+from daskcache.claiming import Claim
+from daskcache.records import RecordStore
+from daskcache.storage import Root
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch):
+    monkeypatch.setattr(claiming, "PATIENCE", 0.05)
+    monkeypatch.setattr(claiming, "_PAUSE", 0.1)
+
+
+@pytest.fixture
+def stored(root):
+    """A root with one result, and its record."""
+    dc.delayed(lambda: 1, target="x.json", version=1)().compute()
+    place = Root(str(root))
+    (name,) = RecordStore(place).all()
+    return place, name
+
+
+def claim_of(place):
+    return Claim(place, storage.part_path(place, "x.json"), "x.json")
+
+
+def test_one_of_two_claims_a_record(stored):
+    """The first gets it; given back, it is where it was."""
+    place, name = stored
+    first, second = claim_of(place), claim_of(place)
+    assert first.attempt(name)
+    assert not second.attempt(name)
+    assert RecordStore(place).all() == [name]
+    first.release()
+    assert os.path.exists(RecordStore(place).path_of(name))
+    assert second.attempt(name)
+    second.settle()
+    assert RecordStore(place).all() == []
+
+
+def test_a_claimer_that_does_not_go_on_loses_its_part(stored):
+    """Who runs out of patience takes the claim over, and the claimer's part is in the trash."""
+    place, name = stored
+    part = storage.part_path(place, "x.json")
+    storage.write_part(part, [b"2"])
+    stopped, next_one = Claim(place, part, "x.json"), claim_of(place)
+    assert stopped.attempt(name)
+    assert not next_one.attempt(name)
+    assert next_one.attempt(name)
+    assert not os.path.exists(part)
+    with pytest.raises(storage.PartGone):
+        storage.replace(place, part, "x.json", name.stamp)
+
+
+def test_that_a_record_is_gone_means_to_look_again(stored):
+    """A record that vanished may have been replaced just now: only the second time nobody is at work."""
+    place, name = stored
+    RecordStore(place).remove(name)
+    late = claim_of(place)
+    assert not late.attempt(name)
+    assert not late.attempt(name)
+    assert late.attempt(name)
+
+
+def test_a_record_that_is_claimed_during_a_listing_is_seen(stored, monkeypatch):
+    """Claims move records to the intents, which were listed first."""
+    place, name = stored
+    listing = storage.names_in
+
+    def claimed_before(folder):
+        if folder == place.records:
+            claim_of(place).attempt(name)
+        return listing(folder)
+
+    monkeypatch.setattr(storage, "names_in", claimed_before)
+    assert RecordStore(place).all() == [name]
