@@ -212,7 +212,7 @@ def cut(recording, monkeypatch, root, durability, replacing, full):
         monkeypatch.undo()
     cuts = 0
     with dask.config.set({"scheduler": "sync"}):
-        for found in after_each_cut(before.files, disk, 1000 if full else 1):
+        for found in after_each_cut(before.files, disk, 1000 if full else 4):
             cuts += 1
             lay_out(found, root)
             for n in (2, 1):
