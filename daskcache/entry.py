@@ -240,11 +240,17 @@ class Entry:
             if error.target != own and not str(error.target).startswith(f"{own}/"):
                 continue
             error.hint = "compute again: the node will rerun"
-            if stamp(own) != result.stamp:
+            if stamp(own) != result.stamp or self._is_of_a_rival(own, result):
                 error.hint = "compute again: the plan looks at what is there now"
             elif not self.read_only:
                 error.hint += self._kept(result)
             return
+
+    def _is_of_a_rival(self, path, result):
+        """Whether another record vouches for what is there: rivals' results can have equal stamps."""
+        records = RecordStore(Root(self.root))
+        now = records.vouching(target_id(result.target.path), path, result.stamp, self.key)
+        return now is not None and now.file_hash != result.file_hash
 
     def _kept(self, result):
         try:
