@@ -235,9 +235,8 @@ class Examiner:
         if len({name.file_hash for name in alike}) > 1:  # rivals, within one tick of the clock
             content = storage.file_hash(location)
             alike = [name for name in alike if name.file_hash == content]
-        for name in alike:
-            # with this key it is a commit that was cut short after its last step but one
-            return self._of_this_or_other(planned, name, path, trace, location)
+        if alike:  # with this key it is a commit that was cut short after its last step but one
+            return self._of_this_or_other(planned, alike[0], path, trace, location)
         touched = self._same_content(recipe, [*own, *others], location, stamp)
         if touched is not None:
             return self._of_this_or_other(planned, touched, path, trace, location)

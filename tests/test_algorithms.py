@@ -155,5 +155,7 @@ if __name__ == "__main__":
 
 def test_use_is_idempotent():
     """What is in use may be used again."""
-    algorithms.use(algorithms.configured())
+    before = algorithms.configured()
+    algorithms.use(before)
     algorithms.check()
+    assert algorithms.configured() == before
