@@ -37,7 +37,7 @@ from .recipe import SourceInput
 from .records import RecordName, RecordStore, package_versions
 from .run import arguments, call
 from .storage import Root
-from .storing import write_results
+from .storing import sweep_parts, write_results
 from .work import FileData, Work
 
 SAME, DIFFERS, FAILED, SKIPPED = "same", "differs", "failed", "skipped"
@@ -252,6 +252,7 @@ def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
         result, own_paths = call(elsewhere, values)
         seconds = time.perf_counter() - started
         written = write_results(elsewhere, recalled.inputs, result, own_paths)
+        sweep_parts(Root(folder), written)  # a table's is held in memory
     return [data_hash for _, data_hash, _ in written], seconds
 
 

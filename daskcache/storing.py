@@ -48,7 +48,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
             names.append(name)
             committed.append(_commit(work, root, inputs, places, position, part, name))
     except BaseException:
-        _sweep_parts(root, results)
+        sweep_parts(root, results)
         raise
     contents = [content for _, _, content in results]
     inline = None
@@ -76,12 +76,12 @@ def write_results(work, inputs, result, own_paths):
         ):
             written.append(_part_of_value(work, target, path, value))
     except BaseException:
-        _sweep_parts(Root(work.root), written)
+        sweep_parts(Root(work.root), written)
         raise
     return written
 
 
-def _sweep_parts(root, written):
+def sweep_parts(root, written):
     """Remove the parts that are not in place."""
     for part, _, _ in written:
         if part.path.startswith(f"{root.parts}/"):

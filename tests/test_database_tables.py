@@ -516,6 +516,15 @@ def test_a_full_database(root, monkeypatch):
     assert tables._held == {}
 
 
+def test_an_audit_holds_nothing(root):
+    """What it computed to compare is forgotten, and no table is made of it."""
+    node = make(frame())
+    node.compute()
+    held = dict(tables._held)
+    assert dc.audit(node).ok
+    assert tables._held == held == {}
+
+
 def test_a_database_that_takes_nothing_back(monkeypatch, sql):
     """Where CREATE TABLE can't be rolled back, a table that can't be filled is dropped."""
     monkeypatch.setattr(databases, "_TAKING_BACK", frozenset())
