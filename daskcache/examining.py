@@ -242,7 +242,7 @@ class Examiner:
             return self._of_this_or_other(planned, touched, path, trace, location)
         written_since = self._written_since(recipe, location, identifier)
         if written_since is not None:
-            return written_since
+            return self._of_this_or_other(planned, written_since, path, trace, location)
         before = (own or others or [None])[0]
         return self._examine_unrecorded(planned, position, location, stamp, before, trace)
 
@@ -294,8 +294,7 @@ class Examiner:
     def _written_since(self, recipe, location, identifier):
         """The record of a target that another program committed after this one listed the records."""
         now = RecordStore(Root(recipe.root))
-        name = now.vouching(identifier, location, storage.stamp(location), recipe.key)
-        return name if name is not None and name.key == recipe.key else None
+        return now.vouching(identifier, location, storage.stamp(location), recipe.key)
 
     def _check_further(self, planned, name, location):
         spec = planned.recipe.spec

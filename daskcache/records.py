@@ -30,6 +30,12 @@ from .storage import Root, Stamp
 
 _SUFFIX = ".json"
 _FIELDS = 8
+
+#: How often to look for who vouches for a target, while others commit; and the seconds between.
+_LOOKS = 10
+_PAUSE = 0.02
+#: Nanoseconds in which two changes of a folder can have one time.
+_TICK = 50_000_000
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -161,6 +167,9 @@ class RecordStore:
     ) -> RecordName | None:
         """The record, or somebody's intent, that says what is at a target.
 
+        A listing can miss what is renamed while it is read (readdir(3)).  So that there is none is
+        believed if nothing was renamed meanwhile, or when it has been seen often enough.
+
         Parameters
         ----------
         target : str
@@ -174,6 +183,25 @@ class RecordStore:
         besides : str, optional
             Path of an intent to leave out: one's own.
         """
+        for _ in range(_LOOKS):
+            moved = self._last_move()
+            found = self._vouching(target, location, stamp, key, besides)
+            if found is not None or (moved == self._last_move() and time.time_ns() - moved > _TICK):
+                return found
+            time.sleep(_PAUSE)
+            self._shards, self._by_target = {}, None
+        return None
+
+    def _last_move(self):
+        """When the intents last changed, as they do at each step of a record, claimed ones included."""
+        try:
+            return os.stat(self.root.intents).st_mtime_ns
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise storage.storage_error(error, self.root.intents) from error
+
+    def _vouching(self, target, location, stamp, key, besides):
         near = [*self.intents(besides), *self.with_key(key)]
         found = [name for name in near if name.target_id == target and name.stamp == stamp]
         found = found or [name for name in self.with_target(target) if name.stamp == stamp]

@@ -262,32 +262,30 @@ def _place(work, root, part, path, name, previous, intent, claim):
         The record of another writer who was first, if one was; and where a file is that was displaced
         and is to be kept, if there is one.
     """
+    destination = root.absolute(path)
     while True:
-        if storage.stamp(root.absolute(path)) is None:
+        current = storage.stamp(destination)
+        if current is None:
             try:
                 storage.put_new(root, part.path, path)
                 return None, None
             except FileExistsError:
-                pass
-        vouching = _vouching(root, path, name, previous, intent)
+                current = storage.stamp(destination)
+        vouching = previous
+        if previous is None or previous.stamp != current:
+            store = RecordStore(root)
+            vouching = store.vouching(name.target_id, destination, current, name.key, besides=intent)
+            if vouching is None and storage.stamp(destination) != current:
+                continue
         if vouching is not None and vouching.key == name.key and vouching != previous:
             return _yield_to(work, vouching, name), None
         if vouching is None and not (previous is not None and _may_displace(work)):
-            raise _foreign(work, root.absolute(path))
+            raise _foreign(work, destination)
         if claim.attempt(vouching or previous):
             try:
                 return None, _replace(work, root, part, path, vouching)
             except storage.PartGone:
                 continue  # somebody lost patience with this writer: see what has come of it
-
-
-def _vouching(root, path, name, previous, intent):
-    """The record of what is at a target."""
-    destination = root.absolute(path)
-    current = storage.stamp(destination)
-    if previous is not None and previous.stamp == current:
-        return previous
-    return RecordStore(root).vouching(name.target_id, destination, current, name.key, besides=intent)
 
 
 def _foreign(work, destination):

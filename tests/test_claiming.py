@@ -19,10 +19,15 @@ def impatience(monkeypatch):
     monkeypatch.setattr(claiming, "_PAUSE", 0.1)
 
 
+@dc.delayed(target="x.json", version=1)
+def number(value):
+    return value
+
+
 @pytest.fixture
 def stored(root):
     """A root with one result, and its record."""
-    dc.delayed(lambda: 1, target="x.json", version=1)().compute()
+    number(1).compute()
     place = Root(str(root))
     (name,) = RecordStore(place).all()
     return place, name
@@ -82,3 +87,53 @@ def test_a_record_that_is_claimed_during_a_listing_is_seen(stored, monkeypatch):
 
     monkeypatch.setattr(storage, "names_in", claimed_before)
     assert RecordStore(place).all() == [name]
+
+
+def overlooking(monkeypatch, place, times):
+    """Let the next listings of claims miss what is renamed while they are read."""
+    listing = storage.names_in
+    left = [times]
+
+    def listed(folder):
+        names = listing(folder)
+        if folder == place.intents and left[0]:
+            left[0] -= 1
+            (claim,) = names
+            number = claim.rpartition(".")[2]
+            os.rename(f"{folder}/{claim}", f"{folder}/{claim.removesuffix(number)}{'0' * len(number)}")
+            return []
+        return names
+
+    monkeypatch.setattr(storage, "names_in", listed)
+
+
+def test_a_claim_that_a_listing_misses_is_found_in_the_next(stored, monkeypatch):
+    """A folder that is read while names in it change may show neither the old name nor the new one."""
+    place, name = stored
+    claim_of(place).attempt(name)
+    overlooking(monkeypatch, place, 4)
+    seen = RecordStore(place).vouching(name.target_id, f"{place}/x.json", name.stamp, "another key")
+    assert seen == name
+
+
+def test_a_target_whose_claim_a_listing_misses_is_not_foreign(stored, monkeypatch):
+    """Planning looks again at what nobody seems to have written, and finds another recipe's result."""
+    place, name = stored
+    claim_of(place).attempt(name)
+    overlooking(monkeypatch, place, 3)
+    assert number(2).dc.state == "stale"
+
+
+def test_that_nobody_vouches_is_believed_while_others_commit(stored, monkeypatch):
+    """Looking ends, though the folder of intents never rests."""
+    place, name = stored
+    RecordStore(place).remove(name)
+    listing = storage.names_in
+
+    def listed(folder):
+        os.utime(place.intents)
+        return listing(folder)
+
+    monkeypatch.setattr(storage, "names_in", listed)
+    store = RecordStore(place)
+    assert store.vouching(name.target_id, f"{place}/x.json", name.stamp, name.key) is None
