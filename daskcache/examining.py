@@ -285,6 +285,8 @@ class Examiner:
         """The record of a target that was copied or touched, not edited."""
         candidates = [name for name in names if name.size == stamp.size]
         content = storage.file_hash(location) if candidates else None
+        if storage.stamp(location) != stamp:
+            return None  # replaced since it was looked at: `content` is that of another file
         for name in candidates:
             if name.file_hash == content:
                 self._touched.append((self.store(recipe.root), name, stamp))
@@ -298,7 +300,11 @@ class Examiner:
 
     def _check_further(self, planned, name, location):
         spec = planned.recipe.spec
-        if spec.options.check == "content" and storage.file_hash(location) != name.file_hash:
+        if (
+            spec.options.check == "content"
+            and storage.file_hash(location) != name.file_hash
+            and storage.stamp(location) == name.stamp
+        ):
             planned.outdated = True
             self._worsen(planned, CORRUPT, f"{location} is damaged")
         if (

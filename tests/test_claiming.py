@@ -137,3 +137,19 @@ def test_that_nobody_vouches_is_believed_while_others_commit(stored, monkeypatch
     monkeypatch.setattr(storage, "names_in", listed)
     store = RecordStore(place)
     assert store.vouching(name.target_id, f"{place}/x.json", name.stamp, name.key) is None
+
+
+def test_a_result_that_is_replaced_while_it_is_planned(root, monkeypatch):
+    """What another writer put there after the look at it is not taken for a copy of what was there."""
+    number(1).compute()
+    with_target = RecordStore.with_target
+
+    def after_another_writer(self, identifier):
+        monkeypatch.setattr(RecordStore, "with_target", with_target)
+        number(2).compute()
+        return with_target(self, identifier)
+
+    monkeypatch.setattr(RecordStore, "with_target", after_another_writer)
+    assert number(2).compute() == 2
+    (name,) = RecordStore(Root(str(root))).all()
+    assert name.stamp == storage.stamp(f"{root}/x.json")
