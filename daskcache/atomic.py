@@ -25,6 +25,10 @@ _HERE = -2 if sys.platform == "darwin" else -100  # AT_FDCWD
 _NO_REPLACE, _EXCHANGE = "no replace", "exchange"
 
 
+class Overtaken(FileNotFoundError):
+    """Another writer has taken over, or was faster: look again at what is there."""
+
+
 class Folder:
     """An open folder below a root.
 

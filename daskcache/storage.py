@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import config, hashing, tables
-from .atomic import entered, refuse_link
+from .atomic import Overtaken, entered, refuse_link
 from .databases import is_table, place_of
 from .errors import DaskcacheWarning, StorageError, UnsafePath
 
@@ -66,10 +66,6 @@ class Part(NamedTuple):
     stamp: Stamp
     #: Of a folder: what is in it, see `manifest_of`.
     manifest: list[tuple[str, int, str]] | None = None
-
-
-class PartGone(FileNotFoundError):
-    """A part is not there any more: another writer has taken over."""
 
 
 class Root:
@@ -445,7 +441,9 @@ def put_first(part: str, destination: str) -> None:
     sweep(part)
 
 
-def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> str | None:
+def replace(
+    root: Root, part: str, target_path: str, recorded: Stamp | None, seen: Stamp | None = None
+) -> str | None:
     """Put a file or folder in the place of what is there.
 
     Parameters
@@ -458,6 +456,8 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
     recorded : Stamp or None
         What the record says of the file that is there.  If the displaced file is anything else, it
         is not thrown away.
+    seen : Stamp, optional
+        What the caller saw there; a table that is another one by now stays.
 
     Returns
     -------
@@ -466,13 +466,13 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
 
     Raises
     ------
-    PartGone
-        If another writer has taken over, see `daskcache.claiming`.
+    Overtaken
+        If another writer has taken over, see `daskcache.claiming`; or was faster with a table.
     UnsafePath, StorageError
         If nothing was put; the part is removed.
     """
     if is_table(target_path):
-        return tables.replace(part, root.absolute(target_path), recorded)
+        return tables.replace(part, root.absolute(target_path), recorded, seen)
     folder, _, name = target_path.rpartition("/")
     # From here on the part's name says that it may be somebody's only copy.
     swapped = f"{part}{DISPLACED}"
@@ -484,7 +484,7 @@ def replace(root: Root, part: str, target_path: str, recorded: Stamp | None) -> 
                 return None
     except OSError as error:
         if not (os.path.lexists(part) or os.path.lexists(swapped)):
-            raise PartGone(errno.ENOENT, "another writer moved the part away", part) from error
+            raise Overtaken(errno.ENOENT, "another writer moved the part away", part) from error
         sweep(part)
         _sweep_own(swapped, own)
         raise storage_error(error, root.absolute(target_path)) from error

@@ -283,9 +283,9 @@ def _place(work, root, part, path, name, previous, intent, claim):
             raise _foreign(work, destination)
         if claim.attempt(vouching or previous):
             try:
-                return None, _replace(work, root, part, path, vouching)
-            except storage.PartGone:
-                continue  # somebody lost patience with this writer: see what has come of it
+                return None, _replace(work, root, part, path, vouching, current)
+            except storage.Overtaken:
+                continue  # somebody lost patience with this writer, or was faster
 
 
 def _foreign(work, destination):
@@ -300,10 +300,10 @@ def _foreign(work, destination):
     )
 
 
-def _replace(work, root, part, path, vouching):
+def _replace(work, root, part, path, vouching, seen):
     edited = vouching is None or "edited" in (RecordStore(root).read(vouching) or {})
     ours = None if work.damaged or edited else vouching.stamp
-    return storage.replace(root, part.path, path, ours)
+    return storage.replace(root, part.path, path, ours, seen)
 
 
 def _keep_displaced(work, root, path, displaced):

@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from . import hashing
+from .atomic import Overtaken
 from .databases import (
     SEPARATOR,
     check_no_link,
@@ -189,13 +190,20 @@ def put_new(part: str, path: str) -> None:
     release(part)
 
 
-def replace(part: str, path: str, recorded: tuple[int, int] | None) -> str | None:
+def replace(
+    part: str, path: str, recorded: tuple[int, int] | None, seen: tuple[int, int] | None = None
+) -> str | None:
     """Put a part in the place of the table that is there, which is dropped if it is as recorded.
 
     Returns
     -------
     str or None
         Where a table is kept that was not as recorded.
+
+    Raises
+    ------
+    Overtaken
+        If the table is not as it was seen: a writer who was stopped, say, alters nothing when it wakes.
     """
     check_no_link(path)
     kept = None
@@ -203,8 +211,11 @@ def replace(part: str, path: str, recorded: tuple[int, int] | None) -> str | Non
         table = place_of(path).table
         if is_there(connection, table):
             lock(connection, table, "ACCESS EXCLUSIVE")
-            current = rows_in(connection, table)
-            if current is not None and current.stamp == recorded:
+        found = rows_in(connection, table)
+        if seen is not None and (found is None or found.stamp != seen):
+            raise Overtaken(errno.ENOENT, "another table is there by now", path)
+        if found is not None:
+            if found.stamp == recorded:
                 connection.exec_driver_sql(f"DROP TABLE {quoted(connection, table)}")
             else:
                 kept = _set_aside(connection, path)

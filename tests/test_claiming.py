@@ -61,7 +61,7 @@ def test_a_claimer_that_does_not_go_on_loses_its_part(stored):
     assert not next_one.attempt(name)
     assert next_one.attempt(name)
     assert not os.path.exists(part)
-    with pytest.raises(storage.PartGone):
+    with pytest.raises(storage.Overtaken):
         storage.replace(place, part, "x.json", name.stamp)
 
 

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from sql_cases import MOMENTS, frame, frames, run_and_kill, write_program
 
 import daskcache as dc
-from daskcache import SQLSource, SQLTarget, databases, delayed, storage, tables
+from daskcache import SQLSource, SQLTarget, claiming, databases, delayed, storage, tables
 from daskcache.errors import (
     DaskcacheWarning,
     ForeignTarget,
@@ -661,6 +661,34 @@ def _write_one(root, barrier):
         return pd.DataFrame({"x": range(3)})
 
     assert made().compute().x.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", ["recorded", "edited"])
+def test_a_writer_that_wakes_up_late(root, sql, monkeypatch, kind):
+    """What another one committed while it was stopped before its transaction stays: it returns that."""
+
+    @delayed(target="results.db::measured", version=1, ignore=["value"], on_modified="recompute")
+    def made(key, value):
+        return pd.DataFrame({"x": [value]})
+
+    made("before", 0).compute()
+    if kind == "edited":
+        sql("UPDATE measured SET x = 7")
+    replace = tables.replace
+
+    def stopped(*args):
+        monkeypatch.setattr(tables, "replace", replace)
+        assert made("raced", 1).compute().x.tolist() == [1]
+        return replace(*args)
+
+    monkeypatch.setattr(tables, "replace", stopped)
+    monkeypatch.setattr(claiming, "PATIENCE", 0.05)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DaskcacheWarning)  # two results; what was edited is kept
+        assert made("raced", 2).compute().x.tolist() == [1]
+    assert sql("SELECT x FROM measured") == [(1,)]
+    assert len(names(sql)) == {"recorded": 1, "edited": 2}[kind]
+    assert made("raced", 1).dc.state == "complete"
 
 
 def test_readers_see_old_or_new(root):
