@@ -59,6 +59,10 @@ class Claim:
         time.sleep(_PAUSE)
         return False
 
+    def is_held(self) -> bool:
+        """Whether nobody has taken over what was claimed."""
+        return self._held is None or os.path.lexists(self._held[0])
+
     def release(self) -> None:
         """Give back what was claimed: nothing came of it."""
         if self._held is not None:

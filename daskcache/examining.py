@@ -236,7 +236,8 @@ class Examiner:
             content = storage.file_hash(location)
             alike = [name for name in alike if name.file_hash == content]
         if alike:  # with this key it is a commit that was cut short after its last step but one
-            return self._of_this_or_other(planned, alike[0], path, trace, location)
+            name = min(alike, key=lambda name: name.key != recipe.key)
+            return self._of_this_or_other(planned, name, path, trace, location)
         touched = self._same_content(recipe, [*own, *others], location, stamp)
         if touched is not None:
             return self._of_this_or_other(planned, touched, path, trace, location)

@@ -140,6 +140,10 @@ class RecordStore:
                 self._by_target.setdefault(name.target_id, []).append(name)
         return self._by_target.get(identifier, [])
 
+    def has(self, name: RecordName) -> bool:
+        """Whether a record is there, unclaimed; true of what was taken as it is, without a record."""
+        return not name.trace or os.path.lexists(self.path_of(name))
+
     def all(self) -> list[RecordName]:
         """Every intent, and every record of the root.
 
@@ -209,7 +213,8 @@ class RecordStore:
             # clocks of file systems tick every few milliseconds: rivals can have equal stamps
             content = storage.file_hash(location)
             found = [name for name in found if name.file_hash == content]
-        return found[0] if found else None
+        # a table's stamp is that of its rows: another recipe's result can be the same
+        return min(found, key=lambda name: name.key != key, default=None)
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
         """The content of a record; None, with a warning, if it can't be read.

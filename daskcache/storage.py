@@ -29,7 +29,7 @@ import shutil
 import stat
 import uuid
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -442,7 +442,11 @@ def put_first(part: str, destination: str) -> None:
 
 
 def replace(
-    root: Root, part: str, target_path: str, recorded: Stamp | None, seen: Stamp | None = None
+    root: Root,
+    part: str,
+    target_path: str,
+    recorded: Stamp | None,
+    is_still_so: Callable[[tuple[int, int] | None], bool] | None = None,
 ) -> str | None:
     """Put a file or folder in the place of what is there.
 
@@ -456,8 +460,8 @@ def replace(
     recorded : Stamp or None
         What the record says of the file that is there.  If the displaced file is anything else, it
         is not thrown away.
-    seen : Stamp, optional
-        What the caller saw there; a table that is another one by now stays.
+    is_still_so : callable, optional
+        Asked whether a table is to be replaced, once nobody else can write: takes what is there.
 
     Returns
     -------
@@ -472,7 +476,7 @@ def replace(
         If nothing was put; the part is removed.
     """
     if is_table(target_path):
-        return tables.replace(part, root.absolute(target_path), recorded, seen)
+        return tables.replace(part, root.absolute(target_path), recorded, is_still_so)
     folder, _, name = target_path.rpartition("/")
     # From here on the part's name says that it may be somebody's only copy.
     swapped = f"{part}{DISPLACED}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import warnings
+from functools import partial
 
 from . import config, records, storage, trash
 from .claiming import Claim
@@ -271,9 +272,9 @@ def _place(work, root, part, path, name, previous, intent, claim):
                 return None, None
             except FileExistsError:
                 current = storage.stamp(destination)
+        store = RecordStore(root)
         vouching = previous
-        if previous is None or previous.stamp != current:
-            store = RecordStore(root)
+        if previous is None or previous.stamp != current or not store.has(previous):
             vouching = store.vouching(name.target_id, destination, current, name.key, besides=intent)
             if vouching is None and storage.stamp(destination) != current:
                 continue
@@ -282,8 +283,9 @@ def _place(work, root, part, path, name, previous, intent, claim):
         if vouching is None and not (previous is not None and _may_displace(work)):
             raise _foreign(work, destination)
         if claim.attempt(vouching or previous):
+            check = partial(_is_still_so, root, name, previous, intent, claim, current)
             try:
-                return None, _replace(work, root, part, path, vouching, current)
+                return None, _replace(work, root, part, path, vouching, check)
             except storage.Overtaken:
                 continue  # somebody lost patience with this writer, or was faster
 
@@ -300,10 +302,24 @@ def _foreign(work, destination):
     )
 
 
-def _replace(work, root, part, path, vouching, seen):
+def _is_still_so(root, name, previous, intent, claim, seen, stamp):
+    """Whether a writer may go on, which has kept others out since: nobody has overtaken it before.
+
+    A table's stamp is that of its rows: a rival's can be the same.
+    """
+    store = RecordStore(root)
+    rivals = [
+        other
+        for other in [*store.intents(intent), *store.with_key(name.key)]
+        if other[:2] == name[:2] and other.stamp == stamp and other != previous
+    ]
+    return stamp == seen and claim.is_held() and not rivals
+
+
+def _replace(work, root, part, path, vouching, is_still_so):
     edited = vouching is None or "edited" in (RecordStore(root).read(vouching) or {})
     ours = None if work.damaged or edited else vouching.stamp
-    return storage.replace(root, part.path, path, ours, seen)
+    return storage.replace(root, part.path, path, ours, is_still_so)
 
 
 def _keep_displaced(work, root, path, displaced):

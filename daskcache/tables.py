@@ -12,7 +12,7 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from . import hashing
@@ -191,7 +191,10 @@ def put_new(part: str, path: str) -> None:
 
 
 def replace(
-    part: str, path: str, recorded: tuple[int, int] | None, seen: tuple[int, int] | None = None
+    part: str,
+    path: str,
+    recorded: tuple[int, int] | None,
+    is_still_so: Callable[[tuple[int, int] | None], bool] | None = None,
 ) -> str | None:
     """Put a part in the place of the table that is there, which is dropped if it is as recorded.
 
@@ -203,7 +206,7 @@ def replace(
     Raises
     ------
     Overtaken
-        If the table is not as it was seen: a writer who was stopped, say, alters nothing when it wakes.
+        If it is not as it was any more: a writer who was stopped, say, alters nothing when it wakes.
     """
     check_no_link(path)
     kept = None
@@ -212,7 +215,7 @@ def replace(
         if is_there(connection, table):
             lock(connection, table, "ACCESS EXCLUSIVE")
         found = rows_in(connection, table)
-        if seen is not None and (found is None or found.stamp != seen):
+        if is_still_so is not None and not is_still_so(found.stamp if found is not None else None):
             raise Overtaken(errno.ENOENT, "another table is there by now", path)
         if found is not None:
             if found.stamp == recorded:

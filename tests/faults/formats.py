@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 import daskcache as dc
+from daskcache import tables
+from daskcache.databases import is_table
 
 
 class Format(NamedTuple):
@@ -56,6 +58,11 @@ FORMATS = {
     # a folder of four chunks and their description
     "zarr": Format(lambda path: dc.ZarrTarget(f"{path}.zarr", (5, 30)), _image(17), _image(18)),
 }
+#: With tables, whose commits are transactions of a database.
+EVERY = {
+    **FORMATS,
+    "sql": Format(lambda path: dc.SQLTarget(f"{path}.db::t"), _table(19), _table(20)),
+}
 #: Those whose targets are folders.
 FOLDERS = ("zarr",)
 #: One for each way in which targets are written: as bytes, by the format's own library, as a folder.
@@ -64,7 +71,7 @@ KINDS = ("json", "tif", "zarr")
 
 def value_of(name: str, which: str) -> Any:
     """The old or new value of a format."""
-    return getattr(FORMATS[name], which)
+    return getattr(EVERY[name], which)
 
 
 def which_value(name: str, value: Any) -> str:
@@ -77,7 +84,9 @@ def which_value(name: str, value: Any) -> str:
 
 
 def files_of(path: str) -> dict[str, bytes]:
-    """Content of each file of a target, by its name from the folder; of a file, by ""."""
+    """Content of each file of a target, by its name from the folder; of a file or table, by ""."""
+    if is_table(path):
+        return {"": tables.file_hash(path).encode()}
     if os.path.isfile(path):
         return {"": Path(path).read_bytes()}
     found = sorted(file for file in Path(path).rglob("*") if file.is_file())

@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 
 import dask
-from formats import FORMATS, value_of, which_value
+from formats import EVERY, value_of, which_value
 
 import daskcache as dc
+from daskcache import storage
+from daskcache.databases import SEPARATOR
 from daskcache.errors import TargetMissing
 
 #: What happens to the target: it is made, replaced after an argument changed, or made again under the
@@ -40,7 +42,7 @@ class Scene:
         self._before = f"{folder}/before"
         self.name = name
         self.mode = mode
-        self.format = FORMATS[name].target("out/result")
+        self.format = EVERY[name].target("out/result")
         self.target = f"{self.root}/{self.format.path}"
         ignore = ["which"] if mode == "forced" else ()
         make = dc.delayed(value_of, target=self.format, version=1, ignore=ignore)
@@ -73,17 +75,19 @@ class Scene:
 
     def stored(self) -> str:
         """What is in the target: "old", "new", "nothing", or a description of anything else."""
-        if not os.path.lexists(self.target):
+        if storage.stamp(self.target) is None:
             return "nothing"
         try:
-            return which_value(self.name, self.format.read(self.target))
+            return which_value(self.name, self.format.at(self.target).read(self.target))
         except Exception as error:  # noqa: BLE001 (a torn file makes its reader raise anything)
             return f"unreadable: {error!r}"
 
     def users_files(self) -> list[str]:
         """Files and hidden files outside of the metadata, but for the target."""
         found = [path.relative_to(self.root).as_posix() for path in Path(self.root).rglob("*")]
-        ours = (self.format.path, ".daskcache")
+        file, _, table = self.format.path.partition(SEPARATOR)
+        # SQLite clears a journal that a killed writer left when it writes again
+        ours = (file, ".daskcache", *([f"{file}-journal"] if table else []))
         found = [p for p in found if not any(p == own or p.startswith(f"{own}/") for own in ours)]
         return sorted(p for p in found if p != str(Path(self.format.path).parent))
 

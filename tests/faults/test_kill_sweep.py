@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from formats import FORMATS
+from formats import EVERY
 from scenes import MODES, Scene, unexpected
 from tracing import KILL, Action, in_child, trace
 
@@ -14,7 +14,7 @@ _STRIDE = 5
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", EVERY)
 def test_killed_at_any_system_call(shared, full, name, mode):
     """The target is old, new or absent; no node loads a wrong value; the next run repairs it."""
     kills, wrong = shared(sweep, name, mode, full)
@@ -30,7 +30,7 @@ def sweep(folder, share, shares, name, mode, everything):
     """
     scene = Scene(folder, name, mode)
     stride = 1 if everything else _STRIDE
-    points, wrong, ordinal = 0, [], list(FORMATS).index(name) % stride + stride * share
+    points, wrong, ordinal = 0, [], list(EVERY).index(name) % stride + stride * share
     while True:
         scene.reset()
         call = _kill(scene, ordinal, everything=everything)
@@ -47,7 +47,7 @@ def sweep(folder, share, shares, name, mode, everything):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", EVERY)
 def test_killed_again_and_again(shared, full, name):
     """A run that repairs what a killed one left can be killed, too, and so can the next."""
     kills, wrong = shared(sweep_repairs, name, 1000 if full else 6)

@@ -9,7 +9,7 @@ import os
 
 import dask
 
-from daskcache import claiming
+from daskcache import claiming, databases
 
 
 def begin(cache_folder: str) -> None:
@@ -17,3 +17,4 @@ def begin(cache_folder: str) -> None:
     dask.config.set({"scheduler": "sync", "daskcache.cache-folder": cache_folder})
     os.umask(0o022)
     claiming.PATIENCE = 0.2  # seconds: the dead of these suites are many, and none of them goes on
+    databases._PATIENCE = 0.5  # seconds: of the stopped, too
