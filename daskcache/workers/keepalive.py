@@ -188,8 +188,9 @@ class KeepAliveTimer:
         #: Per address: when it was really seen last, and what was put in place of that.
         self._refreshed: dict[str, tuple[float, float]] = {}
         self._own_timer = scheduler.periodic_callbacks.get("worker-ttl")
-        self._checked = time.monotonic()
-        self._timer = PeriodicCallback(self._look, period_for(scheduler.worker_ttl) * 1000)
+        self._period = period_for(scheduler.worker_ttl)
+        self._check_at = time.monotonic() + scheduler.worker_ttl
+        self._timer = PeriodicCallback(self._look, self._period * 1000)
 
     def start(self) -> None:
         if self._own_timer is not None:
@@ -203,8 +204,8 @@ class KeepAliveTimer:
 
     async def _look(self):
         self._refresh()
-        if time.monotonic() - self._checked >= self._scheduler.worker_ttl:
-            self._checked = time.monotonic()
+        if time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + self._scheduler.worker_ttl - self._period / 2
             await self._scheduler.check_worker_ttl()
 
     def _refresh(self):

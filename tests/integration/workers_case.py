@@ -1,4 +1,4 @@
-"""One case of the tests of what workers do, as a program: a cluster, a task, and what became of it as JSON.
+"""One case of the tests of what workers do, as a program: a cluster, tasks, and what became of them.
 
 A task that holds the interpreter's lock would stop the tests, too, if its cluster were in their process.
 Called with the name of a case, the kind of the cluster, a folder, and options as JSON.
@@ -23,7 +23,7 @@ from distributed import Client, LocalCluster
 
 import daskcache as dc
 
-#: `dask scheduler` and `dask worker`, with a nanny and without; LocalCluster, with processes and without.
+#: `dask scheduler` and `dask worker`, with a nanny and without; LocalCluster, with processes or without.
 KINDS = ["nanny", "no-nanny", "local", "local-threads"]
 
 CASES = {}
@@ -91,14 +91,22 @@ def hold_the_lock(seconds):
 
 
 @case
-def blocked(client, seconds, wait, attached=True, **settings):
+def lean_and_alive(client, attached=True):
+    """What a worker keeps of what is freed, and whether it lives on when a node blocks it."""
+    with dask.config.set({"daskcache.workers.attach": attached}):
+        client.compute(dc.delayed(make_garbage)(1)).result()  # which attaches what there is to attach
+        kept = freed(client, mebibytes=300)
+        return {**kept, **blocked(client, seconds=14, wait=40)}
+
+
+@case
+def blocked(client, seconds, wait, **settings):
     """A node that blocks its worker: how it ended, within `wait` seconds."""
     if settings:
         dc.attach(client, **settings)
     node = dc.delayed(hold_the_lock)(seconds)
     started = time.monotonic()
-    with dask.config.set({"daskcache.workers.attach": attached}):
-        future = client.compute(node)
+    future = client.compute(node)
     before = set(client.scheduler_info()["workers"])
     last = 0
     while time.monotonic() - started < wait and not future.done():
@@ -145,10 +153,8 @@ def rss():
 
 
 @case
-def freed(client, mebibytes, attached=True, preloaded=False):
+def freed(client, mebibytes, preloaded=False):
     """MiB that a worker keeps of what a task has freed."""
-    if attached and not preloaded:
-        dc.attach(client)
     client.submit(make_garbage, 1).result()
     (before,) = client.run(rss).values()
     client.submit(make_garbage, mebibytes).result()
