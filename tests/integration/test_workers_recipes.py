@@ -53,7 +53,7 @@ def outcome_of(process, folder):
 
 
 def test_workers_stay_lean_and_alive(outcomes):
-    """Of 300 MiB that it frees, a worker keeps at most 64; blocked for 14 s, with a ttl of 5 s, it lives.
+    """A worker keeps at most 64 of 300 MiB that it frees; blocked for longer than the ttl, it lives.
 
     Nothing is called for it: the first verb of the client attaches what it takes.  Without, the worker
     keeps at least 250 MiB, and is taken for dead.
