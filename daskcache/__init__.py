@@ -38,10 +38,12 @@ _HOMES = {
     "ZarrTarget": "targets.zarrs",
     "accept": "accessor",
     "adopt": "accessor",
+    "attach": "workers.attaching",
     "audit": "auditing",
     "compute": "accessor",
     "context": "targets.context",
     "delayed": "node",
+    "detach": "workers.attaching",
     "invalidate": "accessor",
     "plan": "accessor",
     "register_suffix": "targets.registry",
@@ -95,6 +97,8 @@ if TYPE_CHECKING:
     from .targets.text import TextTarget as TextTarget
     from .targets.zarrs import ZarrSource as ZarrSource
     from .targets.zarrs import ZarrTarget as ZarrTarget
+    from .workers.attaching import attach as attach
+    from .workers.attaching import detach as detach
 
 
 def __getattr__(name: str) -> Any:

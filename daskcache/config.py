@@ -6,6 +6,7 @@ The defaults are in ``daskcache.yaml``.  Reading them writes nothing.
 from __future__ import annotations
 
 import functools
+import operator
 import os
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ dask.config.update_defaults(_DEFAULTS)
 
 def get(name):
     """Value of ``daskcache.<name>`` in Dask's configuration."""
-    return dask.config.get(f"daskcache.{name}", _DEFAULTS["daskcache"][name])
+    default = functools.reduce(operator.getitem, name.split("."), _DEFAULTS["daskcache"])
+    return dask.config.get(f"daskcache.{name}", default)
 
 
 def get_bytes(name):

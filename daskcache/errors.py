@@ -23,6 +23,7 @@
     ├── ResultError                what a function returned can't be its result
     │   └── FormatLimit            the target's format can't hold the value
     ├── StorageError               the operating system refused (full, read-only, gone …)
+    ├── ProcessDied                the process of an isolated function ended without a result
     ├── NodeFailed                 stands in for the value of a node with ``errors="collect"``
     └── MissingExtra               an optional package is not installed
 
@@ -43,6 +44,7 @@ __all__ = [
     "MissingExtra",
     "NodeFailed",
     "NotANode",
+    "ProcessDied",
     "ResultError",
     "SourceChanged",
     "SourceMissing",
@@ -183,6 +185,10 @@ class FormatLimit(ResultError):
 
 class StorageError(DaskcacheError, OSError):
     """The operating system refused to read or write."""
+
+
+class ProcessDied(DaskcacheError, RuntimeError):
+    """The process of a function with ``isolate=True`` ended without a result."""
 
 
 class NodeFailed(DaskcacheError):

@@ -36,6 +36,7 @@ from dask._expr import HLGExpr
 from dask._task_spec import GraphNode, Task, TaskRef, cull
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
+from . import workers
 from .algorithms import configured
 from .entry import Entry
 from .errors import DaskcacheWarning, GraphError, StorageError, TargetCorrupt
@@ -178,6 +179,7 @@ def _layer_to_send(client, futures, expr):
     What is composed of nodes has a key of plain Dask.  As long as a future of it lives, the scheduler
     knows it with the tasks that it was sent with, so it is sent with the same ones again (`layer_of`).
     """
+    workers.prepare(client)
     if any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers):
         drop_released(client, futures)
     _sent_layers[:] = [
@@ -288,6 +290,9 @@ class VerbLayer(MaterializedLayer):
 
     def __reduce__(self):
         self.close()
+        sent = sending()
+        if sent is not None:
+            workers.prepare(sent[0])
         return _plain_layer, (dict(self.mapping), self.annotations)  # which grows when tasks hold nodes
 
 

@@ -54,6 +54,7 @@ def delayed(
     label: str | None = None,
     expires: str | None = None,
     tracked: str | tuple[str, ...] | list[str] = "user",
+    isolate: bool = False,
 ) -> Any:
     """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
 
@@ -95,6 +96,10 @@ def delayed(
         Which code counts: the function and every function, class and constant of the user's own modules
         that it reaches; the function alone, with its defaults and its closure; or as "user", and the
         versions of these installed packages too.
+    isolate : bool
+        Run the body in a process of its own, which dies with its worker: for what holds the
+        interpreter's lock (GIL) for long, or crashes.  Arguments and result are pickled on their way
+        between the processes, and starting one takes a moment.  Not part of the key.
 
     Returns
     -------
@@ -136,6 +141,7 @@ def delayed(
         label=label,
         expires=expires,
         tracked=tuple(tracked) if isinstance(tracked, list) else tracked,
+        isolate=isolate,
     )
     return Function(Spec(obj, options), name)
 

@@ -16,6 +16,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from dask.delayed import Delayed
@@ -42,6 +43,9 @@ from .targets.template import DATA_HASH, located
 from .targets.zarr_values import dask_array_of
 from .texts import brief
 from .work import DaskData, DaskValue, FileData, Work
+
+#: The node whose body runs in this thread.
+running: ContextVar[Work | None] = ContextVar("running", default=None)
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
@@ -252,18 +256,33 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
         own_paths = [own_part_path(work.root, path) for path in work.paths]
         values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
     args, kwargs = spec.signature.unbind(tuple(values))
-    token = inside_body.set(True)
+    try:
+        result = (_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
+    except BaseException:
+        discard_own(own_paths)
+        raise
+    return result, own_paths
+
+
+def body(work: Work, args: tuple, kwargs: dict) -> Any:
+    """Call the function here; see `call`."""
+    spec = work.spec
+    tokens = inside_body.set(True), running.set(work)
     try:
         result = spec.func(*args, **kwargs)
         if inspect.iscoroutinefunction(spec.func):
             result = _run_coroutine(result)
-    except BaseException:
-        discard_own(own_paths)
-        raise
     finally:
-        inside_body.reset(token)
+        inside_body.reset(tokens[0])
+        running.reset(tokens[1])
     _check_result(work, result)
-    return result, own_paths
+    return result
+
+
+def _isolated(work, args, kwargs):
+    from .workers.isolation import call_isolated
+
+    return call_isolated(work, args, kwargs)
 
 
 def _check_result(work, result):

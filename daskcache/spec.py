@@ -44,6 +44,7 @@ class Options:
     label: str | None = None
     expires: str | None = None
     tracked: str | tuple[str, ...] = "user"
+    isolate: bool = False
 
     def __post_init__(self):
         if isinstance(self.ignore, str):

@@ -1,0 +1,160 @@
+"""Memory that a worker has freed goes back to the system.
+
+The C library keeps much of what is freed, for the next time (distributed#5971): the worker looks full,
+spills and pauses.  glibc's ``malloc_trim`` gives it back, and Arrow's pool has a call of its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+import threading
+import time
+import weakref
+from typing import Any
+
+from distributed import WorkerPlugin
+from distributed.utils import offload
+from tornado.ioloop import PeriodicCallback
+
+logger = logging.getLogger(__name__)
+
+#: Bytes above what the process needs that are not worth a trim.
+SLACK = 64 * 2**20
+
+#: Seconds between two looks, and at most, if trims free next to nothing.
+PERIOD, LONGEST_PERIOD = 0.5, 30.0
+
+#: Seconds to wait for each second that a trim took: it gets at most 1 % of the time.
+_REST = 99
+
+#: Parameters of ``mallopt``, from malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+class TrimPlugin(WorkerPlugin):
+    """Trims the memory of a worker's process.
+
+    Where the C library is not glibc it does nothing, and says so once.
+
+    Parameters
+    ----------
+    mallopt : int, optional
+        Bytes from which on allocations come from the system, and go back to it at once.  They are far
+        dearer then.
+    """
+
+    def __init__(self, mallopt: int | None = None):
+        self.mallopt = mallopt
+        self._timer: PeriodicCallback | None = None
+
+    def setup(self, worker: Any) -> None:
+        if not _trimmer.works:
+            return
+        if self.mallopt:
+            for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+                _trimmer.libc.mallopt(parameter, self.mallopt)
+        _trimmer.add(worker)
+        self._timer = PeriodicCallback(_look, PERIOD * 1000)
+        self._timer.start()
+
+    def teardown(self, worker: Any) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        _trimmer.workers.discard(worker)
+
+
+async def _look():
+    await offload(_trimmer.look)
+
+
+class Trimmer:
+    """Decides when this process is trimmed; one for all the workers in it.
+
+    Attributes
+    ----------
+    base : int
+        Bytes that the process needs besides what its workers hold: the least that was ever seen.
+    trims : int
+        How often it was trimmed, not counting when workers were added.
+    """
+
+    def __init__(self):
+        self.workers: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.base = 0
+        self.trims = 0
+        self._guard = threading.Lock()
+        self._due = 0.0
+        self._wait = PERIOD
+
+    @property
+    def works(self) -> bool:
+        """Whether the C library can trim."""
+        if not hasattr(self, "libc"):
+            self.libc = _glibc()
+            if self.libc is None:
+                logger.info("memory of workers is not trimmed: the C library is not glibc")
+        return self.libc is not None
+
+    def add(self, worker: Any) -> None:
+        with self._guard:
+            self.trim()
+            unmanaged = _rss() - self._managed()
+            self.base = min(self.base, unmanaged) if self.workers else unmanaged
+            self.workers.add(worker)
+
+    def look(self) -> None:
+        """Trim, if it is time to look and there is something to gain."""
+        if time.monotonic() < self._due or not self._guard.acquire(blocking=False):
+            return
+        try:
+            before = _rss()
+            unmanaged = before - self._managed()
+            excess = unmanaged - self.base
+            self.base = min(self.base, unmanaged)
+            if excess <= SLACK:
+                self._wait = PERIOD
+                return
+            started = time.monotonic()
+            self.trim()
+            self.trims += 1
+            took = time.monotonic() - started
+            gained = before - _rss()
+            self._wait = PERIOD if gained > SLACK / 8 else min(2 * self._wait, LONGEST_PERIOD)
+            self._due = time.monotonic() + max(self._wait, _REST * took)
+        finally:
+            self._guard.release()
+
+    def trim(self) -> None:
+        """Give back what is free."""
+        self.libc.malloc_trim(0)
+        arrow = sys.modules.get("pyarrow")
+        if arrow is not None:
+            arrow.default_memory_pool().release_unused()
+
+    def _managed(self):
+        """Bytes of results that the workers hold in memory."""
+        return sum(_managed_by(worker) for worker in list(self.workers))
+
+
+def _managed_by(worker):
+    spilled = getattr(worker.data, "spilled_total", None)
+    return worker.state.nbytes - (spilled.memory if spilled is not None else 0)
+
+
+def _rss():
+    import psutil
+
+    return psutil.Process().memory_info().rss
+
+
+def _glibc():
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None)
+    return libc if hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "malloc_trim") else None
+
+
+_trimmer = Trimmer()
