@@ -42,6 +42,7 @@ _HOMES = {
     "compute": "accessor",
     "context": "targets.context",
     "delayed": "node",
+    "history": "events",
     "invalidate": "accessor",
     "plan": "accessor",
     "register_suffix": "targets.registry",
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from .accessor import target as target
     from .accessor import why as why
     from .auditing import audit as audit
+    from .events import history as history
     from .node import Node as Node
     from .node import delayed as delayed
     from .planning import Plan as Plan

@@ -566,7 +566,7 @@ def test_a_notebook_cell_that_is_run_again():
 
 
 def test_parsing_survives_that_other_threads_parse(define, monkeypatch):
-    """Python 3.11 sometimes fails to make a syntax tree while another thread makes one; it is made again."""
+    """Python 3.11 can fail to make a syntax tree while another thread makes one: it is made again."""
     function = define(BASE, "parsed_at_once").f
     expected = fingerprint(function)
     _functions_in.cache_clear()
