@@ -106,8 +106,8 @@ def test_it_shows_what_happens(link, client):
         future.result()
     headline, functions, running = shown(link, ["4</b> misses"])
     assert "<b>2</b> hits, <b>4</b> misses (33% hits)" in headline
-    assert "<b>16 B</b> written in 1.7" in headline
-    assert "<b>2" in headline.partition(" run time")[2]  # hundreds of milliseconds saved
+    assert "<b>16 B</b> written in " in headline
+    assert "</b> saved" in headline
     cells = [
         [cell.rpartition(">")[2] for cell in row.split("</td>")[:-1]]
         for row in functions.split("<tr>")[2:]
