@@ -79,7 +79,7 @@ def emit(outcome: str, function: str, client: Any = None, **facts: Any) -> None:
     **facts
         The other fields of `NodeEvent`.
     """
-    worker = _worker()
+    worker = worker_here()
     facts = {name: _sendable(value) for name, value in facts.items()}
     address = "" if worker is None else worker.address
     event = NodeEvent(time.time(), outcome, function, worker=address, **facts)
@@ -175,7 +175,8 @@ def _kept():
     return kept
 
 
-def _worker():
+def worker_here() -> Any:
+    """The distributed worker whose task runs in this thread, if one does."""
     if "distributed.worker" not in sys.modules:
         return None
     from distributed import get_worker

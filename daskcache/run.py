@@ -29,7 +29,7 @@ from .errors import (
     TargetCorrupt,
     UnhashableArgument,
 )
-from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
+from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from .hashing import hash_value
 from .node import inside_body
 from .provenance import record_under_new_key
@@ -407,6 +407,9 @@ def _note(work):
         for name, value in zip(work.spec.signature.names, work.values, strict=True)
     )
     where = f"; target {', '.join(work.paths)}" if work.paths else ""
+    worker = worker_here()
+    if worker is not None:
+        where += f"; on the worker {worker.name} at {worker.address}"
     return f"in the node {work.title}: {work.spec.name}({arguments}); key {work.key}{where}"
 
 

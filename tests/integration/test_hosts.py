@@ -124,12 +124,12 @@ def reruns(shared):
 
 
 def test_a_worker_that_cannot_see_the_root(hosts, shared):
-    """A worker on a host that does not share the folder writes nothing, and the error says where."""
+    """A worker on a host that does not share the folder writes nothing; the error names both."""
     start_worker(hosts, "one", hidden=shared)
     program = run_program(hosts, shared)
     wait_for(lambda: program.poll() is not None, hosts)
     output = hosts.log("client").read_text()
     assert program.returncode != 0
-    print(output)
     assert str(shared / "root") in output
+    assert f"tcp://{hosts.address('one')}:" in output
     assert not (shared / "root" / "parts").exists()
