@@ -44,6 +44,7 @@ _HOMES = {
     "context": "targets.context",
     "delayed": "node",
     "detach": "workers.attaching",
+    "history": "events",
     "invalidate": "accessor",
     "plan": "accessor",
     "register_suffix": "targets.registry",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from .accessor import target as target
     from .accessor import why as why
     from .auditing import audit as audit
+    from .events import history as history
     from .node import Node as Node
     from .node import delayed as delayed
     from .planning import Plan as Plan

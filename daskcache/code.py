@@ -19,6 +19,7 @@ import linecache
 import sys
 import sysconfig
 import textwrap
+import threading
 import types
 import warnings
 from collections.abc import Iterator
@@ -363,7 +364,7 @@ def _syntax_tree(code):
 def _functions_in(text, flags):
     """Functions in a source text: their syntax trees by first line and name, their code by name."""
     trees: dict[tuple[int, str], list] = {}
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parsed(text)):
         if isinstance(node, _FUNCTIONS):
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(d.lineno for d in decorators)])
@@ -372,6 +373,27 @@ def _functions_in(text, flags):
     for code in _nested(compile(text, "<source>", "exec", flags, dont_inherit=True)):
         codes.setdefault(code.co_name, []).append(code)
     return trees, codes
+
+
+_parsing = threading.Lock()
+
+
+def _parsed(text):
+    """The syntax tree of a source text.
+
+    Python 3.11 counts the depth of the trees that are being made for all threads together, and raises
+    SystemError when one thread's count is not what it was because of another (python/cpython#106905).
+    """
+    with _parsing:  # other threads' parsing may still get in between
+        for _ in range(_MAX_ATTEMPTS - 1):
+            try:
+                return ast.parse(text)
+            except SystemError:
+                continue
+        return ast.parse(text)
+
+
+_MAX_ATTEMPTS = 20
 
 
 def _same_code(code, compiled):

@@ -7,14 +7,16 @@ completes a node though it was made under another key) a verb may let it write d
 
 from __future__ import annotations
 
+import math
 import operator
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
-from . import algorithms, records, storage
+from . import algorithms, config, records, storage
 from .adopting import look_into
 from .databases import SEPARATOR, is_table
 from .entry import Entry, Stored, joint_hash
@@ -133,6 +135,8 @@ class Examiner:
         #: Who wants which target, and which folder for a target inside it.
         self._claims: dict[str, Recipe] = {}
         self._folders: dict[str, Recipe] = {}
+        self._crowds: Counter[str] = Counter()
+        self._max_in_folder = config.get("folder-warning") or math.inf
         self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
         #: Targets that another recipe made of equal data with equal code, or that were accepted.
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
@@ -447,6 +451,7 @@ class Examiner:
 
     def _claim(self, recipe: Recipe, path: str) -> None:
         """Note that a recipe wants a target; raise if that one is taken."""
+        self._count(recipe, path)
         if DATA_HASH in path:
             return  # equal data may share a file
         form = f"{recipe.root}/{collision_form(path).replace(SEPARATOR, '/')}"
@@ -459,6 +464,19 @@ class Examiner:
                 expected="a target of its own for each node",
                 got=f"{rival.name}() with key {rival.key} and {recipe.name}() with key {recipe.key}",
                 hint="put what tells them apart, or {key}, into the path template",
+            )
+
+    def _count(self, recipe, path):
+        """Warn, once, of a folder that gets more targets than file systems and people are good at."""
+        folder = f"{recipe.root}/{path}".rpartition("/")[0]
+        self._crowds[folder] += 1
+        if self._crowds[folder] == self._max_in_folder + 1 and not is_table(path):
+            warnings.warn(
+                f"more than {self._max_in_folder} targets of one graph go into the folder {folder}, the "
+                f"last one that of {recipe.title}: put an argument that divides them into the template, "
+                'as a folder ("{funcname}/{group}/{name}.npy"), or set daskcache.folder-warning to null',
+                DaskcacheWarning,
+                stacklevel=2,
             )
 
     def _rival(self, recipe: Recipe, form: str) -> tuple[Recipe | None, str]:

@@ -40,7 +40,8 @@ from . import workers
 from .algorithms import configured
 from .entry import Entry
 from .errors import DaskcacheWarning, GraphError, StorageError, TargetCorrupt
-from .examining import CORRUPT, FAILED, PlannedNode
+from .events import emit, verb_client
+from .examining import COMPLETE, CORRUPT, FAILED, SKIP, PlannedNode
 from .hashing import short_digest
 from .late import (
     LateKey,
@@ -55,9 +56,9 @@ from .late import (
     split_graph,
 )
 from .node import Node
-from .planning import DECIDE, RUN, Plan, Planner, garbage_later
+from .planning import DECIDE, LOAD, RUN, Plan, Planner, garbage_later
 from .recipe import DaskInput, Recipe, SourceInput
-from .run import load_value, run_node
+from .run import load_finished, load_value, run_node
 from .storage import Root
 from .submitted import Attempts, SentFutures, drop_released
 from .work import DaskValue, Work, describe_arguments
@@ -108,13 +109,14 @@ def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
 def _compute(collections, planner, collect, kwargs):
     planner.write_down()
     layer = VerbLayer(planner, collect)
+    client = None if "scheduler" in kwargs else verb_client()
     results: list[Any] = [None] * len(collections)
     rest = []
     for position, collection in enumerate(collections):
         if _is_unplanned(collection):
             planned = planner.request(collection._recipe)
             if planned.action not in (RUN, DECIDE):
-                results[position] = planned.entry.load()
+                results[position] = load_finished(*_finished(planned), client)
                 continue
         rest.append(position)
     if rest:
@@ -122,6 +124,7 @@ def _compute(collections, planner, collect, kwargs):
             computed = dask.compute(*[collections[i] for i in rest], traverse=False, **kwargs)
         for position, value in zip(rest, computed, strict=True):
             results[position] = value
+    layer.tell_complete(client)
     return tuple(results)
 
 
@@ -252,6 +255,7 @@ class VerbLayer(MaterializedLayer):
         #: Keys of the tasks for the nodes that the verb was given themselves.
         self.direct: frozenset = frozenset()
         self._graph: HighLevelGraph | None = None
+        self._told = False
 
     def add_all(self, collections: Iterable) -> None:
         """Plan all nodes among the collections of a verb; its reads then find what they need."""
@@ -266,6 +270,18 @@ class VerbLayer(MaterializedLayer):
         self._graph = None
         if _current.layer is self:
             _current.layer = _current.step = None
+
+    def tell_complete(self, client: Any = None) -> None:
+        """Tell, once, of the finished nodes that the verb has made no task for."""
+        if self._told:
+            return
+        self._told = True
+        found: dict[str, list[float]] = {}
+        for planned in list(self.builder.planner.nodes.values()):
+            if planned.state == COMPLETE and planned.action in (LOAD, SKIP) and not planned.requested:
+                found.setdefault(planned.recipe.name, []).append(planned.seconds or 0.0)
+        for function, seconds in found.items():
+            emit(COMPLETE, function, client, nodes=len(seconds), saved=sum(seconds))
 
     def __enter__(self):
         _current.given = self
@@ -282,6 +298,7 @@ class VerbLayer(MaterializedLayer):
 
     def cull(self, keys, all_hlg_keys):
         self.close()
+        self.tell_complete()
         return _culled(cull(self.mapping, keys), self.annotations)
 
     def __iter__(self):
@@ -290,9 +307,9 @@ class VerbLayer(MaterializedLayer):
 
     def __reduce__(self):
         self.close()
-        sent = sending()
-        if sent is not None:
+        if (sent := sending()) is not None:
             workers.prepare(sent[0])
+            self.tell_complete(sent[0])
         return _plain_layer, (dict(self.mapping), self.annotations)  # which grows when tasks hold nodes
 
 
@@ -448,15 +465,15 @@ class GraphBuilder:
         self._new_entries: list[tuple[str, str]] = []
         entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
         if entry_key is not None:
-            handle: Any = TaskRef(entry_key)
+            load: tuple = load_value, TaskRef(entry_key)
             token = entry_key.rpartition(recipe.key)[2]
         else:
-            handle = planned.entry
+            load = load_finished, *_finished(planned)
             token = "-" + _token(planned.records)
         if key is None:
             key = self._attempts.value_key(f"{recipe.name}-value-{recipe.key}{token}")
         if key not in self.tasks:
-            self.tasks[key] = Task(key, load_value, handle)
+            self.tasks[key] = Task(key, *load)
             self._annotate(key, recipe, running=False)
         if self._new_entries:
             self._attempts.send(self._new_entries, self.outputs or frozenset([key]))
@@ -583,6 +600,11 @@ class GraphBuilder:
         values = self._annotated.setdefault(kind, {})
         values[key] = value
         self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored
+
+
+def _finished(planned):
+    """What `load_finished` takes of a complete node."""
+    return planned.entry, planned.recipe.name, planned.seconds or 0.0
 
 
 def _token(*evidence):

@@ -341,19 +341,28 @@ def seconds_of(created: str) -> float:
 
 def write_failure(root: Root, key: str, **facts: Any) -> None:
     """Note that a node failed (``errors="collect"``)."""
-    os.makedirs(root.failures, exist_ok=True)
-    path = f"{root.failures}/{key}{_SUFFIX}"
+    path = _failure_path(root, key)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
     storage.discard(path)
     storage.write_part(path, [json.dumps({"daskcache": storage.FORMAT, **facts}).encode()])
 
 
 def failed_keys(root: Root) -> set[str]:
     """Keys of the nodes that failed and have not been rerun since."""
-    return {name.removesuffix(_SUFFIX) for name in storage.names_in(root.failures)}
+    shards = storage.names_in(root.failures)
+    return {
+        name.removesuffix(_SUFFIX)
+        for shard in shards
+        for name in storage.names_in(f"{root.failures}/{shard}")
+    }
 
 
 def clear_failure(root: Root, key: str) -> None:
-    storage.discard(f"{root.failures}/{key}{_SUFFIX}")
+    storage.discard(_failure_path(root, key))
+
+
+def _failure_path(root, key):
+    return f"{root.failures}/{key[:2]}/{key}{_SUFFIX}"
 
 
 # ---- acceptances --------------------------------------------------------------------------------

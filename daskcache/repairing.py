@@ -149,11 +149,11 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
 
 def _clear_metadata(root: Root, before: float) -> Iterator[str]:
     """Metadata that was never finished, and manifests that no record names."""
-    manifests = list(Path(root.manifests).glob("*.json"))
+    manifests = list(Path(root.manifests).rglob("*.json"))
     # looked at after the manifests: a commit writes its manifest first
     known = {name.file_hash for name in RecordStore(root).all()}
     lost = [path for path in manifests if path.stem not in known]
-    for folder, pattern in ((root.metadata, "*"), (root.manifests, "*"), (root.code, "**/*")):
+    for folder, pattern in ((root.metadata, "*"), (root.manifests, "**/*"), (root.code, "**/*")):
         lost += Path(folder).glob(f"{pattern}.part")
     for path in sorted(lost):
         if _last_change(str(path)) < before:

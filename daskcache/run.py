@@ -30,7 +30,7 @@ from .errors import (
     TargetCorrupt,
     UnhashableArgument,
 )
-from .events import emit
+from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from .hashing import hash_value
 from .node import inside_body
 from .provenance import record_under_new_key
@@ -61,12 +61,33 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
             outcome, seconds, handle = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(_note(work))
-        emit(work.spec.name, work.key, "failed")
+        _emit(work, FAILED, error=f"{type(error).__name__}: {error}"[:_MAX_ERROR])
         if not work.collect:
             raise
         return _record_failure(work, error)
-    emit(work.spec.name, work.key, outcome, seconds)
+    ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
+    _emit(work, outcome, seconds=ran, saved=saved, bytes=0 if outcome == SKIPPED else _size(handle))
     return handle
+
+
+#: Of an exception's text, what an event tells.
+_MAX_ERROR = 300
+
+
+def _emit(work, outcome, **facts):
+    emit(
+        outcome,
+        work.spec.name,
+        label=work.title,
+        key=work.key,
+        target=", ".join(work.paths),
+        **facts,
+    )
+
+
+def _size(handle):
+    """Bytes in the targets behind a handle."""
+    return sum([result.stamp.size for result in handle.stored]) if isinstance(handle, Entry) else 0
 
 
 class _Turns:
@@ -98,15 +119,16 @@ _turns = _Turns()
 
 
 def _run(work, inputs, trace):
-    """Outcome, run time in seconds, and handle."""
+    """Outcome, run time in seconds (that it took, or would have taken again), and handle."""
     if work.paths and not work.outdated:
-        finished = _find_finished(work, trace)
+        finished, saved = _find_finished(work, trace)
         if finished is not None:
-            return "skipped", 0.0, finished
+            return SKIPPED, saved, finished
     if work.elsewhere is not None:
         value = _value_elsewhere(work.elsewhere, work.spec.formats[0])
         if heirs(work, inputs)[0].hash(value) == work.elsewhere.data_hash:
-            return "copied", 0.0, store_results(work, inputs, trace, value, None, 0.0)
+            saved = _recorded_seconds(RecordStore(Root(work.root)).with_key(work.key))
+            return COPIED, saved, store_results(work, inputs, trace, value, None, 0.0)
     if work.paths:
         root = Root(work.root)
         check_code(root, work.code, work.spec)
@@ -122,8 +144,8 @@ def _run(work, inputs, trace):
         raise
     seconds = time.perf_counter() - started
     if not work.paths:
-        return "ran", seconds, Held(result, _held_hash(work, result, trace))
-    return "ran", seconds, store_results(work, inputs, trace, result, own_paths, seconds)
+        return RAN, seconds, Held(result, _held_hash(work, result, trace))
+    return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds)
 
 
 def _value_elsewhere(entry, target):
@@ -135,6 +157,34 @@ def _value_elsewhere(entry, target):
 def load_value(handle: Entry | Held | Failure) -> Any:
     """The value that a handle stands for."""
     return handle.load()
+
+
+def load_finished(entry: Entry, function: str, saved: float, client: Any = None) -> Any:
+    """The value of a node that was complete when its graph was planned.
+
+    Parameters
+    ----------
+    entry : Entry
+    function : str
+    saved : float
+        Recorded run time in seconds.
+    client : distributed.Client, optional
+        See `daskcache.events.emit`.
+    """
+    started = time.perf_counter()
+    value = entry.load()
+    emit(
+        LOADED,
+        function,
+        client,
+        label=entry.label,
+        key=entry.key,
+        target=", ".join([result.target.path for result in entry.stored]),
+        seconds=time.perf_counter() - started,
+        bytes=_size(entry),
+        saved=saved,
+    )
+    return value
 
 
 # ---- inputs -------------------------------------------------------------------------------------
@@ -331,21 +381,28 @@ def _held_hash(work, result, trace):
 
 
 def _find_finished(work, trace):
-    """Entry of the node if its targets are complete, or hold what the same code made of equal data."""
+    """Entry of the node if its targets are complete, or hold what the same code made of equal data.
+
+    With it, the recorded run time in seconds.
+    """
     store = RecordStore(Root(work.root))
     names = []
     for path, previous in zip(work.paths, work.previous, strict=True):
         if DATA_HASH not in path and storage.stamp(f"{work.root}/{path}") is None:
-            return None  # a quick no, without listing records
+            return None, 0.0  # a quick no, without listing records
         candidates = [*store.with_key(work.key), *([previous] if previous else [])]
         name = _matching(work, candidates, path, trace)
         if name is None:
-            return None
+            return None, 0.0
         names.append(name)
     for name in names:
         if name.key != work.key:
             record_under_new_key(store, name, work.key)
-    return entry_of(work, [name._replace(key=work.key) for name in names])
+    return entry_of(work, [name._replace(key=work.key) for name in names]), _recorded_seconds(names)
+
+
+def _recorded_seconds(names):
+    return max([name.microseconds for name in names], default=0) / 1e6
 
 
 def _matching(work, names, path, trace):
@@ -369,6 +426,9 @@ def _note(work):
         for name, value in zip(work.spec.signature.names, work.values, strict=True)
     )
     where = f"; target {', '.join(work.paths)}" if work.paths else ""
+    worker = worker_here()
+    if worker is not None:
+        where += f"; on the worker {worker.name} at {worker.address}"
     return f"in the node {work.title}: {work.spec.name}({arguments}); key {work.key}{where}"
 
 

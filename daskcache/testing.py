@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .contract import TargetContract
-from .events import TOPIC, listeners
+from .events import RAN, TOPIC, listeners, messages_in
 
 __all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
 
@@ -90,7 +90,7 @@ def count_runs(client: Any = None) -> Iterator[Callable[[], Counter[str]]]:
     here: Counter[str] = Counter()
 
     def listen(event):
-        if event.outcome == "ran":
+        if event.outcome == RAN:
             here[event.function] += 1
 
     counted: Counter[str] = Counter()
@@ -185,8 +185,9 @@ def _watching(client, attribute):
                 self.keys.append(str(key))
 
         def log_event(self, topic, msg):
-            if topic == TOPIC and msg["outcome"] == "ran":
-                self.runs[msg["function"]] += 1
+            for event in messages_in(msg) if topic == TOPIC else ():
+                if event.get("outcome") == RAN:
+                    self.runs[event["function"]] += 1
 
     plugin = Watcher()
     client.register_plugin(plugin)

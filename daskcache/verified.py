@@ -45,7 +45,7 @@ def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str
     part = storage.part_path(root, f"{file_hash}.json")
     storage.write_part(part, [json.dumps({"daskcache": storage.FORMAT, "files": manifest}).encode()])
     try:
-        os.makedirs(root.manifests, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         os.replace(part, path)  # one that is there may be damaged
     except OSError as error:
         storage.sweep(part)
@@ -359,7 +359,7 @@ def _walk(path, before):
 
 
 def _manifest_path(manifests, file_hash):
-    return f"{manifests}/{file_hash}.json"
+    return f"{manifests}/{file_hash[:2]}/{file_hash}.json"
 
 
 @functools.lru_cache(maxsize=16)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import daskcache as dc
-from daskcache.code import is_user_code
+import daskcache.code as code_module
+from daskcache.code import _functions_in, is_user_code
 from daskcache.errors import UnhashableArgument
 from daskcache.reach import fingerprint, function_fingerprint
 
@@ -562,3 +563,21 @@ def test_a_notebook_cell_that_is_run_again():
     assert run_cell(cell.format(1), "<ipython-input-2>") == one
     assert run_cell("# again\n" + cell.format(1), "<ipython-input-3>") == one
     assert run_cell(cell.format(2), "<ipython-input-4>") != one
+
+
+def test_parsing_survives_that_other_threads_parse(define, monkeypatch):
+    """Python 3.11 can fail to make a syntax tree while another thread makes one: it is made again."""
+    function = define(BASE, "parsed_at_once").f
+    expected = fingerprint(function)
+    _functions_in.cache_clear()
+    parse, failures = code_module.ast.parse, iter(range(3))
+
+    def failing(*args, **kwargs):
+        if next(failures, None) is not None:
+            raise SystemError("AST constructor recursion depth mismatch (before=84, after=80)")
+        return parse(*args, **kwargs)
+
+    monkeypatch.setattr(code_module.ast, "parse", failing)
+    again = define(BASE, "parsed_at_once").f
+    assert fingerprint(again) == expected
+    assert next(failures, None) is None

@@ -211,7 +211,7 @@ def test_folders(root, other, archive):
 
 
 def manifests(root):
-    return {path.name: path.read_bytes() for path in Path(root.manifests).glob("*")}
+    return {path.name: path.read_bytes() for path in Path(root.manifests).rglob("*.json")}
 
 
 def test_zarr_folders(root, other, archive):

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import unicodedata
+import warnings
 from pathlib import Path
 
 import dask
@@ -870,3 +871,21 @@ def test_a_deleted_parent_beside_an_uncached_one_costs_nothing(runs, root):
     assert node.dc.why() == ""
     assert node.compute() == 3
     assert runs.names() == ["after"]
+
+
+def test_a_crowded_folder_is_warned_of(root):
+    """A template that puts very many targets into one folder is named when it is planned, once."""
+    plain = dc.delayed(lambda i: i, target="all/{i}.json", label="number {i}")
+    divided = dc.delayed(lambda i, ten: i, target="by ten/{ten}/{i}.json")
+    with dask.config.set({"daskcache.folder-warning": 20}):
+        with pytest.warns(DaskcacheWarning, match="more than 20 targets") as caught:
+            dc.plan([plain(i) for i in range(30)])
+        (warning,) = caught
+        assert f"{root}/all, the last one that of number 20:" in str(warning.message)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dc.plan([plain(i) for i in range(20)])
+            dc.plan([divided(i, i // 10) for i in range(30)])
+    with dask.config.set({"daskcache.folder-warning": None}), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dc.plan([plain(i) for i in range(30)])

@@ -183,7 +183,7 @@ def test_failures(place):
     records.write_failure(place, "k1", function="f", error="ValueError: x")
     records.write_failure(place, "k1", function="f", error="ValueError: y")
     assert records.failed_keys(place) == {"k1"}
-    content = json.loads(Path(place.failures, "k1.json").read_text())
+    content = json.loads(Path(place.failures, "k1", "k1.json").read_text())
     assert content["error"] == "ValueError: y"
     records.clear_failure(place, "k1")
     records.clear_failure(place, "k1")

@@ -242,7 +242,7 @@ def test_parts_are_not_restored_as_targets(stored, in_two_days):
 def test_metadata_of_no_use_goes(stored, root, in_two_days):
     """Parts of metadata and manifests that no record names are deleted; the others stay."""
     manifests = Path(stored.manifests)
-    (used,) = manifests.iterdir()
+    (used,) = manifests.rglob("*.json")
     unfinished = [manifests / "0123456789abcdef.part", Path(stored.metadata, "root.json.0.part")]
     unfinished.append(Path(stored.code, "sources", "0.txt.1.part"))
     unused = manifests / f"{'0' * 32}.json"
@@ -250,7 +250,7 @@ def test_metadata_of_no_use_goes(stored, root, in_two_days):
         path.write_text("{")
     lines = list(repair(stored, verify(stored), DAY))
     assert len(lines) == 4
-    assert list(manifests.iterdir()) == [used]
+    assert list(manifests.rglob("*.*")) == [used]
     assert not any(path.exists() for path in unfinished)
     assert trash.listed(stored) == []
 
@@ -261,13 +261,13 @@ def test_new_metadata_stays(stored, root):
     for name in (f"{'0' * 32}.json", "0123456789abcdef.part"):
         (manifests / name).write_text("{")
     assert list(repair(stored, verify(stored), DAY)) == []
-    assert len(list(manifests.iterdir())) == 3
+    assert len(list(manifests.rglob("*.*"))) == 3
 
 
 @pytest.mark.parametrize("damage", [os.unlink, lambda path: Path(path).write_text("{}")])
 def test_lost_manifests_are_made_again(stored, damage):
     """Without its manifest a folder is hashed whenever it is opened: verify puts it back."""
-    (manifest,) = Path(stored.manifests).iterdir()
+    (manifest,) = Path(stored.manifests).rglob("*.json")
     before = manifest.read_bytes()
     damage(manifest)
     assert "folder.zarr: the list of its files was lost" in run(stored, "verify", "--repair").output

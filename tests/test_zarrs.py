@@ -507,7 +507,7 @@ def test_an_edited_result_can_be_adopted(make, root):
     assert node.dc.adopt()
     assert node.dc.state == "complete"
     assert node.compute()[0, 0] == 7
-    (manifest,) = (root / ".daskcache" / "manifests").iterdir()
+    (manifest,) = (root / ".daskcache" / "manifests").rglob("*.json")
     assert manifest.stem == storage.file_hash(str(root / "result.zarr"))
 
 
@@ -646,7 +646,7 @@ def test_a_replaced_result_leaves_nothing_behind(make, root):
         [".daskcache", "result.zarr"],
     )
     assert list((root / ".daskcache" / "trash").iterdir()) == []
-    manifests = list((root / ".daskcache" / "manifests").iterdir())
+    manifests = list((root / ".daskcache" / "manifests").rglob("*.json"))
     assert [p.stem for p in manifests] == [storage.file_hash(str(root / "result.zarr"))]
 
 
