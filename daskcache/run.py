@@ -20,7 +20,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from . import algorithms, records, storage
+from . import algorithms, hot_cache, records, storage
 from .code_check import check_code
 from .entry import Entry, Failure, Held, arrange
 from .errors import (
@@ -57,6 +57,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
             outcome, seconds, handle = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(_note(work))
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            error.add_note(_NOT_TO_BE_CHANGED)
         emit(work.spec.name, work.key, "failed")
         if not work.collect:
             raise
@@ -119,7 +121,8 @@ def _run(work, inputs, trace):
     seconds = time.perf_counter() - started
     if not work.paths:
         return "ran", seconds, Held(result, _held_hash(work, result, trace))
-    return "ran", seconds, store_results(work, inputs, trace, result, own_paths, seconds)
+    is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
+    return "ran", seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
 
 
 def _value_elsewhere(entry, target):
@@ -178,7 +181,8 @@ def arguments(work: Work, inputs: list) -> list:
 
     def data(ordinal):
         if ordinal not in loaded:
-            loaded[ordinal] = inputs[ordinal].load()
+            item = inputs[ordinal]
+            loaded[ordinal] = item.lend() if isinstance(item, Entry) else item.load()
         return loaded[ordinal]
 
     signature = work.spec.signature
@@ -342,6 +346,12 @@ def _matching(work, names, path, trace):
 
 
 # ---- errors --------------------------------------------------------------------------------------
+
+
+_NOT_TO_BE_CHANGED = (
+    "results that a worker hands from one function to the next are shared: let the function change a "
+    "copy (array.copy()), or set daskcache.hot-cache to 0 for workers"
+)
 
 
 def _note(work):

@@ -72,7 +72,7 @@ LAYERS = [
     {"targets"},
     {"record_check"},
     {"records"},
-    {"trash"},
+    {"trash", "hot_cache"},
     {"entry"},
     {"spec"},
     {"code_check"},
