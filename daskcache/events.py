@@ -43,3 +43,15 @@ def emit(function: str, key: str, outcome: str, seconds: float = 0.0) -> None:
         except ValueError:  # a task of a scheduler of this process
             return
         worker.log_event(TOPIC, event._asdict())
+
+
+def worker_address() -> str | None:
+    """Address of the distributed worker whose task this is, if it is one's."""
+    if "distributed.worker" not in sys.modules:
+        return None
+    from distributed import get_worker
+
+    try:
+        return get_worker().address
+    except ValueError:
+        return None

@@ -20,7 +20,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from . import algorithms, hot_cache, records, storage
+from . import algorithms, hot_cache, leases, records, storage
 from .code_check import check_code
 from .entry import Entry, Failure, Held, arrange
 from .errors import (
@@ -29,7 +29,7 @@ from .errors import (
     TargetCorrupt,
     UnhashableArgument,
 )
-from .events import emit
+from .events import emit, worker_address
 from .hashing import hash_value
 from .node import inside_body
 from .provenance import record_under_new_key
@@ -97,10 +97,32 @@ _turns = _Turns()
 
 def _run(work, inputs, trace):
     """Outcome, run time in seconds, and handle."""
+    if work.paths:
+        Root(work.root).check(work.root_id)
     if work.paths and not work.outdated:
         finished = _find_finished(work, trace)
         if finished is not None:
             return "skipped", 0.0, finished
+        seconds = leases.configured_seconds()
+        if seconds is not None:
+            return _run_with_lease(work, inputs, trace, seconds)
+    return _make(work, inputs, trace)
+
+
+def _run_with_lease(work, inputs, trace, seconds):
+    """The same, unless somebody else is at it: then wait for the result."""
+    name = f"{work.key}-{target_id(work.paths[0])}"
+    lease = leases.Lease(Root(work.root), name, seconds)
+    finished = lease.take(lambda: _find_finished(work, trace))
+    if finished is not None:
+        return "skipped", 0.0, finished
+    try:
+        return _make(work, inputs, trace)
+    finally:
+        lease.release()
+
+
+def _make(work, inputs, trace):
     if work.elsewhere is not None:
         value = _value_elsewhere(work.elsewhere, work.spec.formats[0])
         if heirs(work, inputs)[0].hash(value) == work.elsewhere.data_hash:
@@ -109,7 +131,7 @@ def _run(work, inputs, trace):
         root = Root(work.root)
         check_code(root, work.code, work.spec)
         for path in work.paths:
-            storage.check_place(root, root.absolute(path))
+            storage.check_folder(root.absolute(path))
     started = time.perf_counter()
     try:
         result, own_paths = call(work, arguments(work, inputs))
@@ -360,7 +382,9 @@ def _note(work):
         for name, value in zip(work.spec.signature.names, work.values, strict=True)
     )
     where = f"; target {', '.join(work.paths)}" if work.paths else ""
-    return f"in the node {work.title}: {work.spec.name}({arguments}); key {work.key}{where}"
+    place = worker_address()
+    on = f"; on the worker {place}" if place else ""
+    return f"in the node {work.title}: {work.spec.name}({arguments}); key {work.key}{where}{on}"
 
 
 def _record_failure(work, error):

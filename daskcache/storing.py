@@ -40,7 +40,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     root = Root(work.root)
     try:
         for path in work.paths:
-            storage.check_place(root, root.absolute(path))
+            storage.check_place(root, root.absolute(path), work.root_id)
     except BaseException:
         discard_own(own_paths)
         raise

@@ -118,7 +118,7 @@ def drop_released(client: Any, futures: dict[str, Any]) -> None:
     the new ones are released as well, and made again when the loop is done.  To be called under the
     client's lock; in the thread of an asynchronous client's own loop nothing can be waited for.
     """
-    if _in_loop_of(client):
+    if in_loop_of(client):
         return
     for future in futures.values():
         future.release()
@@ -134,7 +134,7 @@ def drop_released(client: Any, futures: dict[str, Any]) -> None:
         futures[key] = type(future)(key, client)
 
 
-def _in_loop_of(client):
+def in_loop_of(client):
     try:
         return asyncio.get_running_loop() is client.loop.asyncio_loop
     except RuntimeError:

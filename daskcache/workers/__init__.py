@@ -1,0 +1,1 @@
+"""What daskcache does for the processes of a distributed cluster."""
