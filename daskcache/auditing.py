@@ -253,7 +253,7 @@ def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
         seconds = time.perf_counter() - started
         written = write_results(elsewhere, recalled.inputs, result, own_paths)
         sweep_parts(Root(folder), written)  # a table's is held in memory
-    return [data_hash for _, data_hash, _ in written], seconds
+    return [data_hash for _, data_hash, *_ in written], seconds
 
 
 def _why(recalled, hashes):

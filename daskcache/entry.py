@@ -8,11 +8,11 @@ import os
 import sys
 from typing import Any, NamedTuple
 
-from . import algorithms, hashing, trash
+from . import algorithms, hashing, hot_cache, trash
 from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified
 from .records import RecordStore, target_id
 from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
-from .targets.base import BytesTarget, FolderTarget, Target
+from .targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from .trust import check_runnable
 from .verified import TargetFolder
 
@@ -75,10 +75,19 @@ class Entry:
         TargetMissing, TargetModified, TargetCorrupt
             If the file is gone, or is not the one that was recorded.
         """
-        values = [self._load_one(i, result) for i, result in enumerate(self.stored)]
-        return arrange(values, self.layout)
+        return self._load(shared=False)
 
     get_data = load
+
+    def lend(self) -> Any:
+        """Read the value for a function that may not change it: what this process keeps is shared.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            As `load` does.
+        """
+        return self._load(shared=True)
 
     def open(self) -> Any:
         """Lazy access to the value: a memory map, a Zarr array, a Dask collection …
@@ -111,10 +120,27 @@ class Entry:
                 found.append(self._from_file(result, self._heritage_verified))
         return [each for each in found if each is not None]
 
-    def _load_one(self, position, result):
+    def _load(self, shared):
+        values = [self._load_one(i, result, shared) for i, result in enumerate(self.stored)]
+        return arrange(values, self.layout)
+
+    def _load_one(self, position, result, shared):
         if self.inline is not None:
-            return result.target.decode(self.inline[position])
-        return self._from_file(result, self._read_verified)
+            value = result.target.decode(self.inline[position])
+            return hot_cache.likewise(value) if shared else value
+        return self._from_file(result, functools.partial(self._keep_or_find, shared))
+
+    def _keep_or_find(self, shared, path, result):
+        """The value that this process keeps, if what is there looks as it was stored; else read."""
+        place = result.target, result.file_hash
+        if hot_cache.cache and stamp(path) == result.stamp:
+            value = hot_cache.find(*place, shared)
+            if value is not UNKNOWN:
+                return value
+        value = self._read_verified(path, result)
+        if hot_cache.keep(*place, value, is_alone=True):
+            return hot_cache.handed_out(value, shared)
+        return hot_cache.likewise(value) if shared else value
 
     def _from_file(self, result, access):
         algorithms.use(self.algorithm)

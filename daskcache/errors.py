@@ -12,6 +12,7 @@
     │   ├── ArgumentChanged        an argument, or the code, changed after the node was made
     │   ├── SourceMissing          an input file is not there
     │   ├── CodeMismatch           a worker has other versions of the user's modules
+    │   ├── ReachError             a worker sees another root, or lacks daskcache or a user's module
     │   └── NotANode               a verb of daskcache got something that is no node
     ├── TargetError                a target on disk is not what it should be
     │   ├── ForeignTarget          a file that daskcache did not write stands in the way
@@ -45,6 +46,7 @@ __all__ = [
     "NodeFailed",
     "NotANode",
     "ProcessDied",
+    "ReachError",
     "ResultError",
     "SourceChanged",
     "SourceMissing",
@@ -141,6 +143,10 @@ class SourceMissing(GraphError, FileNotFoundError):
 
 class CodeMismatch(GraphError, RuntimeError):
     """A worker has other versions of the user's modules than the client."""
+
+
+class ReachError(GraphError, RuntimeError):
+    """A worker doesn't see the client's root, or has no daskcache or none of the user's modules."""
 
 
 class NotANode(GraphError, TypeError):

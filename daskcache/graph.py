@@ -45,6 +45,7 @@ from .examining import COMPLETE, CORRUPT, FAILED, SKIP, PlannedNode
 from .hashing import short_digest
 from .late import (
     LateKey,
+    client_of_verb,
     culled_layers,
     dask_step,
     is_composing,
@@ -59,6 +60,7 @@ from .node import Node
 from .planning import DECIDE, LOAD, RUN, Plan, Planner, garbage_later
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import load_finished, load_value, run_node
+from .spec import Spec
 from .storage import Root
 from .submitted import Attempts, SentFutures, drop_released
 from .work import DaskValue, Work, describe_arguments
@@ -68,6 +70,7 @@ def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """The graph of the current verb with `recipe` in it, and the key of its value."""
     layer = current_layer()
     key = layer.builder.add_value(recipe)
+    layer.builder.check_workers()
     return layer.graph(), key
 
 
@@ -307,6 +310,7 @@ class VerbLayer(MaterializedLayer):
 
     def __reduce__(self):
         self.close()
+        self.builder.ask_workers()
         if (sent := sending()) is not None:
             workers.prepare(sent[0])
             self.tell_complete(sent[0])
@@ -349,6 +353,7 @@ class RecipeLayer(Layer):
     def __reduce__(self):
         builder = layer_of(self.recipes[0]).builder
         key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
+        builder.ask_workers()
         return _plain_layer, (cull(builder.tasks, [key]), builder.annotations)
 
     def clone(self, keys, seed, bind_to=None):
@@ -445,8 +450,9 @@ class GraphBuilder:
         self._entry_keys: dict[str, str] = {}
         self._value_keys: dict[tuple[str, str | None], str] = {}
         self._root_ids: dict[str, str] = {}
-        #: Codes that were kept, by root and fingerprint.
-        self._codes: set[tuple[str, str]] = set()
+        #: Functions whose code was kept, by root and fingerprint.
+        self._codes: dict[tuple[str, str], Spec] = {}
+        self._is_checked = False
 
     def add_value(self, recipe: Recipe, key: str | None = None) -> str:
         """Add what it takes to get a node's value; return the key of the value."""
@@ -554,6 +560,7 @@ class GraphBuilder:
             self.collect,
             planned.elsewhere,
             planned.state == FAILED,
+            self._root_id(recipe),
             configured(),
         )
         self._remember_code(recipe)
@@ -564,8 +571,28 @@ class GraphBuilder:
     def _remember_code(self, recipe):
         """Keep what the code is, for people and for workers."""
         if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
-            self._codes.add((recipe.root, recipe.code))
+            self._codes[recipe.root, recipe.code] = recipe.spec
+            self._is_checked = False
             recipe.keep_code()
+
+    def check_workers(self) -> None:
+        """Within a verb: raise unless the workers of its client can run the tasks."""
+        if not self._is_checked:
+            self._check(client_of_verb(), wait=True)
+
+    def ask_workers(self) -> None:
+        """As a client sends the tasks, and can't be waited for: let a warning say what workers lack."""
+        sent = None if self._is_checked else sending()
+        if sent is not None:
+            self._check(sent[0], wait=False)
+
+    def _check(self, client, wait):
+        if client is None or not self._root_ids or self.annotations.keys() & {"workers", "resources"}:
+            return  # what is only for some of the workers is checked where it runs
+        from .workers.reach import check_reach, needs_of
+
+        self._is_checked = True
+        check_reach(client, needs_of(self._root_ids, self._codes), wait)
 
     def _root_id(self, recipe):
         """Id of the root, which is made if need be; empty for a node that stores nothing."""

@@ -207,6 +207,24 @@ def sending() -> tuple[Any, dict[str, Any], Any] | None:
     return frame and tuple(frame.f_locals[name] for name in ("self", "futures", "expr"))
 
 
+def client_of_verb() -> Any:
+    """The distributed client that a verb under way will send its graph to; None if none is known.
+
+    Nor is it of a verb that names the workers for its graph.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name in ("compute", "persist"):
+            module = frame.f_globals.get("__name__")
+            if module == "distributed.client":
+                return None if frame.f_locals.get("workers") else frame.f_locals["self"]
+            if module == "dask.base":
+                found = getattr(frame.f_locals.get("schedule"), "__self__", None)
+                return found if hasattr(found, "scheduler_info") else None
+        frame = frame.f_back
+    return None
+
+
 def culled_layers() -> Iterable[Any]:
     """The layers of the graph that is culled just now."""
     frame: FrameType | None = sys._getframe(1)
@@ -297,7 +315,9 @@ def _sent_task(key):
     """The planned task under its planned key; of a finished node something that nothing needs."""
     builder = _layer(key).builder
     if key.is_value:
-        return builder.tasks[builder.add_value(key.recipe)]
+        task = builder.tasks[builder.add_value(key.recipe)]
+        builder.ask_workers()
+        return task
     planned = _entry_if_possible(builder, key)
     return builder.tasks[planned] if planned is not None else DataNode(f"{key}-done", None)
 

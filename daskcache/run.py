@@ -21,7 +21,7 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from . import algorithms, records, storage
+from . import algorithms, hot_cache, leases, records, storage
 from .code_check import check_code
 from .entry import Entry, Failure, Held, arrange
 from .errors import (
@@ -61,6 +61,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
             outcome, seconds, handle = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(_note(work))
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            error.add_note(_NOT_TO_BE_CHANGED)
         _emit(work, FAILED, error=f"{type(error).__name__}: {error}"[:_MAX_ERROR])
         if not work.collect:
             raise
@@ -120,10 +122,38 @@ _turns = _Turns()
 
 def _run(work, inputs, trace):
     """Outcome, run time in seconds (that it took, or would have taken again), and handle."""
+    if work.paths:
+        Root(work.root).check(work.root_id)
     if work.paths and not work.outdated:
         finished, saved = _find_finished(work, trace)
         if finished is not None:
             return SKIPPED, saved, finished
+        seconds = leases.configured_seconds()
+        if seconds is not None:
+            return _run_with_lease(work, inputs, trace, seconds)
+    return _make(work, inputs, trace)
+
+
+def _run_with_lease(work, inputs, trace, seconds):
+    """The same, unless somebody else is at it: then wait for the result."""
+    name = f"{work.key}-{target_id(work.paths[0])}"
+    lease = leases.Lease(Root(work.root), name, seconds)
+    found = lease.take(lambda: _if_finished(work, trace))
+    if found is not None:
+        finished, saved = found
+        return SKIPPED, saved, finished
+    try:
+        return _make(work, inputs, trace)
+    finally:
+        lease.release()
+
+
+def _if_finished(work, trace):
+    finished, saved = _find_finished(work, trace)
+    return None if finished is None else (finished, saved)
+
+
+def _make(work, inputs, trace):
     if work.elsewhere is not None:
         value = _value_elsewhere(work.elsewhere, work.spec.formats[0])
         if heirs(work, inputs)[0].hash(value) == work.elsewhere.data_hash:
@@ -133,7 +163,7 @@ def _run(work, inputs, trace):
         root = Root(work.root)
         check_code(root, work.code, work.spec)
         for path in work.paths:
-            storage.check_place(root, root.absolute(path))
+            storage.check_folder(root.absolute(path))
     started = time.perf_counter()
     try:
         result, own_paths = call(work, arguments(work, inputs))
@@ -145,7 +175,8 @@ def _run(work, inputs, trace):
     seconds = time.perf_counter() - started
     if not work.paths:
         return RAN, seconds, Held(result, _held_hash(work, result, trace))
-    return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds)
+    is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
+    return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
 
 
 def _value_elsewhere(entry, target):
@@ -232,7 +263,8 @@ def arguments(work: Work, inputs: list) -> list:
 
     def data(ordinal):
         if ordinal not in loaded:
-            loaded[ordinal] = inputs[ordinal].load()
+            item = inputs[ordinal]
+            loaded[ordinal] = item.lend() if isinstance(item, Entry) else item.load()
         return loaded[ordinal]
 
     signature = work.spec.signature
@@ -418,6 +450,12 @@ def _matching(work, names, path, trace):
 
 
 # ---- errors --------------------------------------------------------------------------------------
+
+
+_NOT_TO_BE_CHANGED = (
+    "results that a worker hands from one function to the next are shared: let the function change a "
+    "copy (array.copy()), or set daskcache.hot-cache to 0 for workers"
+)
 
 
 def _note(work):

@@ -36,7 +36,7 @@ from typing import NamedTuple
 from . import config, hashing, tables
 from .atomic import Overtaken, entered, refuse_link
 from .databases import is_table, place_of
-from .errors import DaskcacheWarning, StorageError, UnsafePath
+from .errors import DaskcacheWarning, ReachError, StorageError, UnsafePath
 
 METADATA = ".daskcache"
 FORMAT = 1
@@ -88,6 +88,7 @@ class Root:
         self.trash = f"{self.metadata}/trash"
         self.code = f"{self.metadata}/code"
         self.manifests = f"{self.metadata}/manifests"
+        self.leases = f"{self.metadata}/leases"
 
     def absolute(self, target_path: str) -> str:
         return f"{self.path}/{target_path}"
@@ -121,14 +122,26 @@ class Root:
         self._check_sealing(sealed)
         return identifier
 
-    def check(self) -> None:
+    def check(self, expected: str = "") -> None:
         """Raise `StorageError` unless the root, which was created, is there and may be written to.
 
         Its disk may have gone: writing would go to the folder beneath.  And this process may be a worker
-        that is not configured to seal records as the root's are.
+        that is not configured to seal records as the root's are, or that has another root at this path.
+
+        Parameters
+        ----------
+        expected : str, optional
+            The root's id.
+
+        Raises
+        ------
+        StorageError
+            If it is gone, or can't be used.
+        ReachError
+            If it is another root.
         """
         try:
-            os.stat(f"{self.metadata}/root.json")
+            found = os.stat(f"{self.metadata}/root.json")
         except FileNotFoundError as error:
             raise StorageError(
                 "the root is gone: its id file is not there any more",
@@ -140,9 +153,18 @@ class Root:
         except OSError as error:
             raise self._unusable(error) from error
         self._check_links()
-        if self.path not in _seen:
-            self.id()
-            _seen.add(self.path)
+        looks = found.st_dev, found.st_ino, found.st_mtime_ns
+        if self.path not in _seen or _seen[self.path][0] != looks:
+            _seen[self.path] = looks, self.id()
+        identifier = _seen[self.path][1]
+        if expected and identifier != expected:
+            raise ReachError(
+                "another root is at this path, on this host",
+                target=self.path,
+                expected=f"id {expected}",
+                got=f"id {identifier}",
+                hint="set daskcache.root to a folder that every worker shares, under the same path",
+            )
 
     def _check_links(self):
         """What is written to the metadata must not end up elsewhere."""
@@ -200,8 +222,8 @@ class Root:
         )
 
 
-#: Paths of roots that this process has found as they should be.
-_seen: set[str] = set()
+#: Of each root that this process has found as it should be: what its id file looked like, and the id.
+_seen: dict[str, tuple[tuple, str | None]] = {}
 
 
 def local_root(configured: str) -> str:
@@ -373,9 +395,17 @@ def part_of(path: str) -> Part:
         raise storage_error(error, path) from error
 
 
-def check_place(root: Root, destination: str) -> None:
-    """Raise `StorageError` if `destination` can't be written to, as far as a look can tell."""
-    root.check()
+def check_place(root: Root, destination: str, root_id: str = "") -> None:
+    """Raise `StorageError` if `destination` can't be written to, as far as a look can tell.
+
+    And `ReachError` if `root_id` is given, and is not the id of the root.
+    """
+    root.check(root_id)
+    check_folder(destination)
+
+
+def check_folder(destination: str) -> None:
+    """The part of `check_place` that is not about the root."""
     folder = destination.rpartition("/")[0]
     while not os.path.isdir(folder):
         folder = folder.rpartition("/")[0]

@@ -5,36 +5,53 @@ from __future__ import annotations
 import reprlib
 import warnings
 from functools import partial
+from typing import Any, NamedTuple
 
-from . import config, records, storage, trash
+from . import config, hot_cache, records, storage, trash
 from .claiming import Claim
 from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .provenance import facts_of_call
 from .records import RecordName, RecordStore, record_content, target_id
 from .storage import Part, Root
-from .targets.base import BytesTarget, Target
+from .targets.base import UNKNOWN, BytesTarget, Target
 from .targets.template import DATA_HASH, located
 from .verified import forget_manifest, keep_manifest
 from .work import FileData
 
 
-def store_results(work, inputs, trace, result, own_paths, seconds):
-    """Write and commit each result; return the entry."""
+class Written(NamedTuple):
+    """One result that is written but not committed."""
+
+    part: Part
+    data_hash: str
+    #: Of the file, if it is at hand.
+    content: bytes | None = None
+    #: What the target reads back, if that is known.
+    value: Any = UNKNOWN
+    #: Whether that is another object than the function returned.
+    is_fresh: bool = False
+
+
+def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
+    """Write and commit each result; return the entry.
+
+    `is_alone` says whether nobody else has a reference to the result.
+    """
     root = Root(work.root)
     try:
         for path in work.paths:
-            storage.check_place(root, root.absolute(path))
+            storage.check_place(root, root.absolute(path), work.root_id)
     except BaseException:
         discard_own(own_paths)
         raise
     results = write_results(work, inputs, result, own_paths)
     places = [
-        located(path, data_hash) for path, (_, data_hash, _) in zip(work.paths, results, strict=True)
+        located(path, data_hash) for path, (_, data_hash, *_) in zip(work.paths, results, strict=True)
     ]
     names, committed = [], []
     try:
-        for position, (part, data_hash, _) in enumerate(results):
+        for position, (part, data_hash, *_) in enumerate(results):
             if DATA_HASH in work.paths[position]:
                 part = _existing(root, places[position], part)
             name = RecordName(
@@ -51,17 +68,23 @@ def store_results(work, inputs, trace, result, own_paths, seconds):
     except BaseException:
         sweep_parts(root, results)
         raise
-    contents = [content for _, _, content in results]
+    contents = [written.content for written in results]
     inline = None
     if committed == names and None not in contents and _is_small(contents):
         inline = tuple(contents)
     if work.failed_before:
         records.clear_failure(root, work.key)
-    return entry_of(work, committed, inline)
+    entry = entry_of(work, committed, inline)
+    if committed == names and inline is None:
+        for written, stored in zip(results, entry.stored, strict=True):
+            if written.value is not UNKNOWN:
+                alone = written.is_fresh or (is_alone and written.value is result)
+                hot_cache.keep(stored.target, stored.file_hash, written.value, alone)
+    return entry
 
 
-def write_results(work, inputs, result, own_paths):
-    """Write each result beside its destination: part, data hash and (if at hand) content of each."""
+def write_results(work, inputs, result, own_paths) -> list[Written]:
+    """Write each result beside its destination."""
     if own_paths is None and work.spec.options.save is False:
         return [_adopt_own(work, path) for path in work.paths]
     if own_paths is not None:
@@ -70,7 +93,7 @@ def write_results(work, inputs, result, own_paths):
         except BaseException:
             discard_own(own_paths)
             raise
-    written: list[tuple] = []
+    written: list[Written] = []
     try:
         for target, path, value in zip(
             heirs(work, inputs), work.paths, _results(work, result), strict=True
@@ -84,7 +107,7 @@ def write_results(work, inputs, result, own_paths):
 
 def sweep_parts(root, written):
     """Remove the parts that are not in place."""
-    for part, _, _ in written:
+    for part, *_ in written:
         if part.path.startswith(f"{root.parts}/"):
             storage.sweep(part.path)
             _remove_own_folder(root, part)
@@ -145,17 +168,19 @@ def _results(work, result):
 
 
 def _part_of_value(work, target, path, value):
-    """Write a value beside its destination: its part, data hash and (if at hand) content."""
+    """Write a value beside its destination."""
     try:
         if isinstance(target, BytesTarget):
-            pieces = target.encode_checked(value)
+            pieces, back = target.encode_and_read_back(value)
             own = storage.part_path(Root(work.root), path.rpartition("/")[2])
             part = storage.write_part(own, pieces)
-            return part, target.hash(value), b"".join(pieces) if _is_small(pieces) else None
+            content = b"".join(pieces) if _is_small(pieces) else None
+            return Written(part, target.hash(value), content, back, back is not value)
         own = own_part_path(work.root, path)
         try:
             target.write(value, own)
-            return storage.part_of(own), target.hash_result(value, own), None
+            part, data_hash = storage.part_of(own), target.hash_result(value, own)
+            return Written(part, data_hash, value=target.read_back(value, own))
         except BaseException:
             discard_own([own])
             raise
@@ -167,7 +192,7 @@ def _part_of_value(work, target, path, value):
 def _part_written(target, path):
     """The part that the function wrote itself."""
     part = storage.part_of(path)
-    return part, target.hash_file(path), None
+    return Written(part, target.hash_file(path))
 
 
 def _adopt_own(work, path):
@@ -182,7 +207,7 @@ def _adopt_own(work, path):
             hint="write to the parameter target_path",
         )
     target = work.spec.formats[work.paths.index(path)]
-    return storage.part_of(destination), target.hash_file(destination), None
+    return Written(storage.part_of(destination), target.hash_file(destination))
 
 
 def own_part_path(root: str, path: str) -> str:

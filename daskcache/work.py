@@ -50,6 +50,8 @@ class Work(NamedTuple):
     elsewhere: Entry | None = None
     #: Whether there is a note of a failure to clear.
     failed_before: bool = False
+    #: The root's id.
+    root_id: str = ""
     #: How its client hashes.
     algorithm: str = "xxh3_128"
 

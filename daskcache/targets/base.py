@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -23,6 +24,10 @@ CODEC_ERRORS = (
     NotImplementedError,
     RecursionError,
 )
+
+
+#: In place of a value that is not known without reading it.
+UNKNOWN: Any = type("UNKNOWN", (), {"__repr__": lambda self: "UNKNOWN", "__slots__": ()})()
 
 
 class Target(abc.ABC):
@@ -113,6 +118,10 @@ class Target(abc.ABC):
         """Hash of what `read` will give back of `value`, which was just written to `path`."""
         return self.hash(value)
 
+    def read_back(self, value: Any, path: str) -> Any:
+        """What `read` gives back of `value`, just written to `path`; `UNKNOWN` if it has to be read."""
+        return UNKNOWN
+
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
         """The error to raise when `value` can't be held."""
         if value is None:
@@ -162,17 +171,22 @@ class BytesTarget(Target):
         )
 
     def encode_checked(self, value: Any) -> list:
+        return self.encode_and_read_back(value)[0]
+
+    def encode_and_read_back(self, value: Any) -> tuple[list, Any]:
+        """Pieces of the file, and what `decode` gives back of them, or `UNKNOWN`."""
         pieces = list(self.encode(value))
-        if not self.exact:
-            try:
-                decoded = self.decode(b"".join(pieces))
-                same = self.hash(decoded) == self.hash(value)
-            except CODEC_ERRORS as error:
-                reason = f"it can't be read back ({getattr(error, 'message', error)})"
-                raise self.limit(value, reason, "use a path that ends in .pkl") from error
-            if not same:
-                raise self.limit(value, *self.difference(value, decoded))
-        return pieces
+        if self.exact:
+            return pieces, value if comes_back_as_it_is(value) else UNKNOWN
+        try:
+            decoded = self.decode(b"".join(pieces))
+            same = self.hash(decoded) == self.hash(value)
+        except CODEC_ERRORS as error:
+            reason = f"it can't be read back ({getattr(error, 'message', error)})"
+            raise self.limit(value, reason, "use a path that ends in .pkl") from error
+        if not same:
+            raise self.limit(value, *self.difference(value, decoded))
+        return pieces, decoded
 
     def write(self, value: Any, path: str) -> None:
         pieces = self.encode_checked(value)
@@ -182,6 +196,21 @@ class BytesTarget(Target):
 
     def read(self, path: str) -> Any:
         return self.decode(Path(path).read_bytes())
+
+
+def comes_back_as_it_is(value: Any) -> bool:
+    """Whether an equal value that was read from a file can't be told from this one.
+
+    Of an array that holds if it lies in memory as formats give arrays back.
+    """
+    if type(value) in (str, bytes, bool, int, float, complex, type(None)):
+        return True
+    numpy = sys.modules.get("numpy")
+    if numpy is None or type(value) is not numpy.ndarray:
+        return False
+    dtype = value.dtype
+    plain = dtype.kind in "biufc" and dtype.isnative and dtype.metadata is None
+    return plain and value.ndim > 0 and value.flags.c_contiguous and value.flags.aligned
 
 
 class FolderTarget(Target):

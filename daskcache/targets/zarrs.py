@@ -8,7 +8,7 @@ from typing import Any
 from .. import hashing, storage
 from ..errors import FormatLimit, GraphError, UnsafePath, require
 from ..verified import SourceFolder, VerifiedFolder, source_hashes
-from .base import FolderTarget, Source
+from .base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
 from .zarr_values import (
     DTYPES,
     dask_array_of,
@@ -104,6 +104,9 @@ class ZarrTarget(FolderTarget):
 
     def hash_result(self, value, path):
         return self.hash_file(path) if _is_lazy(value) else self.hash(value)
+
+    def read_back(self, value, path):
+        return value if comes_back_as_it_is(value) else UNKNOWN
 
     def hash_file(self, path):
         top = open_node(_local(path), path)
