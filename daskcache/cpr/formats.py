@@ -126,6 +126,11 @@ class AddressedImage(Addressed):
             axes = UNKNOWN * (data.ndim - 2) + "YX"
             note = tiff.Note(data.dtype.name, pixels.dtype.name, ImageMetadata(axes), data.shape)
             options["extratags"] = [tiff.note_tag(note)]
+        if not imagej:
+            colours = (
+                pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and pixels.dtype.str[1:] in ("u1", "u2")
+            )
+            options["photometric"] = "rgb" if colours else "minisblack"
         file = io.BytesIO()
         require("tifffile", "image").imwrite(file, pixels, **options)
         return file.getvalue()

@@ -17,7 +17,17 @@ import dask
 import numpy as np
 import pytest
 import zarr
-from cpr_cases import ARRAY_HASH, FRAME_HASH, IMAGE_HASH, array, frame, image, same, text_of, written_by_cpr
+from cpr_cases import (
+    ARRAY_HASH,
+    FRAME_HASH,
+    IMAGE_HASH,
+    array,
+    frame,
+    image,
+    same,
+    text_of,
+    written_by_cpr,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -380,7 +390,14 @@ def test_paths_can_be_confined_to_folders(tmp_path):
     inside.mkdir()
     outside.mkdir()
     (inside / "link").symlink_to(outside)
-    refused = [str(outside), str(inside / ".." / "out"), str(inside / "link"), "/", "", str(tmp_path / "in2")]
+    refused = [
+        str(outside),
+        str(inside / ".." / "out"),
+        str(inside / "link"),
+        "/",
+        "",
+        str(tmp_path / "in2"),
+    ]
     decode = decoder([inside])
     for location in refused:
         with pytest.raises(UnsafePath):
@@ -394,7 +411,14 @@ def test_paths_can_be_confined_to_folders(tmp_path):
 
 
 _TAGS = st.sampled_from(
-    [*_CLASSES, "os.system", "builtins.ValueError", "datetime.date", "cpr.zarr.ZarrSource.parse_url", "x"]
+    [
+        *_CLASSES,
+        "os.system",
+        "builtins.ValueError",
+        "datetime.date",
+        "cpr.zarr.ZarrSource.parse_url",
+        "x",
+    ]
 )
 _ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
