@@ -32,6 +32,7 @@ from .handles import (
     Done,
     Futures,
     Submitted,
+    forget,
     lazy_values,
     unmapped,
     values_of,
@@ -353,8 +354,9 @@ def _finish(wait_for):
     lazy_values(
         without_futures(wait_for if isinstance(wait_for, (list, tuple)) else [wait_for]), waiting
     )
-    recipes = [node._recipe for node in waiting if isinstance(node, Node)]
+    recipes = [each._recipe for each in waiting if isinstance(each, Node) and each._dask is None]
     compute(tuple(each for each in waiting if not isinstance(each, Node)), make=recipes)
+    forget(recipes)
 
 
 # ---- map ----------------------------------------------------------------------------------------

@@ -228,8 +228,10 @@ def test_nothing_is_left_of_what_can_not_be_saved(tmp_path):
 def test_many_at_once_make_one_file(tmp_path):
     """Writers of equal data don't disturb one another."""
 
+    data = image()
+
     def write(_):
-        return saved(dc.ImageTarget(str(tmp_path / "new"), "a", ".tif"), image()).get_path()
+        return saved(dc.ImageTarget(str(tmp_path / "new"), "a", ".tif"), data).get_path()
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(write, range(24)))) == 1
