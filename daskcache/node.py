@@ -21,6 +21,7 @@ from threading import get_ident
 from typing import Any
 
 import dask
+from dask._task_spec import DataNode
 from dask.base import replace_name_in_key
 from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
@@ -33,6 +34,9 @@ from .targets.base import Target
 
 #: Whether the body of a decorated function runs here: what it calls then is called, not recorded.
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
+
+#: Where the nodes are collected that a flow makes; None outside of any.
+made: ContextVar[list[Node] | None] = ContextVar("made", default=None)
 
 _MISSING: Any = object()
 
@@ -175,7 +179,11 @@ class Function(DelayedLeaf):
             pure = kwargs.pop("pure", pure)
         if pure is None:
             pure = dask.config.get("delayed_pure", True)
-        return Node(make_recipe(spec, args, kwargs, pure), key)
+        node = Node(make_recipe(spec, args, kwargs, pure), key)
+        collected = made.get()
+        if collected is not None:
+            collected.append(node)
+        return node
 
     @property
     def __doc__(self):
@@ -312,6 +320,12 @@ class Node(Delayed):
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self._recipe.key)
+
+
+def holding(node: Node, value: Any) -> Node:
+    """A node that has its value, as `persist` would give it."""
+    key = str(node._key)
+    return _computed({key: DataNode(key, value)}, node._recipe, key)
 
 
 def _node(flat, key):
