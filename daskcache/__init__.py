@@ -19,6 +19,7 @@ _HOMES = {
     "ImageTarget": "targets.images",
     "JSONSource": "targets.objects",
     "JSONTarget": "targets.objects",
+    "Metadata": "targets.resource",
     "Node": "node",
     "NumpySource": "targets.arrays",
     "NumpyTarget": "targets.arrays",
@@ -28,6 +29,7 @@ _HOMES = {
     "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
     "Plan": "planning",
+    "Resource": "targets.resource",
     "SQLSource": "targets.sql",
     "SQLTarget": "targets.sql",
     "Source": "targets.base",
@@ -42,11 +44,16 @@ _HOMES = {
     "compute": "accessor",
     "context": "targets.context",
     "delayed": "node",
+    "flow": "modes",
+    "hash_objects": "cpr.serializer",
     "invalidate": "accessor",
     "plan": "accessor",
     "register_suffix": "targets.registry",
     "status": "accessor",
     "target": "accessor",
+    "target_decoder": "cpr.serializer",
+    "target_encoder": "cpr.serializer",
+    "task": "modes",
     "why": "accessor",
 }
 
@@ -66,6 +73,11 @@ if TYPE_CHECKING:
     from .accessor import target as target
     from .accessor import why as why
     from .auditing import audit as audit
+    from .cpr.serializer import hash_objects as hash_objects
+    from .cpr.serializer import target_decoder as target_decoder
+    from .cpr.serializer import target_encoder as target_encoder
+    from .modes import flow as flow
+    from .modes import task as task
     from .node import Node as Node
     from .node import delayed as delayed
     from .planning import Plan as Plan
@@ -85,6 +97,8 @@ if TYPE_CHECKING:
     from .targets.objects import PickleTarget as PickleTarget
     from .targets.ome_zarr import OMEZarrTarget as OMEZarrTarget
     from .targets.registry import register_suffix as register_suffix
+    from .targets.resource import Metadata as Metadata
+    from .targets.resource import Resource as Resource
     from .targets.sql import SQLSource as SQLSource
     from .targets.sql import SQLTarget as SQLTarget
     from .targets.tables import CSVSource as CSVSource

@@ -19,6 +19,7 @@
     │   ├── TargetCorrupt          the bytes are not those that were recorded
     │   ├── TargetMissing          the file vanished between the plan and the load
     │   ├── UntrustedPickle        a pickle that belongs to somebody else
+    │   ├── UntrustedJSON          JSON that names an unknown class, or fields that its class hasn't
     │   └── SourceChanged          an input file changed between the plan and the load
     ├── ResultError                what a function returned can't be its result
     │   └── FormatLimit            the target's format can't hold the value
@@ -56,6 +57,7 @@ __all__ = [
     "UnhashableArgument",
     "UnknownFormat",
     "UnsafePath",
+    "UntrustedJSON",
     "UntrustedPickle",
 ]
 
@@ -167,6 +169,10 @@ class TargetMissing(TargetError, FileNotFoundError):
 
 class UntrustedPickle(TargetError):
     """A pickle belongs to somebody who is not trusted: it is not interpreted."""
+
+
+class UntrustedJSON(TargetError, ValueError):
+    """JSON names a class that is not registered, or fields that its class has not."""
 
 
 class SourceChanged(TargetError):

@@ -392,7 +392,9 @@ def _format(target, options):
 
 
 def _check_kind(target):
-    """Raise `UnsafePath` if a file's path has the form of a table's place."""
+    """Raise `UnsafePath` if a file's path has the form of a table's place; no address will do either."""
+    if target.has_address:
+        target.at(target.path)
     if SEPARATOR in target.path and not target.in_database:
         raise UnsafePath(
             f"{type(target).__name__} is a format of files, and the path has '::' in it",

@@ -38,6 +38,7 @@ class NumpyTarget(BytesTarget):
     """
 
     exact = True
+    known_exts = (".npy",)
 
     def __init__(self, path, compressed=False):
         super().__init__(path)
@@ -147,6 +148,7 @@ class NumpySource(Source):
     """An existing ``.npy`` file, which arrives as an array, or ``.npz`` file, as a dict of arrays."""
 
     format = NumpyTarget
+    known_exts = (".npy", ".npz")
 
 
 #: What `numpy.load` takes from a file that isn't trusted to be harmless; bytes.

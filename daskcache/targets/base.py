@@ -11,7 +11,9 @@ from typing import Any, BinaryIO, ClassVar
 from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, source_error
+from ..trust import check_runnable
 from ..verified import VerifiedFolder
+from .resource import Resource
 
 #: What packages raise on values that a format can't hold.
 CODEC_ERRORS = (
@@ -25,7 +27,7 @@ CODEC_ERRORS = (
 )
 
 
-class Target(abc.ABC):
+class Target(Resource):
     """Where a result lives and in which format.  Subclass it to add a format.
 
     A subclass writes a value to a path, reads it back, and may hash it.  What it reads back must be
@@ -38,10 +40,17 @@ class Target(abc.ABC):
         Path template, relative to the root.
     **options
         Keyword arguments of the format, see the subclass.
+
+    Notes
+    -----
+    `from_path`, or ``location, name, ext`` in place of a path, make a target as CPR's are, at an address
+    of its own: see `daskcache.cpr.addressed.Addressed`.
     """
 
     def __init__(self, path: str):
         self.path = str(path)
+
+    address_fields: ClassVar[dict[str, Any]] = {"data_hash": None}
 
     #: Whether reading can run code: then only what comes from somebody trusted is read.
     runs_code: ClassVar[bool] = False
@@ -57,6 +66,12 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def read(self, path: str) -> Any:
         """Read the value in the file (or folder) `path`."""
+
+    def get_data(self, cache: bool = False) -> Any:
+        """Read the value at this target's own path, which is then a file's (or folder's)."""
+        if self.runs_code:
+            check_runnable(self.path)
+        return self.read(self.path)
 
     def open(self, path: str) -> Any:
         """Lazy access to the value in the file (or folder) `path`, where the format has it.
@@ -124,6 +139,16 @@ class Target(abc.ABC):
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, path=path)
         return twin
+
+    @classmethod
+    def _at_address(cls, location, name, ext=None, **fields):
+        from ..cpr.addressed import twin_of
+
+        if cls is Target:
+            from .registry import target_class
+
+            cls = target_class(f"{name}{ext}")
+        return twin_of(cls)(location, name, cls.checked_ext(ext), **fields)
 
     def __repr__(self):
         options = [f", {k}={v!r}" for k, v in vars(self).items() if k != "path"]
@@ -199,7 +224,7 @@ class FolderTarget(Target):
         """Lazy access to the value in a folder, through it."""
 
 
-class Source:
+class Source(Resource):
     """An existing input file.  Passed to a decorated function, it arrives there as its data.
 
     Its identity is its file name and its content, so a node made from it reruns when the content
@@ -229,9 +254,35 @@ class Source:
         """The value in the file's content."""
         return self.format(self.path).decode(data)
 
-    def get_data(self) -> Any:
-        """Read the file."""
+    def get_data(self, cache: bool = False) -> Any:
+        """Read the file; `cache` changes nothing, see `Resource.get_data`."""
         return self.decode(self._read())
+
+    def get_path(self) -> str:
+        """Path of the file, as it was given to `from_path`; else the absolute one."""
+        return os.path.join(self.location, f"{self.name}{self.ext}")
+
+    @classmethod
+    def _at_address(cls, location, name, ext=None, **fields):
+        if cls is Source:
+            from .registry import source_class
+
+            cls = source_class(f"{name}{ext}")
+        ext = cls.checked_ext(ext)
+        source = cls(os.path.join(location, f"{name}{ext}"), **cls._options_at_address(fields))
+        vars(source).update(location=location, name=name, ext=ext)
+        return source
+
+    def serialize(self) -> dict[str, Any]:
+        """What the JSON of this source consists of."""
+        from ..cpr.serializer import DATA, target_encoder
+
+        return target_encoder(self)[DATA]
+
+    @classmethod
+    def _options_at_address(cls, fields):
+        """Keyword arguments of the constructor for what CPR's takes."""
+        return fields
 
     def heritage(self) -> Any:
         """What results made from this file may take over beside its value; see `Target.heritage`."""
@@ -335,7 +386,7 @@ class FileSource(Source):
     def decode(self, data: bytes) -> Path:
         return Path(self.path)
 
-    def get_data(self) -> Path:
+    def get_data(self, cache: bool = False) -> Path:
         return Path(self.path)
 
     def load_verified(self, expected: str) -> Path:

@@ -81,7 +81,7 @@ class FolderSource(Source):
             expected = "an existing folder, and links that lead somewhere"
             raise source_error(error, error.filename or self.folder, expected) from error
 
-    def get_data(self) -> list[Path]:
+    def get_data(self, cache: bool = False) -> list[Path]:
         """Paths of the members."""
         return self._paths(self.names())
 

@@ -24,6 +24,7 @@ from .image_options import (
 )
 from .limits import check_decoded
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
+from .resource import Metadata
 from .tiff import IMAGEJ, OME, PLAIN, Note
 
 # What comes back from TIFF as it was; tests/test_targets.py proves it for each.
@@ -36,7 +37,7 @@ _THREADS = min(2, os.cpu_count() or 1)
 _SMOOTH_LEVEL, _LEVEL = 1, 3
 
 
-class ImageTarget(BytesTarget):
+class ImageTarget(BytesTarget, Metadata):
     """An array of at least two dimensions in a TIFF file that any viewer opens.
 
     An array whose last axis has length 3 or 4, of dtype uint8 or uint16, is an RGB(A) image unless
@@ -88,6 +89,7 @@ class ImageTarget(BytesTarget):
     """
 
     exact = True
+    address_fields = {"metadata": None, "resolution": None, "imagej": True, "data_hash": None}  # noqa: RUF012
 
     #: What the inputs of the node say of themselves; set by `inherit`.
     _inputs: tuple[Described, ...] = ()
@@ -282,10 +284,31 @@ class ImageTarget(BytesTarget):
         return how
 
 
-class ImageSource(Source):
-    """An existing image file: TIFF, or anything else that imageio reads (PNG, JPEG …)."""
+class ImageSource(Source, Metadata):
+    """An existing image file: TIFF, or anything else that imageio reads (PNG, JPEG …).
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    metadata : dict, optional
+        What is to be said of the image beside its pixels, see `get_metadata`.  Nothing is read from the
+        file for it: that is `read_metadata`.
+    resolution : sequence of float, optional
+        Pixels per centimetre along X and Y.
+    """
 
     format = ImageTarget
+    address_fields = {"metadata": None, "resolution": None}  # noqa: RUF012
+
+    def __init__(self, path, metadata=None, resolution=None):
+        super().__init__(path)
+        self.metadata = metadata
+        self.resolution = resolution
+
+    def __daskcache_options__(self):
+        given = {"metadata": self.metadata, "resolution": self.resolution}
+        return {name: value for name, value in given.items() if value is not None}
 
     def decode(self, data):
         if self._is_tiff():

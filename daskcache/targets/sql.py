@@ -179,7 +179,7 @@ class SQLSource(Source):
         self.path = f"{os.path.abspath(database) if place.is_file else place.database}{SEPARATOR}{table}"
         self.dtype = dict(dtype or {})
 
-    def get_data(self):
+    def get_data(self, cache=False):
         return frame_of(self._rows(), self.dtype)
 
     def content_hash(self):

@@ -39,6 +39,8 @@ class CSVTarget(BytesTarget):
     >>> CSVTarget("cells.csv", dtype={"kind": "category"}, index_col="id")    # doctest: +SKIP
     """
 
+    default_ext, known_exts = ".csv", (".csv",)
+
     def __init__(self, path, dtype=None, index_col=None):
         super().__init__(path)
         self.dtype = {name: _named(each) for name, each in dict(() if dtype is None else dtype).items()}
@@ -159,10 +161,15 @@ class CSVSource(Source):
     """
 
     format = CSVTarget
+    default_ext, known_exts = ".csv", (".csv",)
 
     def __init__(self, path, **read_options):
         super().__init__(path)
         self.read_options = read_options
+
+    @classmethod
+    def _options_at_address(cls, fields):
+        return {"index_col": 0}  # CPR's tables have their index in the first column
 
     def decode(self, data):
         return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)

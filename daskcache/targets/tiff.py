@@ -83,9 +83,13 @@ def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
     if resolution is not None:
         found["resolution"], found["resolutionunit"] = resolution
     if kind != PLAIN or note.dtype != note.stored or not metadata.is_empty:
-        text = json.dumps(dataclasses.asdict(note), sort_keys=True)
-        found["extratags"] = [(_NOTE_TAG, _ASCII, 0, text, True)]
+        found["extratags"] = [note_tag(note)]
     return found
+
+
+def note_tag(note: Note) -> tuple[int, int, int, str, bool]:
+    """A note as `tifffile.imwrite` takes it among its extratags."""
+    return _NOTE_TAG, _ASCII, 0, json.dumps(dataclasses.asdict(note), sort_keys=True), True
 
 
 def stack_letters(axes: str, kind: str) -> str | None:

@@ -228,11 +228,17 @@ class ZarrSource(Source):
         The folder.  A relative path is taken from the current folder.
     group : str
         Path of the array or group within it; only what is below counts.
+    slices_start, slices_stop : sequence of int or None, optional
+        Where the part begins and ends, along each axis, that is wanted of an array; None for a whole axis.
+    mode : {"r"}
+        How it is opened: to be read.
 
     Raises
     ------
     SourceMissing
         When it is used and there is no such array or group.
+    GraphError
+        If it is to be opened otherwise, the slices don't fit together, or a group is to be cut.
     SourceChanged
         When a file is not what it was when the node was made.
     StorageError
@@ -241,8 +247,21 @@ class ZarrSource(Source):
         If `group` leads out of the folder.
     """
 
-    def __init__(self, path, group=""):
+    address_fields = {"group": "0", "slices_start": (), "slices_stop": (), "mode": "r"}  # noqa: RUF012
+
+    #: Whether `get_data` leaves what isn't cut in the file.
+    _lazy = False
+
+    def __init__(self, path, group="", slices_start=(), slices_stop=(), mode="r"):
         super().__init__(path)
+        self.slices = _slices(slices_start or (), slices_stop or ())
+        self.mode = mode
+        if mode != "r":
+            raise GraphError(
+                f"a source is read, and mode={mode!r} would write to {self.path}",
+                expected="mode='r'",
+                hint="write with zarr.open_group(path, mode=...), or return the array to a ZarrTarget",
+            )
         self.group = group.strip("/")
         if any(part in ("", ".", "..") for part in self.group.split("/")) and self.group:
             raise UnsafePath(
@@ -253,12 +272,20 @@ class ZarrSource(Source):
     def _folder(self):
         return f"{self.path}/{self.group}" if self.group else self.path
 
-    def get_data(self):
-        return value_of(self.open(), self._folder)
+    def get_data(self, cache: bool = False) -> Any:
+        """Read it; of a source with CPR's fields, the open array or group, unless slices are given."""
+        opened = self.open()
+        return opened if self._lazy else value_of(opened, self._folder)
 
     def open(self) -> Any:
-        """The ``zarr.Array`` or ``zarr.Group``, read-only."""
+        """The ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part as a NumPy array."""
         return self.open_verified(self.content_hash())
+
+    @classmethod
+    def _at_address(cls, location, name, ext=None, **fields):
+        source = super()._at_address(location, name, ext, **fields)
+        source._lazy = True
+        return source
 
     def content_hash(self) -> str:
         """Joint hash of its files' names and content; only files that were touched are read again."""
@@ -268,7 +295,12 @@ class ZarrSource(Source):
         return value_of(self.open_verified(expected), self._folder)
 
     def open_verified(self, expected: str) -> Any:
-        return open_verified(SourceFolder(self._folder, expected))
+        opened = open_verified(SourceFolder(self._folder, expected))
+        if not self.slices:
+            return opened
+        if _is_group(opened):
+            raise GraphError(f"{self._folder} is a group, which can't be cut", hint="name an array in it")
+        return opened[self.slices]
 
     def verify(self, expected: str) -> None:
         self._compare(hashing.hash_value(source_hashes(self._folder, fresh=True)), expected)
@@ -277,15 +309,30 @@ class ZarrSource(Source):
         return super().identify(content_hash) + (f":{self.group}" if self.group else "")
 
     def __daskcache_options__(self):
-        return {"group": self.group} if self.group else {}
+        options: dict[str, Any] = {"group": self.group} if self.group else {}
+        if self.slices:
+            options["slices_start"] = [cut.start for cut in self.slices]
+            options["slices_stop"] = [cut.stop for cut in self.slices]
+        return options
 
     def __repr__(self):
-        return f"ZarrSource({self.path!r}{f', group={self.group!r}' if self.group else ''})"
+        options = [f", {name}={option!r}" for name, option in self.__daskcache_options__().items()]
+        return f"ZarrSource({self.path!r}{''.join(options)})"
 
     def __eq__(self, other):
-        return super().__eq__(other) and self.group == other.group
+        return super().__eq__(other)
 
     __hash__ = Source.__hash__
+
+
+def _slices(starts, stops):
+    bounds = [*starts, *stops]
+    if len(starts) != len(stops) or not all(each is None or type(each) is int for each in bounds):
+        raise GraphError(
+            f"slices from {starts!r} to {stops!r} don't fit together",
+            expected="a whole number, or None, for each axis",
+        )
+    return tuple(map(slice, starts, stops))
 
 
 def open_verified(folder: VerifiedFolder) -> Any:

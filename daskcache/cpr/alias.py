@@ -1,0 +1,81 @@
+"""CPR's module names for daskcache's classes, where CPR is not installed.
+
+Results that CPR had Prefect store name their serializer by path, ``cpr.Serializer.target_decoder``.
+Nobody gets these modules who doesn't ask for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+
+def install() -> bool:
+    """Let ``import cpr`` and its modules give daskcache's classes.
+
+    Returns
+    -------
+    bool
+        False if nothing was done: CPR itself is installed, or the names are there already.
+
+    Examples
+    --------
+    >>> from daskcache.cpr import alias
+    >>> installed = alias.install()
+    >>> from cpr.image.ImageTarget import ImageTarget                  # doctest: +SKIP
+    """
+    if "cpr" in sys.modules or importlib.util.find_spec("cpr") is not None:
+        return False
+    for name in ("cpr", *_HOMES):
+        parent, _, _ = name.rpartition(".")
+        while parent and parent not in sys.modules:
+            sys.modules[parent] = ModuleType(parent, "Stands for a package of CPR; made by daskcache.")
+            vars(sys.modules[parent])["__path__"] = []
+            parent = parent.rpartition(".")[0]
+        module = sys.modules.setdefault(name, _Alias(name))
+        vars(module).setdefault("__path__", [])
+    for name in [known for known in sys.modules if known.startswith("cpr.")]:
+        parent, _, short = name.rpartition(".")
+        setattr(sys.modules[parent], short, sys.modules[name])
+    return True
+
+
+class _Alias(ModuleType):
+    """A module of CPR, whose names are daskcache's."""
+
+    def __init__(self, name):
+        super().__init__(name, "Stands for a module of CPR; made by daskcache.")
+
+    def __getattr__(self, name: str) -> Any:
+        home = _HOMES.get(self.__name__, {}).get(name)
+        if home is None:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(home), name)
+
+
+_SERIALIZER = "daskcache.cpr.serializer"
+#: Module of CPR to its names, and where they are here.
+_HOMES: dict[str, dict[str, str]] = {
+    "cpr.Resource": {"Resource": "daskcache"},
+    "cpr.Target": {"Target": "daskcache"},
+    "cpr.Serializer": {
+        "target_encoder": _SERIALIZER,
+        "target_decoder": _SERIALIZER,
+        "cpr_serializer": "daskcache.prefect",
+    },
+    "cpr.utilities.utilities": {"hash_objects": _SERIALIZER, "task_input_hash": "daskcache.prefect"},
+    "cpr.image.Metadata": {"Metadata": "daskcache"},
+    **{
+        f"cpr.{folder}.{name}": {name: "daskcache"}
+        for folder, names in {
+            "image": ("ImageSource", "ImageTarget"),
+            "csv": ("CSVSource", "CSVTarget"),
+            "numpy": ("NumpySource", "NumpyTarget"),
+            "zarr": ("ZarrSource",),
+        }.items()
+        for name in names
+    },
+}
