@@ -41,9 +41,6 @@ class CachedResult(Entry):
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
 
-    def __daskcache_encode__(self, encoder):
-        encoder.add_stand_in(self._recipe.key)
-
     def __reduce__(self):
         return _result, (self.bare(), flatten(self._recipe))
 

@@ -9,10 +9,10 @@ from typing import Any
 from prefect.futures import PrefectFuture
 
 from .futures import CacheFuture
-from .policies import cached_state
 from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
 from .results import CachedResult
+from .stored import StoredResults
 from .tasks import CachedTask
 
 
@@ -34,6 +34,7 @@ class Submitter:
         self.record = record
         self.futures: list[CacheFuture] = []
         self._send = send
+        self._stored = StoredResults()
         #: Who makes what just now, by identity of the recipe.
         self._making: weakref.WeakValueDictionary[str, CacheFuture] = weakref.WeakValueDictionary()
 
@@ -44,9 +45,11 @@ class Submitter:
                 return self._submit_cached(task, parameters, wait_for, dependencies)
             task = task.plain()
         elif is_ready(wait_for):
-            state = cached_state(task, parameters)
+            state, incomplete = self._stored.find(task, parameters)
             if state is not None:
                 return self._finished(task, "", parameters, state, wait_for, dependencies)
+            if incomplete:
+                task = task.with_options(refresh_cache=True)
         return self._running(task, None, parameters, wait_for, dependencies)
 
     def _submit_cached(self, task, parameters, wait_for, dependencies):
