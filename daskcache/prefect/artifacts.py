@@ -26,8 +26,9 @@ def make_artifact(entry: Entry | Held) -> None:
                 link_text=masked(result.target.path),
                 key=artifact_key(result.target.path),
                 description=f"{type(result.target).__name__}, {hashing.tag(result.data_hash)}",
+                _sync=True,
             )
-        except (PrefectException, httpx.HTTPError, OSError, ValueError) as error:
+        except (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
             get_run_logger().warning("the target is stored, but not shown as an artifact: %s", error)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextvars import Context, copy_context
 from typing import Any
 
 from distributed import Client
 from prefect._internal.uuid7 import uuid7
 from prefect.client.schemas.objects import State
+from prefect.context import ContextModel
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
@@ -192,9 +194,31 @@ def _runner(settings):
 
 def _run(task, **kwargs):
     """What Dask runs: the task in Prefect's engine; its final state is the result."""
+    return _clean_context().run(_run_here, task, kwargs)
+
+
+def _run_here(task, kwargs):
     if task.isasync:
         return asyncio.run(run_task_async(task=task, return_type="state", **kwargs))
     return run_task_sync(task=task, return_type="state", **kwargs)
+
+
+def _clean_context() -> Context:
+    """The current context without what is Prefect's in it.
+
+    A task that submits tasks leaves traces of its own context in those that the worker's event loop
+    starts later: such as a client of Prefect's server that is closed by then.
+    """
+    own = {model.__var__ for model in _models(ContextModel) if "__var__" in vars(model)}
+    clean = Context()
+    for variable, value in copy_context().items():
+        if variable not in own:
+            clean.run(variable.set, value)
+    return clean
+
+
+def _models(model):
+    return [model, *(each for child in model.__subclasses__() for each in _models(child))]
 
 
 def _for_workers(arguments):
