@@ -268,17 +268,17 @@ def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
 @root_option
 @friendly
 def adopt(targets: tuple[str, ...], root: str | None):
-    """Take in TARGETS that were edited or put there by hand.
+    """Take in TARGETS that were edited, put there by hand, or left by another program.
 
     Of a folder that is no target, all files are taken.  The next plan of the program that makes them
     takes them for its results, and records who adopted them.  What follows from them runs again if their
-    data differ.
+    data differ.  A folder that --root, or config daskcache.root, names need not have been a root before.
     """
-    from .listing import find_root, listed, paths_below
+    from .listing import find_or_make_root, listed, paths_below
     from .records import target_id, write_acceptance
     from .storage import file_hash
 
-    found = find_root(root)
+    found = find_or_make_root(root)
     states = {item.path: item.state for item in listed(found)}
     adopted = False
     for target in targets:

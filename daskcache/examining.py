@@ -547,7 +547,7 @@ def _inputs(planned):
     for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
         if isinstance(item, SourceInput):
             yield FileData(item)
-        elif parent is not None and parent.recipe.paths:
+        elif parent is not None and parent.records and None not in parent.records:
             yield parent.entry
         else:
             yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)

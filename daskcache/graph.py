@@ -34,6 +34,7 @@ from typing import Any
 import dask
 from dask._expr import HLGExpr
 from dask._task_spec import GraphNode, Task, TaskRef, cull
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 from .algorithms import configured
@@ -82,17 +83,41 @@ def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
     return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
 
 
-def compute(collections: tuple, force=False, collect: bool = False, **kwargs: Any) -> tuple:
-    """Compute collections; nodes that are complete are read here, without any task."""
-    recipes = [c._recipe for c in collections if _is_unplanned(c)]
+def compute(
+    collections: tuple, force=False, collect: bool = False, make: Iterable[Recipe] = (), **kwargs: Any
+) -> tuple:
+    """Compute collections; nodes that are complete are read here, without any task.
+
+    What is in `make` is made with them, but not loaded.
+    """
+    making = list(make)
+    recipes = [c._recipe for c in collections if _is_unplanned(c)] + making
     damaged: set[str | None] = set()
     while True:
         planner = Planner(force)
         planner.request_all(recipes)
         try:
-            return _compute(collections, planner, collect, kwargs)
+            return _compute(collections, planner, collect, kwargs, making)
         except TargetCorrupt as error:
             if force or error.target in damaged:
+                raise
+            damaged.add(error.target)
+            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
+
+
+def make_now(recipe: Recipe) -> Entry:
+    """Make a node in this thread, with what it needs, unless it is complete; return its entry."""
+    damaged: set[str | None] = set()
+    while True:
+        planner = Planner()
+        planned = planner.request(recipe)
+        planner.write_down()
+        builder = GraphBuilder(planner)
+        try:
+            key = builder.add_entry(recipe)
+            return planned.entry if key is None else dask.get(builder.tasks, key)
+        except TargetCorrupt as error:
+            if error.target in damaged:
                 raise
             damaged.add(error.target)
             warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
@@ -104,7 +129,7 @@ def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
     return _compute(nodes, plan._planner, plan._collect, kwargs)
 
 
-def _compute(collections, planner, collect, kwargs):
+def _compute(collections, planner, collect, kwargs, making=()):
     planner.write_down()
     layer = VerbLayer(planner, collect)
     results: list[Any] = [None] * len(collections)
@@ -116,11 +141,13 @@ def _compute(collections, planner, collect, kwargs):
                 results[position] = planned.entry.load()
                 continue
         rest.append(position)
-    if rest:
-        with layer:
-            computed = dask.compute(*[collections[i] for i in rest], traverse=False, **kwargs)
-        for position, value in zip(rest, computed, strict=True):
-            results[position] = value
+    with layer:
+        keys = [key for key in map(layer.builder.add_entry, making) if key is not None]
+        entries = [Delayed(key, layer.graph(), layer=layer.name) for key in keys]
+        wanted = [*[collections[i] for i in rest], *entries]
+        computed = dask.compute(*wanted, traverse=False, **kwargs) if wanted else ()
+    for position, value in zip(rest, computed, strict=False):
+        results[position] = value
     return tuple(results)
 
 

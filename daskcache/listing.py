@@ -52,6 +52,24 @@ def find_root(given: str | None) -> Root:
     )
 
 
+def find_or_make_root(given: str | None) -> Root:
+    """`find_root`, or else make a root of the folder that is given, or configured.
+
+    Raises
+    ------
+    StorageError
+        If there is no such folder, or it can't be written to.
+    """
+    try:
+        return find_root(given)
+    except StorageError:
+        root = Root(storage.local_root(given or config.get("root")))
+        if not os.path.isdir(root.path):
+            raise
+        root.create()
+        return root
+
+
 def listed(root: Root) -> Iterator[Listed]:
     """Every target of a root that has a record, by path."""
     store = RecordStore(root)

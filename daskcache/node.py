@@ -34,6 +34,9 @@ from .targets.base import Target
 #: Whether the body of a decorated function runs here: what it calls then is called, not recorded.
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 
+#: Where the nodes are collected that a flow makes; None outside of any.
+made: ContextVar[list[Node] | None] = ContextVar("made", default=None)
+
 _MISSING: Any = object()
 
 
@@ -169,7 +172,11 @@ class Function(DelayedLeaf):
             pure = kwargs.pop("pure", pure)
         if pure is None:
             pure = dask.config.get("delayed_pure", True)
-        return Node(make_recipe(spec, args, kwargs, pure), key)
+        node = Node(make_recipe(spec, args, kwargs, pure), key)
+        collected = made.get()
+        if collected is not None:
+            collected.append(node)
+        return node
 
     @property
     def __doc__(self):

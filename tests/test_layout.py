@@ -94,6 +94,7 @@ LAYERS = [
     {"run", "graph", "submitted"},
     {"rebuild"},
     {"accessor", "display", "contract", "testing", "listing"},
+    {"handles", "task_options"},
     {"modes"},
     {"auditing", "lineage", "verifying"},
     {"repairing"},

@@ -39,10 +39,11 @@ def twin_of(plain: type[Target]) -> Any:
     mixin = next(MIXINS[base] for base in plain.__mro__ if base in MIXINS)
     about = {name: getattr(plain, name) for name in ("__module__", "__qualname__")}
     about |= {"__doc__": mixin.__doc__, "plain": plain}
-    return type(plain)(plain.__name__, (mixin, plain), about)
+    made: Any = type(plain)
+    return made(plain.__name__, (mixin, plain), about)
 
 
-class Addressed:
+class Addressed(Target):
     """A target at an address of its own, as CPR's are.
 
     `set_data` gives it data; `serialize`, encoding as JSON and pickling save them to
@@ -112,7 +113,7 @@ class Addressed:
                 "there is no file at the address of a target",
                 target=path,
                 expected=f"data with the hash {self._hash}",
-                hint="compute it again; or, if the path is relative, work in the folder it is meant from",
+                hint="compute it again; a relative path is meant from the folder where it was made",
             )
         return self._checked(path)
 
@@ -248,7 +249,10 @@ class Addressed:
 
     def __reduce__(self):
         self.save()  # what travels is a handle
-        return _restored, (self.plain, {name: value for name, value in vars(self).items() if name != "_data"})
+        return _restored, (
+            self.plain,
+            {name: value for name, value in vars(self).items() if name != "_data"},
+        )
 
     def __copy__(self):
         return _restored(self.plain, vars(self))
@@ -289,9 +293,16 @@ def _restored(plain, state):
 def check_file_name(name: Any, ext: Any) -> None:
     """Raise `UnsafePath` unless name and suffix make a file name."""
     texts = isinstance(name, str) and isinstance(ext, str)
-    if not texts or not f"{name}{ext}" or any(c in f"{name}{ext}" for c in "/\\\0") or f"{name}{ext}" == "..":
+    if (
+        not texts
+        or not f"{name}{ext}"
+        or any(c in f"{name}{ext}" for c in "/\\\0")
+        or f"{name}{ext}" == ".."
+    ):
         raise UnsafePath(
-            "this is no file name", expected="name and suffix without separators", got=f"{name!r}, {ext!r}"
+            "this is no file name",
+            expected="name and suffix without separators",
+            got=f"{name!r}, {ext!r}",
         )
 
 

@@ -103,12 +103,12 @@ class AddressedImage(Addressed):
             return
         raise self.limit(
             data,
-            f"TIFF would not give back {data.dtype} of shape {data.shape}{f' ({error})' if error else ''}",
+            f"TIFF would not give back {data.dtype} of shape {data.shape} ({error or 'other values'})",
             "convert it, correct its metadata and resolution, or use a path that ends in .npy",
         ) from error
 
     def _ways(self, data):
-        """Pixels, whether as ImageJ's, and whether with a note of what they stand for: CPR's way first."""
+        """Pixels, whether as ImageJ's, whether with a note of what they stand for; CPR's way first."""
         yield data, self.imagej, False
         if self.imagej:
             yield narrowed(data, True), True, True
@@ -126,6 +126,11 @@ class AddressedImage(Addressed):
             axes = UNKNOWN * (data.ndim - 2) + "YX"
             note = tiff.Note(data.dtype.name, pixels.dtype.name, ImageMetadata(axes), data.shape)
             options["extratags"] = [tiff.note_tag(note)]
+        if not imagej:
+            colours = (
+                pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and pixels.dtype.str[1:] in ("u1", "u2")
+            )
+            options["photometric"] = "rgb" if colours else "minisblack"
         file = io.BytesIO()
         require("tifffile", "image").imwrite(file, pixels, **options)
         return file.getvalue()
@@ -144,7 +149,7 @@ def _names(frame):
 
 
 #: By the class of a format, what its targets at addresses do.
-MIXINS: dict[type[Target], type[Addressed]] = {
+MIXINS: dict[Any, Any] = {
     Target: Addressed,
     NumpyTarget: AddressedArray,
     ImageTarget: AddressedImage,

@@ -120,7 +120,7 @@ def _tagged(resource, save):
         return {CLASS: _tag_of(resource.plain), DATA: data}
     if isinstance(resource, Target):
         raise TypeError(
-            f"{resource!r} has no address of its own: make it with {type(resource).__name__}.from_path(…)"
+            f"{resource!r} has no address of its own: {type(resource).__name__}.from_path(…) makes one"
         )
     tag, fields = _source_fields(resource)
     return {CLASS: tag, DATA: {**_address(resource), **fields}}
@@ -135,7 +135,9 @@ def _source_fields(source):
     if tag == _CPR["image:ImageSource"]:
         return tag, {"metadata": source.metadata, "resolution": source.resolution}
     if tag == _CPR["csv:CSVSource"]:
-        return (tag, {}) if options == {"index_col": 0} else ("daskcache.CSVSource", {"options": options})
+        return (
+            (tag, {}) if options == {"index_col": 0} else ("daskcache.CSVSource", {"options": options})
+        )
     if tag == _CPR["zarr:ZarrSource"]:
         if not source._lazy:
             return "daskcache.ZarrSource", {"options": options}
@@ -151,7 +153,7 @@ def _tag_of(cls):
         if known == path:
             return tag
     raise TypeError(
-        f"{cls.__qualname__} has no tag in JSON: daskcache.cpr.serializer.register('{cls.__name__}', {path!r})"
+        f"{cls.__qualname__} has no tag in JSON: daskcache.cpr.serializer.register(tag, {path!r})"
     )
 
 
@@ -205,12 +207,16 @@ def _check_fields(tag, cls, data):
     for field, value in data.items():
         if not _CHECKS[field](value):
             raise UntrustedJSON(
-                f"JSON of {tag} has a strange {field!r}", expected=_CHECKS[field].__doc__, got=repr(value)[:100]
+                f"JSON of {tag} has a strange {field!r}",
+                expected=_CHECKS[field].__doc__,
+                got=repr(value)[:100],
             )
     try:
         check_file_name(data["name"], data["ext"])
     except UnsafePath as error:
-        raise UntrustedJSON(f"JSON of {tag}: {error.message}", expected=error.expected, got=error.got) from error
+        raise UntrustedJSON(
+            f"JSON of {tag}: {error.message}", expected=error.expected, got=error.got
+        ) from error
 
 
 def _confine(data, roots):

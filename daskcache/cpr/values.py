@@ -148,7 +148,9 @@ def _timedelta(data):
 
 
 _PATHS = {
-    f"pathlib.{inner}{name}": _Kind(str, _text(getattr(pathlib, name.replace("Posix", "").replace("Windows", ""))))
+    f"pathlib.{inner}{name}": _Kind(
+        str, _text(getattr(pathlib, name.replace("Posix", "").replace("Windows", "")))
+    )
     for inner in ("", "_local.")
     for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
 }

@@ -269,7 +269,8 @@ class Source(Resource):
 
             cls = source_class(f"{name}{ext}")
         ext = cls.checked_ext(ext)
-        source = cls(os.path.join(location, f"{name}{ext}"), **cls._options_at_address(fields))
+        options = cls._options_at_address({**cls.address_fields, **fields})
+        source = cls(os.path.join(location, f"{name}{ext}"), **options)
         vars(source).update(location=location, name=name, ext=ext)
         return source
 

@@ -79,7 +79,7 @@ class PickleTarget(BytesTarget):
 
     def hash(self, value):
         try:
-            return super().hash(value)
+            return hashing.hash_value(value)
         except UnhashableArgument:
             return hashing.hash_value(("pickle", _dumps(value)))
 

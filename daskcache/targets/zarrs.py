@@ -229,7 +229,7 @@ class ZarrSource(Source):
     group : str
         Path of the array or group within it; only what is below counts.
     slices_start, slices_stop : sequence of int or None, optional
-        Where the part begins and ends, along each axis, that is wanted of an array; None for a whole axis.
+        Where the part of an array that is wanted begins and ends, for each axis; None: with the axis.
     mode : {"r"}
         How it is opened: to be read.
 
@@ -299,7 +299,9 @@ class ZarrSource(Source):
         if not self.slices:
             return opened
         if _is_group(opened):
-            raise GraphError(f"{self._folder} is a group, which can't be cut", hint="name an array in it")
+            raise GraphError(
+                f"{self._folder} is a group, which can't be cut", hint="name an array in it"
+            )
         return opened[self.slices]
 
     def verify(self, expected: str) -> None:

@@ -1,0 +1,256 @@
+"""What `daskcache.modes.Task` returns: results that are there, or to come, by one interface.
+
+``submit`` gives something with ``result()`` and ``wait()`` in every mode.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from typing import Any, NamedTuple
+
+import dask
+from dask.delayed import Delayed
+
+from .entry import Entry
+from .node import Node, made
+from .recipe import Recipe
+
+
+class CachedResult(Entry):
+    """Entry of a result that was made, or found, in this process.
+
+    ``get_data()`` reads it.  As an argument of another task it stands for its data, and in templates for
+    its target.
+    """
+
+    # recipes take what has these two for a node
+    __slots__ = ("_recipe", "_dask")
+
+    def __init__(self, entry: Entry, recipe: Recipe):
+        super().__init__(entry.key, entry.root, entry.stored, entry.layout, entry.inline, entry.label)
+        self.algorithm = entry.algorithm
+        self._recipe = recipe
+        self._dask = None
+
+    def __daskcache_path__(self):
+        return self._recipe.__daskcache_path__()
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(self._recipe.key)
+
+
+class Done:
+    """A submitted call that is over.
+
+    Parameters
+    ----------
+    returned : object
+        What the call returned: a `CachedResult`, or a plain value.
+    """
+
+    def __init__(self, returned: Any):
+        self.returned = returned
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value."""
+        return self.returned.load() if isinstance(self.returned, CachedResult) else self.returned
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Returns at once."""
+
+    def __daskcache_path__(self):
+        return self.returned.__daskcache_path__()
+
+    def __repr__(self):
+        return f"Done({self.returned!r})"
+
+
+class Submitted:
+    """A submitted node: lazy, or, with a distributed client, under way.
+
+    As an argument of another task it stands for the node's value.
+    """
+
+    __slots__ = ("_node", "_recipe", "_dask", "_batch", "_future", "_outcome", "__weakref__")
+
+    def __init__(self, node: Node):
+        self._node = node
+        self._recipe = node._recipe
+        self._dask = None
+        self._batch = _waiting.handles
+        #: What it raised, or None, once it is over.
+        self._outcome: tuple[Exception | None] | None = None
+        client = _client()
+        self._future = client.compute(node) if client is not None else None
+        if self._future is None:
+            self._batch.add(self)
+
+    @property
+    def node(self) -> Node:
+        """The node."""
+        return self._node
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Its value, which is computed if it has to be.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a distributed client.
+
+        Raises
+        ------
+        Exception
+            What the node raised.
+        """
+        try:
+            if self._future is not None:
+                return self._future.result(timeout)
+            self.wait()
+            error = self._outcome and self._outcome[0]
+            if error is not None:
+                raise error
+            return self._node.compute()
+        except Exception:
+            self._is_seen_to()
+            raise
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when it is over; `result` says how it ended.
+
+        What else was submitted and has not begun is computed with it.
+        """
+        if self._future is not None:
+            from distributed import wait
+
+            wait(self._future, timeout=timeout)
+        elif self._outcome is None:
+            _make_all(self._batch)
+
+    def _is_seen_to(self):
+        """The flow that it was made in need not fail for its sake: who asked for the result knows."""
+        nodes = made.get()
+        if nodes is not None:
+            nodes[:] = [node for node in nodes if node is not self._node]
+
+    def __daskcache_path__(self):
+        return self._recipe.__daskcache_path__()
+
+    def __repr__(self):
+        return f"Submitted({self._recipe.title!r})"
+
+
+class _Waiting(threading.local):
+    def __init__(self):
+        self.handles: weakref.WeakSet[Submitted] = weakref.WeakSet()
+
+
+#: What each thread submitted that has not begun.
+_waiting = _Waiting()
+
+
+def _make_all(handles):
+    """Make what was submitted, in one go; if something fails, one after the other, to know what."""
+    waiting = list(handles)
+    handles.clear()
+    error = _error_of([each._recipe for each in waiting])
+    for each in waiting:
+        each._outcome = (error and _error_of([each._recipe]),)
+
+
+def _error_of(recipes):
+    """Make some nodes; return what is raised, if something is."""
+    from .graph import compute
+
+    try:
+        compute((), make=recipes)
+    except Exception as error:  # noqa: BLE001 (`result` raises it)
+        return error
+    return None
+
+
+def _client():
+    """The distributed client that Dask's verbs would use now, if there is one."""
+    distributed = sys.modules.get("distributed")
+    if distributed is None or dask.config.get("scheduler", None) not in (
+        None,
+        "distributed",
+        "dask.distributed",
+    ):
+        return None
+    try:
+        return distributed.get_client()
+    except ValueError:
+        return None
+
+
+class Futures(list):
+    """What `map` gives: a list of what `submit` gives."""
+
+    def result(self, timeout: float | None = None) -> list:
+        """All values."""
+        return [each.result(timeout) for each in self]
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when all are over."""
+        for each in self:
+            each.wait(timeout)
+
+
+class unmapped(NamedTuple):
+    """An argument of `map` that every call gets as it is."""
+
+    value: Any
+
+
+def without_futures(value: Any) -> Any:
+    """`value` with what they returned in place of calls that are over, and nodes in place of others."""
+    typ = type(value)
+    if typ is Done:
+        return value.returned
+    if typ is Submitted:
+        return value._node
+    if typ in (list, tuple, set, frozenset, Futures):
+        items = [without_futures(item) for item in value]
+        return value if all(a is b for a, b in zip(items, value, strict=True)) else _like(typ)(items)
+    if typ is dict:
+        return {key: without_futures(item) for key, item in value.items()}
+    return value
+
+
+def _like(typ):
+    return list if typ is Futures else typ
+
+
+def values_of(value: Any) -> Any:
+    """`value` with data in place of results and of calls that are over."""
+    value = without_futures(value)
+    typ = type(value)
+    if typ is CachedResult:
+        return value.load()
+    if typ in (list, tuple, set, frozenset):
+        return typ([values_of(item) for item in value])
+    if typ is dict:
+        return {key: values_of(item) for key, item in value.items()}
+    return value
+
+
+def lazy_values(value: Any, found: list[Delayed]) -> Any:
+    """Append the lazy values in `value` to a list; return a function that puts data in their place."""
+    typ = type(value)
+    if isinstance(value, Delayed):
+        found.append(value)
+        position = len(found) - 1
+        return lambda data: data[position]
+    if typ in (list, tuple, set, frozenset):
+        parts = [lazy_values(item, found) for item in value]
+        return lambda data: typ([part(data) for part in parts])
+    if isinstance(value, tuple) and hasattr(typ, "_fields"):
+        parts = [lazy_values(item, found) for item in value]
+        return lambda data: typ(*[part(data) for part in parts])
+    if typ is dict:
+        pairs = {key: lazy_values(item, found) for key, item in value.items()}
+        return lambda data: {key: part(data) for key, part in pairs.items()}
+    return lambda data: value
