@@ -105,11 +105,11 @@ def compute(
             warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
 
 
-def make_now(recipe: Recipe) -> Entry:
+def make_now(recipe: Recipe, force: bool = False) -> Entry:
     """Make a node in this thread, with what it needs, unless it is complete; return its entry."""
     damaged: set[str | None] = set()
     while True:
-        planner = Planner()
+        planner = Planner([recipe] if force else False)
         planned = planner.request(recipe)
         planner.write_down()
         builder = GraphBuilder(planner)

@@ -237,10 +237,7 @@ def test_no_module_imports_optional_packages_when_it_is_imported():
     for path in MODULES:
         if path.stem in ("demo", "zarr_store"):  # a user's functions; imported where Zarr is at hand
             continue
-        if (
-            path.parent == PACKAGE / "prefect" and path.stem != "__init__"
-        ):  # imported with Prefect at hand
-            optional -= {"distributed", "prefect"}
+        # what is in the package is imported with Prefect at hand
         with_prefect = path.parent == PACKAGE / "prefect" and path.stem != "__init__"
         body = ast.parse(path.read_text()).body
         imports = [n for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]

@@ -27,11 +27,11 @@ _HOMES = {
 __all__ = [*sorted(_HOMES)]
 
 if TYPE_CHECKING:
+    from ..handles import CachedResult as CachedResult
     from .dask_runner import DaskCacheTaskRunner as DaskCacheTaskRunner
     from .flows import flow as flow
     from .policies import ResourceInputs as ResourceInputs
     from .policies import task_input_hash as task_input_hash
-    from .results import CachedResult as CachedResult
     from .serializers import cpr_serializer as cpr_serializer
     from .skipping import SkippingTaskRunner as SkippingTaskRunner
     from .skipping import with_skipping as with_skipping

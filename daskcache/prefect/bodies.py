@@ -22,10 +22,9 @@ from prefect.utilities.collections import visit_collection
 
 from ..entry import Entry
 from ..events import NodeEvent, listeners
-from ..graph import GraphBuilder
+from ..graph import make_now
 from ..node import inside_body
-from ..planning import Planner
-from ..recipe import Recipe, make_recipe, unflatten
+from ..recipe import make_recipe, unflatten
 from ..spec import Spec
 from ..targets.base import Source
 from ..targets.context import context
@@ -153,7 +152,7 @@ class LateBody(_AnyBody):
     def run(self, bound):
         recipe = self._recipe(bound)
         with _watched() as outcomes:
-            entry = ensure(recipe, self.force)
+            entry = make_now(recipe, self.force)
         return _finished(CachedResult(entry, recipe), outcomes or ["skipped"], self.with_artifact)
 
     def _recipe(self, bound):
@@ -176,16 +175,6 @@ class LateBody(_AnyBody):
 
 #: Dask's configuration is that of the process: two tasks must not set it at the same time.
 _config_lock = threading.Lock()
-
-
-def ensure(recipe: Recipe, force: bool = False) -> Entry:
-    """Make a node in this thread, with what has to run before it, unless it is complete."""
-    planner = Planner([recipe] if force else False)
-    planned = planner.request(recipe)
-    planner.write_down()
-    builder = GraphBuilder(planner)
-    key = builder.add_entry(recipe)
-    return planned.entry if key is None else get_sync(builder.tasks, key)
 
 
 class DataBody(_AnyBody):

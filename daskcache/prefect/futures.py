@@ -23,6 +23,8 @@ class CacheFuture(PrefectTaskRunFuture):
         What makes the result, as far as it is known.
     inner : PrefectFuture or None
         The task runner's own future; None if the task was finished when it was submitted.
+    gives_data : bool
+        Whether `result` reads the data of a handle.
     looked_at : bool
         Whether somebody waited for it, so that a failure did not go unseen.
     """
@@ -37,6 +39,7 @@ class CacheFuture(PrefectTaskRunFuture):
         super().__init__(task_run_id)
         self.recipe = recipe
         self.inner = inner
+        self.gives_data = False
         self.looked_at = False
         if state is not None:
             self._final_state = state
@@ -69,7 +72,8 @@ class CacheFuture(PrefectTaskRunFuture):
         if self._final_state is None and self.inner is not None:
             return self.inner.result(timeout=timeout, raise_on_failure=raise_on_failure)
         assert self._final_state is not None
-        return self._final_state.result(raise_on_failure=raise_on_failure, _sync=True)
+        result = self._final_state.result(raise_on_failure=raise_on_failure, _sync=True)
+        return result.load() if self.gives_data and isinstance(result, Entry) else result
 
     def add_done_callback(self, fn: Callable[[PrefectFuture], None]) -> None:
         if self._final_state is not None or self.inner is None:

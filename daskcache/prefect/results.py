@@ -1,52 +1,16 @@
-"""What a cached task returns: a handle of its result, which further tasks take as an argument."""
+"""Which result belongs to which recipe."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..entry import Entry
+from ..handles import CachedResult
 from ..node import Node
-from ..recipe import Recipe, flatten, unflatten
+from ..recipe import Recipe
 from ..targets.template import located
 
-
-class CachedResult(Entry):
-    """Handle of a task's result: where it is, what is in it, and what made it.
-
-    ``get_data()`` reads the value.  Passed to a further task, or to a function that is decorated with
-    `daskcache.delayed`, it stands for the value, as a node does.
-    """
-
-    __slots__ = ("_recipe", "__weakref__")
-    #: As of a node that has no graph of its own: see `daskcache.recipe`.
-    _dask = None
-
-    def __init__(self, entry: Entry, recipe: Recipe):
-        super().__init__(entry.key, entry.root, entry.stored, entry.layout, entry.inline, entry.label)
-        self.algorithm = entry.algorithm
-        self._recipe = recipe
-
-    @property
-    def path(self) -> str | tuple[str, ...]:
-        """Absolute path of the target; a tuple for several results."""
-        paths = tuple(f"{self.root}/{result.target.path}" for result in self.stored)
-        return paths[0] if len(paths) == 1 else paths
-
-    def bare(self) -> Entry:
-        """The same without what made it: much smaller, after a long chain of tasks."""
-        entry = Entry(self.key, self.root, self.stored, self.layout, self.inline, self.label)
-        entry.algorithm = self.algorithm
-        return entry
-
-    def __daskcache_path__(self):
-        return self._recipe.__daskcache_path__()
-
-    def __reduce__(self):
-        return _result, (self.bare(), flatten(self._recipe))
-
-
-def _result(entry, flat):
-    return CachedResult(entry, unflatten(flat))
+__all__ = ["CachedResult", "as_node", "is_of"]
 
 
 def is_of(entry: Entry, root: str, key: str, paths: tuple[str, ...]) -> bool:

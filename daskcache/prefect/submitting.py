@@ -42,7 +42,9 @@ class Submitter:
         """The future of a call: finished, if its target is complete."""
         if isinstance(task, CachedTask):
             if task.caches:
-                return self._submit_cached(task, parameters, wait_for, dependencies)
+                future = self._submit_cached(task, parameters, wait_for, dependencies)
+                future.gives_data = task.results == "data"
+                return future
             task = task.plain()
         elif is_ready(wait_for):
             state, incomplete = self._stored.find(task, parameters)

@@ -42,7 +42,8 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
     **options
         Those of `daskcache.delayed` (``target``, ``store``, ``save``, ``label`` …) and those of
         `prefect.task` (``retries``, ``tags``, ``on_completion`` …).  ``version`` is both.
-        ``artifacts=False`` leaves out the artifacts that show new targets.
+        ``artifacts=False`` leaves out the artifacts that show new targets.  ``results="data"`` lets
+        futures give data in place of handles.
 
     Returns
     -------
@@ -59,21 +60,26 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
         return functools.partial(task, mode=mode, **options)
     if isinstance(function, Task):
         raise TypeError("this is a Prefect task already: decorate the function itself")
-    own, artifacts, prefects = _split(options)
+    own, extras, prefects = _split(options)
     if not isinstance(function, Function):
         spec = delayed(function, **own)._spec
     else:
         spec = _respecified(function._spec, own)
-    return CachedTask(spec, mode, artifacts, **prefects)
+    return CachedTask(spec, mode, **extras, **prefects)
 
 
 def _split(options):
-    """Options of `delayed`, whether artifacts are made, and options of Prefect."""
+    """Options of `delayed`, of `CachedTask`, and of Prefect."""
     own = {name: value for name, value in options.items() if name in _OPTIONS}
-    prefects = {name: value for name, value in options.items() if name not in _OPTIONS}
+    extras = {name: value for name, value in options.items() if name in ("artifacts", "results")}
+    if extras.get("results") not in (None, "handle", "data"):
+        raise ValueError(f'results must be "handle" or "data", got {extras["results"]!r}')
+    prefects = {
+        name: value for name, value in options.items() if name not in _OPTIONS and name not in extras
+    }
     if isinstance(options.get("version"), str):
         prefects["version"] = options["version"]
-    return own, prefects.pop("artifacts", True), prefects
+    return own, extras, prefects
 
 
 def _respecified(spec, own):
@@ -84,12 +90,20 @@ def _respecified(spec, own):
 class CachedTask(Task):
     """A Prefect task whose results have targets.  Made by `task`."""
 
-    def __init__(self, spec: Spec, mode: str | None, artifacts: bool, **options: Any):
+    def __init__(
+        self,
+        spec: Spec,
+        mode: str | None,
+        artifacts: bool = True,
+        results: str = "handle",
+        **options: Any,
+    ):
         options = {"cache_policy": NO_CACHE, "persist_result": False, **options}
         super().__init__(spec.func, **options)
         self._own_spec = spec
         self._mode = mode
         self.artifacts = artifacts
+        self.results = results
 
     @property
     def _spec(self) -> Spec:
@@ -125,14 +139,15 @@ class CachedTask(Task):
 
     def with_options(self, **options: Any) -> CachedTask:
         """A copy with other options, of daskcache's or of Prefect's."""
-        own, artifacts, prefects = _split(options)
+        own, extras, prefects = _split(options)
         mode = prefects.pop("mode", self._mode)
         prefects.pop("version", None)
         twin = object.__new__(CachedTask)
         twin.__dict__.update(vars(Task.with_options(self, **prefects)))
         twin._own_spec = _respecified(self._own_spec, own)
         twin._mode = mode
-        twin.artifacts = artifacts if "artifacts" in options else self.artifacts
+        twin.artifacts = extras.get("artifacts", self.artifacts)
+        twin.results = extras.get("results", self.results)
         return twin
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):

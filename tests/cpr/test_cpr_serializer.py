@@ -227,7 +227,7 @@ class Odd(Exception):
     "value",
     [
         datetime.date(2024, 2, 29),
-        datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.timezone.utc),
+        datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.UTC),
         datetime.time(1, 2, 3),
         datetime.timedelta(days=1.5),
         {1, "a"},

@@ -1,4 +1,4 @@
-"""`DaskCacheTaskRunner`: what is complete is skipped at submit, all else is as Prefect's users expect."""
+"""`DaskCacheTaskRunner` skips what is complete at submit; all else is as Prefect's users expect."""
 
 from __future__ import annotations
 

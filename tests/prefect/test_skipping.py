@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from typing import ClassVar
 
 import numpy as np
 import prefect
@@ -19,7 +20,7 @@ from daskcache.prefect import ResourceInputs, cpr_serializer, flow, task_input_h
 class Submitted(ThreadPoolTaskRunner):
     """Counts what reaches it."""
 
-    counted: Counter[str] = Counter()
+    counted: ClassVar[Counter[str]] = Counter()
 
     def submit(self, task, *args, **kwargs):
         self.counted[task.name] += 1
