@@ -110,11 +110,11 @@ def compute(
             warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
 
 
-def make_now(recipe: Recipe) -> Entry:
+def make_now(recipe: Recipe, force: bool = False) -> Entry:
     """Make a node in this thread, with what it needs, unless it is complete; return its entry."""
     damaged: set[str | None] = set()
     while True:
-        planner = Planner()
+        planner = Planner([recipe] if force else False)
         planned = planner.request(recipe)
         planner.write_down()
         builder = GraphBuilder(planner)
@@ -522,6 +522,16 @@ class GraphBuilder:
             self._add_entry(planned)
             self._attempts.send(self._new_entries, self.outputs)
         return self._entry_keys[recipe.identity]
+
+    def add_check(self, recipe: Recipe) -> str:
+        """Add the entry task of a node, complete or not: it looks again before it runs."""
+        planned = self.planner.request(recipe)
+        self._new_entries = []
+        return self._add_entry(planned)
+
+    def entry_key_of(self, recipe: Recipe) -> str | None:
+        """Key of a node's entry task, if it was added."""
+        return self._entry_keys.get(recipe.identity)
 
     def _add_entry(self, planned: PlannedNode) -> str:
         """Add the entry tasks of a node and of what has to run before it."""

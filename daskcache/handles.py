@@ -15,7 +15,7 @@ from dask.delayed import Delayed
 
 from .entry import Entry
 from .node import Node, holding, made
-from .recipe import Recipe
+from .recipe import Recipe, flatten, unflatten
 
 
 class CachedResult(Entry):
@@ -26,7 +26,7 @@ class CachedResult(Entry):
     """
 
     # recipes take what has these two for a node
-    __slots__ = ("_recipe", "_dask")
+    __slots__ = ("_recipe", "_dask", "__weakref__")
 
     def __init__(self, entry: Entry, recipe: Recipe):
         super().__init__(entry.key, entry.root, entry.stored, entry.layout, entry.inline, entry.label)
@@ -34,11 +34,27 @@ class CachedResult(Entry):
         self._recipe = recipe
         self._dask = None
 
+    @property
+    def path(self) -> str | tuple[str, ...]:
+        """Absolute path of the target; a tuple for several results."""
+        paths = tuple(f"{self.root}/{result.target.path}" for result in self.stored)
+        return paths[0] if len(paths) == 1 else paths
+
+    def bare(self) -> Entry:
+        """The same without what made it: much smaller, after a long chain of tasks."""
+        entry = Entry(self.key, self.root, self.stored, self.layout, self.inline, self.label)
+        entry.algorithm = self.algorithm
+        return entry
+
+    def __reduce__(self):
+        return _result, (self.bare(), flatten(self._recipe))
+
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
 
-    def __daskcache_encode__(self, encoder):
-        encoder.add_stand_in(self._recipe.key)
+
+def _result(entry, flat):
+    return CachedResult(entry, unflatten(flat))
 
 
 class Done:

@@ -105,7 +105,7 @@ LAYERS = [
     {"repairing"},
     {"room", "archive", "moving"},
     {"cli_shared"},
-    {"cli", "cli_housekeeping", "demo"},
+    {"cli", "cli_housekeeping", "demo", "prefect"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 LEVEL["__version__"] = 0  # a name of the package itself
@@ -249,8 +249,10 @@ def test_no_module_imports_optional_packages_when_it_is_imported():
         imports = [n for n in body if isinstance(n, (ast.Import, ast.ImportFrom))]
         names = {a.name for n in imports if isinstance(n, ast.Import) for a in n.names}
         names |= {n.module or "" for n in imports if isinstance(n, ast.ImportFrom) and not n.level}
-        # the plugins of a cluster are only imported where there is one
-        allowed = {"distributed"} if path.parent.name == "workers" else set()
+        allowed = {
+            "workers": {"distributed"},  # the plugins of a cluster are only imported where there is one
+            "prefect": {"distributed", "prefect"},
+        }.get(path.parent.name if path.stem != "__init__" else "", set())
         assert {name.partition(".")[0] for name in names} & optional <= allowed, path.name
 
 
