@@ -258,7 +258,8 @@ def test_many_workers_come_and_go(monkeypatch):
         on_cluster(client),
     ):
         dc.attach(client)
-        come_and_go(cluster, client, 20)
+        for _ in range(2):
+            come_and_go(cluster, client, 20)
         before = kept()
         setups.clear()
         for _ in range(10):
