@@ -19,6 +19,7 @@ import daskcache as dc
 from daskcache.errors import DaskcacheWarning
 from daskcache.workers import attaching, is_prepared, memory
 from daskcache.workers.attaching import NAME
+from daskcache.workers.keepalive import cluster_config
 from daskcache.workers.memory import TrimPlugin
 
 
@@ -286,3 +287,17 @@ def kept():
     if memory._trimmer.works:
         memory._trimmer.trim()
     return psutil.Process().memory_info().rss
+
+
+def test_a_cluster_of_ones_own_needs_no_keepalive():
+    """Started with `cluster_config`, a scheduler never takes silence for death, and nothing is added."""
+    options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with (
+        dask.config.set(cluster_config()),
+        LocalCluster(processes=False, **options) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        dc.attach(client)
+        assert cluster.scheduler.worker_ttl is None
+        assert NAME not in cluster.scheduler.nanny_plugins
+        assert cluster.scheduler.plugins[NAME]._timer is None
