@@ -181,7 +181,7 @@ async def _detach(client):
 def _warn(event):
     _, told = event
     warnings.warn(
-        f"the {told['kind']} {told['address']} goes without what daskcache adds to it: {told['error']}\n"
+        f"{told['who']} goes without what daskcache adds to it: {told['error']}\n"
         "  to do: install daskcache there, in the client's version",
         DaskcacheWarning,
         stacklevel=2,
@@ -251,16 +251,12 @@ async def _register(scheduler, kind, guard):
     if guard.parts:
         register = getattr(scheduler, f"register_{kind}_plugin")
         try:
-            responses = await register(None, cloudpickle.dumps(guard), name=NAME, idempotent=False)
+            await register(None, cloudpickle.dumps(guard), name=NAME, idempotent=False)
         except OSError as error:  # one left in the meantime; the others have it
             logger.info("a %s left while plugins were attached: %s", kind, error)
-            return
-        failed = {a: r for a, r in responses.items() if r["status"] != "OK"}
-        for address, response in failed.items():
-            told = {"kind": kind, "address": address, "error": str(response.get("exception_text"))}
-            scheduler.log_event(TOPIC, told)
-        if failed:
+        except Exception as error:  # noqa: BLE001 - who joins later would not survive it
             await _unregister(scheduler, kind)
+            scheduler.log_event(TOPIC, {"who": f"each {kind} of the cluster", "error": str(error)})
 
 
 async def _unregister(scheduler, kind):
@@ -330,9 +326,8 @@ def _guarded(base, plugins):
                         "daskcache is not attached: %s", told
                     )
                     kind = "worker" if nanny is None else "nanny"
-                    server.log_event(
-                        self.topic, {"kind": kind, "address": server.address, "error": told}
-                    )
+                    who = f"the {kind} {server.address}"
+                    server.log_event(self.topic, {"who": who, "error": told})
                     return
 
         async def teardown(self, worker=None, nanny=None):

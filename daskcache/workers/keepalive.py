@@ -19,7 +19,7 @@ from typing import Any
 
 import dask.config
 from dask.utils import parse_timedelta
-from distributed import NannyPlugin
+from distributed import NannyPlugin, Status
 from distributed.protocol.pickle import dumps
 from tornado.ioloop import PeriodicCallback
 
@@ -137,12 +137,16 @@ class _Watch:
     async def _heartbeat(self):
         """Repeat the worker's last heartbeat, without what is counted up from one to the next."""
         if self.metrics is None:
-            self.metrics = await self.nanny.scheduler.run_function(
+            answer = await self.nanny.scheduler.run_function(
                 function=dumps(metrics_of), args=dumps((self.address,)), kwargs=dumps({})
             )
-            self.metrics = _result(self.metrics)
+            self.metrics = answer["result"] if answer["status"] == "OK" else {}
         if self.metrics:
-            await self.nanny.scheduler.heartbeat_worker(address=self.address, metrics=self.metrics)
+            answer = await self.nanny.scheduler.heartbeat_worker(
+                address=self.address, metrics=self.metrics
+            )
+            if answer["status"] == "missing":  # the scheduler has given it up: there is no more to say
+                self.metrics = {}
 
 
 async def _ask(nanny, address):
@@ -151,10 +155,6 @@ async def _ask(nanny, address):
     except (TimeoutError, OSError):
         return False
     return True
-
-
-def _result(response):
-    return response["result"] if response["status"] == "OK" else None
 
 
 def metrics_of(address: str, dask_scheduler: Any = None) -> dict[str, Any]:
@@ -199,7 +199,7 @@ class KeepAliveTimer:
 
     def stop(self) -> None:
         self._timer.stop()
-        if self._own_timer is not None:
+        if self._own_timer is not None and self._scheduler.status == Status.running:
             self._own_timer.start()
 
     async def _look(self):
