@@ -158,6 +158,11 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         """Futures of the tasks that were not skipped."""
         return self._submitter.futures
 
+    @property
+    def keys(self) -> set[str]:
+        """Keys of the recipes that were submitted."""
+        return self._submitter.keys
+
     def cancel_all(self) -> None:
         """Give up the tasks that have not begun."""
         self._submitter.cancel()

@@ -33,6 +33,8 @@ class Submitter:
         self.preparer = Preparer()
         self.record = record
         self.futures: list[CacheFuture] = []
+        #: Keys of the recipes that were submitted.
+        self.keys: set[str] = set()
         self._send = send
         self._stored = StoredResults()
         #: Who makes what just now, by identity of the recipe.
@@ -65,6 +67,7 @@ class Submitter:
         future = self._running(prepared.task, recipe, parameters, wait_for, dependencies)
         if recipe is not None:
             self._making[recipe.identity] = future
+            self.keys.add(recipe.key)
         return future
 
     def _finished(self, task, name, parameters, state, wait_for, dependencies, recipe=None):
