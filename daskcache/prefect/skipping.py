@@ -77,9 +77,9 @@ class SkippingTaskRunner(TaskRunner):
         return self._submitter.unseen_failures(seen)
 
     @property
-    def futures(self) -> list:
-        """Futures of the tasks that were not skipped."""
-        return self._submitter.futures
+    def count(self) -> int:
+        """How many tasks were not skipped."""
+        return self._submitter.count
 
     def cancel_all(self) -> None:
         """Give up what has not begun."""
