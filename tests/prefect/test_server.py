@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 
@@ -24,7 +23,7 @@ def stock(i):
 
 def test_skipping_is_much_faster_than_stock(cluster, api, full, record_property):
     """A complete task is skipped, and recorded, 50 times faster than Prefect's own cached one."""
-    count = 100 if full else 20
+    count = 100 if full else 10
 
     @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
     def ours():
@@ -63,7 +62,7 @@ def test_skipping_is_much_faster_than_stock(cluster, api, full, record_property)
 
 def test_a_server_that_dies_during_a_task(server, runner, api, files, full):
     """The server is killed and started again while tasks run: nothing is lost."""
-    seconds = 70 if full else 6
+    seconds = 70 if full else 4
 
     @flow(task_runner=runner)
     def pipeline():
@@ -89,6 +88,7 @@ def test_a_server_that_dies_during_a_task(server, runner, api, files, full):
 
 
 _FLOW = """
+from prefect.task_runners import ThreadPoolTaskRunner
 from daskcache.prefect import DaskCacheTaskRunner, flow, task
 
 @task(target="squares/{i}.json")
@@ -97,7 +97,7 @@ def square(i):
 
 factor = 1
 
-@flow(task_runner=DaskCacheTaskRunner(cluster_kwargs={"n_workers": 1, "dashboard_address": ":0"}))
+@flow(task_runner=RUNNER)
 def squares(n: int):
     return [(f.result().get_data(), f.state.name) for f in square.map(range(n))]
 """
@@ -111,10 +111,14 @@ if __name__ == "__main__":
 """
 
 
-def test_flows_of_deployments(server, tmp_path):
+_DASK = 'DaskCacheTaskRunner(cluster_kwargs={"n_workers": 1, "dashboard_address": ":0"})'
+
+
+def test_flows_of_deployments(server, tmp_path, full):
     """A flow that is loaded from its file, as deployments are, caches wherever it runs."""
+    source = _FLOW.replace("RUNNER", _DASK if full else "ThreadPoolTaskRunner()")
     (tmp_path / "code").mkdir()
-    (tmp_path / "code" / "squares.py").write_text(textwrap.dedent(_FLOW))
+    (tmp_path / "code" / "squares.py").write_text(source)
     (tmp_path / "run.py").write_text(_RUN)
     environment = {**os.environ, "DASK_DASKCACHE__ROOT": str(tmp_path / "root")}
     outcomes = []
