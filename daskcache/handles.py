@@ -15,7 +15,7 @@ from dask.delayed import Delayed
 
 from .entry import Entry
 from .node import Node, holding, made
-from .recipe import Recipe
+from .recipe import Recipe, recipes_before
 
 
 class CachedResult(Entry):
@@ -26,19 +26,30 @@ class CachedResult(Entry):
     """
 
     # recipes take what has these two for a node
-    __slots__ = ("_recipe", "_dask")
+    __slots__ = ("_recipe", "_dask", "__weakref__")
 
     def __init__(self, entry: Entry, recipe: Recipe):
         super().__init__(entry.key, entry.root, entry.stored, entry.layout, entry.inline, entry.label)
         self.algorithm = entry.algorithm
         self._recipe = recipe
         self._dask = None
+        _results[id(recipe)] = self
 
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self._recipe.key)
+
+
+#: The results that somebody still has, by their recipes.
+_results: weakref.WeakValueDictionary[int, CachedResult] = weakref.WeakValueDictionary()
+
+
+def results_before(recipe: Recipe) -> list[tuple[Recipe, Entry]]:
+    """Results that a recipe is made from and that are at hand, with their recipes."""
+    found = [(before, _results.get(id(before))) for before in recipes_before(recipe)]
+    return [(before, result) for before, result in found if result is not None]
 
 
 class Done:

@@ -575,6 +575,46 @@ def test_entries_are_results_and_arguments(root):
     assert total(make(5)).dc.state == "complete"
 
 
+def test_a_chain_of_calls_looks_at_what_each_is_made_from_and_no_further(monkeypatch):
+    """Else the hundredth call would look at a hundred results."""
+    from daskcache.examining import Examiner
+
+    looked = []
+    examine = Examiner._examine
+    monkeypatch.setattr(Examiner, "_examine", lambda self, r: looked.append(r) or examine(self, r))
+
+    @dc.task(target="{n}.json")
+    def step(before, n):
+        return before + 1
+
+    with in_mode("cache"):
+        result = step(0, 0)
+        for n in range(1, 20):
+            result = step(result, n)
+        assert result.get_data() == 20
+    assert len(looked) == 20
+
+
+def test_a_result_that_was_edited_since_is_not_taken_for_what_it_was(root):
+    """Its file is looked at when it is used."""
+
+    @dc.task(target="{n}.json")
+    def make(n):
+        return n
+
+    @dc.task(target="sum-{n.stem}.json")
+    def add(n):
+        return n + 1
+
+    with in_mode("cache"):
+        made = make(1)
+        (root / "1.json").write_text("22\n")
+        with pytest.raises(TargetModified):
+            add(made)
+        (root / "1.json").unlink()
+        assert add(made).get_data() == 2
+
+
 def test_a_damaged_result_is_made_again(root, runs):
     """In cache mode as in any: it is not served, and what follows goes on."""
 
