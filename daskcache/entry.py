@@ -263,6 +263,9 @@ class Entry:
         fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)
         return _entry, (self.algorithm, *fields)
 
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(self.data_hash)
+
     def __sizeof__(self):
         inline = sum(map(sys.getsizeof, self.inline)) if self.inline is not None else 0
         return 300 * len(self.stored) + inline

@@ -105,7 +105,7 @@ def compute(
             warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
 
 
-def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = ()) -> Entry:
+def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: bool = False) -> Entry:
     """Make a node in this thread, with what it needs, unless it is complete; return its entry.
 
     Of what is `given`, only the files are looked at, not what they were made from.
@@ -113,7 +113,7 @@ def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = ()) -> Entr
     at_hand = list(given)
     damaged: set[str | None] = set()
     while True:
-        planner = Planner()
+        planner = Planner([recipe] if force else False)
         for before, entry in at_hand:
             planner.assume(before, entry)
         planned = planner.request(recipe)
@@ -500,6 +500,16 @@ class GraphBuilder:
             self._add_entry(planned)
             self._attempts.send(self._new_entries, self.outputs)
         return self._entry_keys[recipe.identity]
+
+    def add_check(self, recipe: Recipe) -> str:
+        """Add the entry task of a node, complete or not: it looks again before it runs."""
+        planned = self.planner.request(recipe)
+        self._new_entries = []
+        return self._add_entry(planned)
+
+    def entry_key_of(self, recipe: Recipe) -> str | None:
+        """Key of a node's entry task, if it was added."""
+        return self._entry_keys.get(recipe.identity)
 
     def _add_entry(self, planned: PlannedNode) -> str:
         """Add the entry tasks of a node and of what has to run before it."""

@@ -15,7 +15,7 @@ from dask.delayed import Delayed
 
 from .entry import Entry
 from .node import Node, holding, made
-from .recipe import Recipe, recipes_before
+from .recipe import Recipe, flatten, recipes_before, unflatten
 
 
 class CachedResult(Entry):
@@ -35,11 +35,27 @@ class CachedResult(Entry):
         self._dask = None
         _results[id(recipe)] = self
 
+    @property
+    def path(self) -> str | tuple[str, ...]:
+        """Absolute path of the target; a tuple for several results."""
+        paths = tuple(f"{self.root}/{result.target.path}" for result in self.stored)
+        return paths[0] if len(paths) == 1 else paths
+
+    def bare(self) -> Entry:
+        """The same without what made it: much smaller, after a long chain of tasks."""
+        entry = Entry(self.key, self.root, self.stored, self.layout, self.inline, self.label)
+        entry.algorithm = self.algorithm
+        return entry
+
+    def __reduce__(self):
+        return _result, (self.bare(), flatten(self._recipe))
+
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
 
-    def __daskcache_encode__(self, encoder):
-        encoder.add_stand_in(self._recipe.key)
+
+def _result(entry, flat):
+    return CachedResult(entry, unflatten(flat))
 
 
 #: The results that somebody still has, by their recipes.

@@ -230,7 +230,8 @@ class Task:
             mode = PREFECT[1]
         if mode not in self._prefect_tasks:
             prefect = _prefect(mode)
-            self._prefect_tasks[mode] = prefect.task(self._function, mode=mode, **self._of_prefect)
+            options = {"results": "data", **self._of_prefect}
+            self._prefect_tasks[mode] = prefect.task(self._function, mode=mode, **options)
         return self._prefect_tasks[mode]
 
     def __getattr__(self, name):

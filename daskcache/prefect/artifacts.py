@@ -1,0 +1,37 @@
+"""Targets as artifacts of Prefect: a link to each file that a task made."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+from prefect.artifacts import create_link_artifact
+from prefect.exceptions import PrefectException
+from prefect.logging import get_run_logger
+
+from .. import hashing
+from ..databases import masked
+from ..entry import Entry, Held
+
+
+def make_artifact(entry: Entry | Held) -> None:
+    """Show the targets of a result in Prefect's UI; a server that can't be reached is no failure."""
+    for result in getattr(entry, "stored", ()):
+        path = f"{entry.root}/{result.target.path}"  # type: ignore[union-attr]
+        try:
+            create_link_artifact(
+                link=f"file://{quote(path)}",
+                link_text=masked(result.target.path),
+                key=artifact_key(result.target.path),
+                description=f"{type(result.target).__name__}, {hashing.tag(result.data_hash)}",
+                _sync=True,
+            )
+        except (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
+            get_run_logger().warning("the target is stored, but not shown as an artifact: %s", error)
+
+
+def artifact_key(path: str) -> str:
+    """The key of a target's artifact: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", str(Path(path)).lower()).strip("-")

@@ -1,0 +1,254 @@
+"""What runs in place of a cached task's function, inside of Prefect's engine on a worker.
+
+A `Body` knows what is to be done since the task was submitted; a `LateBody` plans on the worker, because
+an argument is the result of a task that daskcache knows nothing of; a `DataBody` caches nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import dask
+from dask._task_spec import DataNode
+from dask.local import get_sync
+from prefect.states import Completed
+from prefect.utilities.collections import visit_collection
+
+from ..entry import Entry
+from ..events import NodeEvent, listeners
+from ..graph import make_now
+from ..node import inside_body
+from ..recipe import make_recipe, unflatten
+from ..spec import Spec
+from ..targets.base import Source
+from ..targets.context import context
+from .artifacts import make_artifact
+from .results import CachedResult, as_node, is_of
+
+
+class Awaited(NamedTuple):
+    """An upstream task that was still running when its follower was submitted."""
+
+    root: str
+    key: str
+    paths: tuple[str, ...]
+
+
+class Settings(NamedTuple):
+    """What a worker needs of the configuration of the process that submits."""
+
+    root: str
+    hash: str
+    context: dict[str, Any]
+
+
+class _AnyBody:
+    """Calls `run` with the parameters; looks to Prefect like the user's function."""
+
+    def __init__(self, spec: Spec):
+        self.__name__ = spec.name
+        self.__signature__ = _bare_signature(spec)
+
+    def __call__(self, *args, **kwargs):
+        bound = self.__signature__.bind(*args, **kwargs)
+        return self.run(bound)
+
+    def run(self, bound: inspect.BoundArguments) -> Any:
+        raise NotImplementedError
+
+
+class _Async(_AnyBody):
+    """The same for ``async def``: the engine awaits it."""
+
+    def __init__(self, body: _AnyBody):
+        self.body = body
+        self.__name__ = body.__name__
+        self.__signature__ = body.__signature__
+
+    async def __call__(self, *args, **kwargs):
+        return await asyncio.to_thread(self.body, *args, **kwargs)
+
+
+def as_async(body: _AnyBody) -> _AnyBody:
+    """A body whose call is to be awaited."""
+    return _Async(body)
+
+
+def _bare_signature(spec):
+    """The parameters' names and kinds: annotations and defaults need not travel."""
+    parameters = spec.signature.inspected.parameters.values()
+    optional = {parameter.name for parameter in parameters if parameter.default is not parameter.empty}
+    return inspect.Signature(
+        [
+            inspect.Parameter(p.name, p.kind, default=None if p.name in optional else p.empty)
+            for p in parameters
+        ]
+    )
+
+
+class Body(_AnyBody):
+    """Makes one node, with what has to run before it, unless it is there already.
+
+    Parameters
+    ----------
+    spec : Spec
+    tasks : dict
+        Graph of what is to be done.
+    key : str
+        The task in it whose entry is the result.
+    awaited : dict
+        Key of a task in the graph to the `Awaited` upstream that makes its entry.
+    with_artifact : bool
+        Whether a new target is shown as a Prefect artifact.
+    """
+
+    def __init__(self, spec, tasks: dict, key: str, awaited: dict[str, Awaited], with_artifact: bool):
+        super().__init__(spec)
+        self.tasks = tasks
+        self.key = key
+        self.awaited = awaited
+        self.with_artifact = with_artifact
+
+    def run(self, bound):
+        entries = list(_entries_in(bound.arguments))
+        tasks = dict(self.tasks)
+        for key, upstream in self.awaited.items():
+            (entry, *_) = [e for e in entries if is_of(e, *upstream)]
+            tasks[key] = DataNode(key, entry)
+        with _watched() as outcomes:
+            entry = get_sync(tasks, self.key)
+        return _finished(entry, outcomes, self.with_artifact)
+
+
+class LateBody(_AnyBody):
+    """Plans and makes one node, whose arguments are known only now.
+
+    Parameters
+    ----------
+    spec : Spec
+    settings : Settings
+    recipes : list
+        Flattened recipes of the tasks upstream that are known.
+    force : bool
+        Whether to rerun what is complete.
+    with_artifact : bool
+        See `Body`.
+    """
+
+    def __init__(self, spec, settings: Settings, recipes: list, force: bool, with_artifact: bool):
+        super().__init__(spec)
+        self.spec = spec
+        self.settings = settings
+        self.recipes = recipes
+        self.force = force
+        self.with_artifact = with_artifact
+
+    def run(self, bound):
+        recipe = self._recipe(bound)
+        with _watched() as outcomes:
+            entry = make_now(recipe, force=self.force)
+        return _finished(CachedResult(entry, recipe), outcomes or ["skipped"], self.with_artifact)
+
+    def _recipe(self, bound):
+        known = [unflatten(flat) for flat in self.recipes]
+
+        def stand_in(value):
+            if not isinstance(value, Entry) or isinstance(value, CachedResult):
+                return value
+            for recipe in known:
+                if is_of(value, recipe.root, recipe.key, recipe.paths):
+                    return as_node(recipe)
+            return value.load()
+
+        arguments = visit_collection(bound.arguments, stand_in, return_data=True)
+        bound = inspect.BoundArguments(bound.signature, arguments)
+        settings = {"daskcache.root": self.settings.root, "daskcache.hash": self.settings.hash}
+        with _config_lock, dask.config.set(settings), context(**self.settings.context):
+            return make_recipe(self.spec, bound.args, bound.kwargs, True)
+
+
+#: Dask's configuration is that of the process: two tasks must not set it at the same time.
+_config_lock = threading.Lock()
+
+
+class DataBody(_AnyBody):
+    """Calls the function with data in place of handles and sources; keeps nothing."""
+
+    def __init__(self, spec: Spec):
+        super().__init__(spec)
+        self.spec = spec
+
+    def run(self, bound):
+        wants_object = dict(
+            zip(self.spec.signature.names, self.spec.signature.wants_object, strict=True)
+        )
+        for name, value in bound.arguments.items():
+            if not wants_object.get(name):
+                bound.arguments[name] = visit_collection(value, _data, return_data=True)
+        token = inside_body.set(True)
+        try:
+            return self.spec.func(*bound.args, **bound.kwargs)
+        finally:
+            inside_body.reset(token)
+
+
+class AsyncDataBody(DataBody):
+    """The same for ``async def``: loading is done when the coroutine is made."""
+
+    async def __call__(self, *args, **kwargs):
+        return await super().__call__(*args, **kwargs)
+
+
+def _data(value):
+    if isinstance(value, Entry):
+        return value.load()
+    return value.get_data() if isinstance(value, Source) else value
+
+
+def _entries_in(arguments) -> Iterator[Entry]:
+    found: list[Entry] = []
+
+    def note(value):
+        if isinstance(value, Entry):
+            found.append(value)
+
+    visit_collection(arguments, note, return_data=False)
+    return iter(found)
+
+
+def _finished(entry, outcomes, with_artifact):
+    """What the engine gets: the handle; of a result that was there, in a state that says so."""
+    if outcomes and outcomes[-1] == "skipped":
+        return Completed(name="Cached", message="its target was complete", data=entry)
+    if with_artifact:
+        make_artifact(entry)
+    return entry
+
+
+# ---- what happened -------------------------------------------------------------------------------
+
+_outcomes: ContextVar[list[str] | None] = ContextVar("daskcache_prefect_outcomes", default=None)
+
+
+def _listen(event: NodeEvent):
+    outcomes = _outcomes.get()
+    if outcomes is not None:
+        outcomes.append(event.outcome)
+
+
+@contextmanager
+def _watched() -> Iterator[list[str]]:
+    """The outcomes of the nodes that run in this context, in order."""
+    if _listen not in listeners:
+        listeners.append(_listen)
+    token = _outcomes.set([])
+    try:
+        yield _outcomes.get()  # type: ignore[misc]
+    finally:
+        _outcomes.reset(token)

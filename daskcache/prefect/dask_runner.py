@@ -1,0 +1,242 @@
+"""`DaskCacheTaskRunner`: Prefect's tasks on a Dask cluster; what is complete does not get there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from contextvars import Context, copy_context
+from typing import Any
+
+from distributed import Client
+from prefect._internal.uuid7 import uuid7
+from prefect.client.schemas.objects import State
+from prefect.context import ContextModel
+from prefect.task_engine import run_task_async, run_task_sync
+from prefect.utilities.collections import visit_collection
+from prefect.utilities.engine import collect_task_run_inputs_sync
+from prefect_dask import DaskTaskRunner
+from prefect_dask.client import PrefectDaskClient
+
+from .dask_futures import DaskFuture
+from .futures import CacheFuture
+from .keepalive import Keepalive
+from .results import CachedResult
+from .sent_context import ContextSender
+from .submitting import Submitter, with_data
+from .workers import prepare_workers
+
+
+class DaskCacheTaskRunner(DaskTaskRunner):
+    """Runs tasks on a Dask cluster, and skips complete ones when they are submitted.
+
+    A skipped task never reaches the scheduler: its future is finished when it is made, and the task run
+    shows as Cached.  The cluster is started, or connected to, when the first task has to run.  At the
+    end of a flow the runner waits for all that was submitted.
+
+    Parameters
+    ----------
+    cluster, address, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path
+        As of `prefect_dask.DaskTaskRunner`.
+    record : {"event", "none"}
+        Whether skipped tasks are told to Prefect's server.
+    extra_loggers : sequence of str
+        Names of loggers whose messages on workers go to Prefect, beside those in Prefect's setting
+        ``PREFECT_LOGGING_EXTRA_LOGGERS``.
+    api_keepalive : float, optional
+        Seconds between requests to Prefect's server while a flow runs, for proxies that close what is
+        idle.  Default: none.
+    """
+
+    def __init__(
+        self,
+        cluster: Any = None,
+        address: str | None = None,
+        cluster_class: Any = None,
+        cluster_kwargs: dict[str, Any] | None = None,
+        adapt_kwargs: dict[str, Any] | None = None,
+        client_kwargs: dict[str, Any] | None = None,
+        performance_report_path: str | None = None,
+        *,
+        record: str = "event",
+        extra_loggers: Iterable[str] = (),
+        api_keepalive: float | None = None,
+    ):
+        super().__init__(
+            cluster,
+            address,
+            cluster_class,
+            cluster_kwargs,
+            adapt_kwargs,
+            client_kwargs,
+            performance_report_path,
+        )
+        self.record = record
+        self.extra_loggers = tuple(extra_loggers)
+        self.api_keepalive = api_keepalive
+        self._given = cluster
+        self._submitter = Submitter(self._send, record)
+        self._context = ContextSender()
+        self._keepalive = Keepalive(api_keepalive)
+
+    def _settings(self):
+        return {
+            "cluster": self._given,
+            "address": self.address,
+            "cluster_class": self.cluster_class,
+            "cluster_kwargs": self.cluster_kwargs,
+            "adapt_kwargs": self.adapt_kwargs,
+            "client_kwargs": self.client_kwargs,
+            "performance_report_path": self.performance_report_path,
+            "record": self.record,
+            "extra_loggers": self.extra_loggers,
+            "api_keepalive": self.api_keepalive,
+        }
+
+    @property
+    def preparer(self):
+        return self._submitter.preparer
+
+    @property
+    def client(self) -> PrefectDaskClient:
+        """The Dask client; made, and its workers prepared, when it is first asked for."""
+        if self._client is None:
+            client = super().client
+            prepare_workers(client, self.extra_loggers)
+        return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a client already."""
+        return self._client is not None
+
+    def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work.")
+        return self._submitter.submit(task, parameters, wait_for, dependencies)
+
+    def map(self, task, parameters, wait_for=None) -> Any:
+        return super().map(task, with_data(parameters), wait_for)
+
+    def _send(self, task, parameters, wait_for, dependencies):
+        """Submit a task to Dask, as `PrefectDaskClient.submit` does, but for what that repeats."""
+        client = self.client
+        task_run_id = uuid7()
+        inputs = {
+            name: collect_task_run_inputs_sync(value) | (dependencies or {}).get(name, set())
+            for name, value in parameters.items()
+        }
+        assets = {
+            "task": task,
+            "task_run_id": task_run_id,
+            "task_inputs": inputs,
+            "copy_to_child_ctx": True,
+        }
+        future = Client.submit(
+            client,
+            _run,
+            task=task,
+            task_run_id=task_run_id,
+            parameters=_for_workers(parameters),
+            wait_for=_for_workers(wait_for) if wait_for else None,
+            dependencies=inputs,
+            context=self._context.serialize(assets),
+            key=f"{task.name}-{task_run_id}",
+            pure=False,
+        )
+        return DaskFuture(task_run_id, future, task.name)
+
+    def drain(self) -> None:
+        """Wait for all tasks that were submitted."""
+        self._submitter.drain()
+
+    def unseen_failures(self, seen: set) -> list[CacheFuture]:
+        """See `Submitter.unseen_failures`."""
+        return self._submitter.unseen_failures(seen)
+
+    @property
+    def futures(self) -> list[CacheFuture]:
+        """Futures of the tasks that were not skipped."""
+        return self._submitter.futures
+
+    def cancel_all(self) -> None:
+        """Give up the tasks that have not begun."""
+        self._submitter.cancel()
+
+    def duplicate(self) -> DaskCacheTaskRunner:
+        return type(self)(**self._settings())
+
+    def __enter__(self) -> DaskCacheTaskRunner:
+        super().__enter__()
+        self._keepalive.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            if error[0] is None:
+                self.drain()
+            else:
+                self.cancel_all()
+        finally:
+            self._keepalive.stop()
+            super().__exit__(*error)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DaskCacheTaskRunner) and self._settings() == other._settings()
+
+    def __reduce__(self):
+        # on workers it is only what nested tasks are submitted with: they find the cluster they are in
+        return _runner, ({**self._settings(), "cluster": None, "address": self.address},)
+
+
+def _runner(settings):
+    return DaskCacheTaskRunner(**settings)
+
+
+def _run(task, **kwargs):
+    """What Dask runs: the task in Prefect's engine; its final state is the result."""
+    return _clean_context().run(_run_here, task, kwargs)
+
+
+def _run_here(task, kwargs):
+    if task.isasync:
+        return asyncio.run(run_task_async(task=task, return_type="state", **kwargs))
+    return run_task_sync(task=task, return_type="state", **kwargs)
+
+
+def _clean_context() -> Context:
+    """The current context without what is Prefect's in it.
+
+    A task that submits tasks leaves traces of its own context in those that the worker's event loop
+    starts later: such as a client of Prefect's server that is closed by then.
+    """
+    own = {model.__var__ for model in _models(ContextModel) if "__var__" in vars(model)}
+    clean = Context()
+    for variable, value in copy_context().items():
+        if variable not in own:
+            clean.run(variable.set, value)
+    return clean
+
+
+def _models(model):
+    return [model, *(each for child in model.__subclasses__() for each in _models(child))]
+
+
+def _for_workers(arguments):
+    """Arguments with Dask's own futures, and finished states, in place of Prefect's futures."""
+
+    def replace(value):
+        if isinstance(value, CacheFuture):
+            state = value.final_state
+            if state is None:
+                return replace(value.inner)
+            return _bare_state(state)
+        if isinstance(value, DaskFuture):
+            return value.wrapped_future
+        return value.bare() if isinstance(value, CachedResult) else value
+
+    return visit_collection(arguments, replace, return_data=True)
+
+
+def _bare_state(state: State) -> State:
+    value = state.data
+    return state.model_copy(update={"data": value.bare()}) if isinstance(value, CachedResult) else state

@@ -1,0 +1,144 @@
+"""`flow`: Prefect flows for cached tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import dask
+import prefect
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner
+from prefect.utilities.collections import visit_collection
+from prefect_dask import DaskTaskRunner
+
+from ..errors import NodeFailed
+from .dask_runner import DaskCacheTaskRunner
+from .skipping import SkippingTaskRunner, with_skipping
+from .tasks import MODES
+
+
+def flow(
+    function: Callable | None = None,
+    *,
+    mode: str | None = None,
+    task_runner: TaskRunner | None = None,
+    **options: Any,
+) -> Any:
+    """Make a function a Prefect flow for cached tasks.
+
+    What its body submits is waited for at its end.  The flow fails if a task failed that nobody looked
+    at, and says how many of how many.
+
+    Parameters
+    ----------
+    function : callable
+        What to wrap.
+    mode : {"prefect", "prefect.cache", "prefect.skip"}, optional
+        As of `task`.  In the first, this is `prefect.flow`.
+    task_runner : prefect.task_runners.TaskRunner, optional
+        Default: a `DaskCacheTaskRunner`, whose cluster starts when a task has to run.  Others are made
+        to skip what is complete.
+    **options
+        As of `prefect.flow`.
+
+    Returns
+    -------
+    prefect.Flow
+    """
+    if function is None:
+        return functools.partial(flow, mode=mode, task_runner=task_runner, **options)
+    mode = mode or dask.config.get("daskcache.mode", None)
+    if mode == MODES[0]:
+        return prefect.flow(function, task_runner=task_runner, **options)
+    return prefect.flow(_draining(function), task_runner=_skipping(task_runner), **options)
+
+
+def _skipping(runner):
+    """A task runner that skips, like `runner`."""
+    if isinstance(runner, type):
+        runner = runner()
+    if runner is None:
+        return DaskCacheTaskRunner()
+    if isinstance(runner, (DaskCacheTaskRunner, SkippingTaskRunner)):
+        return runner
+    if isinstance(runner, DaskTaskRunner):
+        return DaskCacheTaskRunner(
+            runner._cluster,
+            runner.address,
+            runner.cluster_class,
+            runner.cluster_kwargs,
+            runner.adapt_kwargs,
+            runner.client_kwargs,
+            runner.performance_report_path,
+        )
+    return with_skipping(runner)
+
+
+def _draining(function):
+    """The flow's body, with the wait for all that it submits."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def body(*args, **kwargs):
+            try:
+                result = await function(*args, **kwargs)
+            except BaseException:
+                _give_up()
+                raise
+            await asyncio.to_thread(_settle, result)
+            return result
+
+    else:
+
+        @functools.wraps(function)
+        def body(*args, **kwargs):
+            try:
+                result = function(*args, **kwargs)
+            except BaseException:
+                _give_up()
+                raise
+            _settle(result)
+            return result
+
+    return body
+
+
+def _give_up():
+    _runner().cancel_all()
+
+
+def _settle(result):
+    """Wait for the flow's tasks; raise if some failed and nobody would know."""
+    runner = _runner()
+    runner.drain()
+    failed = runner.unseen_failures(_returned(result))
+    if failed:
+        first = failed[0].final_state
+        raise NodeFailed(
+            f"{len(failed)} of {len(runner.futures)} tasks failed, and nobody looked at them; the "
+            f"first: {first.message}",
+            hint="wait for futures, or return them from the flow, to handle their failures",
+        )
+
+
+def _runner():
+    flow_context = FlowRunContext.get()
+    assert flow_context is not None  # a flow's body runs
+    return flow_context.task_runner
+
+
+def _returned(result):
+    """Ids of the task runs whose futures a flow returns: Prefect looks at them."""
+    found = set()
+
+    def note(value):
+        if isinstance(value, PrefectFuture):
+            found.add(value.task_run_id)
+
+    visit_collection(result, note, return_data=False)
+    return found

@@ -1,0 +1,122 @@
+"""Futures of cached tasks: finished when they are made, or around those of a task runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture, PrefectTaskRunFuture
+
+from ..entry import Entry
+from ..recipe import Recipe
+from .results import CachedResult
+
+
+class CacheFuture(PrefectTaskRunFuture):
+    """Future of a task run.
+
+    Attributes
+    ----------
+    recipe : Recipe or None
+        What makes the result, as far as it is known.
+    inner : PrefectFuture or None
+        The task runner's own future; None if the task was finished when it was submitted.
+    gives_data : bool
+        Whether `result` reads the data of a handle.
+    looked_at : bool
+        Whether somebody waited for it, so that a failure did not go unseen.
+    """
+
+    def __init__(
+        self,
+        task_run_id: UUID,
+        recipe: Recipe | None = None,
+        inner: PrefectFuture | None = None,
+        state: State | None = None,
+    ):
+        super().__init__(task_run_id)
+        self.recipe = recipe
+        self.inner = inner
+        self.gives_data = False
+        self.looked_at = False
+        if state is not None:
+            self._final_state = state
+
+    @property
+    def final_state(self) -> State | None:
+        """The final state, if this process knows it already."""
+        if self._final_state is None and self.inner is not None and is_done(self.inner):
+            self.settle()
+        return self._final_state
+
+    def settle(self, timeout: float | None = None) -> None:
+        """Wait, without counting as somebody who looks at the outcome."""
+        if self._final_state is None and self.inner is not None:
+            self.inner.wait(timeout)
+            self._take(self.inner._final_state)
+
+    def wait(self, timeout: float | None = None) -> None:
+        self.looked_at = True
+        self.settle(timeout)
+
+    @property
+    def state(self) -> State:
+        self.looked_at = True
+        return self.final_state or super().state
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        self.looked_at = True
+        self.settle(timeout)
+        if self._final_state is None and self.inner is not None:
+            return self.inner.result(timeout=timeout, raise_on_failure=raise_on_failure)
+        assert self._final_state is not None
+        result = self._final_state.result(raise_on_failure=raise_on_failure, _sync=True)
+        return result.load() if self.gives_data and isinstance(result, Entry) else result
+
+    def add_done_callback(self, fn: Callable[[PrefectFuture], None]) -> None:
+        if self._final_state is not None or self.inner is None:
+            fn(self)
+            return
+
+        def when_done(_):
+            self.settle()
+            fn(self)
+
+        self.inner.add_done_callback(when_done)
+
+    def cancel(self) -> None:
+        """Give up the task, unless it has begun."""
+        wrapped = getattr(self.inner, "wrapped_future", None)
+        if wrapped is not None:
+            wrapped.cancel()
+
+    def _take(self, state):
+        if state is not None:
+            value = value_in(state)
+            if isinstance(value, CachedResult):
+                self.recipe = self.recipe or value._recipe
+            self._final_state = settled(state, self.recipe)
+
+
+def settled(state: State, recipe: Recipe | None) -> State:
+    """A final state as users get it: its result knows what made it."""
+    value = value_in(state)
+    if recipe is None or not isinstance(value, Entry) or isinstance(value, CachedResult):
+        return state
+    return state.model_copy(update={"data": CachedResult(value, recipe)})
+
+
+def is_done(future: PrefectFuture) -> bool:
+    """Whether a future is finished, without asking the server."""
+    if future._final_state is not None:
+        return True
+    wrapped = getattr(future, "wrapped_future", None)
+    return wrapped is not None and wrapped.done()
+
+
+def value_in(state: State) -> Any:
+    """What a completed state holds, if it is at hand."""
+    data = state.data
+    return getattr(data, "result", data) if type(data).__name__ == "ResultRecord" else data

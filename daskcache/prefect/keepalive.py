@@ -1,0 +1,44 @@
+"""Requests to Prefect's server while a flow runs, for proxies that close idle connections."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.logging import get_logger
+
+_logger = get_logger("task_runner.daskcache")
+
+
+class Keepalive:
+    """A daemon thread that asks after the server's health.
+
+    Parameters
+    ----------
+    interval : float or None
+        Seconds between requests; None: there is no thread.
+    """
+
+    def __init__(self, interval: float | None):
+        self.interval = interval
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        if self.interval is not None:
+            self._stopped.clear()
+            threading.Thread(
+                target=copy_context().run, args=(self._ask,), name="daskcache-keepalive", daemon=True
+            ).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _ask(self):
+        with get_client(sync_client=True) as client:
+            while not self._stopped.wait(self.interval):
+                try:
+                    client.hello()
+                except httpx.HTTPError as error:
+                    _logger.warning("Prefect's server does not answer: %s", error)

@@ -1,0 +1,253 @@
+"""What is to be done for the call of a cached task, decided when it is submitted."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dask._task_spec import DataNode, cull
+from prefect._internal.engine import resolve_custom_task_run_name
+from prefect.client.schemas.objects import State
+from prefect.futures import PrefectFuture
+from prefect.settings import PREFECT_TASKS_REFRESH_CACHE
+from prefect.states import Completed, Failed
+from prefect.utilities.annotations import BaseAnnotation
+from prefect.utilities.callables import parameters_to_args_kwargs
+from prefect.utilities.collections import visit_collection
+
+from .. import config, storage
+from ..algorithms import configured
+from ..entry import Entry
+from ..errors import DaskcacheError
+from ..examining import COMPLETE
+from ..graph import GraphBuilder
+from ..planning import LOAD, Planner
+from ..recipe import Recipe, flatten, make_recipe
+from ..targets.context import context
+from .bodies import Awaited, Body, LateBody, Settings, as_async
+from .futures import CacheFuture, is_done, value_in
+from .results import CachedResult, as_node
+
+if TYPE_CHECKING:
+    from .tasks import CachedTask
+
+
+class Prepared(NamedTuple):
+    """What is to be done for one call."""
+
+    #: The task to run, with a body for this call.
+    task: CachedTask
+    #: What it makes; None as long as that is not known.
+    recipe: Recipe | None
+    #: Name of the task run, as far as it is known.
+    name: str
+    #: The final state, if there is nothing to do (or nothing can be done).
+    state: State | None
+
+
+class Preparer:
+    """Prepares the calls of one flow; calls that follow each other closely share a look at the root."""
+
+    #: How long a look at the root is good for, in seconds.  What it misses, the worker finds.
+    MAX_AGE = 1.0
+
+    def __init__(self):
+        self._lock = threading.RLock()
+        self._planner: Planner | None = None
+        self._looked = 0.0
+
+    def prepare(self, task: CachedTask, parameters: dict[str, Any], skips: bool = True) -> Prepared:
+        """Decide what a call needs.
+
+        Parameters
+        ----------
+        task : CachedTask
+        parameters : dict
+            As Prefect has bound them; with futures, results, sources and nodes in them.
+        skips : bool
+            Whether a complete target finishes the call here.
+        """
+        try:
+            with self._lock:
+                return self._prepare(task, parameters, skips)
+        except DaskcacheError as error:
+            message = f"the task can't be planned: {error}"
+            return Prepared(task, None, "", Failed(message=message, data=error))
+
+    def _prepare(self, task, parameters, skips):
+        found = _Upstream(parameters)
+        force = _refreshes(task)
+        if found.unknown:
+            return Prepared(_late(task, found, force), None, "", None)
+        args, kwargs = parameters_to_args_kwargs(task.spec.func, found.parameters)
+        recipe = make_recipe(task.spec, args, kwargs, True)
+        name = _name(task, recipe, found)
+        planner = self._planner_for(found, [recipe] if force else [])
+        planned = planner.request(recipe)
+        planner.write_down()
+        if skips and planned.action == LOAD:
+            result = CachedResult(planned.entry, recipe)
+            return Prepared(task, recipe, name, Completed(name="Cached", message=_COMPLETE, data=result))
+        return Prepared(_bound(task, recipe, name, planner, found.running), recipe, name, None)
+
+    def _planner_for(self, found, forced):
+        """The planner of the burst, unless something is under way that it can't know of."""
+        if forced or found.running:
+            return Planner([*forced, *[future.recipe for future in found.running]])
+        now = time.monotonic()
+        known = self._planner.nodes if self._planner is not None else {}
+        outdated = any(
+            recipe.identity in known and known[recipe.identity].state != COMPLETE
+            for recipe in found.finished
+        )
+        if self._planner is None or outdated or now - self._looked > self.MAX_AGE:
+            self._planner = Planner()
+            self._looked = now
+        return self._planner
+
+
+_COMPLETE = "its target was complete"
+
+
+class _Upstream:
+    """The arguments of a call, with nodes in place of the tasks that make them."""
+
+    def __init__(self, parameters):
+        #: Tasks that are not finished; their recipes are known.
+        self.running: list[CacheFuture] = []
+        #: Recipes of tasks that are.
+        self.finished: list[Recipe] = []
+        #: Whether there is something whose value must be waited for.
+        self.unknown = False
+        self.parameters = {
+            name: visit_collection(value, self._replace, return_data=True)
+            for name, value in parameters.items()
+        }
+
+    def recipes(self) -> list[Recipe]:
+        """Recipes of all the tasks upstream that are known."""
+        return [*self.finished, *[future.recipe for future in self.running if future.recipe]]
+
+    def _replace(self, value):
+        if isinstance(value, BaseAnnotation):
+            self.unknown = True  # Prefect takes it off on the worker, with what it means for failures
+            return value
+        if isinstance(value, CacheFuture):
+            return self._of_cached(value)
+        if isinstance(value, PrefectFuture):
+            if is_done(value):
+                value.wait()
+                return self._of_state(value.state, value)
+            self.unknown = True
+            return value
+        if isinstance(value, State):
+            return self._of_state(value, value)
+        if isinstance(value, CachedResult):
+            self.finished.append(value._recipe)
+        elif isinstance(value, Entry):  # of a state that came from a worker
+            return value.load()
+        return value
+
+    def _of_cached(self, future):
+        state = future.final_state
+        if state is not None:
+            return self._of_state(state, future)
+        if future.recipe is None or not future.recipe.paths:
+            self.unknown = True
+            return future
+        self.running.append(future)
+        return as_node(future.recipe)
+
+    def _of_state(self, state, original):
+        if not state.is_completed():
+            self.unknown = True  # the engine says so, in the state of this task
+            return original
+        value = value_in(state)
+        if isinstance(value, Entry):
+            return self._replace(value)
+        return state.result(_sync=True)
+
+
+def wait_for_upstream(*arguments: Any) -> None:
+    """Wait for all futures in `arguments`."""
+
+    def wait(value):
+        if isinstance(value, PrefectFuture):
+            value.wait()
+
+    visit_collection(arguments, wait, return_data=False)
+
+
+def is_ready(wait_for: Any) -> bool:
+    """Whether what a call waits for is completed."""
+    ready = True
+
+    def look(value):
+        nonlocal ready
+        if isinstance(value, PrefectFuture):
+            ready = ready and is_done(value) and value.state.is_completed()
+        elif isinstance(value, State):
+            ready = ready and value.is_completed()
+
+    visit_collection(wait_for, look, return_data=False)
+    return ready
+
+
+def _refreshes(task):
+    asked = task.refresh_cache
+    return bool(PREFECT_TASKS_REFRESH_CACHE.value() if asked is None else asked)
+
+
+def _bound(task, recipe, name, planner, running):
+    """The task for this call: what is to be done, without what is running already."""
+    builder = GraphBuilder(planner)
+    key = builder.add_check(recipe)
+    tasks, awaited = builder.tasks, {}
+    for future in running:
+        upstream = future.recipe
+        entry_key = builder.entry_key_of(upstream)
+        if entry_key is not None:
+            awaited[entry_key] = Awaited(upstream.root, upstream.key, upstream.paths)
+    if awaited:
+        tasks = {**tasks, **{key: DataNode(key, None) for key in awaited}}
+    tasks = cull(tasks, [key])
+    awaited = {key: upstream for key, upstream in awaited.items() if key in tasks}
+    body = Body(task.spec, tasks, key, awaited, task.artifacts)
+    return _with_body(task, body, name)
+
+
+def _late(task, found, force):
+    settings = Settings(storage.local_root(config.get("root")), configured(), dict(context))
+    recipes = [flatten(recipe) for recipe in found.recipes()]
+    return _with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts), "")
+
+
+def _name(task, recipe, found):
+    """Name of the task run: the node's label, or Prefect's template, filled; empty if that must wait."""
+    if task.task_run_name is None:
+        return recipe.label
+    if found.running:
+        return ""
+    return resolve_custom_task_run_name(task, found.parameters)
+
+
+def _with_body(task, body, name):
+    """A copy of a task that runs `body`, under this name."""
+    bound = copy.copy(task)
+    bound.__dict__.pop("__wrapped__", None)
+    bound.fn = as_async(body) if task.isasync else body
+    if name:
+        bound.task_run_name = _Name(name)
+    return bound
+
+
+class _Name:
+    """A task run's name that is known already; Prefect would fill a text once more."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self):
+        return self.name

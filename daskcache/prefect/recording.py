@@ -1,0 +1,123 @@
+"""Tells Prefect's server of task runs that no engine ran: one event each, no request."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+from uuid import UUID
+
+from prefect._internal.engine import get_hook_name
+from prefect._internal.uuid7 import uuid7
+from prefect.client.schemas.objects import State, TaskRun, TaskRunPolicy
+from prefect.context import FlowRunContext, TagsContext
+from prefect.logging.loggers import task_run_logger
+from prefect.states import Pending
+from prefect.utilities.asyncutils import run_coro_as_sync
+from prefect.utilities.engine import (
+    collect_task_run_inputs_sync,
+    emit_task_run_state_change_event,
+    link_state_to_task_run_result,
+)
+
+RECORDS = ("event", "none")
+
+
+#: What a run was before: only its type and name are told.
+_PENDING = Pending()
+
+
+def finish(
+    task: Any,
+    name: str,
+    parameters: dict[str, Any],
+    state: State,
+    wait_for: Any = None,
+    dependencies: dict[str, set] | None = None,
+    record: str = "event",
+) -> UUID:
+    """Make a call of `task` a task run in a final state, and call the task's hooks.
+
+    Parameters
+    ----------
+    task : prefect.Task
+    name : str
+        Name of the task run.
+    parameters : dict
+        What it was called with.
+    state : State
+        The final state; the ids of the run are filled in.
+    wait_for, dependencies
+        As of `prefect.task_runners.TaskRunner.submit`.
+    record : {"event", "none"}
+        Whether the server is told.
+
+    Returns
+    -------
+    UUID
+        Id of the task run.
+    """
+    flow_context = FlowRunContext.get()
+    flow_run = flow_context.flow_run if flow_context else None
+    task_run = _task_run(task, name, parameters, state, flow_run, wait_for, dependencies)
+    state.state_details.task_run_id = task_run.id
+    state.state_details.flow_run_id = task_run.flow_run_id
+    link_state_to_task_run_result(state, state.data)
+    if record != "none":
+        emit_task_run_state_change_event(
+            task_run=task_run, initial_state=_PENDING, validated_state=state
+        )
+    _call_hooks(task, task_run, state)
+    return task_run.id
+
+
+def _task_run(task, name, parameters, state, flow_run, wait_for, dependencies):
+    identifier = uuid7()
+    inputs: dict[str, Any] = {
+        parameter: collect_task_run_inputs_sync(value) | (dependencies or {}).get(parameter, set())
+        for parameter, value in parameters.items()
+    }
+    if wait_for:
+        inputs["wait_for"] = collect_task_run_inputs_sync(wait_for)
+    current_tags = TagsContext.get().current_tags or set()
+    return TaskRun(
+        id=identifier,
+        name=name or f"{task.name}-{identifier.hex[-3:]}",
+        flow_run_id=flow_run.id if flow_run else None,
+        task_key=task.task_key,
+        dynamic_key=str(identifier),
+        task_version=task.version,
+        empirical_policy=TaskRunPolicy(
+            retries=task.retries,
+            retry_delay=task.retry_delay_seconds,
+            retry_jitter_factor=task.retry_jitter_factor,
+        ),
+        tags=sorted(task.tags | current_tags),
+        task_inputs=inputs,
+        expected_start_time=state.timestamp,
+        start_time=state.timestamp,
+        end_time=state.timestamp,
+        state_id=state.id,
+        state_type=state.type,
+        state_name=state.name,
+        state=state,
+        created=state.timestamp,
+        updated=state.timestamp,
+    )
+
+
+def _call_hooks(task, task_run, state):
+    """As Prefect's engine does; that a hook failed is no reason for the task to fail."""
+    hooks = task.on_completion_hooks if state.is_completed() else task.on_failure_hooks
+    for hook in hooks or ():
+        call_hook(hook, task, task_run, state)
+
+
+def call_hook(hook, task, task_run, state):
+    """Call one hook of a task; an exception is logged."""
+    logger = task_run_logger(task_run=task_run, task=task)
+    try:
+        outcome = hook(task, task_run, state)
+        if inspect.iscoroutine(outcome):
+            run_coro_as_sync(outcome)
+    except Exception:
+        logger.exception("An error was encountered while running hook %r", get_hook_name(hook))

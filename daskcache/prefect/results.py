@@ -1,0 +1,28 @@
+"""Which result belongs to which recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..entry import Entry
+from ..handles import CachedResult
+from ..node import Node
+from ..recipe import Recipe
+from ..targets.template import located
+
+__all__ = ["CachedResult", "as_node", "is_of"]
+
+
+def is_of(entry: Entry, root: str, key: str, paths: tuple[str, ...]) -> bool:
+    """Whether `entry` is the result of the recipe with this root, key and target paths."""
+    if (entry.root, entry.key, len(entry.stored)) != (root, key, len(paths)):
+        return False
+    return all(
+        located(path, result.data_hash) == result.target.path
+        for path, result in zip(paths, entry.stored, strict=True)
+    )
+
+
+def as_node(recipe: Recipe) -> Any:
+    """What stands for a recipe among the arguments of another one."""
+    return Node(recipe)

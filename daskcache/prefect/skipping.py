@@ -1,0 +1,97 @@
+"""`with_skipping`: any task runner, but complete tasks don't reach it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect.task_runners import TaskRunner
+
+from .submitting import Submitter, with_data
+
+
+def with_skipping(runner: TaskRunner, record: str = "event") -> SkippingTaskRunner:
+    """Make a task runner skip what is complete.
+
+    Parameters
+    ----------
+    runner : prefect.task_runners.TaskRunner
+        One of threads or processes, say.  For Dask there is `DaskCacheTaskRunner`.
+    record : {"event", "none"}
+        Whether skipped tasks are told to Prefect's server, where they show as Cached.
+
+    Examples
+    --------
+    >>> @flow(task_runner=with_skipping(ThreadPoolTaskRunner()))       # doctest: +SKIP
+    ... def pipeline(): ...
+    """
+    return SkippingTaskRunner(runner, record)
+
+
+class SkippingTaskRunner(TaskRunner):
+    """A task runner around another one.  Made by `with_skipping`."""
+
+    def __init__(self, runner: TaskRunner, record: str = "event"):
+        super().__init__()
+        self.runner = runner
+        self.record = record
+        self._submitter = Submitter(self._send, record)
+
+    @property
+    def name(self) -> str:
+        return "skipping" if not hasattr(self, "runner") else f"skipping-{self.runner.name}"
+
+    @property
+    def preparer(self):
+        return self._submitter.preparer
+
+    def duplicate(self) -> SkippingTaskRunner:
+        return type(self)(self.runner.duplicate(), self.record)
+
+    def submit(self, task, parameters, wait_for=None, dependencies=None) -> Any:
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work.")
+        return self._submitter.submit(task, parameters, wait_for, dependencies)
+
+    def _send(self, task, parameters, wait_for, dependencies):
+        return self.runner.submit(task, parameters, wait_for, dependencies)
+
+    def map(self, task, parameters, wait_for=None) -> Any:
+        return super().map(task, with_data(parameters), wait_for)
+
+    def drain(self) -> None:
+        """Wait for all tasks that were submitted."""
+        self._submitter.drain()
+
+    def unseen_failures(self, seen: set) -> list:
+        """See `Submitter.unseen_failures`."""
+        return self._submitter.unseen_failures(seen)
+
+    @property
+    def futures(self) -> list:
+        """Futures of the tasks that were not skipped."""
+        return self._submitter.futures
+
+    def cancel_all(self) -> None:
+        """Give up what has not begun."""
+        self._submitter.cancel()
+        if hasattr(self.runner, "cancel_all"):
+            self.runner.cancel_all()
+
+    def __enter__(self) -> SkippingTaskRunner:
+        super().__enter__()
+        self.runner.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if error[0] is None:
+            self.drain()
+        self.runner.__exit__(*error)
+        super().__exit__(*error)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SkippingTaskRunner):
+            return False
+        return (self.runner, self.record) == (other.runner, other.record)
+
+    def __reduce__(self):
+        return type(self), (self.runner.duplicate(), self.record)

@@ -1,0 +1,116 @@
+"""Submitting tasks so that what is complete does not reach the task runner."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from prefect.futures import PrefectFuture
+
+from .futures import CacheFuture
+from .preparing import Preparer, is_ready
+from .recording import RECORDS, finish
+from .results import CachedResult
+from .stored import StoredResults
+from .tasks import CachedTask
+
+
+class Submitter:
+    """Submits the tasks of one flow run.
+
+    Parameters
+    ----------
+    send : callable
+        Submits a task to the runner proper: ``send(task, parameters, wait_for, dependencies)``.
+    record : {"event", "none"}
+        Whether skipped tasks are told to Prefect's server.
+    """
+
+    def __init__(self, send: Callable[..., PrefectFuture], record: str = "event"):
+        if record not in RECORDS:
+            raise ValueError(f"record must be {' or '.join(map(repr, RECORDS))}, got {record!r}")
+        self.preparer = Preparer()
+        self.record = record
+        self.futures: list[CacheFuture] = []
+        self._send = send
+        self._stored = StoredResults()
+        #: Who makes what just now, by identity of the recipe.
+        self._making: weakref.WeakValueDictionary[str, CacheFuture] = weakref.WeakValueDictionary()
+
+    def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
+        """The future of a call: finished, if its target is complete."""
+        if isinstance(task, CachedTask):
+            if task.caches:
+                future = self._submit_cached(task, parameters, wait_for, dependencies)
+                future.gives_data = task.results == "data"
+                return future
+            task = task.plain()
+        elif is_ready(wait_for):
+            state, incomplete = self._stored.find(task, parameters)
+            if state is not None:
+                return self._finished(task, "", parameters, state, wait_for, dependencies)
+            if incomplete:
+                task = task.with_options(refresh_cache=True)
+        return self._running(task, None, parameters, wait_for, dependencies)
+
+    def _submit_cached(self, task, parameters, wait_for, dependencies):
+        prepared = self.preparer.prepare(task, parameters, task.skips and is_ready(wait_for))
+        recipe, state = prepared.recipe, prepared.state
+        if state is not None:
+            return self._finished(task, prepared.name, parameters, state, wait_for, dependencies, recipe)
+        rival = self._making.get(recipe.identity) if recipe is not None else None
+        if rival is not None and rival.final_state is None:
+            wait_for = [*(wait_for or ()), rival]  # and find what that one makes
+        future = self._running(prepared.task, recipe, parameters, wait_for, dependencies)
+        if recipe is not None:
+            self._making[recipe.identity] = future
+        return future
+
+    def _finished(self, task, name, parameters, state, wait_for, dependencies, recipe=None):
+        task_run_id = finish(task, name, parameters, state, wait_for, dependencies, self.record)
+        future = CacheFuture(task_run_id, recipe, state=state)
+        if not state.is_completed():
+            self.futures.append(future)
+        return future
+
+    def _running(self, task, recipe, parameters, wait_for, dependencies):
+        inner = self._send(task, parameters, wait_for, dependencies)
+        future = CacheFuture(inner.task_run_id, recipe, inner)
+        self.futures.append(future)
+        return future
+
+    def drain(self) -> None:
+        """Wait for all tasks that were submitted."""
+        while pending := [future for future in self.futures if future.final_state is None]:
+            for future in pending:
+                future.settle()
+
+    def cancel(self) -> None:
+        """Give up the tasks that have not begun."""
+        for future in self.futures:
+            if future.final_state is None:
+                future.cancel()
+
+    def unseen_failures(self, seen: set) -> list[CacheFuture]:
+        """Futures of tasks that failed without anybody looking, but for those with ids in `seen`."""
+        return [
+            future
+            for future in self.futures
+            if not future.looked_at
+            and future.task_run_id not in seen
+            and future.final_state is not None
+            and not future.final_state.is_completed()
+        ]
+
+
+def with_data(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters of a `map` with what cached tasks returned read: it may be what to map over."""
+    return {name: _data(value) for name, value in parameters.items()}
+
+
+def _data(value):
+    if isinstance(value, CacheFuture):
+        result = value.result()
+        return result.load() if isinstance(result, CachedResult) else result
+    return value.load() if isinstance(value, CachedResult) else value

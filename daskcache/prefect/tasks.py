@@ -1,0 +1,199 @@
+"""`task`: functions whose results have targets, as tasks of Prefect."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import dask
+from prefect import Task
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext
+from prefect.task_engine import run_task
+from prefect.utilities.callables import get_call_parameters
+
+from ..node import Function, delayed, inside_body
+from ..spec import Options, Spec
+from .bodies import AsyncDataBody, DataBody
+from .futures import settled
+from .preparing import Prepared, Preparer, wait_for_upstream
+from .recording import finish
+
+#: What the decorators do: plain Prefect; cache; cache, and skip what is complete when it is submitted.
+MODES = ("prefect", "prefect.cache", "prefect.skip")
+
+_OPTIONS = {field.name for field in dataclasses.fields(Options)}
+
+
+def task(function: Callable | None = None, *, mode: str | None = None, **options: Any) -> Any:
+    """Make a function a Prefect task whose results are cached in targets.
+
+    Parameters
+    ----------
+    function : callable, or what `daskcache.delayed` returns
+        What to wrap.
+    mode : {"prefect", "prefect.cache", "prefect.skip"}, optional
+        What a call does.  Default: config ``daskcache.mode`` if it is one of these, else
+        ``"prefect.skip"``.
+    **options
+        Those of `daskcache.delayed` (``target``, ``store``, ``save``, ``label`` …) and those of
+        `prefect.task` (``retries``, ``tags``, ``on_completion`` …).  ``version`` is both.
+        ``artifacts=False`` leaves out the artifacts that show new targets.  ``results="data"`` lets
+        futures give data in place of handles.
+
+    Returns
+    -------
+    CachedTask
+        A call returns a `CachedResult` (``get_data()`` reads it), ``submit`` a future of one.
+
+    Examples
+    --------
+    >>> @task(target="denoised/{image.stem}.tif", retries=2)          # doctest: +SKIP
+    ... def denoise(image, sigma):
+    ...     return gaussian_filter(image, sigma)
+    """
+    if function is None:
+        return functools.partial(task, mode=mode, **options)
+    if isinstance(function, Task):
+        raise TypeError("this is a Prefect task already: decorate the function itself")
+    own, extras, prefects = _split(options)
+    if not isinstance(function, Function):
+        spec = delayed(function, **own)._spec
+    else:
+        spec = _respecified(function._spec, own)
+    return CachedTask(spec, mode, **extras, **prefects)
+
+
+def _split(options):
+    """Options of `delayed`, of `CachedTask`, and of Prefect."""
+    own = {name: value for name, value in options.items() if name in _OPTIONS}
+    extras = {name: value for name, value in options.items() if name in ("artifacts", "results")}
+    if extras.get("results") not in (None, "handle", "data"):
+        raise ValueError(f'results must be "handle" or "data", got {extras["results"]!r}')
+    prefects = {
+        name: value for name, value in options.items() if name not in _OPTIONS and name not in extras
+    }
+    if isinstance(options.get("version"), str):
+        prefects["version"] = options["version"]
+    return own, extras, prefects
+
+
+def _respecified(spec, own):
+    """A spec with some other options; itself, without any."""
+    return Spec(spec.func, dataclasses.replace(spec.options, **own)) if own else spec
+
+
+class CachedTask(Task):
+    """A Prefect task whose results have targets.  Made by `task`."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        mode: str | None,
+        artifacts: bool = True,
+        results: str = "handle",
+        **options: Any,
+    ):
+        options = {"cache_policy": NO_CACHE, "persist_result": False, **options}
+        super().__init__(spec.func, **options)
+        self._own_spec = spec
+        self._mode = mode
+        self.artifacts = artifacts
+        self.results = results
+
+    @property
+    def _spec(self) -> Spec:
+        # also how `daskcache.spec` finds it by name, in other processes
+        return self._own_spec
+
+    @property
+    def spec(self) -> Spec:
+        return self._own_spec
+
+    @property
+    def mode(self) -> str:
+        """What a call does now."""
+        mode = self._mode or dask.config.get("daskcache.mode", None)
+        return mode if mode in MODES else MODES[-1]
+
+    @property
+    def caches(self) -> bool:
+        """Whether results are stored."""
+        return self.mode != "prefect" and bool(self._own_spec.formats)
+
+    @property
+    def skips(self) -> bool:
+        """Whether a call whose target is complete is finished when it is submitted."""
+        return self.mode == "prefect.skip"
+
+    def plain(self) -> Task:
+        """The task for a call that is not cached: data in, data out."""
+        bound = copy.copy(self)
+        bound.__dict__.pop("__wrapped__", None)
+        bound.fn = (AsyncDataBody if self.isasync else DataBody)(self._own_spec)
+        return bound
+
+    def with_options(self, **options: Any) -> CachedTask:
+        """A copy with other options, of daskcache's or of Prefect's."""
+        own, extras, prefects = _split(options)
+        mode = prefects.pop("mode", self._mode)
+        prefects.pop("version", None)
+        twin = object.__new__(CachedTask)
+        twin.__dict__.update(vars(Task.with_options(self, **prefects)))
+        twin._own_spec = _respecified(self._own_spec, own)
+        twin._mode = mode
+        twin.artifacts = extras.get("artifacts", self.artifacts)
+        twin.results = extras.get("results", self.results)
+        return twin
+
+    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
+        if inside_body.get():
+            return self._own_spec.func(*args, **kwargs)
+        parameters = get_call_parameters(self.fn, args, kwargs)
+        if self.isasync:
+            return self._call_async(parameters, wait_for, return_state)
+        wait_for_upstream(parameters, wait_for)
+        prepared = self._prepare(parameters, wait_for)
+        state = prepared.state
+        if state is None:
+            state = run_task(
+                prepared.task, parameters=parameters, wait_for=wait_for, return_type="state"
+            )
+        return self._outcome(state, prepared, return_state)
+
+    async def _call_async(self, parameters, wait_for, return_state):
+        await asyncio.to_thread(wait_for_upstream, parameters, wait_for)
+        prepared = self._prepare(parameters, wait_for)
+        state = prepared.state
+        if state is None:
+            state = await run_task(
+                prepared.task, parameters=parameters, wait_for=wait_for, return_type="state"
+            )
+        return self._outcome(state, prepared, return_state)
+
+    def _prepare(self, parameters, wait_for):
+        """What a call in this process is to do; if it is nothing, it is recorded."""
+        if not self.caches:
+            return Prepared(self.plain(), None, "", None)
+        preparer, record = _of_runner()
+        prepared = preparer.prepare(self, parameters, self.skips and not wait_for)
+        if prepared.state is not None:
+            finish(self, prepared.name, parameters, prepared.state, wait_for, None, record)
+        return prepared
+
+    def _outcome(self, state, prepared, return_state):
+        state = settled(state, prepared.recipe)
+        return state if return_state else state.result(raise_on_failure=True, _sync=True)
+
+
+def _of_runner():
+    """What the flow's task runner prepares calls with, and how it records those that are skipped."""
+    flow_context = FlowRunContext.get()
+    runner = flow_context.task_runner if flow_context else None
+    if hasattr(runner, "preparer"):
+        return runner.preparer, runner.record
+    return Preparer(), "event"

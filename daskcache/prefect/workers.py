@@ -1,0 +1,63 @@
+"""What a cluster's workers need for Prefect's tasks: daskcache's plugins, and loggers that report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from distributed import Client, WorkerPlugin
+from prefect.logging.configuration import ensure_logging_setup
+from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS
+
+import daskcache
+
+
+def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
+    """Give all workers, now and later, what they need.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    extra_loggers : iterable of str
+        See `DaskCacheTaskRunner`.
+    """
+    attach = getattr(daskcache, "attach", None)
+    if attach is not None:
+        attach(client)
+    names = [*extra_loggers, *_configured()]
+    if names:
+        client.register_plugin(ForwardLogs(names), name=f"daskcache-prefect-logs-{'-'.join(names)}")
+
+
+def _configured():
+    value = PREFECT_LOGGING_EXTRA_LOGGERS.value() or ()
+    return value.split(",") if isinstance(value, str) else list(value)
+
+
+class ForwardLogs(WorkerPlugin):
+    """Sends what some loggers of a worker say to Prefect.
+
+    Prefect's own setting reaches workers, too, but leaves the loggers at WARNING.
+
+    Parameters
+    ----------
+    names : list of str
+    level : int
+        From which level on.
+    """
+
+    def __init__(self, names: list[str], level: int = logging.INFO):
+        self.names = names
+        self.level = level
+
+    def setup(self, worker: Any) -> None:
+        ensure_logging_setup()
+        handlers = logging.getLogger("prefect.extra").handlers
+        for name in self.names:
+            logger = logging.getLogger(name)
+            for handler in handlers:
+                if handler not in logger.handlers:
+                    logger.addHandler(handler)
+            if logger.getEffectiveLevel() > self.level:
+                logger.setLevel(self.level)

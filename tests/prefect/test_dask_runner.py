@@ -1,0 +1,513 @@
+"""`DaskCacheTaskRunner` skips what is complete at submit; all else is as Prefect's users expect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import numpy as np
+import prefect
+import pytest
+from distributed import Client
+from pipeline import add, die_once, double, flaky, make, odd, plus_one, slow, total, waited
+from prefect.futures import as_completed, wait
+from prefect.utilities.annotations import unmapped
+
+from daskcache.errors import NodeFailed
+from daskcache.prefect import CachedResult, flow
+from daskcache.testing import scheduler_tasks
+
+
+@pytest.fixture
+def client(cluster):
+    """A client beside the runner's, to watch with."""
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def run(function, *args, **kwargs):
+    """Run a flow; its final state and the id of the run."""
+    state = function(*args, return_state=True, **kwargs)
+    return state, state.state_details.flow_run_id
+
+
+def completed(function, *args, **kwargs):
+    """Run a flow; its result and the id of the run."""
+    state, flow_run_id = run(function, *args, **kwargs)
+    return state.result(), flow_run_id
+
+
+def test_second_run_is_cached(runner, client, api, files):
+    """The first run completes all tasks; the second one skips them all, and the scheduler gets none."""
+
+    @flow(task_runner=runner)
+    def pipeline(n):
+        doubled = [double.submit(make.submit(i)) for i in range(n)]
+        return total.submit(doubled, "all").result().get_data()
+
+    first, first_run = completed(pipeline, 3)
+    assert api.state_names(first_run, 7) == ["Completed"] * 7
+    assert len(files()) == 7
+    with scheduler_tasks(client) as tasks:
+        second, second_run = completed(pipeline, 3)
+    assert tasks() == []
+    assert api.state_names(second_run, 7) == ["Cached"] * 7
+    assert first == second == 330
+
+
+def test_recorded_runs_have_names_and_lineage(runner, api):
+    """A skipped task run has its label as name, and the task runs that it follows from as inputs."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        made = make.submit(1)
+        double.submit(made).wait()
+        return made.task_run_id
+
+    pipeline()
+    made, flow_run = completed(pipeline)
+    runs = {run["name"]: run for run in api.task_runs(flow_run, 2)}
+    (follower,) = (run for name, run in runs.items() if name.startswith("double"))
+    assert runs["make-1"]["id"] == str(made)
+    assert [each["id"] for each in follower["task_inputs"]["numbers"]] == [str(made)]
+
+
+def test_nothing_is_recorded_if_nobody_wants_it(cluster, api):
+    """With record="none" skipped tasks are not told to the server."""
+    from daskcache.prefect import DaskCacheTaskRunner
+
+    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster, record="none"))
+    def pipeline():
+        make.submit(1).wait()
+
+    pipeline()
+    _, flow_run = completed(pipeline)
+    time.sleep(1)
+    assert api.task_runs(flow_run, 0) == []
+
+
+def test_waiting_for_finished_futures(runner):
+    """Finished futures give results and states, wait, call back, and are completed first."""
+
+    @flow(task_runner=runner)
+    def pipeline(i):
+        future = make.submit(1)
+        future.wait()
+        called = []
+        future.add_done_callback(called.append)
+        running = slow.submit(i, 0.5)
+        order = [next(iter(as_completed([running, future]))) is future]
+        done, not_done = wait([future, running])
+        follower = double.submit(future, wait_for=[future])
+        return (
+            called == [future],
+            order[0],
+            len(done),
+            len(not_done),
+            future.state.name,
+            isinstance(future.result(), CachedResult),
+            follower.result().get_data()[0],
+        )
+
+    pipeline(1)
+    assert pipeline(2) == (True, True, 2, 0, "Cached", True, 2)
+
+
+def test_results_as_arguments(runner, client):
+    """Futures, their results and states are arguments, nested, too; and of the same call, one target."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        future = make.submit(1)
+        result = future.result()
+        named = [add.submit(future, result), add.submit(result, second=future.state)]
+        nested = total.submit([future, {"more": result}["more"]], "list")
+        return [each.result().get_data() for each in named], nested.result().get_data()
+
+    assert pipeline() == ([110, 110], 110)
+    with scheduler_tasks(client) as tasks:
+        assert pipeline() == ([110, 110], 110)
+    assert tasks() == []
+
+
+def test_map_over_complete_and_new(runner, api):
+    """Of what is mapped over, only what is new runs; `unmapped` is passed on whole."""
+
+    @flow(task_runner=runner)
+    def pipeline(n):
+        made = make.map(range(n))
+        sums = add.map(made, unmapped(made[0]))
+        return [each.get_data() for each in sums.result()]
+
+    assert pipeline(2) == [90, 100]
+    sums, flow_run = completed(pipeline, 4)
+    assert sums == [90, 100, 110, 120]
+    assert api.state_names(flow_run, 8) == ["Cached"] * 4 + ["Completed"] * 4
+
+
+def test_mapping_over_a_result(runner):
+    """What a cached task returned is mapped over by its elements."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return [each.result() for each in plus_one.map(make.submit(3))]
+
+    assert pipeline() == list(range(4, 14))
+
+
+def test_async_flows_and_tasks(runner, api):
+    """Async tasks and flows are cached as others are."""
+
+    @flow(task_runner=runner)
+    async def pipeline():
+        futures = [waited.submit(i) for i in range(3)]
+        direct = await waited(7)
+        return [future.result().get_data() for future in futures] + [direct.get_data()]
+
+    async def state():
+        return await pipeline(return_state=True)
+
+    assert asyncio.run(state()).state_details is not None
+    second = asyncio.run(state())
+    assert asyncio.run(second.aresult()) == [1, 2, 3, 8]
+    assert api.state_names(second.state_details.flow_run_id, 4) == ["Cached"] * 4
+
+
+def test_subflows(runner, client):
+    """A subflow's results are arguments in its parent, and skipped there as well."""
+
+    @flow(task_runner=runner)
+    def inner(i):
+        return make.submit(i).result()
+
+    @flow(task_runner=runner)
+    def outer():
+        return double.submit(inner(4)).result().get_data()[0]
+
+    assert outer() == 8
+    with scheduler_tasks(client) as tasks:
+        assert outer() == 8
+    assert tasks() == []
+
+
+def test_returned_futures(runner):
+    """A flow that returns a future is completed with the task's state, as with Prefect's own runners."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return make.submit(5)
+
+    for _ in range(2):
+        state = pipeline(return_state=True)
+        assert state.is_completed()
+        assert state.result().result().get_data()[0] == 5
+
+
+def test_failures_are_counted(runner):
+    """A flow that returns futures fails with the number of those that failed."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return [odd.submit(i) for i in range(5)]
+
+    for _ in range(2):
+        state = pipeline(return_state=True)
+        assert state.is_failed()
+        assert "3/5 states failed" in state.message
+
+
+def test_failures_that_nobody_looked_at(runner):
+    """Tasks that failed unseen fail the flow, which says how many of how many."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        for i in range(3):
+            odd.submit(i)
+
+    state = pipeline(return_state=True)
+    assert state.is_failed()
+    assert "2 of 3 tasks failed" in state.message
+    with pytest.raises(NodeFailed, match="even"):
+        pipeline()
+
+
+def test_failures_that_were_handled(runner):
+    """A failure that somebody looked at is theirs."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        with pytest.raises(ValueError, match="0 is even"):
+            odd.submit(0).result()
+        return "handled"
+
+    assert pipeline() == "handled"
+
+
+def test_followers_of_failures(runner, api, files):
+    """What follows from a failure does not run."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        failed = odd.submit(0)
+        follower = total.submit([failed], "after")
+        wait([failed, follower])
+        return failed.state.name, follower.state.name
+
+    assert pipeline() == ("Failed", "NotReady")
+    assert files() == []
+
+
+def test_calls_that_cannot_be_planned(runner, files, root):
+    """A target that somebody else put there fails the task, not the flow, and stays."""
+    (root / "made").mkdir(parents=True)
+    (root / "made" / "1.npy").write_text("mine")
+
+    @flow(task_runner=runner)
+    def pipeline():
+        future = make.submit(1)
+        future.wait()
+        return future.state.message
+
+    assert "did not write" in pipeline()
+    assert (root / "made" / "1.npy").read_text() == "mine"
+
+
+def test_retries(runner, tmp_path):
+    """A task with retries is tried again, and its result is cached."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return flaky.submit(1, str(tmp_path / "tries")).result().get_data()
+
+    (tmp_path / "tries").mkdir()
+    assert pipeline() == pipeline() == 1
+    assert len(list((tmp_path / "tries").iterdir())) == 3
+
+
+def test_a_worker_killed_in_mid_task(cluster, client, files, tmp_path):
+    """A task whose worker dies runs again on another one."""
+    from daskcache.prefect import DaskCacheTaskRunner
+
+    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
+    def pipeline():
+        return die_once.submit(1, str(tmp_path / "died")).result().get_data()
+
+    assert pipeline() == 1
+    assert files() == ["died/1.json"]
+    client.wait_for_workers(2, timeout=60)
+
+
+def test_cancellation(runner, files):
+    """A task that is given up before it begins is cancelled, and leaves nothing."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        futures = [slow.submit(i, 1) for i in range(6)]
+        futures[-1].cancel()
+        futures[-1].wait()
+        return futures[-1].state.type.value
+
+    assert pipeline() == "CANCELLED"
+    assert len(files()) == 5
+
+
+def test_a_flow_that_fails_gives_up_what_has_not_begun(runner, files):
+    """When the body of a flow raises, tasks that wait for a worker are given up."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        for i in range(12):
+            slow.submit(i, 0.5)
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        pipeline()
+    assert len(files()) < 12
+
+
+@pytest.mark.parametrize("make_flow", [flow, prefect.flow])
+def test_nothing_submitted_is_lost(runner, files, make_flow):
+    """Twelve tasks that nobody waits for leave twelve files, under either kind of flow."""
+
+    @make_flow(task_runner=runner)
+    def pipeline():
+        for i in range(12):
+            make.submit(i)
+
+    pipeline()
+    assert len(files()) == 12
+
+
+def test_same_call_twice_at_once(runner, api):
+    """Two calls of one recipe at a time run it once."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return [future.result().get_data() for future in [slow.submit(1), slow.submit(1)]]
+
+    values, flow_run = completed(pipeline)
+    assert values == [1, 1]
+    assert api.state_names(flow_run, 2) == ["Cached", "Completed"]
+
+
+def test_refresh_cache(runner, api):
+    """A task with refresh_cache runs again, and so does what follows, but for equal data."""
+
+    @flow(task_runner=runner)
+    def pipeline(refresh=False):
+        made = make.with_options(refresh_cache=refresh).submit(1)
+        return double.submit(made).result().get_data()[0]
+
+    assert pipeline() == 2
+    value, flow_run = completed(pipeline, refresh=True)
+    assert value == 2
+    assert api.state_names(flow_run, 2) == ["Cached", "Completed"]
+
+
+def test_hooks(runner):
+    """on_completion hooks are called for skipped tasks, too; one that raises is logged."""
+    seen = []
+
+    def hook(task, task_run, state):
+        seen.append((task.name, task_run.name, state.name))
+        raise RuntimeError("of the hook")
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return make.with_options(on_completion=[hook]).submit(1).result().get_data()[0]
+
+    @flow(task_runner=runner)
+    def before():
+        make.submit(1)
+
+    before()
+    assert pipeline() == 1
+    assert seen == [("make", "make-1", "Cached")]
+
+
+def test_a_deleted_file_is_made_again(runner, root):
+    """Deleting a target makes its task run again; what follows from equal data does not."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        doubled = double.submit(make.submit(1))
+        return doubled.result().get_data()[0], doubled.state.name
+
+    pipeline()
+    (root / "doubled" / "1.npy").unlink()
+    assert pipeline() == (2, "Completed")
+    (root / "made" / "1.npy").unlink()
+    assert pipeline()[0] == 2
+    assert (root / "made" / "1.npy").exists()
+
+
+def test_uncached_and_plain_tasks_between(runner):
+    """Cached tasks take what uncached and plain Prefect tasks return, and the other way round."""
+
+    @prefect.task
+    def plain(result):
+        return int(result.get_data()[0]) + 10
+
+    @flow(task_runner=runner)
+    def pipeline():
+        made = make.submit(1)
+        number = plus_one.submit(plain.submit(made))
+        return make.submit(number).result().get_data()[0], plus_one.submit(made).result()[0]
+
+    assert pipeline() == pipeline() == (12, 2)
+
+
+def test_direct_calls(runner, api):
+    """A call without `submit` runs in the flow's process, is cached, and recorded when it is skipped."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return double(make(1)).get_data()[0]
+
+    assert pipeline() == 2
+    value, flow_run = completed(pipeline)
+    assert value == 2
+    assert api.state_names(flow_run, 2) == ["Cached", "Cached"]
+
+
+def test_calls_outside_of_flows(server):
+    """A cached task can be called without any flow."""
+    assert make(2).get_data()[0] == make(2).get_data()[0] == 2
+
+
+def test_nodes_as_arguments(runner, client):
+    """Nodes of `daskcache.delayed` are arguments of tasks, and results of tasks of nodes."""
+    import daskcache
+
+    base = daskcache.delayed(_base, target="base.npy")
+    after = daskcache.delayed(_after, target="after.npy")
+
+    @flow(task_runner=runner)
+    def pipeline():
+        doubled = double.submit(base()).result()
+        return after(doubled).compute(scheduler="sync")[0]
+
+    assert pipeline() == 3
+    with scheduler_tasks(client) as tasks:
+        assert pipeline() == 3
+    assert tasks() == []
+
+
+def _base():
+    return np.ones(3)
+
+
+def _after(array):
+    return array + 1
+
+
+def test_logs_of_other_loggers(cluster, api):
+    """What a named logger says on a worker, at INFO, is in the log of the task run."""
+    from daskcache.prefect import DaskCacheTaskRunner, task
+
+    @task(target="logged.json")
+    def talk():
+        logging.getLogger("imaging.library").info("the library says hello")
+        return 1
+
+    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster, extra_loggers=["imaging.library"]))
+    def pipeline():
+        return talk.submit().result().get_data()
+
+    _, flow_run = completed(pipeline)
+    filters = {"logs": {"flow_run_id": {"any_": [str(flow_run)]}}, "limit": 200}
+    for _ in range(100):
+        messages = [log["message"] for log in api.post("logs/filter", filters)]
+        if any("the library says hello" in message for message in messages):
+            return
+        time.sleep(0.2)
+    raise AssertionError(messages)
+
+
+def test_targets_are_artifacts(runner, api):
+    """A new target is shown as an artifact of its task run: a link to the file."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return make.submit(17).result().path
+
+    path, flow_run = completed(pipeline)
+    filters = {"artifacts": {"flow_run_id": {"any_": [str(flow_run)]}}}
+    (artifact,) = api.post("artifacts/filter", filters)
+    assert artifact["key"] == "made-17-npy"
+    assert f"file://{path}" in artifact["data"]
+
+
+def test_nested_submits_on_a_full_cluster(runner):
+    """A task that submits tasks and waits for them frees its place on the worker."""
+
+    @prefect.task
+    def outer(i):
+        return make.submit(i).result().get_data()[0]
+
+    @flow(task_runner=runner)
+    def pipeline():
+        return [future.result() for future in [outer.submit(i) for i in range(4)]]
+
+    assert pipeline() == [0, 1, 2, 3]
