@@ -430,6 +430,29 @@ def test_wait_for_is_over_before(mode, runs, tmp_path):
     assert names.index("second") >= 2
 
 
+def test_what_is_not_stored_runs_once_for_all_who_want_it(mode, runs):
+    """Its value is kept with what was submitted: for results, other tasks and the flow."""
+
+    @dc.task(save=False)
+    def make(n):
+        runs.note("make")
+        return [n]
+
+    @dc.task
+    def first(items):
+        return items[0]
+
+    @dc.flow
+    def run():
+        future = make.submit(1)
+        return future.result(), future.result(), first(future), future.result(), first.submit(future)
+
+    found = run()
+    assert [plain(each) for each in found[:4]] == [[1], [1], 1, [1]]
+    assert (found[4] if mode == "dask" else found[4].result()) == 1
+    assert runs.names() == ["make"]
+
+
 def test_errors_are_the_functions_own(mode):
     """When the result is wanted, or at once where calls run at once; who saw one may go on."""
 
@@ -570,7 +593,7 @@ def test_entries_are_results_and_arguments(root):
         assert found.get_data() == 10
         assert (root / "sum-5.json").exists()
         assert total(array=made).data_hash == found.data_hash
-        loaded = pickle.loads(pickle.dumps(made))
+        loaded = pickle.loads(cloudpickle.dumps(made))
         assert np.array_equal(loaded.get_data(), np.arange(5))
     assert total(make(5)).dc.state == "complete"
 
