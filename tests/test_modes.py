@@ -28,6 +28,7 @@ from daskcache.errors import (
 )
 from daskcache.handles import CachedResult
 from daskcache.hashing import hash_value
+from daskcache.targets.stores import StoreTarget
 
 OWN_MODES = ("dask", "cache", "function")
 
@@ -753,6 +754,13 @@ def test_a_store_that_writes_nothing_is_told_so():
         dc.task(target="f/{n}", store=Forgetful)(lambda n: n)(1).compute()
     with pytest.raises(GraphError, match="save and load"):
         dc.task(store=print)(lambda n: n)
+
+
+def test_a_name_in_a_record_is_a_store_only_if_it_can_save_and_load():
+    """Records can be forged: what they name is not called for anything else."""
+    with pytest.raises(TypeError, match="save and load"):
+        StoreTarget("a", "subprocess:Popen")
+    assert StoreTarget("a", f"{__name__}:Shelf").store is Shelf
 
 
 def test_no_store_means_no_saving(root, runs):
