@@ -19,6 +19,7 @@ import linecache
 import sys
 import sysconfig
 import textwrap
+import time
 import types
 import warnings
 from collections.abc import Iterator
@@ -363,7 +364,7 @@ def _syntax_tree(code):
 def _functions_in(text, flags):
     """Functions in a source text: their syntax trees by first line and name, their code by name."""
     trees: dict[tuple[int, str], list] = {}
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(_parsed(text)):
         if isinstance(node, _FUNCTIONS):
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(d.lineno for d in decorators)])
@@ -372,6 +373,20 @@ def _functions_in(text, flags):
     for code in _nested(compile(text, "<source>", "exec", flags, dont_inherit=True)):
         codes.setdefault(code.co_name, []).append(code)
     return trees, codes
+
+
+def _parsed(text):
+    """The syntax tree of a source text.
+
+    Python 3.11 counts the depth of recursion for all threads together, and raises SystemError if another
+    one makes a tree at the same time.
+    """
+    for _ in range(20):
+        try:
+            return ast.parse(text)
+        except SystemError:
+            time.sleep(0.01)
+    return ast.parse(text)
 
 
 def _same_code(code, compiled):

@@ -562,3 +562,21 @@ def test_a_notebook_cell_that_is_run_again():
     assert run_cell(cell.format(1), "<ipython-input-2>") == one
     assert run_cell("# again\n" + cell.format(1), "<ipython-input-3>") == one
     assert run_cell(cell.format(2), "<ipython-input-4>") != one
+
+
+def test_a_tree_that_python_fails_to_make_is_made_again(define, monkeypatch):
+    """Python 3.11's SystemError, when another thread makes a tree at the same time, is no failure."""
+    import ast
+
+    parse, failures = ast.parse, [SystemError("AST constructor recursion depth mismatch")]
+
+    def failing(*args, **kwargs):
+        if failures:
+            raise failures.pop()
+        return parse(*args, **kwargs)
+
+    module = define("def once(x):\n    return x + 1\n")
+    monkeypatch.setattr(ast, "parse", failing)
+    before = fingerprint(module.once)
+    assert failures == []
+    assert before == fingerprint(define("def once(x):\n    return x + 1\n").once)
