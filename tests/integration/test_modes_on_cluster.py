@@ -7,6 +7,7 @@ import time
 import dask
 import numpy as np
 import pytest
+from conftest import on_cluster
 
 import daskcache as dc
 
@@ -55,7 +56,6 @@ def test_a_flow_on_a_cluster(cluster, runs, files):
 
 def test_a_finished_flow_schedules_nothing(local_client, runs):
     """Nodes that are returned are read in this process; the others are not looked at twice."""
-    from conftest import on_cluster
 
     @dc.task(target="c/{n}.json")
     def make(n):
