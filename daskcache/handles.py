@@ -14,8 +14,8 @@ import dask
 from dask.delayed import Delayed
 
 from .entry import Entry
-from .node import Node, made
-from .recipe import Recipe, flatten, unflatten
+from .node import Node, holding, made
+from .recipe import Recipe, flatten, recipes_before, unflatten
 
 
 class CachedResult(Entry):
@@ -33,6 +33,7 @@ class CachedResult(Entry):
         self.algorithm = entry.algorithm
         self._recipe = recipe
         self._dask = None
+        _results[id(recipe)] = self
 
     @property
     def path(self) -> str | tuple[str, ...]:
@@ -55,6 +56,16 @@ class CachedResult(Entry):
 
 def _result(entry, flat):
     return CachedResult(entry, unflatten(flat))
+
+
+#: The results that somebody still has, by their recipes.
+_results: weakref.WeakValueDictionary[int, CachedResult] = weakref.WeakValueDictionary()
+
+
+def results_before(recipe: Recipe) -> list[tuple[Recipe, Entry]]:
+    """Results that a recipe is made from and that are at hand, with their recipes."""
+    found = [(before, _results.get(id(before))) for before in recipes_before(recipe)]
+    return [(before, result) for before, result in found if result is not None]
 
 
 class Done:
@@ -130,7 +141,7 @@ class Submitted:
                 raise error
             return self._node.compute()
         except Exception:
-            self._is_seen_to()
+            forget([self._recipe])  # who asked for it knows
             raise
 
     def wait(self, timeout: float | None = None) -> None:
@@ -144,12 +155,6 @@ class Submitted:
             wait(self._future, timeout=timeout)
         elif self._outcome is None:
             _make_all(self._batch)
-
-    def _is_seen_to(self):
-        """The flow that it was made in need not fail for its sake: who asked for the result knows."""
-        nodes = made.get()
-        if nodes is not None:
-            nodes[:] = [node for node in nodes if node is not self._node]
 
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
@@ -171,20 +176,32 @@ def _make_all(handles):
     """Make what was submitted, in one go; if something fails, one after the other, to know what."""
     waiting = list(handles)
     handles.clear()
-    error = _error_of([each._recipe for each in waiting])
+    error = _error_of(waiting)
     for each in waiting:
-        each._outcome = (error and _error_of([each._recipe]),)
+        each._outcome = (error and _error_of([each]),)
+    forget([each._recipe for each in waiting])
 
 
-def _error_of(recipes):
-    """Make some nodes; return what is raised, if something is."""
+def _error_of(waiting):
+    """Make some nodes, and keep the values of those that aren't stored; return what is raised."""
     from .graph import compute
 
+    held = [each for each in waiting if not each._recipe.paths]
+    stored = [each._recipe for each in waiting if each._recipe.paths]
     try:
-        compute((), make=recipes)
+        values = compute(tuple(each._node for each in held), make=stored)
     except Exception as error:  # noqa: BLE001 (`result` raises it)
         return error
+    for each, value in zip(held, values, strict=True):
+        each._node = holding(each._node, value)
     return None
+
+
+def forget(recipes: list[Recipe]) -> None:
+    """The flow that made these nodes need not compute them any more."""
+    nodes, done = made.get(), {id(recipe) for recipe in recipes}
+    if nodes is not None:
+        nodes[:] = [node for node in nodes if id(node._recipe) not in done]
 
 
 def _client():

@@ -32,7 +32,9 @@ from .handles import (
     Done,
     Futures,
     Submitted,
+    forget,
     lazy_values,
+    results_before,
     unmapped,
     values_of,
     without_futures,
@@ -327,7 +329,7 @@ def _run_now(node):
     recipe = node._recipe
     if not recipe.paths:
         return graph.compute((node,), scheduler="sync")[0]
-    return CachedResult(graph.make_now(recipe), recipe)
+    return CachedResult(graph.make_now(recipe, results_before(recipe)), recipe)
 
 
 def _computed(result, nodes):
@@ -354,8 +356,9 @@ def _finish(wait_for):
     lazy_values(
         without_futures(wait_for if isinstance(wait_for, (list, tuple)) else [wait_for]), waiting
     )
-    recipes = [node._recipe for node in waiting if isinstance(node, Node)]
+    recipes = [each._recipe for each in waiting if isinstance(each, Node) and each._dask is None]
     compute(tuple(each for each in waiting if not isinstance(each, Node)), make=recipes)
+    forget(recipes)
 
 
 # ---- map ----------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from threading import get_ident
 from typing import Any
 
 import dask
+from dask._task_spec import DataNode
 from dask.base import replace_name_in_key
 from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
@@ -313,6 +314,12 @@ class Node(Delayed):
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self._recipe.key)
+
+
+def holding(node: Node, value: Any) -> Node:
+    """A node that has its value, as `persist` would give it."""
+    key = str(node._key)
+    return _computed({key: DataNode(key, value)}, node._recipe, key)
 
 
 def _node(flat, key):

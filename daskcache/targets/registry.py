@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from importlib import import_module
 
 from ..databases import SEPARATOR
@@ -71,7 +72,7 @@ def target_class(path: str):
         If no class is registered for the suffix.
     """
     if SEPARATOR in path:
-        return _imported(_TABLE)
+        return imported(_TABLE)
     suffix = suffix_of(path)
     try:
         text = _TARGETS[suffix]
@@ -82,7 +83,7 @@ def target_class(path: str):
             hint="name the class with delayed(store=...), or register the suffix with "
             "daskcache.register_suffix",
         ) from None
-    return _imported(text)
+    return imported(text)
 
 
 def is_of_folder(path: str) -> bool:
@@ -99,7 +100,7 @@ def read_as(target) -> tuple[str, dict] | None:
 
 def source_class(path: str):
     """The source class for `path`, by its suffix; `FileSource` if there is none of its own."""
-    return _imported(_SOURCES.get(suffix_of(path), _ANY_SOURCE))
+    return imported(_SOURCES.get(suffix_of(path), _ANY_SOURCE))
 
 
 def suffix_of(path: str) -> str:
@@ -116,6 +117,7 @@ def suffix_of(path: str) -> str:
     return ""
 
 
-def _imported(text):
+def imported(text: str):
+    """The class that is named as ``"package.module:Class"``."""
     module, _, name = text.partition(":")
-    return getattr(import_module(module), name)
+    return operator.attrgetter(name)(import_module(module))

@@ -10,6 +10,7 @@ from ..errors import FormatLimit, TargetMissing, TargetModified
 from ..hashing import tag
 from .base import Target
 from .objects import PickleTarget
+from .registry import imported
 from .template import DATA_HASH
 
 
@@ -25,8 +26,8 @@ class StoreTarget(Target):
     ----------
     path : str
         Path template.
-    store : type
-        The class.
+    store : type or str
+        The class, or its name, ``"package.module:Class"``.  Its name is part of the key, its code isn't.
 
     Raises
     ------
@@ -40,7 +41,14 @@ class StoreTarget(Target):
 
     def __init__(self, path, store):
         super().__init__(path)
-        self.store = store
+        self.store = imported(store) if isinstance(store, str) else store
+        if not (
+            callable(getattr(self.store, "save", None)) and callable(getattr(self.store, "load", None))
+        ):
+            raise TypeError(f"{store!r} is no class with save and load")
+
+    def counted_options(self):
+        return {"store": f"{self.store.__module__}:{self.store.__qualname__}"}
 
     def write(self, value, path):
         if getattr(self.store, "outside", False):
