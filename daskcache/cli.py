@@ -268,11 +268,12 @@ def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
 @root_option
 @friendly
 def adopt(targets: tuple[str, ...], root: str | None):
-    """Take in TARGETS that were edited, put there by hand, or left by another program.
+    """Take in TARGETS that were edited or put there by hand.
 
-    Of a folder that is no target, all files are taken.  The next plan of the program that makes them
-    takes them for its results, and records who adopted them.  What follows from them runs again if their
-    data differ.  A folder that --root, or config daskcache.root, names need not have been a root before.
+    Or left by another program.  Of a folder that is no target, all files are taken.  The next plan of
+    the program that makes them takes them for its results, and records who adopted them.  What follows
+    from them runs again if their data differ.  A folder that --root or config daskcache.root names need
+    not have been a root before.
     """
     from .listing import find_or_make_root, listed, paths_below
     from .records import target_id, write_acceptance

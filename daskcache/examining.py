@@ -163,6 +163,21 @@ class Examiner:
             nodes[current.identity] = self._examine(current)
         return nodes[recipe.identity]
 
+    def assume(self, recipe: Recipe, entry: Entry) -> None:
+        """Take a node for complete of which there is an entry, if the files are still as that says."""
+        places = [f"{entry.root}/{result.target.path}" for result in entry.stored]
+        if [storage.stamp(place) for place in places] != [result.stamp for result in entry.stored]:
+            return
+        planned = PlannedNode(recipe, [])
+        planned.data_hash = entry.data_hash
+        planned.records = tuple(
+            RecordName(
+                recipe.key, target_id(path), "", data_hash, file_hash, stamp.size, stamp.mtime_ns, 0
+            )
+            for path, (_, data_hash, file_hash, stamp) in zip(recipe.paths, entry.stored, strict=True)
+        )
+        self.nodes[recipe.identity] = planned
+
     def _examine(self, recipe: Recipe) -> PlannedNode:
         parents = [self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream]
         planned = PlannedNode(recipe, parents)

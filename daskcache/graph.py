@@ -110,11 +110,17 @@ def compute(
             warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
 
 
-def make_now(recipe: Recipe, force: bool = False) -> Entry:
-    """Make a node in this thread, with what it needs, unless it is complete; return its entry."""
+def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: bool = False) -> Entry:
+    """Make a node in this thread, with what it needs, unless it is complete; return its entry.
+
+    Of what is `given`, only the files are looked at, not what they were made from.
+    """
+    at_hand = list(given)
     damaged: set[str | None] = set()
     while True:
         planner = Planner([recipe] if force else False)
+        for before, entry in at_hand:
+            planner.assume(before, entry)
         planned = planner.request(recipe)
         planner.write_down()
         builder = GraphBuilder(planner)

@@ -15,7 +15,7 @@ from dask.delayed import Delayed
 
 from .entry import Entry
 from .node import Node, holding, made
-from .recipe import Recipe, flatten, unflatten
+from .recipe import Recipe, flatten, recipes_before, unflatten
 
 
 class CachedResult(Entry):
@@ -33,6 +33,7 @@ class CachedResult(Entry):
         self.algorithm = entry.algorithm
         self._recipe = recipe
         self._dask = None
+        _results[id(recipe)] = self
 
     @property
     def path(self) -> str | tuple[str, ...]:
@@ -55,6 +56,16 @@ class CachedResult(Entry):
 
 def _result(entry, flat):
     return CachedResult(entry, unflatten(flat))
+
+
+#: The results that somebody still has, by their recipes.
+_results: weakref.WeakValueDictionary[int, CachedResult] = weakref.WeakValueDictionary()
+
+
+def results_before(recipe: Recipe) -> list[tuple[Recipe, Entry]]:
+    """Results that a recipe is made from and that are at hand, with their recipes."""
+    found = [(before, _results.get(id(before))) for before in recipes_before(recipe)]
+    return [(before, result) for before, result in found if result is not None]
 
 
 class Done:

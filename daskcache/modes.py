@@ -34,6 +34,7 @@ from .handles import (
     Submitted,
     forget,
     lazy_values,
+    results_before,
     unmapped,
     values_of,
     without_futures,
@@ -328,7 +329,7 @@ def _run_now(node):
     recipe = node._recipe
     if not recipe.paths:
         return graph.compute((node,), scheduler="sync")[0]
-    return CachedResult(graph.make_now(recipe), recipe)
+    return CachedResult(graph.make_now(recipe, results_before(recipe)), recipe)
 
 
 def _computed(result, nodes):

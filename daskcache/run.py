@@ -39,6 +39,8 @@ from .records import RecordStore, target_id
 from .storage import Root
 from .storing import discard_own, entry_of, heirs, own_part_path, store_results
 from .targets.base import FolderTarget
+from .targets.objects import PickleTarget
+from .targets.resource import Resource
 from .targets.template import DATA_HASH, located
 from .targets.zarr_values import dask_array_of
 from .texts import brief
@@ -235,12 +237,16 @@ def _identity(item):
     return item.data_hash
 
 
-def _object(item):
+def _object(item, wanted):
     """What a parameter annotated with a Source or Target class receives."""
     if isinstance(item, FileData):
         return item.verified_source()
     if isinstance(item, Entry):
         target = item.stored[0].target
+        if isinstance(target, PickleTarget) and not isinstance(target, wanted):
+            value = item.load()
+            if isinstance(value, Resource):  # the function before returned a target itself
+                return value
         return target.at(f"{item.root}/{target.path}")
     return item.load()
 
@@ -274,7 +280,7 @@ def arguments(work: Work, inputs: list) -> list:
         if type(value) is not Ref:
             values.append(fill(value, data))
         elif wants_object:
-            values.append(_object(inputs[value.ordinal]))
+            values.append(_object(inputs[value.ordinal], wants_object))
         elif wants_open:
             values.append(_opened(inputs[value.ordinal], wants_open))
         else:

@@ -252,7 +252,7 @@ class Signature:
         parameters = self.inspected.parameters.values()
         self.names = tuple(p.name for p in parameters)
         self.kinds = tuple(p.kind for p in parameters)
-        self.wants_object = tuple(_is_handle(p.annotation) for p in parameters)
+        self.wants_object = tuple(_handle_class(p.annotation) for p in parameters)
         self.wants_open = tuple(_lazy_kind(p.annotation) for p in parameters)
         self.takes_target_path = "target_path" in self.names
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
@@ -335,8 +335,10 @@ def _inspect(func):
         return _ANYTHING
 
 
-def _is_handle(annotation):
-    return isinstance(annotation, type) and issubclass(annotation, (Source, Target))
+def _handle_class(annotation):
+    """The class of sources or targets that a parameter asks for; None if it asks for data."""
+    is_handle = isinstance(annotation, type) and issubclass(annotation, (Source, Target))
+    return annotation if is_handle else None
 
 
 def _lazy_kind(annotation):

@@ -152,7 +152,7 @@ class LateBody(_AnyBody):
     def run(self, bound):
         recipe = self._recipe(bound)
         with _watched() as outcomes:
-            entry = make_now(recipe, self.force)
+            entry = make_now(recipe, force=self.force)
         return _finished(CachedResult(entry, recipe), outcomes or ["skipped"], self.with_artifact)
 
     def _recipe(self, bound):

@@ -23,7 +23,7 @@ from .keepalive import Keepalive
 from .results import CachedResult
 from .sent_context import ContextSender
 from .submitting import Submitter, with_data
-from .workers import prepare_workers
+from .workers import flush_workers, prepare_workers
 
 
 class DaskCacheTaskRunner(DaskTaskRunner):
@@ -105,9 +105,8 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         return self._client
 
     @property
-    def is_connected(self) -> bool:
-        """Whether there is a client already."""
-        return self._client is not None
+    def _owns_cluster(self):
+        return self._cluster is not None and self._given is None
 
     def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
         if not self._started:
@@ -154,9 +153,14 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         return self._submitter.unseen_failures(seen)
 
     @property
-    def futures(self) -> list[CacheFuture]:
-        """Futures of the tasks that were not skipped."""
-        return self._submitter.futures
+    def count(self) -> int:
+        """How many tasks were not skipped."""
+        return self._submitter.count
+
+    @property
+    def keys(self) -> set[str]:
+        """Keys of the recipes that were submitted."""
+        return self._submitter.keys
 
     def cancel_all(self) -> None:
         """Give up the tasks that have not begun."""
@@ -176,6 +180,8 @@ class DaskCacheTaskRunner(DaskTaskRunner):
                 self.drain()
             else:
                 self.cancel_all()
+            if self._client is not None and self._owns_cluster:
+                flush_workers(self._client)
         finally:
             self._keepalive.stop()
             super().__exit__(*error)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-import dask
 import prefect
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
@@ -17,7 +17,9 @@ from prefect.utilities.collections import visit_collection
 from prefect_dask import DaskTaskRunner
 
 from ..errors import NodeFailed
+from ..task_options import current_mode
 from .dask_runner import DaskCacheTaskRunner
+from .nodes import nodes_run_on
 from .skipping import SkippingTaskRunner, with_skipping
 from .tasks import MODES
 
@@ -52,10 +54,30 @@ def flow(
     """
     if function is None:
         return functools.partial(flow, mode=mode, task_runner=task_runner, **options)
-    mode = mode or dask.config.get("daskcache.mode", None)
-    if mode == MODES[0]:
-        return prefect.flow(function, task_runner=task_runner, **options)
-    return prefect.flow(_draining(function), task_runner=_skipping(task_runner), **options)
+    if (mode or current_mode()) == MODES[0]:
+        return prefect.Flow(function, task_runner=task_runner, **options)
+    return CacheFlow(function, task_runner=_skipping(task_runner), **options)
+
+
+class CacheFlow(prefect.Flow):
+    """A Prefect flow that waits, at its end, for all that it submitted.  Made by `flow`."""
+
+    def __init__(self, function: Callable, **options: Any):
+        super().__init__(function, **options)  # which finds out where to load it from, for deployments
+        self._function = function
+        self.fn = _draining(function)
+
+    def with_options(self, **options: Any) -> CacheFlow:
+        """A copy with other options of `prefect.flow`."""
+        if options.get("task_runner") is not None:
+            options["task_runner"] = _skipping(options["task_runner"])
+        plain = copy.copy(self)
+        plain.fn = self._function
+        twin = object.__new__(CacheFlow)
+        twin.__dict__.update(vars(prefect.Flow.with_options(plain, **options)))
+        twin._function = self._function
+        twin.fn = _draining(self._function)
+        return twin
 
 
 def _skipping(runner):
@@ -86,7 +108,8 @@ def _draining(function):
         @functools.wraps(function)
         async def body(*args, **kwargs):
             try:
-                result = await function(*args, **kwargs)
+                with nodes_run_on(_runner()):
+                    result = await function(*args, **kwargs)
             except BaseException:
                 _give_up()
                 raise
@@ -98,14 +121,24 @@ def _draining(function):
         @functools.wraps(function)
         def body(*args, **kwargs):
             try:
-                result = function(*args, **kwargs)
+                with nodes_run_on(_runner()):
+                    result = function(*args, **kwargs)
             except BaseException:
                 _give_up()
                 raise
             _settle(result)
             return result
 
+    body.__signature__ = _signature(function)
     return body
+
+
+def _signature(function):
+    """The signature, with annotations that need not be looked up where the function was defined."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except NameError:
+        return inspect.signature(function)
 
 
 def _give_up():
@@ -120,7 +153,7 @@ def _settle(result):
     if failed:
         first = failed[0].final_state
         raise NodeFailed(
-            f"{len(failed)} of {len(runner.futures)} tasks failed, and nobody looked at them; the "
+            f"{len(failed)} of {runner.count} tasks failed, and nobody looked at them; the "
             f"first: {first.message}",
             hint="wait for futures, or return them from the flow, to handle their failures",
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, CancelledError
 from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectTaskRunFuture
+from prefect.states import Cancelled, Crashed
+from prefect.utilities.collections import visit_collection
 
 from ..entry import Entry
 from ..recipe import Recipe
@@ -53,9 +56,18 @@ class CacheFuture(PrefectTaskRunFuture):
 
     def settle(self, timeout: float | None = None) -> None:
         """Wait, without counting as somebody who looks at the outcome."""
-        if self._final_state is None and self.inner is not None:
+        if self._final_state is not None or self.inner is None:
+            return
+        try:
             self.inner.wait(timeout)
+        except CancelledError as error:
+            self._final_state = Cancelled(message=f"given up: {error}")
+        except BrokenExecutor as error:
+            self._final_state = Crashed(message=f"its task runner broke: {error}", data=error)
+        else:
             self._take(self.inner._final_state)
+        if self._final_state is None and is_done(self.inner):
+            self._final_state = Crashed(message="its task runner lost it")
 
     def wait(self, timeout: float | None = None) -> None:
         self.looked_at = True
@@ -92,12 +104,32 @@ class CacheFuture(PrefectTaskRunFuture):
         if wrapped is not None:
             wrapped.cancel()
 
+    def __reduce__(self):
+        # for task runners that know nothing of it: where it is pickled to, its state is what is of use
+        self.settle()
+        return _same, (self._final_state,)
+
     def _take(self, state):
         if state is not None:
             value = value_in(state)
             if isinstance(value, CachedResult):
                 self.recipe = self.recipe or value._recipe
             self._final_state = settled(state, self.recipe)
+
+
+def _same(state):
+    return state
+
+
+def unwrapped(arguments: Any) -> Any:
+    """Arguments with futures of the task runner's own, and final states, in place of `CacheFuture`."""
+
+    def replace(value):
+        if not isinstance(value, CacheFuture):
+            return value
+        return value.final_state or value.inner
+
+    return visit_collection(arguments, replace, return_data=True)
 
 
 def settled(state: State, recipe: Recipe | None) -> State:

@@ -20,12 +20,13 @@ from prefect.utilities.collections import visit_collection
 from .. import config, storage
 from ..algorithms import configured
 from ..entry import Entry
-from ..errors import DaskcacheError
+from ..errors import DaskcacheError, TargetCollision
 from ..examining import COMPLETE
 from ..graph import GraphBuilder
 from ..planning import LOAD, Planner
 from ..recipe import Recipe, flatten, make_recipe
 from ..targets.context import context
+from ..targets.template import DATA_HASH
 from .bodies import Awaited, Body, LateBody, Settings, as_async
 from .futures import CacheFuture, is_done, value_in
 from .results import CachedResult, as_node
@@ -57,6 +58,8 @@ class Preparer:
         self._lock = threading.RLock()
         self._planner: Planner | None = None
         self._looked = 0.0
+        #: Key of the recipe that wants a target, and name of its function.
+        self._claims: dict[str, tuple[str, str]] = {}
 
     def prepare(self, task: CachedTask, parameters: dict[str, Any], skips: bool = True) -> Prepared:
         """Decide what a call needs.
@@ -83,6 +86,7 @@ class Preparer:
             return Prepared(_late(task, found, force), None, "", None)
         args, kwargs = parameters_to_args_kwargs(task.spec.func, found.parameters)
         recipe = make_recipe(task.spec, args, kwargs, True)
+        self._claim(recipe)
         name = _name(task, recipe, found)
         planner = self._planner_for(found, [recipe] if force else [])
         planned = planner.request(recipe)
@@ -91,6 +95,23 @@ class Preparer:
             result = CachedResult(planned.entry, recipe)
             return Prepared(task, recipe, name, Completed(name="Cached", message=_COMPLETE, data=result))
         return Prepared(_bound(task, recipe, name, planner, found.running), recipe, name, None)
+
+    def _claim(self, recipe):
+        """Raise `TargetCollision` if another call in this flow has one of the targets."""
+        for path in recipe.paths:
+            if DATA_HASH in path:
+                continue  # equal data may share a file
+            own = recipe.key, recipe.name
+            key, name = self._claims.setdefault(f"{recipe.root}/{path}", own)
+            if key != recipe.key:
+                raise TargetCollision(
+                    "two calls in one flow have the same target",
+                    node=recipe.title,
+                    target=f"{recipe.root}/{path}",
+                    expected="a target of its own for each call",
+                    got=f"{name}() with key {key} and {recipe.name}() with key {recipe.key}",
+                    hint="put what tells them apart, or {key}, into the path template",
+                )
 
     def _planner_for(self, found, forced):
         """The planner of the burst, unless something is under way that it can't know of."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -34,6 +35,7 @@ def finish(
     wait_for: Any = None,
     dependencies: dict[str, set] | None = None,
     record: str = "event",
+    started: datetime | None = None,
 ) -> UUID:
     """Make a call of `task` a task run in a final state, and call the task's hooks.
 
@@ -50,6 +52,8 @@ def finish(
         As of `prefect.task_runners.TaskRunner.submit`.
     record : {"event", "none"}
         Whether the server is told.
+    started : datetime, optional
+        When it began; default: when it ended.
 
     Returns
     -------
@@ -59,6 +63,9 @@ def finish(
     flow_context = FlowRunContext.get()
     flow_run = flow_context.flow_run if flow_context else None
     task_run = _task_run(task, name, parameters, state, flow_run, wait_for, dependencies)
+    if started is not None:
+        task_run.start_time = started
+        task_run.total_run_time = state.timestamp - started
     state.state_details.task_run_id = task_run.id
     state.state_details.flow_run_id = task_run.flow_run_id
     link_state_to_task_run_result(state, state.data)

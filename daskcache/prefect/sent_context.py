@@ -26,7 +26,7 @@ class ContextSender:
         if settings is None:
             return serialize_context(assets)
         if settings is not self._settings:
-            self._settings, self._dump = settings, _with_address(settings.serialize())
+            self._settings, self._dump = settings, _for_workers(settings.serialize())
         known = _Known(settings, self._dump)
         here = copy_context()
         here.run(SettingsContext.__var__.set, known)
@@ -50,14 +50,19 @@ class _Known:
         return getattr(self._settings, name)
 
 
-def _with_address(dump):
-    """The dump of settings, with the address of the server that the flow uses."""
+def _for_workers(dump):
+    """The dump of settings, with the address of the server that the flow uses.
+
+    The flow's process has compared the server's version; a task that begins while the server is away for
+    a moment need not fail because it can't do so again.
+    """
+    settings = dump.get("settings")
+    if not isinstance(settings, dict):
+        return dump
+    api, client = dict(settings.get("api") or {}), dict(settings.get("client") or {})
     flow_context = FlowRunContext.get()
     address = getattr(getattr(flow_context, "client", None), "api_url", None)
-    settings = dump.get("settings")
-    if address is not None and isinstance(settings, dict):
-        api = dict(settings.get("api") or {})
-        if not api.get("url"):
-            api["url"] = str(address)
-            return {**dump, "settings": {**settings, "api": api}}
-    return dump
+    if address is not None and not api.get("url"):
+        api["url"] = str(address)
+    client["server_version_check_enabled"] = False
+    return {**dump, "settings": {**settings, "api": api, "client": client}}

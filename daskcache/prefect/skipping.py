@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect.task_runners import TaskRunner
 
+from .futures import unwrapped
 from .submitting import Submitter, with_data
 
 
@@ -36,6 +37,13 @@ class SkippingTaskRunner(TaskRunner):
         self.record = record
         self._submitter = Submitter(self._send, record)
 
+    @classmethod
+    def around_started(cls, runner: TaskRunner) -> SkippingTaskRunner:
+        """Around a task runner that somebody else started, and will stop."""
+        around = cls(runner)
+        around._started = True
+        return around
+
     @property
     def name(self) -> str:
         return "skipping" if not hasattr(self, "runner") else f"skipping-{self.runner.name}"
@@ -53,7 +61,9 @@ class SkippingTaskRunner(TaskRunner):
         return self._submitter.submit(task, parameters, wait_for, dependencies)
 
     def _send(self, task, parameters, wait_for, dependencies):
-        return self.runner.submit(task, parameters, wait_for, dependencies)
+        return self.runner.submit(
+            task, unwrapped(parameters), unwrapped(wait_for) if wait_for else None, dependencies
+        )
 
     def map(self, task, parameters, wait_for=None) -> Any:
         return super().map(task, with_data(parameters), wait_for)
@@ -67,9 +77,9 @@ class SkippingTaskRunner(TaskRunner):
         return self._submitter.unseen_failures(seen)
 
     @property
-    def futures(self) -> list:
-        """Futures of the tasks that were not skipped."""
-        return self._submitter.futures
+    def count(self) -> int:
+        """How many tasks were not skipped."""
+        return self._submitter.count
 
     def cancel_all(self) -> None:
         """Give up what has not begun."""

@@ -32,7 +32,12 @@ class Submitter:
             raise ValueError(f"record must be {' or '.join(map(repr, RECORDS))}, got {record!r}")
         self.preparer = Preparer()
         self.record = record
+        #: Futures of tasks that were not skipped, but for those that are long completed.
         self.futures: list[CacheFuture] = []
+        #: How many tasks were not skipped.
+        self.count = 0
+        #: Keys of the recipes that were submitted.
+        self.keys: set[str] = set()
         self._send = send
         self._stored = StoredResults()
         #: Who makes what just now, by identity of the recipe.
@@ -65,20 +70,31 @@ class Submitter:
         future = self._running(prepared.task, recipe, parameters, wait_for, dependencies)
         if recipe is not None:
             self._making[recipe.identity] = future
+            self.keys.add(recipe.key)
         return future
 
     def _finished(self, task, name, parameters, state, wait_for, dependencies, recipe=None):
         task_run_id = finish(task, name, parameters, state, wait_for, dependencies, self.record)
         future = CacheFuture(task_run_id, recipe, state=state)
         if not state.is_completed():
-            self.futures.append(future)
+            self._keep(future)
         return future
 
     def _running(self, task, recipe, parameters, wait_for, dependencies):
         inner = self._send(task, parameters, wait_for, dependencies)
         future = CacheFuture(inner.task_run_id, recipe, inner)
-        self.futures.append(future)
+        self._keep(future)
         return future
+
+    def _keep(self, future):
+        self.count += 1
+        self.futures.append(future)
+        if self.count % _PRUNED_EVERY == 0:  # what nobody else holds need not stay in memory
+            self.futures = [
+                each
+                for each in self.futures
+                if each.final_state is None or not each.final_state.is_completed()
+            ]
 
     def drain(self) -> None:
         """Wait for all tasks that were submitted."""
@@ -102,6 +118,9 @@ class Submitter:
             and future.final_state is not None
             and not future.final_state.is_completed()
         ]
+
+
+_PRUNED_EVERY = 500
 
 
 def with_data(parameters: dict[str, Any]) -> dict[str, Any]:

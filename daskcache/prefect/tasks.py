@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import dask
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext
@@ -18,6 +17,7 @@ from prefect.utilities.callables import get_call_parameters
 
 from ..node import Function, delayed, inside_body
 from ..spec import Options, Spec
+from ..task_options import current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
 from .preparing import Prepared, Preparer, wait_for_upstream
@@ -117,7 +117,7 @@ class CachedTask(Task):
     @property
     def mode(self) -> str:
         """What a call does now."""
-        mode = self._mode or dask.config.get("daskcache.mode", None)
+        mode = self._mode or current_mode()
         return mode if mode in MODES else MODES[-1]
 
     @property
@@ -149,6 +149,16 @@ class CachedTask(Task):
         twin.artifacts = extras.get("artifacts", self.artifacts)
         twin.results = extras.get("results", self.results)
         return twin
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `prefect.Task`, with any task runner."""
+        adopt_runner()
+        return super().submit(*args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `prefect.Task`, with any task runner."""
+        adopt_runner()
+        return super().map(*args, **kwargs)
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
         if inside_body.get():
@@ -188,6 +198,15 @@ class CachedTask(Task):
     def _outcome(self, state, prepared, return_state):
         state = settled(state, prepared.recipe)
         return state if return_state else state.result(raise_on_failure=True, _sync=True)
+
+
+def adopt_runner() -> None:
+    """Make the running flow's task runner one that skips, if it isn't: else nothing would be cached."""
+    from .skipping import SkippingTaskRunner
+
+    flow_context = FlowRunContext.get()
+    if flow_context is not None and not hasattr(flow_context.task_runner, "preparer"):
+        flow_context.task_runner = SkippingTaskRunner.around_started(flow_context.task_runner)
 
 
 def _of_runner():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from typing import Any
 
 from distributed import Client, WorkerPlugin
+from prefect.events.worker import EventsWorker
 from prefect.logging.configuration import ensure_logging_setup
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS
 
 import daskcache
@@ -28,6 +32,22 @@ def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
     names = [*extra_loggers, *_configured()]
     if names:
         client.register_plugin(ForwardLogs(names), name=f"daskcache-prefect-logs-{'-'.join(names)}")
+
+
+def flush_workers(client: Client) -> None:
+    """Let workers, which are about to be closed, send what they have to tell Prefect's server."""
+    client.run(_flush, on_error="ignore")
+
+
+async def _flush():
+    deadline = time.monotonic() + _PATIENCE
+    services = [*EventsWorker._instances.values(), *APILogWorker._instances.values()]
+    while any(service._queue.unfinished_tasks for service in services) and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+
+
+#: How long a server that does not answer is waited for, in seconds.
+_PATIENCE = 10
 
 
 def _configured():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from importlib import import_module
 
 from ..databases import SEPARATOR
@@ -119,4 +120,4 @@ def suffix_of(path: str) -> str:
 def imported(text: str):
     """The class that is named as ``"package.module:Class"``."""
     module, _, name = text.partition(":")
-    return getattr(import_module(module), name)
+    return operator.attrgetter(name)(import_module(module))

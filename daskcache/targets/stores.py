@@ -42,6 +42,10 @@ class StoreTarget(Target):
     def __init__(self, path, store):
         super().__init__(path)
         self.store = imported(store) if isinstance(store, str) else store
+        if not (
+            callable(getattr(self.store, "save", None)) and callable(getattr(self.store, "load", None))
+        ):
+            raise TypeError(f"{store!r} is no class with save and load")
 
     def counted_options(self):
         return {"store": f"{self.store.__module__}:{self.store.__qualname__}"}

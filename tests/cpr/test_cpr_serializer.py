@@ -372,6 +372,9 @@ def test_json_that_has_another_form_is_refused():
     for form in ({}, {"message": "x"}, {"data": _SOURCE, "more": 1}):
         with pytest.raises(UntrustedJSON):
             loads(json.dumps({"__class__": _IMAGE_SOURCE, **form}))
+    for name in ("os.ValueError", "ValueError", "builtins.print", "builtins.BaseException"):
+        with pytest.raises(UntrustedJSON):
+            loads(json.dumps({"__class__": name, "message": "x"}))
 
 
 def test_nothing_is_imported_because_json_names_it(tmp_path, monkeypatch):

@@ -273,6 +273,20 @@ def test_calls_that_cannot_be_planned(runner, files, root):
     assert (root / "made" / "1.npy").read_text() == "mine"
 
 
+def test_two_calls_with_one_target(runner, files):
+    """Of two calls whose targets are one, the second fails: neither replaces the other's result."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        same = make.with_options(target="same.npy")
+        first, second = same.submit(1), same.submit(2)
+        wait([first, second])
+        return first.state.name, second.state.name, "the same target" in second.state.message
+
+    assert pipeline() == ("Completed", "Failed", True)
+    assert files() == ["same.npy"]
+
+
 def test_retries(runner, tmp_path):
     """A task with retries is tried again, and its result is cached."""
 

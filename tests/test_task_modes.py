@@ -28,6 +28,7 @@ from daskcache.errors import (
 )
 from daskcache.handles import CachedResult
 from daskcache.hashing import hash_value
+from daskcache.targets.stores import StoreTarget
 
 OWN_MODES = ("dask", "cache", "function")
 
@@ -430,6 +431,29 @@ def test_wait_for_is_over_before(mode, runs, tmp_path):
     assert names.index("second") >= 2
 
 
+def test_what_is_not_stored_runs_once_for_all_who_want_it(mode, runs):
+    """Its value is kept with what was submitted: for results, other tasks and the flow."""
+
+    @dc.task(save=False)
+    def make(n):
+        runs.note("make")
+        return [n]
+
+    @dc.task
+    def first(items):
+        return items[0]
+
+    @dc.flow
+    def run():
+        future = make.submit(1)
+        return future.result(), future.result(), first(future), future.result(), first.submit(future)
+
+    found = run()
+    assert [plain(each) for each in found[:4]] == [[1], [1], 1, [1]]
+    assert (found[4] if mode == "dask" else found[4].result()) == 1
+    assert runs.names() == ["make"]
+
+
 def test_errors_are_the_functions_own(mode):
     """When the result is wanted, or at once where calls run at once; who saw one may go on."""
 
@@ -570,9 +594,49 @@ def test_entries_are_results_and_arguments(root):
         assert found.get_data() == 10
         assert (root / "sum-5.json").exists()
         assert total(array=made).data_hash == found.data_hash
-        loaded = pickle.loads(pickle.dumps(made))
+        loaded = pickle.loads(cloudpickle.dumps(made))
         assert np.array_equal(loaded.get_data(), np.arange(5))
     assert total(make(5)).dc.state == "complete"
+
+
+def test_a_chain_of_calls_looks_at_what_each_is_made_from_and_no_further(monkeypatch):
+    """Else the hundredth call would look at a hundred results."""
+    from daskcache.examining import Examiner
+
+    looked = []
+    examine = Examiner._examine
+    monkeypatch.setattr(Examiner, "_examine", lambda self, r: looked.append(r) or examine(self, r))
+
+    @dc.task(target="{n}.json")
+    def step(before, n):
+        return before + 1
+
+    with in_mode("cache"):
+        result = step(0, 0)
+        for n in range(1, 20):
+            result = step(result, n)
+        assert result.get_data() == 20
+    assert len(looked) == 20
+
+
+def test_a_result_that_was_edited_since_is_not_taken_for_what_it_was(root):
+    """Its file is looked at when it is used."""
+
+    @dc.task(target="{n}.json")
+    def make(n):
+        return n
+
+    @dc.task(target="sum-{n.stem}.json")
+    def add(n):
+        return n + 1
+
+    with in_mode("cache"):
+        made = make(1)
+        (root / "1.json").write_text("22\n")
+        with pytest.raises(TargetModified):
+            add(made)
+        (root / "1.json").unlink()
+        assert add(made).get_data() == 2
 
 
 def test_a_damaged_result_is_made_again(root, runs):
@@ -690,6 +754,13 @@ def test_a_store_that_writes_nothing_is_told_so():
         dc.task(target="f/{n}", store=Forgetful)(lambda n: n)(1).compute()
     with pytest.raises(GraphError, match="save and load"):
         dc.task(store=print)(lambda n: n)
+
+
+def test_a_name_in_a_record_is_a_store_only_if_it_can_save_and_load():
+    """Records can be forged: what they name is not called for anything else."""
+    with pytest.raises(TypeError, match="save and load"):
+        StoreTarget("a", "subprocess:Popen")
+    assert StoreTarget("a", f"{__name__}:Shelf").store is Shelf
 
 
 def test_no_store_means_no_saving(root, runs):

@@ -1,0 +1,68 @@
+"""Nodes of `daskcache.delayed` that a flow computes: on its cluster, and as task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import dask
+from prefect.states import Completed, Failed
+
+from ..events import TOPIC
+from .dask_runner import DaskCacheTaskRunner
+from .recording import finish
+
+
+@contextmanager
+def nodes_run_on(runner: Any) -> Iterator[None]:
+    """Within, Dask's verbs use the cluster of a `DaskCacheTaskRunner`, unless the user has chosen."""
+    if not isinstance(runner, DaskCacheTaskRunner) or dask.config.get("scheduler", None) is not None:
+        yield
+        return
+    with dask.config.set(scheduler=_Scheduler(runner)):
+        yield
+
+
+class _Scheduler:
+    """What Dask calls to get keys of a graph; the cluster is started when there is something to get."""
+
+    def __init__(self, runner: DaskCacheTaskRunner):
+        self.runner = runner
+
+    def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        client = self.runner.client
+        before = len(client.get_events(TOPIC))
+        try:
+            return client.get(dsk, keys, **kwargs)
+        finally:
+            for _, event in client.get_events(TOPIC)[before:]:
+                if event["key"] not in self.runner.keys:
+                    _record(event, self.runner.record)
+
+
+def _record(event, record):
+    """Show what happened to one node as a task run."""
+    state = _STATES.get(event["outcome"], Completed)()
+    started = state.timestamp - timedelta(seconds=event["seconds"])
+    name = event["function"]
+    node = SimpleNamespace(
+        name=name,
+        task_key=f"daskcache-{name}",
+        version=None,
+        retries=0,
+        retry_delay_seconds=None,
+        retry_jitter_factor=None,
+        tags=set(),
+        on_completion_hooks=(),
+        on_failure_hooks=(),
+    )
+    finish(node, f"{name}-{event['key'][:8]}", {}, state, record=record, started=started)
+
+
+_STATES = {
+    "skipped": lambda: Completed(name="Cached", message="its target was complete"),
+    "failed": lambda: Failed(message="see the error that the flow got"),
+}

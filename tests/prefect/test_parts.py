@@ -1,0 +1,84 @@
+"""The parts that flows don't show: what is sent to workers, requests that keep connections alive."""
+
+from __future__ import annotations
+
+import threading
+import time
+from uuid import uuid4
+
+import cloudpickle
+import pytest
+from pipeline import make
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import PREFECT_API_URL
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from daskcache.prefect import DaskCacheTaskRunner, flow, with_skipping
+from daskcache.prefect.artifacts import artifact_key
+from daskcache.prefect.keepalive import Keepalive
+from daskcache.prefect.sent_context import ContextSender
+
+
+def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
+    """With an interval the server is asked again and again; without, there is no thread."""
+    asked = []
+    monkeypatch.setattr(SyncPrefectClient, "hello", lambda self: asked.append(1))
+    before = threading.active_count()
+    Keepalive(None).start()
+    assert threading.active_count() == before
+    keepalive = Keepalive(0.01)
+    keepalive.start()
+    deadline = time.monotonic() + 30
+    while len(asked) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    keepalive.stop()
+    assert len(asked) >= 3
+
+
+def test_settings_are_made_ready_once(server):
+    """Settings travel with the server's address, and without a check of its version; made ready once."""
+
+    @flow(task_runner=ThreadPoolTaskRunner())
+    def pipeline():
+        sender = ContextSender()
+        assets = {"task": make, "task_run_id": uuid4(), "task_inputs": {}, "copy_to_child_ctx": True}
+        first, second = sender.serialize(assets), sender.serialize(assets)
+        assert first["settings_context"] is second["settings_context"]
+        assert first["flow_run_context"]["flow_run"] is not None
+        return first["settings_context"]["settings"]
+
+    settings = pipeline()
+    assert str(settings["api"]["url"]) == PREFECT_API_URL.value()
+    assert settings["client"]["server_version_check_enabled"] is False
+
+
+def test_runners_are_duplicated_with_their_options():
+    """A duplicate, and what is pickled, have the same options; runners with other options differ."""
+    options = {"address": "tcp://127.0.0.1:1", "record": "none", "extra_loggers": ["a"]}
+    runner = DaskCacheTaskRunner(**options, api_keepalive=100)
+    assert runner.duplicate() == runner == cloudpickle.loads(cloudpickle.dumps(runner))
+    assert DaskCacheTaskRunner(**options) != runner
+    threads = with_skipping(ThreadPoolTaskRunner(max_workers=3), record="none")
+    assert threads.duplicate() == threads == cloudpickle.loads(cloudpickle.dumps(threads))
+    assert with_skipping(ThreadPoolTaskRunner(max_workers=3)) != threads
+
+
+def test_ways_to_record():
+    """There are two ways to record what was skipped."""
+    with pytest.raises(ValueError, match="'event' or 'none'"):
+        with_skipping(ThreadPoolTaskRunner(), record="loudly")
+
+
+def test_artifact_keys():
+    """Keys of artifacts have lower-case letters, digits and dashes."""
+    assert artifact_key("Denoised/Image_01.ome.tif") == "denoised-image-01-ome-tif"
+
+
+def test_nothing_but_functions_becomes_a_task():
+    """A Prefect task is not made a cached one: it says what to do."""
+    from daskcache.prefect import task
+
+    with pytest.raises(TypeError, match="decorate the function itself"):
+        task(make)
+    with pytest.raises(ValueError, match="handle"):
+        task(lambda: 1, results="both")

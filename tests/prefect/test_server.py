@@ -1,0 +1,155 @@
+"""What it costs, what the server's death costs, and flows from another folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import prefect
+from pipeline import make, slow
+from prefect.cache_policies import INPUTS
+from prefect_dask import DaskTaskRunner
+
+from daskcache.prefect import DaskCacheTaskRunner, flow
+
+
+@prefect.task(cache_policy=INPUTS, persist_result=True)
+def stock(i):
+    return i
+
+
+def test_skipping_is_much_faster_than_stock(cluster, api, full, record_property):
+    """A complete task is skipped, and recorded, 50 times faster than Prefect's own cached one."""
+    count = 100 if full else 10
+
+    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
+    def ours():
+        for future in make.map(range(count)):
+            future.wait()
+
+    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
+    def skipping():
+        taken = []
+        for _ in range(3):  # others use this machine, too
+            began = time.perf_counter()
+            futures = [make.submit(i) for i in range(count)]
+            taken.append(time.perf_counter() - began)
+            assert {future.state.name for future in futures} == {"Cached"}
+        return min(taken) / count
+
+    @prefect.flow(task_runner=DaskTaskRunner(address=cluster.scheduler_address))
+    def theirs():
+        stock.submit(-1).wait()
+        began = time.perf_counter()
+        futures = [stock.submit(i) for i in range(count)]
+        states = [future.wait() or future.state for future in futures]
+        return (time.perf_counter() - began) / count, {state.name for state in states}
+
+    ours()
+    state = skipping(return_state=True)
+    seconds = state.result()
+    assert len(api.task_runs(state.state_details.flow_run_id, min(3 * count, 200))) >= count
+    theirs()
+    stock_seconds, names = theirs()
+    assert names == {"Cached"}
+    record_property("ms", f"{1e3 * seconds:.2f} ms, stock {1e3 * stock_seconds:.1f} ms")
+    print(f"\n{1e3 * seconds:.2f} ms for a skipped task, {1e3 * stock_seconds:.1f} ms for a stock one")
+    assert stock_seconds > 50 * seconds
+
+
+def test_a_server_that_dies_during_a_task(server, runner, api, files, full):
+    """The server is killed and started again while tasks run: nothing is lost."""
+    seconds = 70 if full else 4
+
+    @flow(task_runner=runner)
+    def pipeline():
+        make.submit(0).wait()
+        futures = [slow.submit(i, seconds) for i in range(2)]
+        return [future.result().get_data() for future in futures]
+
+    def restart():
+        while not files():
+            time.sleep(0.1)
+        time.sleep(2)
+        server.kill()
+        server.start()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    state = pipeline(return_state=True)
+    thread.join()
+    assert state.result() == [0, 1]
+    assert len(files()) == 3
+    assert api.state_names(state.state_details.flow_run_id, 3) == ["Completed"] * 3
+    assert api.flow_run(state.state_details.flow_run_id)["state"]["type"] == "COMPLETED"
+
+
+_FLOW = """
+from prefect.task_runners import ThreadPoolTaskRunner
+from daskcache.prefect import DaskCacheTaskRunner, flow, task
+
+@task(target="squares/{i}.json")
+def square(i):
+    return factor * i * i
+
+factor = 1
+
+@flow(task_runner=RUNNER)
+def squares(n: int):
+    return [(f.result().get_data(), f.state.name) for f in square.map(range(n))]
+"""
+
+_RUN = """
+import sys
+from prefect.flows import load_flow_from_entrypoint
+
+if __name__ == "__main__":
+    print(load_flow_from_entrypoint(sys.argv[1])(3))
+"""
+
+
+_DASK = 'DaskCacheTaskRunner(cluster_kwargs={"n_workers": 1, "dashboard_address": ":0"})'
+
+
+def test_flows_of_deployments(server, tmp_path, full):
+    """A flow that is loaded from its file, as deployments are, caches wherever it runs."""
+    source = _FLOW.replace("RUNNER", _DASK if full else "ThreadPoolTaskRunner()")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "squares.py").write_text(source)
+    (tmp_path / "run.py").write_text(_RUN)
+    environment = {**os.environ, "DASK_DASKCACHE__ROOT": str(tmp_path / "root")}
+    outcomes = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        entrypoint = f"{tmp_path / 'code' / 'squares.py'}:squares"
+        done = subprocess.run(
+            [sys.executable, str(tmp_path / "run.py"), entrypoint],
+            cwd=tmp_path / folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        outcomes.append(done.stdout.splitlines()[-1])
+    assert outcomes[0] == "[(0, 'Completed'), (1, 'Completed'), (4, 'Completed')]"
+    assert outcomes[1] == "[(0, 'Cached'), (1, 'Cached'), (4, 'Cached')]"
+    assert sorted(p.name for p in (tmp_path / "root" / "squares").iterdir()) == [
+        "0.json",
+        "1.json",
+        "2.json",
+    ]
+
+
+def test_entrypoints(server):
+    """A flow knows the module that it is in, for deployments, with other options, too."""
+
+    @flow
+    def pipeline(n: int = 1) -> int:
+        return n
+
+    assert pipeline._entrypoint.startswith("test_server:")
+    assert pipeline.with_options(name="other")._entrypoint == pipeline._entrypoint
+    assert pipeline.with_options(name="other")("2") == 2
