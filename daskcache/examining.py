@@ -142,7 +142,7 @@ class Examiner:
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
         #: Targets that somebody edited, or put there, and that are to count as the result.
         self._adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
-        self._accepted: dict[str, dict[str, dict]] = {}
+        self._accepted: dict[str, records.Acceptances] = {}
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
 
@@ -273,7 +273,7 @@ class Examiner:
         """
         recipe = planned.recipe
         path = recipe.paths[position]
-        note = self._accepted[recipe.root].get(target_id(path), {})
+        note = self._accepted[recipe.root].get(target_id(path)) or {}
         wanted = "content" in note or (before is not None and recipe.spec.options.on_modified == "adopt")
         target = recipe.targets[position].at(location)
         found = None
@@ -534,7 +534,7 @@ class Examiner:
         if new.trace == old.trace:
             record_under_new_key(store, old, new.key)
             return
-        note = self._accepted[recipe.root][old.target_id]
+        note = self._accepted[recipe.root].get(old.target_id) or {}
         inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
         recipe.keep_code()
         record_accepted(store, old, new, recipe, inputs, note)
@@ -543,7 +543,7 @@ class Examiner:
     def _record_adopted(self, planned, position, before, adopted, manifest):
         recipe = planned.recipe
         store = self.store(recipe.root)
-        note = self._accepted[recipe.root].get(adopted.target_id, {})
+        note = self._accepted[recipe.root].get(adopted.target_id) or {}
         inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
         store.root.create()
         recipe.keep_code()
@@ -571,7 +571,7 @@ class Examiner:
         if store is None:
             store = self._stores[root] = RecordStore(Root(root))
             self._failed[root] = records.failed_keys(store.root)
-            self._accepted[root] = records.acceptances(store.root)
+            self._accepted[root] = records.Acceptances(store.root)
         return store
 
 

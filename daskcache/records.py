@@ -385,16 +385,22 @@ def write_acceptance(root: Root, target: str, **what: str) -> None:
     storage.write_part(f"{root.accepted}/{target}{_SUFFIX}", [json.dumps(note).encode()])
 
 
-def acceptances(root: Root) -> dict[str, dict[str, str]]:
-    """What was accepted and not yet recorded, by target."""
-    found = {}
-    for file in storage.names_in(root.accepted):
+class Acceptances:
+    """What was accepted and not yet recorded, by target: listed now, and read when it is asked for."""
+
+    def __init__(self, root: Root):
+        self._folder = root.accepted
+        self._names = frozenset(storage.names_in(root.accepted))
+
+    def get(self, target: str) -> dict[str, str] | None:
+        """What was said of a target, or None."""
+        if f"{target}{_SUFFIX}" not in self._names:
+            return None
         try:
-            with open(f"{root.accepted}/{file}", encoding="utf-8") as opened:
-                found[file.removesuffix(_SUFFIX)] = dict(json.load(opened))
+            with open(f"{self._folder}/{target}{_SUFFIX}", encoding="utf-8") as opened:
+                return dict(json.load(opened))
         except (OSError, ValueError, TypeError):  # somebody recorded it just now, or is writing it
-            continue
-    return found
+            return None
 
 
 def clear_acceptance(root: Root, target: str) -> None:
