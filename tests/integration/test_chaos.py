@@ -15,7 +15,7 @@ import daskcache as dc
 from daskcache.testing import RunCounter
 
 #: Runs that go on side by side: their nodes sleep, so that cores are no limit.
-AT_ONCE = 4
+AT_ONCE = 5
 
 #: A file system's clock ticks every few milliseconds.
 TICK = 0.02
