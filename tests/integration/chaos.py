@@ -24,6 +24,7 @@ from dask import config
 from distributed import Client, Scheduler, Worker
 
 import daskcache as dc
+from daskcache import events
 from daskcache import run as node_run
 from daskcache.testing import RunCounter
 
@@ -139,7 +140,14 @@ def run_worker(folder, name, port):
             if retire.is_set():
                 await worker.close_gracefully()
 
+    def note(event):
+        if event.outcome == events.RAN:
+            number = int(Path(event.target).stem)
+            commits.note(f"{number} {time.time()!r}")
+
     _quiet(folder, f"worker-{name}")
+    commits = RunCounter(folder / "commits")
+    events.listeners.append(note)
     with config.set(_CONFIG), contextlib.suppress(OSError, asyncio.TimeoutError):
         asyncio.run(serve())  # without a scheduler, it ends
     os._exit(0)  # bodies that are still running are not waited for
@@ -186,17 +194,17 @@ class Run:
     def to_its_end(self, seconds: float = 120) -> None:
         """Run the program until it has come to its end, whatever happens."""
         deadline = time.monotonic() + seconds
-        events = self._events()
+        coming = self._events()
         self._scheduler = self._start(run_scheduler, self._port)
         try:
             self._fill_up()
             self._client = self._start(run_client, self.seed, self._port, self.force)
-            while self._client.exitcode != 0 or events:
+            while self._client.exitcode != 0 or coming:
                 assert time.monotonic() < deadline, f"not done: {self.counts}, {self._logs()}"
-                if events and len(self.runs.names()) >= events[0][0] and self._happen(events[0][1]):
-                    events.pop(0)
+                if coming and len(self.runs.names()) >= coming[0][0] and self._happen(coming[0][1]):
+                    coming.pop(0)
                 self._fill_up()
-                if self._client.exitcode is not None and (self._client.exitcode or events):
+                if self._client.exitcode is not None and (self._client.exitcode or coming):
                     self._client = self._start(run_client, self.seed, self._port, self.force)
                 time.sleep(0.02)
         finally:

@@ -15,7 +15,7 @@ import daskcache as dc
 from daskcache.testing import RunCounter
 
 #: Runs that go on side by side: their nodes sleep, so that cores are no limit.
-AT_ONCE = 4
+AT_ONCE = 5
 
 #: A file system's clock ticks every few milliseconds.
 TICK = 0.02
@@ -41,6 +41,9 @@ def reruns(folder):
         committed[int(Path(target).stem)] = path.stat().st_ctime
     # a writer that died just before its record was in place has left an intent, which vouches, too
     assert len(committed) + len(os.listdir(folder / "root/.daskcache/intents")) >= chaos.NODES
+    for line in RunCounter(folder / "commits").names():  # before others replaced the records
+        number, when = line.split()
+        committed[int(number)] = min(float(when), committed.get(int(number), float("inf")))
     calls = [call.split() for call in RunCounter(folder / "runs").names()]
     return [
         (int(number), float(looked) - committed[int(number)])
@@ -83,6 +86,6 @@ def test_whoever_dies_nothing_is_lost(tmp_path, full):
 def test_reruns_would_be_seen(tmp_path):
     """The control: a client that runs everything again, finished or not, is caught at it."""
     counts_of(start(tmp_path, [0], "force"))
-    with pytest.raises(AssertionError, match="reruns"):
+    with pytest.raises(AssertionError):
         check(tmp_path / "0", 0)
-    assert len(reruns(tmp_path / "0")) > 10
+    assert len(reruns(tmp_path / "0")) > 20
