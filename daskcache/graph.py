@@ -50,6 +50,7 @@ from .late import (
     culled_layers,
     dask_step,
     is_composing,
+    is_for_some_workers,
     is_sending,
     late_annotations,
     late_tasks,
@@ -626,7 +627,7 @@ class GraphBuilder:
     def ask_workers(self) -> None:
         """As a client sends the tasks, and can't be waited for: let a warning say what workers lack."""
         sent = None if self._is_checked else sending()
-        if sent is not None:
+        if sent is not None and not is_for_some_workers():
             self._check(sent[0], wait=False)
 
     def _check(self, client, wait):

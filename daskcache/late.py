@@ -207,6 +207,12 @@ def sending() -> tuple[Any, dict[str, Any], Any] | None:
     return frame and tuple(frame.f_locals[name] for name in ("self", "futures", "expr"))
 
 
+def is_for_some_workers() -> bool:
+    """Whether the graph that a distributed client pickles just now is for workers that the verb names."""
+    frame = _running("_graph_to_futures", "distributed.client")
+    return frame is not None and bool(frame.f_locals.get("workers"))
+
+
 def client_of_verb() -> Any:
     """The distributed client that a verb under way will send its graph to; None if none is known.
 
