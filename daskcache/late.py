@@ -208,7 +208,7 @@ def sending() -> tuple[Any, dict[str, Any], Any] | None:
 
 
 def is_for_some_workers() -> bool:
-    """Whether the graph that a distributed client pickles just now is for workers that the verb names."""
+    """Whether a distributed client pickles a graph just now for workers that its verb names."""
     frame = _running("_graph_to_futures", "distributed.client")
     return frame is not None and bool(frame.f_locals.get("workers"))
 

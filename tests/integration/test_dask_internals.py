@@ -114,6 +114,9 @@ def test_sending_has_keyset(node, local_client):
     assert isinstance(seen[0].get("keyset"), set), (
         "Client._graph_to_futures renamed keyset: composed graphs of one verb share no plan"
     )
+    assert "workers" in seen[0], (
+        "Client._graph_to_futures renamed workers: workers that a verb leaves out are asked, too"
+    )
 
 
 def test_composing_reads_the_key_and_the_graph(node):
