@@ -71,7 +71,7 @@ def sent(local_client, monkeypatch):
     messages = []
 
     def sent(collections):
-        with monkeypatch.context() as patch:
+        with monkeypatch.context() as patch, dask.config.set({"daskcache.reach": "off"}):
             patch.setattr(local_client, "_send_to_scheduler", messages.append)
             futures = local_client.compute(collections)
         (graph,) = [message for message in messages if message["op"] == "update-graph"]
