@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import dask
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 from distributed import wait
 
 import daskcache as dc

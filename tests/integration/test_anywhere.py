@@ -19,7 +19,7 @@ import dask.array as da
 import dask.bag as db
 import numpy as np
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 from dask.delayed import Delayed
 from distributed import Client, get_client, secede, worker_client
 

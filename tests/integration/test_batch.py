@@ -9,7 +9,7 @@ from collections import Counter
 
 import dask
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 from dask_jobqueue.local import LocalCluster as JobCluster
 from distributed import Client, LocalCluster
 

@@ -10,7 +10,7 @@ import urllib.request
 
 import dask
 import pytest
-from conftest import on_cluster, separate_processes
+from clusters import on_cluster, separate_processes
 from distributed import Client, LocalCluster
 
 import daskcache as dc

@@ -6,7 +6,7 @@ import time
 
 import dask
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 from distributed import Client
 
 import daskcache as dc

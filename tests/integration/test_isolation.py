@@ -11,7 +11,7 @@ from pathlib import Path
 import dask
 import numpy as np
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 
 import daskcache as dc
 from daskcache.errors import CodeMismatch, ProcessDied, ResultError

@@ -7,7 +7,7 @@ import time
 import dask
 import numpy as np
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 
 import daskcache as dc
 

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import cloudpickle
 import dask
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 from dask.delayed import Delayed
 from dask.graph_manipulation import bind, checkpoint, clone, wait_on
 from distributed import Client, futures_of, wait

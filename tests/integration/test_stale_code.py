@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import dask
 import pytest
-from conftest import separate_processes
+from clusters import separate_processes
 from kernels import start_kernel
 from nbclient.exceptions import CellExecutionError
 

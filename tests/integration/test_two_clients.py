@@ -9,7 +9,7 @@ import time
 
 import dask
 import pytest
-from conftest import on_cluster, small_cluster
+from clusters import on_cluster, small_cluster
 from distributed import Client
 
 import daskcache as dc

@@ -10,7 +10,7 @@ import warnings
 import dask
 import psutil
 import pytest
-from conftest import on_cluster, separate_processes
+from clusters import on_cluster, separate_processes
 from distributed import Client, LocalCluster, SpecCluster, Worker, WorkerPlugin
 from distributed.scheduler import Scheduler
 from tornado.ioloop import PeriodicCallback

@@ -5,7 +5,7 @@ import os
 import time
 
 import pytest
-from conftest import on_cluster
+from clusters import on_cluster
 from distributed import Client, LocalCluster
 
 import daskcache as dc

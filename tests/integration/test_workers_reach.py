@@ -13,7 +13,7 @@ from pathlib import Path
 
 import dask
 import pytest
-from conftest import on_cluster, separate_processes, small_cluster
+from clusters import on_cluster, separate_processes, small_cluster
 from distributed import Client
 
 import daskcache as dc

@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
-from conftest import on_cluster
+from clusters import on_cluster
 
 import daskcache as dc
 from daskcache import errors
