@@ -36,6 +36,7 @@ from .node import inside_body
 from .provenance import record_under_new_key
 from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
+from .spec import AbsentSpec
 from .storage import Root
 from .storing import discard_own, entry_of, heirs, own_part_path, store_results
 from .targets.base import FolderTarget
@@ -55,6 +56,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
     for handle in handles:
         if isinstance(handle, Failure):
             return handle
+    if isinstance(work.spec, AbsentSpec):
+        raise work.spec.error()
     algorithms.use(work.algorithm)
     inputs = [_input(place, handles) for place in work.inputs]
     trace = combine(work.static, [_identity(item) for item in inputs])

@@ -226,18 +226,49 @@ def _spec_at(module, qualified_name):
         found = operator.attrgetter(qualified_name)(import_module(module))
     except (ImportError, AttributeError, ValueError):
         return None
+    return _spec_of(found)
+
+
+def _spec_of(found):
     found = getattr(found, "__func__", found)  # a decorated class method
     return getattr(type(found), "_spec", None) and found._spec
 
 
 def _spec_by_name(module, qualified_name):
-    spec = _spec_at(module, qualified_name)
-    if spec is None:
-        raise GraphError(
-            f"{module}.{qualified_name} is not a decorated function in this process",
-            hint="give workers the client's version of the module",
+    try:
+        spec = _spec_of(operator.attrgetter(qualified_name)(import_module(module)))
+    except Exception as error:  # noqa: BLE001 (whatever the module does)
+        return AbsentSpec(module, qualified_name, f"{type(error).__name__}: {error}")
+    return AbsentSpec(module, qualified_name, "no decorated function") if spec is None else spec
+
+
+class AbsentSpec:
+    """Stands for a function that can't be imported in this process.
+
+    A worker that fails to unpickle a task leaves its scheduler, and who waits for the task waits for
+    ever.  So the error comes when the function is used.
+    """
+
+    def __init__(self, module: str, qualified_name: str, story: str):
+        self.module = module
+        self.qualified_name = qualified_name
+        self.story = story
+
+    def error(self) -> GraphError:
+        return GraphError(
+            f"{self.module}.{self.qualified_name} is not a decorated function in this process",
+            got=self.story,
+            hint="give workers the client's version of the module: client.upload_file, or the same "
+            "installation, and client.restart()",
         )
-    return spec
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise self.error()
+
+    def __reduce__(self):
+        return _spec_by_name, (self.module, self.qualified_name)
 
 
 def _spec_by_value(func, options, signed):

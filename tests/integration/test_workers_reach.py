@@ -190,6 +190,29 @@ def test_workers_without_the_users_module(tmp_path, monkeypatch):
             assert dask.compute(node) == (6,)
 
 
+@pytest.mark.timeout(120)
+def test_a_worker_that_can_not_import_a_decorated_function_lives(tmp_path, monkeypatch):
+    """Unasked, it fails the task, by an error that names the function, and goes on."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    source = "import daskcache as dc\n\n@dc.delayed(target='late.json')\ndef late(x):\n    return x\n"
+    (folder / "decorated_module.py").write_text(source)
+    monkeypatch.syspath_prepend(str(folder))
+    from decorated_module import late
+
+    (tmp_path / "processes").mkdir()
+    unasked = dask.config.set({"daskcache.reach": "off"})
+    with unasked, separate_processes(tmp_path / "processes") as (client, start_worker):
+        start_worker("worker-0")
+        client.wait_for_workers(1, timeout=60)
+        before = list(client.scheduler_info(n_workers=-1)["workers"])
+        with pytest.raises(errors.GraphError, match=r"decorated_module\.late .*not a decorated function"):
+            client.compute(late(2)).result(timeout=60)
+        assert list(client.scheduler_info(n_workers=-1)["workers"]) == before
+        client.upload_file(str(folder / "decorated_module.py"))
+        assert client.compute(late(2)).result(timeout=60) == 2
+
+
 def test_no_workers_yet(root):
     """Nothing is waited for: who joins is asked then, and the work goes on."""
     with small_cluster() as client:
