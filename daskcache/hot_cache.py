@@ -213,8 +213,12 @@ def _measured(value, left):
 
 
 def _is_array(value):
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray and not value.dtype.hasobject
+    return type(value) is _class_in("numpy", "ndarray") and not value.dtype.hasobject
+
+
+def _class_in(module, name):
+    """A class of a module that values can be of; None if it isn't imported, or not as far as that."""
+    return getattr(sys.modules.get(module), name, None)
 
 
 def _base_bytes(value):
@@ -231,9 +235,10 @@ def _is_detached(array):
 
 def _is_frame(value):
     """Whether it is a data frame whose cells can't be changed."""
-    pandas = sys.modules.get("pandas")
-    if pandas is None or type(value) is not pandas.DataFrame or value.attrs:
+    if type(value) is not _class_in("pandas", "DataFrame") or value.attrs:
         return False
+    import pandas
+
     dtypes = (*value.dtypes, value.index.dtype, value.columns.dtype)
     return not any(pandas.api.types.is_object_dtype(dtype) for dtype in dtypes)
 

@@ -324,8 +324,9 @@ def _fill_dataclass(value, data):
 def _is_random_generator(value):
     if isinstance(value, random.Random):
         return True
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, (numpy.random.Generator, numpy.random.RandomState))
+    module = sys.modules.get("numpy.random")  # another thread may just be importing it
+    classes = (getattr(module, name, None) for name in ("Generator", "RandomState"))
+    return isinstance(value, tuple(filter(None, classes)))
 
 
 # ---- the call -----------------------------------------------------------------------------------

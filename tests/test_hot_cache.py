@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
 
 import dask
 import numpy as np
@@ -272,3 +274,12 @@ def test_what_can_be_changed_is_not_kept():
     node = dc.delayed(lambda: odd, target="a.pkl", version=1)()
     dask.compute(dc.delayed(len, target="length.json")(node))
     assert len(hot_cache.cache) == 0
+
+
+@pytest.mark.parametrize("module", ["numpy", "pandas"])
+def test_a_module_that_another_thread_is_importing(monkeypatch, module):
+    """What is half imported has no values yet."""
+    monkeypatch.setitem(sys.modules, module, types.ModuleType(module))
+    with dask.config.set({"daskcache.hot-cache": "1 MiB"}):
+        assert hot_cache.likewise([1, "a"]) == [1, "a"]
+    assert hot_cache.handed_out([1, "a"], shared=True) == [1, "a"]

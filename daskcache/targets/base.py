@@ -230,8 +230,7 @@ def comes_back_as_it_is(value: Any) -> bool:
     """
     if type(value) in (str, bytes, bool, int, float, complex, type(None)):
         return True
-    numpy = sys.modules.get("numpy")
-    if numpy is None or type(value) is not numpy.ndarray:
+    if type(value) is not getattr(sys.modules.get("numpy"), "ndarray", None):
         return False
     dtype = value.dtype
     plain = dtype.kind in "biufc" and dtype.isnative and dtype.metadata is None

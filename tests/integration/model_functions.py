@@ -203,6 +203,8 @@ class Look:
     forced: bool
     #: Per target, the record that vouches for what is there.
     vouching: list[Record | None] = field(default_factory=list)
+    #: Records of other recipes that are taken over, as equal code made them of equal data; as they were.
+    taken_over: list[Record] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
@@ -258,6 +260,10 @@ class Oracle:
         outcome = Outcome({}, set(), Counter(), self._refused(everything, needed, looks))
         if outcome.refused:
             return outcome
+        for call in everything:
+            for record in looks[call.key].taken_over:
+                self.records.discard(record)
+                self.records.add(replace(record, key=call.key))
         data: dict[str, tuple] = {}
         for call in everything:
             look = looks[call.key]
@@ -277,6 +283,13 @@ class Oracle:
         if not call.cached:
             return Look("missing", ("held", trace) if trace and not waits else None, waits, forced)
         states, vouching = zip(*[self._look_at(call, path) for path in call.paths], strict=True)
+        taken_over = [
+            record
+            for found, record in zip(states, vouching, strict=True)
+            if found == "overwritten" and trace is not None and record.trace == trace
+        ]
+        states = ["complete" if r in taken_over else s for s, r in zip(states, vouching, strict=True)]
+        vouching = [replace(r, key=call.key) if r in taken_over else r for r in vouching]
         state = max(states, key=_STATES.index)
         data = None
         if all(record is not None and record.key == call.key for record in vouching):
@@ -287,7 +300,7 @@ class Oracle:
                 if any(now is not None and now != then for now, then in pairs):
                     state = "stale"
         if call.kind == "adopt" and state == "complete":
-            return Look(state, data, False, forced, list(vouching))
+            return Look(state, data, False, forced, vouching, taken_over)
         unsettled = state not in ("complete", "missing")
         if waits and not unsettled:
             unsettled = True
@@ -295,7 +308,7 @@ class Oracle:
             data = None
         if state == "overwritten":
             unsettled = waits
-        return Look(state, data, unsettled, forced, list(vouching))
+        return Look(state, data, unsettled, forced, vouching, taken_over)
 
     def _look_at(self, call, path):
         """State of one target, and the record that vouches for it."""

@@ -206,7 +206,9 @@ def test_a_worker_that_can_not_import_a_decorated_function_lives(tmp_path, monke
         start_worker("worker-0")
         client.wait_for_workers(1, timeout=60)
         before = list(client.scheduler_info(n_workers=-1)["workers"])
-        with pytest.raises(errors.GraphError, match=r"decorated_module\.late .*not a decorated function"):
+        with pytest.raises(
+            errors.GraphError, match=r"decorated_module\.late .*not a decorated function"
+        ):
             client.compute(late(2)).result(timeout=60)
         assert list(client.scheduler_info(n_workers=-1)["workers"]) == before
         client.upload_file(str(folder / "decorated_module.py"))
