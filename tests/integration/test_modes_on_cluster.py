@@ -10,15 +10,7 @@ import pytest
 from clusters import on_cluster
 
 import daskcache as dc
-
-
-def transitions(client):
-    """Number of transitions that tasks made since the scheduler started, once it has forgotten them."""
-    deadline = time.monotonic() + 30
-    while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+from daskcache.testing import scheduler_tasks
 
 
 def test_a_flow_on_a_cluster(cluster, runs, files):
@@ -67,9 +59,9 @@ def test_a_finished_flow_schedules_nothing(local_client, runs):
 
     with on_cluster(local_client):
         assert run() == list(range(20))
-        before = transitions(local_client)
-        assert run() == list(range(20))
-        assert transitions(local_client) == before
+        with scheduler_tasks(local_client) as tasks:
+            assert run() == list(range(20))
+        assert tasks() == []
 
 
 def test_what_is_submitted_is_under_way_at_once(cluster, runs):
