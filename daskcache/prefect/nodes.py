@@ -11,7 +11,7 @@ from typing import Any
 import dask
 from prefect.states import Completed, Failed
 
-from ..events import TOPIC
+from ..events import COPIED, FAILED, RAN, SKIPPED, TOPIC, event_of, messages_in
 from .dask_runner import DaskCacheTaskRunner
 from .recording import finish
 
@@ -38,16 +38,17 @@ class _Scheduler:
         try:
             return client.get(dsk, keys, **kwargs)
         finally:
-            for _, event in client.get_events(TOPIC)[before:]:
-                if event["key"] not in self.runner.keys:
-                    _record(event, self.runner.record)
+            for _, message in client.get_events(TOPIC)[before:]:
+                for event in filter(None, map(event_of, messages_in(message))):
+                    if event.outcome in _STATES and event.key not in self.runner.keys:
+                        _record(event, self.runner.record)
 
 
 def _record(event, record):
     """Show what happened to one node as a task run."""
-    state = _STATES.get(event["outcome"], Completed)()
-    started = state.timestamp - timedelta(seconds=event["seconds"])
-    name = event["function"]
+    state = _STATES[event.outcome]()
+    started = state.timestamp - timedelta(seconds=event.seconds)
+    name = event.function
     node = SimpleNamespace(
         name=name,
         task_key=f"daskcache-{name}",
@@ -59,10 +60,13 @@ def _record(event, record):
         on_completion_hooks=(),
         on_failure_hooks=(),
     )
-    finish(node, f"{name}-{event['key'][:8]}", {}, state, record=record, started=started)
+    finish(node, f"{name}-{event.key[:8]}", {}, state, record=record, started=started)
 
 
+#: What loads what is complete is no run.
 _STATES = {
-    "skipped": lambda: Completed(name="Cached", message="its target was complete"),
-    "failed": lambda: Failed(message="see the error that the flow got"),
+    RAN: Completed,
+    COPIED: Completed,
+    SKIPPED: lambda: Completed(name="Cached", message="its target was complete"),
+    FAILED: lambda: Failed(message="see the error that the flow got"),
 }
