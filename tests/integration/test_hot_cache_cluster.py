@@ -68,7 +68,7 @@ def test_it_gives_way_when_memory_is_scarce(worker):
 def test_values_for_the_client_can_be_changed(worker):
     """What is shared are the inputs of functions; a value that is asked for is one's own.
 
-    As long as the task that loaded it is known to the scheduler of this process, that has the same object.
+    As long as the scheduler of this process knows the task that loaded it, it has the same object.
     """
     node = dc.delayed(array, target="{i}.npy")(1)
     for _ in range(2):
