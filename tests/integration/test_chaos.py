@@ -88,4 +88,4 @@ def test_reruns_would_be_seen(tmp_path):
     counts_of(start(tmp_path, [0], "force"))
     with pytest.raises(AssertionError):
         check(tmp_path / "0", 0)
-    assert len(reruns(tmp_path / "0")) > 20
+    assert reruns(tmp_path / "0") != []  # how many depends on when who dies
