@@ -513,18 +513,22 @@ def compute_in(client, made, names):
     """Values and number of tasks of one verb over collections of these names."""
     ends = ends_of(made)
     collections = [COLLECTIONS[name](made, ends) for name in names]
+    before = known_to(client)
     with scheduler_tasks(client) as tasks:
         values = client.gather(client.compute(collections))
-        settled(client)
+        settled(client, before)
     return dict(zip(names, map(int, values), strict=True)), tasks()
 
 
-def settled(client):
-    """Wait until the scheduler has forgotten all tasks that nobody holds."""
+def known_to(client):
+    """Keys of the tasks that the scheduler knows."""
+    return client.run_on_scheduler(lambda dask_scheduler: set(dask_scheduler.tasks))
+
+
+def settled(client, before):
+    """Wait until the scheduler has forgotten all tasks since `before` that nobody holds."""
     deadline = time.monotonic() + 20
-    while client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks)):
-        if time.monotonic() > deadline:
-            break
+    while known_to(client) - before and time.monotonic() < deadline:
         time.sleep(0.01)
 
 
