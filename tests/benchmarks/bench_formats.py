@@ -91,9 +91,9 @@ def committed(target, value, path):
     folder, _, name = path.rpartition("/")
     place = storage.Root(folder)
     place.create()
-    part = storage.write_part(storage.part_path(path), target.encode_checked(value))
+    part = storage.write_part(storage.part_path(place, name), target.encode_checked(value))
     intent = storage.write_intent(place, name, target.hash(value).encode())
-    storage.put_new(part.path, path)
+    storage.put_new(place, part.path, name)
     storage.promote_intent(place, intent, name, "0")
 
 
