@@ -43,6 +43,8 @@ FORMAT = 1
 #: Ends the name of a part that may be what was in the place of a target: not ours to delete.
 DISPLACED = ".displaced"
 
+#: Bytes that are hashed and written at a time: what was just hashed is still in a processor's cache.
+_BLOCK = 2**19
 _O_BINARY = getattr(os, "O_BINARY", 0)
 #: Of the number of a part.
 _DIGITS = 16
@@ -360,9 +362,9 @@ def write_part(path: str, pieces: Iterable) -> Part:
         descriptor = _created(path)
         try:
             state = hashing.hasher()
-            for piece in pieces:
-                state.update(piece)
-                _write_all(descriptor, piece)
+            for block in _blocks(pieces):
+                state.update(block)
+                _write_all(descriptor, block)
             if _must_outlast_power():
                 os.fsync(descriptor)
             written = os.fstat(descriptor)
@@ -687,8 +689,14 @@ def _sync_all(path):
         _sync(folder)
 
 
-def _write_all(descriptor, piece):
-    view = memoryview(piece).cast("B")
+def _blocks(pieces):
+    for piece in pieces:
+        view = memoryview(piece).cast("B")
+        for start in range(0, view.nbytes, _BLOCK):
+            yield view[start : start + _BLOCK]
+
+
+def _write_all(descriptor, view):
     while view.nbytes:
         written = os.write(descriptor, view)
         view = view[written:]
