@@ -38,8 +38,7 @@ COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
 CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
 SKIP = "skip"
 
-#: States in which a node, when it is made again, may come out with other data than what follows has
-#: seen.  (A missing node whose record is still there would come out as recorded.)
+#: States in which a node that still has its target may come out with other data when it is made again.
 _UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
 
 
@@ -70,6 +69,7 @@ class PlannedNode:
         "elsewhere",
         "forced",
         "outdated",
+        "unsettled",
         "requested",
     )
 
@@ -85,6 +85,8 @@ class PlannedNode:
         self.forced = False
         #: Whether what is there must not pass for the result (forced, expired, damaged).
         self.outdated = False
+        #: Whether, made again, it may come out with other data than what follows was made from.
+        self.unsettled = False
         self.requested = False
 
     @property
@@ -441,22 +443,24 @@ class Examiner:
             return
 
     def _consider_parents(self, planned):
-        """A complete node after one that may change is decided when that one has run."""
-        make_like = planned.state == COMPLETE and planned.recipe.spec.options.check == "exists"
-        if planned.state not in (COMPLETE, MISSING) or make_like:
+        """A complete node after one that may change is decided when that one has run.
+
+        Whether this one may change passes through nodes whose target is gone, or is another recipe's
+        now: these say nothing of the data themselves, but come out as before if their parents do.
+        """
+        if planned.state == COMPLETE and planned.recipe.spec.options.check == "exists":
             return
-        for parent in planned.parents:
-            if parent is not None and (
-                parent.forced or parent.state in _UNSETTLED or parent.recipe.taint
-            ):
-                if planned.state == COMPLETE:
-                    planned.reasons.append(f"waits for {parent.recipe.title}")
-                    planned.state = PENDING
-                elif not planned.recipe.paths:
-                    planned.state = PENDING
-                planned.data_hash = None
-                planned.elsewhere = None
-                return
+        changing = [p for p in planned.parents if p is not None and _may_change(p)]
+        if changing and planned.state == COMPLETE:
+            planned.reasons.append(f"waits for {changing[0].recipe.title}")
+            planned.state = PENDING
+        elif changing and not planned.recipe.paths:
+            planned.state = PENDING
+        if changing and planned.state in (PENDING, MISSING, FAILED):
+            planned.data_hash = None
+            planned.elsewhere = None
+        gone = planned.state not in _UNSETTLED or _is_overwritten(planned)
+        planned.unsettled = bool(changing) or not gone
 
     def _worsen(self, planned, state, reason):
         order = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
@@ -573,6 +577,16 @@ class Examiner:
             self._failed[root] = records.failed_keys(store.root)
             self._accepted[root] = records.Acceptances(store.root)
         return store
+
+
+def _may_change(planned):
+    return planned.forced or planned.unsettled or planned.recipe.taint
+
+
+def _is_overwritten(planned):
+    """Whether a target of it holds what another recipe made, and that is all that is the matter."""
+    others = [name for name in planned.records if name is not None and name.key != planned.recipe.key]
+    return planned.state == STALE and not planned.outdated and bool(others)
 
 
 def _damage(target):

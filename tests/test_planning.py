@@ -170,6 +170,58 @@ def test_an_edited_intermediate_makes_what_follows_stale(chain, root):
         three.compute()
 
 
+@pytest.mark.parametrize("how", ["adopt", "recompute"])
+def test_an_edit_is_seen_through_a_deleted_intermediate(runs, root, how):
+    """What follows an edited target reruns, though a result between them was deleted."""
+
+    @dc.delayed(target="edited.json", on_modified=how)
+    def edited():
+        runs.note("edited")
+        return 1
+
+    @dc.delayed(target="{name}.json")
+    def step(x, name):
+        runs.note(name)
+        return x + 1
+
+    def last():
+        return step(step(step(edited(), "near"), "deleted"), "last")
+
+    assert last().compute() == 4
+    runs.clear()
+    (root / "deleted.json").unlink()
+    edit(root / "edited.json", "5")
+    assert states(last())["edited"][0] == ("complete" if how == "adopt" else "modified")
+    if how == "adopt":
+        assert last().compute() == 8
+        assert runs.names() == ["near", "deleted", "last"]
+    else:
+        assert last().compute() == 4
+        assert runs.names() == ["edited", "deleted"]
+
+
+def test_taking_turns_at_an_intermediate_target_costs_nothing(runs):
+    """What follows a node stays complete when another recipe's result takes that node's target."""
+
+    @dc.delayed(target="first.json")
+    def first(n):
+        runs.note(f"first {n}")
+        return n
+
+    @dc.delayed(target="last-{key}.json")
+    def last(x):
+        runs.note("last")
+        return x + 1
+
+    assert [last(first(n)).compute() for n in (1, 2)] == [2, 3]
+    runs.clear()
+    assert [last(first(n)).compute() for n in (1, 2)] == [2, 3]
+    assert runs.names() == []
+    with pytest.warns(DaskcacheWarning, match="take turns"):
+        assert first(1).compute() == 1
+    assert runs.names() == ["first 1"]
+
+
 def test_on_modified_recompute_keeps_the_edited_file(chain, root, runs):
     """With on_modified="recompute", the node reruns and the edited file is in the trash."""
     chain(on_modified="recompute")[2].compute()

@@ -306,7 +306,7 @@ class Oracle:
             unsettled = True
             state = "pending" if state == "complete" else state
             data = None
-        if state == "overwritten":
+        if state in ("overwritten", "foreign"):  # not under its key any more: as good as gone
             unsettled = waits
         return Look(state, data, unsettled, forced, vouching, taken_over)
 
