@@ -156,6 +156,7 @@ def run_worker(folder, name, port):
 def run_client(folder, seed, port, force):
     """What a user runs, again and again until it has come to its end."""
     _quiet(folder, "client")
+    RunCounter(folder / "starts").note(repr(time.time()))
     with config.set(_CONFIG), Client(f"tcp://127.0.0.1:{port}", timeout=10) as client:
         nodes = graph(folder, seed)
         if force:
