@@ -15,7 +15,7 @@ Three rules keep Dask from being confused:
   pickled, all of which happens on the client, and is plain tasks from then on.
 - *A Dask key is not a recipe's key.*  A scheduler keeps the first task of a key as long as any future
   needs it.  So a key says what its task does: it ends in a hash of the evidence that the plan rests on
-  (action, target, records, what is upstream), and of the attempt (see `daskcache.submitted`).  In a
+  (target, records, what is upstream), and of the attempt (see `daskcache.submitted`).  In a
   composed graph, where the keys are there before the plan, a `LateKey` becomes that key when it is
   pickled for a scheduler.
 """
@@ -64,7 +64,7 @@ from .recipe import DaskInput, Recipe, SourceInput
 from .run import load_finished, load_value, run_node
 from .spec import Spec
 from .storage import Root
-from .submitted import Attempts, SentFutures, drop_released
+from .submitted import Attempts, Evidence, SentFutures, drop_released
 from .work import DaskValue, Work, describe_arguments
 
 
@@ -502,7 +502,7 @@ class GraphBuilder:
     def _add_new_value(self, recipe, key):
         planned = self.planner.request(recipe)
         self.planner.write_down()
-        self._new_entries: list[tuple[str, str]] = []
+        self._new_entries: list[tuple[str, str, Evidence]] = []
         entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
         if entry_key is not None:
             load: tuple = load_value, TaskRef(entry_key)
@@ -566,27 +566,31 @@ class GraphBuilder:
     def _add_one(self, planned):
         recipe = planned.recipe
         handles: list[TaskRef] = []
-        inputs = []
+        inputs: list[Any] = []
+        made_from = []
         for item, parent in zip(recipe.upstream, planned.parents, strict=True):
             if isinstance(item, SourceInput):
                 inputs.append(item)
+                made_from.append(str(item))
             elif isinstance(item, DaskInput):
                 inputs.append(DaskValue(len(handles), item.identity))
                 handles.append(TaskRef(self._add_dask_value(item)))
+                made_from.append(f"{item.identity} {handles[-1].key}")
             elif parent.action in (RUN, DECIDE):
                 inputs.append(len(handles))
                 handles.append(TaskRef(self._entry_keys[item.identity]))
+                made_from.append(handles[-1].key)
             else:
                 inputs.append(parent.entry)
-        evidence = planned.records, planned.action, planned.outdated, self.collect
-        token = _token(
-            (recipe.identity, recipe.root, self._root_id(recipe), *evidence),
-            [item.data_hash if isinstance(item, Entry) else str(item) for item in inputs],
-            [handle.key for handle in handles],
-        )
-        first_key = f"{recipe.name}-{recipe.key}-{token}"
+                made_from.append(parent.data_hash)
+        terms = recipe.identity, recipe.root, self._root_id(recipe), planned.outdated, self.collect
+        evidence = Evidence(terms, planned.records, tuple(made_from))
+        earlier = self._attempts.under_way(evidence)
+        if earlier is not None and self._has_progressed(planned, earlier, evidence):
+            evidence = earlier
+        first_key = f"{recipe.name}-{recipe.key}-{_token(*evidence)}"
         key = self._attempts.entry_key(first_key)
-        self._new_entries.append((first_key, key))
+        self._new_entries.append((first_key, key, evidence))
         work = Work(
             recipe.spec,
             recipe.values,
@@ -611,6 +615,30 @@ class GraphBuilder:
         self.tasks[key] = EntryTask(key, run_node, work, *handles)
         self._annotate(key, recipe, running=True)
         return key
+
+    def _has_progressed(self, planned, earlier, evidence):
+        """Whether an earlier task that is under way explains what its node's plan finds different now.
+
+        That is: what it is made from is finished meanwhile; of several targets, some are in place.
+        """
+        records = list(zip(earlier.records, evidence.records, strict=True))
+        news = [(planned, now) for before, now in records if before != now]
+        if len(news) == len(records) > 0:
+            return False
+        for parent, before, now in zip(
+            planned.parents, earlier.made_from, evidence.made_from, strict=True
+        ):
+            if before == now:
+                continue
+            if parent is None or parent.state != COMPLETE or parent.recipe.key not in before:
+                return False
+            news += [(parent, name) for name in parent.records]
+        return all(self._was_made(node, name) for node, name in news)
+
+    def _was_made(self, planned, name):
+        """Whether a function made what a record of a node is about, not a person."""
+        record = name and self.planner.store(planned.recipe.root).read(name)
+        return bool(record) and name.key == planned.recipe.key and "edited" not in record
 
     def _remember_code(self, recipe):
         """Keep what the code is, for people and for workers."""

@@ -19,6 +19,17 @@ from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 
+class Evidence(NamedTuple):
+    """What the plan of an entry task rests on."""
+
+    #: Recipe, root and how it is to be run: these are the same in whatever shares the task.
+    terms: tuple
+    #: Per target, the record that vouches for what is there.
+    records: tuple
+    #: Per input, the key of the task that makes it, or the hash of its data.
+    made_from: tuple[str, ...]
+
+
 class _Sent(NamedTuple):
     #: How many attempts there were before.
     attempt: int
@@ -26,8 +37,14 @@ class _Sent(NamedTuple):
     futures: frozenset[str]
 
 
+#: What became of what was sent.
+_PENDING, _OVER, _UNKNOWN = "pending", "over", "unknown"
+
 #: The newest attempt of each entry task, by its key without the attempt's number.
 _sent: dict[str, _Sent] = {}
+
+#: Of each node, by the terms, the newest entry task: its key without the attempt's number, and evidence.
+_newest: dict[tuple, tuple[str, Evidence]] = {}
 
 #: Beyond, what was sent is forgotten, and with it only that running work could be shared.
 _MAX_REMEMBERED = 200_000
@@ -38,15 +55,24 @@ class Attempts:
 
     def __init__(self):
         self._clients = live_clients()
-        self._over: dict[frozenset[str], bool] = {}
+        self._fates: dict[frozenset[str], str] = {}
 
     def entry_key(self, key: str) -> str:
         """`key`, with a number behind it if an earlier task of that name is over."""
         sent = _sent.get(key) if self._clients else None
         if sent is None:
             return key
-        attempt = sent.attempt + self._is_over(sent.futures)
+        attempt = sent.attempt + (self._fate(sent.futures) == _OVER)
         return f"{key}-{attempt}" if attempt else key
+
+    def under_way(self, evidence: Evidence) -> Evidence | None:
+        """What the newest task for the same terms rests on, if that is not over yet."""
+        newest = _newest.get(evidence.terms) if self._clients else None
+        if newest is None:
+            return None
+        key, earlier = newest
+        sent = _sent.get(key)
+        return earlier if sent and self._fate(sent.futures) == _PENDING else None
 
     def value_key(self, key: str) -> str:
         """`key`, with something new behind it if a live future holds an error under that name."""
@@ -54,25 +80,28 @@ class Attempts:
             return f"{key}-{uuid.uuid4().hex[:8]}"
         return key
 
-    def send(self, keys: Iterable[tuple[str, str]], futures: frozenset[str]) -> None:
-        """Remember entry tasks (keys without and with attempt) and the futures that need them."""
+    def send(self, entries: Iterable[tuple[str, str, Evidence]], futures: frozenset[str]) -> None:
+        """Remember entry tasks (keys without and with attempt; evidence), and who needs them."""
         if not self._clients:
             return
         if len(_sent) > _MAX_REMEMBERED:
             _sent.clear()
-        for key, numbered in keys:
+            _newest.clear()
+        for key, numbered, evidence in entries:
             number = numbered[len(key) + 1 :]
             _sent[key] = _Sent(int(number or 0), futures)
+            _newest[evidence.terms] = key, evidence
 
-    def _is_over(self, keys):
-        """Whether futures of these keys are alive, but none is pending.
+    def _fate(self, futures):
+        """Whether one of these futures is pending, or they are alive but none is: then it is over.
 
         Without any, the task was not sent after all, or the scheduler has forgotten it.
         """
-        if keys not in self._over:
-            statuses = self._statuses(keys)
-            self._over[keys] = bool(statuses) and "pending" not in statuses
-        return self._over[keys]
+        if futures not in self._fates:
+            statuses = self._statuses(futures)
+            alive = _PENDING if "pending" in statuses else _OVER
+            self._fates[futures] = alive if statuses else _UNKNOWN
+        return self._fates[futures]
 
     def _statuses(self, keys):
         futures = [client.futures for client in self._clients]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import dask
@@ -13,6 +14,7 @@ from clusters import on_cluster, small_cluster
 from distributed import Client
 
 import daskcache as dc
+from daskcache import storing
 from daskcache.testing import scheduler_tasks
 
 WIDE = 12
@@ -57,6 +59,69 @@ def test_values_that_are_asked_for_and_used(local_client, runs):
     assert local_client.compute(total).result() == sum(range(WIDE))
     local_client.gather(futures)
     assert runs.take() == ONCE
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_what_runs_is_shared_when_its_inputs_are_finished(local_client, runs, tmp_path, stale):
+    """A node under way is not run again because the plan finds what it is made from complete by now."""
+
+    def quick(n):
+        runs.note("quick")
+        return n
+
+    def slow(x, folder):
+        runs.note("slow")
+        while not (folder / "go").exists():
+            time.sleep(0.01)
+        return x + 1
+
+    def after(x):
+        runs.note("after")
+        return x + 1
+
+    go = tmp_path / "go"
+
+    def nodes(n):
+        middle = dc.delayed(slow, target="slow.json", version=1, ignore="folder")
+        one = middle(dc.delayed(quick, target="quick.json", version=1)(n), tmp_path)
+        return one, dc.delayed(after, target="after.json", version=1)(one)
+
+    if stale:
+        go.touch()
+        local_client.compute(nodes(0)[1]).result()
+        go.unlink()
+        runs.clear()
+    one = local_client.compute(nodes(1)[0])
+    _wait_until(lambda: "slow" in runs.names())
+    both = local_client.compute(nodes(1))
+    time.sleep(0.5)  # in which the worker that is free would begin
+    go.touch()
+    assert [one.result(), *local_client.gather(both)] == [2, 2, 3]
+    assert sorted(runs.names()) == ["after", "quick", "slow"]
+
+
+def test_what_is_half_committed_is_shared(runs, monkeypatch):
+    """A node of two targets keeps its task while only one of them is in place."""
+    begun, go = threading.Event(), threading.Event()
+    commit = storing._commit
+
+    def commit_and_wait(*args):
+        position = args[4]
+        if position == 1:
+            begun.set()
+            assert go.wait(30)
+        return commit(*args)
+
+    monkeypatch.setattr(storing, "_commit", commit_and_wait)
+    pair = dc.delayed(lambda n: (n, -n), target=("a.json", "b.json"), version=1)
+    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+        with scheduler_tasks(client) as tasks:
+            first = client.compute(pair(1))
+            assert begun.wait(30)
+            second = client.compute(pair(1))
+            go.set()
+            assert first.result() == second.result() == (1, -1)
+            assert len([key for key in tasks() if "value" not in key]) == 1
 
 
 @pytest.mark.timeout(180)
