@@ -114,14 +114,14 @@ def test_what_is_half_committed_is_shared(runs, monkeypatch):
 
     monkeypatch.setattr(storing, "_commit", commit_and_wait)
     pair = dc.delayed(lambda n: (n, -n), target=("a.json", "b.json"), version=1)
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
-        with scheduler_tasks(client) as tasks:
-            first = client.compute(pair(1))
-            assert begun.wait(30)
-            second = client.compute(pair(1))
-            go.set()
-            assert first.result() == second.result() == (1, -1)
-            assert len([key for key in tasks() if "value" not in key]) == 1
+    threads = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+    with Client(**threads) as client, scheduler_tasks(client) as tasks:
+        first = client.compute(pair(1))
+        assert begun.wait(30)
+        second = client.compute(pair(1))
+        go.set()
+        assert first.result() == second.result() == (1, -1)
+        assert len([key for key in tasks() if "value" not in key]) == 1
 
 
 @pytest.mark.timeout(180)
