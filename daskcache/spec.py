@@ -7,8 +7,10 @@ import functools
 import inspect
 import operator
 import os
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from dask.utils import funcname, parse_timedelta
@@ -101,7 +103,9 @@ class Spec:
 
     @functools.cached_property
     def signature(self) -> Signature:
-        return Signature(_inspect(self.func) if self.signed else _ANYTHING)
+        if not self.signed:
+            return Signature(_ANYTHING)
+        return (_known_signature if _is_at_its_name(self.func) else _signature_of)(self.func)
 
     @functools.cached_property
     def unsigned(self) -> Spec:
@@ -351,6 +355,20 @@ _ANYTHING = inspect.Signature(
         inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
     ]
 )
+
+
+def _signature_of(func):
+    return Signature(_inspect(func))
+
+
+#: For functions that live as long as their modules: a worker makes their specs anew for each task.
+_known_signature = functools.lru_cache(_signature_of)
+
+
+def _is_at_its_name(func):
+    """Whether a module has this function under its name."""
+    module = sys.modules.get(getattr(func, "__module__", None))
+    return type(func) is FunctionType and getattr(module, func.__name__, None) is func
 
 
 def _inspect(func):
