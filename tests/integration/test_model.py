@@ -132,6 +132,8 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self, base: Path, cluster: LocalCluster, clients: list[Client], complaints: list):
         super().__init__()
+        gc.collect()
+        gc.freeze()  # what is here by now need not be looked at after each step
         self.base = base
         self.cluster = cluster
         self.clients = clients
@@ -497,6 +499,7 @@ class Machine(RuleBasedStateMachine):
         self.drop()
         self.config.__exit__(None, None, None)
         shutil.rmtree(self.base)
+        gc.unfreeze()
 
 
 def until(condition, story):
