@@ -19,10 +19,10 @@ from prefect.utilities.collections import visit_collection
 
 from .. import config, storage
 from ..algorithms import configured
+from ..building import GraphBuilder
 from ..entry import Entry
 from ..errors import DaskcacheError, TargetCollision
 from ..examining import COMPLETE
-from ..graph import GraphBuilder
 from ..planning import LOAD, Planner
 from ..recipe import Recipe, flatten, make_recipe
 from ..targets.context import context

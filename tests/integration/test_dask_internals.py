@@ -9,7 +9,7 @@ from dask._task_spec import Alias, Task, TaskRef, fuse_linear_task_spec
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 import daskcache as dc
-from daskcache.graph import EntryTask
+from daskcache.building import EntryTask
 from daskcache.late import LateKey
 from daskcache.node import Node
 
