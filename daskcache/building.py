@@ -56,6 +56,8 @@ class GraphBuilder:
     ----------
     tasks : dict
         Dask key to task; closed: every key that a task depends on is there.
+    annotated : dict
+        Kind of annotation to a dict from Dask key to value.
     annotations : dict
         Kind of annotation to a function from Dask key to value.
     outputs : frozenset of str
@@ -70,8 +72,8 @@ class GraphBuilder:
         self.failed = False
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
-        self._attempts = Attempts()
-        self._annotated: dict[str, dict[str, Any]] = {}
+        self.annotated: dict[str, dict[str, Any]] = {}
+        self._attempts = Attempts(self)
         self._entry_keys: dict[str, str] = {}
         self._value_keys: dict[tuple[str, str | None], str] = {}
         self._root_ids: dict[str, str] = {}
@@ -177,8 +179,8 @@ class GraphBuilder:
         terms = recipe.identity, recipe.root, self._root_id(recipe), planned.outdated, self.collect
         evidence = Evidence(terms, planned.records, tuple(made_from))
         earlier = self._attempts.under_way(evidence)
-        if earlier is not None and self._has_progressed(planned, earlier, evidence):
-            evidence = earlier
+        if earlier is not None and self._has_progressed(planned, earlier.evidence, evidence):
+            return self._add_as_sent(earlier)
         first_key = f"{recipe.name}-{recipe.key}-{_token(*evidence)}"
         key = self._attempts.entry_key(first_key)
         self._new_entries.append((first_key, key, evidence))
@@ -206,6 +208,21 @@ class GraphBuilder:
         self.tasks[key] = EntryTask(key, run_node, work, *handles)
         self._annotate(key, recipe, running=True)
         return key
+
+    def _add_as_sent(self, earlier):
+        """Add a task that is under way with all that it was sent with: under one key, nothing else."""
+        stack = [earlier.key]
+        while stack:
+            key = stack.pop()
+            if key in self.tasks:
+                continue
+            self.tasks[key] = earlier.tasks[key]
+            for kind, values in earlier.annotated.items():
+                if key in values:
+                    self._set_annotation(kind, key, values[key])
+            stack += self.tasks[key].dependencies
+        self._new_entries.append((earlier.first_key, earlier.key, earlier.evidence))
+        return earlier.key
 
     def _has_progressed(self, planned, earlier, evidence):
         """Whether an earlier task that is under way explains what its node's plan finds different now.
@@ -287,7 +304,7 @@ class GraphBuilder:
             self._set_annotation(kind, key, value)
 
     def _set_annotation(self, kind, key, value):
-        values = self._annotated.setdefault(kind, {})
+        values = self.annotated.setdefault(kind, {})
         values[key] = value
         self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored
 

@@ -15,6 +15,7 @@ import asyncio
 import sys
 import threading
 import uuid
+import weakref
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
@@ -30,6 +31,18 @@ class Evidence(NamedTuple):
     made_from: tuple[str, ...]
 
 
+class Earlier(NamedTuple):
+    """An entry task that was sent, in the graph that it was sent with."""
+
+    #: Without the attempt's number.
+    first_key: str
+    key: str
+    evidence: Evidence
+    tasks: dict[Any, Any]
+    #: Kind of annotation to a dict from Dask key to value.
+    annotated: dict[str, dict]
+
+
 class _Sent(NamedTuple):
     #: How many attempts there were before.
     attempt: int
@@ -43,19 +56,37 @@ _PENDING, _OVER, _UNKNOWN = "pending", "over", "unknown"
 #: The newest attempt of each entry task, by its key without the attempt's number.
 _sent: dict[str, _Sent] = {}
 
-#: Of each node, by the terms, the newest entry task: its key without the attempt's number, and evidence.
-_newest: dict[tuple, tuple[str, Evidence]] = {}
-
 #: Beyond, what was sent is forgotten, and with it only that running work could be shared.
 _MAX_REMEMBERED = 200_000
 
+#: Of each node that may be under way, by its terms, the verb that has sent it last.
+_newest: dict[tuple, Attempts] = {}
+
+#: The verbs that may be under way.
+_verbs: list[Attempts] = []
+#: So many are asked at each verb whether they are over; more, when they have doubled.
+_FEW = 16
+_limit = _FEW
+
 
 class Attempts:
-    """Gives tasks their keys, for the length of one verb."""
+    """Gives the tasks of a verb their keys; what it sends is known as long as it is under way.
 
-    def __init__(self):
+    Parameters
+    ----------
+    builder : GraphBuilder
+        Of the verb, with its tasks and annotations.
+    """
+
+    def __init__(self, builder: Any):
+        _forget_what_is_over()
         self._clients = live_clients()
         self._fates: dict[frozenset[str], str] = {}
+        self._builder = weakref.ref(builder)
+        self._tasks, self._annotated = builder.tasks, builder.annotated
+        #: By terms: the key without the attempt's number, the key, and the evidence.
+        self._entries: dict[tuple, tuple[str, str, Evidence]] = {}
+        self._futures: list[frozenset[str]] = []
 
     def entry_key(self, key: str) -> str:
         """`key`, with a number behind it if an earlier task of that name is over."""
@@ -65,14 +96,16 @@ class Attempts:
         attempt = sent.attempt + (self._fate(sent.futures) == _OVER)
         return f"{key}-{attempt}" if attempt else key
 
-    def under_way(self, evidence: Evidence) -> Evidence | None:
-        """What the newest task for the same terms rests on, if that is not over yet."""
-        newest = _newest.get(evidence.terms) if self._clients else None
-        if newest is None:
+    def under_way(self, evidence: Evidence) -> Earlier | None:
+        """The newest task for the same terms, if that is not over yet."""
+        verb = _newest.get(evidence.terms) if self._clients else None
+        if verb is None:
             return None
-        key, earlier = newest
-        sent = _sent.get(key)
-        return earlier if sent and self._fate(sent.futures) == _PENDING else None
+        first_key, key, earlier = verb._entries[evidence.terms]
+        sent = _sent.get(first_key)
+        if sent is None or self._fate(sent.futures) != _PENDING:
+            return None
+        return Earlier(first_key, key, earlier, verb._tasks, verb._annotated)
 
     def value_key(self, key: str) -> str:
         """`key`, with something new behind it if a live future holds an error under that name."""
@@ -86,26 +119,57 @@ class Attempts:
             return
         if len(_sent) > _MAX_REMEMBERED:
             _sent.clear()
-            _newest.clear()
+        if not self._futures:
+            _verbs.append(self)
+        self._futures.append(futures)
         for key, numbered, evidence in entries:
             number = numbered[len(key) + 1 :]
             _sent[key] = _Sent(int(number or 0), futures)
-            _newest[evidence.terms] = key, evidence
+            self._entries[evidence.terms] = key, numbered, evidence
+            _newest[evidence.terms] = self
+
+    def is_over(self) -> bool:
+        """Whether nobody waits for the verb any more."""
+        if self._builder() is not None:  # it is being planned, or may be sent again
+            return False
+        return all(_fate_of(futures, self._clients) != _PENDING for futures in self._futures)
 
     def _fate(self, futures):
-        """Whether one of these futures is pending, or they are alive but none is: then it is over.
-
-        Without any, the task was not sent after all, or the scheduler has forgotten it.
-        """
         if futures not in self._fates:
-            statuses = self._statuses(futures)
-            alive = _PENDING if "pending" in statuses else _OVER
-            self._fates[futures] = alive if statuses else _UNKNOWN
+            self._fates[futures] = _fate_of(futures, self._clients)
         return self._fates[futures]
 
     def _statuses(self, keys):
-        futures = [client.futures for client in self._clients]
-        return [known[key].status for key in keys for known in futures if key in known]
+        return _statuses_of(keys, self._clients)
+
+
+def _fate_of(futures, clients):
+    """Whether one of these futures is pending, or they are alive but none is: then it is over.
+
+    Without any, the task was not sent after all, or the scheduler has forgotten it.
+    """
+    statuses = _statuses_of(futures, clients)
+    if not statuses:
+        return _UNKNOWN
+    return _PENDING if "pending" in statuses else _OVER
+
+
+def _statuses_of(keys, clients):
+    futures = [client.futures for client in clients]
+    return [known[key].status for key in keys for known in futures if key in known]
+
+
+def _forget_what_is_over():
+    """Let go of the graphs of verbs that are over."""
+    global _limit
+    if _FEW < len(_verbs) < _limit:
+        return
+    _verbs[:] = [verb for verb in _verbs if not verb.is_over()]
+    _limit = max(_FEW, 2 * len(_verbs))
+    known = set(map(id, _verbs))
+    for terms, verb in list(_newest.items()):
+        if id(verb) not in known:
+            _newest.pop(terms, None)
 
 
 def live_clients() -> list[Any]:

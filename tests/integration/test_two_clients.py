@@ -62,7 +62,7 @@ def test_values_that_are_asked_for_and_used(local_client, runs):
 
 
 @pytest.mark.parametrize("stale", [False, True])
-def test_what_runs_is_shared_when_its_inputs_are_finished(local_client, runs, tmp_path, stale):
+def test_what_runs_is_shared_when_its_inputs_are_finished(local_client, runs, tmp_path, stale, caplog):
     """A node under way is not run again because the plan finds what it is made from complete by now."""
 
     def quick(n):
@@ -98,6 +98,7 @@ def test_what_runs_is_shared_when_its_inputs_are_finished(local_client, runs, tm
     go.touch()
     assert [one.result(), *local_client.gather(both)] == [2, 2, 3]
     assert sorted(runs.names()) == ["after", "quick", "slow"]
+    assert "run_spec" not in caplog.text
 
 
 def test_what_is_half_committed_is_shared(runs, monkeypatch):
