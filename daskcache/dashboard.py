@@ -1,14 +1,15 @@
 """A page on the scheduler's dashboard: hits and misses by function, bytes written, time saved, runs.
 
-`dask scheduler --preload daskcache.dashboard` has it from the start, as has config
-``distributed.scheduler.preload``; a scheduler that is running gets it by
-``client.run_on_scheduler(daskcache.dashboard.register)``.  The page is ``/daskcache`` and, as a pane for
-JupyterLab's Dask extension, ``/individual-daskcache``.
+It comes with the plugins at the first verb (`daskcache.attach`).  `dask scheduler --preload
+daskcache.dashboard` has it from the start, as has config ``distributed.scheduler.preload``; a scheduler
+that is running gets it alone by ``client.run_on_scheduler(daskcache.dashboard.register)``.  The page is
+``/daskcache`` and, as a pane for JupyterLab's Dask extension, ``/individual-daskcache``.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections import deque
 from typing import Any
 
@@ -27,6 +28,8 @@ class EventCollector(SchedulerPlugin):
     ----------
     events : deque of dict
     tally : Tally
+    is_attached : bool
+        Whether it came with the plugins of `daskcache.attach`, and goes with them.
     """
 
     name = COLLECTOR
@@ -34,6 +37,7 @@ class EventCollector(SchedulerPlugin):
     def __init__(self):
         self.events: deque[dict] = deque(maxlen=MAX_EVENTS)
         self.tally = Tally()
+        self.is_attached = False
 
     def log_event(self, topic: str, msg: Any) -> None:
         if topic != TOPIC:
@@ -63,12 +67,13 @@ def register(dask_scheduler: Scheduler) -> bool:
     if collector is None:
         collector = EventCollector()
         dask_scheduler.add_plugin(collector)
+    if "bokeh" not in sys.modules:  # then this scheduler has no dashboard
+        return False
     try:
         from .dashboard_page import add_page
 
         return add_page(dask_scheduler, collector.tally)
-    except (ImportError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # the insides of Dask's dashboard, which nobody promises to keep
+    except Exception as error:  # noqa: BLE001 - insides of Dask, which nobody promises to keep
         logger.info("no page on the dashboard: %s: %s", type(error).__name__, error)
         return False
 

@@ -23,7 +23,9 @@ from dask.utils import parse_bytes, parse_timedelta
 from distributed import Nanny, NannyPlugin, Scheduler, SchedulerPlugin, WorkerPlugin
 
 from .. import config
+from ..dashboard import register, unregister
 from ..errors import DaskcacheWarning
+from ..events import COLLECTOR
 from . import logs, mark_prepared
 from .keepalive import KeepAlivePlugin, KeepAliveTimer, configured_ttl, period_for
 from .logs import LogsPlugin
@@ -45,6 +47,8 @@ class Settings(NamedTuple):
     keepalive: bool = True
     #: Seconds after which a worker that doesn't answer counts as hung.
     max_block: float = 6 * 3600.0
+    #: Whether the scheduler's dashboard gets a page.
+    dashboard: bool = True
     #: Names of the loggers whose records go to the client.
     loggers: tuple[str, ...] = ()
     level: int = logging.INFO
@@ -57,10 +61,11 @@ def attach(
     mallopt: int | str | None = None,
     keepalive: bool | None = None,
     max_block: str | float | None = None,
+    dashboard: bool | None = None,
     loggers: Iterable[str] = (),
     level: int | str = "INFO",
 ) -> Any:
-    """Add to a cluster what keeps its workers lean and alive, and bring their logs here.
+    """Add to a cluster what keeps its workers lean and alive, and shows and tells what they do.
 
     The first verb of a client that needs nodes does the same with the configuration, unless the cluster
     has it already.  What was attached before is replaced; attaching the same again changes nothing.
@@ -83,6 +88,9 @@ def attach(
     max_block : str or float, optional
         The time (seconds) after which a blocked worker counts as hung.
         Default: config ``daskcache.keepalive.max-block``, which is 6 hours.
+    dashboard : bool, optional
+        Whether the scheduler's dashboard gets a page, ``/daskcache``; see `daskcache.dashboard`.
+        Default: config ``daskcache.workers.dashboard``.
     loggers : iterable of str
         Names of loggers.  What they, and those below them, say on workers goes to the loggers of the
         same names in this process; the records have the attributes ``worker`` (address), ``node``
@@ -99,7 +107,13 @@ def attach(
     >>> logging.basicConfig(level="INFO")                           # doctest: +SKIP
     >>> dc.attach(client, loggers=["mylib"])                        # doctest: +SKIP
     """
-    given = {"trim": trim, "mallopt": mallopt, "keepalive": keepalive, "max_block": max_block}
+    given = {
+        "trim": trim,
+        "mallopt": mallopt,
+        "keepalive": keepalive,
+        "max_block": max_block,
+        "dashboard": dashboard,
+    }
     settings = configured(**{name: value for name, value in given.items() if value is not None})
     names = (loggers,) if isinstance(loggers, str) else tuple(loggers)
     settings = settings._replace(loggers=names, level=_level(level))
@@ -146,7 +160,7 @@ async def preload(server: Any) -> None:
 
 def configured(**given: Any) -> Settings:
     """The settings of the configuration, with what is `given` in their place."""
-    for name in ("trim", "mallopt", "keepalive"):
+    for name in ("trim", "mallopt", "keepalive", "dashboard"):
         given.setdefault(name, config.get(f"workers.{name}"))
     mallopt = given["mallopt"]
     max_block = given.pop("max_block", None) or config.get("keepalive.max-block")
@@ -225,6 +239,7 @@ async def put_on_cluster(settings: Settings, replace: bool, dask_scheduler: Any 
         await _take_off(dask_scheduler)
         plugin = ClusterPlugin(settings)
         await dask_scheduler.register_scheduler_plugin(plugin, name=NAME, idempotent=False)
+        _set_page(dask_scheduler, settings.dashboard)
         ttl = dask_scheduler.worker_ttl
         await asyncio.gather(
             _register(dask_scheduler, "nanny", _guarded(NannyPlugin, _nanny_plugins(settings, ttl))),
@@ -236,6 +251,7 @@ async def take_off_cluster(dask_scheduler: Any = None) -> None:
     """Detach, on the scheduler."""
     async with _lock(dask_scheduler):
         await _take_off(dask_scheduler)
+        _set_page(dask_scheduler, False)
 
 
 async def _take_off(scheduler):
@@ -244,6 +260,16 @@ async def _take_off(scheduler):
         await plugin.close()
         scheduler.remove_plugin(NAME)
     await asyncio.gather(_unregister(scheduler, "nanny"), _unregister(scheduler, "worker"))
+
+
+def _set_page(scheduler, wanted):
+    """Have the page on the dashboard, with the numbers that it has by now; or remove what is ours."""
+    collector = scheduler.plugins.get(COLLECTOR)
+    if wanted and collector is None:
+        register(scheduler)
+        scheduler.plugins[COLLECTOR].is_attached = True
+    elif not wanted and getattr(collector, "is_attached", False):
+        unregister(scheduler)
 
 
 async def _register(scheduler, kind, guard):

@@ -169,3 +169,30 @@ def test_it_can_be_preloaded():
         LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as own,
     ):
         assert "daskcache" in fetch(f"{own.dashboard_link.removesuffix('/status')}/daskcache")
+
+
+def test_it_comes_with_the_plugins(client):
+    """`attach` adds the page, as the first verb does, and keeps its numbers; `detach` removes it."""
+    dc.attach(client, dashboard=False)
+    assert not has_page(client)
+    dc.attach(client)
+    client.log_event("daskcache", {"time": 1.0, "outcome": "ran", "function": "kept"})
+    assert has_page(client)
+    dc.attach(client, max_block="1 hour")
+    assert "kept" in "".join(shown(address(client), ["kept"]))
+    dc.detach(client)
+    assert not has_page(client)
+
+
+def test_a_page_of_the_users_stays(link, client):
+    """What was registered by hand is not removed with the plugins."""
+    dc.attach(client)
+    dc.detach(client)
+    assert has_page(client)
+
+
+def has_page(client):
+    try:
+        return "daskcache" in fetch(f"{address(client)}/daskcache")
+    except urllib.error.HTTPError as error:
+        return error.code != 404

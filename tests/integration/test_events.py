@@ -104,6 +104,7 @@ def _logs_are_empty(request):
     for name in ("local_client", "remote_client"):
         if name in request.fixturenames or "cluster" in request.fixturenames:
             client = request.getfixturevalue(name)
+            client.run_on_scheduler(unregister)
             client.run_on_scheduler(
                 lambda dask_scheduler: dask_scheduler._broker._topics.pop("daskcache", None)
             )
