@@ -64,6 +64,7 @@ _newest: dict[tuple, Attempts] = {}
 
 #: The verbs that may be under way.
 _verbs: list[Attempts] = []
+_lock = threading.Lock()
 #: So many are asked at each verb whether they are over; more, when they have doubled.
 _FEW = 16
 _limit = _FEW
@@ -119,14 +120,15 @@ class Attempts:
             return
         if len(_sent) > _MAX_REMEMBERED:
             _sent.clear()
-        if not self._futures:
-            _verbs.append(self)
-        self._futures.append(futures)
-        for key, numbered, evidence in entries:
-            number = numbered[len(key) + 1 :]
-            _sent[key] = _Sent(int(number or 0), futures)
-            self._entries[evidence.terms] = key, numbered, evidence
-            _newest[evidence.terms] = self
+        with _lock:
+            if not self._futures:
+                _verbs.append(self)
+            self._futures.append(futures)
+            for key, numbered, evidence in entries:
+                number = numbered[len(key) + 1 :]
+                _sent[key] = _Sent(int(number or 0), futures)
+                self._entries[evidence.terms] = key, numbered, evidence
+                _newest[evidence.terms] = self
 
     def is_over(self) -> bool:
         """Whether nobody waits for the verb any more."""
@@ -164,12 +166,13 @@ def _forget_what_is_over():
     global _limit
     if _FEW < len(_verbs) < _limit:
         return
-    _verbs[:] = [verb for verb in _verbs if not verb.is_over()]
-    _limit = max(_FEW, 2 * len(_verbs))
-    known = set(map(id, _verbs))
-    for terms, verb in list(_newest.items()):
-        if id(verb) not in known:
-            _newest.pop(terms, None)
+    with _lock:
+        for verb in [verb for verb in _verbs if verb.is_over()]:
+            _verbs.remove(verb)
+            for terms in verb._entries:
+                if _newest.get(terms) is verb:
+                    del _newest[terms]
+        _limit = max(_FEW, 2 * len(_verbs))
 
 
 def live_clients() -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+import weakref
 
 import dask
 import pytest
@@ -226,3 +228,19 @@ def _wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.05)
+
+
+def test_graphs_that_are_over_are_let_go(local_client):
+    """A verb lets go of what the one before has sent, arguments included."""
+
+    class Box:
+        content = 3
+
+    look = dc.delayed(lambda box: box.content, target="{key}.json", version=1)
+    box = Box()
+    held = weakref.ref(box)
+    assert local_client.compute(look(box)).result() == 3
+    del box
+    assert local_client.compute(look(Box)).result() == 3
+    gc.collect()
+    assert held() is None
