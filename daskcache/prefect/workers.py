@@ -40,8 +40,9 @@ def flush_workers(client: Client) -> None:
 
 
 async def _flush():
+    await APILogWorker.drain_all(timeout=_PATIENCE)  # its queue does not tell whether all has been sent
     deadline = time.monotonic() + _PATIENCE
-    services = [*EventsWorker._instances.values(), *APILogWorker._instances.values()]
+    services = list(EventsWorker._instances.values())
     while any(service._queue.unfinished_tasks for service in services) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
 

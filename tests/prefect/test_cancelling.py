@@ -17,6 +17,9 @@ import sys
 from pipeline import make, slow
 from daskcache.prefect import DaskCacheTaskRunner, flow
 
+if "prefect" in sys.argv:
+    from prefect import flow
+
 @flow(task_runner=DaskCacheTaskRunner(address=sys.argv[1]))
 def long():
     make.submit(0).wait()
@@ -95,10 +98,12 @@ def check_the_rest(program, client, files, api):
     assert names == ["Cached"] * made + ["Completed"] * (17 - made)
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_process_that_is_interrupted(program, client, files, api, how):
+@pytest.mark.parametrize(
+    ("kind", "how"), [("ours", signal.SIGINT), ("prefect", signal.SIGINT), ("ours", signal.SIGKILL)]
+)
+def test_a_process_that_is_interrupted(program, client, files, api, kind, how):
     """Tasks that had not begun never do; what was committed is complete in the next run."""
-    process = program()
+    process = program(kind)
     until(lambda: len(files()) > 2)
     process.send_signal(how)
     assert process.wait(60) != 0
