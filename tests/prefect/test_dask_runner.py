@@ -114,6 +114,19 @@ def test_waiting_for_finished_futures(runner):
     assert pipeline(2) == (True, True, 2, 0, "Cached", True, 2)
 
 
+def test_results_that_take_too_long(runner):
+    """A timeout is an error, and the task goes on."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        future = slow.submit(1, 1)
+        with pytest.raises(TimeoutError, match="did not finish within"):
+            future.result(timeout=0.05)
+        return future.result().get_data()
+
+    assert pipeline() == 1
+
+
 def test_results_as_arguments(runner, client):
     """Futures, their results and states are arguments, nested, too; and of the same call, one target."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from uuid import uuid4
@@ -61,6 +62,21 @@ def test_runners_are_duplicated_with_their_options():
     threads = with_skipping(ThreadPoolTaskRunner(max_workers=3), record="none")
     assert threads.duplicate() == threads == cloudpickle.loads(cloudpickle.dumps(threads))
     assert with_skipping(ThreadPoolTaskRunner(max_workers=3)) != threads
+
+
+def test_bodies_of_flows_can_be_called_without_prefect():
+    """`fn` is the user's function, as in tests of Prefect's flows."""
+
+    @flow
+    def pipeline(n):
+        return n + 1
+
+    @flow
+    async def waiting(n):
+        return n + 2
+
+    assert pipeline.fn(1) == 2
+    assert asyncio.run(waiting.fn(1)) == 3
 
 
 def test_ways_to_record():
