@@ -40,6 +40,7 @@ from .handles import (
     without_futures,
 )
 from .node import Function, Node, delayed, inside_body, made
+from .plain_calls import call_plain
 from .task_options import (
     DASK,
     FUNCTION,
@@ -172,7 +173,7 @@ class Task(_InModes):
             return self._in_prefect(mode)(*args, **kwargs)
         _finish(kwargs.pop("wait_for", None))
         if mode == FUNCTION:
-            return self.fn(*values_of(args), **values_of(kwargs))
+            return call_plain(self._spec, values_of(args), values_of(kwargs))
         node = self._node(args, kwargs)
         return node if mode == DASK else _run_now(node)
 

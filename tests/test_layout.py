@@ -99,7 +99,7 @@ LAYERS = [
     {"dashboard"},
     {"rebuild"},
     {"accessor", "display", "contract", "testing", "listing"},
-    {"handles", "task_options"},
+    {"handles", "task_options", "plain_calls"},
     {"modes"},
     {"auditing", "lineage", "verifying"},
     {"repairing"},

@@ -166,17 +166,17 @@ class CachedTask(Task):
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """As of `prefect.Task`, with any task runner."""
         adopt_runner()
-        return super().submit(*args, **kwargs)
+        return super().submit(*args, **self._given(kwargs))
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """As of `prefect.Task`, with any task runner."""
         adopt_runner()
-        return super().map(*args, **kwargs)
+        return super().map(*args, **self._given(kwargs))
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
         if inside_body.get():
             return self._own_spec.func(*args, **kwargs)
-        parameters = get_call_parameters(self.fn, args, kwargs)
+        parameters = get_call_parameters(self.fn, args, self._given(kwargs))
         if self.isasync:
             return self._call_async(parameters, wait_for, return_state)
         wait_for_upstream(parameters, wait_for)
@@ -187,6 +187,10 @@ class CachedTask(Task):
                 prepared.task, parameters=parameters, wait_for=wait_for, return_type="state"
             )
         return self._outcome(state, prepared, return_state)
+
+    def _given(self, kwargs):
+        """Keyword arguments as Prefect binds them, who does not know that the path is given later."""
+        return {"target_path": None, **kwargs} if self.spec.signature.takes_target_path else kwargs
 
     async def _call_async(self, parameters, wait_for, return_state):
         await asyncio.to_thread(wait_for_upstream, parameters, wait_for)

@@ -63,14 +63,15 @@ def test_recorded_runs_have_names_and_lineage(runner, api):
     def pipeline():
         made = make.submit(1)
         double.submit(made).wait()
+        double.submit(made.result()).wait()
         return made.task_run_id
 
     pipeline()
     made, flow_run = completed(pipeline)
-    runs = {run["name"]: run for run in api.task_runs(flow_run, 2)}
-    (follower,) = (run for name, run in runs.items() if name.startswith("double"))
-    assert runs["make-1"]["id"] == str(made)
-    assert [each["id"] for each in follower["task_inputs"]["numbers"]] == [str(made)]
+    runs = api.task_runs(flow_run, 3)
+    assert [run["id"] for run in runs if run["name"] == "make-1"] == [str(made)]
+    followers = [run["task_inputs"]["numbers"] for run in runs if run["name"].startswith("double")]
+    assert [[each["id"] for each in inputs] for inputs in followers] == [[str(made)]] * 2
 
 
 def test_nothing_is_recorded_if_nobody_wants_it(cluster, api):
@@ -144,7 +145,7 @@ def test_results_as_arguments(runner, client):
     assert tasks() == []
 
 
-def test_map_over_complete_and_new(runner, api):
+def test_map_over_complete_and_new(runner, client, api):
     """Of what is mapped over, only what is new runs; `unmapped` is passed on whole."""
 
     @flow(task_runner=runner)
@@ -154,7 +155,9 @@ def test_map_over_complete_and_new(runner, api):
         return [each.get_data() for each in sums.result()]
 
     assert pipeline(2) == [90, 100]
-    sums, flow_run = completed(pipeline, 4)
+    with scheduler_tasks(client) as tasks:
+        sums, flow_run = completed(pipeline, 4)
+    assert len(tasks()) == 4
     assert sums == [90, 100, 110, 120]
     assert api.state_names(flow_run, 8) == ["Cached"] * 4 + ["Completed"] * 4
 
