@@ -14,7 +14,7 @@ from prefect.logging.configuration import ensure_logging_setup
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS
 
-import daskcache
+from ..workers import prepare
 
 
 def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
@@ -26,9 +26,7 @@ def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
     extra_loggers : iterable of str
         See `DaskCacheTaskRunner`.
     """
-    attach = getattr(daskcache, "attach", None)
-    if attach is not None:
-        attach(client)
+    prepare(client)
     names = [*extra_loggers, *_configured()]
     if names:
         client.register_plugin(ForwardLogs(names), name=f"daskcache-prefect-logs-{'-'.join(names)}")

@@ -128,6 +128,7 @@ def test_the_hashes_that_cpr_publishes(cls, ext, data, data_hash, tmp_path):
         target.get_path()
     target.set_data(data)
     assert target.get_data() is data
+    target.compute_data_hash()
     assert target.data_hash == data_hash
     assert list(tmp_path.iterdir()) == []
     fields = target.serialize()

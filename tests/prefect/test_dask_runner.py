@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 
+import dask
 import numpy as np
 import prefect
 import pytest
-from distributed import Client
+from distributed import Client, LocalCluster
 from pipeline import add, die_once, double, flaky, make, odd, plus_one, slow, total, waited
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import unmapped
 
+import daskcache
 from daskcache.errors import NodeFailed
-from daskcache.prefect import CachedResult, flow
+from daskcache.prefect import CachedResult, DaskCacheTaskRunner, flow
 from daskcache.testing import scheduler_tasks
 
 
@@ -76,7 +79,6 @@ def test_recorded_runs_have_names_and_lineage(runner, api):
 
 def test_nothing_is_recorded_if_nobody_wants_it(cluster, api):
     """With record="none" skipped tasks are not told to the server."""
-    from daskcache.prefect import DaskCacheTaskRunner
 
     @flow(task_runner=DaskCacheTaskRunner(cluster=cluster, record="none"))
     def pipeline():
@@ -317,7 +319,6 @@ def test_retries(runner, tmp_path):
 
 def test_a_worker_killed_in_mid_task(cluster, client, files, tmp_path):
     """A task whose worker dies runs again on another one."""
-    from daskcache.prefect import DaskCacheTaskRunner
 
     @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
     def pipeline():
@@ -416,6 +417,64 @@ def test_hooks(runner):
     assert seen == [("make", "make-1", "Cached")]
 
 
+def test_hooks_of_calls_that_cannot_be_planned(runner, root):
+    """on_failure hooks are called for what fails when it is submitted."""
+    seen = []
+    (root / "made").mkdir(parents=True)
+    (root / "made" / "1.npy").write_text("mine")
+
+    @flow(task_runner=runner)
+    def pipeline():
+        hook = lambda task, task_run, state: seen.append(state.name)  # noqa: E731
+        make.with_options(on_failure=[hook]).submit(1).wait()
+
+    pipeline()
+    assert seen == ["Failed"]
+
+
+def test_names_by_templates_of_prefect(runner, api):
+    """task_run_name is filled when a task is submitted, and so is on what is skipped."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        made = make.with_options(task_run_name="no {i}").submit(3)
+        double.with_options(task_run_name="twice {numbers.key:.3}").submit(made.result()).wait()
+
+    for _ in range(2):
+        _, flow_run = completed(pipeline)
+        names = {run["name"] for run in api.task_runs(flow_run, 2)}
+        assert "no 3" in names
+        assert all(name.startswith(("no ", "twice ")) for name in names)
+
+
+def test_workers_get_the_plugins_of_daskcache(server):
+    """Those that Dask's verbs bring them; what somebody has attached, or wants not to, is left so."""
+
+    @flow
+    def pipeline(i):
+        make.submit(i).wait()
+
+    def attached(cluster):
+        found = cluster.scheduler.plugins.get("daskcache")
+        on_workers = ["daskcache" in worker.plugins for worker in cluster.workers.values()]
+        return found and found.settings.max_block, all(on_workers), any(on_workers)
+
+    for i, (asks, expected) in enumerate(
+        [
+            (lambda client: None, (6 * 3600, True, True)),
+            (lambda client: daskcache.attach(client, max_block=60), (60, True, True)),
+            (lambda client: dask.config.set({"daskcache.workers.attach": False}), (None, False, False)),
+        ]
+    ):
+        with (
+            LocalCluster(n_workers=2, processes=False, dashboard_address=":0") as cluster,
+            Client(cluster, set_as_default=False) as client,
+            asks(client) or nullcontext(),
+        ):
+            pipeline.with_options(task_runner=DaskCacheTaskRunner(cluster=cluster))(i)
+            assert attached(cluster) == expected
+
+
 def test_a_deleted_file_is_made_again(runner, root):
     """Deleting a target makes its task run again; what follows from equal data does not."""
 
@@ -468,8 +527,6 @@ def test_calls_outside_of_flows(server):
 
 def test_nodes_as_arguments(runner, client):
     """Nodes of `daskcache.delayed` are arguments of tasks, and results of tasks of nodes."""
-    import daskcache
-
     base = daskcache.delayed(_base, target="base.npy")
     after = daskcache.delayed(_after, target="after.npy")
 
@@ -494,7 +551,7 @@ def _after(array):
 
 def test_logs_of_other_loggers(cluster, api):
     """What a named logger says on a worker, at INFO, is in the log of the task run."""
-    from daskcache.prefect import DaskCacheTaskRunner, task
+    from daskcache.prefect import task
 
     @task(target="logged.json")
     def talk():
