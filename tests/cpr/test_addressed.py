@@ -338,6 +338,17 @@ def test_tables_that_csv_changes(tmp_path):
     assert target.get_data().index.name == "id"
 
 
+def test_images_have_the_interface_of_metadata():
+    """`Metadata` is what sources and targets of images have in common."""
+    for image_class in (dc.ImageSource, dc.ImageTarget):
+        made = image_class.from_path("/raw/a.tif", {"axes": "YX"}, [2.0, 2.0])
+        assert isinstance(made, dc.Metadata)
+        assert (made.get_metadata(), made.get_resolution()) == ({"axes": "YX"}, [2.0, 2.0])
+        made.set_metadata(None)
+        made.set_resolution([3.0, 3.0])
+        assert (made.metadata, made.resolution) == (None, [3.0, 3.0])
+
+
 def test_archives_are_sources(tmp_path):
     """An .npz file arrives as a dict of arrays."""
     np.savez(tmp_path / "a.npz", x=array(), y=image())

@@ -12,7 +12,7 @@ import numpy as np
 import prefect
 import pytest
 from distributed import Client, LocalCluster
-from pipeline import add, die_once, double, flaky, make, odd, plus_one, slow, total, waited
+from pipeline import add, die_once, double, flaky, kept, make, odd, plus_one, slow, total, waited
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import unmapped
 
@@ -263,16 +263,18 @@ def test_failures_that_were_handled(runner):
 
 
 def test_followers_of_failures(runner, api, files):
-    """What follows from a failure does not run."""
+    """What follows from a failure does not run, whether it is known yet or not."""
 
     @flow(task_runner=runner)
     def pipeline():
         failed = odd.submit(0)
         follower = total.submit([failed], "after")
         wait([failed, follower])
-        return failed.state.name, follower.state.name
+        later = total.submit([failed], "later")
+        later.wait()
+        return failed.state.name, follower.state.name, later.state.name
 
-    assert pipeline() == ("Failed", "NotReady")
+    assert pipeline() == ("Failed", "NotReady", "NotReady")
     assert files() == []
 
 
@@ -505,6 +507,24 @@ def test_uncached_and_plain_tasks_between(runner):
         return make.submit(number).result().get_data()[0], plus_one.submit(made).result()[0]
 
     assert pipeline() == pipeline() == (12, 2)
+
+
+def test_the_context_of_a_call_whose_arguments_are_late(runner, files):
+    """What templates need of `daskcache.context` goes to the worker that plans it."""
+
+    @prefect.task
+    def late():
+        time.sleep(0.2)
+        return 7
+
+    @flow(task_runner=runner)
+    def pipeline():
+        with daskcache.context(base="of-the-call"):
+            future = kept.submit(late.submit())
+        return future.result().get_data()
+
+    assert pipeline() == 7
+    assert files() == ["of-the-call/7.json"]
 
 
 def test_direct_calls(runner, api):

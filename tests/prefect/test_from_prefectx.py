@@ -8,6 +8,7 @@ import dask
 import from_prefectx
 import pytest
 from click.testing import CliRunner
+from distributed import Client
 from prefect.task_runners import ThreadPoolTaskRunner
 
 import daskcache as dc
@@ -15,6 +16,7 @@ from daskcache.cli import cache
 from daskcache.handles import CachedResult
 from daskcache.prefect import DaskCacheTaskRunner
 from daskcache.task_options import MODES
+from daskcache.testing import scheduler_tasks
 
 NAMES = ["a", "bb"]
 
@@ -81,9 +83,12 @@ def test_names_and_states(server, api, notes, cluster):
     run = dc.flow(task_runner=DaskCacheTaskRunner(cluster=cluster))(from_prefectx.extract)
     with dask.config.set({"daskcache.mode": "prefect.skip"}):
         run(["a"], notes)
-        state = run(["a"], notes, return_state=True)
+        with Client(cluster, set_as_default=False) as client, scheduler_tasks(client) as tasks:
+            state = run(["a"], notes, return_state=True)
+        assert sorted(name.rsplit("-", 5)[0] for name in tasks()) == ["find", "find", "length"]
     runs = api.task_runs(state.state_details.flow_run_id, 7)
     names = sorted(run["name"].rpartition("-")[0] or run["name"] for run in runs)
+    assert {tag for run in runs if run["name"] == "read_a" for tag in run["tags"]} == {"reading"}
     assert names == ["find", "find", "length", "read_a", "rows_a", "rows_a", "write"]
     states = {run["name"].rpartition("-")[0] or run["name"]: run["state"]["name"] for run in runs}
     assert states == dict.fromkeys(names, "Cached") | {"length": "Completed"}
