@@ -55,16 +55,15 @@ def test_settings_are_made_ready_once(server):
 
 
 def test_settings_are_sent_as_prefect_would_if_it_goes_about_it_otherwise(server, monkeypatch):
-    """A version of Prefect that does not dump them by `serialize` gets all from its own function."""
-    settings = SettingsContext.get()
-    monkeypatch.setattr(
-        sent_context, "serialize_context", lambda assets: {"settings_context": "other", "assets": assets}
-    )
-    assert settings is not None
-    assert ContextSender().serialize({"task": make}) == {
-        "settings_context": "other",
-        "assets": {"task": make},
-    }
+    """A version of Prefect that does not dump them by `serialize` gets its own settings, untouched."""
+
+    def serialize_context(assets):
+        return {"settings_context": {"of": SettingsContext.get()}, **assets}
+
+    monkeypatch.setattr(sent_context, "serialize_context", serialize_context)
+    sent = ContextSender().serialize({"task": make})
+    assert sent["settings_context"]["of"] is SettingsContext.get()
+    assert sent["task"] is make
 
 
 def test_workers_are_told_of_a_server_that_is_named_nowhere(server):
