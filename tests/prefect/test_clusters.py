@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any, ClassVar
 
+import dask
 import prefect
 import pytest
 from distributed import Client, LocalCluster
@@ -95,7 +96,7 @@ def test_a_given_cluster_adapts(made):
 
 
 def test_options_of_the_client(made):
-    """client_kwargs reach the runner's client."""
+    """client_kwargs reach the runner's client; a default one leaves nothing behind."""
     runner = DaskCacheTaskRunner(
         cluster_class=Watched, client_kwargs={"name": "of-the-flow", "set_as_default": True}
     )
@@ -108,6 +109,7 @@ def test_options_of_the_client(made):
         return len(names), "of-the-flow" in Client.current().id
 
     assert run() == (1, True)
+    assert dask.config.get("scheduler", None) is None
 
 
 def test_a_report_of_what_ran(made, tmp_path):
