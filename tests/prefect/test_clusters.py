@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -10,6 +11,8 @@ import prefect
 import pytest
 from distributed import Client, LocalCluster
 from pipeline import make, slow
+from prefect.logging.handlers import APILogWorker
+from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 
 from daskcache.prefect import DaskCacheTaskRunner, flow, workers
@@ -162,30 +165,39 @@ def talk():
     prefect.get_run_logger().warning("hello from a worker")
 
 
-def test_what_workers_have_to_tell_is_told_before_they_are_closed(cluster, api):
-    """Logs are on the server then, though Prefect sends them two seconds later."""
+def hold_back(seconds):
+    """Let a worker send its logs after so many seconds, not two."""
+    APILogWorker.min_interval = seconds
 
-    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
-    def run():
-        talk.submit().wait()
 
-    flow_run = run(return_state=True).state_details.flow_run_id
-    with Client(cluster, set_as_default=False) as client:
+def test_what_workers_have_to_tell_is_told_before_they_are_closed(server, api):
+    """Logs are on the server then, though Prefect would send them later."""
+    with (
+        LocalCluster(n_workers=1, dashboard_address=":0") as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+
+        @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
+        def run():
+            talk.submit().wait()
+
+        client.run(hold_back, 1000)
+        flow_run = run(return_state=True).state_details.flow_run_id
         workers.flush_workers(client)
     filters = {"logs": {"flow_run_id": {"any_": [str(flow_run)]}}, "limit": 200}
     assert any("hello from a worker" in log["message"] for log in api.post("logs/filter", filters))
 
 
-def test_closing_a_cluster_waits_for_what_is_not_told_yet_alone(made, monkeypatch):
-    """Not until a time is over: that would be at the end of each flow."""
+def test_what_was_told_is_not_waited_for(server, monkeypatch):
+    """That would last, at the end of each flow, as long as for a server that does not answer."""
 
-    @flow(task_runner=DaskCacheTaskRunner(cluster_class=Watched))
+    @flow(task_runner=ThreadPoolTaskRunner())
     def run():
         talk.submit().wait()
 
     monkeypatch.setattr(workers, "_PATIENCE", 10_000)
     run()
-    assert [cluster.status.name for cluster in made] == ["closed"]
+    asyncio.run(asyncio.wait_for(workers._flush(), 100))
 
 
 def test_a_flow_that_fails_closes_its_cluster(made):
