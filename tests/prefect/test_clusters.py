@@ -184,8 +184,8 @@ def test_what_workers_have_to_tell_is_told_before_they_are_closed(server, api):
         client.run(hold_back, 1000)
         flow_run = run(return_state=True).state_details.flow_run_id
         workers.flush_workers(client)
-    filters = {"logs": {"flow_run_id": {"any_": [str(flow_run)]}}, "limit": 200}
-    assert any("hello from a worker" in log["message"] for log in api.post("logs/filter", filters))
+        filters = {"logs": {"flow_run_id": {"any_": [str(flow_run)]}}, "limit": 200}
+        assert any("hello from a worker" in log["message"] for log in api.post("logs/filter", filters))
 
 
 def test_what_was_told_is_not_waited_for(server, monkeypatch):
