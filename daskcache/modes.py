@@ -40,6 +40,7 @@ from .handles import (
     without_futures,
 )
 from .node import Function, Node, delayed, inside_body, made
+from .plain_calls import call_plain
 from .task_options import (
     DASK,
     FUNCTION,
@@ -118,7 +119,33 @@ def flow(function: Callable | None = None, /, **options: Any) -> Any:
     return Flow(function, options)
 
 
-class Task:
+class _InModes:
+    """What tasks and flows have in common: in Prefect's modes they are tasks and flows of Prefect."""
+
+    def __init__(self, function: Callable, options: Mapping[str, Any]):
+        self.fn = function
+        self._options = dict(options)
+        self._prefects: dict[str, Any] = {}
+
+    def with_options(self, **options: Any) -> Any:
+        """The same function with other options, of those that its decorator takes."""
+        return type(self)(self.fn, {**self._options, **options})
+
+    def _in_prefect(self, mode):
+        if mode not in self._prefects:
+            self._prefects[mode] = self._made_for(mode)
+        return self._prefects[mode]
+
+    def _made_for(self, mode):
+        raise NotImplementedError
+
+    def __getattr__(self, name):
+        if name.startswith("_") or current_mode() not in PREFECT:
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        return getattr(self._in_prefect(current_mode()), name)
+
+
+class Task(_InModes):
     """A decorated function.  Made by `task`.
 
     A call does what the mode says, and so do `submit`, whose result has ``result()`` and ``wait()``, and
@@ -131,11 +158,9 @@ class Task:
     """
 
     def __init__(self, function: Callable, options: Mapping[str, Any]):
-        self.fn = function
-        self._options = dict(options)
+        super().__init__(function, options)
         own, self._retries, self._of_prefect, self._skips = split_options(self._options)
         self._function: Function = delayed(function, **own)
-        self._prefect_tasks: dict[str, Any] = {}
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
@@ -148,7 +173,7 @@ class Task:
             return self._in_prefect(mode)(*args, **kwargs)
         _finish(kwargs.pop("wait_for", None))
         if mode == FUNCTION:
-            return self.fn(*values_of(args), **values_of(kwargs))
+            return call_plain(self._spec, values_of(args), values_of(kwargs))
         node = self._node(args, kwargs)
         return node if mode == DASK else _run_now(node)
 
@@ -209,10 +234,6 @@ class Task:
             for i in range(lengths.pop())
         )
 
-    def with_options(self, **options: Any) -> Task:
-        """The same function with other options, of those that `task` takes."""
-        return Task(self.fn, {**self._options, **options})
-
     @property
     def _spec(self):
         # how functions are found by name, in other processes
@@ -225,19 +246,11 @@ class Task:
                 return self._function(*args, **kwargs)
         return self._function(*args, **kwargs)
 
-    def _in_prefect(self, mode):
+    def _made_for(self, mode):
         if mode == PREFECT[2] and not self._skips:
             mode = PREFECT[1]
-        if mode not in self._prefect_tasks:
-            prefect = _prefect(mode)
-            options = {"results": "data", **self._of_prefect}
-            self._prefect_tasks[mode] = prefect.task(self._function, mode=mode, **options)
-        return self._prefect_tasks[mode]
-
-    def __getattr__(self, name):
-        if name.startswith("_") or current_mode() not in PREFECT:
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        return getattr(self._in_prefect(current_mode()), name)
+        options = {"results": "data", **self._of_prefect}
+        return _prefect(mode).task(self._function, mode=mode, **options)
 
     def __repr__(self):
         return f"<daskcache task {self._spec.qualified_name}>"
@@ -255,7 +268,7 @@ def _task_by_name(module, qualified_name):
     return operator.attrgetter(qualified_name)(import_module(module))
 
 
-class Flow:
+class Flow(_InModes):
     """A decorated function that calls tasks.  Made by `flow`.
 
     Attributes
@@ -266,10 +279,8 @@ class Flow:
 
     def __init__(self, function: Callable, options: Mapping[str, Any]):
         check_known(options, OF_FLOWS, "flow")
-        self._options = dict(options)
-        self._prefect_flows: dict[str, Any] = {}
         functools.update_wrapper(self, function)
-        self.fn = function
+        super().__init__(function, options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if inside_body.get():
@@ -298,19 +309,8 @@ class Flow:
             made.reset(token)
         return _computed(result, nodes)
 
-    def with_options(self, **options: Any) -> Flow:
-        """The same function with other options."""
-        return Flow(self.fn, {**self._options, **options})
-
-    def _in_prefect(self, mode):
-        if mode not in self._prefect_flows:
-            self._prefect_flows[mode] = _prefect(mode).flow(self.fn, mode=mode, **self._options)
-        return self._prefect_flows[mode]
-
-    def __getattr__(self, name):
-        if name.startswith("_") or current_mode() not in PREFECT:
-            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
-        return getattr(self._in_prefect(current_mode()), name)
+    def _made_for(self, mode):
+        return _prefect(mode).flow(self.fn, mode=mode, **self._options)
 
     def __repr__(self):
         return f"<daskcache flow {self.fn.__module__}.{self.fn.__qualname__}>"

@@ -89,7 +89,8 @@ def write_results(work, inputs, result, own_paths) -> list[Written]:
         return [_adopt_own(work, path) for path in work.paths]
     if own_paths is not None:
         try:
-            return list(map(_part_written, work.spec.formats, own_paths))
+            placed = zip(work.spec.formats, own_paths, strict=True)
+            return [_part_written(work, target, path) for target, path in placed]
         except BaseException:
             discard_own(own_paths)
             raise
@@ -189,8 +190,15 @@ def _part_of_value(work, target, path, value):
         raise
 
 
-def _part_written(target, path):
+def _part_written(work, target, path):
     """The part that the function wrote itself."""
+    if storage.stamp(path) is None:
+        raise ResultError(
+            f"{work.spec.name}() takes a target_path, so it writes its target itself, but did not",
+            node=work.title,
+            expected=f"a file, or folder, at {path}",
+            got="none",
+        )
     part = storage.part_of(path)
     return Written(part, target.hash_file(path))
 

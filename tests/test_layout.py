@@ -101,7 +101,7 @@ LAYERS = [
     {"graph"},
     {"rebuild"},
     {"accessor", "display", "contract", "testing", "listing"},
-    {"handles", "task_options"},
+    {"handles", "task_options", "plain_calls"},
     {"modes"},
     {"auditing", "lineage", "verifying"},
     {"repairing"},

@@ -721,10 +721,7 @@ def test_stores_of_the_users_own(root, runs):
             assert plain(dc.flow(write.__call__)(3)) == "number 3"
     assert (root / "texts/3").read_text() == "number 3"
     assert runs.names() == ["write"]
-    default = (
-        dc.task(lambda n: "x", store=TextStore) if False else dc.task(store=TextStore)(lambda n: "x")
-    )
-    assert default(1).compute() == "x"
+    assert dc.task(store=TextStore)(lambda n: "x")(1).compute() == "x"
 
 
 def test_stores_outside_are_verified(root, runs):
@@ -761,6 +758,35 @@ def test_a_name_in_a_record_is_a_store_only_if_it_can_save_and_load():
     with pytest.raises(TypeError, match="save and load"):
         StoreTarget("a", "subprocess:Popen")
     assert StoreTarget("a", f"{__name__}:Shelf").store is Shelf
+
+
+def test_functions_that_write_their_files_have_the_same_value_in_every_mode(mode, root):
+    """Where nothing is kept, they write to a temporary folder; a path that is given is used."""
+
+    @dc.task(save=False, target=("own/{n}.txt", "own/{n}.json"))
+    def write(n, target_path, more=""):
+        for path in target_path:
+            with open(path, "w") as file:
+                file.write(f"{n}{more}")
+
+    @dc.task(save=False, target="none/{n}.txt")
+    def forget(n, target_path):
+        pass
+
+    @dc.task(save=False, target="waited/{n}.txt")
+    async def waited(n, target_path):
+        with open(target_path, "w") as file:
+            file.write(f"waited {n}")
+
+    assert plain(dc.flow(write.__call__)(1, more=2)) == ("12", 12)
+    with pytest.raises(dc.errors.ResultError, match="but did not"):
+        dc.flow(forget.__call__)(1)
+    result = dc.flow(waited.__call__)(1)
+    assert plain(asyncio.run(result) if mode == "function" else result) == "waited 1"
+    if mode == "function":
+        assert not root.exists()
+        write(3, [root.parent / "a.txt", root.parent / "b.json"])
+        assert (root.parent / "a.txt").read_text() == "3"
 
 
 def test_no_store_means_no_saving(root, runs):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,7 @@ def install() -> bool:
     >>> installed = alias.install()
     >>> from cpr.image.ImageTarget import ImageTarget                  # doctest: +SKIP
     """
-    if "cpr" in sys.modules or importlib.util.find_spec("cpr") is not None:
+    if is_installed() or _has_cpr():
         return False
     for name in ("cpr", *_HOMES):
         parent, _, _ = name.rpartition(".")
@@ -41,6 +42,21 @@ def install() -> bool:
         parent, _, short = name.rpartition(".")
         setattr(sys.modules[parent], short, sys.modules[name])
     return True
+
+
+def is_installed() -> bool:
+    """Whether CPR's names are daskcache's in this process."""
+    return isinstance(sys.modules.get("cpr.Serializer"), _Alias)
+
+
+def _has_cpr():
+    spec = importlib.util.find_spec("cpr")
+    if spec is None or spec.origin is not None:
+        return spec is not None
+    # a folder of that name, which may be anything
+    return any(
+        os.path.exists(f"{folder}/Serializer.py") for folder in spec.submodule_search_locations or ()
+    )
 
 
 class _Alias(ModuleType):

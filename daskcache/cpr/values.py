@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from .. import errors
 from ..errors import UntrustedJSON
 
 
@@ -168,4 +169,8 @@ _KINDS: dict[str, _Kind] = {
     "uuid.UUID": _Kind(str, _text(uuid.UUID)),
     **_PATHS,
 }
-_EXCEPTIONS: dict[str, type[Exception]] = {}
+_EXCEPTIONS: dict[str, type[Exception]] = {
+    _name_of(each): each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, errors.DaskcacheError)
+}

@@ -24,6 +24,7 @@ from ..entry import Entry
 from ..events import NodeEvent, listeners
 from ..graph import make_now
 from ..node import inside_body
+from ..plain_calls import call_plain
 from ..recipe import make_recipe, unflatten
 from ..spec import Spec
 from ..targets.base import Source
@@ -193,7 +194,7 @@ class DataBody(_AnyBody):
                 bound.arguments[name] = visit_collection(value, _data, return_data=True)
         token = inside_body.set(True)
         try:
-            return self.spec.func(*bound.args, **bound.kwargs)
+            return call_plain(self.spec, bound.args, bound.kwargs)
         finally:
             inside_body.reset(token)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import nullcontext
 from contextvars import Context, copy_context
 from typing import Any
 
+import dask
 from distributed import Client
 from prefect._internal.uuid7 import uuid7
 from prefect.client.schemas.objects import State
@@ -100,9 +102,19 @@ class DaskCacheTaskRunner(DaskTaskRunner):
     def client(self) -> PrefectDaskClient:
         """The Dask client; made, and its workers prepared, when it is first asked for."""
         if self._client is None:
-            client = super().client
+            with self._without_scheduler():
+                client = super().client
             prepare_workers(client, self.extra_loggers)
         return self._client
+
+    def _without_scheduler(self):
+        """Take the flow's scheduler, if it is set (see `nodes`), out of Dask's configuration.
+
+        A client that is a default one puts back, when it is closed, what it finds there: after the flow.
+        """
+        scheduler = dask.config.get("scheduler", None)
+        is_ours = getattr(scheduler, "runner", None) is self
+        return dask.config.set(scheduler=None) if is_ours else nullcontext()
 
     @property
     def _owns_cluster(self):

@@ -107,26 +107,32 @@ def _draining(function):
 
         @functools.wraps(function)
         async def body(*args, **kwargs):
+            runner = _runner()
+            if runner is None:
+                return await function(*args, **kwargs)
             try:
-                with nodes_run_on(_runner()):
+                with nodes_run_on(runner):
                     result = await function(*args, **kwargs)
             except BaseException:
-                _give_up()
+                runner.cancel_all()
                 raise
-            await asyncio.to_thread(_settle, result)
+            await asyncio.to_thread(_settle, runner, result)
             return result
 
     else:
 
         @functools.wraps(function)
         def body(*args, **kwargs):
+            runner = _runner()
+            if runner is None:
+                return function(*args, **kwargs)
             try:
-                with nodes_run_on(_runner()):
+                with nodes_run_on(runner):
                     result = function(*args, **kwargs)
             except BaseException:
-                _give_up()
+                runner.cancel_all()
                 raise
-            _settle(result)
+            _settle(runner, result)
             return result
 
     body.__signature__ = _signature(function)
@@ -141,13 +147,8 @@ def _signature(function):
         return inspect.signature(function)
 
 
-def _give_up():
-    _runner().cancel_all()
-
-
-def _settle(result):
+def _settle(runner, result):
     """Wait for the flow's tasks; raise if some failed and nobody would know."""
-    runner = _runner()
     runner.drain()
     failed = runner.unseen_failures(_returned(result))
     if failed:
@@ -160,9 +161,9 @@ def _settle(result):
 
 
 def _runner():
+    """The flow run's task runner; None if the body is called without Prefect's engine: ``flow.fn()``."""
     flow_context = FlowRunContext.get()
-    assert flow_context is not None  # a flow's body runs
-    return flow_context.task_runner
+    return flow_context.task_runner if flow_context is not None else None
 
 
 def _returned(result):

@@ -81,9 +81,8 @@ class CacheFuture(PrefectTaskRunFuture):
     def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
         self.looked_at = True
         self.settle(timeout)
-        if self._final_state is None and self.inner is not None:
-            return self.inner.result(timeout=timeout, raise_on_failure=raise_on_failure)
-        assert self._final_state is not None
+        if self._final_state is None:
+            raise TimeoutError(f"task run {self.task_run_id} did not finish within {timeout} seconds")
         result = self._final_state.result(raise_on_failure=raise_on_failure, _sync=True)
         return result.load() if self.gives_data and isinstance(result, Entry) else result
 

@@ -63,6 +63,6 @@ def _for_workers(dump):
     flow_context = FlowRunContext.get()
     address = getattr(getattr(flow_context, "client", None), "api_url", None)
     if address is not None and not api.get("url"):
-        api["url"] = str(address)
+        api["url"] = str(address).rstrip("/")
     client["server_version_check_enabled"] = False
     return {**dump, "settings": {**settings, "api": api, "client": client}}

@@ -6,6 +6,9 @@ from typing import Any
 
 from prefect.serializers import JSONSerializer
 
+#: Names of the decoder in stored results: daskcache's, and CPR's, whose JSON is the same.
+DECODERS = ("daskcache.cpr.serializer.target_decoder", "cpr.Serializer.target_decoder")
+
 
 def cpr_serializer(dumps_kwargs: dict[str, Any] | None = None) -> JSONSerializer:
     """The ``result_serializer`` for tasks that return sources and targets.
@@ -28,6 +31,6 @@ def cpr_serializer(dumps_kwargs: dict[str, Any] | None = None) -> JSONSerializer
     return JSONSerializer(
         jsonlib="json",
         object_encoder="daskcache.cpr.serializer.target_encoder",
-        object_decoder="daskcache.cpr.serializer.target_decoder",
+        object_decoder=DECODERS[0],
         dumps_kwargs=dumps_kwargs or {},
     )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import functools
-import os
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from prefect import Task
 from prefect.cache_policies import (
     CacheKeyFnPolicy,
+    CachePolicy,
     CompoundCachePolicy,
     FlowParameters,
     TaskSource,
@@ -17,16 +19,20 @@ from prefect.cache_policies import (
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
+from prefect.logging import get_logger
 from prefect.results import ResultStore, get_result_store
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE
 from prefect.states import Completed
 from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.collections import visit_collection
 
+from ..cpr import alias
 from ..errors import DaskcacheError
-from ..targets.resource import Resource
 from .futures import is_done
 from .policies import ResourceInputs, task_input_hash
+from .result_records import check_files, stored_record
+
+_logger = get_logger("task_runner.daskcache")
 
 
 class Found(NamedTuple):
@@ -34,8 +40,8 @@ class Found(NamedTuple):
 
     #: The final state of the call, if its result is there.
     state: State | None = None
-    #: Whether there is a result whose files are not: the task has to run again.
-    incomplete: bool = False
+    #: Whether there is a result that can't be used: the task has to run again.
+    unusable: bool = False
 
 
 class StoredResults:
@@ -47,38 +53,99 @@ class StoredResults:
 
     def find(self, task: Task, parameters: dict[str, Any]) -> Found:
         """What is stored for a call, if its key can be known before it runs."""
-        if not _has_key_of_ours(task) or _refreshes(task):
+        if not has_key_of_ours(task.cache_policy) or refreshes(task):
             return Found()
         inputs = _resolved(parameters)
         if inputs is None:
             return Found()
         flow_context = FlowRunContext.get()
         flow_parameters = (flow_context.parameters if flow_context else None) or {}
+        policy = _bare(task.cache_policy)
         try:
-            key = task.cache_policy.compute_key(SimpleNamespace(task=task), inputs, flow_parameters)
+            key = policy.compute_key(SimpleNamespace(task=task), inputs, flow_parameters)
         except DaskcacheError:
             return Found()  # the engine meets it again, and says so in the log of the run
         store = self._store(task)
-        if key is None or not store.exists(key):
+        if key is None or (store.lock_manager is not None and store.is_locked(key)):
             return Found()
-        record = store.read(key)
-        if not _files_are_there(record.result):
-            return Found(incomplete=True)
+        try:
+            record = stored_record(store, key)
+            if record is None:
+                return Found()
+            check_files(record.result)
+        except DaskcacheError as error:
+            _logger.warning("the stored result of %s is not used, but made again: %s", task.name, error)
+            return Found(unusable=True)
         return Found(Completed(name="Cached", message="its result is stored", data=record))
 
     def _store(self, task):
         known = self._stores.get(id(task))
         if known is None:
-            known = self._stores[id(task)] = task, get_result_store().update_for_task(task)
+            known = self._stores[id(task)] = task, get_result_store().update_for_task(task, _sync=True)
         return known[1]
 
 
-def _has_key_of_ours(task):
+@dataclass
+class Guarded(CachePolicy):
+    """A cache policy that looks at what is stored before Prefect's engine does, which believes it.
+
+    Made by `guarded`.
+    """
+
+    policy: Any = None
+    #: Whether results that name CPR's decoder are to be read in other processes, too.
+    with_alias: bool = False
+
+    def compute_key(
+        self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
+    ) -> str | None:
+        """The key.
+
+        Raises
+        ------
+        DaskcacheError
+            If what is stored under it can't be used; Prefect logs it, and runs the task uncached.
+        """
+        key = self.policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs)
+        if self.with_alias:
+            alias.install()
+        if key is not None and not refreshes(task_ctx.task):
+            record = stored_record(get_result_store(), key)
+            if record is not None:
+                check_files(record.result)
+        return key
+
+
+def guarded(task: Task) -> Task:
+    """The task, with a `Guarded` policy if its key is one of ours."""
     policy = task.cache_policy
+    if not has_key_of_ours(policy) or isinstance(policy, Guarded):
+        return task
+    twin = copy.copy(task)
+    twin.cache_policy = Guarded(
+        policy.key_storage, policy.isolation_level, policy.lock_manager, policy, alias.is_installed()
+    )
+    return twin
+
+
+def refreshed(task: Task) -> Task:
+    """The task, with what is stored left out of account."""
+    twin = copy.copy(task)
+    twin.refresh_cache = True
+    return twin
+
+
+def has_key_of_ours(policy: Any) -> bool:
+    """Whether a cache policy consists of ours, and of what can be known before a task runs."""
+    policy = _bare(policy)
     parts = policy.policies if isinstance(policy, CompoundCachePolicy) else [policy]
     return any(map(_is_ours, parts)) and all(
         _is_ours(part) or isinstance(part, (TaskSource, FlowParameters)) for part in parts
     )
+
+
+def _bare(policy):
+    return policy.policy if isinstance(policy, Guarded) else policy
 
 
 def _is_ours(policy):
@@ -90,7 +157,8 @@ def _is_ours(policy):
     return isinstance(policy, ResourceInputs)
 
 
-def _refreshes(task):
+def refreshes(task: Task) -> bool:
+    """Whether a task is to run whatever is stored."""
     asked = task.refresh_cache
     return bool(PREFECT_TASKS_REFRESH_CACHE.value() if asked is None else asked)
 
@@ -117,15 +185,3 @@ def _resolved(parameters):
 
     resolved = visit_collection(parameters, resolve, return_data=True)
     return resolved if ready else None
-
-
-def _files_are_there(value):
-    complete = True
-
-    def look(resource):
-        nonlocal complete
-        if isinstance(resource, Resource):
-            complete = complete and os.path.lexists(resource.get_path())
-
-    visit_collection(value, look, return_data=False)
-    return complete

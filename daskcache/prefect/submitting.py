@@ -12,7 +12,7 @@ from .futures import CacheFuture
 from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
 from .results import CachedResult
-from .stored import StoredResults
+from .stored import Found, StoredResults, guarded, refreshed
 from .tasks import CachedTask
 
 
@@ -51,12 +51,11 @@ class Submitter:
                 future.gives_data = task.results == "data"
                 return future
             task = task.plain()
-        elif is_ready(wait_for):
-            state, incomplete = self._stored.find(task, parameters)
-            if state is not None:
-                return self._finished(task, "", parameters, state, wait_for, dependencies)
-            if incomplete:
-                task = task.with_options(refresh_cache=True)
+        else:
+            found = self._stored.find(task, parameters) if is_ready(wait_for) else Found()
+            if found.state is not None:
+                return self._finished(task, "", parameters, found.state, wait_for, dependencies)
+            task = refreshed(task) if found.unusable else guarded(task)
         return self._running(task, None, parameters, wait_for, dependencies)
 
     def _submit_cached(self, task, parameters, wait_for, dependencies):

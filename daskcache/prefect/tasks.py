@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from prefect import Task
-from prefect.cache_policies import NO_CACHE
+from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.context import FlowRunContext
 from prefect.task_engine import run_task
 from prefect.utilities.callables import get_call_parameters
@@ -20,8 +20,9 @@ from ..spec import Options, Spec
 from ..task_options import current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
-from .preparing import Prepared, Preparer, wait_for_upstream
+from .preparing import Prepared, Preparer, is_ready, wait_for_upstream
 from .recording import finish
+from .stored import Found, StoredResults, guarded, has_key_of_ours, refreshed
 
 #: What the decorators do: plain Prefect; cache; cache, and skip what is complete when it is submitted.
 MODES = ("prefect", "prefect.cache", "prefect.skip")
@@ -47,8 +48,10 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
 
     Returns
     -------
-    CachedTask
-        A call returns a `CachedResult` (``get_data()`` reads it), ``submit`` a future of one.
+    CachedTask, or StoredTask
+        A call returns a `CachedResult` (``get_data()`` reads it), ``submit`` a future of one.  With a
+        cache key of daskcache's (`task_input_hash`, `ResourceInputs`) and neither target nor store,
+        Prefect stores what the function returns, as CPR's tasks did: a `StoredTask`.
 
     Examples
     --------
@@ -65,7 +68,17 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
         spec = delayed(function, **own)._spec
     else:
         spec = _respecified(function._spec, own)
+    if spec.options.target is None and spec.options.store is None and _is_keyed(prefects):
+        return StoredTask(spec.func, mode, **prefects)
     return CachedTask(spec, mode, **extras, **prefects)
+
+
+def _is_keyed(options):
+    """Whether Prefect is to store results under a key of ours."""
+    policy = options.get("cache_policy")
+    if options.get("cache_key_fn") is not None:
+        policy = CachePolicy.from_cache_key_fn(options["cache_key_fn"])
+    return options.get("persist_result") is not False and has_key_of_ours(policy)
 
 
 def _split(options):
@@ -153,17 +166,17 @@ class CachedTask(Task):
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """As of `prefect.Task`, with any task runner."""
         adopt_runner()
-        return super().submit(*args, **kwargs)
+        return super().submit(*args, **self._given(kwargs))
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
         """As of `prefect.Task`, with any task runner."""
         adopt_runner()
-        return super().map(*args, **kwargs)
+        return super().map(*args, **self._given(kwargs))
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
         if inside_body.get():
             return self._own_spec.func(*args, **kwargs)
-        parameters = get_call_parameters(self.fn, args, kwargs)
+        parameters = get_call_parameters(self.fn, args, self._given(kwargs))
         if self.isasync:
             return self._call_async(parameters, wait_for, return_state)
         wait_for_upstream(parameters, wait_for)
@@ -174,6 +187,10 @@ class CachedTask(Task):
                 prepared.task, parameters=parameters, wait_for=wait_for, return_type="state"
             )
         return self._outcome(state, prepared, return_state)
+
+    def _given(self, kwargs):
+        """Keyword arguments as Prefect binds them, who does not know that the path is given later."""
+        return {"target_path": None, **kwargs} if self.spec.signature.takes_target_path else kwargs
 
     async def _call_async(self, parameters, wait_for, return_state):
         await asyncio.to_thread(wait_for_upstream, parameters, wait_for)
@@ -198,6 +215,65 @@ class CachedTask(Task):
     def _outcome(self, state, prepared, return_state):
         state = settled(state, prepared.recipe)
         return state if return_state else state.result(raise_on_failure=True, _sync=True)
+
+
+class StoredTask(Task):
+    """A Prefect task whose results Prefect stores, under a key of ours.  Made by `task`.
+
+    It takes and returns what its function does.  What is stored is found when it is submitted, with any
+    task runner; a stored result that can't be trusted, or names files that are gone, is made again.
+    """
+
+    def __init__(self, function: Callable, mode: str | None = None, **options: Any):
+        super().__init__(function, **options)
+        self._mode = mode
+
+    @property
+    def mode(self) -> str:
+        """What a call does now."""
+        mode = self._mode or current_mode()
+        return mode if mode in MODES else MODES[-1]
+
+    def with_options(self, **options: Any) -> StoredTask:
+        """A copy with other options of `prefect.task`."""
+        twin = object.__new__(StoredTask)
+        mode = options.pop("mode", self._mode)
+        twin.__dict__.update(vars(Task.with_options(self, **options)))
+        twin._mode = mode
+        return twin
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `prefect.Task`, with any task runner."""
+        if self.mode == MODES[-1]:
+            adopt_runner()
+        return super().submit(*args, **kwargs)
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """As of `prefect.Task`, with any task runner."""
+        if self.mode == MODES[-1]:
+            adopt_runner()
+        return super().map(*args, **kwargs)
+
+    def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
+        if inside_body.get():
+            return self.fn(*args, **kwargs)
+        task: Task = self
+        if self.mode != MODES[0]:
+            parameters = get_call_parameters(self.fn, args, kwargs)
+            found = StoredResults().find(self, parameters) if is_ready(wait_for) else Found()
+            if found.state is not None:
+                finish(self, "", parameters, found.state, wait_for, None, _of_runner()[1])
+                return self._outcome(found.state, return_state)
+            task = refreshed(self) if found.unusable else guarded(self)
+        return Task.__call__(task, *args, return_state=return_state, wait_for=wait_for, **kwargs)
+
+    def _outcome(self, state, return_state):
+        outcome = state if return_state else state.data.result
+        return _awaitable(outcome) if self.isasync else outcome
+
+
+async def _awaitable(outcome):
+    return outcome
 
 
 def adopt_runner() -> None:

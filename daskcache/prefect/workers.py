@@ -14,7 +14,7 @@ from prefect.logging.configuration import ensure_logging_setup
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS
 
-import daskcache
+from ..workers import prepare
 
 
 def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
@@ -26,9 +26,7 @@ def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
     extra_loggers : iterable of str
         See `DaskCacheTaskRunner`.
     """
-    attach = getattr(daskcache, "attach", None)
-    if attach is not None:
-        attach(client)
+    prepare(client)
     names = [*extra_loggers, *_configured()]
     if names:
         client.register_plugin(ForwardLogs(names), name=f"daskcache-prefect-logs-{'-'.join(names)}")
@@ -40,8 +38,9 @@ def flush_workers(client: Client) -> None:
 
 
 async def _flush():
+    await APILogWorker.drain_all(timeout=_PATIENCE)  # its queue does not tell whether all has been sent
     deadline = time.monotonic() + _PATIENCE
-    services = [*EventsWorker._instances.values(), *APILogWorker._instances.values()]
+    services = list(EventsWorker._instances.values())
     while any(service._queue.unfinished_tasks for service in services) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
 

@@ -128,6 +128,7 @@ def test_the_hashes_that_cpr_publishes(cls, ext, data, data_hash, tmp_path):
         target.get_path()
     target.set_data(data)
     assert target.get_data() is data
+    target.compute_data_hash()
     assert target.data_hash == data_hash
     assert list(tmp_path.iterdir()) == []
     fields = target.serialize()
@@ -335,6 +336,17 @@ def test_tables_that_csv_changes(tmp_path):
     indexed = frame().set_index(pd.Index([5, 6, 7], name="id"))
     assert same(saved(target, indexed).get_data(), indexed)
     assert target.get_data().index.name == "id"
+
+
+def test_images_have_the_interface_of_metadata():
+    """`Metadata` is what sources and targets of images have in common."""
+    for image_class in (dc.ImageSource, dc.ImageTarget):
+        made = image_class.from_path("/raw/a.tif", {"axes": "YX"}, [2.0, 2.0])
+        assert isinstance(made, dc.Metadata)
+        assert (made.get_metadata(), made.get_resolution()) == ({"axes": "YX"}, [2.0, 2.0])
+        made.set_metadata(None)
+        made.set_resolution([3.0, 3.0])
+        assert (made.metadata, made.resolution) == (None, [3.0, 3.0])
 
 
 def test_archives_are_sources(tmp_path):

@@ -175,6 +175,22 @@ assert ImageSource.ImageSource is dc.ImageSource and cpr.zarr.ZarrSource.ZarrSou
     assert done.returncode == 0, done.stderr
 
 
+def test_a_folder_named_cpr_is_not_cpr(tmp_path):
+    """The alias is installed beside it; a module of that name is left alone."""
+    code = "from daskcache.cpr import alias; print(alias.install(), alias.is_installed())"
+
+    def outcome():
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        return done.stdout.split()
+
+    (tmp_path / "cpr").mkdir()
+    assert outcome() == ["True", "True"]
+    (tmp_path / "cpr/Serializer.py").touch()
+    assert outcome() == ["False", "False"]
+    (tmp_path / "cpr.py").touch()
+    assert outcome() == ["False", "False"]
+
+
 # ---- classes that CPR lacks, and other values ------------------------------------------------------
 
 
@@ -250,9 +266,9 @@ def test_other_values_come_back(value):
     assert got == value
 
 
-@pytest.mark.parametrize("error", [ValueError("a"), KeyError("b"), Odd("c")])
+@pytest.mark.parametrize("error", [ValueError("a"), KeyError("b"), Odd("c"), UnsafePath("d")])
 def test_exceptions_come_back(error):
-    """Built-in ones and those that were let in, with their messages."""
+    """Built-in ones, daskcache's and those that were let in, with their messages."""
     got = loads(dumps(error))
     assert type(got) is type(error)
     assert str(error) in str(got)

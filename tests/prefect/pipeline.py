@@ -72,3 +72,8 @@ def die_once(i, note):
 @task(save=False)
 def plus_one(number):
     return number + 1
+
+
+@task(target="{base}/{number}.json")
+def kept(number):
+    return number

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import nullcontext
 
+import dask
 import numpy as np
 import prefect
 import pytest
-from distributed import Client
-from pipeline import add, die_once, double, flaky, make, odd, plus_one, slow, total, waited
+from distributed import Client, LocalCluster
+from pipeline import add, die_once, double, flaky, kept, make, odd, plus_one, slow, total, waited
 from prefect.futures import as_completed, wait
 from prefect.utilities.annotations import unmapped
 
+import daskcache
 from daskcache.errors import NodeFailed
-from daskcache.prefect import CachedResult, flow
+from daskcache.prefect import CachedResult, DaskCacheTaskRunner, flow
 from daskcache.testing import scheduler_tasks
 
 
@@ -63,19 +66,19 @@ def test_recorded_runs_have_names_and_lineage(runner, api):
     def pipeline():
         made = make.submit(1)
         double.submit(made).wait()
+        double.submit(made.result()).wait()
         return made.task_run_id
 
     pipeline()
     made, flow_run = completed(pipeline)
-    runs = {run["name"]: run for run in api.task_runs(flow_run, 2)}
-    (follower,) = (run for name, run in runs.items() if name.startswith("double"))
-    assert runs["make-1"]["id"] == str(made)
-    assert [each["id"] for each in follower["task_inputs"]["numbers"]] == [str(made)]
+    runs = api.task_runs(flow_run, 3)
+    assert [run["id"] for run in runs if run["name"] == "make-1"] == [str(made)]
+    followers = [run["task_inputs"]["numbers"] for run in runs if run["name"].startswith("double")]
+    assert [[each["id"] for each in inputs] for inputs in followers] == [[str(made)]] * 2
 
 
 def test_nothing_is_recorded_if_nobody_wants_it(cluster, api):
     """With record="none" skipped tasks are not told to the server."""
-    from daskcache.prefect import DaskCacheTaskRunner
 
     @flow(task_runner=DaskCacheTaskRunner(cluster=cluster, record="none"))
     def pipeline():
@@ -114,6 +117,19 @@ def test_waiting_for_finished_futures(runner):
     assert pipeline(2) == (True, True, 2, 0, "Cached", True, 2)
 
 
+def test_results_that_take_too_long(runner):
+    """A timeout is an error, and the task goes on."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        future = slow.submit(1, 1)
+        with pytest.raises(TimeoutError, match="did not finish within"):
+            future.result(timeout=0.05)
+        return future.result().get_data()
+
+    assert pipeline() == 1
+
+
 def test_results_as_arguments(runner, client):
     """Futures, their results and states are arguments, nested, too; and of the same call, one target."""
 
@@ -131,7 +147,7 @@ def test_results_as_arguments(runner, client):
     assert tasks() == []
 
 
-def test_map_over_complete_and_new(runner, api):
+def test_map_over_complete_and_new(runner, client, api):
     """Of what is mapped over, only what is new runs; `unmapped` is passed on whole."""
 
     @flow(task_runner=runner)
@@ -141,7 +157,9 @@ def test_map_over_complete_and_new(runner, api):
         return [each.get_data() for each in sums.result()]
 
     assert pipeline(2) == [90, 100]
-    sums, flow_run = completed(pipeline, 4)
+    with scheduler_tasks(client) as tasks:
+        sums, flow_run = completed(pipeline, 4)
+    assert len(tasks()) == 4
     assert sums == [90, 100, 110, 120]
     assert api.state_names(flow_run, 8) == ["Cached"] * 4 + ["Completed"] * 4
 
@@ -245,16 +263,18 @@ def test_failures_that_were_handled(runner):
 
 
 def test_followers_of_failures(runner, api, files):
-    """What follows from a failure does not run."""
+    """What follows from a failure does not run, whether it is known yet or not."""
 
     @flow(task_runner=runner)
     def pipeline():
         failed = odd.submit(0)
         follower = total.submit([failed], "after")
         wait([failed, follower])
-        return failed.state.name, follower.state.name
+        later = total.submit([failed], "later")
+        later.wait()
+        return failed.state.name, follower.state.name, later.state.name
 
-    assert pipeline() == ("Failed", "NotReady")
+    assert pipeline() == ("Failed", "NotReady", "NotReady")
     assert files() == []
 
 
@@ -301,7 +321,6 @@ def test_retries(runner, tmp_path):
 
 def test_a_worker_killed_in_mid_task(cluster, client, files, tmp_path):
     """A task whose worker dies runs again on another one."""
-    from daskcache.prefect import DaskCacheTaskRunner
 
     @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
     def pipeline():
@@ -400,6 +419,64 @@ def test_hooks(runner):
     assert seen == [("make", "make-1", "Cached")]
 
 
+def test_hooks_of_calls_that_cannot_be_planned(runner, root):
+    """on_failure hooks are called for what fails when it is submitted."""
+    seen = []
+    (root / "made").mkdir(parents=True)
+    (root / "made" / "1.npy").write_text("mine")
+
+    @flow(task_runner=runner)
+    def pipeline():
+        hook = lambda task, task_run, state: seen.append(state.name)  # noqa: E731
+        make.with_options(on_failure=[hook]).submit(1).wait()
+
+    pipeline()
+    assert seen == ["Failed"]
+
+
+def test_names_by_templates_of_prefect(runner, api):
+    """task_run_name is filled when a task is submitted, and so is on what is skipped."""
+
+    @flow(task_runner=runner)
+    def pipeline():
+        made = make.with_options(task_run_name="no {i}").submit(3)
+        double.with_options(task_run_name="twice {numbers.key:.3}").submit(made.result()).wait()
+
+    for _ in range(2):
+        _, flow_run = completed(pipeline)
+        names = {run["name"] for run in api.task_runs(flow_run, 2)}
+        assert "no 3" in names
+        assert all(name.startswith(("no ", "twice ")) for name in names)
+
+
+def test_workers_get_the_plugins_of_daskcache(server):
+    """Those that Dask's verbs bring them; what somebody has attached, or wants not to, is left so."""
+
+    @flow
+    def pipeline(i):
+        make.submit(i).wait()
+
+    def attached(cluster):
+        found = cluster.scheduler.plugins.get("daskcache")
+        on_workers = ["daskcache" in worker.plugins for worker in cluster.workers.values()]
+        return found and found.settings.max_block, all(on_workers), any(on_workers)
+
+    for i, (asks, expected) in enumerate(
+        [
+            (lambda client: None, (6 * 3600, True, True)),
+            (lambda client: daskcache.attach(client, max_block=60), (60, True, True)),
+            (lambda client: dask.config.set({"daskcache.workers.attach": False}), (None, False, False)),
+        ]
+    ):
+        with (
+            LocalCluster(n_workers=2, processes=False, dashboard_address=":0") as cluster,
+            Client(cluster, set_as_default=False) as client,
+            asks(client) or nullcontext(),
+        ):
+            pipeline.with_options(task_runner=DaskCacheTaskRunner(cluster=cluster))(i)
+            assert attached(cluster) == expected
+
+
 def test_a_deleted_file_is_made_again(runner, root):
     """Deleting a target makes its task run again; what follows from equal data does not."""
 
@@ -432,6 +509,24 @@ def test_uncached_and_plain_tasks_between(runner):
     assert pipeline() == pipeline() == (12, 2)
 
 
+def test_the_context_of_a_call_whose_arguments_are_late(runner, files):
+    """What templates need of `daskcache.context` goes to the worker that plans it."""
+
+    @prefect.task
+    def late():
+        time.sleep(0.2)
+        return 7
+
+    @flow(task_runner=runner)
+    def pipeline():
+        with daskcache.context(base="of-the-call"):
+            future = kept.submit(late.submit())
+        return future.result().get_data()
+
+    assert pipeline() == 7
+    assert files() == ["of-the-call/7.json"]
+
+
 def test_direct_calls(runner, api):
     """A call without `submit` runs in the flow's process, is cached, and recorded when it is skipped."""
 
@@ -452,8 +547,6 @@ def test_calls_outside_of_flows(server):
 
 def test_nodes_as_arguments(runner, client):
     """Nodes of `daskcache.delayed` are arguments of tasks, and results of tasks of nodes."""
-    import daskcache
-
     base = daskcache.delayed(_base, target="base.npy")
     after = daskcache.delayed(_after, target="after.npy")
 
@@ -478,7 +571,7 @@ def _after(array):
 
 def test_logs_of_other_loggers(cluster, api):
     """What a named logger says on a worker, at INFO, is in the log of the task run."""
-    from daskcache.prefect import DaskCacheTaskRunner, task
+    from daskcache.prefect import task
 
     @task(target="logged.json")
     def talk():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import os
 from pathlib import Path
 
 import dask
@@ -91,6 +93,31 @@ def test_all_modes_give_the_same_values_and_files(server, tmp_path):
     assert found["dask"] == found["cache"] == found["prefect.cache"] == found["prefect.skip"]
     assert len(found["dask"]) > 8
     assert found["function"] == found["prefect"] == {}
+
+
+@dc.task(target="later/{n}.json", retries=2, retry_delay_seconds=0)
+async def later(n, folder):
+    tries = len(os.listdir(folder))
+    open(f"{folder}/{tries}", "w").close()
+    if tries == 0:
+        raise OSError("not yet")
+    return n + 1
+
+
+@dc.flow(task_runner=ThreadPoolTaskRunner())
+async def waiting(folder):
+    return [await later(1, folder), later.submit(2, folder).result(), later.map([3], folder).result()]
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode.startswith("prefect")])
+def test_async_tasks_with_options_of_prefect(server, tmp_path, mode):
+    """They are awaited, and Prefect's keyword arguments mean in its modes what they mean there."""
+    folder = tmp_path / "tries"
+    folder.mkdir()
+    with dask.config.set({"daskcache.mode": mode}):
+        for _ in range(2):
+            assert plain(asyncio.run(waiting(str(folder)))) == [2, 3, [4]]
+    assert len(list(folder.iterdir())) == (7 if mode == "prefect" else 4)
 
 
 def test_what_other_modes_made_is_skipped(server, api):

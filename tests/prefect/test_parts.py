@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from uuid import uuid4
@@ -10,10 +11,11 @@ import cloudpickle
 import pytest
 from pipeline import make
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.context import SettingsContext
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from daskcache.prefect import DaskCacheTaskRunner, flow, with_skipping
+from daskcache.prefect import DaskCacheTaskRunner, flow, sent_context, with_skipping
 from daskcache.prefect.artifacts import artifact_key
 from daskcache.prefect.keepalive import Keepalive
 from daskcache.prefect.sent_context import ContextSender
@@ -52,6 +54,46 @@ def test_settings_are_made_ready_once(server):
     assert settings["client"]["server_version_check_enabled"] is False
 
 
+def test_settings_are_sent_as_prefect_would_if_it_goes_about_it_otherwise(server, monkeypatch):
+    """A version of Prefect that does not dump them by `serialize` gets its own settings, untouched."""
+
+    def serialize_context(assets):
+        return {"settings_context": {"of": SettingsContext.get()}, **assets}
+
+    monkeypatch.setattr(sent_context, "serialize_context", serialize_context)
+    sent = ContextSender().serialize({"task": make})
+    assert sent["settings_context"]["of"] is SettingsContext.get()
+    assert sent["task"] is make
+
+
+def test_workers_are_told_of_a_server_that_is_named_nowhere(server):
+    """As one that Prefect started for the flow: else each worker would start one of its own."""
+
+    @flow(task_runner=ThreadPoolTaskRunner())
+    def pipeline():
+        return sent_context._for_workers({"settings": {"api": {}, "client": {"max_retries": 1}}})
+
+    settings = pipeline()["settings"]
+    assert settings["api"] == {"url": PREFECT_API_URL.value()}
+    assert settings["client"] == {"max_retries": 1, "server_version_check_enabled": False}
+
+
+def test_a_runner_keeps_connections_alive_while_a_flow_runs(cluster, monkeypatch):
+    """From the first to the last task; not longer."""
+    asked = threading.Event()
+    monkeypatch.setattr(SyncPrefectClient, "hello", lambda self: asked.set())
+
+    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster, api_keepalive=0.01))
+    def pipeline():
+        return asked.wait(30)
+
+    assert pipeline()
+    for thread in threading.enumerate():
+        if thread.name == "daskcache-keepalive":
+            thread.join(30)
+            assert not thread.is_alive()
+
+
 def test_runners_are_duplicated_with_their_options():
     """A duplicate, and what is pickled, have the same options; runners with other options differ."""
     options = {"address": "tcp://127.0.0.1:1", "record": "none", "extra_loggers": ["a"]}
@@ -61,6 +103,21 @@ def test_runners_are_duplicated_with_their_options():
     threads = with_skipping(ThreadPoolTaskRunner(max_workers=3), record="none")
     assert threads.duplicate() == threads == cloudpickle.loads(cloudpickle.dumps(threads))
     assert with_skipping(ThreadPoolTaskRunner(max_workers=3)) != threads
+
+
+def test_bodies_of_flows_can_be_called_without_prefect():
+    """`fn` is the user's function, as in tests of Prefect's flows."""
+
+    @flow
+    def pipeline(n):
+        return n + 1
+
+    @flow
+    async def waiting(n):
+        return n + 2
+
+    assert pipeline.fn(1) == 2
+    assert asyncio.run(waiting.fn(1)) == 3
 
 
 def test_ways_to_record():

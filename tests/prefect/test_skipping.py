@@ -186,6 +186,15 @@ def test_task_input_hash_counts_content_and_code(tmp_path):
     assert len(keys) == 3
 
 
+def test_options_of_json(tmp_path):
+    """dumps_kwargs go to `json.dumps`; what is written is read back."""
+    serializer = cpr_serializer({"indent": 2})
+    target = save_doubled(np.arange(3), tmp_path)
+    written = serializer.dumps([target])
+    assert b'\n  {\n    "__class__"' in written
+    assert serializer.loads(written)[0].get_data().tolist() == [0, 2, 4]
+
+
 def test_compatible_keys(tmp_path):
     """With compat=True the key is MD5 of JSON, as CPR made it with Prefect's own function."""
     from prefect.utilities.hashing import hash_objects

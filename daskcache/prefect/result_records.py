@@ -1,0 +1,139 @@
+"""Results that Prefect stored, read without believing them.
+
+Such a record names the serializer that is to read it, pickle included, and Prefect imports what it
+names.  Here a record is read by the task's own serializer, or by daskcache's if it was written by that
+or by CPR's; one that names another is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from prefect._internal.compatibility.blocks import call_explicitly_sync_block_method
+from prefect.results import ResultRecord, ResultRecordMetadata, ResultStore
+from prefect.serializers import Serializer
+from prefect.types._datetime import now
+from prefect.utilities.collections import visit_collection
+
+from ..errors import DaskcacheError, TargetMissing, UntrustedJSON
+from ..targets.resource import Resource
+from .serializers import DECODERS, cpr_serializer
+
+
+def stored_record(store: ResultStore, key: str) -> ResultRecord | None:
+    """What is stored under a key; None if there is nothing, or it has expired.
+
+    Parameters
+    ----------
+    store : prefect.results.ResultStore
+        Of the task.
+    key : str
+
+    Raises
+    ------
+    UntrustedJSON
+        If the record names a serializer that is not the task's, or can't be read.
+    UnsafePath
+        If it names files outside of config ``daskcache.resource-roots``.
+    """
+    found = _document(store, key)
+    if found is None:
+        return None
+    about, text = found
+    serializer = _serializer_for(about.get("serializer"), store, key)
+    metadata = _metadata(about, serializer, key)
+    if metadata.expiration is not None and metadata.expiration <= now("UTC"):
+        return None
+    try:
+        result = serializer.loads(text)
+    except DaskcacheError as error:
+        error.target = error.target or key
+        raise
+    except Exception as error:
+        raise UntrustedJSON("a stored result can't be read", target=key, got=error) from error
+    record: ResultRecord = ResultRecord(metadata=metadata, result=result)
+    record.mark_persisted()
+    return record
+
+
+def check_files(result: Any) -> None:
+    """Raise TargetMissing if a file that a result names is gone."""
+
+    def look(resource):
+        if isinstance(resource, Resource) and not os.path.lexists(resource.get_path()):
+            raise TargetMissing("a stored result names a file that is gone", target=resource.get_path())
+
+    visit_collection(result, look, return_data=False)
+
+
+def _document(store, key):
+    """Metadata and serialized result, as they stand there."""
+    document = _parsed(_read(store.metadata_storage or store.result_storage, key))
+    if document is None:
+        return None  # for Prefect, too, what is no record is not there
+    if store.metadata_storage is not None:
+        content = _read(store.result_storage, document.get("storage_key"))
+        return None if content is None else (document, content)
+    about = document.get("metadata", document)
+    text = document.get("result", document.get("data"))
+    if not isinstance(about, dict) or not isinstance(text, str):
+        return None
+    return about, text.encode()
+
+
+def _read(storage, key):
+    if not isinstance(key, str):
+        return None
+    try:
+        return call_explicitly_sync_block_method(storage, "read_path", (key,), {})
+    except Exception:  # noqa: BLE001 (each storage has its own error for what isn't there)
+        return None
+
+
+def _parsed(content):
+    try:
+        document = json.loads(content or b"null")
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _serializer_for(named, store, key):
+    """What reads a result: never the serializer that is named, but an equal one that is known."""
+    own = store.serializer
+    expected = _essence(own.model_dump(serialize_as_any=True))
+    if _essence(named) == expected:
+        return own
+    is_json = isinstance(named, dict) and named.get("type") == "json"
+    if is_json and named.get("object_decoder") in DECODERS:
+        return cpr_serializer()
+    raise UntrustedJSON(
+        "a stored result names a serializer that is not the task's",
+        target=key,
+        expected=expected,
+        got=repr(named)[:200],
+        hint="delete it, or give the task the result_serializer that it was stored with",
+    )
+
+
+def _essence(serializer):
+    """What a serializer reads by."""
+    if not isinstance(serializer, dict):
+        return None
+    return {
+        name: _essence(value) if name == "serializer" else value
+        for name, value in serializer.items()
+        if name not in ("dumps_kwargs", "picklelib_version")
+    }
+
+
+def _metadata(about, serializer: Serializer, key):
+    known = {name: about.get(name) for name in ("expiration", "storage_block_id")}
+    try:
+        return ResultRecordMetadata(
+            storage_key=about.get("storage_key") or key, serializer=serializer, **known
+        )
+    except ValueError as error:
+        raise UntrustedJSON("a stored result has strange metadata", target=key, got=error) from error
