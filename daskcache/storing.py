@@ -192,7 +192,7 @@ def _part_of_value(work, target, path, value):
 
 def _part_written(work, target, path):
     """The part that the function wrote itself."""
-    if storage.stamp(path) is None:
+    if not target.in_database and storage.stamp(path) is None:
         raise ResultError(
             f"{work.spec.name}() takes a target_path, so it writes its target itself, but did not",
             node=work.title,
