@@ -56,9 +56,9 @@ def test_processes(server, files):
     @flow(task_runner=with_skipping(ProcessPoolTaskRunner(max_workers=2)))
     def pipeline():
         made = make.map(range(2))
+        whole = total.submit(list(made), "all")  # which are under way
         failed = odd.submit(2)
         failed.wait()
-        whole = total.submit(list(made), "all")
         return whole.result().get_data(), whole.state.name, failed.state.name
 
     assert pipeline() == (100, "Completed", "Failed")
