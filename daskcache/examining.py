@@ -249,7 +249,7 @@ class Examiner:
             if name.stamp == stamp:
                 return self._check_further(planned, name, location)
         if options.check == "exists":
-            touched = self._same_content(recipe, own, location, stamp)
+            touched = self._same_content(recipe, own, location, stamp, trace)
             return touched or self._found_by_others(recipe, position, location, stamp)
         others = self.store(recipe.root).with_target(identifier)
         alike = [name for name in others if name.stamp == stamp]
@@ -259,7 +259,7 @@ class Examiner:
         if alike:  # with this key it is a commit that was cut short after its last step but one
             name = min(alike, key=lambda name: name.key != recipe.key)
             return self._of_this_or_other(planned, name, path, trace, location)
-        touched = self._same_content(recipe, [*own, *others], location, stamp)
+        touched = self._same_content(recipe, [*own, *others], location, stamp, trace)
         if touched is not None:
             return self._of_this_or_other(planned, touched, path, trace, location)
         written_since = self._written_since(recipe, location, identifier)
@@ -303,9 +303,15 @@ class Examiner:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
         return before
 
-    def _same_content(self, recipe, names, location, stamp):
-        """The record of a target that was copied or touched, not edited."""
-        candidates = [name for name in names if name.size == stamp.size]
+    def _same_content(self, recipe, names, location, stamp, trace):
+        """The record of a target that was copied or touched, not edited.
+
+        Of several, one that completes the node, or else the newest.
+        """
+        candidates = sorted(
+            [name for name in names if name.size == stamp.size],
+            key=lambda name: (name.key != recipe.key, name.trace != trace, -name.mtime_ns),
+        )
         content = storage.file_hash(location) if candidates else None
         if storage.stamp(location) != stamp:
             return None  # replaced since it was looked at: `content` is that of another file

@@ -256,6 +256,30 @@ def test_a_touched_target_is_complete(chain, root, runs):
     assert runs.take() == []
 
 
+def test_a_touched_target_of_many_recipes(root):
+    """It completes each node that has made it, or whose equal code has made it of equal data."""
+
+    @dc.delayed(target="first-{i}.json", ignore="i")
+    def first(i):
+        return 1
+
+    def step(x):
+        return x + 1
+
+    def last(i, version=1):
+        return dc.delayed(step, target="last.json", version=version)(first(i))
+
+    for version in (2, 3, 1, 4, 5, 6):
+        last(1, version).compute()
+        (root / "last.json").unlink()
+    last(1, 7).compute()
+    os.utime(root / "last.json", (0, 0))
+    assert last(1, 3).dc.state == "complete"
+    first(2).compute()
+    assert last(2).dc.state == "complete"
+    assert last(2, 8).dc.state == "stale"
+
+
 def test_damage_is_found_when_loading(chain, root):
     """Flipped bits behind an unchanged size and mtime raise TargetCorrupt: never a wrong value."""
     node = chain()[2]

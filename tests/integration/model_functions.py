@@ -179,6 +179,8 @@ class File:
     content: Any
     #: Two files with the same stamp are one.
     stamp: int
+    #: Whether its content alone says whose it is.
+    touched: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,8 +205,8 @@ class Look:
     forced: bool
     #: Per target, the record that vouches for what is there.
     vouching: list[Record | None] = field(default_factory=list)
-    #: Records of other recipes that are taken over, as equal code made them of equal data; as they were.
-    taken_over: list[Record] = field(default_factory=list)
+    #: The same as they were found: of another recipe, whose equal code made them of equal data.
+    found: list[Record | None] = field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
@@ -238,6 +240,9 @@ class Oracle:
         self.files[path] = File(content, self.last_stamp)
         return self.last_stamp
 
+    def touch(self, path: str) -> None:
+        self.files[path] = replace(self.files[path], touched=True)
+
     def copy(self) -> Oracle:
         other = Oracle()
         other.files, other.records = dict(self.files), set(self.records)
@@ -261,9 +266,7 @@ class Oracle:
         if outcome.refused:
             return outcome
         for call in everything:
-            for record in looks[call.key].taken_over:
-                self.records.discard(record)
-                self.records.add(replace(record, key=call.key))
+            self._write_down(looks[call.key])
         data: dict[str, tuple] = {}
         for call in everything:
             look = looks[call.key]
@@ -274,6 +277,18 @@ class Oracle:
                 data[call.key] = look.data
         return outcome
 
+    def _write_down(self, look):
+        """What planning found out: what is taken over, and whose touched files are."""
+        for i, found in enumerate(look.found):
+            if found not in self.records:
+                continue
+            file = self.files.get(found.path)
+            if file is not None and file.touched and file.content == found.value:
+                stamp = self.put(found.path, found.value)
+                look.vouching[i] = replace(look.vouching[i], stamp=stamp)
+            self.records.discard(found)
+            self.records.add(look.vouching[i])
+
     # -- planning
 
     def _look(self, call, parents, forced):
@@ -282,14 +297,14 @@ class Oracle:
         trace = None if None in inputs else (call.static, inputs)
         if not call.cached:
             return Look("missing", ("held", trace) if trace and not waits else None, waits, forced)
-        states, vouching = zip(*[self._look_at(call, path) for path in call.paths], strict=True)
+        states, found = zip(*[self._look_at(call, path, trace) for path in call.paths], strict=True)
         taken_over = [
             record
-            for found, record in zip(states, vouching, strict=True)
-            if found == "overwritten" and trace is not None and record.trace == trace
+            for each, record in zip(states, found, strict=True)
+            if each == "overwritten" and trace is not None and record.trace == trace
         ]
-        states = ["complete" if r in taken_over else s for s, r in zip(states, vouching, strict=True)]
-        vouching = [replace(r, key=call.key) if r in taken_over else r for r in vouching]
+        states = ["complete" if r in taken_over else s for s, r in zip(states, found, strict=True)]
+        vouching = [replace(r, key=call.key) if r in taken_over else r for r in found]
         state = max(states, key=_STATES.index)
         data = None
         if all(record is not None and record.key == call.key for record in vouching):
@@ -300,7 +315,7 @@ class Oracle:
                 if any(now is not None and now != then for now, then in pairs):
                     state = "stale"
         if call.kind == "adopt" and state == "complete":
-            return Look(state, data, False, forced, vouching, taken_over)
+            return Look(state, data, False, forced, vouching, found)
         unsettled = state not in ("complete", "missing")
         if waits and not unsettled:
             unsettled = True
@@ -308,9 +323,9 @@ class Oracle:
             data = None
         if state in ("overwritten", "foreign"):  # not under its key any more: as good as gone
             unsettled = waits
-        return Look(state, data, unsettled, forced, vouching, taken_over)
+        return Look(state, data, unsettled, forced, vouching, found)
 
-    def _look_at(self, call, path):
+    def _look_at(self, call, path, trace):
         """State of one target, and the record that vouches for it."""
         file = self.files.get(path)
         at_path = [record for record in self.records if record.path == path]
@@ -318,6 +333,10 @@ class Oracle:
         if file is None:
             return "missing", own[0] if own else None
         same = [record for record in at_path if record.stamp == file.stamp]
+        if file.touched:
+            alike = [record for record in at_path if record.value == file.content]
+            alike.sort(key=lambda r: (r.key != call.key, r.trace != trace, -r.stamp))
+            same = alike[:1]
         for record in same:
             if record.key == call.key:
                 return "complete", record

@@ -246,6 +246,7 @@ class Machine(RuleBasedStateMachine):
     def touch(self, at, number):
         for path in set(self.calls[at].paths) & set(self.oracle.files):
             os.utime(self.actual[path])
+            self.oracle.touch(path)
 
     def break_or_mend(self, at, number):
         """Put one function out of order, or mend the one that is."""
