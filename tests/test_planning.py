@@ -259,12 +259,14 @@ def test_a_touched_target_is_complete(chain, root, runs):
 def test_a_touched_target_of_many_recipes(root):
     """It completes each node that has made it, or whose equal code has made it of equal data."""
 
-    @dc.delayed(target="first-{i}.json", ignore="i")
-    def first(i):
+    def one():
         return 1
 
     def step(x):
         return x + 1
+
+    def first(i):
+        return dc.delayed(one, target=f"first-{i}.json", version=i)()
 
     def last(i, version):
         return dc.delayed(step, target="last.json", version=version)(first(i))
