@@ -145,15 +145,16 @@ class RecordStore:
         return not name.trace or os.path.lexists(self.path_of(name))
 
     def all(self) -> list[RecordName]:
-        """Every intent, and every record of the root.
+        """Every record of the root, and every intent.
 
         Intents are listed first: one that becomes a record meanwhile is seen twice, not missed.  And
-        again at the end: a record that is claimed meanwhile (see `daskcache.claiming`) is there.
+        again at the end: a record that is claimed meanwhile (see `daskcache.claiming`) is there.  But
+        records go before them: a dead writer's may say the same of a table, and be cut short.
         """
-        found = self.intents()
+        intents, found = self.intents(), []
         for shard in storage.names_in(self.root.records):
             found += _parse_all(f"{self.root.records}/{shard}")
-        return list(dict.fromkeys(found + self.intents()))
+        return list(dict.fromkeys([*found, *intents, *self.intents()]))
 
     def intents(self, besides: str | None = None) -> list[RecordName]:
         """Records-to-be: of commits under way, and of commits that were cut short.
@@ -206,7 +207,8 @@ class RecordStore:
             raise storage.storage_error(error, self.root.intents) from error
 
     def _vouching(self, target, location, stamp, key, besides):
-        near = [*self.intents(besides), *self.with_key(key)]
+        intents = self.intents(besides)
+        near = [*self.with_key(key), *intents]
         found = [name for name in near if name.target_id == target and name.stamp == stamp]
         found = found or [name for name in self.with_target(target) if name.stamp == stamp]
         if len({name.file_hash for name in found}) > 1:

@@ -36,6 +36,7 @@ from daskcache.errors import (
     TargetModified,
     UnsafePath,
 )
+from daskcache.records import RecordName
 
 
 def make(value, place="results.db::measured", **options):
@@ -549,6 +550,22 @@ def test_a_database_that_takes_nothing_back(monkeypatch, sql):
     with pytest.raises(FormatLimit):
         make(pd.DataFrame({"x": [-0.0]})).compute()
     assert names(sql) == []
+
+
+def test_what_a_killed_writer_left_is_not_read(root, recwarn):
+    """Its intent, cut short, says the same of the table as the record does: rows are all its stamp."""
+
+    def made(version):
+        frame = pd.DataFrame({"x": [1]})
+        return delayed(lambda: frame, target="results.db::t", version=version)()
+
+    made(1).compute()
+    (record,) = root.glob(".daskcache/records/*/*.json")
+    name = RecordName.parse(record.name)
+    intent = name._replace(microseconds=name.microseconds + 1).file_name()
+    (root / ".daskcache/intents" / f"{intent}.{'0' * 16}").touch()
+    assert made(2).dc.state == "stale"
+    assert [str(warning.message) for warning in recwarn if "can't read" in str(warning.message)] == []
 
 
 def test_a_function_can_not_write_its_table_itself():
