@@ -16,6 +16,7 @@ prefect.skip   as prefect.cache, and what is complete    a flow of Prefect
 
 from __future__ import annotations
 
+import abc
 import functools
 import inspect
 import operator
@@ -119,7 +120,7 @@ def flow(function: Callable | None = None, /, **options: Any) -> Any:
     return Flow(function, options)
 
 
-class _InModes:
+class _InModes(abc.ABC):
     """What tasks and flows have in common: in Prefect's modes they are tasks and flows of Prefect."""
 
     def __init__(self, function: Callable, options: Mapping[str, Any]):
@@ -136,8 +137,9 @@ class _InModes:
             self._prefects[mode] = self._made_for(mode)
         return self._prefects[mode]
 
+    @abc.abstractmethod
     def _made_for(self, mode):
-        raise NotImplementedError
+        """The task or flow of Prefect in this mode."""
 
     def __getattr__(self, name):
         if name.startswith("_") or current_mode() not in PREFECT:
