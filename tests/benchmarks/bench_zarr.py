@@ -1,4 +1,7 @@
-"""What hashing and committing add to a Zarr write: ``python tests/benchmarks/bench_zarr.py``."""
+"""What a node adds to a Zarr write, scheduler included: ``python tests/benchmarks/bench_zarr.py``.
+
+What hashing and committing alone add is in ``bench_formats.py``.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def zarr_overhead(repeats=9, mebibytes=64):
     try:
         with dask.config.set({"daskcache.root": str(folder / "root"), "scheduler": "sync"}):
             for number in range(repeats):
-                times["plain"].append(_timed(_write_plainly, value, folder / f"{number}.zarr"))
+                times["plain"].append(_timed(write_plainly, value, folder / f"{number}.zarr"))
                 times["node"].append(_timed(_write_as_node, value, number))
     finally:
         shutil.rmtree(folder)
@@ -51,7 +54,8 @@ def _timed(function, *args):
     return time.perf_counter() - started
 
 
-def _write_plainly(value, path):
+def write_plainly(value, path):
+    """What a `ZarrTarget` writes, by Zarr alone."""
     codec = zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=2)
     stored = zarr.create_array(
         path,
