@@ -8,23 +8,13 @@ from dask.base import unpack_collections
 
 from . import records, storage, trash
 from .errors import GraphError, NotANode, TargetCorrupt, TargetMissing, TargetModified
-from .examining import (
-    COMPLETE,
-    CORRUPT,
-    FAILED,
-    FOREIGN,
-    MISSING,
-    MODIFIED,
-    PENDING,
-    STALE,
-    PlannedNode,
-)
 from .node import Node
+from .planned import COMPLETE, CORRUPT, FAILED, FOREIGN, MISSING, MODIFIED, PENDING, STALE, PlannedNode
 from .planning import Plan, Planner, make_plan
 from .reasons import headlines
 from .recipe import Recipe
 from .records import target_id
-from .storage import Root
+from .roots import Root
 from .targets.base import Target
 
 

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from . import storage
 from .errors import StorageError, UntrustedPickle
-from .storage import Part, Root
+from .roots import Root
+from .storage import Part
 from .targets.base import Target
 from .trust import check_runnable
 from .verified import kept_files

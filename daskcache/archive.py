@@ -21,10 +21,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from . import storage
 from .errors import DaskcacheError, StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from .hashing import tag
 from .records import RecordName, collision_form, target_id
+from .roots import FORMAT
 from .targets.registry import target_class
 from .targets.template import DATA_HASH, check_path
 from .verifying import other_algorithm
@@ -139,7 +139,7 @@ class Archive:
 
     def _packed(self):
         manifest = self._json(MANIFEST)
-        if manifest.get("daskcache") != storage.FORMAT:
+        if manifest.get("daskcache") != FORMAT:
             raise self._unreadable(f"its format is {manifest.get('daskcache')!r}")
         names = manifest.get("records")
         if not isinstance(names, dict) or {f"{RECORDS}{name}" for name in names} != {

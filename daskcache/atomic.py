@@ -242,6 +242,34 @@ def _leads_away(root, folder, name):
     )
 
 
+def put_first(part: str, destination: str) -> None:
+    """Put a file where nothing is; if something is, that one counts, whoever wrote it."""
+    try:
+        os.link(part, destination)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        os.rename(part, destination)  # no hard links here: the last one counts
+        return
+    try:
+        os.unlink(part)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        say_it_remains(part, error)
+
+
+def say_it_remains(path: str, error: OSError) -> None:
+    """Warn of a file or folder of our own that can't be removed."""
+    warnings.warn(
+        f"can't remove {path}, which is of no use any more: {error.strerror or error}",
+        DaskcacheWarning,
+        stacklevel=3,
+    )
+
+
 @functools.cache
 def _say_once_that_it_is_weak():
     warnings.warn(

@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 
 from .accessor import nodes_in
 from .entry import Entry, joint_hash
-from .examining import COMPLETE, PlannedNode
 from .hashing import tag
+from .planned import COMPLETE, PlannedNode
 from .planning import Planner
 from .reasons import headlines
 from .rebuild import (
@@ -35,8 +35,8 @@ from .rebuild import (
 )
 from .recipe import SourceInput
 from .records import RecordName, RecordStore, package_versions
+from .roots import Root
 from .run import arguments, call
-from .storage import Root
 from .storing import sweep_parts, write_results
 from .work import FileData, Work
 

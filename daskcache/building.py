@@ -15,14 +15,14 @@ from dask._task_spec import GraphNode, Task, TaskRef
 
 from .algorithms import configured
 from .errors import StorageError
-from .examining import COMPLETE, CORRUPT, FAILED, PlannedNode
 from .hashing import short_digest
 from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
-from .planning import DECIDE, RUN, Planner
+from .planned import COMPLETE, CORRUPT, DECIDE, FAILED, RUN, PlannedNode
+from .planning import Planner
 from .recipe import DaskInput, Recipe, SourceInput
+from .roots import Root
 from .run import load_finished, load_value, run_node
 from .spec import Spec
-from .storage import Root
 from .submitted import Attempts, Evidence
 from .work import DaskValue, Work, describe_arguments
 

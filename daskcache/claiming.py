@@ -14,9 +14,9 @@ import contextlib
 import os
 import time
 
-from . import storage, trash
+from . import atomic, storage, trash
 from .records import RecordName, RecordStore
-from .storage import Root
+from .roots import Root
 
 #: Seconds for which a writer waits for another one that has claimed the same target.  Between claim and
 #: exchange there is no work, only a few system calls.
@@ -69,7 +69,7 @@ class Claim:
             now, before = self._held
             # If it can't be given back, or somebody has taken it over: it vouches where it is, too.
             with contextlib.suppress(OSError):
-                storage.put_first(now, before)
+                atomic.put_first(now, before)
             self._held = None
 
     def settle(self) -> None:

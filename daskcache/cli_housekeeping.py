@@ -240,10 +240,11 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     --root may name a new one.  Everything is checked before anything is put in place, and nothing that
     is there is replaced.
     """
-    from . import moving, storage
+    from . import moving, roots
     from .listing import find_root
+    from .roots import Root
 
-    found = storage.Root(storage.local_root(root)) if root else find_root(None)
+    found = Root(roots.local_root(root)) if root else find_root(None)
     outcomes = moving.import_archive(found, archive, trust_pickles)
     for item in outcomes:
         click.echo(f"{item.path}: {item.outcome}")

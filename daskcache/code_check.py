@@ -13,8 +13,8 @@ from .code_store import made_here, recall, recall_view
 from .errors import CodeMismatch, UnhashableArgument
 from .parts import Part, first_difference
 from .reach import Reach
+from .roots import Root
 from .spec import Spec, code_of
-from .storage import Root
 
 
 def check_code(root: Root, fingerprint: str, spec: Spec) -> None:

@@ -13,12 +13,12 @@ import os
 import uuid
 from typing import Any
 
-from . import storage
+from . import atomic, storage
 from .code import Body, Import, View
 from .errors import StorageError
 from .parts import Part
 from .reach import Reach
-from .storage import Root
+from .roots import FORMAT, Root
 
 
 def remember(
@@ -51,7 +51,7 @@ def _write(root, path, function, parts, reach):
             text = fields.pop("text")
             _write_once(_source_path(root, part.hash), text)
         described.append(fields)
-    content = {"daskcache": storage.FORMAT, "function": function, "parts": described}
+    content = {"daskcache": FORMAT, "function": function, "parts": described}
     if reach is not None:
         content["modules"] = sorted(reach.modules)
         content["bodies"] = {hashed: _plain(body) for hashed, body in reach.bodies().items()}
@@ -122,4 +122,4 @@ def _write_once(path, text):
     if os.path.exists(path):
         return
     part = storage.write_part(f"{path}.{uuid.uuid4().hex}.part", [text.encode("utf-8", "surrogatepass")])
-    storage.put_first(part.path, path)
+    atomic.put_first(part.path, path)

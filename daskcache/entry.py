@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from . import algorithms, hashing, hot_cache, trash
 from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified
 from .records import RecordStore, target_id
-from .storage import Root, Stamp, digest_of, file_hash, stamp, storage_error
+from .roots import Root
+from .storage import Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from .trust import check_runnable
 from .verified import TargetFolder

@@ -22,100 +22,30 @@ from .databases import SEPARATOR, is_table
 from .entry import Entry, Stored, joint_hash
 from .errors import DaskcacheWarning, TargetCollision
 from .hashing import untagged
+from .planned import (
+    COMPLETE,
+    CORRUPT,
+    FAILED,
+    FOREIGN,
+    MISSING,
+    MODIFIED,
+    PENDING,
+    STALE,
+    UNSETTLED,
+    PlannedNode,
+)
 from .provenance import describe_input, record_accepted, record_adopted, record_under_new_key
 from .reasons import differences
 from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
+from .roots import Root
 from .spec import Code, Spec
-from .storage import Root, Stamp
+from .storage import Stamp
 from .targets.base import FolderTarget, Target
 from .targets.template import DATA_HASH, located
 from .texts import value_of
 from .verified import forget_manifest, keep_manifest
 from .work import DaskData, FileData
-
-COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
-CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
-SKIP = "skip"
-
-#: States in which a node that still has its target may come out with other data when it is made again.
-_UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
-
-
-class PlannedNode:
-    """One node in a plan.
-
-    Attributes
-    ----------
-    recipe : Recipe
-    state, action : str
-        See the vocabulary in the README.
-    reasons : list of str
-        Why it is not complete; empty if it is.
-    records : tuple of RecordName or None
-        Per target, the record that vouches for what is there.
-    data_hash : str or None
-        Hash of the data that it holds, or would hold according to its record.
-    """
-
-    __slots__ = (
-        "recipe",
-        "state",
-        "action",
-        "reasons",
-        "records",
-        "data_hash",
-        "parents",
-        "elsewhere",
-        "forced",
-        "outdated",
-        "unsettled",
-        "requested",
-    )
-
-    def __init__(self, recipe: Recipe, parents: list[PlannedNode | None]):
-        self.recipe = recipe
-        self.parents = parents
-        self.state = COMPLETE
-        self.action = SKIP
-        self.reasons: list[str] = []
-        self.records: tuple[RecordName | None, ...] = ()
-        self.data_hash: str | None = None
-        self.elsewhere: Entry | None = None
-        self.forced = False
-        #: Whether what is there must not pass for the result (forced, expired, damaged).
-        self.outdated = False
-        #: Whether, made again, it may come out with other data than what follows was made from.
-        self.unsettled = False
-        self.requested = False
-
-    @property
-    def entry(self) -> Entry:
-        """Handle of the finished result: path and hashes, no data."""
-        recipe = self.recipe
-        stored = tuple(
-            Stored(
-                target.at(located(target.path, name.data_hash)),
-                name.data_hash,
-                name.file_hash,
-                name.stamp,
-            )
-            for target, name in zip(recipe.targets, self.records, strict=True)
-            if name is not None
-        )
-        return Entry(recipe.key, recipe.root, stored, recipe.spec.layout, None, recipe.title)
-
-    @property
-    def seconds(self) -> float | None:
-        """Run time of the function according to the record."""
-        known = [name.microseconds for name in self.records if name is not None]
-        return known[0] / 1e6 if known else None
-
-    @property
-    def nbytes(self) -> int | None:
-        """Size of the targets according to their records."""
-        known = [name.size for name in self.records if name is not None]
-        return sum(known) if known else None
 
 
 class Examiner:
@@ -465,8 +395,8 @@ class Examiner:
         if changing and planned.state in (PENDING, MISSING, FAILED):
             planned.data_hash = None
             planned.elsewhere = None
-        gone = planned.state not in _UNSETTLED or _is_overwritten(planned)
-        planned.unsettled = bool(changing) or not gone
+        has_target = planned.state in UNSETTLED and not _is_overwritten(planned)
+        planned.unsettled = bool(changing) or has_target
 
     def _worsen(self, planned, state, reason):
         order = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)

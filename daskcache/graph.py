@@ -36,7 +36,6 @@ from .building import GraphBuilder, finished
 from .entry import Entry
 from .errors import DaskcacheWarning, GraphError, TargetCorrupt
 from .events import emit, verb_client
-from .examining import COMPLETE, SKIP
 from .late import (
     LateKey,
     culled_layers,
@@ -48,7 +47,8 @@ from .late import (
     sending,
 )
 from .node import Node
-from .planning import DECIDE, LOAD, RUN, Plan, Planner, garbage_later
+from .planned import COMPLETE, DECIDE, LOAD, RUN, SKIP
+from .planning import Plan, Planner, garbage_later
 from .recipe import Recipe
 from .run import load_finished
 from .submitted import SentFutures, drop_released

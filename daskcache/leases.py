@@ -21,9 +21,9 @@ from typing import Any
 
 from dask.utils import parse_timedelta
 
-from . import config, storage
+from . import atomic, config, storage
 from .atomic import refuse_link
-from .storage import METADATA, Root
+from .roots import METADATA, Root
 
 #: How often a lease is renewed in its time.
 _RENEWALS = 4
@@ -117,7 +117,7 @@ class Lease:
             os.makedirs(self.root.leases, exist_ok=True)
             part = f"{self.path}.{self._id}"
             storage.write_part(part, [self._content()])
-            storage.put_first(part, self.path)
+            atomic.put_first(part, self.path)
         except OSError as error:
             raise storage.storage_error(error, self.path) from error
         return self._is_own()
@@ -160,7 +160,7 @@ class _Watched:
         except OSError as error:
             raise storage.storage_error(error, self.path) from error
         if _read(aside) != self._content:
-            storage.put_first(aside, self.path)
+            atomic.put_first(aside, self.path)
         storage.sweep(aside)
 
 

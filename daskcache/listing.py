@@ -7,14 +7,14 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import code_store, config, records, storage
+from . import code_store, config, records, roots, storage
 from .databases import is_table
 from .errors import DaskcacheError, StorageError, TargetMissing
 from .hashing import tag
 from .parts import code_changes
 from .rebuild import CannotRecompute, function_of, in_a_line, source_changes
 from .records import RecordName, RecordStore
-from .storage import METADATA, Root
+from .roots import METADATA, Root
 from .targets.registry import is_of_folder
 from .targets.template import check_path
 
@@ -41,7 +41,7 @@ def find_root(given: str | None) -> Root:
     """
     candidates = [given] if given else _candidates()
     for candidate in candidates:
-        root = Root(storage.local_root(candidate))
+        root = Root(roots.local_root(candidate))
         if root.id() is not None:
             return root
     raise StorageError(
@@ -63,7 +63,7 @@ def find_or_make_root(given: str | None) -> Root:
     try:
         return find_root(given)
     except StorageError:
-        root = Root(storage.local_root(given or config.get("root")))
+        root = Root(roots.local_root(given or config.get("root")))
         if not os.path.isdir(root.path):
             raise
         root.create()

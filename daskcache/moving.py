@@ -12,14 +12,15 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import algorithms, storage
+from . import algorithms, atomic, storage
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .atomic import entered
 from .errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from .lineage import Lineage
 from .listing import Listed, listed
 from .records import RecordName, RecordStore, collision_form, sealed_content
-from .storage import Part, Root
+from .roots import FORMAT, Root
+from .storage import Part
 from .targets.template import check_path
 from .verified import keep_manifest, mend_manifest
 from .verifying import MISSING, OK, check, other_algorithm
@@ -160,7 +161,7 @@ def _files(location):
 
 def _write(tar, root, packed):
     records = {item.name.unsealed(): len(item.files) for item in packed}
-    manifest = {"daskcache": storage.FORMAT, "records": records}
+    manifest = {"daskcache": FORMAT, "records": records}
     _add_text(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
     for item in packed:
         content = json.dumps(item.record, ensure_ascii=False).encode("utf-8", "surrogatepass")
@@ -361,7 +362,7 @@ def _keep_code(root, archive):
             part = storage.part_path(root, os.path.basename(path))
             storage.write_part(part, [content])
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            storage.put_first(part, path)
+            atomic.put_first(part, path)
 
 
 def _take_in(store, item: Packed, outcome, part: Part | None):

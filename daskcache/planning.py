@@ -17,20 +17,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from .errors import ForeignTarget, TargetModified
-from .examining import (
-    COMPLETE,
-    FOREIGN,
-    MODIFIED,
-    PENDING,
-    SKIP,
-    STALE,
-    Examiner,
-    PlannedNode,
-)
+from .examining import Examiner
+from .planned import COMPLETE, DECIDE, FOREIGN, LOAD, MODIFIED, PENDING, RUN, SKIP, STALE, PlannedNode
 from .reasons import headlines
 from .recipe import DaskInput, Recipe
-
-LOAD, RUN, DECIDE = "load", "run", "decide"
 
 
 class Planner(Examiner):

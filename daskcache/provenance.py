@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import storage
+from . import roots, storage
 from .entry import Entry, arrange
 from .hashing import tag
 from .recipe import Recipe
@@ -50,9 +50,9 @@ def describe_input(root: str, item: Any) -> dict[str, Any]:
 def _describe_source(source, root):
     """Where a source is, and what it takes to make it again."""
     path, place = source.path, source.__daskcache_path__()
-    described = {"source": storage.relative(path, root), "class": class_path(source)}
+    described = {"source": roots.relative(path, root), "class": class_path(source)}
     if place != path:
-        described["folder"] = storage.relative(place, root)
+        described["folder"] = roots.relative(place, root)
     options = source.__daskcache_options__()
     if options:
         described["options"] = whole(options) or brief.repr(options)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import code_store, storage
+from . import code_store, roots
 from .parts import code_changes
 from .recipe import Recipe, SourceInput
-from .storage import Root
+from .roots import Root
 from .texts import value_of
 from .work import describe_arguments, describe_format
 
@@ -78,8 +78,8 @@ def _upstream_difference(item, described, root):
     if isinstance(item, SourceInput):
         if described.get("data_hash") == item.identity:
             return []
-        old, new = described.get("source"), storage.relative(item.source.path, root)
-        shown = storage.relative(item.source.path, os.getcwd())
+        old, new = described.get("source"), roots.relative(item.source.path, root)
+        shown = roots.relative(item.source.path, os.getcwd())
         return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
     if isinstance(item, Recipe):
         old, new = described.get("key"), item.key

@@ -16,8 +16,8 @@ from .examining import target_of
 from .hashing import hash_value, tag
 from .recipe import SourceInput, combine
 from .records import RecordName, RecordStore, target_id
+from .roots import Root
 from .spec import Spec
-from .storage import Root
 from .targets.base import Source
 from .texts import value_of
 from .work import FileData, Work

@@ -26,7 +26,7 @@ from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 from dask.utils import is_namedtuple_instance
 
-from . import code_store, config, storage
+from . import code_store, config, roots
 from .errors import (
     ArgumentChanged,
     DaskcacheError,
@@ -39,6 +39,7 @@ from .errors import (
 from .graph_hashing import collection_hash
 from .hashing import canonical_order, digest
 from .parts import code_changes
+from .roots import Root
 from .spec import SCALARS, Code, Spec, all_scalars, name_error
 from .targets.base import Source, Target
 from .targets.context import context
@@ -162,7 +163,7 @@ class Recipe:
         now = self.spec.code(glance=True)
         reach = now.reach if now.fingerprint == self.code else None
         function = self.spec.qualified_name
-        code_store.remember(storage.Root(self.root), self.code, function, self.parts or [], reach)
+        code_store.remember(Root(self.root), self.code, function, self.parts or [], reach)
 
     def revalidate(self) -> None:
         """Raise `ArgumentChanged` if an argument or source is no longer what the key was made of."""
@@ -406,7 +407,7 @@ def _root():
 
 @functools.lru_cache(maxsize=256)
 def _absolute_root(configured, _current_folder):
-    return storage.local_root(configured)
+    return roots.local_root(configured)
 
 
 class _Upstream:

@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import StorageError, UnsafePath
 from .hashing import untagged
-from .storage import FORMAT
+from .roots import FORMAT
 from .targets.template import check_path
 
 

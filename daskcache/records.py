@@ -26,7 +26,8 @@ from . import hashing, storage, trust
 from .code import package_version
 from .errors import DaskcacheWarning, StorageError
 from .record_check import check_record
-from .storage import Root, Stamp
+from .roots import FORMAT, Root
+from .storage import Stamp
 
 _SUFFIX = ".json"
 _FIELDS = 8
@@ -289,7 +290,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         now.
     """
     content = {
-        "daskcache": storage.FORMAT,
+        "daskcache": FORMAT,
         **facts,
         "key": name.key,
         "trace": hashing.tag(name.trace),
@@ -346,7 +347,7 @@ def write_failure(root: Root, key: str, **facts: Any) -> None:
     path = _failure_path(root, key)
     os.makedirs(os.path.dirname(path), exist_ok=True)
     storage.discard(path)
-    storage.write_part(path, [json.dumps({"daskcache": storage.FORMAT, **facts}).encode()])
+    storage.write_part(path, [json.dumps({"daskcache": FORMAT, **facts}).encode()])
 
 
 def failed_keys(root: Root) -> set[str]:

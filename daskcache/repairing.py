@@ -14,7 +14,8 @@ from . import storage, trash, trust
 from .errors import StorageError
 from .listing import listed
 from .records import RecordName, RecordStore
-from .storage import DISPLACED, Root
+from .roots import Root
+from .storage import DISPLACED
 from .verified import mend_manifest
 from .verifying import CORRUPT, OK, Checked, target_in
 

@@ -19,7 +19,7 @@ from .errors import StorageError
 from .lineage import Lineage
 from .listing import Listed, listed
 from .records import RecordName
-from .storage import METADATA, Root
+from .roots import METADATA, Root
 from .targets.template import check_path
 
 HOUR = 3600.0

@@ -36,8 +36,8 @@ from .node import inside_body
 from .provenance import record_under_new_key
 from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
+from .roots import Root
 from .spec import AbsentSpec
-from .storage import Root
 from .storing import discard_own, entry_of, heirs, own_part_path, store_results
 from .targets.base import FolderTarget
 from .targets.objects import PickleTarget

@@ -1,4 +1,4 @@
-"""Files on disk: the root, and the commit protocol.
+"""Files on disk: what they look like, and the commit protocol.
 
 A visible target is a whole target.  A commit goes
 
@@ -23,23 +23,20 @@ from __future__ import annotations
 import contextlib
 import copy
 import errno
-import json
 import os
 import shutil
 import stat
 import uuid
-import warnings
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from . import config, hashing, tables
-from .atomic import Overtaken, entered, refuse_link
-from .databases import is_table, place_of
-from .errors import DaskcacheWarning, ReachError, StorageError, UnsafePath
+from .atomic import Overtaken, entered, say_it_remains
+from .databases import is_table
+from .errors import StorageError, UnsafePath
+from .roots import METADATA, Root
 
-METADATA = ".daskcache"
-FORMAT = 1
 #: Ends the name of a part that may be what was in the place of a target: not ours to delete.
 DISPLACED = ".displaced"
 
@@ -70,179 +67,6 @@ class Part(NamedTuple):
     manifest: list[tuple[str, int, str]] | None = None
 
 
-class Root:
-    """A folder under which targets lie, with its metadata in ``.daskcache/``.
-
-    Parameters
-    ----------
-    path : str
-        Absolute path.
-    """
-
-    def __init__(self, path: str):
-        self.path = path
-        self.metadata = f"{path}/{METADATA}"
-        self.records = f"{self.metadata}/records"
-        self.intents = f"{self.metadata}/intents"
-        self.parts = f"{self.metadata}/parts"
-        self.failures = f"{self.metadata}/failures"
-        self.accepted = f"{self.metadata}/accepted"
-        self.trash = f"{self.metadata}/trash"
-        self.code = f"{self.metadata}/code"
-        self.manifests = f"{self.metadata}/manifests"
-        self.leases = f"{self.metadata}/leases"
-
-    def absolute(self, target_path: str) -> str:
-        return f"{self.path}/{target_path}"
-
-    def id(self) -> str | None:
-        """The root's random id, or None while nothing was stored in it."""
-        try:
-            with open(f"{self.metadata}/root.json", encoding="utf-8") as file:
-                content = json.load(file)
-            version, identifier = int(content["daskcache"]), str(content["id"])
-            sealed = bool(content.get("sealed", False))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise self._unusable(error) from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise StorageError(
-                "the root's id file is damaged",
-                target=f"{self.metadata}/root.json",
-                expected='{"daskcache": 1, "id": …}',
-                got=str(error),
-                hint="restore the file, or set daskcache.root to another folder",
-            ) from error
-        if version > FORMAT:
-            raise StorageError(
-                f"the root {self.path} was written by a newer daskcache",
-                expected=f"format {FORMAT} or older",
-                got=f"format {version}",
-                hint="pip install --upgrade daskcache",
-            )
-        self._check_sealing(sealed)
-        return identifier
-
-    def check(self, expected: str = "") -> None:
-        """Raise `StorageError` unless the root, which was created, is there and may be written to.
-
-        Its disk may have gone: writing would go to the folder beneath.  And this process may be a worker
-        that is not configured to seal records as the root's are, or that has another root at this path.
-
-        Parameters
-        ----------
-        expected : str, optional
-            The root's id.
-
-        Raises
-        ------
-        StorageError
-            If it is gone, or can't be used.
-        ReachError
-            If it is another root.
-        """
-        try:
-            found = os.stat(f"{self.metadata}/root.json")
-        except FileNotFoundError as error:
-            raise StorageError(
-                "the root is gone: its id file is not there any more",
-                target=self.path,
-                expected=f"{self.metadata}/root.json",
-                got="no file",
-                hint="is its disk still there, and on every worker?",
-            ) from error
-        except OSError as error:
-            raise self._unusable(error) from error
-        self._check_links()
-        looks = found.st_dev, found.st_ino, found.st_mtime_ns
-        if self.path not in _seen or _seen[self.path][0] != looks:
-            _seen[self.path] = looks, self.id()
-        identifier = _seen[self.path][1]
-        if expected and identifier != expected:
-            raise ReachError(
-                "another root is at this path, on this host",
-                target=self.path,
-                expected=f"id {expected}",
-                got=f"id {identifier}",
-                hint="set daskcache.root to a folder that every worker shares, under the same path",
-            )
-
-    def _check_links(self):
-        """What is written to the metadata must not end up elsewhere."""
-        for folder in ("", "/records", "/intents", "/parts", "/trash"):
-            refuse_link(self.path, f"{METADATA}{folder}")
-
-    def _check_sealing(self, sealed):
-        if sealed != (config.get("key-file") is not None):
-            raise StorageError(
-                "the root has sealed records, and no key is configured"
-                if sealed
-                else "a key to seal records with is configured, but the root was made without",
-                target=self.path,
-                expected="daskcache.key-file as when the root was made",
-                got=config.get("key-file"),
-                hint="set daskcache.key-file (DASK_DASKCACHE__KEY_FILE) for clients and workers alike, "
-                "or set daskcache.root to another folder",
-            )
-
-    def create(self) -> str:
-        """Make the root's folders and id file unless they are there; return its id.
-
-        Raises
-        ------
-        StorageError
-            If the root can't be written to.
-        """
-        known = self.id()
-        try:
-            for folder in (self.records, self.intents, self.parts, self.trash):
-                os.makedirs(folder, exist_ok=True)
-            self._check_links()
-            if known is None:
-                about = {"daskcache": FORMAT, "id": uuid.uuid4().hex}
-                if config.get("key-file") is not None:
-                    about["sealed"] = True
-                content = json.dumps(about)
-                part = f"{self.metadata}/root.json.{uuid.uuid4().hex}.part"
-                Path(part).write_text(content, encoding="utf-8")
-                put_first(part, f"{self.metadata}/root.json")
-        except OSError as error:
-            raise self._unusable(error) from error
-        for folder in (self.path, self.records, self.intents, self.parts, self.trash):
-            if not os.access(folder, os.W_OK):
-                raise self._unusable(PermissionError(errno.EACCES, f"{folder} is read-only"))
-        return known or str(self.id())
-
-    def _unusable(self, error):
-        return StorageError(
-            f"can't use the root: {error.strerror or error}",
-            target=self.path,
-            expected="a folder that can be made and written to",
-            got=errno.errorcode.get(error.errno or 0, str(error)),
-            hint="set daskcache.root to another folder, or mend its permissions",
-        )
-
-
-#: Of each root that this process has found as it should be: what its id file looked like, and the id.
-_seen: dict[str, tuple[tuple, str | None]] = {}
-
-
-def local_root(configured: str) -> str:
-    """Absolute path of a configured root."""
-    return os.path.abspath(os.path.expanduser(configured))
-
-
-def relative(path: str, start: str) -> str:
-    """`path` as seen from the folder `start`, so that both can be moved together."""
-    if is_table(path) and not place_of(path).is_file:
-        return path
-    try:
-        return os.path.relpath(path, start).replace(os.sep, "/")
-    except ValueError:  # another drive
-        return path
-
-
 # ---- looking ------------------------------------------------------------------------------------
 
 
@@ -264,7 +88,7 @@ def stamp(path: str) -> Stamp | None:
         ) from error
     if stat.S_ISDIR(found.st_mode):
         return _folder_stamp(path, found)
-    return Stamp(found.st_size, found.st_mtime_ns)
+    return _stamp_of(found)
 
 
 def exists(path: str) -> bool:
@@ -302,14 +126,23 @@ def digest_of(file) -> str:
 def _folder_stamp(path, folder):
     """Of one and the same folder, even if another takes its place while its files are looked at."""
     try:
-        stats = [os.stat(f"{path}/{name}") for name in files_below(path)]
+        stamps = [_stamp_of(os.stat(f"{path}/{name}")) for name in files_below(path)]
     except OSError as error:
         if _is_still(path, folder):
             raise storage_error(error, path) from error
         return stamp(path)
     if not _is_still(path, folder):
         return stamp(path)
-    return Stamp(sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0))
+    return _joint_stamp(stamps)
+
+
+def _joint_stamp(stamps):
+    """Of a folder with files that look so."""
+    return Stamp(sum(s.size for s in stamps), max((s.mtime_ns for s in stamps), default=0))
+
+
+def _stamp_of(found):
+    return Stamp(found.st_size, found.st_mtime_ns)
 
 
 def _is_still(path, folder):
@@ -321,14 +154,16 @@ def _is_still(path, folder):
 
 def files_below(path: str) -> list[str]:
     """Names (from the folder, with ``/``) of the files below a folder, sorted."""
-    found = []
-    for folder, _, names in os.walk(path, onerror=_raise):
-        found += [os.path.relpath(os.path.join(folder, name), path) for name in names]
-    return sorted(name.replace(os.sep, "/") for name in found)
+    return sorted(_names_below(path, ""))
 
 
-def _raise(error):
-    raise error
+def _names_below(path, before):
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _names_below(entry.path, f"{before}{entry.name}/")
+            elif not entry.is_dir():
+                yield before + entry.name
 
 
 # ---- committing ---------------------------------------------------------------------------------
@@ -373,28 +208,47 @@ def write_part(path: str, pieces: Iterable) -> Part:
     except OSError as error:
         sweep(path)
         raise storage_error(error, path) from error
-    return Part(path, state.hexdigest(), Stamp(written.st_size, written.st_mtime_ns))
+    return Part(path, state.hexdigest(), _stamp_of(written))
 
 
-def part_of(path: str) -> Part:
-    """The part that somebody else wrote to `path`, a file or a folder."""
+def part_of(path: str, written: Mapping[str, Part] = MappingProxyType({})) -> Part:
+    """The part that somebody else wrote to `path`, a file or a folder.
+
+    Parameters
+    ----------
+    path : str
+    written : mapping, optional
+        Of a folder, the files that `write_part` wrote, by their name from it: they are read again only
+        if they look different now.
+    """
     if is_table(path):
         rows = tables.held_or_read(path)
         return Part(path, rows.hash, Stamp(*rows.stamp))
     try:
-        found = stamp(path)
-        if found is None:
+        if not os.path.lexists(path):
             raise FileNotFoundError(errno.ENOENT, "nothing was written", path)
         if _must_outlast_power():
             _sync_all(path)
-        if not os.path.isdir(path):
-            return Part(path, file_hash(path), found)
-        manifest = manifest_of(path)
-        return Part(path, hashing.hash_value(manifest), found, manifest)
+        found = os.stat(path)
+        if stat.S_ISDIR(found.st_mode):
+            return _folder_part(path, written)
+        return Part(path, file_hash(path), _stamp_of(found))
     except StorageError:
         raise
     except OSError as error:
         raise storage_error(error, path) from error
+
+
+def _folder_part(path, written):
+    manifest, stamps = [], []
+    for name in files_below(path):
+        found = _stamp_of(os.stat(f"{path}/{name}"))
+        known = written.get(name)
+        is_known = known is not None and known.stamp == found
+        digest = known.file_hash if is_known else file_hash(f"{path}/{name}")
+        manifest.append((name, found.size, digest))
+        stamps.append(found)
+    return Part(path, hashing.hash_value(manifest), _joint_stamp(stamps), manifest)
 
 
 def check_place(root: Root, destination: str, root_id: str = "") -> None:
@@ -457,20 +311,6 @@ def put_new(root: Root, part: str, target_path: str) -> None:
         raise storage_error(error, root.absolute(target_path)) from error
     if not os.path.isdir(part):
         sweep(part)
-
-
-def put_first(part: str, destination: str) -> None:
-    """Put a file where nothing is; if something is, that one counts, whoever wrote it."""
-    try:
-        os.link(part, destination)
-    except FileExistsError:
-        pass
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
-            raise
-        os.rename(part, destination)  # no hard links here: the last one counts
-        return
-    sweep(part)
 
 
 def replace(
@@ -619,15 +459,7 @@ def sweep(path: str) -> None:
     try:
         discard(path)
     except OSError as error:
-        _say_it_remains(path, error)
-
-
-def _say_it_remains(path, error):
-    warnings.warn(
-        f"can't remove {path}, which is of no use any more: {error.strerror or error}",
-        DaskcacheWarning,
-        stacklevel=3,
-    )
+        say_it_remains(path, error)
 
 
 def sweep_part_folder(folder: str) -> None:
@@ -640,7 +472,7 @@ def sweep_part_folder(folder: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        _say_it_remains(folder, error)
+        say_it_remains(folder, error)
         return
     if not displaced:
         sweep(folder)

@@ -13,7 +13,8 @@ from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .provenance import facts_of_call
 from .records import RecordName, RecordStore, record_content, target_id
-from .storage import Part, Root
+from .roots import Root
+from .storage import Part
 from .targets.base import UNKNOWN, BytesTarget, Target
 from .targets.template import DATA_HASH, located
 from .verified import forget_manifest, keep_manifest
@@ -179,8 +180,9 @@ def _part_of_value(work, target, path, value):
             return Written(part, target.hash(value), content, back, back is not value)
         own = own_part_path(work.root, path)
         try:
-            target.write(value, own)
-            part, data_hash = storage.part_of(own), target.hash_result(value, own)
+            known = target.write(value, own)
+            part = known if isinstance(known, Part) else storage.part_of(own)
+            data_hash = target.hash_result(value, own)
             return Written(part, data_hash, value=target.read_back(value, own))
         except BaseException:
             discard_own([own])

@@ -18,7 +18,8 @@ from . import storage, tables
 from .databases import is_table
 from .errors import ForeignTarget, StorageError, TargetMissing
 from .records import RecordStore, target_id
-from .storage import METADATA, Root, Stamp
+from .roots import METADATA, Root
+from .storage import Stamp
 
 _ABOUT = "about.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"

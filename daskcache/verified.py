@@ -12,12 +12,11 @@ import functools
 import json
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from . import hashing, memo, storage
 from .errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
-from .storage import Root
+from .roots import FORMAT, Root
 
 #: A file that changed so shortly before it was verified may change again without another mtime.
 _TICK_NS = 2 * 10**9
@@ -42,11 +41,13 @@ def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str
     if manifest is None:
         return
     path = _manifest_path(root.manifests, file_hash)
+    if _is_kept(path, file_hash):
+        return
     part = storage.part_path(root, f"{file_hash}.json")
-    storage.write_part(part, [json.dumps({"daskcache": storage.FORMAT, "files": manifest}).encode()])
+    storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.replace(part, path)  # one that is there may be damaged
+        os.replace(part, path)  # one that is there is damaged
     except OSError as error:
         storage.sweep(part)
         raise storage.storage_error(error, path) from error
@@ -75,8 +76,7 @@ def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
     """
     if not os.path.isdir(location):
         return False
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        _read_manifest.__wrapped__(_manifest_path(root.manifests, file_hash), file_hash)
+    if _is_kept(_manifest_path(root.manifests, file_hash), file_hash):
         return False
     part = storage.part_of(location)
     if part.file_hash != file_hash:
@@ -360,6 +360,15 @@ def _walk(path, before):
 
 def _manifest_path(manifests, file_hash):
     return f"{manifests}/{file_hash[:2]}/{file_hash}.json"
+
+
+def _is_kept(path, file_hash):
+    """Whether a manifest is there, and as it was written."""
+    try:
+        _read_manifest.__wrapped__(path, file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
 
 
 @functools.lru_cache(maxsize=16)

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from . import algorithms, storage
 from .errors import DaskcacheWarning, UnsafePath
 from .records import RecordName, RecordStore
-from .storage import METADATA, Root, Stamp
+from .roots import METADATA, Root
+from .storage import Stamp
 from .targets.template import check_path
 
 OK, CORRUPT, MODIFIED, MISSING, UNREADABLE = "ok", "corrupt", "modified", "missing", "unreadable"

@@ -11,7 +11,7 @@ import zarr
 import daskcache as dc
 from daskcache import storage
 from daskcache.adopting import look_into
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.targets import registry
 from daskcache.targets.registry import is_of_folder, register_suffix
 from daskcache.verified import keep_manifest

@@ -22,7 +22,7 @@ from daskcache import auditing, records
 from daskcache.auditing import ACCEPTED, NOT_DETERMINISTIC, UNTRACKED, Audit, Finding, audit_root
 from daskcache.errors import DaskcacheWarning, NotANode
 from daskcache.listing import find, story
-from daskcache.storage import Root
+from daskcache.roots import Root
 
 DASK = str(Path(sys.executable).with_name("dask"))
 

@@ -10,7 +10,7 @@ import daskcache as dc
 from daskcache import claiming, storage
 from daskcache.claiming import Claim
 from daskcache.records import RecordStore
-from daskcache.storage import Root
+from daskcache.roots import Root
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from sql_cases import MOMENTS, frame, frames, run_and_kill, write_program
 
 import daskcache as dc
-from daskcache import SQLSource, SQLTarget, claiming, databases, delayed, storage, tables
+from daskcache import SQLSource, SQLTarget, claiming, databases, delayed, tables
 from daskcache.errors import (
     DaskcacheWarning,
     ForeignTarget,
@@ -37,6 +37,7 @@ from daskcache.errors import (
     UnsafePath,
 )
 from daskcache.records import RecordName
+from daskcache.roots import Root
 
 
 def make(value, place="results.db::measured", **options):
@@ -811,7 +812,7 @@ def test_why_a_source_changed(given_table, root):
     count(SQLSource(place)).compute()
     from daskcache.listing import find, story
 
-    found = storage.Root(str(root))
+    found = Root(str(root))
     assert "content changed" not in "\n".join(story(found, find(found, "n.json")))
     connection.execute("DELETE FROM t")
     connection.commit()

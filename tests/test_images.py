@@ -26,7 +26,7 @@ import daskcache as dc
 from daskcache.auditing import audit_root
 from daskcache.errors import FormatLimit, GraphError, SourceChanged, SourceMissing, TargetError
 from daskcache.hashing import hash_value
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.targets.image_metadata import Described, taken_over
 
 KINDS = [None, "plain", "imagej", "ome"]

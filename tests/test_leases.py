@@ -13,7 +13,7 @@ import pytest
 
 import daskcache as dc
 from daskcache import leases, run
-from daskcache.storage import Root
+from daskcache.roots import Root
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from daskcache.examining import target_of
 from daskcache.listing import find, listed, story
 from daskcache.moving import export, import_archive
 from daskcache.records import RecordName, RecordStore, target_id
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.targets import registry
 from daskcache.targets.base import Target
 from daskcache.testing import assert_nothing_runs, count_runs

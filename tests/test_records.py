@@ -15,7 +15,8 @@ import daskcache as dc
 from daskcache import records
 from daskcache.errors import DaskcacheWarning, ForeignTarget
 from daskcache.records import RecordName, RecordStore, collision_form, record_content, target_id
-from daskcache.storage import Root, Stamp, write_intent
+from daskcache.roots import Root
+from daskcache.storage import Stamp, write_intent
 
 NAME = RecordName("ab" * 16, target_id("x/y.json"), "t" * 32, "d" * 32, "f" * 32, 12, 34, 56)
 

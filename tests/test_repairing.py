@@ -18,7 +18,8 @@ from daskcache.cli import cache
 from daskcache.errors import StorageError
 from daskcache.records import RecordStore
 from daskcache.repairing import repair
-from daskcache.storage import DISPLACED, Root
+from daskcache.roots import Root
+from daskcache.storage import DISPLACED
 from daskcache.testing import assert_nothing_runs, count_runs
 from daskcache.verifying import verify
 

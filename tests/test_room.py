@@ -15,7 +15,7 @@ from daskcache.cli import cache
 from daskcache.errors import TargetMissing, UnsafePath
 from daskcache.records import RecordName, target_id
 from daskcache.room import Holding, choose, drop, holdings, usage
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.testing import assert_nothing_runs, count_runs
 
 PROGRAM = """

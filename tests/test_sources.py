@@ -26,6 +26,7 @@ from daskcache.errors import (
     SourceMissing,
     StorageError,
 )
+from daskcache.roots import Root
 
 HOUR_NS = 3600 * 10**9
 
@@ -653,7 +654,7 @@ def test_the_command_line_knows_folders(raw, root):
     node.compute()
 
     def told():
-        there = storage.Root(str(root))
+        there = Root(str(root))
         return "\n".join(listing.story(there, listing.find(there, "count.json")))
 
     assert "source ../raw/*.tif" in told()

@@ -18,7 +18,8 @@ import pytest
 import daskcache as dc
 from daskcache import storage, trash
 from daskcache.errors import StorageError, UnsafePath
-from daskcache.storage import Part, Root, Stamp
+from daskcache.roots import FORMAT, Root
+from daskcache.storage import Part, Stamp
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_create_is_idempotent(tmp_path):
     assert root.create() == first == root.id()
     assert Root(str(tmp_path / "other")).create() != first
     content = json.loads((tmp_path / "deep/root/.daskcache/root.json").read_text())
-    assert content == {"daskcache": storage.FORMAT, "id": first}
+    assert content == {"daskcache": FORMAT, "id": first}
     assert leftovers(tmp_path) == []
 
 
@@ -107,7 +108,7 @@ def test_an_unreadable_id_file(place, content):
 def test_a_root_of_a_newer_version(place):
     """A root written by a newer daskcache is refused with the upgrade to make; nothing is changed."""
     path = Path(place.metadata, "root.json")
-    newer = json.dumps({"daskcache": storage.FORMAT + 1, "id": "x"})
+    newer = json.dumps({"daskcache": FORMAT + 1, "id": "x"})
     path.write_text(newer)
     with pytest.raises(StorageError, match="pip install --upgrade"):
         place.create()
@@ -289,6 +290,23 @@ def test_write_part_hashes_on_the_way(place):
     assert Path(path).read_bytes() == b"abcdef"
     assert written == Part(path, storage.file_hash(path), storage.stamp(path))
     assert storage.part_of(path) == written
+
+
+def test_files_that_were_hashed_as_they_were_written_are_not_read_again(tmp_path, monkeypatch):
+    """A folder's part is the same whether its files were written here or not; what changed is read."""
+    path = str(tmp_path / "x.d")
+    names = {"meta": b"top", "c/0": b"zero", "c/1": b"one"}
+    written = {name: storage.write_part(f"{path}/{name}", [data]) for name, data in names.items()}
+    (tmp_path / "x.d/more").write_bytes(b"by hand")
+    (tmp_path / "x.d/c/1").write_bytes(b"two!")
+    expected = storage.part_of(path)
+    read = []
+    hash_file = storage.file_hash
+    monkeypatch.setattr(storage, "file_hash", lambda path: read.append(path) or hash_file(path))
+    assert storage.part_of(path, written) == expected
+    assert expected.manifest == storage.manifest_of(path)
+    assert expected.stamp == storage.stamp(path)
+    assert read[:2] == [f"{path}/c/1", f"{path}/more"]
 
 
 def test_parts_are_unique_and_out_of_sight(place):

@@ -453,10 +453,10 @@ def test_bad_registrations_are_refused(suffix, target):
 
 
 class PointsTarget(dc.Target):
-    """Somebody's own format: a folder-less text file of points."""
+    """Somebody's own format: a folder-less text file of points.  What `write` returns means nothing."""
 
     def write(self, value, path):
-        Path(path).write_text("\n".join(f"{x} {y}" for x, y in value))
+        return Path(path).write_text("\n".join(f"{x} {y}" for x, y in value))
 
     def read(self, path):
         lines = Path(path).read_text().splitlines()

@@ -24,7 +24,7 @@ from daskcache.errors import (
     TargetMissing,
     TargetModified,
 )
-from daskcache.storage import Root
+from daskcache.roots import Root
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from daskcache.errors import (
     UntrustedPickle,
 )
 from daskcache.records import RecordName, RecordStore, record_content
-from daskcache.storage import Root, file_hash, stamp
+from daskcache.roots import Root
+from daskcache.storage import file_hash, stamp
 
 
 @dc.delayed(target="{n}.pkl", version=1)

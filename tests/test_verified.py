@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from daskcache import errors, storage
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.verified import SourceFolder, TargetFolder, forget_manifest, keep_manifest, source_hashes
 
 
@@ -147,6 +147,18 @@ def test_a_manifest_that_was_tampered_with_counts_for_nothing(folder):
     other = TargetFolder(folder.path, folder.expected, os.path.realpath(folder.manifests) + "/.", "node")
     with pytest.raises(errors.TargetCorrupt):
         other.read("meta")
+
+
+def test_a_manifest_that_is_there_is_kept_and_a_damaged_one_is_written_again(root, folder):
+    """Equal folders have one manifest, which a commit leaves alone if it says what it should."""
+    part = storage.part_of(folder.path)
+    (path,) = Path(folder.manifests).rglob("*.json")
+    before, content = os.stat(path), path.read_bytes()
+    keep_manifest(root, part.file_hash, part.manifest)
+    assert os.stat(path) == before
+    path.write_bytes(content[:-1])
+    keep_manifest(root, part.file_hash, part.manifest)
+    assert path.read_bytes() == content
 
 
 def test_a_replaced_folder_is_not_called_damaged(root, folder):

@@ -15,7 +15,7 @@ import daskcache as dc
 from daskcache import algorithms, storage, trash, verifying
 from daskcache.cli import cache
 from daskcache.records import RecordStore
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.targets.base import Target
 from daskcache.testing import count_runs
 from daskcache.verifying import verify

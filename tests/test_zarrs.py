@@ -26,7 +26,8 @@ from hypothesis.extra import numpy as hnp
 import daskcache as dc
 from daskcache import errors, storage, trash
 from daskcache.hashing import hash_value
-from daskcache.targets.zarr_values import CHUNK_BYTES, default_chunks
+from daskcache.roots import Root
+from daskcache.targets.zarr_values import CHUNK_BYTES, _regions, default_chunks
 
 IMAGE = np.random.default_rng(0).integers(0, 2**16, (40, 60), "u2")
 
@@ -146,6 +147,27 @@ def test_options_that_do_not_fit_are_refused(tmp_path, options):
         dc.ZarrTarget("a.zarr", **options).write(IMAGE, str(tmp_path / "a.zarr"))
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.arange(1000).reshape(10, 100),
+        {"a": np.arange(3), "b": {"c": np.eye(4)}},
+        da.arange(1000, chunks=300),
+    ],
+    ids=["array", "group", "dask"],
+)
+@pytest.mark.parametrize("options", [{}, {"chunks": (7, 9), "shards": (14, 18)}], ids=["", "shards"])
+def test_chunks_are_hashed_as_they_are_written(tmp_path, monkeypatch, value, options):
+    """No file of a result is read again to hash it; the hash is that of what is there."""
+    if options and getattr(value, "ndim", 0) != 2:
+        options = {"attributes": {"by": "us"}}
+    path = str(tmp_path / "x.zarr")
+    with monkeypatch.context() as patched:
+        patched.setattr(storage, "file_hash", pytest.fail)
+        part = dc.ZarrTarget("x.zarr", **options).write(value, path)
+    assert part == storage.part_of(path)
+
+
 def test_options_are_used(tmp_path):
     """Chunks, shards, codecs and attributes."""
     target = dc.ZarrTarget(
@@ -169,6 +191,22 @@ def test_default_chunks_are_small_planes(shape, itemsize):
     assert all(1 <= c <= max(n, 1) for c, n in zip(chunks, shape, strict=True))
     if any(c < n for c, n in zip(chunks[-2:], shape[-2:], strict=True)):
         assert set(chunks[:-2]) <= {1}
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(1, 20)), max_size=4),
+    st.sampled_from([1, 8, 2**14, 2**20]),
+)
+def test_what_is_written_at_a_time_is_whole_chunks(axes, itemsize):
+    """Each element is in one region, and no two regions share a chunk."""
+    shape, unit = [n for n, _ in axes], [length for _, length in axes]
+    times = np.zeros(shape, "u1")
+    for region in _regions(shape, unit, itemsize):
+        times[region] += 1
+        for cut, n, length in zip(region, shape, unit, strict=True):
+            assert cut.start % length == 0
+            assert cut.stop % length == 0 or cut.stop >= n
+    assert (times == 1).all()
 
 
 def test_groups(make):
@@ -245,15 +283,20 @@ def test_an_error_in_a_dask_array_is_the_users_own(make, files):
     assert files() == []
 
 
-def test_a_refusing_disk_is_a_storage_error(tmp_path, monkeypatch):
-    """Zarr's own errors become typed ones."""
+@pytest.mark.parametrize(
+    "step",
+    ["daskcache.storage._write_all", "zarr.storage.LocalStore._open", "daskcache.storage.files_below"],
+)
+def test_a_refusing_disk_is_a_storage_error(tmp_path, monkeypatch, step):
+    """Our own errors, and Zarr's, are typed ones."""
 
     def refuse(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zarr.storage._local._put", refuse)
-    with pytest.raises(errors.StorageError, match="No space"):
-        dc.ZarrTarget("a.zarr").write(IMAGE, str(tmp_path / "a.zarr"))
+    with monkeypatch.context() as patched:
+        patched.setattr(step, refuse)
+        with pytest.raises(errors.StorageError, match="No space"):
+            dc.ZarrTarget("a.zarr").write(IMAGE, str(tmp_path / "a.zarr"))
 
 
 def test_attributes_count_in_the_key(root):
@@ -410,8 +453,8 @@ def test_opening_reads_no_chunk(make, root):
 
 def put_back(root):
     """What was set aside, to where it was."""
-    for thing in trash.listed(storage.Root(str(root))):
-        trash.restore(storage.Root(str(root)), thing)
+    for thing in trash.listed(Root(str(root))):
+        trash.restore(Root(str(root)), thing)
 
 
 def damage_in_place(path, content):
@@ -495,7 +538,7 @@ def test_what_is_damaged_is_made_again(make, root, damage, sharded):
         return
     assert dc.compute(node)[0].sum() == sum(range(40 * 60))
     assert contents(root / "result.zarr") == whole
-    (thing,) = trash.listed(storage.Root(str(root)))
+    (thing,) = trash.listed(Root(str(root)))
     assert contents(Path(thing.kept)) == damaged
 
 
@@ -592,7 +635,7 @@ def test_an_edited_result_is_kept_when_it_is_made_again(make, root):
     (root / "result.zarr" / "notes.txt").write_text("mine")
     with pytest.warns(errors.DaskcacheWarning, match="kept"):
         assert same(dc.compute(made())[0], IMAGE)
-    (thing,) = trash.listed(storage.Root(str(root)))
+    (thing,) = trash.listed(Root(str(root)))
     assert Path(thing.kept, "notes.txt").read_text() == "mine"
     assert not (root / "result.zarr" / "notes.txt").exists()
 

@@ -17,13 +17,13 @@ from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
 
-from .. import config, storage
+from .. import config, roots
 from ..algorithms import configured
 from ..building import GraphBuilder
 from ..entry import Entry
 from ..errors import DaskcacheError, TargetCollision
-from ..examining import COMPLETE
-from ..planning import LOAD, Planner
+from ..planned import COMPLETE, LOAD
+from ..planning import Planner
 from ..recipe import Recipe, flatten, make_recipe
 from ..targets.context import context
 from ..targets.template import DATA_HASH
@@ -240,7 +240,7 @@ def _bound(task, recipe, name, planner, running):
 
 
 def _late(task, found, force):
-    settings = Settings(storage.local_root(config.get("root")), configured(), dict(context))
+    settings = Settings(roots.local_root(config.get("root")), configured(), dict(context))
     recipes = [flatten(recipe) for recipe in found.recipes()]
     return _with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts), "")
 

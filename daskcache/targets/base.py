@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, ClassVar
 from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, source_error
+from ..storage import Part
 from ..trust import check_runnable
 from ..verified import VerifiedFolder
 from .resource import Resource
@@ -65,8 +66,14 @@ class Target(Resource):
     in_database: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def write(self, value: Any, path: str) -> None:
-        """Write `value` to the new file (or folder) `path`."""
+    def write(self, value: Any, path: str) -> Part | None:
+        """Write `value` to the new file (or folder) `path`.
+
+        Returns
+        -------
+        Part or None
+            Of what was hashed as it was written; what returns None is read again to hash it.
+        """
 
     @abc.abstractmethod
     def read(self, path: str) -> Any:

@@ -10,7 +10,7 @@ from .. import tables
 from ..databases import LONGEST_NAME, SEPARATOR, masked, named, place_of
 from ..errors import SourceMissing, UnsafePath, require
 from ..hashing import hash_value
-from ..storage import METADATA
+from ..roots import METADATA
 from ..table_rows import ORDER
 from .base import Source, Target
 from .frames import frame_of, rows_of

@@ -1,6 +1,6 @@
-"""A read-only Zarr store that verifies each object as it is read.
+"""Zarr stores: one that hashes each object as it is written, and one that verifies it as it is read.
 
-Imported only where Zarr is at hand: its class must be one that pickle finds by name.
+Imported only where Zarr is at hand: their classes must be ones that pickle finds by name.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import asyncio
 import functools
 import json
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import (
@@ -19,11 +20,51 @@ from zarr.abc.store import (
     SuffixByteRequest,
 )
 from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
 
+from .. import storage
 from ..errors import UntrustedPickle
+from ..storage import Part
 from ..verified import VerifiedFolder
 
 _METADATA = frozenset({"zarr.json", ".zarray", ".zmetadata"})
+
+
+class HashingStore(LocalStore):
+    """A new folder that nobody else writes to.
+
+    Parameters
+    ----------
+    root, read_only
+        As for `LocalStore`.
+
+    Raises
+    ------
+    StorageError
+        When an object can't be written.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False):
+        super().__init__(root, read_only=read_only)
+        self._path = str(root)
+        self._written: dict[str, Part] = {}
+
+    def part(self) -> Part:
+        """What was written; objects that came another way than by `set` are read to hash them."""
+        return storage.part_of(self._path, self._written)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        await asyncio.to_thread(self._write, key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    def _write(self, key, value):
+        path = f"{self._path}/{key}"
+        if key in self._written:
+            storage.discard(path)
+        self._written[key] = storage.write_part(path, [value.as_buffer_like()])
 
 
 class VerifiedStore(Store):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+from dask.system import CPU_COUNT
 
 from ..array_hashing import Slabs
 from ..errors import ResultError, SourceMissing, require
@@ -33,9 +37,38 @@ def default_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def write_numpy(value: Any, stored: Any) -> None:
-    """Write a NumPy array to an empty ``zarr.Array``."""
-    if value.size or value.ndim == 0:
+    """Write a NumPy array to an empty ``zarr.Array``.
+
+    In about as many threads as there are processors: the chunks that Zarr alone would compress at a time
+    (ten) crowd each other out of the processors' caches.
+    """
+    if not value.size and value.ndim > 0:
+        return
+    unit = getattr(stored, "shards", None) or stored.chunks
+    regions = list(_regions(value.shape, unit, value.dtype.itemsize))
+    if len(regions) == 1:
         stored[...] = value
+        return
+
+    def write(region):
+        stored[region] = value[region]
+
+    with ThreadPoolExecutor(CPU_COUNT + 1) as pool:
+        for _ in pool.map(write, regions):
+            pass
+
+
+def _regions(shape, unit, itemsize):
+    """Slices that cut an array into whole units, several at a time of small ones."""
+    lengths = list(unit)
+    for axis in reversed(range(len(shape))):
+        times = max(CHUNK_BYTES // (math.prod(lengths) * itemsize), 1)
+        lengths[axis] = min(lengths[axis] * times, max(shape[axis], lengths[axis]))
+    cuts = [
+        [slice(start, start + length) for start in range(0, n, length)]
+        for n, length in zip(shape, lengths, strict=True)
+    ]
+    return itertools.product(*cuts)
 
 
 def write_dask(value: Any, stored: Any) -> None:

@@ -80,8 +80,12 @@ class ZarrTarget(FolderTarget):
     def write(self, value, path):
         self._check(value, "the result")
         zarr = require("zarr", "zarr")
+        from .zarr_store import HashingStore
+
+        store = HashingStore(path)
         try:
-            self._write_store(zarr, value, zarr.storage.LocalStore(path))
+            self._write_store(zarr, value, store)
+            return store.part()
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(path):
                 raise  # of the computation of a Dask array

@@ -25,8 +25,8 @@ import dask.config
 from .. import algorithms
 from ..code_check import check_code
 from ..errors import ProcessDied
+from ..roots import Root
 from ..run import body, running
-from ..storage import Root
 from ..work import Work
 from .log_records import described
 

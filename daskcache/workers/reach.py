@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 from .. import __version__, config
 from ..code_check import check_code
 from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError
+from ..roots import Root
 from ..spec import Spec
-from ..storage import Root
 from ..submitted import in_loop_of
 
 #: Topic of the events by which workers that join later tell what they lack.

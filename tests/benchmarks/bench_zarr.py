@@ -29,7 +29,7 @@ def image(mebibytes=64):
     return (1000 + rows + rows[:, None] + rng.normal(0, 12, (side, side))).astype("u2")
 
 
-def zarr_overhead(repeats=9, mebibytes=64):
+def zarr_overhead(repeats=25, mebibytes=64):
     """Seconds of a plain Zarr write, of a node that returns the same, and their ratio.
 
     Both write the same chunks with the same codecs, turn by turn; medians.

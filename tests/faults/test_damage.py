@@ -17,7 +17,7 @@ import daskcache as dc
 from daskcache import trash
 from daskcache.errors import DaskcacheWarning, TargetCorrupt, TargetError
 from daskcache.planning import Planner
-from daskcache.storage import Root
+from daskcache.roots import Root
 from daskcache.verifying import verify
 
 #: Ways to get at a value that make a damaged result again, and those that refuse it.

@@ -19,8 +19,9 @@ import dask
 import pytest
 
 import daskcache as dc
-from daskcache import atomic, storage
+from daskcache import atomic
 from daskcache.errors import DaskcacheError
+from daskcache.roots import Root
 
 pytestmark = pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
 
@@ -204,7 +205,7 @@ def cut(recording, monkeypatch, root, durability, replacing, full):
         if replacing:
             make(1).compute()
         else:
-            storage.Root(str(root)).create()
+            Root(str(root)).create()
         before = Disk.of(root)
         disk = Disk(dict(before.files))
         recording(disk, str(root))

@@ -130,7 +130,7 @@ def test_a_worker_that_sees_another_root(client, root):
 
 
 def _make_root(path):
-    from daskcache.storage import Root
+    from daskcache.roots import Root
 
     return Root(path).create()
 
