@@ -1,14 +1,20 @@
 """Plans to tasks.
 
-There are two kinds of tasks.  An *entry task* makes one node and returns its `Entry`; it depends on the
-entry tasks of the nodes before it, so what passes between tasks is handles, not data.  A *value task*
-loads what a handle stands for; there is one only where a value is wanted: for each requested node, and
-for each node that a plain Dask task consumes.  A finished node has no entry task: its entry is written
-into the tasks that need it.
+There are three kinds of tasks.  An *entry task* makes one node and returns its `Entry`; it depends on
+the entry tasks of the nodes before it, so what passes between tasks is handles, not data.  A *value
+task* loads what a handle stands for; there is one only where a value is wanted: for each requested node,
+and for each node that a plain Dask task consumes.  A *result task* is both as one, for a requested node
+whose entry nothing else in the verb needs: most of what a small node costs is the scheduler's work for a
+task.  Should the entry be needed after all while that is under way, the entry task waits for it, and
+finds the node finished.  There are result tasks only where no other program uses the scheduler.
+
+A finished node has no task that makes it: its entry is written into the tasks that need it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from dask._task_spec import GraphNode, Task, TaskRef
@@ -17,30 +23,34 @@ from .algorithms import configured
 from .errors import StorageError
 from .hashing import short_digest
 from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
+from .other_programs import is_alone, unfinished
 from .planned import COMPLETE, CORRUPT, DECIDE, FAILED, RUN, PlannedNode
 from .planning import Planner
 from .recipe import DaskInput, Recipe, SourceInput
 from .roots import Root
-from .run import load_finished, load_value, run_node
+from .run import load_finished, load_value, run_and_load, run_node
 from .spec import Spec
-from .submitted import Attempts, Evidence
+from .submitted import Attempts, Earlier, Evidence, MakingTask
 from .work import DaskValue, Work, describe_arguments
 
 
 class EntryTask(Task):
-    """A task that Dask's optimisers leave alone: fused into what follows, a node would run once in
-    each of the collections that need it."""
+    """A task that makes a node, for its entry or its value.
+
+    Dask's optimisers leave it alone: fused into what follows, a node would run once in each of the
+    collections that need it.
+    """
 
     __slots__ = ()
     block_fusion = True
 
     def __reduce__(self):
         work, *handles = self.args
-        return _entry_task, (self.key, work, *[handle.key for handle in handles])
+        return _entry_task, (self.key, self.func, work, *[handle.key for handle in handles])
 
 
-def _entry_task(key, work, *handles):
-    return EntryTask(key, run_node, work, *map(TaskRef, handles))
+def _entry_task(key, function, work, *handles):
+    return EntryTask(key, function, work, *map(TaskRef, handles))
 
 
 class GraphBuilder:
@@ -62,12 +72,18 @@ class GraphBuilder:
         Kind of annotation to a function from Dask key to value.
     outputs : frozenset of str
         Keys of the futures that a composed graph is sent for, if there is one.
+    values : frozenset of str
+        Recipes whose values have tasks of their own in that graph, by identity.
+    held : list of distributed.Future
+        What keeps tasks under way which such a graph needs, until the scheduler has it.
     """
 
     def __init__(self, planner: Planner, collect: bool = False):
         self.planner = planner
         self.collect = collect
         self.outputs: frozenset[str] = frozenset()
+        self.values: frozenset[str] = frozenset()
+        self.held: list[Any] = []
         #: Whether planning raised, which ends the verb: what was planned is not sent.
         self.failed = False
         self.tasks: dict[Any, GraphNode] = {}
@@ -76,26 +92,134 @@ class GraphBuilder:
         self._attempts = Attempts(self)
         self._entry_keys: dict[str, str] = {}
         self._value_keys: dict[tuple[str, str | None], str] = {}
+        self._result_keys: dict[str, str] = {}
+        #: What is new since it was last said for whose sake it is sent.
+        self._new: list[MakingTask] = []
+        #: Whether no other program uses the scheduler, which could need an entry meanwhile.
+        self._is_alone = False
+        #: Keys of result tasks that other programs may have sent, and of those that they have.
+        self._result_tasks: list[str] = []
+        self._shared: set[str] = set()
+        #: See `singly`.
+        self._is_single = False
         self._root_ids: dict[str, str] = {}
         #: Functions whose code was kept, by root and fingerprint.
         self._codes: dict[tuple[str, str], Spec] = {}
         self._is_checked = False
 
-    def add_value(self, recipe: Recipe, key: str | None = None) -> str:
-        """Add what it takes to get a node's value; return the key of the value."""
-        known = self._value_keys.get((recipe.identity, key))
-        if known is None:
-            try:
-                known = self._value_keys[recipe.identity, key] = self._add_new_value(recipe, key)
-            except BaseException:
-                self.failed = True
-                raise
-        return known
+    def add_requested(self, recipes: Iterable[Recipe]) -> None:
+        """Add what it takes to get the values of all nodes that a verb is given."""
+        requested, client = list(recipes), client_of_verb()
+        with self._noting_failure():
+            is_first = not self.tasks
+            self._is_alone = is_first and self._something_runs(requested) and is_alone(client)
+            self._add_values(requested)
+            if is_first and self.tasks and not self._is_alone:
+                self._shared = unfinished(client, self._result_tasks)
+            if self._shared:
+                self._forget_tasks()
+                self._add_values(requested)
 
-    def _add_new_value(self, recipe, key):
+    @contextmanager
+    def _noting_failure(self):
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            raise
+
+    def _something_runs(self, recipes):
+        plans = [self.planner.request(recipe) for recipe in recipes]
+        return any(planned.action in (RUN, DECIDE) for planned in plans)
+
+    def _add_values(self, recipes):
+        before = [self._add_parents(recipe) for recipe in recipes]
+        for recipe, self._new in zip(recipes, before, strict=True):
+            if recipe.identity in self._result_keys or (recipe.identity, None) in self._value_keys:
+                continue
+            task = self._add_result(self.planner.request(recipe))
+            if task is None:
+                self._add_new_value(recipe)
+            else:
+                self._result_keys[recipe.identity] = task.key
+                self._attempts.send(self._new, frozenset([task.key]))
+
+    def _forget_tasks(self):
+        for known in (self.tasks, self.annotations, self.annotated):
+            known.clear()
+        for known in (self._entry_keys, self._value_keys, self._result_keys):
+            known.clear()
+
+    def requested_value(self, recipe: Recipe) -> str:
+        """Add what it takes to get the value of a node that a verb is given; return its key."""
+        return self._result_keys.get(recipe.identity) or self.add_value(recipe)
+
+    def _add_parents(self, recipe):
+        """Add the tasks for all that a requested node is made from; return what is new."""
+        self._new = []
         planned = self.planner.request(recipe)
         self.planner.write_down()
-        self._new_entries: list[tuple[str, str, Evidence]] = []
+        if planned.action in (RUN, DECIDE):
+            for item, parent in zip(recipe.upstream, planned.parents, strict=True):
+                if isinstance(item, DaskInput):
+                    self._add_dask_value(item)
+                elif parent is not None and parent.action in (RUN, DECIDE):
+                    self._add_entry(parent)
+        return self._new
+
+    def _add_result(self, planned) -> MakingTask | None:
+        """Add a result task, unless the entry is needed or another task makes the node already."""
+        if planned.action not in (RUN, DECIDE) or planned.recipe.identity in self._entry_keys:
+            return None
+        if planned.outdated or not planned.recipe.paths:
+            return None  # who needs the entry later would not find the node finished
+        evidence, *given = self._made_from(planned)
+        earlier = self._earlier(planned, evidence)
+        if earlier is not None:
+            return self._add_as_sent(earlier) if earlier.task.gives_value else None
+        _, task = self._new_tasks(planned.recipe, evidence)
+        if not self._is_alone and task.key not in self._shared:
+            return None
+        self._add_making(task, planned, *given)
+        return task
+
+    def add_value(self, recipe: Recipe, key: str | None = None) -> str:
+        """Add what it takes to get a node's value by way of its entry; return the key of the value."""
+        if (recipe.identity, key) not in self._value_keys:
+            others, self._new = self._new, []
+            with self._noting_failure():
+                self._add_new_value(recipe, key)
+            self._new = others
+        return self._value_keys[recipe.identity, key]
+
+    def add_value_under_way(self, recipe: Recipe) -> str | None:
+        """Add the result task of a node if there is one, of this verb or under way; return its key."""
+        if recipe.identity not in self._result_keys:
+            with self._noting_failure():
+                planned = self.planner.request(recipe)
+                if planned.action not in (RUN, DECIDE):
+                    return None
+                self._attempts.send(self._add_parents(recipe), self.outputs)
+                evidence, *_ = self._made_from(planned)
+            earlier = self._earlier(planned, evidence)
+            if earlier is None or not earlier.task.gives_value:
+                return None
+            self._result_keys[recipe.identity] = self._add_as_sent(earlier).key
+            self._attempts.send([earlier.task], self.outputs)
+        return self._result_keys[recipe.identity]
+
+    @contextmanager
+    def singly(self) -> Iterator[None]:
+        """Within, what is added is for a graph that names the tasks it takes: no others get into it."""
+        self._is_single = True
+        try:
+            yield
+        finally:
+            self._is_single = False
+
+    def _add_new_value(self, recipe, key=None):
+        planned = self.planner.request(recipe)
+        self.planner.write_down()
         entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
         if entry_key is not None:
             load: tuple = load_value, TaskRef(entry_key)
@@ -103,14 +227,13 @@ class GraphBuilder:
         else:
             load = load_finished, *finished(planned)
             token = "-" + _token(planned.records)
-        if key is None:
-            key = self._attempts.value_key(f"{recipe.name}-value-{recipe.key}{token}")
-        if key not in self.tasks:
-            self.tasks[key] = Task(key, *load)
-            self._annotate(key, recipe, running=False)
-        if self._new_entries:
-            self._attempts.send(self._new_entries, self.outputs or frozenset([key]))
-        return key
+        value_key = key or self._attempts.value_key(f"{recipe.name}-value-{recipe.key}{token}")
+        if value_key not in self.tasks:
+            self.tasks[value_key] = Task(value_key, *load)
+            self._annotate(value_key, recipe, running=False)
+        if self._new:
+            self._attempts.send(self._new, self.outputs or frozenset([value_key]))
+        self._value_keys[recipe.identity, key] = value_key
 
     def add_entry(self, recipe: Recipe) -> str | None:
         """Add what it takes to make a node, unless it is complete; return the key of its entry."""
@@ -118,15 +241,15 @@ class GraphBuilder:
             planned = self.planner.request(recipe)
             if planned.action not in (RUN, DECIDE):
                 return None
-            self._new_entries = []
+            self._new = []
             self._add_entry(planned)
-            self._attempts.send(self._new_entries, self.outputs)
+            self._attempts.send(self._new, self.outputs)
         return self._entry_keys[recipe.identity]
 
     def add_check(self, recipe: Recipe) -> str:
         """Add the entry task of a node, complete or not: it looks again before it runs."""
         planned = self.planner.request(recipe)
-        self._new_entries = []
+        self._new = []
         return self._add_entry(planned)
 
     def entry_key_of(self, recipe: Recipe) -> str | None:
@@ -153,10 +276,35 @@ class GraphBuilder:
                 stack += reversed(unmade)
                 continue
             stack.pop()
-            known[current.recipe.identity] = self._add_one(current)
+            known[current.recipe.identity] = self._add_one_entry(current)
         return known[planned.recipe.identity]
 
-    def _add_one(self, planned):
+    def _add_one_entry(self, planned):
+        evidence, inputs, handles = self._made_from(planned)
+        result_key = self._result_keys.get(planned.recipe.identity)
+        earlier = None if result_key else self._earlier(planned, evidence)
+        if earlier is not None and self._may_send(earlier, planned.recipe):
+            sent = self._add_as_sent(earlier)
+            if not sent.gives_value:
+                return sent.key
+            result_key = sent.key
+        entry_task, result_task = self._new_tasks(planned.recipe, evidence)
+        if result_task.key in self._shared and not result_key:
+            self._add_making(result_task, planned, inputs, handles)
+            result_key = result_task.key
+        if result_key:
+            handles.append(TaskRef(result_key))
+        else:
+            self._result_tasks.append(result_task.key)
+        self._add_making(entry_task, planned, inputs, handles)
+        return entry_task.key
+
+    def _may_send(self, earlier, recipe):
+        """Whether a task under way gets into the graph, if it has a key other than the node's entry."""
+        return not (earlier.task.gives_value and self._is_single) or recipe.identity in self.values
+
+    def _made_from(self, planned):
+        """What a task that makes a node rests on, is given, and gets from the tasks before it."""
         recipe = planned.recipe
         handles: list[TaskRef] = []
         inputs: list[Any] = []
@@ -177,13 +325,22 @@ class GraphBuilder:
                 inputs.append(parent.entry)
                 made_from.append(parent.data_hash)
         terms = recipe.identity, recipe.root, self._root_id(recipe), planned.outdated, self.collect
-        evidence = Evidence(terms, planned.records, tuple(made_from))
-        earlier = self._attempts.under_way(evidence)
-        if earlier is not None and self._has_progressed(planned, earlier.evidence, evidence):
-            return self._add_as_sent(earlier)
+        return Evidence(terms, planned.records, tuple(made_from)), inputs, handles
+
+    def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
+        """The two tasks, one of which makes a node: for its entry, and for its value."""
         first_key = f"{recipe.name}-{recipe.key}-{_token(*evidence)}"
-        key = self._attempts.entry_key(first_key)
-        self._new_entries.append((first_key, key, evidence))
+        attempt = self._attempts.number(first_key)
+        entry_key = f"{first_key}-{attempt}" if attempt else first_key
+        token = entry_key.rpartition(recipe.key)[2]
+        result_key = self._attempts.value_key(f"{recipe.name}-result-{recipe.key}{token}")
+        return (
+            MakingTask(entry_key, first_key, attempt, evidence, gives_value=False),
+            MakingTask(result_key, first_key, attempt, evidence, gives_value=True),
+        )
+
+    def _add_making(self, task, planned, inputs, handles):
+        recipe = planned.recipe
         work = Work(
             recipe.spec,
             recipe.values,
@@ -205,13 +362,25 @@ class GraphBuilder:
             configured(),
         )
         self._remember_code(recipe)
-        self.tasks[key] = EntryTask(key, run_node, work, *handles)
-        self._annotate(key, recipe, running=True)
-        return key
+        self._new.append(task)
+        function = run_and_load if task.gives_value else run_node
+        self.tasks[task.key] = EntryTask(task.key, function, work, *handles)
+        self._annotate(task.key, recipe, running=True)
 
-    def _add_as_sent(self, earlier):
+    def _earlier(self, planned, evidence) -> Earlier | None:
+        """The task under way that makes a node, if that explains what its plan finds by now."""
+        earlier = self._attempts.under_way(evidence)
+        if earlier is None or not self._has_progressed(planned, earlier.task.evidence, evidence):
+            return None
+        if self.outputs:  # what it was sent with is not always sent again with a composed graph
+            held = self._attempts.hold(earlier.task, self.outputs)
+            self.held += held
+            return earlier if held else None
+        return earlier
+
+    def _add_as_sent(self, earlier) -> MakingTask:
         """Add a task that is under way with all that it was sent with: under one key, nothing else."""
-        stack = [earlier.key]
+        stack = [earlier.task.key]
         while stack:
             key = stack.pop()
             if key in self.tasks:
@@ -221,8 +390,8 @@ class GraphBuilder:
                 if key in values:
                     self._set_annotation(kind, key, values[key])
             stack += self.tasks[key].dependencies
-        self._new_entries.append((earlier.first_key, earlier.key, earlier.evidence))
-        return earlier.key
+        self._new.append(earlier.task)
+        return earlier.task
 
     def _has_progressed(self, planned, earlier, evidence):
         """Whether an earlier task that is under way explains what its node's plan finds different now.

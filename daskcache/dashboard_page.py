@@ -41,9 +41,11 @@ _INTERVAL = 500
 
 #: Functions that have a bar, those with the most nodes first; and nodes that are listed as running.
 _MAX_BARS, _MAX_RUNNING = 20, 100
+#: States of a task that a scheduler has still to do.
+_TO_DO = ("waiting", "queued", "no-worker", "processing")
 
-#: Key of a task that makes a node; see `daskcache.graph`.
-_ENTRY_KEY = re.compile(r"(?P<function>.+)-(?P<key>[0-9a-f]{32})-[0-9a-f]+(-\d+)?")
+#: Key of a task that makes a node; see `daskcache.building`.
+_MAKING_KEY = re.compile(r"(?P<function>.+?)(-result)?(?<!-value)-(?P<key>[0-9a-f]{32})(-[0-9a-f]+)+")
 
 
 def add_page(scheduler: Scheduler, tally: Tally) -> bool:
@@ -172,15 +174,15 @@ class CachePage(DashboardComponent):
 
     def _left(self, function):
         """Nodes of a function that the scheduler has yet to run."""
-        prefix = self.scheduler.task_prefixes.get(function)
-        states = {} if prefix is None else prefix.states
-        return sum(states.get(state, 0) for state in ("waiting", "queued", "no-worker", "processing"))
+        prefixes = map(self.scheduler.task_prefixes.get, (function, f"{function}-result"))
+        counts = [prefix.states.get(state, 0) for prefix in filter(None, prefixes) for state in _TO_DO]
+        return sum(counts)
 
     def _running_now(self):
         rows = []
         for worker in self.scheduler.workers.values():
             for task, seconds in worker.executing.items():  # as of its last heartbeat
-                match = _ENTRY_KEY.fullmatch(str(task.key))
+                match = _MAKING_KEY.fullmatch(str(task.key))
                 if match is not None and task in worker.processing:
                     rows.append((seconds, match["function"], match["key"], worker.address))
         rows.sort(reverse=True)

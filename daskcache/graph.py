@@ -45,6 +45,7 @@ from .late import (
     late_annotations,
     late_tasks,
     sending,
+    values_among,
 )
 from .node import Node
 from .planned import COMPLETE, DECIDE, LOAD, RUN, SKIP
@@ -57,7 +58,8 @@ from .submitted import SentFutures, drop_released
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """The graph of the current verb with `recipe` in it, and the key of its value."""
     layer = current_layer()
-    key = layer.builder.add_value(recipe)
+    layer.add_expected()
+    key = layer.builder.requested_value(recipe)
     layer.builder.check_workers()
     return layer.graph(), key
 
@@ -143,6 +145,7 @@ def _compute(collections, planner, collect, kwargs, making=()):
     with layer:
         keys = [key for key in map(layer.builder.add_entry, making) if key is not None]
         entries = [Delayed(key, layer.graph(), layer=layer.name) for key in keys]
+        layer.expect(collections[i] for i in rest)
         wanted = [*[collections[i] for i in rest], *entries]
         computed = dask.compute(*wanted, traverse=False, **kwargs) if wanted else ()
     for position, value in zip(rest, computed, strict=False):
@@ -191,7 +194,7 @@ _sent_layers: list[tuple[SentFutures, VerbLayer]] = []
 def _new_layer(step):
     if isinstance(step, FrameType):
         layer = VerbLayer()
-        layer.add_all(step.f_locals.get("collections", ()))
+        layer.expect(step.f_locals.get("collections", ()))
         return layer
     sent = sending()
     if sent is not None:
@@ -211,10 +214,13 @@ def _layer_to_send(client, futures, expr):
     _sent_layers[:] = [
         (sent, layer) for sent, layer in _sent_layers if sent.are_alive() and not layer.builder.failed
     ]
+    for _, earlier in _sent_layers:
+        earlier.builder.held.clear()
     graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
     layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
     layer.earlier = [old for sent, old in _sent_layers if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
+    layer.builder.values = frozenset(values_among(graphs))
     _sent_layers.append((SentFutures(client, futures.keys()), layer))
     return layer
 
@@ -277,15 +283,20 @@ class VerbLayer(MaterializedLayer):
         self.composed: dict[str, VerbLayer] = {}
         #: Keys of the tasks for the nodes that the verb was given themselves.
         self.direct: frozenset = frozenset()
+        self._expected: list[Recipe] = []
         self._graph: HighLevelGraph | None = None
         self._told = False
 
-    def add_all(self, collections: Iterable) -> None:
-        """Plan all nodes among the collections of a verb; its reads then find what they need."""
-        recipes = [c._recipe for c in collections if _is_unplanned(c)]
-        with garbage_later():
-            for recipe in recipes:
-                self.builder.add_value(recipe)
+    def expect(self, collections: Iterable) -> None:
+        """Remember the nodes among a verb's collections: all are planned when the first is read."""
+        self._expected = [c._recipe for c in collections if _is_unplanned(c)]
+
+    def add_expected(self) -> None:
+        """Plan the nodes that the verb was given; its further reads find what they need."""
+        recipes, self._expected = self._expected, []
+        if recipes:
+            with garbage_later():
+                self.builder.add_requested(recipes)
 
     def close(self) -> None:
         """The verb has its graph: what is read from now on belongs to another one."""

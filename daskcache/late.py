@@ -128,6 +128,15 @@ def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
     return tasks
 
 
+def values_among(graphs: Iterable[Any]) -> Iterator[str]:
+    """Identities of the recipes whose values have late tasks in graphs of layers."""
+    for graph in graphs:
+        for layer in graph.layers.values():
+            for task in getattr(layer, "mapping", {}).values():
+                if isinstance(task, LateTask) and task.key.is_value:
+                    yield task.key.recipe.identity
+
+
 def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
     """Annotations of the nodes among `tasks`, in the form of those of a layer."""
     # a layer without annotations would take those in force, which are for what is composed of the nodes
@@ -291,7 +300,11 @@ def _keys_before(key):
 def _local_task(key):
     """The planned task under its late key, depending on late keys: for schedulers of this process."""
     layer = _layer(key)
-    builder = layer.builder
+    with layer.builder.singly():
+        return _local_task_of(layer.builder, layer.direct, key)
+
+
+def _local_task_of(builder, direct, key):
     if key.is_value:
         task = builder.tasks[builder.add_value(key.recipe)]
         names = {builder.add_entry(key.recipe): _entry_key(key.recipe)} if task.dependencies else {}
@@ -299,7 +312,7 @@ def _local_task(key):
     planned = builder.add_entry(key.recipe)
     if planned is None:
         return DataNode(key, None)
-    if planned in layer.direct:  # the verb was given this node, or what follows from it, by itself too
+    if planned in direct:  # the verb was given this node, or what follows from it, by itself too
         return Alias(key, planned)
     task = builder.tasks[planned]
     names = {
@@ -313,7 +326,7 @@ def _local_task(key):
 def _sent_key(key):
     builder = _layer(key).builder
     if key.is_value:
-        return builder.add_value(key.recipe)
+        return _add_sent_value(builder, key.recipe)
     return _entry_if_possible(builder, key) or f"{key}-done"
 
 
@@ -321,7 +334,7 @@ def _sent_task(key):
     """The planned task under its planned key; of a finished node something that nothing needs."""
     builder = _layer(key).builder
     if key.is_value:
-        task = builder.tasks[builder.add_value(key.recipe)]
+        task = builder.tasks[_add_sent_value(builder, key.recipe)]
         builder.ask_workers()
         return task
     planned = _entry_if_possible(builder, key)
@@ -331,9 +344,15 @@ def _sent_task(key):
 def _entry_if_possible(builder, key):
     """Key of the entry task.  A node that can't run may not be needed; if it is, its value says so."""
     try:
-        return builder.add_entry(key.recipe)
+        with builder.singly():
+            return builder.add_entry(key.recipe)
     except DaskcacheError:
         return None
+
+
+def _add_sent_value(builder, recipe):
+    with builder.singly():
+        return builder.add_value_under_way(recipe) or builder.add_value(recipe)
 
 
 def _itself(task):

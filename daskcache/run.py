@@ -1,7 +1,7 @@
 """One node on a worker: check again, load the inputs, call, store, hand on an entry.
 
-Tasks of a planned graph call `run_node` and `load_value`.  They get `Work`, which says everything about
-the node, and the handles (`Entry`, `Held`, `Failure`) of the nodes before it.
+Tasks of a planned graph call `run_node`, `load_value`, or both as one.  They get `Work`, which says
+everything about the node, and the handles (`Entry`, `Held`, `Failure`) of the nodes before it.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
     for handle in handles:
         if isinstance(handle, Failure):
             return handle
+        if isinstance(handle, NodeFailed):  # of a result task that was waited for
+            return Failure(handle)
     if isinstance(work.spec, AbsentSpec):
         raise work.spec.error()
     algorithms.use(work.algorithm)
@@ -193,6 +195,11 @@ def _value_elsewhere(entry, target):
 def load_value(handle: Entry | Held | Failure) -> Any:
     """The value that a handle stands for."""
     return handle.load()
+
+
+def run_and_load(work: Work, *handles: Any) -> Any:
+    """`run_node` and `load_value` as one, where nothing else needs the handle."""
+    return run_node(work, *handles).load()
 
 
 def load_finished(entry: Entry, function: str, saved: float, client: Any = None) -> Any:

@@ -31,13 +31,22 @@ class Evidence(NamedTuple):
     made_from: tuple[str, ...]
 
 
-class Earlier(NamedTuple):
-    """An entry task that was sent, in the graph that it was sent with."""
+class MakingTask(NamedTuple):
+    """A task that makes a node."""
 
-    #: Without the attempt's number.
-    first_key: str
     key: str
+    #: Of an entry task that rests on the same evidence, without the attempt's number.
+    first_key: str
+    attempt: int
     evidence: Evidence
+    #: Whether it returns the node's value; else it returns the entry.
+    gives_value: bool
+
+
+class Earlier(NamedTuple):
+    """A task that was sent, and the graph that it was sent with."""
+
+    task: MakingTask
     tasks: dict[Any, Any]
     #: Kind of annotation to a dict from Dask key to value.
     annotated: dict[str, dict]
@@ -53,7 +62,10 @@ class _Sent(NamedTuple):
 #: What became of what was sent.
 _PENDING, _OVER, _UNKNOWN = "pending", "over", "unknown"
 
-#: The newest attempt of each entry task, by its key without the attempt's number.
+#: How long to wait for what another thread does with a client, in seconds.
+_MOMENT = 0.5
+
+#: The newest attempt to make each node, by the key of its entry task without the attempt's number.
 _sent: dict[str, _Sent] = {}
 
 #: Beyond, what was sent is forgotten, and with it only that running work could be shared.
@@ -85,28 +97,46 @@ class Attempts:
         self._fates: dict[frozenset[str], str] = {}
         self._builder = weakref.ref(builder)
         self._tasks, self._annotated = builder.tasks, builder.annotated
-        #: By terms: the key without the attempt's number, the key, and the evidence.
-        self._entries: dict[tuple, tuple[str, str, Evidence]] = {}
+        #: By terms.
+        self._making: dict[tuple, MakingTask] = {}
         self._futures: list[frozenset[str]] = []
 
-    def entry_key(self, key: str) -> str:
-        """`key`, with a number behind it if an earlier task of that name is over."""
-        sent = _sent.get(key) if self._clients else None
-        if sent is None:
-            return key
-        attempt = sent.attempt + (self._fate(sent.futures) == _OVER)
-        return f"{key}-{attempt}" if attempt else key
+    def number(self, first_key: str) -> int:
+        """How many attempts to make a node are over, by its entry task's key without that number."""
+        sent = _sent.get(first_key) if self._clients else None
+        return 0 if sent is None else sent.attempt + (self._fate(sent.futures) == _OVER)
 
     def under_way(self, evidence: Evidence) -> Earlier | None:
         """The newest task for the same terms, if that is not over yet."""
         verb = _newest.get(evidence.terms) if self._clients else None
         if verb is None:
             return None
-        first_key, key, earlier = verb._entries[evidence.terms]
-        sent = _sent.get(first_key)
+        task = verb._making[evidence.terms]
+        sent = _sent.get(task.first_key)
         if sent is None or self._fate(sent.futures) != _PENDING:
             return None
-        return Earlier(first_key, key, earlier, verb._tasks, verb._annotated)
+        return Earlier(task, verb._tasks, verb._annotated)
+
+    def hold(self, task: MakingTask, but: Collection[str] = ()) -> list[Any]:
+        """Futures that keep a task under way until they are dropped; none if it is over by now.
+
+        A future that its user has dropped looks as before for some moments, until its client releases
+        it, and the scheduler forgets the task.
+        """
+        from distributed import Future
+
+        held: list[Any] = []
+        for client in self._clients:
+            if not client._refcount_lock.acquire(timeout=_MOMENT):
+                continue  # another thread has it, which may wait for ours
+            try:
+                for key in _sent[task.first_key].futures.difference(but):
+                    state = client.futures.get(key)
+                    if state is not None and state.status == _PENDING:
+                        held.append(Future(key, client))
+            finally:
+                client._refcount_lock.release()
+        return held
 
     def value_key(self, key: str) -> str:
         """`key`, with something new behind it if a live future holds an error under that name."""
@@ -114,8 +144,8 @@ class Attempts:
             return f"{key}-{uuid.uuid4().hex[:8]}"
         return key
 
-    def send(self, entries: Iterable[tuple[str, str, Evidence]], futures: frozenset[str]) -> None:
-        """Remember entry tasks (keys without and with attempt; evidence), and who needs them."""
+    def send(self, making: Iterable[MakingTask], futures: frozenset[str]) -> None:
+        """Remember tasks, and who needs them."""
         if not self._clients:
             return
         if len(_sent) > _MAX_REMEMBERED:
@@ -124,11 +154,10 @@ class Attempts:
             if not self._futures:
                 _verbs.append(self)
             self._futures.append(futures)
-            for key, numbered, evidence in entries:
-                number = numbered[len(key) + 1 :]
-                _sent[key] = _Sent(int(number or 0), futures)
-                self._entries[evidence.terms] = key, numbered, evidence
-                _newest[evidence.terms] = self
+            for task in making:
+                _sent[task.first_key] = _Sent(task.attempt, futures)
+                self._making[task.evidence.terms] = task
+                _newest[task.evidence.terms] = self
 
     def is_over(self) -> bool:
         """Whether nobody waits for the verb any more."""
@@ -169,7 +198,7 @@ def _forget_what_is_over():
     with _lock:
         for verb in [verb for verb in _verbs if verb.is_over()]:
             _verbs.remove(verb)
-            for terms in verb._entries:
+            for terms in verb._making:
                 if _newest.get(terms) is verb:
                     del _newest[terms]
         _limit = max(_FEW, 2 * len(_verbs))

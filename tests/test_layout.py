@@ -98,6 +98,7 @@ LAYERS = [
     {"dashboard_page"},
     {"dashboard"},
     {"run", "submitted", "workers"},
+    {"other_programs"},
     {"building"},
     {"graph"},
     {"rebuild"},

@@ -199,7 +199,8 @@ def plan_missing(nodes):
 def graphs(nodes):
     """Plan nodes and make their tasks, as at the first read of a verb."""
     layer = VerbLayer()
-    layer.add_all(nodes)
+    layer.expect(nodes)
+    layer.add_expected()
     return layer
 
 

@@ -117,6 +117,26 @@ def test_it_shows_what_happens(link, client):
     assert slows[1].dc.key not in running
 
 
+def test_it_shows_what_is_asked_for(link, client):
+    """A node whose value is wanted is shown under its function, too, while it runs and before."""
+
+    def asked(i):
+        time.sleep(i)
+        return i
+
+    nodes = [dc.delayed(asked, target="asked/{i}.json")(i) for i in (0.01, 2.1, 2.2, 2.3)]
+    with on_cluster(client):
+        nodes[0].compute()
+        futures = client.compute(nodes[1:])
+        deadline = time.monotonic() + 10
+        while ">asked</td>" not in (found := texts(link))[2]:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        (row,) = [row for row in found[1].split("<tr>") if ">asked</td>" in row]
+        assert [cell.rpartition(">")[2] for cell in row.split("</td>")][4] == "3"
+        client.gather(futures)
+
+
 def test_names_are_no_markup(link, client):
     """What is shown is text, whatever a function is called."""
     client.log_event("daskcache", {"time": 1.0, "outcome": "ran", "function": "<script>"})

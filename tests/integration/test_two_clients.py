@@ -9,11 +9,12 @@ import textwrap
 import threading
 import time
 import weakref
+from operator import add
 
 import dask
 import pytest
 from clusters import on_cluster, small_cluster
-from distributed import Client
+from distributed import Client, Variable, get_client
 
 import daskcache as dc
 from daskcache import storing
@@ -61,6 +62,185 @@ def test_values_that_are_asked_for_and_used(local_client, runs):
     assert local_client.compute(total).result() == sum(range(WIDE))
     local_client.gather(futures)
     assert runs.take() == ONCE
+
+
+LATER = {
+    "node": lambda parts, total: total,
+    "value": lambda parts, total: dask.delayed(add)(parts[0], sum(range(1, WIDE))),
+    "list": lambda parts, total: dask.delayed(sum)(parts),
+    "operator": lambda parts, total: parts[0] + sum(range(1, WIDE)),
+    "after both": lambda parts, total: dask.delayed(max)([dask.delayed(sum)(parts), total]),
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+@pytest.mark.parametrize("end", ["wait", "drop"])
+def test_what_is_under_way_for_its_value_is_not_run_again(local_client, runs, later, end):
+    """What follows from it waits for it, node or composed, even if nobody wants the value any more."""
+    parts, total = graph(runs)
+    futures = local_client.compute(parts)
+    _wait_until(lambda: len(runs.names()) >= 2)
+    last = local_client.compute(LATER[later](parts, total))
+    if end == "drop":
+        del futures
+    assert last.result() == sum(range(WIDE))
+    found = runs.take()
+    assert len(found) == len(set(found))
+    assert set(ONCE) - {"add_up"} <= {*found, *(f"slow {i}" for i in range(1, WIDE))}
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_nothing_that_a_composed_graph_needs_gets_lost(local_client, runs, kept):
+    """It is right whether what it shares was not received yet, or is dropped as it is planned."""
+
+    def make(i):
+        runs.note(str(i))
+        return i
+
+    makes = dc.delayed(make, target="{i}.json", version=1)
+    after = dc.delayed(lambda x: x + 1, target="after/{x.stem}.json", version=1)
+    with Client(local_client.scheduler.address, set_as_default=False) as second:
+        for i in range(0, 40, 2):
+            first, other = makes(i), makes(i + 1)
+            futures = local_client.compute([first, other])
+            last = second.compute(dask.delayed(sum)([first, after(other)]))
+            if not kept:
+                del futures
+            assert last.result() == 2 * i + 2
+    found = runs.take()
+    assert set(found) == set(map(str, range(40)))
+    if kept:  # of the others the entry is needed, which a graph that is sent task by task makes anew
+        assert all(found.count(str(i)) == 1 for i in range(0, 40, 2))
+
+
+def test_a_requested_node_has_one_task(local_client, runs):
+    """For entry and value, unless another node of the verb needs the entry."""
+    parts, total = graph(runs, seconds=0)
+    with on_cluster(local_client):
+        with scheduler_tasks(local_client) as tasks:
+            assert dask.compute(*parts[2:]) == tuple(range(2, WIDE))
+            assert len(tasks()) == WIDE - 2
+        with scheduler_tasks(local_client) as tasks:
+            assert dask.compute(parts[0], total) == (0, sum(range(WIDE)))
+            assert len(tasks()) == 4  # of both new parts the entry; of one its value; the total
+    assert runs.take() == ONCE
+
+
+def test_published_data_are_no_other_program(local_client, runs):
+    """Nor are variables, clients in tasks, and clients that are closed."""
+    (part, *_), _ = graph(runs, seconds=0)
+    Client(local_client.scheduler.address, set_as_default=False).close()
+    assert local_client.submit(lambda: get_client().submit(int).result()).result() == 0
+    try:
+        local_client.publish_dataset(local_client.submit(int), name="something")
+        Variable("something", local_client).set(1)
+        with on_cluster(local_client), scheduler_tasks(local_client) as tasks:
+            assert dask.compute(part) == (0,)
+            assert len(tasks()) == 1
+    finally:
+        local_client.unpublish_dataset("something")
+        Variable("something", local_client).delete()
+
+
+def test_a_failure_is_shared_and_tried_again(local_client, runs, tmp_path):
+    """What waits for a value that can't be made fails as it does; the next verb tries anew."""
+    go, mended = tmp_path / "go", tmp_path / "mended"
+
+    def fragile():
+        runs.note("fragile")
+        while not go.exists():
+            time.sleep(0.01)
+        if not mended.exists():
+            raise OSError("not yet")
+        return 1
+
+    node = dc.delayed(fragile, target="fragile.json", version=1)()
+    after = dc.delayed(lambda x: x + 1, target="after.json", version=1)(node)
+    first = local_client.compute(node)
+    _wait_until(lambda: runs.names())
+    second = local_client.compute(after)
+    go.touch()
+    for future in (first, second):
+        with pytest.raises(OSError, match="not yet"):
+            future.result()
+    assert runs.take() == ["fragile"]
+    mended.touch()
+    assert local_client.gather(local_client.compute([node, after])) == [1, 2]
+    assert runs.take() == ["fragile"]
+
+
+CELLS = """
+import os, time
+import daskcache as dc
+from daskcache.testing import RunCounter
+
+runs = RunCounter({counter!r})
+
+@dc.delayed(target="{{i}}.json")
+def slow(i):
+    runs.note(f"slow {{i}}")
+    while not os.path.exists({gate!r}):
+        time.sleep(0.01)
+    return i
+
+@dc.delayed(target="sum.json")
+def add_up(values):
+    runs.note("add_up")
+    return sum(values)
+"""
+
+NOTEBOOK = """
+import sys, dask
+from distributed import Client, LocalCluster
+
+root, cells, verb, *address = sys.argv[1:]
+exec(compile(open(cells).read(), "cell", "exec"))
+if not address:
+    address = [LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)]
+with Client(address[0]) as client, dask.config.set({"daskcache.root": root}):
+    parts = [slow(i) for i in range(4)]
+    futures = client.compute(parts if verb == "parts" else [add_up(parts)])
+    print(client.scheduler.address, flush=True)
+    print(sum(client.gather(futures)), flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("verbs", [("parts", "total"), ("total", "parts"), ("parts", "parts")], ids=str)
+def test_another_program_needs_what_is_under_way_in_another_form(tmp_path, runs, verbs):
+    """One program asks for values, another for what follows from them: each node runs once."""
+    cells, gate = tmp_path / "cells.py", tmp_path / "gate"
+    cells.write_text(CELLS.format(counter=str(runs.path), gate=str(gate)))
+    programs, address = [], []
+    try:
+        for verb in verbs:
+            command = [
+                sys.executable,
+                "-c",
+                NOTEBOOK,
+                str(tmp_path / "root"),
+                str(cells),
+                verb,
+                *address,
+            ]
+            programs.append(
+                subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            address = [programs[-1].stdout.readline().strip()]
+            _wait_until(lambda: runs.names())
+        time.sleep(0.5)  # in which a worker that is free would begin
+        gate.touch()
+        assert [program.stdout.readline() for program in programs] == ["6\n", "6\n"]
+        for program in reversed(programs):
+            program.communicate("\n", timeout=60)
+    finally:
+        gate.touch()
+        for program in programs:
+            program.kill()
+            program.wait()
+    after = ["add_up"] if "total" in verbs else []
+    assert runs.take() == sorted([*after, *(f"slow {i}" for i in range(4))])
 
 
 @pytest.mark.parametrize("stale", [False, True])
@@ -203,9 +383,9 @@ def test_only_the_incomplete_and_the_loads_they_need(local_client, full):
     assert all(key.startswith("_second-value-") for key in loads)
     assert total == (sum(range(nodes // 2)) + nodes // 2,)
     names = [key.rpartition("-")[0].rpartition("-")[0] for key in keys]
-    assert sorted(set(names)) == ["_first", "_second", "_total", "_total-value"]
+    assert sorted(set(names)) == ["_first", "_second", "_total-result"]
     assert names.count("_first") == names.count("_second") == nodes // 4
-    assert len(keys) == nodes // 2 + 2
+    assert len(keys) == nodes // 2 + 1
 
 
 @dc.delayed(target="first/{i}.json")

@@ -238,5 +238,5 @@ def test_the_counter_counts_the_tasks_of_missing_nodes(cluster, tmp_path, runs):
     graph = Graph(tmp_path / "root", runs)
     with scheduler_tasks(cluster) as tasks:
         assert graph.total.compute() == sum(2 * i + 1 for i in range(CHAINS))
-    assert len(set(tasks())) == 3 * CHAINS + 1 + 1  # an entry task for each node, and one value
+    assert len(set(tasks())) == 3 * CHAINS + 1  # a task for each node
     assert len(runs.take()) == 3 * CHAINS + 1
