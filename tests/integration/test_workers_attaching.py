@@ -243,6 +243,15 @@ def test_what_workers_cannot_unpickle_is_taken_back(local_client, monkeypatch):
     assert "goes without" in str(caught[0].message)
 
 
+@pytest.fixture
+def no_logs():
+    """Nothing below an error is logged: pytest would keep the records, whose memory a test measures."""
+    logging.disable(logging.WARNING)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("no_logs")
 def test_many_workers_come_and_go(monkeypatch):
     """Each of 200 workers is attached to once; the scheduler keeps at most 50 kB of one that left."""
     setups = []
@@ -250,7 +259,6 @@ def test_many_workers_come_and_go(monkeypatch):
     monkeypatch.setattr(
         TrimPlugin, "setup", lambda self, worker: (setups.append(worker.id), setup(self, worker))
     )
-    monkeypatch.setattr(logging.root.manager, "disable", logging.WARNING)  # pytest keeps what is logged
     options = {"cls": Worker, "options": {"nthreads": 1, "memory_limit": None, "dashboard": False}}
     scheduler = {"cls": Scheduler, "options": {"dashboard_address": ":0", "port": 0}}
     with (
