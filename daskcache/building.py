@@ -20,16 +20,14 @@ from typing import Any
 from dask._task_spec import GraphNode, Task, TaskRef
 
 from .algorithms import configured
-from .errors import StorageError
 from .hashing import short_digest
 from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
+from .needs import TaskNeeds
 from .other_programs import is_alone, unfinished
 from .planned import COMPLETE, CORRUPT, DECIDE, FAILED, RUN, PlannedNode
 from .planning import Planner
 from .recipe import DaskInput, Recipe, SourceInput
-from .roots import Root
 from .run import load_finished, load_value, run_and_load, run_node
-from .spec import Spec
 from .submitted import Attempts, Earlier, Evidence, MakingTask
 from .work import DaskValue, Work, describe_arguments
 
@@ -102,10 +100,7 @@ class GraphBuilder:
         self._shared: set[str] = set()
         #: See `singly`.
         self._is_single = False
-        self._root_ids: dict[str, str] = {}
-        #: Functions whose code was kept, by root and fingerprint.
-        self._codes: dict[tuple[str, str], Spec] = {}
-        self._is_checked = False
+        self._needs = TaskNeeds()
 
     def add_requested(self, recipes: Iterable[Recipe]) -> None:
         """Add what it takes to get the values of all nodes that a verb is given."""
@@ -324,7 +319,7 @@ class GraphBuilder:
             else:
                 inputs.append(parent.entry)
                 made_from.append(parent.data_hash)
-        terms = recipe.identity, recipe.root, self._root_id(recipe), planned.outdated, self.collect
+        terms = recipe.identity, recipe.root, self._needs.root_id(recipe), planned.outdated, self.collect
         return Evidence(terms, planned.records, tuple(made_from)), inputs, handles
 
     def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
@@ -358,10 +353,10 @@ class GraphBuilder:
             self.collect,
             planned.elsewhere,
             planned.state == FAILED,
-            self._root_id(recipe),
+            self._needs.root_id(recipe),
             configured(),
         )
-        self._remember_code(recipe)
+        self._needs.keep_code(recipe)
         self._new.append(task)
         function = run_and_load if task.gives_value else run_node
         self.tasks[task.key] = EntryTask(task.key, function, work, *handles)
@@ -417,43 +412,20 @@ class GraphBuilder:
         record = name and self.planner.store(planned.recipe.root).read(name)
         return bool(record) and name.key == planned.recipe.key and "edited" not in record
 
-    def _remember_code(self, recipe):
-        """Keep what the code is, for people and for workers."""
-        if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
-            self._codes[recipe.root, recipe.code] = recipe.spec
-            self._is_checked = False
-            recipe.keep_code()
-
     def check_workers(self) -> None:
         """Within a verb: raise unless the workers of its client can run the tasks."""
-        if not self._is_checked:
-            self._check(client_of_verb(), wait=True)
+        if self._may_check():
+            self._needs.check(client_of_verb(), wait=True)
 
     def ask_workers(self) -> None:
         """As a client sends the tasks, and can't be waited for: let a warning say what workers lack."""
-        sent = None if self._is_checked else sending()
+        sent = sending() if self._may_check() else None
         if sent is not None and not is_for_some_workers():
-            self._check(sent[0], wait=False)
+            self._needs.check(sent[0], wait=False)
 
-    def _check(self, client, wait):
-        if client is None or not self._root_ids or self.annotations.keys() & {"workers", "resources"}:
-            return  # what is only for some of the workers is checked where it runs
-        from .workers.reach import check_reach, needs_of
-
-        self._is_checked = True
-        check_reach(client, needs_of(self._root_ids, self._codes), wait)
-
-    def _root_id(self, recipe):
-        """Id of the root, which is made if need be; empty for a node that stores nothing."""
-        if not recipe.paths:
-            return ""
-        if recipe.root not in self._root_ids:
-            try:
-                self._root_ids[recipe.root] = Root(recipe.root).create()
-            except StorageError as error:
-                error.node, error.target = recipe.title, f"{recipe.root}/{recipe.paths[0]}"
-                raise
-        return self._root_ids[recipe.root]
+    def _may_check(self):
+        """False, too, if tasks are only for some of the workers: those are checked where they run."""
+        return not (self._needs.are_checked or self.annotations.keys() & {"workers", "resources"})
 
     def _add_dask_value(self, item: DaskInput) -> str:
         """Add the graph of a plain Dask value, nodes in it included; return its key."""

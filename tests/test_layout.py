@@ -98,7 +98,7 @@ LAYERS = [
     {"dashboard_page"},
     {"dashboard"},
     {"run", "submitted", "workers"},
-    {"other_programs"},
+    {"other_programs", "needs"},
     {"building"},
     {"graph"},
     {"rebuild"},
