@@ -32,6 +32,8 @@ _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
 #: Bytes of a strip before compression: at most, and at least where a page is cut for two threads.
 _STRIP, _SMALLEST_STRIP = 2**20, 2**16
 _THREADS = min(2, os.cpu_count() or 1)
+#: Bytes of pixels from which on a second thread saves more time than its start takes.
+_WORTH_A_THREAD = 2**19
 #: Of deflate, for smooth images and others: the fastest that make them no larger than the default level
 #: does; but faint noise (a few photons) by up to 3 %.
 _SMOOTH_LEVEL, _LEVEL = 1, 3
@@ -81,9 +83,9 @@ class ImageTarget(BytesTarget, Metadata):
 
     Notes
     -----
-    Written with `tifffile <https://github.com/cgohlke/tifffile>`_ on two threads: deflate (compression
-    8) in strips, with the horizontal predictor (2) where that makes integers of 8 or 16 bits smaller.
-    ImageJ reads these since 1.53v (October 2022: ``ZIP_WITH_DIFFERENCING`` in its
+    Written with `tifffile <https://github.com/cgohlke/tifffile>`_, from 512 KiB on two threads: deflate
+    (compression 8) in strips, with the horizontal predictor (2) where that makes integers of 8 or 16
+    bits smaller.  ImageJ reads these since 1.53v (October 2022: ``ZIP_WITH_DIFFERENCING`` in its
     ``ij/io/TiffDecoder.java``); older versions ignore the predictor.  It has no 64-bit floats.  Equal
     images give equal bytes.
     """
@@ -270,7 +272,8 @@ class ImageTarget(BytesTarget, Metadata):
             return {}
         # of 32 bits, ImageJ adds the differences up as floats
         smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and is_smooth(pixels, axes)
-        how = {"compression": self.compression, "maxworkers": _THREADS}
+        threads = _THREADS if pixels.nbytes >= _WORTH_A_THREAD else 1
+        how = {"compression": self.compression, "maxworkers": threads}
         if smooth:
             how["predictor"] = 2
         if self.compression == "zlib":
