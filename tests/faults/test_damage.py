@@ -122,7 +122,7 @@ def test_a_flipped_bit(root, full, name):
     """A bit that flips while size and mtime stay is a TargetCorrupt, loaded or opened."""
     victim, random = Victim(root, name), Random(name)
     wrong = []
-    for _ in range(10_000 if full else 300):
+    for _ in range(10_000 if full else 1_000):
         file, damaged = victim.flipped(random)
         victim.write(file, damaged)
         wrong += [f"{file}: {story}" for story in victim.served(TargetCorrupt)]

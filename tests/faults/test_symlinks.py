@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,34 +102,47 @@ def test_a_link_that_comes_and_goes(root, outside, full):
     stop, wrong = threading.Event(), []
 
     def swap_again_and_again():
+        swaps = 0
         while not stop.is_set():
             (root / "out").rename(real)
-            (root / "out").symlink_to(outside)
+            try:
+                (root / "out").symlink_to(outside)
+            except FileExistsError:  # a node has made it anew
+                remove(real)
+                continue
             time.sleep(0.0002)
             (root / "out").unlink()
             try:
                 real.rename(root / "out")
-            except OSError:  # a node has made it anew
-                shutil.rmtree(real)
+            except OSError:  # again
+                remove(real)
             time.sleep(0.0002)
+            swaps += 1
+        return swaps
 
-    swapper = threading.Thread(target=swap_again_and_again)
-    swapper.start()
-    try:
-        for number in range(20_000 if full else 300):
-            node = dc.delayed(make, target="out/x.json", version=1)(number)
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    node.compute()
-            except DaskcacheError:
-                continue
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
-                wrong.append(repr(error))
-    finally:
-        stop.set()
-        swapper.join()
+    with ThreadPoolExecutor(1) as pool:
+        swapping = pool.submit(swap_again_and_again)
+        try:
+            for number in range(20_000 if full else 300):
+                node = dc.delayed(make, target="out/x.json", version=1)(number)
+                try:
+                    with warnings.catch_warnings():
+                        warnings.simplefilter("ignore")
+                        node.compute()
+                except DaskcacheError:
+                    continue
+                except Exception as error:  # noqa: BLE001 (whatever it is, it is reported)
+                    wrong.append(repr(error))
+        finally:
+            stop.set()
     assert wrong == []
+    assert swapping.result() > 10
+
+
+def remove(folder):
+    """Remove a folder that a node may be writing to."""
+    while folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_links_among_the_metadata(root, outside):

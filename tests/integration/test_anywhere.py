@@ -433,7 +433,9 @@ PROGRAM_VERBS = {
 }
 
 
-@pytest.mark.parametrize("verbs", itertools.combinations_with_replacement(PROGRAM_VERBS, 2), ids=str)
+@pytest.mark.parametrize(
+    "verbs", list(itertools.combinations_with_replacement(PROGRAM_VERBS, 2)), ids=str
+)
 def test_two_notebooks_on_one_scheduler(remote_client, tmp_path, runs, verbs):
     """Two programs that plan one graph before any of it has run: equal values, each node runs once."""
     path, gate = tmp_path / "cells.py", tmp_path / "both have planned"
@@ -553,7 +555,9 @@ def test_the_order_of_collections_makes_no_difference(client, made, runs, state,
     assert len(sizes) == 1
 
 
-@pytest.mark.parametrize("names", itertools.permutations(["node", "composed", "operator"]), ids=str)
+@pytest.mark.parametrize(
+    "names", list(itertools.permutations(["node", "composed", "operator"])), ids=str
+)
 def test_a_mixed_verb_has_the_tasks_of_its_parts(client, made, runs, names):
     """Three finished nodes, direct and composed, take a load each, and what plain Dask adds."""
     dask.compute(ends_of(made))
