@@ -24,8 +24,8 @@ def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
     """Set damaged targets aside, so that they are made again, and clear up after dead writers.
 
     What was edited stays where it is.  Nothing is deleted but metadata that is of no use: the intents of
-    commits that never came to anything, parts of metadata, and manifests that no record names.  Damaged
-    targets and the parts of results go to the trash.
+    commits that never came to anything, parts of metadata, leases of workers that are gone, and
+    manifests that no record names.  Damaged targets and the parts of results go to the trash.
 
     Parameters
     ----------
@@ -149,17 +149,18 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
 
 
 def _clear_metadata(root: Root, before: float) -> Iterator[str]:
-    """Metadata that was never finished, and manifests that no record names."""
+    """Metadata that was never finished, leases that nobody renews, manifests that no record names."""
     manifests = list(Path(root.manifests).rglob("*.json"))
     # looked at after the manifests: a commit writes its manifest first
     known = {name.file_hash for name in RecordStore(root).all()}
     lost = [path for path in manifests if path.stem not in known]
     for folder, pattern in ((root.metadata, "*"), (root.manifests, "**/*"), (root.code, "**/*")):
         lost += Path(folder).glob(f"{pattern}.part")
+    lost += [Path(root.leases, name) for name in storage.names_in(root.leases)]
     for path in sorted(lost):
         if _last_change(str(path)) < before:
             storage.discard(str(path))
-            yield f"{path} is of no use to any record: removed"
+            yield f"{path} is of no use any more: removed"
 
 
 def _last_change(path: str) -> float:

@@ -241,28 +241,33 @@ def test_parts_are_not_restored_as_targets(stored, in_two_days):
 
 
 def test_metadata_of_no_use_goes(stored, root, in_two_days):
-    """Parts of metadata and manifests that no record names are deleted; the others stay."""
+    """Parts of metadata, old leases and manifests that no record names are deleted; the others stay."""
     manifests = Path(stored.manifests)
     (used,) = manifests.rglob("*.json")
     unfinished = [manifests / "0123456789abcdef.part", Path(stored.metadata, "root.json.0.part")]
     unfinished.append(Path(stored.code, "sources", "0.txt.1.part"))
     unused = manifests / f"{'0' * 32}.json"
-    for path in (*unfinished, unused):
+    leases = [Path(stored.leases, name) for name in ("0.json", f"0.json.{'0' * 32}")]
+    Path(stored.leases).mkdir()
+    for path in (*unfinished, unused, *leases):
         path.write_text("{")
     lines = list(repair(stored, verify(stored), DAY))
-    assert len(lines) == 4
+    assert len(lines) == 6
     assert list(manifests.rglob("*.*")) == [used]
-    assert not any(path.exists() for path in unfinished)
+    assert not any(path.exists() for path in (*unfinished, *leases))
     assert trash.listed(stored) == []
 
 
 def test_new_metadata_stays(stored, root):
-    """A manifest whose record is still to be written, and a part of one, may belong to a live writer."""
+    """A manifest whose record is still to be written, a part, a lease: all may be a live writer's."""
     manifests = Path(stored.manifests)
+    Path(stored.leases).mkdir()
+    Path(stored.leases, "0.json").write_text("{")
     for name in (f"{'0' * 32}.json", "0123456789abcdef.part"):
         (manifests / name).write_text("{")
     assert list(repair(stored, verify(stored), DAY)) == []
     assert len(list(manifests.rglob("*.*"))) == 3
+    assert Path(stored.leases, "0.json").exists()
 
 
 @pytest.mark.parametrize("damage", [os.unlink, lambda path: Path(path).write_text("{}")])
