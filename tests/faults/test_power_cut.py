@@ -12,6 +12,7 @@ import functools
 import os
 import random
 import shutil
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,83 +78,80 @@ def _full(path, dir_fd=None):
     return path
 
 
-@pytest.fixture
-def recording(monkeypatch):
+@contextmanager
+def recording(disk, below):
     """Record what a commit does with files into a `Disk`, while it does it."""
+    real = {name: getattr(os, name) for name in ("open", "write", "fsync", "link", "rename")}
+    real |= {name: getattr(os, name) for name in ("replace", "unlink", "close")}
+    descriptors = {}
 
-    def record(disk, below):
-        real = {name: getattr(os, name) for name in ("open", "write", "fsync", "link", "rename")}
-        real |= {name: getattr(os, name) for name in ("replace", "unlink", "close")}
-        descriptors = {}
+    def open_(path, flags, mode=0o777, *, dir_fd=None):
+        descriptor = real["open"](path, flags, mode, dir_fd=dir_fd)
+        full = _full(path, dir_fd)
+        if full.startswith(below):
+            if flags & os.O_CREAT and full not in disk.files:
+                disk.change([], {full: Inode()})
+            descriptors[descriptor] = disk.files.get(full, full)
+        return descriptor
 
-        def open_(path, flags, mode=0o777, *, dir_fd=None):
-            descriptor = real["open"](path, flags, mode, dir_fd=dir_fd)
-            full = _full(path, dir_fd)
-            if full.startswith(below):
-                if flags & os.O_CREAT and full not in disk.files:
-                    disk.change([], {full: Inode()})
-                descriptors[descriptor] = disk.files.get(full, full)
-            return descriptor
+    def write(descriptor, data):
+        written = real["write"](descriptor, data)
+        inode = descriptors.get(descriptor)
+        if isinstance(inode, Inode):
+            inode.data += bytes(data)[:written]
+            inode.mtime_ns = os.fstat(descriptor).st_mtime_ns
+        return written
 
-        def write(descriptor, data):
-            written = real["write"](descriptor, data)
-            inode = descriptors.get(descriptor)
-            if isinstance(inode, Inode):
-                inode.data += bytes(data)[:written]
-                inode.mtime_ns = os.fstat(descriptor).st_mtime_ns
-            return written
+    def close(descriptor):
+        descriptors.pop(descriptor, None)
+        real["close"](descriptor)
 
-        def close(descriptor):
-            descriptors.pop(descriptor, None)
-            real["close"](descriptor)
+    def fsync(descriptor):
+        if descriptor in descriptors:
+            disk.journal.append(descriptors[descriptor])
+        real["fsync"](descriptor)
 
-        def fsync(descriptor):
-            if descriptor in descriptors:
-                disk.journal.append(descriptors[descriptor])
-            real["fsync"](descriptor)
+    def link(src, dst, *, src_dir_fd=None, dst_dir_fd=None):
+        real["link"](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        inode = disk.files.get(_full(src, src_dir_fd))
+        if inode is not None:
+            disk.change([], {_full(dst, dst_dir_fd): inode})
 
-        def link(src, dst, *, src_dir_fd=None, dst_dir_fd=None):
-            real["link"](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-            inode = disk.files.get(_full(src, src_dir_fd))
-            if inode is not None:
-                disk.change([], {_full(dst, dst_dir_fd): inode})
+    def rename(src, dst, *, src_dir_fd=None, dst_dir_fd=None, how="rename"):
+        real[how](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        source = _full(src, src_dir_fd)
+        if source in disk.files:
+            disk.change([source], {_full(dst, dst_dir_fd): disk.files[source]})
 
-        def rename(src, dst, *, src_dir_fd=None, dst_dir_fd=None, how="rename"):
-            real[how](src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
-            source = _full(src, src_dir_fd)
-            if source in disk.files:
-                disk.change([source], {_full(dst, dst_dir_fd): disk.files[source]})
+    def unlink(path, *, dir_fd=None):
+        real["unlink"](path, dir_fd=dir_fd)
+        if _full(path, dir_fd) in disk.files:
+            disk.change([_full(path, dir_fd)], {})
 
-        def unlink(path, *, dir_fd=None):
-            real["unlink"](path, dir_fd=dir_fd)
-            if _full(path, dir_fd) in disk.files:
-                disk.change([_full(path, dir_fd)], {})
+    system = atomic._rename_call()
 
-        system = atomic._rename_call()
+    def rename_call():
+        def call(source, folder, destination, how):
+            number = system(source, folder, destination, how)
+            if number == 0:
+                here, there = os.fsdecode(source), _full(os.fsdecode(destination), folder)
+                came = {there: disk.files[here]}
+                if how == atomic._EXCHANGE:
+                    came[here] = disk.files[there]
+                disk.change([here], came)
+            return number
 
-        def rename_call():
-            def call(source, folder, destination, how):
-                number = system(source, folder, destination, how)
-                if number == 0:
-                    here, there = os.fsdecode(source), _full(os.fsdecode(destination), folder)
-                    came = {there: disk.files[here]}
-                    if how == atomic._EXCHANGE:
-                        came[here] = disk.files[there]
-                    disk.change([here], came)
-                return number
+        return call
 
-            return call
-
-        monkeypatch.setattr(atomic, "_rename_call", rename_call)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, "_rename_call", rename_call)
         for name, function in (
             *(("open", open_), ("write", write), ("fsync", fsync), ("link", link), ("close", close)),
             *(("rename", rename), ("unlink", unlink)),
             ("replace", functools.partial(rename, how="replace")),
         ):
-            monkeypatch.setattr(os, name, function)
-
-    yield record
-    monkeypatch.undo()
+            patch.setattr(os, name, function)
+        yield
 
 
 def after_each_cut(before, disk, most):
@@ -198,7 +196,7 @@ def make(n):
     return x()
 
 
-def cut(recording, monkeypatch, root, durability, replacing, full):
+def cut(root, durability, replacing, full):
     """What goes wrong after power cuts in a commit: messages of errors, and wrong values."""
     wrong = []
     with dask.config.set({"daskcache.durability": durability, "scheduler": "sync"}):
@@ -208,9 +206,8 @@ def cut(recording, monkeypatch, root, durability, replacing, full):
             Root(str(root)).create()
         before = Disk.of(root)
         disk = Disk(dict(before.files))
-        recording(disk, str(root))
-        make(2).compute()
-        monkeypatch.undo()
+        with recording(disk, str(root)):
+            make(2).compute()
     cuts = 0
     with dask.config.set({"scheduler": "sync"}):
         for found in after_each_cut(before.files, disk, 1000 if full else 4):
@@ -227,15 +224,15 @@ def cut(recording, monkeypatch, root, durability, replacing, full):
 
 
 @pytest.mark.parametrize("replacing", [False, True], ids=["fresh", "replacing"])
-def test_power_cuts_leave_the_old_the_new_or_a_miss(recording, monkeypatch, root, replacing, full):
+def test_power_cuts_leave_the_old_the_new_or_a_miss(root, replacing, full):
     """With durability "power", whatever the disk lost, the next run gives right values, without help."""
-    wrong, cuts = cut(recording, monkeypatch, root, "power", replacing, full)
+    wrong, cuts = cut(root, "power", replacing, full)
     assert wrong == []
     assert cuts > 10
 
 
 @pytest.mark.parametrize("replacing", [False, True], ids=["fresh", "replacing"])
-def test_without_syncs_power_cuts_do_harm(recording, monkeypatch, root, replacing, full):
+def test_without_syncs_power_cuts_do_harm(root, replacing, full):
     """The control: with durability "process" some cut leaves what needs a person's help."""
-    wrong, _ = cut(recording, monkeypatch, root, "process", replacing, full)
+    wrong, _ = cut(root, "process", replacing, full)
     assert wrong
