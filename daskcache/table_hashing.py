@@ -58,8 +58,11 @@ def _index(value, encoder):
     if isinstance(value, pd.RangeIndex):
         encoder.add((value.start, value.stop, value.step))
     elif isinstance(value, pd.MultiIndex):
-        for level in range(value.nlevels):
-            _index(value.get_level_values(level), encoder)
+        for position, level in enumerate(value.levels):
+            values = value.get_level_values(position)
+            if level.dtype != values.dtype:  # integers, some of which are missing, look like floats
+                encoder.add(repr(level.dtype))
+            _index(values, encoder)
     else:
         _values(value, encoder)
 

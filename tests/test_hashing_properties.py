@@ -207,7 +207,8 @@ def _content(value):
         case pd.Series():
             return f"{canonical(value.index)},{canonical(value.name)},{_column_content(value)}"
         case pd.MultiIndex():
-            return [canonical(value.get_level_values(i)) for i in range(value.nlevels)]
+            levels = enumerate(value.levels)
+            return [f"{level.dtype},{canonical(value.get_level_values(i))}" for i, level in levels]
         case pd.Index():
             return f"{canonical(list(value.names))},{_column_content(value)}"
         case None | bool() | str() | decimal.Decimal() | uuid.UUID() | pathlib.PurePath():

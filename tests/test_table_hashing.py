@@ -109,6 +109,8 @@ DISTINCT = [
     pd.MultiIndex.from_product([["a"], [1, 2]]),
     pd.MultiIndex.from_product([["a"], [1, 3]]),
     pd.MultiIndex.from_product([["a"], [1, 2]], names=["x", None]),
+    pd.MultiIndex([["a"], [1]], [[0, 0], [0, -1]]),
+    pd.MultiIndex([["a"], [1.0]], [[0, 0], [0, -1]]),
     pd.CategoricalIndex(["a", "b"]),
     pd.CategoricalIndex(["a", "b"], ["b", "a"]),
 ]

@@ -271,11 +271,16 @@ def _difference(value, decoded, language, remedy):
             return f"values of the column {name!r} would change", remedy(name, before.dtype)
     otherwise = remedy(None, "")
     if hash_value(value.index) != hash_value(decoded.index):
-        return (
-            f"its index {value.index[:3]!r} would become {decoded.index[:3]!r}",
-            f"return frame.reset_index(), or {otherwise}",
-        )
+        old, new = _index_dtypes(value.index), _index_dtypes(decoded.index)
+        if old == new:
+            old, new = repr(value.index[:3]), repr(decoded.index[:3])
+        return f"its index, {old}, would become {new}", f"return frame.reset_index(), or {otherwise}"
     return "its column names, length or class would change", otherwise
+
+
+def _index_dtypes(index):
+    """Dtypes of an index; of a MultiIndex those of its levels, which its values may not show."""
+    return ", ".join(str(level.dtype) for level in getattr(index, "levels", [index]))
 
 
 def _told_apart(one, two):

@@ -172,6 +172,18 @@ def test_what_a_hash_does_not_count_is_kept_or_refused(target):
         target.encode_checked(pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False))
 
 
+@pytest.mark.parametrize(
+    "target", [dc.CSVTarget("a.csv", index_col=["x", "y"]), dc.ParquetTarget("a.parquet")]
+)
+def test_integers_beside_missing_values_in_an_index(target):
+    """Such a level would come back as floats: it is refused."""
+    index = pd.MultiIndex([[1], [2]], [[0, 0], [0, -1]], names=["x", "y"])
+    with pytest.raises(FormatLimit, match="index, int64, int64, would become int64, float64") as caught:
+        target.encode_checked(pd.DataFrame({"a": [1, 2]}, index=index))
+    assert "reset_index" in caught.value.hint
+    _check(target, pd.DataFrame({"a": [1, 2]}, index=index.set_levels([2.0], level="y")))
+
+
 def test_parquet_opens_as_a_dask_data_frame():
     """`open` gives a partition for each row group, in the dtypes that pandas gives, texts included."""
     frame = pd.DataFrame({"n": range(5), "s": list("abcde")}, index=pd.RangeIndex(10, 20, 2, name="i"))
