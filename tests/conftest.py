@@ -9,6 +9,7 @@ import textwrap
 from pathlib import Path
 
 import dask
+import hypothesis
 import pytest
 
 import daskcache.config
@@ -19,6 +20,12 @@ _HERE = Path(__file__).parent
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the slow suites in their full size")
+
+
+def pytest_configure(config):
+    """hypothesis draws the same examples in each run, which can be repeated; in full size, new ones."""
+    hypothesis.settings.register_profile("repeatable", derandomize=not config.getoption("--full"))
+    hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(config, items):
