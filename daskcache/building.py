@@ -19,6 +19,7 @@ from typing import Any
 
 from dask._task_spec import GraphNode, Task, TaskRef
 
+from . import task_keys
 from .algorithms import configured
 from .hashing import short_digest
 from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
@@ -218,11 +219,12 @@ class GraphBuilder:
         entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
         if entry_key is not None:
             load: tuple = load_value, TaskRef(entry_key)
-            token = entry_key.rpartition(recipe.key)[2]
+            token = task_keys.token_of(entry_key, recipe.key)
         else:
             load = load_finished, *finished(planned)
-            token = "-" + _token(planned.records)
-        value_key = key or self._attempts.value_key(f"{recipe.name}-value-{recipe.key}{token}")
+            token = _token(planned.records)
+        own_key = task_keys.value_key(recipe.name, recipe.key, token)
+        value_key = key or self._attempts.value_key(own_key)
         if value_key not in self.tasks:
             self.tasks[value_key] = Task(value_key, *load)
             self._annotate(value_key, recipe, running=False)
@@ -324,11 +326,13 @@ class GraphBuilder:
 
     def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
         """The two tasks, one of which makes a node: for its entry, and for its value."""
-        first_key = f"{recipe.name}-{recipe.key}-{_token(*evidence)}"
+        token = _token(*evidence)
+        first_key = task_keys.entry_key(recipe.name, recipe.key, token)
         attempt = self._attempts.number(first_key)
-        entry_key = f"{first_key}-{attempt}" if attempt else first_key
-        token = entry_key.rpartition(recipe.key)[2]
-        result_key = self._attempts.value_key(f"{recipe.name}-result-{recipe.key}{token}")
+        if attempt:
+            token = f"{token}-{attempt}"
+        entry_key = task_keys.entry_key(recipe.name, recipe.key, token)
+        result_key = self._attempts.value_key(task_keys.result_key(recipe.name, recipe.key, token))
         return (
             MakingTask(entry_key, first_key, attempt, evidence, gives_value=False),
             MakingTask(result_key, first_key, attempt, evidence, gives_value=True),

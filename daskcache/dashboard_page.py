@@ -13,7 +13,6 @@ Dask documents how to watch its dashboard, not how to add to it.  This relies on
 from __future__ import annotations
 
 import html
-import re
 from functools import partial
 
 from bokeh.core.properties import without_property_validation
@@ -33,6 +32,7 @@ from distributed.utils import log_errors
 from tornado.ioloop import IOLoop
 
 from .tally import Tally
+from .task_keys import TO_DO, making_prefixes, node_made_by
 
 PAGE, PANE = "/daskcache", "/individual-daskcache"
 
@@ -41,11 +41,6 @@ _INTERVAL = 500
 
 #: Functions that have a bar, those with the most nodes first; and nodes that are listed as running.
 _MAX_BARS, _MAX_RUNNING = 20, 100
-#: States of a task that a scheduler has still to do.
-_TO_DO = ("waiting", "queued", "no-worker", "processing")
-
-#: Key of a task that makes a node; see `daskcache.building`.
-_MAKING_KEY = re.compile(r"(?P<function>.+?)(-result)?(?<!-value)-(?P<key>[0-9a-f]{32})(-[0-9a-f]+)+")
 
 
 def add_page(scheduler: Scheduler, tally: Tally) -> bool:
@@ -174,17 +169,16 @@ class CachePage(DashboardComponent):
 
     def _left(self, function):
         """Nodes of a function that the scheduler has yet to run."""
-        prefixes = map(self.scheduler.task_prefixes.get, (function, f"{function}-result"))
-        counts = [prefix.states.get(state, 0) for prefix in filter(None, prefixes) for state in _TO_DO]
-        return sum(counts)
+        prefixes = map(self.scheduler.task_prefixes.get, making_prefixes(function))
+        return sum(prefix.states.get(state, 0) for prefix in filter(None, prefixes) for state in TO_DO)
 
     def _running_now(self):
         rows = []
         for worker in self.scheduler.workers.values():
             for task, seconds in worker.executing.items():  # as of its last heartbeat
-                match = _MAKING_KEY.fullmatch(str(task.key))
-                if match is not None and task in worker.processing:
-                    rows.append((seconds, match["function"], match["key"], worker.address))
+                node = node_made_by(str(task.key))
+                if node is not None and task in worker.processing:
+                    rows.append((seconds, *node, worker.address))
         rows.sort(reverse=True)
         return [(*what, format_time(seconds)) for seconds, *what in rows[:_MAX_RUNNING]]
 

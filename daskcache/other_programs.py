@@ -10,9 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .submitted import live_clients
-
-#: States of a task that a scheduler has still to do.
-_TO_DO = ("waiting", "no-worker", "queued", "processing")
+from .task_keys import TO_DO
 
 
 def is_alone(client: Any) -> bool:
@@ -50,7 +48,7 @@ def unfinished(client: Any, keys: Iterable[str]) -> set[str]:
         states = client.sync(client.scheduler.get_task_status, keys=wanted)
     except OSError:
         return set()
-    return {key for key, state in states.items() if state in _TO_DO}
+    return {key for key, state in states.items() if state in TO_DO}
 
 
 def _others(own):

@@ -68,7 +68,7 @@ PUBLIC = [
 
 #: From the bottom up; a module imports from its own layer and from those before it.
 LAYERS = [
-    {"errors", "events"},
+    {"errors", "events", "task_keys"},
     {"config", "tally"},
     {"algorithms"},
     {"parts"},
