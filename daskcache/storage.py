@@ -108,10 +108,16 @@ def file_hash(path: str) -> str:
 
 def manifest_of(path: str) -> list[tuple[str, int, str]]:
     """Name (from the folder, with ``/``), size in bytes and hash of each file below a folder, sorted."""
-    return [
-        (name, os.path.getsize(f"{path}/{name}"), file_hash(f"{path}/{name}"))
-        for name in files_below(path)
-    ]
+    return [(name, found.size, digest) for name, found, digest in _hashed_below(path, {})]
+
+
+def _hashed_below(path, written):
+    """Name, stamp and hash of each file below a folder; what is `written`, and looks so, is not read."""
+    for name in files_below(path):
+        found = _stamp_of(os.stat(f"{path}/{name}"))
+        known = written.get(name)
+        is_known = known is not None and known.stamp == found
+        yield name, found, known.file_hash if is_known else file_hash(f"{path}/{name}")
 
 
 def digest_of(file) -> str:
@@ -162,7 +168,7 @@ def _names_below(path, before):
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from _names_below(entry.path, f"{before}{entry.name}/")
-            elif not entry.is_dir():
+            elif not entry.is_dir():  # a link to a folder is not followed
                 yield before + entry.name
 
 
@@ -240,14 +246,9 @@ def part_of(path: str, written: Mapping[str, Part] = MappingProxyType({})) -> Pa
 
 
 def _folder_part(path, written):
-    manifest, stamps = [], []
-    for name in files_below(path):
-        found = _stamp_of(os.stat(f"{path}/{name}"))
-        known = written.get(name)
-        is_known = known is not None and known.stamp == found
-        digest = known.file_hash if is_known else file_hash(f"{path}/{name}")
-        manifest.append((name, found.size, digest))
-        stamps.append(found)
+    hashed = list(_hashed_below(path, written))
+    manifest = [(name, found.size, digest) for name, found, digest in hashed]
+    stamps = [found for _, found, _ in hashed]
     return Part(path, hashing.hash_value(manifest), _joint_stamp(stamps), manifest)
 
 

@@ -8,6 +8,7 @@ another one, or not in the manifest is never served.
 
 from __future__ import annotations
 
+import abc
 import functools
 import json
 import os
@@ -98,7 +99,7 @@ def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | N
         return None
 
 
-class VerifiedFolder:
+class VerifiedFolder(abc.ABC):
     """A folder with a known content.
 
     Parameters
@@ -119,17 +120,18 @@ class VerifiedFolder:
         self.expected = expected
         self._verified: dict[str, tuple] = {}
 
-    @functools.cached_property
+    @property
+    @abc.abstractmethod
     def files(self) -> dict[str, tuple[int | None, str]]:
-        raise NotImplementedError
+        """See above."""
 
     def names_there(self) -> list[str]:
         """Names of the files that are in the folder now."""
         return storage.files_below(self.path)
 
+    @abc.abstractmethod
     def refusal(self, name: str, story: str, expected, got) -> Exception:
         """The error to raise when a file is not what it should be."""
-        raise NotImplementedError
 
     def check_names(self) -> None:
         """Raise if a file is missing, or one is there that doesn't belong to it; reads no file."""
