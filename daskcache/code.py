@@ -64,10 +64,25 @@ class Body(NamedTuple):
 def body_of(code: types.CodeType) -> Body:
     """What a code object does, analysed once per process."""
     body = _body_of(code, code.co_filename)
+    if body.attributes is None:
+        return body
     view = _view.get()
-    if view is not None and body.attributes is not None:
-        return view.bodies.get(body.hash, body)
-    return body
+    known = view.bodies if view is not None else _travelled
+    return known.get(body.hash, body)
+
+
+def learn_bodies(bodies: dict[str, Body]) -> None:
+    """Take over what another process knows from the sources of functions that travel without them.
+
+    Parameters
+    ----------
+    bodies : dict
+        By the hash of their bytecode.
+    """
+    _travelled.update(bodies)
+
+
+_travelled: dict[str, Body] = {}
 
 
 def bytecode_hash(code: types.CodeType) -> str:
@@ -131,6 +146,8 @@ def is_user_code(obj) -> bool:
     view = _view.get()
     if view is not None:
         return home_of(obj) in view.modules
+    if home_of(obj) == "__main__":  # of this program, or of the one that sent it
+        return True
     if isinstance(obj, types.FunctionType) and not obj.__code__.co_filename.startswith("<"):
         return is_user_file(obj.__code__.co_filename)
     module = sys.modules.get(home_of(obj))

@@ -196,8 +196,13 @@ class Reach:
 
     def bodies(self) -> dict[str, Body]:
         """What is known from the sources of the functions, by the hash of their bytecode."""
-        found = {func.__code__: body_of(func.__code__) for func, *_ in self._functions}
-        return {bytecode_hash(code): body for code, body in found.items() if body.attributes is None}
+        return _bodies(func for func, *_ in self._functions)
+
+    def travelling_bodies(self) -> dict[str, Body]:
+        """Those of `bodies` whose functions are pickled without their sources, in short form."""
+        functions = (func for func, *_ in self._functions)
+        found = _bodies(f for f in functions if f.__module__ == "__main__" or "<" in f.__qualname__)
+        return {hashed: body._replace(source="") for hashed, body in found.items()}
 
     def place(self, obj: Any) -> int:
         """Number of a function or class; it is described when its turn comes."""
@@ -462,6 +467,11 @@ def _is_filled(cell):
     except ValueError:
         return False
     return True
+
+
+def _bodies(functions):
+    found = {func.__code__: body_of(func.__code__) for func in functions}
+    return {bytecode_hash(code): body for code, body in found.items() if body.attributes is None}
 
 
 def _defaults(func) -> dict[str, Any]:

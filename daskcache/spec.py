@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from dask.utils import funcname, parse_timedelta
 
-from .code import package_version
+from .code import learn_bodies, package_version
 from .databases import SEPARATOR, masked
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument, UnsafePath
 from .hashing import Encoder, hash_value
@@ -191,7 +191,15 @@ class Spec:
     def __reduce__(self):
         if self.is_importable:
             return _spec_by_name, (self.module, self.func.__qualname__)
-        return _spec_by_value, (self.func, self.options, self.signed)
+        return _spec_by_value, (self.func, self.options, self.signed, self._travelling_bodies())
+
+    def _travelling_bodies(self):
+        """Analyses of the functions that go with this one, so that it has the same key where it arrives."""
+        try:
+            reach = self.code(glance=True).reach
+        except DaskcacheError:  # calls say so
+            return {}
+        return reach.travelling_bodies() if reach is not None else {}
 
 
 def _shown(value):
@@ -275,7 +283,8 @@ class AbsentSpec:
         return _spec_by_name, (self.module, self.qualified_name)
 
 
-def _spec_by_value(func, options, signed):
+def _spec_by_value(func, options, signed, bodies=()):
+    learn_bodies(bodies)
     return Spec(func, options, signed)
 
 
