@@ -6,9 +6,11 @@ What is hashed is the data in C order, wherever and however it lies.
 from __future__ import annotations
 
 import itertools
+import pickle
 import sys
 
-from .hashing import class_name, hasher
+from .code import is_user_package
+from .hashing import class_name, encode_state, hasher, no_identity
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
 BLOCK = 16 * 2**20
@@ -49,7 +51,13 @@ def numpy_encoders():
     """Encoders by class."""
     import numpy as np
 
-    return {np.ndarray: _array, np.generic: _scalar, np.dtype: _dtype, np.ufunc: _ufunc}
+    return {
+        np.ndarray: _array,
+        np.generic: _scalar,
+        np.dtype: _dtype,
+        np.ufunc: _ufunc,
+        type(np.ma.masked): _masked,
+    }
 
 
 def _array(value, encoder):
@@ -66,7 +74,7 @@ def _array(value, encoder):
         encoder.add(np.ma.getmaskarray(value))
         encoder.add(np.asarray(value.fill_value))
     elif class_name(type(value)).partition(".")[0] != "numpy" and getattr(value, "__dict__", None):
-        encoder.add(vars(value))  # the unit of a quantity, say
+        encode_state(vars(value), encoder)  # the unit of a quantity, say
 
 
 def _scalar(value, encoder):
@@ -76,7 +84,20 @@ def _scalar(value, encoder):
     _array(np.asarray(value), encoder)
 
 
+def _masked(value, encoder):
+    encoder.parts.append(b"g")
+    encoder.add("numpy.ma:masked")
+
+
 def _ufunc(value, encoder):
+    """Encode a ufunc by the package that gives it; `numpy.frompyfunc` makes others of any function."""
+    import numpy as np
+
+    if getattr(np, value.__name__, None) is not value:
+        package = pickle.whichmodule(value, value.__name__).partition(".")[0]
+        if package == "__main__" or is_user_package(package):
+            raise no_identity(value, "it is made of a Python function, which it doesn't give away")
+        encoder.add(package)
     encoder.add_code(value)
 
 
@@ -251,4 +272,4 @@ def _stored_array(value, encoder):
 
 def _stored_group(value, encoder):
     encoder.parts.append(b"H")
-    encoder.add(("group", value.attrs.asdict(), {name: value[name] for name in value}))
+    encoder.add(("group", value.attrs.asdict(), {name: value[name] for name in sorted(value)}))

@@ -15,7 +15,6 @@ Teach it a type with :func:`register`; a type can also define ``__dask_tokenize_
 
 from __future__ import annotations
 
-import collections
 import copyreg
 import dataclasses
 import datetime
@@ -24,11 +23,14 @@ import enum
 import functools
 import operator
 import pathlib
+import pickle
 import re
 import struct
 import types
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from importlib import import_module
 from typing import Any
 
@@ -256,10 +258,16 @@ def _frozenset(value, encoder):
 
 
 def _dict(value, encoder):
-    encoder.parts.append(b"d%d:" % len(value))
-    for encoded, key in _in_order(value, encoder):
-        encoder.parts.append(encoded)
-        encoder.add(value[key])
+    """Encode a dict in its own order, which functions see."""
+    encoder.parts.append(b"q%d:" % len(value))
+    for key, item in value.items():
+        encoder.add(key)
+        encoder.add(item)
+
+
+def _mapping_proxy(value, encoder):
+    encoder.parts.append(b"Q")
+    _dict(value, encoder)
 
 
 def _in_order(items, encoder):
@@ -362,7 +370,7 @@ def _dataclass(value, encoder):
     encoder.parts.append(b"C")
     encoder.add(type(value))
     names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
-    _dict({**_attributes(value), **{name: getattr(value, name) for name in names}}, encoder)
+    encode_state({**_attributes(value), **{name: getattr(value, name) for name in names}}, encoder)
 
 
 def _attributes(value):
@@ -370,6 +378,23 @@ def _attributes(value):
     cls, attributes = type(value), getattr(value, "__dict__", {})
     kept = [n for n in attributes if not isinstance(getattr(cls, n, None), functools.cached_property)]
     return {name: attributes[name] for name in kept}
+
+
+def encode_state(value, encoder):
+    """Encode the state of an instance: attributes by name, in whatever order they were set.
+
+    A number that is the address of another attribute says nothing about the instance
+    (scikit-learn's vectorizers keep one).
+    """
+    if type(value) is not dict or not all(type(name) is str for name in value):
+        encoder.add(value)
+        return
+    addresses = {id(item) for item in value.values()}
+    names = sorted(n for n, item in value.items() if type(item) is not int or item not in addresses)
+    encoder.parts.append(b"u%d:" % len(names))
+    for name in names:
+        _str(name, encoder)
+        encoder.add(value[name])
 
 
 def _namedtuple(value, encoder):
@@ -380,9 +405,34 @@ def _namedtuple(value, encoder):
 
 
 def _dask_tokenize(value, encoder):
+    """Encode a value by its token, if an equal copy has the same; else by what pickling it keeps."""
+    token = encoder.encoded(value.__dask_tokenize__())
+    if _token_of_copy(value, encoder) != token:
+        _instance(value, encoder)
+        return
     encoder.parts.append(b"K")
     _str(class_name(type(value)), encoder)
-    encoder.add(value.__dask_tokenize__())
+    encoder.parts.append(token)
+
+
+def _token_of_copy(value, encoder):
+    """The encoded token of a copy that another thread makes; None if there is none.
+
+    So a token that is made of an address, or of a thread, is told from one that is made of data.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(copy_context().run, _copied_token, value, encoder).result()
+        except Exception:  # noqa: BLE001 (whatever a class raises that can't be copied)
+            return None
+
+
+def _copied_token(value, encoder):
+    import cloudpickle
+
+    buffers: list[pickle.PickleBuffer] = []  # which the copy shares
+    data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return encoder.encoded(pickle.loads(data, buffers=buffers).__dask_tokenize__())
 
 
 def _collection(value, encoder):
@@ -395,7 +445,17 @@ def _collection(value, encoder):
 
 
 def _instance(value, encoder):
-    """An instance of any other class: its class and what pickling it would keep."""
+    """An instance of any other class: its class and what pickling it would keep.
+
+    A global of an installed module counts by its name.
+    """
+    from .installed import name_of
+
+    name = name_of(value)
+    if name is not None:
+        encoder.parts.append(b"g")
+        _str(name, encoder)
+        return
     wrapped = getattr(value, "__wrapped__", None)
     if callable(wrapped) and not _is_user_class(type(value)):  # what lru_cache makes of a function, say
         encoder.parts.append(b"w")
@@ -417,7 +477,8 @@ def _instance(value, encoder):
 def _taken_apart(value):
     """What pickling keeps: a name, or function, arguments, state, items and pairs."""
     try:
-        reduced = value.__reduce_ex__(4)
+        reducer = copyreg.dispatch_table.get(type(value))
+        reduced = reducer(value) if reducer else value.__reduce_ex__(4)
         if isinstance(reduced, str):
             return reduced
         function, args, state, items, pairs = (*reduced, None, None, None)[:5]
@@ -464,9 +525,13 @@ def _reduced(value, reduced, encoder):
     else:
         encoder.add(function)
     encoder.add(tuple(args))
-    encoder.add(state)
+    if type(state) is tuple and len(state) == 2:  # attributes, and those in slots
+        encode_state(state[0], encoder)
+        encode_state(state[1], encoder)
+    else:
+        encode_state(state, encoder)
     encoder.add(items)
-    encoder.add(pairs if isinstance(value, collections.OrderedDict) or not pairs else dict(pairs))
+    encoder.add(pairs)
 
 
 # ---- finding the encoder ------------------------------------------------------------------------
@@ -502,6 +567,7 @@ _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     types.WrapperDescriptorType: _code,
     types.MethodWrapperType: _code,
     types.ModuleType: _module,
+    types.MappingProxyType: _mapping_proxy,
     functools.partial: _partial,
     type(Ellipsis): _singleton,
     type(NotImplemented): _singleton,
@@ -512,6 +578,7 @@ _BASES: dict[type, Callable[[Any, Encoder], None]] = {
     pathlib.PurePath: _path,
     enum.Enum: _enum,
     type: _code,
+    types.ModuleType: _module,
 }
 
 #: Encoders of other types by exact type, once they have been looked up.
@@ -522,6 +589,7 @@ _LAZY = {
     "numpy": "array_hashing",
     "pandas": "table_hashing",
     "pyarrow": "table_hashing",
+    "pyproj": "table_hashing",
     "scipy": "array_hashing",
     "xarray": "array_hashing",
     "zarr": "array_hashing",

@@ -49,6 +49,7 @@ from .code import (
 )
 from .errors import DaskcacheWarning, UnhashableArgument
 from .hashing import Encoder, digest, hash_value
+from .installed import name_of
 from .parts import Part
 
 _MISSING: Any = object()
@@ -73,7 +74,7 @@ def fingerprint(obj: Any) -> str:
         owner = getattr(obj, "__self__", None)
         if owner is not None and not isinstance(owner, types.ModuleType):
             return hash_value(("method", obj.__name__, owner))
-    return hash_value(("installed", *_installed_name(obj)))
+    return hash_value(("installed", *_installed_name(obj), *_held_by(obj)))
 
 
 def function_fingerprint(func: Any) -> str:
@@ -607,6 +608,13 @@ def _installed_name(obj):
         raise UnhashableArgument(f"a callable of type {type(obj).__name__} has no name")
     version = None if isinstance(obj, (types.FunctionType, type)) else package_version(module)
     return module, name, version
+
+
+def _held_by(obj) -> list[Any]:
+    """Data in a function that has no name of its own: a lambda, or one that another function made."""
+    if not isinstance(obj, types.FunctionType) or "<" not in obj.__qualname__:
+        return []
+    return [name_of(obj) or (list(_closure(obj).items()), obj.__defaults__, obj.__kwdefaults__)]
 
 
 # ---- warnings -----------------------------------------------------------------------------------

@@ -495,14 +495,10 @@ class _Upstream:
         return old if all(map(operator.is_, old, new)) else new
 
     def _substitute_dict(self, value):
-        try:
-            order = sorted(value)
-        except TypeError:
-            order = canonical_order(value)
-        replaced = {key: (self.substitute(key), self.substitute(value[key])) for key in order}
-        if all(new_key is key and new is value[key] for key, (new_key, new) in replaced.items()):
-            return value
-        return dict(replaced[key] for key in value)
+        replaced = {self.substitute(key): self.substitute(item) for key, item in value.items()}
+        is_same = all(map(operator.is_, replaced, value))
+        is_same = is_same and all(map(operator.is_, replaced.values(), value.values()))
+        return value if is_same else replaced
 
     def _substitute_dataclass(self, value):
         names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]

@@ -1,6 +1,7 @@
 """Encoders of tables: pandas and Arrow.
 
-What is hashed is dtypes and values, column by column, whatever blocks or chunks they lie in.
+What is hashed is dtypes and values, column by column, whatever blocks or chunks they lie in, and what a
+table carries beside them: attrs, flags, the frequency of an index, a coordinate reference system.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def pandas_encoders():
 def _frame(value, encoder):
     encoder.parts.append(b"W")
     _subclass(value, encoder)
+    _carried(value, encoder)
     _index(value.index, encoder)
     _index(value.columns, encoder)
     for position in range(value.shape[1]):
@@ -37,6 +39,7 @@ def _frame(value, encoder):
 def _series(value, encoder):
     encoder.parts.append(b"v")
     _subclass(value, encoder)
+    _carried(value, encoder)
     encoder.add(value.name)
     _index(value.index, encoder)
     _values(value, encoder)
@@ -49,12 +52,23 @@ def _subclass(value, encoder):
         encoder.add((class_name(cls), {name: getattr(value, name, None) for name in cls._metadata}))
 
 
+def _carried(value, encoder):
+    """Add the attrs and flags of a frame or series, if it has any."""
+    if value.attrs:
+        encoder.add(("attrs", value.attrs))
+    if not value.flags.allows_duplicate_labels:
+        encoder.add(("flags", "allows_duplicate_labels=False"))
+
+
 def _index(value, encoder):
     import pandas as pd
 
     encoder.parts.append(b"I")
     encoder.add(class_name(type(value)))
     encoder.add(list(value.names))
+    freq = getattr(value, "freq", None) if value.dtype.kind in "mM" else None
+    if freq is not None:
+        encoder.add(("freq", freq.freqstr))
     if isinstance(value, pd.RangeIndex):
         encoder.add((value.start, value.stop, value.step))
     elif isinstance(value, pd.MultiIndex):
@@ -85,7 +99,7 @@ def _values(value, encoder):
         encoder.add(np.asarray(value.array.codes))
         _index(value.dtype.categories, encoder)
         return
-    encoder.add(repr(value.dtype))
+    _dtype(value, encoder)
     if isinstance(value.dtype, np.dtype):
         encoder.add(value.to_numpy())
     elif isinstance(value.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
@@ -96,6 +110,16 @@ def _values(value, encoder):
         encoder.add(value[~missing].tolist())
 
 
+def _dtype(value, encoder):
+    """Add the dtype of a column, and what arrays of other packages carry beside their values."""
+    dtype = value.dtype
+    if type(dtype).__module__.partition(".")[0] in ("numpy", "pandas"):
+        encoder.add(repr(dtype))
+        return
+    parameters = {name: getattr(dtype, name) for name in dtype._metadata}
+    encoder.add((class_name(type(dtype)), str(dtype), parameters, getattr(value.array, "crs", None)))
+
+
 def _timestamp(value, encoder):
     encoder.parts.append(b"z")
     encode_datetime(value, encoder)
@@ -104,6 +128,22 @@ def _timestamp(value, encoder):
 def _missing(value, encoder):
     encoder.parts.append(b"S")
     encoder.add(repr(value))
+
+
+# ---- coordinate reference systems ---------------------------------------------------------------
+
+
+def pyproj_encoders():
+    """Encoders by class."""
+    import pyproj
+
+    return {pyproj.CRS: _crs}
+
+
+def _crs(value, encoder):
+    """Encode a coordinate reference system by what it is, however it was named."""
+    encoder.parts.append(b"j")
+    encoder.add(value.to_wkt())
 
 
 # ---- Arrow --------------------------------------------------------------------------------------

@@ -241,10 +241,10 @@ def respelled(value):
         case set() | frozenset():
             return type(value)(reversed([respelled(item) for item in value]))
         case dict():
-            return {respelled(key): respelled(item) for key, item in reversed(value.items())}
+            return {respelled(key): respelled(item) for key, item in value.items()}
         case Box() | Crate() | Plain():
             twin = object.__new__(type(value))
-            twin.__dict__.update(respelled(vars(value)))
+            twin.__dict__.update(reversed(respelled(vars(value)).items()))
             return twin
         case np.ndarray():
             return _spread(value)

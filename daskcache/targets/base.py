@@ -397,7 +397,7 @@ class Source(Resource):
 
     def identify(self, content_hash: str) -> str:
         """The identity that this source has when its content has this hash."""
-        options = self.__daskcache_options__()
+        options = dict(sorted(self.__daskcache_options__().items()))
         counted = f":{hashing.hash_value(options)}" if options else ""
         return f"{type(self).__name__}:{self.filename}:{hashing.tag(content_hash)}{counted}"
 
