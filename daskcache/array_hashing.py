@@ -6,11 +6,10 @@ What is hashed is the data in C order, wherever and however it lies.
 from __future__ import annotations
 
 import itertools
-import pickle
 import sys
 
-from .code import is_user_package
 from .hashing import class_name, encode_state, hasher, no_identity
+from .installed import package_giving
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
 BLOCK = 16 * 2**20
@@ -94,8 +93,8 @@ def _ufunc(value, encoder):
     import numpy as np
 
     if getattr(np, value.__name__, None) is not value:
-        package = pickle.whichmodule(value, value.__name__).partition(".")[0]
-        if package == "__main__" or is_user_package(package):
+        package = package_giving(value, value.__name__)
+        if package is None:
             raise no_identity(value, "it is made of a Python function, which it doesn't give away")
         encoder.add(package)
     encoder.add_code(value)

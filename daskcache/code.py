@@ -71,6 +71,12 @@ def body_of(code: types.CodeType) -> Body:
     return known.get(body.hash, body)
 
 
+@functools.cache
+def names_in(code: types.CodeType) -> frozenset[str]:
+    """Names of globals, attributes and imports that occur in a code object."""
+    return frozenset(name for inner in _nested(code) for name in inner.co_names)
+
+
 def learn_bodies(bodies: dict[str, Body]) -> None:
     """Take over what another process knows from the sources of functions that travel without them.
 
@@ -117,10 +123,9 @@ def _body_of(code, _file_name):
     globals_read, assigned = _global_names(code)
     tree = _syntax_tree(code)
     if tree is None:
-        names = {name for inner in _nested(code) for name in inner.co_names}
         chains = tuple(sorted((name,) for name in globals_read))
         return Body(
-            bytecode_hash(code), chains, _imports_in_bytecode(code), assigned, frozenset(names), ""
+            bytecode_hash(code), chains, _imports_in_bytecode(code), assigned, names_in(code), ""
         )
     visitor = _Names(globals_read)
     visitor.visit_body(tree)
@@ -159,6 +164,13 @@ def home_of(obj) -> str:
     if isinstance(obj, types.FunctionType) and not obj.__code__.co_filename.startswith("<"):
         return obj.__globals__.get("__name__") or ""
     return getattr(obj, "__module__", None) or ""
+
+
+def is_standard(func: types.FunctionType) -> bool:
+    """Whether a function comes from the standard library."""
+    return func.__code__.co_filename.startswith(("<frozen ", sysconfig.get_path("stdlib"))) and not (
+        {"site-packages", "dist-packages"} & set(Path(func.__code__.co_filename).parts)
+    )
 
 
 def is_user_module(module: types.ModuleType) -> bool:
@@ -363,10 +375,10 @@ def _syntax_tree(code):
         return None
     flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
-        trees, codes = _functions_in(text, flags)
+        trees = _trees_in(text)
+        place = code if _is_rewritten(code) else _place_in(text, flags, code)
     except (SyntaxError, ValueError):
-        trees, codes = {}, {}
-    place = code if _is_rewritten(code) else _same_code(code, codes.get(code.co_name, []))
+        place = None
     if place is None:
         if not code.co_filename.startswith("<"):  # "<string>" is what all of exec, eval and -c go by
             _warn_of_edit(code)
@@ -377,19 +389,50 @@ def _syntax_tree(code):
     return candidates[0] if candidates else None
 
 
+def _place_in(text, flags, code):
+    """Return the code object equal to `code` that a source text gives, or None.
+
+    CPython calls attributes of an imported module in another way if it compiles the import together with
+    the call.  Notebooks compile a cell statement by statement.
+    """
+    for compiled in (_compiled, _compiled_by_statement):
+        place = _same_code(code, compiled(text, flags).get(code.co_name, []))
+        if place is not None:
+            return place
+    return None
+
+
 @functools.lru_cache(maxsize=64)
-def _functions_in(text, flags):
-    """Functions in a source text: their syntax trees by first line and name, their code by name."""
+def _trees_in(text):
+    """Syntax trees of the functions in a source text, by first line and name."""
     trees: dict[tuple[int, str], list] = {}
     for node in ast.walk(_parsed(text)):
         if isinstance(node, _FUNCTIONS):
             decorators = getattr(node, "decorator_list", [])
             line = min([node.lineno, *(d.lineno for d in decorators)])
             trees.setdefault((line, getattr(node, "name", "<lambda>")), []).append(node)
-    codes: dict[str, list] = {}
-    for code in _nested(compile(text, "<source>", "exec", flags, dont_inherit=True)):
-        codes.setdefault(code.co_name, []).append(code)
-    return trees, codes
+    return trees
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(text, flags):
+    """Code objects of a source text by name."""
+    return _by_name([compile(text, "<source>", "exec", flags, dont_inherit=True)])
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_by_statement(text, flags):
+    """Code objects of a source text by name, each of its statements compiled by itself."""
+    modules = [ast.Module([statement], []) for statement in _parsed(text).body]
+    return _by_name([compile(m, "<source>", "exec", flags, dont_inherit=True) for m in modules])
+
+
+def _by_name(codes):
+    found: dict[str, list] = {}
+    for code in codes:
+        for inner in _nested(code):
+            found.setdefault(inner.co_name, []).append(inner)
+    return found
 
 
 _parsing = threading.Lock()

@@ -15,6 +15,7 @@ Teach it a type with :func:`register`; a type can also define ``__dask_tokenize_
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import dataclasses
 import datetime
@@ -26,7 +27,9 @@ import pathlib
 import pickle
 import re
 import struct
+import threading
 import types
+import typing
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -156,10 +159,7 @@ class Encoder:
         try:
             self.add(value)
         except RecursionError:
-            raise UnhashableArgument(
-                "the value is cyclic or nested too deeply",
-                hint="pass a flatter value, or leave the argument out of the key with ignore=[...]",
-            ) from None
+            raise _endless() from None
 
     def add_code(self, value: Any) -> None:
         """Add a function or class by its fingerprint."""
@@ -188,6 +188,13 @@ class Encoder:
 def class_name(cls: type) -> str:
     """Name of a class, with its module."""
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _endless():
+    return UnhashableArgument(
+        "the value is cyclic or nested too deeply",
+        hint="pass a flatter value, or leave the argument out of the key with ignore=[...]",
+    )
 
 
 def no_identity(value: Any, reason: str) -> UnhashableArgument:
@@ -259,6 +266,13 @@ def _frozenset(value, encoder):
 
 def _dict(value, encoder):
     """Encode a dict in its own order, which functions see."""
+    from .installed import process_name_of
+
+    name = process_name_of(value)
+    if name is not None:
+        encoder.parts.append(b"g")
+        _str(name, encoder)
+        return
     encoder.parts.append(b"q%d:" % len(value))
     for key, item in value.items():
         encoder.add(key)
@@ -358,6 +372,11 @@ def _module(value, encoder):
     _str(value.__name__, encoder)
 
 
+def _forward_reference(value, encoder):
+    encoder.parts.append(b"U")
+    _tuple((value.__forward_arg__, value.__forward_module__), encoder)
+
+
 def _partial(value, encoder):
     encoder.parts.append(b"P")
     _tuple((value.func, value.args, value.keywords), encoder)
@@ -447,15 +466,46 @@ def _collection(value, encoder):
 def _instance(value, encoder):
     """An instance of any other class: its class and what pickling it would keep.
 
-    A global of an installed module counts by its name.
+    A global of an installed module counts by its name if it can't be taken apart, or is in itself.
     """
-    from .installed import name_of
+    from .installed import name_of, process_name_of
 
-    name = name_of(value)
-    if name is not None:
-        encoder.parts.append(b"g")
-        _str(name, encoder)
-        return
+    name = process_name_of(value)
+    if name is None:
+        try:
+            with _inside(value):
+                _encode_apart(value, encoder)
+            return
+        except UnhashableArgument:
+            name = name_of(value)
+            if name is None:
+                raise
+    encoder.parts.append(b"g")
+    _str(name, encoder)
+
+
+@contextlib.contextmanager
+def _inside(value):
+    """Note that a value is being encoded; raise if it is already."""
+    values = _under_way.values
+    if id(value) in values:
+        raise _endless()
+    values.add(id(value))
+    try:
+        yield
+    finally:
+        values.discard(id(value))
+
+
+class _UnderWay(threading.local):
+    def __init__(self):
+        self.values: set[int] = set()
+
+
+_under_way = _UnderWay()
+
+
+def _encode_apart(value, encoder):
     wrapped = getattr(value, "__wrapped__", None)
     if callable(wrapped) and not _is_user_class(type(value)):  # what lru_cache makes of a function, say
         encoder.parts.append(b"w")
@@ -568,6 +618,7 @@ _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     types.MethodWrapperType: _code,
     types.ModuleType: _module,
     types.MappingProxyType: _mapping_proxy,
+    typing.ForwardRef: _forward_reference,
     functools.partial: _partial,
     type(Ellipsis): _singleton,
     type(NotImplemented): _singleton,

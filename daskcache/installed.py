@@ -1,17 +1,51 @@
-"""Objects that installed modules give: they count by their names, never by the state of a process.
+"""Objects that installed modules give: when they count by their names.
 
-``scipy.stats.norm`` holds the global random state, ``numpy.random.rand`` is a method of it, and
-``os.environ`` is another one in each process.  What a user's code refers to is the name.
+Most count by what they hold, as any value does, so that a changed setting is noticed.  Two kinds don't:
+
+- the state of a process, which is another one in each (the global random generators, ``os.environ``),
+- what can't be taken apart (many distributions of SciPy, functions of uarray).
 """
 
 from __future__ import annotations
 
-import functools
 import sys
 import types
 from typing import Any
 
 from .code import is_user_module
+
+#: Globals that are the state of a process.
+_OF_PROCESS = (
+    "os:environ",
+    "os:environb",
+    "sys:modules",
+    "sys:path",
+    "copyreg:dispatch_table",
+    "random:_inst",
+    "numpy.random.mtrand:_rand",
+    "dask.config:config",
+    "zarr.core.config:config",  # holds a copy of os.environ
+)
+
+
+def process_name_of(value: Any) -> str | None:
+    """Name of a global that is the state of a process, as ``module:name``; None for any other value."""
+    global _names_of_process
+    size, names = _names_of_process
+    if size != len(sys.modules):
+        found = {name: _global(name) for name in _OF_PROCESS}
+        names = {id(known): name for name, known in found.items() if known is not None}
+        _names_of_process = len(sys.modules), names
+    return names.get(id(value))
+
+
+#: How many modules there were, and `_OF_PROCESS` by address.
+_names_of_process: tuple[int, dict[int, str]] = (-1, {})
+
+
+def _global(name):
+    module, _, name = name.partition(":")
+    return getattr(sys.modules.get(module), name, None)
 
 
 def name_of(value: Any) -> str | None:
@@ -29,31 +63,30 @@ def _name_given_by_itself(value):
     module, name = own.get("__module__"), own.get("__qualname__")
     if not isinstance(module, str) or not isinstance(name, str) or not _is_installed(module):
         return None
-    found = functools.reduce(lambda o, part: getattr(o, part, None), name.split("."), sys.modules[module])
+    found: Any = sys.modules[module]
+    for part in name.split("."):
+        found = getattr(found, part, None)
     return f"{module}:{name}" if found is value else None
 
 
 def _name_near(module, value):
     while module:
-        name = _names_in(module).get(id(value))
-        if name is not None and vars(sys.modules[module]).get(name) is value:
-            return f"{module}:{name}" if _is_installed(module) else None
+        for name, known in list(vars(sys.modules.get(module, _NO_MODULE)).items()):
+            if known is value:
+                return f"{module}:{name}" if _is_installed(module) else None
         module = module.rpartition(".")[0]
     return None
 
 
-def _names_in(module):
-    """Names of a module's globals, by their addresses."""
-    namespace = getattr(sys.modules.get(module), "__dict__", {})
-    size, names = _known.get(module, (-1, {}))
-    if size != len(namespace):
-        names = {id(value): name for name, value in reversed(list(namespace.items()))}
-        _known[module] = len(namespace), names
-    return names
+_NO_MODULE = types.ModuleType("none")
 
 
-#: Of modules, how many names they had, and these.
-_known: dict[str, tuple[int, dict[int, str]]] = {}
+def package_giving(value: Any, name: str) -> str | None:
+    """The installed package a module of which has `value` under `name`; None if there is none."""
+    for module, found in list(sys.modules.items()):
+        if vars(found or _NO_MODULE).get(name) is value and _is_installed(module):
+            return module.partition(".")[0]
+    return None
 
 
 def _is_installed(module):

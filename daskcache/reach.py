@@ -15,7 +15,6 @@ quicker to see than to analyse it again.
 from __future__ import annotations
 
 import builtins
-import dataclasses
 import enum
 import functools
 import importlib
@@ -29,7 +28,6 @@ import threading
 import time
 import types
 import warnings
-from abc import ABCMeta
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,11 +40,14 @@ from .code import (
     body_of,
     bytecode_hash,
     home_of,
+    is_standard,
     is_user_code,
     is_user_module,
     is_user_package,
+    names_in,
     package_version,
 )
+from .declarations import annotations_of, declared
 from .errors import DaskcacheWarning, UnhashableArgument
 from .hashing import Encoder, digest, hash_value
 from .installed import name_of
@@ -91,12 +92,12 @@ def function_fingerprint(func: Any) -> str:
 def reach_of(obj: Any) -> Reach:
     """What a callable or class reaches; analysed once, and again when something in it was replaced."""
     if not isinstance(obj, (types.FunctionType, type)):
-        return Reach(obj)
+        return Reach(obj, is_within=True)
     known = _known.get(obj)
     if known is None or not known.holds():
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
-        known = _known[obj] = Reach(obj)
+        known = _known[obj] = Reach(obj, is_within=True)
     return known
 
 
@@ -121,24 +122,28 @@ class Reach:
     obj : callable or class
     follow : bool
         Whether the names in its code count, or only the code itself, with its defaults and its closure.
+    is_within : bool
+        Whether it is a part of a value that is being hashed.
     """
 
-    def __init__(self, obj: Any, follow: bool = True):
+    def __init__(self, obj: Any, follow: bool = True, is_within: bool = False):
         self._root = obj
+        self._is_within = is_within
         self._follow_names = follow
-        assigned: set[tuple[int, str]] = set()
+        known: set[Any] = set()
         while True:
-            self._explore(obj, frozenset(assigned))
-            if self._assigned <= assigned:
+            self._explore(obj, frozenset(known))
+            if self._noted <= known:
                 break
-            assigned |= self._assigned
+            known |= self._noted
 
-    def _explore(self, obj, state):
+    def _explore(self, obj, known):
         self.parts: list[Part] = []
         self.modules: set[str] = set()
-        #: Globals that the functions assign themselves: those known before, and those found now.
-        self._state = state
-        self._assigned: set[tuple[int, str]] = set()
+        #: Facts that concern what was described before they were found: globals that the functions
+        #: assign themselves, and functions whose annotations act.  Those known before, and all.
+        self._known = known
+        self._noted: set[Any] = set()
         #: Where something was found: `get` of a namespace, name, value.
         self._bindings: list[tuple[Callable, str, Any]] = []
         #: Functions with what can be replaced in them: code, defaults, closure.
@@ -225,7 +230,7 @@ class Reach:
             return self._describe_class(obj)
         cells = [(c, c.cell_contents if _is_filled(c) else _MISSING) for c in obj.__closure__ or ()]
         self._functions.append((obj, obj.__code__, obj.__defaults__, obj.__kwdefaults__, cells))
-        if obj is self._root or is_user_code(obj):
+        if (obj is self._root or is_user_code(obj)) and not _is_generated(obj):
             return self._describe_function(obj)
         return self._describe_wrapper(obj)
 
@@ -241,10 +246,19 @@ class Reach:
             for kind, values in (("default", _defaults(func)), ("closure variable", _closure(func)))
             for name, value in values.items()
         ]
+        if _READ_ANNOTATIONS & names_in(code):
+            self._noted.add(_ANNOTATIONS_ACT)
+        if self._known & {_ANNOTATIONS_ACT, ("wrapped", id(func))}:
+            own.append(("annotations", self._value(func, "annotations", "of", annotations_of(func))))
         return "function", body.hash, own, self._references(func, body)
 
     def _describe_wrapper(self, func):
-        """A function of an installed package around the user's own: what it is, and what it wraps."""
+        """A function of an installed package around the user's own: what it is, and what it wraps.
+
+        Those of other packages than Python's may read annotations (pydantic's `validate_call`).
+        """
+        if not is_standard(func):
+            self._noted.update(("wrapped", id(each)) for _, each in _wrapped_by(func))
         wrapped = [
             (name, self._encoded(value))
             for name, value in _wrapped_by(func)
@@ -257,7 +271,7 @@ class Reach:
         if not self._follow_names:
             return []
         namespace = func.__globals__
-        self._assigned.update((id(namespace), name) for name in body.assigned)
+        self._noted.update((id(namespace), name) for name in body.assigned)
         found = []
         for chain in body.chains:
             if chain[0] in body.imports:
@@ -281,7 +295,7 @@ class Reach:
     def _look_up(self, func, namespace, chain: Chain, body):
         name = chain[0]
         value = namespace[name]
-        if (id(namespace), name) in self._state and not isinstance(value, _CODE):
+        if (id(namespace), name) in self._known and not isinstance(value, _CODE):
             return "state"
         self._bindings.append((namespace.get, name, value))
         return self._follow(func, namespace.get("__name__", ""), name, value, chain[1:], body)
@@ -328,6 +342,8 @@ class Reach:
         try:
             encoder = self._encoder(value, (owner, kind, name))
         except UnhashableArgument as error:
+            if isinstance(error.__context__, RecursionError) and self._is_within:
+                raise  # it is the value around that has no end
             if strict:
                 raise UnhashableArgument(
                     f"{kind} {name!r} of {owner.__qualname__}(): {error.message}", hint=error.hint
@@ -335,7 +351,7 @@ class Reach:
             _warn_of_unhashable(owner, kind, name, value, error)
             return f"of type {type(value).__qualname__}"
         if not isinstance(value, (types.FunctionType, type)):
-            shown = name if kind == "constant" else f"{owner.__qualname__}.{name}"
+            shown = name if kind in ("constant", "class") else f"{owner.__qualname__}.{name}"
             self.parts.append(_part(kind, module or owner.__module__, shown, encoder, value))
         return encoder.digest()
 
@@ -373,10 +389,10 @@ class Reach:
                 self._bindings.append((vars(cls).get, name, value))
                 members.append((name, self._value(cls, "attribute", name, _plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
-        declared = self._encoder(_declared(cls))
-        if _declared(cls) is not None:
-            self.parts.append(_part("class", cls.__module__, cls.__qualname__, declared, _declared(cls)))
-        return "class", cls.__qualname__, members, bases, declared.digest()
+        stated = dict(declared(cls))
+        if stated:
+            members.append(("declared", self._value(cls, "class", cls.__qualname__, stated)))
+        return "class", cls.__qualname__, members, bases
 
 
 class _ReachEncoder(Encoder):
@@ -425,6 +441,9 @@ _PLACE = re.compile(rb"@code \d+;")
 _IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
 #: What is followed, or named, whatever is assigned to it.
 _CODE = (types.ModuleType, types.FunctionType, type)
+#: In place of a function, if the user's own code reads annotations.
+_ANNOTATIONS_ACT = "annotations act"
+_READ_ANNOTATIONS = {"__annotations__", "get_annotations", "get_type_hints", "signature"}
 #: What does nothing to results.
 _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 
@@ -460,6 +479,11 @@ def _wrapped_by(func) -> Iterator[tuple[str, Any]]:
     if hasattr(func, "__wrapped__"):
         yield "__wrapped__", func.__wrapped__
     yield from _closure(func).items()
+
+
+def _is_generated(func):
+    """Whether a decorator made a function from a text of its own, as beartype's does."""
+    return func.__code__.co_filename.startswith("<@") and hasattr(func, "__wrapped__")
 
 
 def _is_filled(cell):
@@ -525,7 +549,7 @@ def _used(module, body):
 
 
 def _counts_in_class(cls, name, value):
-    if isinstance(value, _MADE_FOR_FIELDS) or name == "_abc_impl":
+    if isinstance(value, _MADE_FOR_FIELDS) or name in _MADE_BY_PYTHON:
         return False
     special = name.startswith("__") and name.endswith("__")
     if issubclass(cls, enum.Enum) and (isinstance(value, cls) or name.startswith("_")):
@@ -548,6 +572,9 @@ _MADE_FOR_FIELDS = (
     type(vars(namedtuple("_Example", "field"))["field"]),
 )
 
+#: Of abstract classes, and of annotations (Python 3.14).
+_MADE_BY_PYTHON = {"_abc_impl", "__annotate__", "__annotate_func__"}
+
 #: What tells classes whose special methods are generated, by each version of Python in its own way.
 _MAKES_METHODS = {"__dataclass_fields__", "__attrs_attrs__", "_field_defaults", "_is_protocol"}
 
@@ -566,36 +593,6 @@ def _plain_member(value):
     if isinstance(value, functools.cached_property):
         return "cached_property", value.func
     return value
-
-
-def _declared(cls):
-    """What a class declares besides its attributes: fields, members, checked annotations."""
-    if dataclasses.is_dataclass(cls):
-        fields = [
-            (
-                f.name,
-                *(_or_none(v) for v in (f.default, f.default_factory)),
-                f.init,
-                f.compare,
-                f.kw_only,
-            )
-            for f in dataclasses.fields(cls)
-        ]
-        parameters = [getattr(cls.__dataclass_params__, name) for name in _DATACLASS_PARAMETERS]
-        return fields, parameters, getattr(cls, "__match_args__", None)
-    if issubclass(cls, enum.Enum):
-        return [(name, member.value) for name, member in cls.__members__.items()]
-    if type(cls) not in (type, ABCMeta) or hasattr(cls, "__attrs_attrs__"):
-        fields = vars(cls).get("__pydantic_fields__") or vars(cls).get("__attrs_attrs__")
-        return repr(vars(cls).get("__annotations__") or {}), repr(fields)
-    return None
-
-
-_DATACLASS_PARAMETERS = ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
-
-
-def _or_none(default):
-    return None if isinstance(default, type(dataclasses.MISSING)) else (default,)  # or a pickled copy
 
 
 # ---- installed code -----------------------------------------------------------------------------

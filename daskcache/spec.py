@@ -194,7 +194,7 @@ class Spec:
         return _spec_by_value, (self.func, self.options, self.signed, self._travelling_bodies())
 
     def _travelling_bodies(self):
-        """Analyses of the functions that go with this one, so that it has the same key where it arrives."""
+        """Analyses of the functions that travel with this one: it has the same key where it arrives."""
         try:
             reach = self.code(glance=True).reach
         except DaskcacheError:  # calls say so

@@ -72,7 +72,7 @@ LAYERS = [
     {"config", "tally"},
     {"algorithms"},
     {"parts"},
-    {"hashing", "code", "reach"},
+    {"hashing", "code", "reach", "installed", "declarations"},
     {"atomic", "databases"},
     {"roots", "table_rows"},
     {"tables"},

@@ -67,8 +67,24 @@ def located(crs):
     return frame
 
 
+def carrying(**attrs):
+    frame = pd.DataFrame({"a": [1]})
+    frame.attrs = attrs
+    return frame
+
+
 DISTINCT = [
     pd.DataFrame({"a": [1]}),
+    pd.DataFrame({"a": [1]}).set_flags(allows_duplicate_labels=False),
+    carrying(unit="µm"),
+    carrying(unit="mm"),
+    carrying(unit="mm")["a"],
+    pd.DataFrame({"a": [1]})["a"],
+    pd.date_range("2024", periods=3),
+    pd.date_range("2024", periods=3, freq="2D"),
+    pd.DatetimeIndex(["2024-01-01", "2024-01-02", "2024-01-03"]),
+    pd.timedelta_range("1h", periods=3),
+    pd.TimedeltaIndex(pd.timedelta_range("1h", periods=3), freq=None),
     located("local"),
     located("EPSG:4326"),
     pd.array([1, None], "Int64"),
@@ -119,7 +135,7 @@ if pd.Series(["a"], dtype="str").dtype != object:  # before pandas 3 that is ano
 
 
 def test_distinct_frames_have_distinct_hashes():
-    """Dtypes, what is missing, categories and their order, time zones and units all count."""
+    """Dtypes, what is missing, categories and their order, time zones, units, attrs and freq count."""
     hashes = [hash_value(value) for value in DISTINCT]
     assert len(set(hashes)) == len(DISTINCT)
     assert hashes == [hash_value(value.copy()) for value in DISTINCT]
