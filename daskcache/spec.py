@@ -19,6 +19,7 @@ from .code import learn_bodies, package_version
 from .databases import SEPARATOR, masked
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument, UnsafePath
 from .hashing import Encoder, hash_value
+from .identity import identity_of
 from .parts import Part
 from .reach import Reach
 from .targets.base import Source, Target
@@ -220,9 +221,12 @@ class Code(NamedTuple):
 
 
 def code_of(func: Callable, options: Options) -> Code:
-    """The code of a function with these options, looked at anew."""
+    """The code of a function with these options, looked at anew.
+
+    A version stands for the body of the function and all that it reaches, not for which function it is.
+    """
     if options.version is not None:
-        hashed = hash_value(("version", options.version))
+        hashed = hash_value(("version", options.version, identity_of(func)))
         return Code(hashed, None, [Part("the", "", "version", hashed, repr(options.version))])
     reach = Reach(func, follow=options.tracked != "function")
     if isinstance(options.tracked, str):

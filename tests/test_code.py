@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib.util
+import linecache
 import math
 import operator
 import os
 import subprocess
 import sys
 import threading
+import warnings
 
+import dask
 import numpy as np
 import pytest
 
 import daskcache as dc
 import daskcache.code as code_module
-from daskcache.code import _functions_in, is_user_code
+from daskcache.code import _trees_in, is_user_code
 from daskcache.errors import UnhashableArgument
 from daskcache.reach import fingerprint, function_fingerprint
 
@@ -481,6 +485,57 @@ def test_version_stands_for_the_code(define):
     assert len({key("1.0", 1), key("1.1", 1), key(1.0, 1), key(1, 1)}) == 4
 
 
+def _scaled(by):
+    def scaled(x):
+        return x * by
+
+    return scaled
+
+
+class _Scale:
+    def __init__(self, by):
+        self.by = by
+
+    def __call__(self, x):
+        return x * self.by
+
+    def method(self, x):
+        return x * self.by
+
+
+def test_functions_do_not_share_a_version():
+    """Of one version are a function's edits, not two functions, whatever tells them apart."""
+
+    def double(x):
+        return 2 * x
+
+    def square(x):
+        return x * x
+
+    different = {
+        "names": (double, square),
+        "lambdas": (lambda x: 2 * x, lambda x: x * x),
+        "closures": (_scaled(2), _scaled(3)),
+        "partials": (functools.partial(pow, 2), functools.partial(pow, 3)),
+        "functions in partials": (functools.partial(double), functools.partial(square)),
+        "objects": (_Scale(2), _Scale(3)),
+        "methods": (_Scale(2).method, _Scale(3).method),
+        "wrappers": (functools.lru_cache(double), functools.lru_cache(square)),
+    }
+    decorate = dc.delayed(version="1")
+    for what, functions in different.items():
+        first, second = (decorate(function)(10).dc.key for function in functions)
+        assert first != second, what
+    assert dask.compute(decorate(double)(10), decorate(square)(10), scheduler="sync") == (20, 100)
+    assert decorate(_scaled(2))(10).dc.key == decorate(_scaled(2))(10).dc.key
+
+
+def test_what_a_closure_holds_without_identity_is_left_to_the_version():
+    """A version may stand for what can't be hashed; two of a kind can't be told apart then."""
+    lock = threading.Lock()
+    assert dc.delayed(lambda x: (lock, x)[1], version=1)(1).dc.key
+
+
 def test_edits_make_new_keys(define):
     """An edited function gives its nodes new keys; comments and docstrings don't."""
     source = "import daskcache\n@daskcache.delayed\ndef f(x):\n    {}\n    return x + {}"
@@ -550,7 +605,6 @@ def test_a_module_that_is_loaded_again_after_an_edit(tmp_path, monkeypatch):
 
 def test_a_notebook_cell_that_is_run_again():
     """Functions of `__main__` cells are keyed by source: an equal cell, an equal key."""
-    import linecache
 
     def run_cell(source, name):
         linecache.cache[name] = (len(source), None, source.splitlines(True), name)
@@ -569,7 +623,7 @@ def test_parsing_survives_that_other_threads_parse(define, monkeypatch):
     """Python 3.11 can fail to make a syntax tree while another thread makes one: it is made again."""
     function = define(BASE, "parsed_at_once").f
     expected = fingerprint(function)
-    _functions_in.cache_clear()
+    _trees_in.cache_clear()
     parse, failures = code_module.ast.parse, iter(range(3))
 
     def failing(*args, **kwargs):
@@ -581,3 +635,35 @@ def test_parsing_survives_that_other_threads_parse(define, monkeypatch):
     again = define(BASE, "parsed_at_once").f
     assert fingerprint(again) == expected
     assert next(failures, None) is None
+
+
+_IMPORTING_CELL = """import math
+import daskcache as dc
+@dc.delayed
+def f(x):
+    return math.floor(x) + math.trunc(x)
+"""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_cell_may_import_what_it_uses(whole):
+    """The key is that of the same cell without the import, and no warning says that a file was edited.
+
+    Whether a program compiles its cells as a whole, or statement by statement as IPython does.
+    """
+    namespace = {"__name__": "__main__"}
+
+    def key_in_cell(source):
+        name = f"<cell {whole} {len(source)}>"
+        linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+        tree = ast.parse(source)
+        for module in [tree] if whole else [ast.Module([statement], []) for statement in tree.body]:
+            exec(compile(module, name, "exec"), namespace)
+        return namespace["f"](1).dc.key
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        one = key_in_cell(_IMPORTING_CELL)
+        without = _IMPORTING_CELL.replace("import math\n", "")
+        assert key_in_cell(without) == one
+        assert key_in_cell(without.replace("    return", "    '''Both.'''\n    return")) == one

@@ -72,7 +72,7 @@ LAYERS = [
     {"config", "tally"},
     {"algorithms"},
     {"parts"},
-    {"hashing", "code", "reach", "installed", "declarations"},
+    {"hashing", "code", "reach", "installed", "declarations", "identity"},
     {"atomic", "databases"},
     {"roots", "table_rows"},
     {"tables"},

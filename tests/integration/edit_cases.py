@@ -207,6 +207,229 @@ ROUTES = {
         "return helpers.t_table['add'](x)",
         't_NAME["add"] = negative',
     ),
+    "class_body": Route(
+        """
+        class Table:
+            for n in range(CONSTANT):
+                last = n + 1
+            def add(self, x):
+                return x + BODY + self.last
+        """,
+        "return helpers.Table().add(x)",
+        "Table.last = 0",
+    ),
+    "metaclass": Route(
+        """
+        class Meta(type):
+            def __call__(cls, n):
+                made = super().__call__()
+                made.n = n + BODY
+                return made
+        class Made(metaclass=Meta):
+            pass
+        C_NAME = CONSTANT
+        """,
+        "return x + helpers.Made(helpers.C_metaclass).n",
+        "Meta.__call__ = lambda cls, n: type('Other', (), {'n': 0})",
+    ),
+    "registry": Route(
+        """
+        REGISTRY = {}
+        def register(name):
+            return lambda function: REGISTRY.setdefault(name, function)
+        C_NAME = CONSTANT
+        @register("add")
+        def h_NAME(x):
+            return x + BODY + C_NAME
+        """,
+        "return helpers.REGISTRY['add'](x)",
+        'REGISTRY["add"] = negative',
+    ),
+    "subclass_registry": Route(
+        """
+        class Step:
+            known = {}
+            def __init_subclass__(cls):
+                Step.known[cls.__name__] = cls
+        class Add(Step):
+            n = CONSTANT
+            def run(self, x):
+                return x + BODY + self.n
+        """,
+        "return helpers.Step.known['Add']().run(x)",
+        "Add.run = lambda self, x: -x",
+    ),
+    "descriptor": Route(
+        """
+        class Field:
+            def __init__(self, n):
+                self.n = n
+            def __get__(self, instance, owner):
+                return self.n + BODY
+        class Described:
+            n = Field(CONSTANT)
+        """,
+        "return x + helpers.Described().n",
+        "Described.n = 0",
+    ),
+    "partial_method": Route(
+        """
+        class Partly:
+            def add(self, n, x):
+                return x + BODY + n
+            plus = functools.partialmethod(add, CONSTANT)
+        """,
+        "return helpers.Partly().plus(x)",
+        "Partly.plus = lambda self, x: -x",
+    ),
+    "class_decorator": Route(
+        """
+        def adding(n):
+            def decorate(cls):
+                cls.add = lambda self, x: x + BODY + n
+                return cls
+            return decorate
+        @adding(CONSTANT)
+        class Decorated:
+            pass
+        """,
+        "return helpers.Decorated().add(x)",
+        "Decorated.add = lambda self, x: -x",
+    ),
+    "cached_property": Route(
+        """
+        class Cached:
+            m = CONSTANT
+            @functools.cached_property
+            def n(self):
+                return BODY + self.m
+        """,
+        "return x + helpers.Cached().n",
+        "Cached.n = 0",
+    ),
+    "named_tuple": Route(
+        """
+        class Pair(typing.NamedTuple):
+            n: int = CONSTANT
+            def add(self, x):
+                return x + BODY + self.n
+        """,
+        "return helpers.Pair().add(x)",
+        "Pair.add = lambda self, x: -x",
+    ),
+    "generator": Route(
+        """
+        C_NAME = CONSTANT
+        def h_NAME(x):
+            yield x
+            yield BODY + C_NAME
+        """,
+        "return sum(helpers.h_generator(x))",
+        "h_NAME = lambda x: [0]",
+    ),
+    "vectorize": Route(
+        "C_NAME = CONSTANT\n@np.vectorize\ndef h_NAME(x): return x + BODY + C_NAME\n",
+        "return int(helpers.h_vectorize(x))",
+        REBIND,
+    ),
+    "attrs_converter": Route(
+        """
+        C_NAME = CONSTANT
+        @attrs.define
+        class Converted:
+            n = attrs.field(converter=lambda n: n + BODY)
+        """,
+        "return x + helpers.Converted(helpers.C_attrs_converter).n",
+        "Converted = attrs.make_class('Converted', ['n'])",
+    ),
+    "attrs_validator": Route(
+        """
+        def check_NAME(instance, attribute, value):
+            object.__setattr__(instance, "m", value + BODY)
+        @attrs.define(slots=False)
+        class Checked:
+            n = attrs.field(default=CONSTANT, validator=[attrs.validators.instance_of(int), check_NAME])
+        """,
+        "return x + helpers.Checked().m",
+        "Checked = attrs.make_class('Checked', {'m': attrs.field(default=0)})",
+    ),
+    "attrs_factory": Route(
+        """
+        C_NAME = CONSTANT
+        @attrs.frozen
+        class Built:
+            n = attrs.field(factory=lambda: C_NAME + BODY)
+        """,
+        "return x + helpers.Built().n",
+        "Built = attrs.make_class('Built', {'n': attrs.field(default=0)})",
+    ),
+    "pydantic_default": Route(
+        """
+        class Chosen(pydantic.BaseModel):
+            n: int = CONSTANT
+            names: set[str] = {"a", "b", "c"}
+            def add(self, x):
+                return x + BODY + self.n
+        """,
+        "return helpers.Chosen().add(x)",
+        "Chosen.add = lambda self, x: -x",
+    ),
+    "pydantic_annotated": Route(
+        """
+        def after_NAME(n):
+            return n + BODY
+        class Annotated(pydantic.BaseModel):
+            n: typing.Annotated[int, pydantic.AfterValidator(after_NAME)]
+        C_NAME = CONSTANT
+        """,
+        "return x + helpers.Annotated(n=helpers.C_pydantic_annotated).n",
+        "class Annotated(pydantic.BaseModel):\n    n: typing.Literal[10] = 0",
+    ),
+    "pydantic_validator": Route(
+        """
+        class Validated(pydantic.BaseModel):
+            n: int = pydantic.Field(default_factory=lambda: CONSTANT, validate_default=True)
+            @pydantic.field_validator("n")
+            @classmethod
+            def more(cls, n):
+                return n + BODY
+        """,
+        "return x + helpers.Validated().n",
+        "class Validated(pydantic.BaseModel):\n    n: int = 0",
+    ),
+    "validate_call": Route(
+        """
+        C_NAME = CONSTANT
+        @pydantic.validate_call
+        def h_NAME(x: int):
+            return x + BODY + C_NAME
+        """,
+        "return helpers.h_validate_call(x)",
+        "@pydantic.validate_call\ndef h_NAME(x: float): return 0",
+    ),
+    "beartype": Route(
+        """
+        C_NAME = CONSTANT
+        @beartype.beartype
+        def h_NAME(x: int):
+            return x + BODY + C_NAME
+        """,
+        "return helpers.h_beartype(x)",
+        REBIND,
+    ),
+    "types_of_fields": Route(
+        """
+        @dataclasses.dataclass
+        class Typed:
+            n: int = CONSTANT
+            def add(self, x):
+                (field,) = dataclasses.fields(self)
+                return x + BODY + getattr(builtins, getattr(field.type, "__name__", field.type))(self.n)
+        """,
+        "return helpers.Typed().add(x)",
+        "Typed = dataclasses.make_dataclass('Typed', [('n', bool, 9)], bases=(Typed,))",
+    ),
+    "reexport": Route(PLAIN, "return package.given(x)", "import package\npackage.given = negative"),
     "array": Route(
         "C_NAME = np.full(3, CONSTANT)\ndef h_NAME(x): return x + BODY + int(C_NAME[0])\n",
         "return helpers.h_array(x)",
@@ -215,13 +438,18 @@ ROUTES = {
 }
 
 HELPERS = """
+import builtins
 import contextlib
 import dataclasses
 import enum
 import functools
+import typing
 
+import attrs
+import beartype
 import daskcache as dc
 import numpy as np
+import pydantic
 
 def negative(x, *rest):
     return -x
@@ -245,14 +473,53 @@ MAIN = """
 def after(value, options, scale=1):
     return [value, options["a"], options["b"], scale]
 
-if __name__ == "__main__":
-    dask.config.set({"daskcache.root": sys.argv[1]})
+def main(root):
+    dask.config.set({"daskcache.root": root})
     nodes = {name: globals()[f"via_{name}"](100) for name in NAMES}
     nodes["after"] = after(nodes["global_name"], {"a": 1, "b": 2}, scale=3)
     with count_runs() as runs:
         values = dask.compute(nodes, scheduler="sync")[0]
     print(json.dumps({"ran": sorted(runs()), "values": values}))
+
+if __name__ == "__main__":
+    main(sys.argv[1])
 """
+
+#: Runs the program as a notebook with two cells: one that imports and defines, one that computes.
+NOTEBOOK = """
+import sys
+from pathlib import Path
+
+from IPython.core.interactiveshell import InteractiveShell
+
+sys.path.insert(0, str(Path(__file__).parent))
+cells = Path(__file__).with_name("program.py").read_text().partition("if __name__")
+shell = InteractiveShell.instance()
+for cell in (cells[0], "".join(cells[1:])):
+    shell.run_cell(cell).raise_error()
+"""
+
+#: The same, by a program that compiles a cell as a whole.
+WHOLE_CELLS = """
+import linecache
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+text = Path(__file__).with_name("program.py").read_text()
+linecache.cache["<cell 1>"] = (len(text), None, text.splitlines(True), "<cell 1>")
+exec(compile(text, "<cell 1>", "exec"), globals())
+"""
+
+#: How the program is started, from a folder inside of its own.
+STARTS = {
+    "absolute path": lambda folder: [folder / "program.py"],
+    "relative path": lambda folder: ["../program.py"],
+    "module": lambda folder: ["-c", IMPORTING.format(folder=str(folder))],
+    "notebook": lambda folder: ["../notebook.py"],
+    "whole cells": lambda folder: ["../whole_cells.py"],
+}
+IMPORTING = "import sys; sys.path.insert(0, {folder!r}); import program; program.main(sys.argv[1])"
 
 #: What each node gives for 100: x + 1 + 10.
 VALUE = 111
@@ -277,9 +544,11 @@ def project(route: str | None = None, body=1, constant=10, rebinding="") -> dict
     main = MAIN.replace("NAMES", repr(sorted(ROUTES)))
     return {
         "helpers.py": "\n".join([*helpers, *rebindings]) + "\n",
-        "package/__init__.py": "",
+        "package/__init__.py": "from helpers import h_reexport as given\n",
         "package/inner.py": "import helpers\n",
         "program.py": "\n".join([*program, main]),
+        "notebook.py": NOTEBOOK,
+        "whole_cells.py": WHOLE_CELLS,
     }
 
 
@@ -360,13 +629,24 @@ def _other_quotes(text):
 
 #: Edits of what the program asks for that must make nothing run.
 HARMLESS_CALLS = {
-    "a dict in another order": ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
     "arguments by name": ('after(nodes["global_name"],', 'after(value=nodes["global_name"], options='),
     "arguments in another order": (
         'after(nodes["global_name"], {"a": 1, "b": 2}, scale=3)',
         'after(scale=3, options={"a": 1, "b": 2}, value=nodes["global_name"])',
     ),
     "nodes made in another order": ("for name in [", "for name in reversed(["),
+}
+
+
+#: Annotations that act, and what they become: by the route that they are of.
+ACTING = {
+    "validate_call": ("def h_validate_call(x: int)", "def h_validate_call(x: float)"),
+    "beartype": ("def h_beartype(x: int)", "def h_beartype(x: object)"),
+    "types_of_fields": ("class Typed:\n    n: int", "class Typed:\n    n: float"),
+    "pydantic_default": (
+        "class Chosen(pydantic.BaseModel):\n    n: int",
+        "class Chosen(pydantic.BaseModel):\n    n: float",
+    ),
 }
 
 
@@ -400,4 +680,13 @@ def edits() -> dict[str, Edit]:
         if "reversed" in new:
             files["program.py"] = files["program.py"].replace("]}\n    nodes[", "])}\n    nodes[")
         found[what] = Edit(files, set(), None)
+    for name, (old, new) in ACTING.items():
+        files = project()
+        assert old in files["helpers.py"]
+        files["helpers.py"] = files["helpers.py"].replace(old, new)
+        found[f"{name}: annotation"] = Edit(files, {f"via_{name}"}, VALUE)
+    files = project()
+    assert '{"a": 1, "b": 2}' in files["program.py"]
+    files["program.py"] = files["program.py"].replace('{"a": 1, "b": 2}', '{"b": 2, "a": 1}')
+    found["a dict in another order"] = Edit(files, {"after"}, None)
     return found
