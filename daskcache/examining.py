@@ -69,7 +69,7 @@ class Examiner:
         self._folders: dict[str, Recipe] = {}
         self._crowds: Counter[str] = Counter()
         self._max_in_folder = config.get("folder-warning") or math.inf
-        self._touched: list[tuple[RecordStore, RecordName, Stamp]] = []
+        self._touched: list[tuple[RecordStore, RecordName]] = []
         #: Targets that another recipe made of equal data with equal code, or that were accepted.
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
         #: Targets that somebody edited, or put there, and that are to count as the result.
@@ -175,6 +175,13 @@ class Examiner:
             reason = "the target was deleted" if own else "was never computed"
             self._worsen(planned, MISSING, reason)
             return own[0] if own else None
+        noted = self._accepted[recipe.root].get(identifier) or {}
+        if "content" in noted:  # it says more than the records, which may know the file from before
+            others = self.store(recipe.root).with_target(identifier)
+            before = (own or others or [None])[0]
+            adopted = self._take_in(planned, position, location, stamp, before, trace, noted)
+            if adopted is not None:
+                return adopted
         for name in own:
             if name.stamp == stamp:
                 return self._check_further(planned, name, location)
@@ -205,33 +212,45 @@ class Examiner:
         """
         recipe = planned.recipe
         path = recipe.paths[position]
-        note = self._accepted[recipe.root].get(target_id(path)) or {}
-        wanted = "content" in note or (before is not None and recipe.spec.options.on_modified == "adopt")
         target = recipe.targets[position].at(location)
-        found = None
-        if wanted or (before is not None and not target.runs_code):
-            stored = before.file_hash if before is not None and "content" not in note else None
-            found = look_into(target, self.store(recipe.root).root, stored)
-        if found is not None and wanted and note.get("content", found.file_hash) == found.file_hash:
-            adopted = RecordName(
-                recipe.key,
-                target_id(path),
-                trace or (before.trace if before is not None else recipe.static),
-                found.data_hash,
-                found.file_hash,
-                *stamp,
-                before.microseconds if before is not None else 0,
-            )
-            self._adopted.append((planned, position, before, adopted, found.manifest))
-            return adopted
         if before is None:
             self._worsen(planned, FOREIGN, f"{path} was not written by daskcache")
-        elif found is None and not target.runs_code:
+            return None
+        if recipe.spec.options.on_modified == "adopt":
+            adopted = self._take_in(planned, position, location, stamp, before, trace, {})
+            if adopted is not None:
+                return adopted
+        root = self.store(recipe.root).root
+        if not target.runs_code and look_into(target, root, before.file_hash) is None:
             planned.outdated = True
             self._worsen(planned, CORRUPT, f"{path} is damaged: {_damage(target)}")
         else:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
         return before
+
+    def _take_in(self, planned, position, location, stamp, before, trace, note):
+        """The record of what a person edited, or put there; None if it can't be the result.
+
+        `note` says which content is meant, unless it is whatever is there.
+        """
+        recipe = planned.recipe
+        target = recipe.targets[position].at(location)
+        root = self.store(recipe.root).root
+        stored = before.file_hash if before is not None and "content" not in note else None
+        found = look_into(target, root, stored)
+        if found is None or note.get("content", found.file_hash) != found.file_hash:
+            return None
+        adopted = RecordName(
+            recipe.key,
+            target_id(recipe.paths[position]),
+            trace or (before.trace if before is not None else recipe.static),
+            found.data_hash,
+            found.file_hash,
+            *stamp,
+            before.microseconds if before is not None else 0,
+        )
+        self._adopted.append((planned, position, before, adopted, found.manifest))
+        return adopted
 
     def _same_content(self, recipe, names, location, stamp, trace):
         """The record of a target that was copied or touched, not edited.
@@ -247,8 +266,9 @@ class Examiner:
             return None  # replaced since it was looked at: `content` is that of another file
         for name in candidates:
             if name.file_hash == content:
-                self._touched.append((self.store(recipe.root), name, stamp))
-                return name._replace(mtime_ns=stamp.mtime_ns)
+                touched = self.store(recipe.root).as_touched(name, stamp)
+                self._touched.append((self.store(recipe.root), touched))
+                return touched
         return None
 
     def _written_since(self, recipe, location, identifier):
@@ -460,8 +480,8 @@ class Examiner:
         though they were made under another key.
         """
         while self._touched:
-            store, name, stamp = self._touched.pop()
-            store.refresh(name, stamp)
+            store, touched = self._touched.pop()
+            store.refresh(touched)
         while self._taken_over:
             planned, old, new = self._taken_over.pop()
             self._record_taken_over(planned, old, new)

@@ -125,6 +125,8 @@ class RecordStore:
         self.root = root
         self._shards: dict[str, dict[str, list[RecordName]]] = {}
         self._by_target: dict[str, list[RecordName]] | None = None
+        #: Names of records as they are, by those that they are to have; see `as_touched`.
+        self._untouched: dict[RecordName, RecordName] = {}
 
     def with_key(self, key: str) -> list[RecordName]:
         """Records of a recipe, at whichever targets."""
@@ -251,14 +253,26 @@ class RecordStore:
             except OSError as error:
                 raise storage.storage_error(error, path) from error
 
-    def refresh(self, name: RecordName, current: Stamp) -> None:
-        """Note that an unchanged target has a new mtime (after copying a root, say)."""
-        renamed = name._replace(mtime_ns=current.mtime_ns)
-        with contextlib.suppress(FileNotFoundError):  # somebody else was faster
-            os.replace(self.path_of(name), self.path_of(renamed))
+    def as_touched(self, name: RecordName, current: Stamp) -> RecordName:
+        """The record of an unchanged target that has a new mtime (after copying a root, say).
+
+        It is read where it is, under its old name, until `refresh` renames it.
+        """
+        touched = name._replace(mtime_ns=current.mtime_ns)
+        if touched != name:
+            self._untouched[touched] = name
+        return touched
+
+    def refresh(self, touched: RecordName) -> None:
+        """Give a record the name that `as_touched` said."""
+        before = self.path_of(touched)
+        self._untouched.pop(touched, None)
+        with contextlib.suppress(FileNotFoundError):  # another program was faster
+            os.replace(before, self.path_of(touched))
 
     def path_of(self, name: RecordName) -> str:
         """Where a record is, unless it is an intent."""
+        name = self._untouched.get(name, name)
         return f"{self.root.records}/{name.shard}/{name.file_name()}"
 
     def intents_of(self, name: RecordName) -> list[str]:

@@ -65,7 +65,7 @@ def _mend_targets(root, checked):
             yield _set_aside(root, item)
         elif item.state == OK:
             if item.stamp != item.name.stamp:
-                store.refresh(item.name, item.stamp)
+                store.refresh(store.as_touched(item.name, item.stamp))
                 yield f"{item.path} was copied or touched: its record has the new time"
             if mend_manifest(root, root.absolute(item.path), item.name.file_hash):
                 yield f"{item.path}: the list of its files was lost, and is there again"
