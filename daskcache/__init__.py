@@ -50,8 +50,10 @@ _HOMES = {
     "flow": "modes",
     "hash_objects": "cpr.serializer",
     "invalidate": "accessor",
+    "keep": "accessor",
     "plan": "accessor",
     "register_suffix": "targets.registry",
+    "release": "accessor",
     "status": "accessor",
     "target": "accessor",
     "target_decoder": "cpr.serializer",
@@ -71,7 +73,9 @@ if TYPE_CHECKING:
     from .accessor import adopt as adopt
     from .accessor import compute as compute
     from .accessor import invalidate as invalidate
+    from .accessor import keep as keep
     from .accessor import plan as plan
+    from .accessor import release as release
     from .accessor import status as status
     from .accessor import target as target
     from .accessor import why as why

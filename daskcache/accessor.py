@@ -6,10 +6,10 @@ from typing import Any
 
 from dask.base import unpack_collections
 
-from . import records, storage, trash
+from . import corrections, records, storage, trash
 from .errors import GraphError, NotANode, TargetCorrupt, TargetMissing, TargetModified
 from .node import Node
-from .planned import COMPLETE, CORRUPT, FAILED, FOREIGN, MISSING, MODIFIED, PENDING, STALE, PlannedNode
+from .planned import ADOPTED, FAILED, MISSING, PENDING, STALE, PlannedNode
 from .planning import Plan, Planner, make_plan
 from .reasons import headlines
 from .recipe import Recipe
@@ -46,7 +46,7 @@ class Accessor:
 
     @property
     def state(self) -> str:
-        """State of the node, as of now: "complete", "missing", "stale" …"""
+        """State of the node, as of now: "complete", "adopted", "missing", "stale" …"""
         return self._look().state
 
     @property
@@ -56,7 +56,7 @@ class Accessor:
         return planner.record_of(planner.look(self._recipe))
 
     def why(self) -> str:
-        """Why the node would run, a line for each reason; empty if it is complete."""
+        """Why the node would run, or who adopted its result, a line each; empty if it is complete."""
         return "\n".join(self._look().reasons)
 
     def load(self) -> Any:
@@ -105,7 +105,7 @@ class Accessor:
         """
         recipe = self._recipe
         planned = self._look()
-        if planned.state == COMPLETE:
+        if planned.is_complete:
             return False
         self._check_acceptable(planned)
         names = [name for name in planned.records if name is not None]
@@ -113,7 +113,7 @@ class Accessor:
             records.write_acceptance(Root(recipe.root), name.target_id, key=name.key)
         planner = Planner()
         accepted = planner.look(recipe)
-        if accepted.state != COMPLETE:
+        if not accepted.is_complete:
             for name in names:
                 records.clear_acceptance(Root(recipe.root), name.target_id)
             raise GraphError(
@@ -139,14 +139,15 @@ class Accessor:
                 target=", ".join(recipe.paths),
                 expected="state stale",
                 got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
-                hint="node.compute()",
+                hint="dc.keep(node)" if planned.state == ADOPTED else "node.compute()",
             )
 
     def adopt(self) -> bool:
-        """Take in what somebody edited, or put where the result belongs: it counts as the result.
+        """Take in what a person edited, or put where the result belongs: it counts as the result.
 
-        Its record says that it was edited, and by whom it was adopted.  What follows from the node runs
-        again if its data differ.  When the node itself has to run again, the file is kept in the trash.
+        It is read in the dtype of the result that it replaces (0 and 255 as booleans, say).  Its record
+        says by whom it was adopted.  What follows from the node runs again if its data differ.  When the
+        node itself would have to run again, `keep` and `release` say what becomes of it.
 
         Returns
         -------
@@ -159,24 +160,32 @@ class Accessor:
             If nothing is there.
         TargetCorrupt
             If it can't be read in the target's format.
+        FormatLimit
+            If it can't be read in the dtypes, axes or columns of the result that it replaces.
         UntrustedPickle
             If it is a pickle that must not be read.
         """
         recipe = self._recipe
-        planned = self._look()
-        if planned.state not in (MODIFIED, FOREIGN, CORRUPT):
-            self._check_there(planned)
+        planner = Planner()
+        planned = planner.look(recipe)
+        if planned.is_complete and not planner.takes_in(planned):
             return False
+        if planned.contested:
+            return self.keep()
+        self._check_there(planned)
         root = Root(recipe.root)
         identifiers = [target_id(path) for path in recipe.paths]
         for path, identifier in zip(recipe.paths, identifiers, strict=True):
             content = storage.file_hash(root.absolute(path))
             records.write_acceptance(root, identifier, content=content)
         planner = Planner()
-        state = planner.look(recipe).state
-        if state in (MODIFIED, FOREIGN, CORRUPT):
+        look = planner.look(recipe)
+        state = look.state
+        if state != ADOPTED:
             for identifier in identifiers:
                 records.clear_acceptance(root, identifier)
+            if look.refusal is not None:
+                raise look.refusal
             raise TargetCorrupt(
                 "what is there can't be the result",
                 node=recipe.title,
@@ -199,6 +208,35 @@ class Accessor:
                 hint="node.compute()",
             )
 
+    def keep(self) -> bool:
+        """Let the adopted result stand for the recipe as it is now, too: it was made for another one.
+
+        Who decided so is recorded.  For the recipe that it was made for it stands as before.
+
+        Returns
+        -------
+        bool
+            False if there was nothing to decide.
+
+        Raises
+        ------
+        TargetMissing
+            If nothing was adopted.
+        GraphError
+            If it can't be kept: it is damaged.
+        """
+        return corrections.keep(self._recipe)
+
+    def release(self) -> bool:
+        """Give up the adopted result: it goes to the trash, and the node runs when it is needed.
+
+        Returns
+        -------
+        bool
+            False if nothing was adopted.
+        """
+        return corrections.release(self._recipe)
+
     def invalidate(self) -> None:
         """Forget that the result is complete: the target is moved to the root's trash."""
         for path in self._recipe.paths:
@@ -208,7 +246,7 @@ class Accessor:
 
     def _complete_entry(self):
         planned = self._look()
-        if planned.state != "complete":
+        if not planned.is_complete:
             raise TargetMissing(
                 "the node has no complete result to load",
                 node=self._recipe.title,
@@ -248,8 +286,8 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
     ------
     NotANode
         If an argument holds no node.
-    TargetCollision, TargetModified, ForeignTarget, ArgumentChanged
-        If the graph can't be computed as it is.
+    TargetCollision, ArgumentChanged
+        If two nodes claim one target, or a node was made from what is something else now.
     """
     return make_plan([n._recipe for n in nodes_in(args)], _forced(force), _collect(errors))
 
@@ -287,7 +325,7 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
 
 
 def why(node: Node) -> str:
-    """Why a node would run, a line for each reason; empty if it is complete."""
+    """Why a node would run, or who adopted its result, a line each; empty if it is complete."""
     return _one(node).why()
 
 
@@ -313,7 +351,7 @@ def accept(*nodes: Node) -> int:
 
 
 def adopt(*nodes: Node) -> int:
-    """Take in what somebody edited, or put where the results of these nodes belong.
+    """Take in what a person edited, or put where the results of these nodes belong.
 
     Parameters
     ----------
@@ -327,10 +365,50 @@ def adopt(*nodes: Node) -> int:
 
     Raises
     ------
-    NotANode, TargetMissing, TargetCorrupt, UntrustedPickle
+    NotANode, TargetMissing, TargetCorrupt, FormatLimit, UntrustedPickle
         If one can't be adopted, see `Accessor.adopt`; those before it are.
     """
     return sum([_one(node).adopt() for node in nodes])
+
+
+def keep(*nodes: Node) -> int:
+    """Let adopted results of these nodes stand for their recipes as they are now.
+
+    Parameters
+    ----------
+    *nodes : Node
+
+    Returns
+    -------
+    int
+        How many had been made for other recipes.
+
+    Raises
+    ------
+    NotANode, TargetMissing, GraphError
+        If one can't be kept, see `Accessor.keep`; those before it are.
+    """
+    return sum([_one(node).keep() for node in nodes])
+
+
+def release(*nodes: Node) -> int:
+    """Give up adopted results of these nodes: they go to the trash, and the nodes run when needed.
+
+    Parameters
+    ----------
+    *nodes : Node
+
+    Returns
+    -------
+    int
+        How many had been adopted.
+
+    Raises
+    ------
+    NotANode
+        If one is no node; the results of those before it are released.
+    """
+    return sum([_one(node).release() for node in nodes])
 
 
 def invalidate(*nodes: Node) -> None:
@@ -340,7 +418,7 @@ def invalidate(*nodes: Node) -> None:
 
 
 def status(node: Node) -> str:
-    """State of a node, as of now: "complete", "missing", "stale" …"""
+    """State of a node, as of now: "complete", "adopted", "missing", "stale" …"""
     return _one(node).state
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from . import storage
-from .errors import StorageError, UntrustedPickle
+from .errors import FormatLimit, StorageError, UntrustedPickle
 from .roots import Root
 from .storage import Part
 from .targets.base import Target
+from .targets.forms import in_form
 from .trust import check_runnable
 from .verified import kept_files
 
@@ -22,7 +23,9 @@ class Found(NamedTuple):
     manifest: list[tuple[str, int, str]] | None
 
 
-def look_into(target: Target, root: Root, stored: str | None = None) -> Found | None:
+def look_into(
+    target: Target, root: Root, stored: str | None = None, form: dict[str, Any] | None = None
+) -> Found | None:
     """What is in a target; None if it is damaged, can't be read in its format, or changes meanwhile.
 
     Parameters
@@ -33,9 +36,13 @@ def look_into(target: Target, root: Root, stored: str | None = None) -> Found | 
     stored : str, optional
         Hash of the bytes that were stored there.  A folder which is just that, but for files that are
         missing or empty, is damaged, though its format may read it: Zarr fills in for such chunks.
+    form : dict, optional
+        The form in which it will be read; see `daskcache.targets.forms`.
 
     Raises
     ------
+    FormatLimit
+        If it can't be read in that form.
     UntrustedPickle, StorageError
         If it must not be read, or the system refuses.
     """
@@ -45,10 +52,14 @@ def look_into(target: Target, root: Root, stored: str | None = None) -> Found | 
             return None
         if target.runs_code:
             check_runnable(target.path)
-        data_hash = target.hash_file(target.path)
+        data_hash = _hash_in_form(target, form)
         unchanged = storage.file_hash(target.path) == found.file_hash
     except (UntrustedPickle, StorageError):
         raise
+    except FormatLimit:
+        if form is not None:
+            raise
+        return None
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -58,6 +69,12 @@ def look_into(target: Target, root: Root, stored: str | None = None) -> Found | 
     except Exception:  # noqa: BLE001 (whatever a library raises on a file that is not in its format)
         return None
     return Found(data_hash, found.file_hash, found.manifest) if unchanged else None
+
+
+def _hash_in_form(target, form):
+    if form is None:
+        return target.hash_file(target.path)
+    return target.hash_read(in_form(target.read(target.path), form), target.path)
 
 
 def _has_lost_files(found: Part, root: Root, stored: str) -> bool:

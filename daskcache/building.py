@@ -21,12 +21,13 @@ from dask._task_spec import GraphNode, Task, TaskRef
 
 from . import task_keys
 from .algorithms import configured
+from .entry import Failure
 from .hashing import short_digest
 from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
 from .needs import TaskNeeds
 from .other_programs import is_alone, unfinished
-from .planned import COMPLETE, CORRUPT, DECIDE, FAILED, RUN, PlannedNode
-from .planning import Planner
+from .planned import BLOCKED, CORRUPT, FAILED, PlannedNode
+from .planning import Planner, blocked_failure
 from .recipe import DaskInput, Recipe, SourceInput
 from .run import load_finished, load_value, run_and_load, run_node
 from .submitted import Attempts, Earlier, Evidence, MakingTask
@@ -58,8 +59,6 @@ class GraphBuilder:
     Parameters
     ----------
     planner : Planner
-    collect : bool
-        Whether failures are collected.
 
     Attributes
     ----------
@@ -77,9 +76,8 @@ class GraphBuilder:
         What keeps tasks under way which such a graph needs, until the scheduler has it.
     """
 
-    def __init__(self, planner: Planner, collect: bool = False):
+    def __init__(self, planner: Planner):
         self.planner = planner
-        self.collect = collect
         self.outputs: frozenset[str] = frozenset()
         self.values: frozenset[str] = frozenset()
         self.held: list[Any] = []
@@ -107,6 +105,8 @@ class GraphBuilder:
         """Add what it takes to get the values of all nodes that a verb is given."""
         requested, client = list(recipes), client_of_verb()
         with self._noting_failure():
+            self.planner.request_all(requested)
+            self.planner.check()
             is_first = not self.tasks
             self._is_alone = is_first and self._something_runs(requested) and is_alone(client)
             self._add_values(requested)
@@ -126,7 +126,7 @@ class GraphBuilder:
 
     def _something_runs(self, recipes):
         plans = [self.planner.request(recipe) for recipe in recipes]
-        return any(planned.action in (RUN, DECIDE) for planned in plans)
+        return any(planned.is_to_do for planned in plans)
 
     def _add_values(self, recipes):
         before = [self._add_parents(recipe) for recipe in recipes]
@@ -155,17 +155,17 @@ class GraphBuilder:
         self._new = []
         planned = self.planner.request(recipe)
         self.planner.write_down()
-        if planned.action in (RUN, DECIDE):
+        if planned.is_to_do:
             for item, parent in zip(recipe.upstream, planned.parents, strict=True):
                 if isinstance(item, DaskInput):
                     self._add_dask_value(item)
-                elif parent is not None and parent.action in (RUN, DECIDE):
+                elif parent is not None and parent.is_to_do:
                     self._add_entry(parent)
         return self._new
 
     def _add_result(self, planned) -> MakingTask | None:
         """Add a result task, unless the entry is needed or another task makes the node already."""
-        if planned.action not in (RUN, DECIDE) or planned.recipe.identity in self._entry_keys:
+        if not planned.is_to_do or planned.recipe.identity in self._entry_keys:
             return None
         if planned.outdated or not planned.recipe.paths:
             return None  # who needs the entry later would not find the node finished
@@ -193,7 +193,7 @@ class GraphBuilder:
         if recipe.identity not in self._result_keys:
             with self._noting_failure():
                 planned = self.planner.request(recipe)
-                if planned.action not in (RUN, DECIDE):
+                if not planned.is_to_do:
                     return None
                 self._attempts.send(self._add_parents(recipe), self.outputs)
                 evidence, *_ = self._made_from(planned)
@@ -216,10 +216,13 @@ class GraphBuilder:
     def _add_new_value(self, recipe, key=None):
         planned = self.planner.request(recipe)
         self.planner.write_down()
-        entry_key = self._add_entry(planned) if planned.action in (RUN, DECIDE) else None
+        entry_key = self._add_entry(planned) if planned.is_to_do else None
         if entry_key is not None:
             load: tuple = load_value, TaskRef(entry_key)
             token = task_keys.token_of(entry_key, recipe.key)
+        elif planned.action == BLOCKED:
+            load = load_value, Failure(blocked_failure(planned))
+            token = _token(planned.records, planned.reasons)
         else:
             load = load_finished, *finished(planned)
             token = _token(planned.records)
@@ -236,7 +239,7 @@ class GraphBuilder:
         """Add what it takes to make a node, unless it is complete; return the key of its entry."""
         if recipe.identity not in self._entry_keys:
             planned = self.planner.request(recipe)
-            if planned.action not in (RUN, DECIDE):
+            if not planned.is_to_do:
                 return None
             self._new = []
             self._add_entry(planned)
@@ -265,9 +268,7 @@ class GraphBuilder:
             unmade = [
                 parent
                 for parent in current.parents
-                if parent is not None
-                and parent.action in (RUN, DECIDE)
-                and parent.recipe.identity not in known
+                if parent is not None and parent.is_to_do and parent.recipe.identity not in known
             ]
             if unmade:
                 stack += reversed(unmade)
@@ -314,14 +315,15 @@ class GraphBuilder:
                 inputs.append(DaskValue(len(handles), item.identity))
                 handles.append(TaskRef(self._add_dask_value(item)))
                 made_from.append(f"{item.identity} {handles[-1].key}")
-            elif parent.action in (RUN, DECIDE):
+            elif parent.is_to_do:
                 inputs.append(len(handles))
                 handles.append(TaskRef(self._entry_keys[item.identity]))
                 made_from.append(handles[-1].key)
             else:
                 inputs.append(parent.entry)
                 made_from.append(parent.data_hash)
-        terms = recipe.identity, recipe.root, self._needs.root_id(recipe), planned.outdated, self.collect
+        collect = self.planner.collect
+        terms = recipe.identity, recipe.root, self._needs.root_id(recipe), planned.outdated, collect
         return Evidence(terms, planned.records, tuple(made_from)), inputs, handles
 
     def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
@@ -354,11 +356,12 @@ class GraphBuilder:
             planned.records or (None,) * len(recipe.paths),
             planned.outdated,
             planned.state == CORRUPT,
-            self.collect,
+            self.planner.collect,
             planned.elsewhere,
             planned.state == FAILED,
             self._needs.root_id(recipe),
             configured(),
+            planned.keeps,
         )
         self._needs.keep_code(recipe)
         self._new.append(task)
@@ -406,7 +409,7 @@ class GraphBuilder:
         ):
             if before == now:
                 continue
-            if parent is None or parent.state != COMPLETE or parent.recipe.key not in before:
+            if parent is None or not parent.is_complete or parent.recipe.key not in before:
                 return False
             news += [(parent, name) for name in parent.records]
         return all(self._was_made(node, name) for node, name in news)

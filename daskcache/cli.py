@@ -28,6 +28,7 @@ class _Group(click.Group):
 
 
 _ELSEWHERE = dict.fromkeys(("verify", "gc", "du", "export", "import"), ".cli_housekeeping")
+_ELSEWHERE |= dict.fromkeys(("keep", "release"), ".cli_corrections")
 
 
 @click.group(cls=_Group)
@@ -117,14 +118,14 @@ def status(root: str | None):
     from dask.utils import format_bytes
 
     from .display.table import text_table
-    from .listing import find_root, listed
+    from .listing import STATES, find_root, listed
 
     found = find_root(root)
     rows: dict[str, dict] = {}
     for item in listed(found):
         row = rows.setdefault(
             item.record["function"],
-            {"complete": 0, "missing": 0, "modified": 0, "bytes": 0, "seconds": 0.0},
+            dict.fromkeys(STATES, 0) | {"bytes": 0, "seconds": 0.0},
         )
         row[item.state] += 1
         row["bytes"] += item.name.size if item.state != "missing" else 0
@@ -133,9 +134,9 @@ def status(root: str | None):
     if not rows:
         click.echo("no targets yet")
         return
-    cells = [["function", "complete", "missing", "modified", "size", "run time"]]
+    cells = [["function", *STATES, "size", "run time"]]
     for function, row in sorted(rows.items()):
-        counts = [str(row[state]) for state in ("complete", "missing", "modified")]
+        counts = [str(row[state]) for state in STATES]
         cells.append([function, *counts, format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"])
     click.echo(text_table(cells))
 
@@ -233,7 +234,9 @@ def accept(targets: tuple[str, ...], root: str | None):
     from .records import write_acceptance
 
     found = find_root(root)
-    for item in _found(found, targets):
+    for target, item in zip(targets, _found(found, targets), strict=True):
+        if item.state == "adopted":
+            raise click.ClickException(f"{item.path} was adopted: 'dask cache keep {target}' keeps it")
         if item.state != "complete":
             raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
         write_acceptance(found, item.name.target_id, key=item.name.key)
@@ -275,7 +278,8 @@ def adopt(targets: tuple[str, ...], root: str | None):
     from them runs again if their data differ.  A folder that --root or config daskcache.root names need
     not have been a root before.
     """
-    from .listing import find_or_make_root, listed, paths_below
+    from .corrections import check_adoptable
+    from .listing import AS_RECORDED, find_or_make_root, listed, paths_below
     from .records import target_id, write_acceptance
     from .storage import file_hash
 
@@ -284,9 +288,11 @@ def adopt(targets: tuple[str, ...], root: str | None):
     adopted = False
     for target in targets:
         for path in paths_below(found, target, states):
-            if states.get(path) == "complete":
-                click.echo(f"{path} is as it was stored")
+            if states.get(path) in AS_RECORDED:
+                was = "was adopted" if states[path] == "adopted" else "was stored"
+                click.echo(f"{path} is as it {was}")
                 continue
+            check_adoptable(found, path)
             write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
             click.echo(f"{path} is adopted")
             adopted = True

@@ -14,6 +14,7 @@ from .records import RecordStore, target_id
 from .roots import Root
 from .storage import Stamp, digest_of, file_hash, stamp, storage_error
 from .targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
+from .targets.forms import in_form
 from .trust import check_runnable
 from .verified import TargetFolder
 
@@ -26,6 +27,8 @@ class Stored(NamedTuple):
     data_hash: str
     file_hash: str
     stamp: Stamp
+    #: Of what a person adopted: the form of the result that it replaces, see `daskcache.targets.forms`.
+    form: dict[str, Any] | None = None
 
 
 class Entry:
@@ -100,7 +103,10 @@ class Entry:
         TargetMissing, TargetModified, TargetCorrupt
             As `load` does.
         """
-        values = [self._from_file(result, self._open_verified) for result in self.stored]
+        values = [
+            self._from_file(result, self._open_verified if result.form is None else self._read_in_form)
+            for result in self.stored
+        ]
         return arrange(values, self.layout)
 
     def heritage(self) -> list[Any]:
@@ -133,6 +139,9 @@ class Entry:
 
     def _keep_or_find(self, shared, path, result):
         """The value that this process keeps, if what is there looks as it was stored; else read."""
+        if result.form is not None:
+            value = self._read_in_form(path, result)
+            return hot_cache.likewise(value) if shared else value
         place = result.target, result.file_hash
         if hot_cache.cache and stamp(path) == result.stamp:
             value = hot_cache.find(*place, shared)
@@ -163,6 +172,9 @@ class Entry:
             raise
         except OSError as error:
             raise storage_error(error, path) from error
+
+    def _read_in_form(self, path, result):
+        return in_form(self._read_verified(path, result), result.form)
 
     def _read_verified(self, path, result):
         if isinstance(result.target, BytesTarget):
@@ -267,17 +279,18 @@ class Entry:
             if error.target != own and not str(error.target).startswith(f"{own}/"):
                 continue
             error.hint = "compute again: the node will rerun"
-            if stamp(own) != result.stamp or self._is_of_a_rival(own, result):
+            records = RecordStore(Root(self.root))
+            now = records.vouching(target_id(result.target.path), own, result.stamp, self.key)
+            if stamp(own) != result.stamp or (now is not None and now.file_hash != result.file_hash):
                 error.hint = "compute again: the plan looks at what is there now"
+            elif now is not None and records.is_adopted(now):
+                error.hint = (
+                    f"it was adopted, so it stays: put a copy of it back, or compute it again after "
+                    f"'dask cache release {own}'"
+                )
             elif not self.read_only:
                 error.hint += self._kept(result)
             return
-
-    def _is_of_a_rival(self, path, result):
-        """Whether another record vouches for what is there: rivals' results can have equal stamps."""
-        records = RecordStore(Root(self.root))
-        now = records.vouching(target_id(result.target.path), path, result.stamp, self.key)
-        return now is not None and now.file_hash != result.file_hash
 
     def _kept(self, result):
         try:

@@ -20,9 +20,10 @@ from . import algorithms, config, records, storage
 from .adopting import look_into
 from .databases import SEPARATOR, is_table
 from .entry import Entry, Stored, joint_hash
-from .errors import DaskcacheWarning, TargetCollision
+from .errors import DaskcacheWarning, FormatLimit, TargetCollision
 from .hashing import untagged
 from .planned import (
+    ADOPTED,
     COMPLETE,
     CORRUPT,
     FAILED,
@@ -34,13 +35,19 @@ from .planned import (
     UNSETTLED,
     PlannedNode,
 )
-from .provenance import describe_input, record_accepted, record_adopted, record_under_new_key
-from .reasons import differences
+from .provenance import (
+    describe_input,
+    facts_of_recipe,
+    record_accepted,
+    record_adopted,
+    record_kept,
+    record_under_new_key,
+)
+from .reasons import differences, made_for
 from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .roots import Root
 from .spec import Code, Spec
-from .storage import Stamp
 from .targets.base import FolderTarget, Target
 from .targets.template import DATA_HASH, located
 from .texts import value_of
@@ -72,8 +79,10 @@ class Examiner:
         self._touched: list[tuple[RecordStore, RecordName]] = []
         #: Targets that another recipe made of equal data with equal code, or that were accepted.
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
-        #: Targets that somebody edited, or put there, and that are to count as the result.
+        #: Targets that a person edited, or put there, and that are to count as the result.
         self._adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
+        #: Adopted results that are to stand for another recipe than the one they were made for.
+        self._kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self._accepted: dict[str, records.Acceptances] = {}
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
@@ -106,8 +115,9 @@ class Examiner:
             RecordName(
                 recipe.key, target_id(path), "", data_hash, file_hash, stamp.size, stamp.mtime_ns, 0
             )
-            for path, (_, data_hash, file_hash, stamp) in zip(recipe.paths, entry.stored, strict=True)
+            for path, (_, data_hash, file_hash, stamp, _) in zip(recipe.paths, entry.stored, strict=True)
         )
+        planned.forms = tuple(result.form for result in entry.stored)
         self.nodes[recipe.identity] = planned
 
     def _examine(self, recipe: Recipe) -> PlannedNode:
@@ -132,6 +142,7 @@ class Examiner:
         self._consider_parents(planned)
         if planned.forced:
             planned.reasons.append("rerun was forced")
+        self._consider_adopted(planned, trace)
         return planned
 
     def _expected_trace(self, recipe, parents):
@@ -172,8 +183,8 @@ class Examiner:
         location = f"{recipe.root}/{located(path, known_hash)}"
         stamp = storage.stamp(location)
         if stamp is None:
-            reason = "the target was deleted" if own else "was never computed"
-            self._worsen(planned, MISSING, reason)
+            what = "adopted result" if own and own[0].adopted else "target"
+            self._worsen(planned, MISSING, f"the {what} was deleted" if own else "was never computed")
             return own[0] if own else None
         noted = self._accepted[recipe.root].get(identifier) or {}
         if "content" in noted:  # it says more than the records, which may know the file from before
@@ -228,6 +239,10 @@ class Examiner:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
         return before
 
+    def takes_in(self, planned: PlannedNode) -> bool:
+        """Whether a node's target is adopted by this verb, and was not before."""
+        return any(node is planned for node, *_ in self._adopted)
+
     def _take_in(self, planned, position, location, stamp, before, trace, note):
         """The record of what a person edited, or put there; None if it can't be the result.
 
@@ -237,18 +252,27 @@ class Examiner:
         target = recipe.targets[position].at(location)
         root = self.store(recipe.root).root
         stored = before.file_hash if before is not None and "content" not in note else None
-        found = look_into(target, root, stored)
+        try:
+            found = look_into(target, root, stored, self._form_before(planned, before))
+        except FormatLimit as error:
+            error.node, error.target = recipe.title, location
+            planned.refusal = error
+            planned.reasons.append(f"{error.message} (expected {error.expected}, got {error.got})")
+            return None
         if found is None or note.get("content", found.file_hash) != found.file_hash:
             return None
         adopted = RecordName(
             recipe.key,
             target_id(recipe.paths[position]),
-            trace or (before.trace if before is not None else recipe.static),
+            trace or records.ANY_TRACE,
             found.data_hash,
             found.file_hash,
             *stamp,
             before.microseconds if before is not None else 0,
+            adopted=True,
         )
+        if before is not None:
+            self.store(recipe.root).foresee(adopted, before)
         self._adopted.append((planned, position, before, adopted, found.manifest))
         return adopted
 
@@ -266,7 +290,8 @@ class Examiner:
             return None  # replaced since it was looked at: `content` is that of another file
         for name in candidates:
             if name.file_hash == content:
-                touched = self.store(recipe.root).as_touched(name, stamp)
+                touched = name._replace(mtime_ns=stamp.mtime_ns)
+                self.store(recipe.root).foresee(touched, name)
                 self._touched.append((self.store(recipe.root), touched))
                 return touched
         return None
@@ -287,6 +312,7 @@ class Examiner:
             self._worsen(planned, CORRUPT, f"{location} is damaged")
         if (
             spec.max_age is not None
+            and not name.adopted  # a correction doesn't age
             and self._now - self._written(planned, name, location) > spec.max_age
         ):
             planned.outdated = True
@@ -312,6 +338,7 @@ class Examiner:
             return name
         if trace is not None and (name.trace == trace or self._is_accepted(recipe, name)):
             taken_over = name._replace(key=recipe.key, trace=trace)
+            self.store(recipe.root).foresee(taken_over, name)
             self._taken_over.append((planned, name, taken_over))
             return self._check_further(planned, taken_over, location)
         self._other_recipe(planned, name, path)
@@ -363,10 +390,12 @@ class Examiner:
         name = planned.records[0]
         if trace == name.trace:
             return
+        if name.trace == records.ANY_TRACE:
+            self._keep(planned, trace)
+            return
         if trace is not None and self._is_accepted(recipe, name):
             accepted = tuple(name._replace(trace=trace) for name in planned.records)
-            self._taken_over += zip([planned] * len(accepted), planned.records, accepted, strict=True)
-            planned.records = accepted
+            self._replace_records(planned, accepted, self._taken_over)
             return
         if trace is not None:
             self._worsen(planned, STALE, "what it was made from holds other data now")
@@ -417,6 +446,85 @@ class Examiner:
             planned.elsewhere = None
         has_target = planned.state in UNSETTLED and not _is_overwritten(planned)
         planned.unsettled = bool(changing) or has_target
+
+    def _consider_adopted(self, planned, trace):
+        """A correction stands for the recipe that it was made for; for others a person decides."""
+        if planned.state in (MODIFIED, FOREIGN):
+            return  # what is there now is not what was adopted
+        adopted = [name for name in planned.records if name is not None and self._stands(planned, name)]
+        if not adopted:
+            return
+        record = self.store(planned.recipe.root).read(adopted[0]) or {}
+        if planned.state == COMPLETE and not planned.forced:
+            planned.state = ADOPTED
+        elif planned.state != PENDING:  # else its worker decides, and replaces nothing that was adopted
+            self._contest(planned, adopted, trace, record)
+        if planned.state == ADOPTED:
+            planned.reasons.insert(0, _adopted_by(planned, record, self._accepted[planned.recipe.root]))
+            planned.forms = tuple(self._form(planned, name) for name in planned.records)
+
+    def _stands(self, planned, name):
+        """Whether a record is that of an adopted result which is still there."""
+        recipe = planned.recipe
+        if not name.adopted:  # the content of a record says it where its name doesn't; see `records`
+            is_read = planned.state == STALE or planned.forced or planned.outdated
+            if not is_read or not self.store(recipe.root).is_adopted(name):
+                return False
+        return self._is_there(planned, name)
+
+    def _is_there(self, planned, name):
+        recipe = planned.recipe
+        path = next(path for path in recipe.paths if target_id(path) == name.target_id)
+        return storage.exists(f"{recipe.root}/{located(path, name.data_hash)}")
+
+    def _contest(self, planned, adopted, trace, record):
+        """What becomes of a node that would run again, though a person made what is there."""
+        notes = self._accepted[planned.recipe.root]
+        kept = planned.recipe.spec.options.on_modified == "adopt" or all(
+            (notes.get(name.target_id) or {}).get("keep") == name.file_hash for name in adopted
+        )
+        planned.keeps = kept
+        there = all(name is not None and self._is_there(planned, name) for name in planned.records)
+        if kept and not there:
+            return  # other results of the function are to be made; its worker keeps this one
+        story = made_for(record, planned.recipe)
+        if kept and planned.state != CORRUPT:
+            planned.forced = planned.outdated = planned.unsettled = False
+            planned.reasons = [f"kept: it was {story}"] if story else []
+            self._keep(planned, trace)
+        else:
+            planned.contested = planned.unsettled = True
+            planned.data_hash = None
+            planned.reasons = [*([story] if story else []), *planned.reasons]
+        planned.state = ADOPTED
+
+    def _keep(self, planned, trace):
+        """Let what a person adopted be the result of this recipe, made from whatever data."""
+        recipe = planned.recipe
+        trace = trace or records.ANY_TRACE
+        is_adopted = self.store(recipe.root).is_adopted
+        names = [n._replace(key=recipe.key, trace=trace, adopted=is_adopted(n)) for n in planned.records]
+        self._replace_records(planned, names, self._kept)
+        planned.data_hash = joint_hash([name.data_hash for name in names])
+
+    def _replace_records(self, planned, names, noted):
+        """Let other records of its targets take the places of a node's, once they are written down."""
+        store = self.store(planned.recipe.root)
+        for old, new in zip(planned.records, names, strict=True):
+            store.foresee(new, old)
+            noted.append((planned, old, new))
+        planned.records = tuple(names)
+
+    def _form_before(self, planned, before):
+        """The form of the result that an adopted file replaces, if its record says it."""
+        record = before and self.store(planned.recipe.root).read(before)
+        return record.get("form") if record else None
+
+    def _form(self, planned, name):
+        """The form in which an adopted file is read; see `daskcache.targets.forms`."""
+        if name is None or not name.adopted:
+            return None
+        return (self.store(planned.recipe.root).read(name) or {}).get("form")
 
     def _worsen(self, planned, state, reason):
         order = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
@@ -487,6 +595,16 @@ class Examiner:
             self._record_taken_over(planned, old, new)
         while self._adopted:
             self._record_adopted(*self._adopted.pop())
+        kept = [(old, new) for _, old, new in self._kept if old.key != new.key]
+        while self._kept:
+            self._record_kept(*self._kept.pop())
+        if kept:
+            warnings.warn(
+                f"{len(kept)} adopted results are kept for other recipes than they were made for: "
+                "'dask cache ls' lists them, 'dask cache release' gives them up",
+                DaskcacheWarning,
+                stacklevel=2,
+            )
 
     def _record_taken_over(self, planned, old, new):
         recipe = planned.recipe
@@ -497,7 +615,7 @@ class Examiner:
         note = self._accepted[recipe.root].get(old.target_id) or {}
         inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
         recipe.keep_code()
-        record_accepted(store, old, new, recipe, inputs, note)
+        record_accepted(store, old, new, facts_of_recipe(recipe, inputs), note)
         records.clear_acceptance(store.root, old.target_id)
 
     def _record_adopted(self, planned, position, before, adopted, manifest):
@@ -513,18 +631,20 @@ class Examiner:
         if before is not None and before.file_hash != adopted.file_hash:
             forget_manifest(store.root, before.file_hash)
 
+    def _record_kept(self, planned, old, new):
+        recipe = planned.recipe
+        store = self.store(recipe.root)
+        note = self._accepted[recipe.root].get(old.target_id) or {}
+        inputs = [describe_input(recipe.root, item) for item in _inputs(planned)]
+        recipe.keep_code()
+        record_kept(store, old, new, facts_of_recipe(recipe, inputs), note)
+        records.clear_acceptance(store.root, old.target_id)
+
     def record_of(self, planned: PlannedNode) -> dict[str, Any] | None:
         """Content of the record of a node's first target; None if there is none."""
         if not planned.records or planned.records[0] is None:
             return None
-        name = planned.records[0]
-        for node, old, new in self._taken_over:
-            if node is planned and new == name:
-                name = old
-        for node, _, before, adopted, _ in self._adopted:
-            if node is planned and adopted == name and before is not None:
-                name = before
-        return self.store(planned.recipe.root).read(name)
+        return self.store(planned.recipe.root).read(planned.records[0])
 
     def store(self, root: str) -> RecordStore:
         store = self._stores.get(root)
@@ -533,6 +653,15 @@ class Examiner:
             self._failed[root] = records.failed_keys(store.root)
             self._accepted[root] = records.Acceptances(store.root)
         return store
+
+
+def _adopted_by(planned, record, notes):
+    """Who adopted what is at a node's target, and when."""
+    name = planned.records[0]
+    note = (name and notes.get(name.target_id)) or {}
+    told = note if "content" in note else record.get("edited") or {}
+    by, when = told.get("by") or "on_modified", told.get("when")
+    return f"adopted by {by}{f', {when}' if when else ''}"
 
 
 def _may_change(planned):

@@ -48,8 +48,8 @@ from .late import (
     values_among,
 )
 from .node import Node
-from .planned import COMPLETE, DECIDE, LOAD, RUN, SKIP
-from .planning import Plan, Planner, garbage_later
+from .planned import BLOCKED, COMPLETE, LOAD, SKIP
+from .planning import Plan, Planner, blocked_failure, garbage_later
 from .recipe import Recipe
 from .run import load_finished
 from .submitted import SentFutures, drop_released
@@ -88,10 +88,10 @@ def compute(
     recipes = [c._recipe for c in collections if _is_unplanned(c)] + making
     damaged: set[str | None] = set()
     while True:
-        planner = Planner(force)
+        planner = Planner(force, collect)
         planner.request_all(recipes)
         try:
-            return _compute(collections, planner, collect, kwargs, making)
+            return _compute(collections, planner, kwargs, making)
         except TargetCorrupt as error:
             if force or error.target in damaged:
                 raise
@@ -126,19 +126,23 @@ def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: 
 def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
     """Run exactly what a plan shows."""
     nodes = tuple(Node(recipe) for recipe in plan._recipes)
-    return _compute(nodes, plan._planner, plan._collect, kwargs)
+    return _compute(nodes, plan._planner, kwargs)
 
 
-def _compute(collections, planner, collect, kwargs, making=()):
+def _compute(collections, planner, kwargs, making=()):
+    planner.check()
     planner.write_down()
-    layer = VerbLayer(planner, collect)
+    layer = VerbLayer(planner)
     client = None if "scheduler" in kwargs else verb_client()
     results: list[Any] = [None] * len(collections)
     rest = []
     for position, collection in enumerate(collections):
         if _is_unplanned(collection):
             planned = planner.request(collection._recipe)
-            if planned.action not in (RUN, DECIDE):
+            if planned.action == BLOCKED:
+                results[position] = blocked_failure(planned)
+                continue
+            if not planned.is_to_do:
                 results[position] = load_finished(*finished(planned), client)
                 continue
         rest.append(position)
@@ -271,8 +275,8 @@ class VerbLayer(MaterializedLayer):
 
     has_legacy_tasks = False
 
-    def __init__(self, planner: Planner | None = None, collect: bool = False):
-        self.builder = GraphBuilder(planner or Planner(), collect)
+    def __init__(self, planner: Planner | None = None):
+        self.builder = GraphBuilder(planner or Planner())
         super().__init__(self.builder.tasks)
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
@@ -312,7 +316,7 @@ class VerbLayer(MaterializedLayer):
         self._told = True
         found: dict[str, list[float]] = {}
         for planned in list(self.builder.planner.nodes.values()):
-            if planned.state == COMPLETE and planned.action in (LOAD, SKIP) and not planned.requested:
+            if planned.is_complete and planned.action in (LOAD, SKIP) and not planned.requested:
                 found.setdefault(planned.recipe.name, []).append(planned.seconds or 0.0)
         for function, seconds in found.items():
             emit(COMPLETE, function, client, nodes=len(seconds), saved=sum(seconds))

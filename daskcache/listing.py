@@ -18,17 +18,26 @@ from .roots import METADATA, Root
 from .targets.registry import is_of_folder
 from .targets.template import check_path
 
+#: States of a target that is as its record says.
+AS_RECORDED = ("complete", "adopted")
+STATES = (*AS_RECORDED, "missing", "modified")
+
 
 class Listed(NamedTuple):
     """One recorded target."""
 
     #: Path from the root.
     path: str
-    #: "complete", "missing" or "modified".
+    #: One of `STATES`.
     state: str
     name: RecordName
     #: Content of the record.
     record: dict[str, Any]
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether a person made what it holds, or held."""
+        return self.name.adopted or "edited" in self.record
 
 
 def find_root(given: str | None) -> Root:
@@ -78,9 +87,9 @@ def listed(root: Root) -> Iterator[Listed]:
         record = store.read(name)
         if record is None:
             continue
-        item = Listed(record["target"], _state(root, record["target"], name), name, record)
+        item = _listed(root, record["target"], name, record)
         known = found.get(item.path)
-        if known is None or known.state != "complete":
+        if known is None or known.state not in AS_RECORDED:
             found[item.path] = item
     yield from (found[path] for path in sorted(found))
 
@@ -88,14 +97,15 @@ def listed(root: Root) -> Iterator[Listed]:
 def find(root: Root, given: str) -> Listed | None:
     """The recorded target at a path, given from here or from the root."""
     here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
+    candidates: list[Listed] = []
     for path in (given, here):
         identifier = records.target_id(path)
         store = RecordStore(root)
         for name in store.with_target(identifier):
             record = store.read(name)
             if record is not None:
-                return Listed(path, _state(root, path, name), name, record)
-    return None
+                candidates.append(_listed(root, path, name, record))
+    return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
 
 
 def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
@@ -167,10 +177,18 @@ def story(root: Root, item: Listed) -> list[str]:
     if item.state == "modified":
         lines.append("  why        the file was edited after it was stored")
     if "edited" in record:
-        lines.append(f"  edited     by hand, and adopted by {record['edited']['by'] or 'on_modified'}")
+        lines.append(f"  adopted    {_signature(record['edited'])}")
+    if "kept" in record:
+        lines.append(f"  kept       for this recipe {_signature(record['kept'])}")
     for change in _code_story(root, record):
         lines += [f"  why        {change}".replace("\n", "\n" + " " * 13)]
     return [line.encode(errors="backslashreplace").decode() for line in lines]
+
+
+def _signature(told):
+    """Who decided something about a target, and when."""
+    by = told.get("by") or "on_modified"
+    return f"by {by}, {told['when']}" if told.get("when") else f"by {by}"
 
 
 def _code_story(root, record):
@@ -215,11 +233,12 @@ def _resolved(brief, record):
     return brief
 
 
-def _state(root, path, name):
+def _listed(root, path, name, record):
     stamp = storage.stamp(root.absolute(path))
-    if stamp is None:
-        return "missing"
-    return "complete" if stamp == name.stamp else "modified"
+    item = Listed(path, "missing" if stamp is None else "modified", name, record)
+    if stamp != name.stamp:
+        return item
+    return item._replace(state="adopted" if item.is_adopted else "complete")
 
 
 def _candidates():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .entry import Entry, Stored
+from .errors import FormatLimit
 from .recipe import Recipe
 from .records import RecordName
 from .targets.template import located
 
 #: States.
-COMPLETE, MISSING, STALE, MODIFIED = "complete", "missing", "stale", "modified"
-CORRUPT, FOREIGN, FAILED, PENDING = "corrupt", "foreign", "failed", "pending"
+COMPLETE, ADOPTED, MISSING, STALE = "complete", "adopted", "missing", "stale"
+MODIFIED, CORRUPT, FOREIGN, FAILED, PENDING = "modified", "corrupt", "foreign", "failed", "pending"
 #: Actions.
-SKIP, LOAD, RUN, DECIDE = "skip", "load", "run", "decide"
+SKIP, LOAD, RUN, DECIDE, BLOCKED = "skip", "load", "run", "decide", "blocked"
 
 #: States in which a node that still has its target may come out with other data when it is made again.
 UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
@@ -26,7 +29,7 @@ class PlannedNode:
     state, action : str
         See the vocabulary in the README.
     reasons : list of str
-        Why it is not complete; empty if it is.
+        Why it is not complete, or who adopted it; empty if its function made it, and it is complete.
     records : tuple of RecordName or None
         Per target, the record that vouches for what is there.
     data_hash : str or None
@@ -46,6 +49,10 @@ class PlannedNode:
         "outdated",
         "unsettled",
         "requested",
+        "contested",
+        "keeps",
+        "forms",
+        "refusal",
     )
 
     def __init__(self, recipe: Recipe, parents: list[PlannedNode | None]):
@@ -63,19 +70,39 @@ class PlannedNode:
         #: Whether, made again, it may come out with other data than what follows was made from.
         self.unsettled = False
         self.requested = False
+        #: Whether what a person made is there, and the node would have to run again.
+        self.contested = False
+        #: Whether what a person adopted stands, whatever made it.
+        self.keeps = False
+        #: Per target, the form in which an adopted file is read; empty if none was adopted.
+        self.forms: tuple[dict[str, Any] | None, ...] = ()
+        #: Why a file can't be adopted that is meant to be.
+        self.refusal: FormatLimit | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its target holds its result, made by its function or adopted."""
+        return self.state in (COMPLETE, ADOPTED) and not self.contested and not self.forced
+
+    @property
+    def is_to_do(self) -> bool:
+        """Whether there is a task for it, which makes it or finds it made."""
+        return self.action in (RUN, DECIDE)
 
     @property
     def entry(self) -> Entry:
         """Handle of the finished result: path and hashes, no data."""
         recipe = self.recipe
+        forms = self.forms or (None,) * len(self.records)
         stored = tuple(
             Stored(
                 target.at(located(target.path, name.data_hash)),
                 name.data_hash,
                 name.file_hash,
                 name.stamp,
+                form,
             )
-            for target, name in zip(recipe.targets, self.records, strict=True)
+            for target, name, form in zip(recipe.targets, self.records, forms, strict=True)
             if name is not None
         )
         return Entry(recipe.key, recipe.root, stored, recipe.spec.layout, None, recipe.title)

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import functools
 import gc
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import ForeignTarget, TargetModified
+from . import obstacles
+from .errors import NodeFailed
 from .examining import Examiner
-from .planned import COMPLETE, DECIDE, FOREIGN, LOAD, MODIFIED, PENDING, RUN, SKIP, STALE, PlannedNode
+from .planned import BLOCKED, DECIDE, FOREIGN, LOAD, MODIFIED, PENDING, RUN, SKIP, STALE, PlannedNode
 from .reasons import headlines
-from .recipe import DaskInput, Recipe
+from .recipe import DaskInput, Recipe, recipes_before
 
 
 class Planner(Examiner):
@@ -32,57 +32,56 @@ class Planner(Examiner):
         See `Examiner`.
     """
 
-    def __init__(self, force: bool | Iterable[Recipe] = False):
+    def __init__(self, force: bool | Iterable[Recipe] = False, collect: bool = False):
         super().__init__(force)
+        self.collect = collect
         #: Nodes that would have to run, but for what is at their targets.
         self._blocked: dict[str, PlannedNode] = {}
 
     def request(self, recipe: Recipe) -> PlannedNode:
-        """Plan a node whose value is wanted, with all that comes before it."""
+        """Plan a node whose value is wanted, with all that comes before it, and `check`."""
         planned = self._request(recipe)
-        self._raise_for_blocked()
+        self.check()
         return planned
 
     def _request(self, recipe):
         planned = self.look(recipe)
         planned.requested = True
-        if planned.state == COMPLETE and not planned.forced:
+        if planned.is_complete:
             planned.action = LOAD
-        else:
+        elif planned.action != BLOCKED:
             self._need(planned)
         return planned
 
     def request_all(self, recipes: Iterable[Recipe]) -> None:
+        """Plan nodes whose values are wanted, as `request` does; see `check`."""
         with garbage_later():
             for recipe in recipes:
                 self._request(recipe)
-        self._raise_for_blocked()
 
     def _need(self, planned: PlannedNode) -> None:
         """Decide to run a node, and what that needs; all of it, or nothing if something can't run."""
         decided: list[PlannedNode] = []
         blocked = self._decide(planned, decided)
         if blocked:
-            for node in decided:
-                node.action = SKIP
-            self._blocked |= {node.recipe.identity: node for node in blocked}
+            self._block(planned, decided, blocked)
 
     def _decide(self, planned, decided):
         blocked = []
         stack = [planned]
         while stack:
             current = stack.pop()
-            if current.action in (RUN, DECIDE):
+            if current.is_to_do:
                 continue
-            if _is_blocked(current):
+            if current.action == BLOCKED or _is_blocked(current):
                 blocked.append(current)
                 continue
             current.action = self._how(current)
             decided.append(current)
             for parent in current.parents:
-                if parent is None or parent.action in (RUN, DECIDE):
+                if parent is None or parent.is_to_do:
                     continue
-                if parent.state == COMPLETE and not parent.forced:
+                if parent.is_complete:
                     parent.action = LOAD
                 else:
                     stack.append(parent)
@@ -91,7 +90,7 @@ class Planner(Examiner):
                 for item in current.recipe.upstream
                 if isinstance(item, DaskInput)
                 for recipe in item.recipes
-                if self.nodes[recipe.identity].state != COMPLETE
+                if not self.nodes[recipe.identity].is_complete
             ]
         return blocked
 
@@ -99,71 +98,67 @@ class Planner(Examiner):
         if planned.outdated or not planned.recipe.paths:
             return RUN
         exists = planned.records and None not in planned.records
-        waiting = any(p is not None and (p.forced or p.state != COMPLETE) for p in planned.parents)
+        waiting = any(p is not None and not p.is_complete for p in planned.parents)
         settled = planned.state in (PENDING, STALE) and exists and waiting
         return DECIDE if settled else RUN
 
-    def _raise_for_blocked(self):
-        """Name every node that can't run because of what is at its target."""
-        blocked = list(self._blocked.values())
-        self._blocked.clear()
-        for state, make_error in ((FOREIGN, _foreign), (MODIFIED, _modified)):
-            nodes = [node for node in blocked if node.state == state]
-            if nodes:
-                raise make_error(nodes)
+    def _block(self, requested, decided, blocked):
+        """Take back what was decided for a node that can't run, and say which ones can't, either."""
+        stuck = {node.recipe.identity for node in blocked}
+        undone = {node.recipe.identity for node in decided}
+        for identity, node in self.nodes.items():  # parents first
+            if identity in undone:
+                before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
+                waits = [parent for parent in before if parent.recipe.identity in stuck]
+                node.action = BLOCKED if waits else SKIP
+                if waits:
+                    stuck.add(identity)
+                    node.reasons.append(f"{waits[0].recipe.title} can't run")
+        for node in blocked:
+            node.action = BLOCKED
+            self._blocked[node.recipe.identity] = node
+        requested.action = BLOCKED
+
+    def check(self) -> None:
+        """Raise if a requested node can't run because of what a person has left at a target.
+
+        Raises
+        ------
+        ForeignTarget, TargetModified
+            Naming every such node.
+        """
+        kinds = (
+            (obstacles.foreign, lambda node: node.state == FOREIGN),
+            (obstacles.modified, lambda node: node.state == MODIFIED),
+            (obstacles.corrected, lambda node: node.contested),
+        )
+        for make_error, fits in kinds:
+            found = [_obstacle(node) for node in self._blocked.values() if fits(node)]
+            if found and not self.collect:
+                raise make_error(found)
+
+
+def blocked_failure(planned: PlannedNode) -> NodeFailed:
+    """What stands in for the value of a node that can't run, where failures are collected."""
+    recipe = planned.recipe
+    return NodeFailed(
+        f"TargetModified: {'; '.join(headlines(planned.reasons))}",
+        node=recipe.title,
+        target=", ".join(recipe.paths) or None,
+    )
 
 
 def _is_blocked(planned):
     if planned.state == MODIFIED:
         return planned.recipe.spec.options.on_modified == "error"
+    if planned.contested:
+        return planned.recipe.spec.options.on_modified != "recompute"
     return planned.state == FOREIGN
 
 
-def _foreign(nodes):
-    return ForeignTarget(
-        "files that daskcache did not write are where results belong"
-        if len(nodes) > 1
-        else "a file that daskcache did not write is where a result belongs",
-        node=_titles(nodes),
-        target=_locations(nodes),
-        expected="nothing there, or a recorded target",
-        got="; ".join(headlines(nodes[0].reasons)),
-        hint=f"move {_it(nodes)} away, change the template, or take {_it(nodes)} in: "
-        f"'{_command('adopt', nodes)}', or dc.adopt(node)",
-    )
-
-
-def _modified(nodes):
-    return TargetModified(
-        f"{len(nodes)} targets were edited after they were stored"
-        if len(nodes) > 1
-        else "a target was edited after it was stored",
-        node=_titles(nodes),
-        target=_locations(nodes),
-        expected="the files as they were stored" if len(nodes) > 1 else "the file as it was stored",
-        got="; ".join(headlines(nodes[0].reasons)),
-        hint=f"'{_command('adopt', nodes)}' to go on with what is there, '{_command('rm', nodes)}' to "
-        'recompute it; on_modified="adopt" or "recompute" does so by itself',
-    )
-
-
-def _it(nodes):
-    return "them" if len(nodes) > 1 else "it"
-
-
-def _titles(nodes):
-    return ", ".join(node.recipe.title for node in nodes)
-
-
-def _locations(nodes):
-    paths = [f"{node.recipe.root}/{path}" for node in nodes for path in node.recipe.paths]
-    return ", ".join(paths)
-
-
-def _command(name, nodes):
-    root = nodes[0].recipe.root
-    paths = [path for node in nodes for path in node.recipe.paths]
-    return shlex.join(["dask", "cache", name, "--root", root, *paths])
+def _obstacle(planned):
+    recipe = planned.recipe
+    return obstacles.Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
 
 
 # ---- the frozen plan ----------------------------------------------------------------------------
@@ -175,10 +170,9 @@ class Plan:
     Iterate over it for its `PlannedNode`; in a notebook it shows as a table.
     """
 
-    def __init__(self, recipes: list[Recipe], planner: Planner, collect: bool = False):
+    def __init__(self, recipes: list[Recipe], planner: Planner):
         self._recipes = recipes
         self._planner = planner
-        self._collect = collect
         self.nodes = tuple(planner.nodes.values())
 
     def __iter__(self) -> Iterator[PlannedNode]:
@@ -191,7 +185,7 @@ class Plan:
     def counts(self) -> dict[str, int]:
         """Number of nodes for each action."""
         found = Counter(node.action for node in self.nodes)
-        return {action: found[action] for action in (RUN, DECIDE, LOAD, SKIP)}
+        return {action: found[action] for action in (RUN, DECIDE, BLOCKED, LOAD, SKIP)}
 
     @property
     def left(self) -> int:
@@ -201,7 +195,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Estimated run time of what is left, in seconds of one worker thread."""
-        return sum(self.estimate(node) or 0 for node in self.nodes if node.action in (RUN, DECIDE))
+        return sum(self.estimate(node) or 0 for node in self.nodes if node.is_to_do)
 
     def estimate(self, node: PlannedNode) -> float | None:
         """Seconds that a node took when it ran last, or that its function takes on average."""
@@ -255,10 +249,10 @@ class Plan:
 
 
 def make_plan(recipes: list[Recipe], force=False, collect: bool = False) -> Plan:
-    """Plan the computation of `recipes`; reads only."""
-    planner = Planner(force)
+    """Plan the computation of `recipes`; reads only, and shows what can't run as blocked."""
+    planner = Planner(force, collect)
     planner.request_all(recipes)
-    return Plan(recipes, planner, collect)
+    return Plan(recipes, planner)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import roots, storage
+from . import roots
 from .entry import Entry, arrange
 from .hashing import tag
 from .recipe import Recipe
@@ -14,7 +14,12 @@ from .work import FileData, Work, class_path, describe_arguments, describe_forma
 
 
 def facts_of_call(
-    work: Work, inputs: list, places: list[str], position: int, previous: RecordName | None
+    work: Work,
+    inputs: list,
+    places: list[str],
+    position: int,
+    previous: RecordName | None,
+    form: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the record of one result of a call says."""
     facts = {
@@ -25,6 +30,8 @@ def facts_of_call(
         "arguments": describe_arguments(work.spec, work.values, work.described),
         "upstream": [describe_input(work.root, item) for item in inputs],
     }
+    if form is not None:
+        facts["form"] = form
     if work.spec.layout is not None:
         facts["results"] = arrange(places, work.spec.layout)
     if previous is not None and previous.key != work.key:
@@ -82,8 +89,10 @@ _CARRIED = (
     "results",
     "arguments",
     "upstream",
+    "form",
     "accepted",
     "edited",
+    "kept",
     "created",
     "host",
     "packages",
@@ -91,16 +100,41 @@ _CARRIED = (
 
 
 def record_accepted(
-    store: RecordStore, old: RecordName, new: RecordName, recipe: Recipe, inputs: list, note: dict
+    store: RecordStore, old: RecordName, new: RecordName, facts: dict[str, Any], note: dict
 ) -> None:
-    """Record a target that somebody accepted as the result of a recipe that did not make it."""
+    """Record a target that a person accepted as the result of a recipe that did not make it."""
     content = store.read(old)
     if content is None:
         return
-    facts = {k: v for k, v in content.items() if k in (*_OF_TARGET, "edited")}
-    facts |= _facts_of_recipe(recipe, inputs)
-    facts["accepted"] = {"from": old.key, "to": new.key, **_signature(note)}
-    replace_record(store, old, new, record_content(new, **facts))
+    carried = {k: v for k, v in content.items() if k in (*_OF_TARGET, "edited")}
+    accepted = {"from": old.key, "to": new.key, **_signature(note)}
+    replace_record(store, old, new, record_content(new, **carried, **facts, accepted=accepted))
+
+
+def record_kept(
+    store: RecordStore, old: RecordName, new: RecordName, facts: dict[str, Any], note: dict
+) -> None:
+    """Record that an adopted result stands for another recipe, too.
+
+    Its own record stays: going back to the recipe that it was made for finds it complete.
+
+    Parameters
+    ----------
+    old, new : RecordName
+        The record that it has, and the one for the other recipe.
+    facts : dict
+        See `facts_of_recipe`.
+    note : dict
+        Who decided so and when; empty if the node does by itself (``on_modified="adopt"``).
+    """
+    content = store.read(old)
+    if content is None:
+        return
+    carried = {k: v for k, v in content.items() if k in (*_OF_TARGET, "edited")}
+    kept = {"from": old.key, **_signature(note)}
+    store.write(new, record_content(new, **carried, **facts, kept=kept))
+    if old.key == new.key and old != new:
+        store.remove(old)
 
 
 def record_adopted(
@@ -112,7 +146,7 @@ def record_adopted(
     inputs: list,
     note: dict,
 ) -> None:
-    """Record a file that somebody edited, or put there, as the result of a recipe.
+    """Record a file that a person edited, or put there, as the result of a recipe.
 
     Parameters
     ----------
@@ -128,12 +162,17 @@ def record_adopted(
         Who adopted it and when; empty if the node does so by itself (``on_modified="adopt"``).
     """
     target = recipe.targets[position]
+    before = store.read(old) if old is not None else None
+    made = {"stored": tag(old.data_hash), "file": tag(old.file_hash)} if old is not None else {}
+    if before and "edited" in before:  # and adopted again: what the function made is still the same
+        made = {k: v for k, v in before["edited"].items() if k in ("stored", "file")}
     facts = {
         "function": recipe.spec.qualified_name,
         "target": target.path,
         **describe_format(target),
-        **_facts_of_recipe(recipe, inputs),
-        "edited": {"stored": tag(old.data_hash) if old is not None else None, **_signature(note)},
+        **({"form": before["form"]} if before and "form" in before else {}),
+        **facts_of_recipe(recipe, inputs),
+        "edited": {"stored": None, **made, **_signature(note)},
     }
     if recipe.spec.layout is not None:
         facts["results"] = arrange([t.path for t in recipe.targets], recipe.spec.layout)
@@ -141,13 +180,14 @@ def record_adopted(
     if old is not None:
         replace_record(store, old, new, content)
     else:
-        _add_record(store, new, content)
+        store.write(new, content)
 
 
-_OF_TARGET = ("function", "target", "format", "options", "results")
+_OF_TARGET = ("function", "target", "format", "options", "form", "results")
 
 
-def _facts_of_recipe(recipe, inputs):
+def facts_of_recipe(recipe: Recipe, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a record says of a recipe: code, arguments and inputs (see `describe_input`)."""
     return {
         "code": recipe.code,
         "arguments": describe_arguments(recipe.spec, recipe.values),
@@ -161,11 +201,6 @@ def _signature(note):
 
 def replace_record(store: RecordStore, old: RecordName, new: RecordName, content: bytes) -> None:
     """Put a record in the place of another one of the same target, which stays as it is."""
-    _add_record(store, new, content)
+    store.write(new, content)
     if old != new:
         store.remove(old)
-
-
-def _add_record(store, name, content):
-    intent = storage.write_intent(store.root, name.file_name(), content)
-    storage.promote_intent(store.root, intent, name.file_name(), name.shard)

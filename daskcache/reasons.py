@@ -39,6 +39,13 @@ def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
     return changes + _format_difference(record, recipe) + upstream
 
 
+def made_for(record: dict[str, Any], recipe: Recipe) -> str:
+    """The arguments that a record's result was made for, where a recipe has others; empty if none."""
+    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    changed = [(name, old) for name, old in before.items() if name in now and now[name][1] != old[1]]
+    return "made for " + ", ".join(f"{name}={old[0]}" for name, old in changed) if changed else ""
+
+
 def _code_differences(before, recipe):
     if before == recipe.code:
         return []

@@ -106,6 +106,21 @@ def _are_texts(values):
     return all(isinstance(value, str) for value in values)
 
 
+def _is_form(value):
+    """Whether it is dtype and shape of an array, or names and dtypes of columns."""
+    if not isinstance(value, dict):
+        return False
+    if value.keys() == {"dtype", "shape"}:
+        shape = value["shape"]
+        return _is_line(value["dtype"]) and isinstance(shape, list) and all(map(_is_count, shape))
+    columns = value.get("columns")
+    return value.keys() == {"columns"} and isinstance(columns, list) and all(map(_is_column, columns))
+
+
+def _is_column(value):
+    return isinstance(value, list) and len(value) == 2 and _are_texts(value)
+
+
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "daskcache": _is_count,
     "function": _is_line,
@@ -131,4 +146,6 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "same_as": _is_line,
     "accepted": lambda value: isinstance(value, dict),
     "edited": lambda value: isinstance(value, dict),
+    "kept": lambda value: isinstance(value, dict),
+    "form": _is_form,
 }

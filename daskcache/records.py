@@ -31,6 +31,10 @@ from .storage import Stamp
 
 _SUFFIX = ".json"
 _FIELDS = 8
+#: A ninth field of the name of an adopted result's record.
+_ADOPTED = "a"
+#: In place of a trace: a person said that a result stands while the data it rests on was not known.
+ANY_TRACE = "any"
 
 #: How often to look for who vouches for a target, while others commit; and the seconds between.
 _LOOKS = 10
@@ -59,6 +63,8 @@ class RecordName(NamedTuple):
     mtime_ns: int
     #: Run time of the function in microseconds.
     microseconds: int
+    #: Whether a person made what is in the target: an edit, or a file of theirs, that was adopted.
+    adopted: bool = False
 
     @classmethod
     def parse(cls, name: str, seal_key: bytes | None = None) -> RecordName | None:
@@ -66,28 +72,35 @@ class RecordName(NamedTuple):
 
         With a key to seal records with, a file whose name is not sealed is none.
         """
-        parts = name.split(".")
-        if seal_key is not None and not _is_sealed(parts, seal_key):
-            return None
-        if len(parts) != _FIELDS + 1 + (seal_key is not None) or parts[-1] != _SUFFIX[1:]:
+        *parts, suffix = name.split(".")
+        if seal_key is not None:
+            seal = parts.pop() if parts else ""
+            if not trust.is_sealed(".".join(parts).encode(), seal, seal_key):
+                return None
+        adopted = parts[_FIELDS:]
+        if suffix != _SUFFIX[1:] or len(parts) < _FIELDS or adopted not in ([], [_ADOPTED]):
             return None
         key, target, trace, data, file, size, mtime, took = parts[:_FIELDS]
         try:
-            return cls(key, target, trace, data, file, int(size), int(mtime), int(took))
+            return cls(key, target, trace, data, file, int(size), int(mtime), int(took), bool(adopted))
         except ValueError:
             return None
 
     def unsealed(self) -> str:
         """Name of the record's file where records are not sealed: the fields and the suffix."""
-        return ".".join(map(str, self)) + _SUFFIX
+        return self._joined() + _SUFFIX
 
     def file_name(self) -> str:
         """Name of the record's file: with a seal before the suffix, if records are sealed."""
         key = trust.seal_key()
         if key is None:
             return self.unsealed()
-        fields = ".".join(map(str, self))
+        fields = self._joined()
         return f"{fields}.{trust.seal(fields.encode(), key)}{_SUFFIX}"
+
+    def _joined(self):
+        fields = map(str, self[:_FIELDS])
+        return ".".join([*fields, _ADOPTED] if self.adopted else fields)
 
     @property
     def stamp(self) -> Stamp:
@@ -96,11 +109,6 @@ class RecordName(NamedTuple):
     @property
     def shard(self) -> str:
         return self.key[:2]
-
-
-def _is_sealed(parts, key):
-    fields = ".".join(parts[:_FIELDS]).encode()
-    return len(parts) > _FIELDS and trust.is_sealed(fields, parts[_FIELDS], key)
 
 
 def target_id(path: str) -> str:
@@ -125,8 +133,10 @@ class RecordStore:
         self.root = root
         self._shards: dict[str, dict[str, list[RecordName]]] = {}
         self._by_target: dict[str, list[RecordName]] | None = None
-        #: Names of records as they are, by those that they are to have; see `as_touched`.
-        self._untouched: dict[RecordName, RecordName] = {}
+        #: Records as they are, by those that are to take their places; see `foresee`.
+        self._current: dict[RecordName, RecordName] = {}
+        #: Records that were read, and whether they are of adopted results.
+        self._read: dict[RecordName, bool] = {}
 
     def with_key(self, key: str) -> list[RecordName]:
         """Records of a recipe, at whichever targets."""
@@ -142,6 +152,12 @@ class RecordStore:
             for name in self.all():
                 self._by_target.setdefault(name.target_id, []).append(name)
         return self._by_target.get(identifier, [])
+
+    def is_adopted(self, name: RecordName) -> bool:
+        """Whether a person made what a record is about; before names said so, only contents did."""
+        if not name.adopted and name not in self._read:
+            self.read(name)
+        return name.adopted or self._read.get(name, False)
 
     def has(self, name: RecordName) -> bool:
         """Whether a record is there, unclaimed; true of what was taken as it is, without a record."""
@@ -229,12 +245,14 @@ class RecordStore:
         StorageError
             If a newer daskcache wrote it.
         """
-        for path in (self.path_of(name), *self.intents_of(name), self.path_of(name)):
+        now = self._as_it_is(name)
+        for path in (self.path_of(now), *self.intents_of(now), self.path_of(now)):
             try:
                 with open(path, "rb") as file:
                     content = json.loads(file.read().decode("utf-8", "surrogatepass"))
-                check_record(content, name.key, name.file_hash)
+                check_record(content, now.key, now.file_hash)
                 _check_seal(content)
+                self._read[name] = "edited" in content
                 return content
             except FileNotFoundError:
                 continue
@@ -253,27 +271,34 @@ class RecordStore:
             except OSError as error:
                 raise storage.storage_error(error, path) from error
 
-    def as_touched(self, name: RecordName, current: Stamp) -> RecordName:
-        """The record of an unchanged target that has a new mtime (after copying a root, say).
+    def foresee(self, coming: RecordName, current: RecordName) -> RecordName:
+        """Note that one record is to take the place of another, which is read until then."""
+        if coming != current:
+            self._current[coming] = current
+        return coming
 
-        It is read where it is, under its old name, until `refresh` renames it.
-        """
-        touched = name._replace(mtime_ns=current.mtime_ns)
-        if touched != name:
-            self._untouched[touched] = name
-        return touched
+    def write(self, name: RecordName, content: bytes) -> None:
+        """Add a record to those of targets that stay as they are."""
+        intent = storage.write_intent(self.root, name.file_name(), content)
+        storage.promote_intent(self.root, intent, name.file_name(), name.shard)
+        self._current.pop(name, None)
 
     def refresh(self, touched: RecordName) -> None:
-        """Give a record the name that `as_touched` said."""
+        """Give the record of an unchanged target, which `foresee` named, the target's new mtime."""
         before = self.path_of(touched)
-        self._untouched.pop(touched, None)
+        self._current.pop(touched, None)
         with contextlib.suppress(FileNotFoundError):  # another program was faster
             os.replace(before, self.path_of(touched))
 
     def path_of(self, name: RecordName) -> str:
         """Where a record is, unless it is an intent."""
-        name = self._untouched.get(name, name)
+        name = self._as_it_is(name)
         return f"{self.root.records}/{name.shard}/{name.file_name()}"
+
+    def _as_it_is(self, name):
+        while name in self._current:
+            name = self._current[name]
+        return name
 
     def intents_of(self, name: RecordName) -> list[str]:
         """Paths of intents to be this record, and of claims to what it vouches for."""

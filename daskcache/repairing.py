@@ -61,11 +61,16 @@ def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
 def _mend_targets(root, checked):
     store = RecordStore(root)
     for item in checked:
-        if item.state == CORRUPT:
+        if item.state == CORRUPT and any(map(store.is_adopted, item.names)):
+            yield (
+                f"{item.path} was adopted, so it stays: put a copy of it back, or compute it again "
+                f"after 'dask cache release {item.path}'"
+            )
+        elif item.state == CORRUPT:
             yield _set_aside(root, item)
         elif item.state == OK:
             if item.stamp != item.name.stamp:
-                store.refresh(store.as_touched(item.name, item.stamp))
+                store.refresh(store.foresee(item.name._replace(mtime_ns=item.stamp.mtime_ns), item.name))
                 yield f"{item.path} was copied or touched: its record has the new time"
             if mend_manifest(root, root.absolute(item.path), item.name.file_hash):
                 yield f"{item.path}: the list of its files was lost, and is there again"

@@ -33,12 +33,12 @@ from .errors import (
 from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from .hashing import hash_value
 from .node import inside_body
-from .provenance import record_under_new_key
+from .provenance import facts_of_call, record_under_new_key
 from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
 from .roots import Root
 from .spec import AbsentSpec
-from .storing import discard_own, entry_of, heirs, own_part_path, store_results
+from .storing import discard_own, entry_of, heirs, keep_adopted, own_part_path, store_results
 from .targets.base import FolderTarget
 from .targets.objects import PickleTarget
 from .targets.resource import Resource
@@ -171,6 +171,9 @@ def _make(work, inputs, trace):
         check_code(root, work.code, work.spec)
         for path in work.paths:
             storage.check_folder(root.absolute(path))
+        kept = _kept_by_persons(work, inputs, trace)
+        if kept is not None:
+            return SKIPPED, 0.0, kept
     started = time.perf_counter()
     try:
         result, own_paths = call(work, arguments(work, inputs))
@@ -184,6 +187,36 @@ def _make(work, inputs, trace):
         return RAN, seconds, Held(result, _held_hash(work, result, trace))
     is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
     return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
+
+
+def _kept_by_persons(work, inputs, trace):
+    """The entry of results that a person adopted, and wishes to keep; None if there are none.
+
+    Raises
+    ------
+    TargetModified
+        If there are, and the person has to decide.
+    """
+    if work.spec.options.on_modified == "recompute":
+        return None
+    there = [
+        name
+        for path, name in zip(work.paths, work.previous, strict=True)
+        if name is not None
+        and name.adopted
+        and storage.stamp(f"{work.root}/{located(path, name.data_hash)}") == name.stamp
+    ]
+    if not there:
+        return None
+    if len(there) < len(work.paths):
+        return None  # what a person made of some results is kept when the others are put in place
+    facts = [
+        facts_of_call(work, inputs, list(work.paths), position, name)
+        for position, name in enumerate(work.previous)
+    ]
+    return entry_of(
+        work, [keep_adopted(work, name, trace, told) for name, told in zip(there, facts, strict=True)]
+    )
 
 
 def _value_elsewhere(entry, target):

@@ -7,18 +7,20 @@ import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import config, hot_cache, records, storage, trash
+from . import config, hot_cache, obstacles, records, storage, trash
 from .claiming import Claim
 from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
-from .provenance import facts_of_call
+from .obstacles import Obstacle
+from .provenance import facts_of_call, record_kept
 from .records import RecordName, RecordStore, record_content, target_id
 from .roots import Root
 from .storage import Part
 from .targets.base import UNKNOWN, BytesTarget, Target
+from .targets.forms import form_of
 from .targets.template import DATA_HASH, located
 from .verified import forget_manifest, keep_manifest
-from .work import FileData
+from .work import FileData, Work
 
 
 class Written(NamedTuple):
@@ -32,6 +34,8 @@ class Written(NamedTuple):
     value: Any = UNKNOWN
     #: Whether that is another object than the function returned.
     is_fresh: bool = False
+    #: See `daskcache.targets.forms`.
+    form: dict[str, Any] | None = None
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
@@ -52,7 +56,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     ]
     names, committed = [], []
     try:
-        for position, (part, data_hash, *_) in enumerate(results):
+        for position, (part, data_hash, *_, form) in enumerate(results):
             if DATA_HASH in work.paths[position]:
                 part = _existing(root, places[position], part)
             name = RecordName(
@@ -65,7 +69,8 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
                 int(seconds * 1e6),
             )
             names.append(name)
-            committed.append(_commit(work, root, inputs, places, position, part, name))
+            facts = facts_of_call(work, inputs, places, position, work.previous[position], form)
+            committed.append(_commit(work, root, places[position], position, part, name, facts))
     except BaseException:
         sweep_parts(root, results)
         raise
@@ -177,13 +182,14 @@ def _part_of_value(work, target, path, value):
             own = storage.part_path(Root(work.root), path.rpartition("/")[2])
             part = storage.write_part(own, pieces)
             content = b"".join(pieces) if _is_small(pieces) else None
-            return Written(part, target.hash(value), content, back, back is not value)
+            fresh = back is not value
+            return Written(part, target.hash(value), content, back, fresh, form_of(value))
         own = own_part_path(work.root, path)
         try:
             known = target.write(value, own)
             part = known if isinstance(known, Part) else storage.part_of(own)
             data_hash = target.hash_result(value, own)
-            return Written(part, data_hash, value=target.read_back(value, own))
+            return Written(part, data_hash, value=target.read_back(value, own), form=form_of(value))
         except BaseException:
             discard_own([own])
             raise
@@ -230,20 +236,21 @@ def discard_own(paths):
         storage.sweep(path.rpartition("/")[0])
 
 
-def _commit(work, root: Root, inputs, places, position: int, part: Part, name: RecordName) -> RecordName:
+def _commit(
+    work, root: Root, place: str, position: int, part: Part, name: RecordName, facts: dict
+) -> RecordName:
     """Put one part in place with its record; return the record that holds in the end."""
     previous = work.previous[position]
-    destination = root.absolute(places[position])
+    destination = root.absolute(place)
     file_name = name.file_name()
-    content = record_content(name, **facts_of_call(work, inputs, places, position, previous))
     intent, winner = "", None
-    claim = Claim(root, part.path, places[position])
+    claim = Claim(root, part.path, place)
     displaced = None
     try:
         keep_manifest(root, part.file_hash, part.manifest)
-        intent = storage.write_intent(root, file_name, content)
+        intent = storage.write_intent(root, file_name, record_content(name, **facts))
         if part.path != destination:
-            winner, displaced = _place(work, root, part, places[position], name, previous, intent, claim)
+            winner, displaced = _place(work, root, part, place, name, facts, previous, intent, claim)
     except BaseException:
         if _may_be_in_place(destination, part):
             intent = ""  # it vouches
@@ -256,7 +263,7 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
         _sweep(root, intent, part, destination)
         return winner
     try:
-        storage.settle(root, places[position])
+        storage.settle(root, place)
         storage.promote_intent(root, intent, file_name, name.shard)
         claim.settle()
         if previous is not None and previous != name:
@@ -265,7 +272,7 @@ def _commit(work, root: Root, inputs, places, position: int, part: Part, name: R
                 forget_manifest(root, previous.file_hash)
     finally:  # last: a warning may be an error
         if displaced:
-            _keep_displaced(work, root, places[position], displaced)
+            _keep_displaced(work, root, place, displaced)
         _remove_own_folder(root, part)
     return name
 
@@ -289,7 +296,7 @@ def _sweep(root, intent, part, destination):
         _remove_own_folder(root, part)
 
 
-def _place(work, root, part, path, name, previous, intent, claim):
+def _place(work, root, part, path, name, facts, previous, intent, claim):
     """Link or exchange.
 
     Returns
@@ -315,14 +322,50 @@ def _place(work, root, part, path, name, previous, intent, claim):
                 continue
         if vouching is not None and vouching.key == name.key and vouching != previous:
             return _yield_to(work, vouching, name), None
+        if vouching is not None and not _may_displace(work) and store.is_adopted(vouching):
+            return keep_adopted(work, vouching, name.trace, facts), None
         if vouching is None and not (previous is not None and _may_displace(work)):
             raise _foreign(work, destination)
         if claim.attempt(vouching or previous):
             check = partial(_is_still_so, root, name, previous, intent, claim, current)
             try:
-                return None, _replace(work, root, part, path, vouching, check)
+                is_persons = vouching is None or store.is_adopted(vouching)
+                ours = None if work.damaged or is_persons else vouching.stamp
+                return None, storage.replace(root, part.path, path, ours, check)
             except storage.Overtaken:
                 continue  # somebody lost patience with this writer, or was faster
+
+
+def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]) -> RecordName:
+    """Let what a person adopted be a result of a node that would replace it, if that is their wish.
+
+    Parameters
+    ----------
+    work : Work
+    name : RecordName
+        Its record.
+    trace : str
+        Of the node.
+    facts : dict
+        What a record says of the node; see `daskcache.provenance.facts_of_call`.
+
+    Returns
+    -------
+    RecordName
+        Of the record of it for this node.
+
+    Raises
+    ------
+    TargetModified
+        If the person has to decide.
+    """
+    if not work.keeps and work.spec.options.on_modified != "adopt":
+        reason = "its inputs hold other data than those it was made for"
+        raise obstacles.corrected([Obstacle(work.title, work.root, work.paths, [reason])])
+    kept = name._replace(key=work.key, trace=trace, adopted=True)
+    of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
+    record_kept(RecordStore(Root(work.root)), name, kept, of_recipe, {})
+    return kept
 
 
 def _foreign(work, destination):
@@ -349,12 +392,6 @@ def _is_still_so(root, name, previous, intent, claim, seen, stamp):
         if other[:2] == name[:2] and other.stamp == stamp and other != previous
     ]
     return stamp == seen and claim.is_held() and not rivals
-
-
-def _replace(work, root, part, path, vouching, is_still_so):
-    edited = vouching is None or "edited" in (RecordStore(root).read(vouching) or {})
-    ours = None if work.damaged or edited else vouching.stamp
-    return storage.replace(root, part.path, path, ours, is_still_so)
 
 
 def _keep_displaced(work, root, path, displaced):
@@ -393,9 +430,21 @@ def _remove_own_folder(root, part):
 
 
 def entry_of(work, names, inline=None):
-    formats = work.spec.formats
     stored = tuple(
-        Stored(target.at(located(path, name.data_hash)), name.data_hash, name.file_hash, name.stamp)
-        for target, path, name in zip(formats, work.paths, names, strict=True)
+        Stored(
+            target.at(located(path, name.data_hash)),
+            name.data_hash,
+            name.file_hash,
+            name.stamp,
+            _form_of_adopted(work, name),
+        )
+        for target, path, name in zip(work.spec.formats, work.paths, names, strict=True)
     )
     return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
+
+
+def _form_of_adopted(work, name):
+    """The form in which a file is read that a person adopted."""
+    if not name.adopted:
+        return None
+    return (RecordStore(Root(work.root)).read(name) or {}).get("form")

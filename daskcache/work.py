@@ -54,6 +54,8 @@ class Work(NamedTuple):
     root_id: str = ""
     #: How its client hashes.
     algorithm: str = "xxh3_128"
+    #: Whether what a person adopted stands, whatever made it.
+    keeps: bool = False
 
     @property
     def title(self) -> str:

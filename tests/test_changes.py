@@ -224,7 +224,7 @@ def test_a_chain_whose_data_stays_is_skipped(define):
     assert sum(ran.values()) == 100
     edited = last("+ 0")
     assert runs_of(edited) == (value, {"start": 1})
-    assert dc.plan(edited).counts == {"run": 0, "decide": 0, "load": 1, "skip": 99}
+    assert dc.plan(edited).counts == {"run": 0, "decide": 0, "blocked": 0, "load": 1, "skip": 99}
     assert len({node.dc.key for node in (last(""), edited)}) == 2
 
 

@@ -56,8 +56,10 @@ PUBLIC = [
     "hashing",
     "history",
     "invalidate",
+    "keep",
     "plan",
     "register_suffix",
+    "release",
     "status",
     "target",
     "target_decoder",
@@ -92,9 +94,11 @@ LAYERS = [
     {"node"},
     {"work", "texts"},
     {"reasons", "provenance", "adopting", "claiming"},
+    {"obstacles"},
     {"planned", "storing"},
     {"examining"},
     {"planning"},
+    {"corrections"},
     {"dashboard_page"},
     {"dashboard"},
     {"run", "submitted", "workers"},
@@ -109,7 +113,7 @@ LAYERS = [
     {"repairing"},
     {"room", "archive", "moving"},
     {"cli_shared"},
-    {"cli", "cli_housekeeping", "demo", "prefect"},
+    {"cli", "cli_corrections", "cli_housekeeping", "demo", "prefect"},
 ]
 LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 LEVEL["__version__"] = 0  # a name of the package itself

@@ -150,13 +150,14 @@ def test_a_lease_that_is_renewed_while_it_is_taken_away(made):
 def test_a_node_that_somebody_else_finishes(root, monkeypatch):
     """It is skipped, with that one's entry."""
     calls = []
-    node = dc.delayed(lambda: calls.append(1) or 5, target="a.json", version=1)()
+    five = dc.delayed(lambda: calls.append(1) or 5, target="a.json", version=1)
+    node = five()
     take = leases.Lease.take
 
     def somebody_else_first(lease, finished):
         with dask.config.set({"daskcache.lease": None}), monkeypatch.context() as patch:
             patch.setattr(run._turns, "take", lambda name: _free())
-            dask.compute(dc.delayed(lambda: calls.append(1) or 5, target="a.json", version=1)())
+            dask.compute(five())
         return take(lease, finished)
 
     monkeypatch.setattr(leases.Lease, "take", somebody_else_first)

@@ -152,8 +152,10 @@ def test_an_edited_target_is_an_error_by_default(chain, root):
     edit(root / "third.json", "[0]\n")
     assert three.dc.state == "modified"
     assert "edited" in three.dc.why()
+    plan = dc.plan(three)
+    assert (plan.counts["blocked"], plan.nodes[-1].state) == (1, "modified")
     with pytest.raises(TargetModified, match=r"third\.json"):
-        dc.plan(three)
+        plan.compute()
     with pytest.raises(TargetModified, match="on_modified"):
         three.compute()
     assert (root / "third.json").read_text() == "[0]\n"
@@ -191,7 +193,7 @@ def test_an_edit_is_seen_through_a_deleted_intermediate(runs, root, how):
     runs.clear()
     (root / "deleted.json").unlink()
     edit(root / "edited.json", "5")
-    assert states(last())["edited"][0] == ("complete" if how == "adopt" else "modified")
+    assert states(last())["edited"][0] == ("adopted" if how == "adopt" else "modified")
     if how == "adopt":
         assert last().compute() == 8
         assert runs.names() == ["near", "deleted", "last"]
@@ -327,9 +329,8 @@ def test_a_foreign_file_is_an_error(chain, root, runs):
     (root / "third.json").write_text("mine")
     node = chain()[2]
     assert node.dc.state == "foreign"
+    assert [planned.action for planned in dc.plan(node)] == ["skip", "skip", "blocked"]
     with pytest.raises(ForeignTarget, match=r"third\.json"):
-        dc.plan(node)
-    with pytest.raises(ForeignTarget):
         node.compute()
     with pytest.raises(ForeignTarget):
         dask.compute(node)
@@ -755,7 +756,7 @@ def test_a_plan_computes_exactly_what_it_showed(chain, runs):
     three.compute()
     runs.clear()
     plan = dc.plan(three, two, force=[one])
-    assert plan.counts == {"run": 1, "decide": 2, "load": 0, "skip": 0}
+    assert plan.counts == {"run": 1, "decide": 2, "blocked": 0, "load": 0, "skip": 0}
     assert len(plan) == len(list(plan)) == 3
     assert plan.compute() == (3, 2)
     assert runs.take() == ["first"]

@@ -142,9 +142,13 @@ def test_a_store_sees_one_moment(place):
 def test_remove_and_refresh(place):
     """A record can be forgotten, and its target's time noted anew."""
     store_record(place, NAME)
-    RecordStore(place).refresh(NAME, Stamp(12, 99))
+    store = RecordStore(place)
+    touched = store.foresee(NAME._replace(mtime_ns=99), NAME)
+    assert store.path_of(touched) == store.path_of(NAME)
+    store.refresh(touched)
     (found,) = RecordStore(place).all()
-    assert found == NAME._replace(mtime_ns=99)
+    assert found == touched
+    assert store.path_of(touched) != store.path_of(NAME)
     RecordStore(place).remove(found)
     RecordStore(place).remove(found)
     assert RecordStore(place).all() == []

@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 #: Nodes listed one by one; beyond, the summary by function has to do.
 MAX_ROWS = 30
 
-ACTIONS = ("run", "decide", "load", "skip")
+ACTIONS = ("run", "decide", "blocked", "load", "skip")
 
 #: What stands for an action, readable on white and when printed without colour.
-COLORS = {"run": "#d95f02", "decide": "#b58900", "load": "#1f78b4", "skip": "#7f8c8d"}
+COLORS = {
+    "run": "#d95f02",
+    "decide": "#b58900",
+    "blocked": "#c2185b",
+    "load": "#1f78b4",
+    "skip": "#7f8c8d",
+}
 _BADGES = COLORS | {"differs": "#d95f02", "failed": "#d95f02", "skipped": "#7f8c8d"}
 
 
@@ -60,12 +66,14 @@ def function_rows(plan: Plan) -> list[dict[str, Any]]:
 def headline(plan: Plan) -> str:
     """The plan in one line."""
     counts = plan.counts
-    left = counts["run"] + counts["decide"]
+    left = counts["run"] + counts["decide"] + counts["blocked"]
     if not left:
         return f"nothing to run: all {_nodes(len(plan))} are up to date or not needed"
     parts = [f"{_nodes(counts['run'])} to run"]
     if counts["decide"]:
         parts.append(f"{counts['decide']} decided on the way")
+    if counts["blocked"]:
+        parts.append(f"{counts['blocked']} blocked")
     parts.append(f"{len(plan) - left} finished or not needed")
     estimate = f", about {format_time(plan.seconds)} of work" if plan.seconds else ""
     return ", ".join(parts) + estimate
@@ -81,7 +89,7 @@ def text_table(cells: list[list[str]]) -> str:
 
 def plan_text(plan: Plan) -> str:
     """The plan as plain text: summary by function, then the nodes that are left to do."""
-    left = [row for row in plan_rows(plan) if row["action"] in ("run", "decide")]
+    left = [row for row in plan_rows(plan) if row["action"] in ("run", "decide", "blocked")]
     blocks = [f"Plan: {headline(plan)}", text_table(_function_cells(plan))]
     if left:
         cells = [["node", "action", "state", "why"]]
@@ -196,13 +204,14 @@ class _Badge(str):
 
 
 def _function_cells(plan):
-    cells = [["function", "nodes", *ACTIONS, "time left", "size"]]
+    actions = [action for action in ACTIONS if action != "blocked" or plan.counts[action]]
+    cells = [["function", "nodes", *actions, "time left", "size"]]
     for row in function_rows(plan):
         cells.append(
             [
                 row["function"],
                 str(row["nodes"]),
-                *[str(row[action] or "·") for action in ACTIONS],
+                *[str(row[action] or "·") for action in actions],
                 _time(row["seconds"]),
                 _size(row["bytes"]),
             ]

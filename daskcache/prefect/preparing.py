@@ -22,7 +22,7 @@ from ..algorithms import configured
 from ..building import GraphBuilder
 from ..entry import Entry
 from ..errors import DaskcacheError, TargetCollision
-from ..planned import COMPLETE, LOAD
+from ..planned import LOAD
 from ..planning import Planner
 from ..recipe import Recipe, flatten, make_recipe
 from ..targets.context import context
@@ -120,7 +120,7 @@ class Preparer:
         now = time.monotonic()
         known = self._planner.nodes if self._planner is not None else {}
         outdated = any(
-            recipe.identity in known and known[recipe.identity].state != COMPLETE
+            recipe.identity in known and not known[recipe.identity].is_complete
             for recipe in found.finished
         )
         if self._planner is None or outdated or now - self._looked > self.MAX_AGE:

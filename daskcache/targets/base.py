@@ -111,7 +111,11 @@ class Target(Resource):
 
     def hash_file(self, path: str) -> str:
         """`hash` of what is in the file (or folder) `path`, which a function wrote itself."""
-        return self.hash(self.read(path))
+        return self.hash_read(self.read(path), path)
+
+    def hash_read(self, value: Any, path: str) -> str:
+        """`hash` of a value that was read from `path`, be it converted since to another dtype."""
+        return self.hash(value)
 
     def heritage(self, file: str | BinaryIO) -> Any:
         """What results made from this file may take over beside its value, e.g. pixel sizes; or None.

@@ -188,8 +188,8 @@ class ImageTarget(BytesTarget, Metadata):
         twin._inputs = inputs
         return twin
 
-    def hash_file(self, path):
-        return _hash(self.read(path), self.read_metadata(path))
+    def hash_read(self, value, path):
+        return _hash(value, self.read_metadata(path))
 
     def counted_options(self):
         told = {name: getattr(self, name) for name in ("axes", "pixel_size", "unit", "channels")}

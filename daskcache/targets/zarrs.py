@@ -116,6 +116,9 @@ class ZarrTarget(FolderTarget):
         top = open_node(_local(path), path)
         return _joint_hash(slabs_of(self._value_in(top)), top.attrs.asdict())
 
+    def hash_read(self, value, path):
+        return _joint_hash(_hashed(value), open_node(_local(path), path).attrs.asdict())
+
     def counted_options(self) -> dict[str, Any]:
         return {"attributes": self.attributes} if self.attributes else {}
 
