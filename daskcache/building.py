@@ -99,6 +99,7 @@ class GraphBuilder:
         self._shared: set[str] = set()
         #: See `singly`.
         self._is_single = False
+        self._pinned: set[str] = set()
         self._needs = TaskNeeds()
 
     def add_requested(self, recipes: Iterable[Recipe]) -> None:
@@ -235,8 +236,13 @@ class GraphBuilder:
             self._attempts.send(self._new, self.outputs or frozenset([value_key]))
         self._value_keys[recipe.identity, key] = value_key
 
-    def add_entry(self, recipe: Recipe) -> str | None:
-        """Add what it takes to make a node, unless it is complete; return the key of its entry."""
+    def add_entry(self, recipe: Recipe, pinned: bool = False) -> str | None:
+        """Add what it takes to make a node, unless it is complete; return the key of its entry.
+
+        If it is `pinned`, its target is there in the end also if nothing needs its data.
+        """
+        if pinned:
+            self._pinned.add(recipe.identity)
         if recipe.identity not in self._entry_keys:
             planned = self.planner.request(recipe)
             if not planned.is_to_do:
@@ -362,12 +368,21 @@ class GraphBuilder:
             self._needs.root_id(recipe),
             configured(),
             planned.keeps,
+            self._verb_to_look_elsewhere(planned),
+            recipe.identity in self._pinned or bool(_BOUND & recipe.annotations.keys()),
         )
         self._needs.keep_code(recipe)
         self._new.append(task)
         function = run_and_load if task.gives_value else run_node
         self.tasks[task.key] = EntryTask(task.key, function, work, *handles)
         self._annotate(task.key, recipe, running=True)
+
+    def _verb_to_look_elsewhere(self, planned):
+        """The verb, if only a worker can see whether equal code has made a node of equal data."""
+        waits = any(parent is not None and parent.is_to_do for parent in planned.parents)
+        if not waits or planned.outdated or self.planner.store(planned.recipe.root).is_empty():
+            return ""
+        return self.planner.verb
 
     def _earlier(self, planned, evidence) -> Earlier | None:
         """The task under way that makes a node, if that explains what its plan finds by now."""
@@ -455,6 +470,10 @@ class GraphBuilder:
         values = self.annotated.setdefault(kind, {})
         values[key] = value
         self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored
+
+
+#: Annotations that bind a node to some workers: its function must not run in the task of another node.
+_BOUND = {"resources", "workers"}
 
 
 def finished(planned: PlannedNode) -> tuple:

@@ -71,6 +71,11 @@ class Entry:
         """Hash of the value: what the trace of the nodes that follow is made of."""
         return joint_hash([result.data_hash for result in self.stored])
 
+    @property
+    def place(self) -> str:
+        """Path of its (first) target, from the root."""
+        return self.stored[0].target.path
+
     def load(self) -> Any:
         """Read the value.
 
@@ -340,6 +345,36 @@ class Held:
         from dask.sizeof import sizeof
 
         return sizeof(self.value)
+
+
+class Deferred:
+    """Handle of a result whose data hash is known, but which is not at its target: it may not be needed.
+
+    Attributes
+    ----------
+    key : str
+    root : str
+    place : str
+        Path of its target, from the root.
+    data_hash : str
+    make : callable
+        Makes it, by copying it or by running its function, and returns its entry.
+    """
+
+    __slots__ = ("key", "root", "place", "data_hash", "make")
+
+    def __init__(self, key, root, place, data_hash, make):
+        self.key = key
+        self.root = root
+        self.place = place
+        self.data_hash = data_hash
+        self.make = make
+
+    def load(self):
+        return self.make().load()
+
+    def __reduce__(self):
+        return Deferred, (self.key, self.root, self.place, self.data_hash, self.make)
 
 
 class Failure:

@@ -8,18 +8,18 @@ completes a node though it was made under another key) a verb may let it write d
 from __future__ import annotations
 
 import math
-import operator
 import time
+import uuid
 import warnings
 from collections import Counter
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any
 
-from . import algorithms, config, records, storage
+from . import algorithms, config, records, storage, traces
 from .adopting import look_into
 from .databases import SEPARATOR, is_table
-from .entry import Entry, Stored, joint_hash
+from .elsewhere import find_elsewhere
+from .entry import Entry, joint_hash
 from .errors import DaskcacheWarning, FormatLimit, TargetCollision
 from .hashing import untagged
 from .planned import (
@@ -48,9 +48,8 @@ from .recipe import Recipe, SourceInput, combine, recipes_before
 from .records import RecordName, RecordStore, collision_form, target_id
 from .roots import Root
 from .spec import Code, Spec
-from .targets.base import FolderTarget, Target
+from .targets.base import FolderTarget
 from .targets.template import DATA_HASH, located
-from .texts import value_of
 from .verified import forget_manifest, keep_manifest
 from .work import DaskData, FileData
 
@@ -69,6 +68,8 @@ class Examiner:
         self.nodes: dict[str, PlannedNode] = {}
         self.force_all = force is True
         self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
+        #: Tells the verb from others.
+        self.verb = uuid.uuid4().hex[:16]
         self._stores: dict[str, RecordStore] = {}
         self._failed: dict[str, set[str]] = {}
         #: Who wants which target, and which folder for a target inside it.
@@ -171,7 +172,7 @@ class Examiner:
             planned.data_hash = joint_hash([name.data_hash for name in own_records])
             self._compare_trace(planned, trace)
         if planned.state == MISSING:
-            self._look_elsewhere(planned, candidates, trace)
+            self._look_elsewhere(planned, trace)
             if recipe.key in self._failed[recipe.root]:
                 planned.state, planned.reasons = FAILED, ["failed when it last ran"]
 
@@ -407,25 +408,20 @@ class Examiner:
                 path = parent.recipe.title
                 self._worsen(planned, STALE, f"{path} holds other data now")
 
-    def _look_elsewhere(self, planned, candidates, trace):
-        """The same recipe's result at another target, which can be copied."""
-        recipe = planned.recipe
-        if len(recipe.paths) != 1 or trace is None:
+    def _look_elsewhere(self, planned, trace):
+        """What equal code made of equal data, at other targets: it is copied if it is needed."""
+        store = self.store(planned.recipe.root)
+        if trace is None or store.is_empty():
             return
-        if is_table(recipe.paths[0]):
-            return  # what it takes to read a table is not in its record
-        store = self.store(recipe.root)
-        for name in candidates:
-            record = store.read(name) if name.trace == trace else None
-            if record is None or storage.stamp(f"{recipe.root}/{record['target']}") != name.stamp:
-                continue
-            target = target_of(record)
-            if target is None:
-                continue
-            stored = Stored(target, name.data_hash, name.file_hash, name.stamp)
-            planned.elsewhere = Entry(recipe.key, recipe.root, (stored,), None, None, recipe.title)
-            planned.reasons = [f"will be copied from {target.path}"]
+        names = traces.with_trace(store.root, trace, self.verb)
+        found = find_elsewhere(store, planned.recipe.spec, trace, names)
+        if found is None:
             return
+        if found.is_alike:
+            planned.data_hash = joint_hash([name.data_hash for name in found.names])
+        if found.is_there and found.paths != planned.recipe.paths:
+            planned.elsewhere = found
+            planned.reasons = [f"will be copied from {', '.join(found.paths)}"]
 
     def _consider_parents(self, planned):
         """A complete node after one that may change is decided when that one has run.
@@ -689,14 +685,3 @@ def _inputs(planned):
             yield parent.entry
         else:
             yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)
-
-
-def target_of(record: dict[str, Any]):
-    """The target that a record is about; None if it can't be had from it alone."""
-    module, _, name = record["format"].partition(":")
-    try:
-        found = operator.attrgetter(name)(import_module(module))
-        options = value_of(record.get("options", "{}"))
-        return found(record["target"], **options) if issubclass(found, Target) else None
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return None

@@ -114,7 +114,7 @@ def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: 
         planner.write_down()
         builder = GraphBuilder(planner)
         try:
-            key = builder.add_entry(recipe)
+            key = builder.add_entry(recipe, pinned=True)
             return planned.entry if key is None else dask.get(builder.tasks, key)
         except TargetCorrupt as error:
             if error.target in damaged:
@@ -147,7 +147,7 @@ def _compute(collections, planner, kwargs, making=()):
                 continue
         rest.append(position)
     with layer:
-        keys = [key for key in map(layer.builder.add_entry, making) if key is not None]
+        keys = [key for key in (layer.builder.add_entry(each, pinned=True) for each in making) if key]
         entries = [Delayed(key, layer.graph(), layer=layer.name) for key in keys]
         layer.expect(collections[i] for i in rest)
         wanted = [*[collections[i] for i in rest], *entries]

@@ -9,6 +9,7 @@ from .errors import FormatLimit
 from .recipe import Recipe
 from .records import RecordName
 from .targets.template import located
+from .work import Elsewhere
 
 #: States.
 COMPLETE, ADOPTED, MISSING, STALE = "complete", "adopted", "missing", "stale"
@@ -63,7 +64,8 @@ class PlannedNode:
         self.reasons: list[str] = []
         self.records: tuple[RecordName | None, ...] = ()
         self.data_hash: str | None = None
-        self.elsewhere: Entry | None = None
+        #: Where its results are under other keys, if they have to be at its own targets.
+        self.elsewhere: Elsewhere | None = None
         self.forced = False
         #: Whether what is there must not pass for the result (forced, expired, damaged).
         self.outdated = False

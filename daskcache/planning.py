@@ -18,7 +18,19 @@ from typing import Any
 from . import obstacles
 from .errors import NodeFailed
 from .examining import Examiner
-from .planned import BLOCKED, DECIDE, FOREIGN, LOAD, MODIFIED, PENDING, RUN, SKIP, STALE, PlannedNode
+from .planned import (
+    BLOCKED,
+    DECIDE,
+    FOREIGN,
+    LOAD,
+    MISSING,
+    MODIFIED,
+    PENDING,
+    RUN,
+    SKIP,
+    STALE,
+    PlannedNode,
+)
 from .reasons import headlines
 from .recipe import DaskInput, Recipe, recipes_before
 
@@ -97,10 +109,10 @@ class Planner(Examiner):
     def _how(self, planned):
         if planned.outdated or not planned.recipe.paths:
             return RUN
-        exists = planned.records and None not in planned.records
+        was_made = planned.records and None not in planned.records
         waiting = any(p is not None and not p.is_complete for p in planned.parents)
-        settled = planned.state in (PENDING, STALE) and exists and waiting
-        return DECIDE if settled else RUN
+        decided = planned.state in (PENDING, STALE, MISSING) and was_made and waiting
+        return DECIDE if decided else RUN
 
     def _block(self, requested, decided, blocked):
         """Take back what was decided for a node that can't run, and say which ones can't, either."""

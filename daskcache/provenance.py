@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import roots
-from .entry import Entry, arrange
+from .entry import Deferred, Entry, arrange
 from .hashing import tag
 from .recipe import Recipe
 from .records import RecordName, RecordStore, record_content
@@ -41,14 +41,9 @@ def facts_of_call(
 
 def describe_input(root: str, item: Any) -> dict[str, Any]:
     """What a record says of an input."""
-    if isinstance(item, Entry):
+    if isinstance(item, (Entry, Deferred)):
         elsewhere = {} if item.root == root else {"root": item.root}
-        return {
-            "key": item.key,
-            "target": item.stored[0].target.path,
-            "data_hash": tag(item.data_hash),
-            **elsewhere,
-        }
+        return {"key": item.key, "target": item.place, "data_hash": tag(item.data_hash), **elsewhere}
     if isinstance(item, FileData):
         return {**_describe_source(item.source, root), "data_hash": item.data_hash}
     return {"data_hash": item.data_hash}

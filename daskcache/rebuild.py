@@ -10,9 +10,9 @@ import pkgutil
 from typing import Any, NamedTuple
 
 from . import storage
+from .elsewhere import target_of
 from .entry import Entry, Stored
 from .errors import DaskcacheError
-from .examining import target_of
 from .hashing import hash_value, tag
 from .recipe import SourceInput, combine
 from .records import RecordName, RecordStore, target_id

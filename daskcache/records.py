@@ -135,15 +135,29 @@ class RecordStore:
         self._by_target: dict[str, list[RecordName]] | None = None
         #: Records as they are, by those that are to take their places; see `foresee`.
         self._current: dict[RecordName, RecordName] = {}
+        self._is_empty: bool | None = None
         #: Records that were read, and whether they are of adopted results.
         self._read: dict[RecordName, bool] = {}
 
     def with_key(self, key: str) -> list[RecordName]:
         """Records of a recipe, at whichever targets."""
-        shard = self._shards.get(key[:2])
-        if shard is None:
-            shard = self._shards[key[:2]] = self._list_shard(key[:2])
-        return shard.get(key, [])
+        return self._shard(key[:2]).get(key, [])
+
+    def in_shard(self, shard: str) -> list[RecordName]:
+        """Records in one of the folders that they are spread over."""
+        return [name for names in self._shard(shard).values() for name in names]
+
+    def is_empty(self) -> bool:
+        """Whether the root had no records when this was first asked."""
+        if self._is_empty is None:
+            self._is_empty = not storage.names_in(self.root.records)
+        return self._is_empty
+
+    def _shard(self, shard):
+        listed = self._shards.get(shard)
+        if listed is None:
+            listed = self._shards[shard] = self._list_shard(shard)
+        return listed
 
     def with_target(self, identifier: str) -> list[RecordName]:
         """Records of a target, of whichever recipes, intents of cut-short commits included."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import inspect
 import os
 import random
@@ -21,13 +22,15 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from . import algorithms, hot_cache, leases, records, storage
+from . import algorithms, hot_cache, leases, records, storage, traces
 from .code_check import check_code
-from .entry import Entry, Failure, Held, arrange
+from .elsewhere import find_elsewhere, target_of
+from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
 from .errors import (
     NodeFailed,
     ResultError,
     TargetCorrupt,
+    TargetError,
     UnhashableArgument,
 )
 from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
@@ -38,7 +41,15 @@ from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
 from .roots import Root
 from .spec import AbsentSpec
-from .storing import discard_own, entry_of, heirs, keep_adopted, own_part_path, store_results
+from .storing import (
+    discard_own,
+    entry_of,
+    heirs,
+    keep_adopted,
+    own_part_path,
+    store_copies,
+    store_results,
+)
 from .targets.base import FolderTarget
 from .targets.objects import PickleTarget
 from .targets.resource import Resource
@@ -51,7 +62,7 @@ from .work import DaskData, DaskValue, FileData, Work
 running: ContextVar[Work | None] = ContextVar("running", default=None)
 
 
-def run_node(work: Work, *handles: Any) -> Entry | Held | Failure:
+def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
     """Make a node's result, unless it is there already, and return its handle."""
     for handle in handles:
         if isinstance(handle, Failure):
@@ -135,6 +146,13 @@ def _run(work, inputs, trace):
         finished, saved = _find_finished(work, trace)
         if finished is not None:
             return SKIPPED, saved, finished
+        found = work.elsewhere or _find_elsewhere(work, trace)
+        if found is not None and found.is_alike and not (work.elsewhere or work.pinned):
+            return SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found)
+        if found is not None and found.is_there:
+            copied = _copied(work, inputs, trace, found)
+            if copied is not None:
+                return COPIED, _recorded_seconds(found.names), copied
         seconds = leases.configured_seconds()
         if seconds is not None:
             return _run_with_lease(work, inputs, trace, seconds)
@@ -161,11 +179,7 @@ def _if_finished(work, trace):
 
 
 def _make(work, inputs, trace):
-    if work.elsewhere is not None:
-        value = _value_elsewhere(work.elsewhere, work.spec.formats[0])
-        if heirs(work, inputs)[0].hash(value) == work.elsewhere.data_hash:
-            saved = _recorded_seconds(RecordStore(Root(work.root)).with_key(work.key))
-            return COPIED, saved, store_results(work, inputs, trace, value, None, 0.0)
+    inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
     if work.paths:
         root = Root(work.root)
         check_code(root, work.code, work.spec)
@@ -219,13 +233,74 @@ def _kept_by_persons(work, inputs, trace):
     )
 
 
-def _value_elsewhere(entry, target):
-    """What is to be copied: open, not loaded, from folder to folder."""
-    from_folder = isinstance(entry.stored[0].target, FolderTarget)
-    return entry.open() if from_folder and isinstance(target, FolderTarget) else entry.load()
+# ---- made elsewhere ------------------------------------------------------------------------------
 
 
-def load_value(handle: Entry | Held | Failure) -> Any:
+def _find_elsewhere(work, trace):
+    """The results of equal code and data at other targets, or that were at this one."""
+    store = RecordStore(Root(work.root))
+    names = [name for name in work.previous if name is not None]
+    if work.verb:
+        names += traces.with_trace(store.root, trace, work.verb)
+    return find_elsewhere(store, work.spec, trace, names) if names else None
+
+
+def _deferred(work, inputs, trace, found):
+    """A handle of what is known of the node, which is made when its data is needed."""
+    make = functools.partial(_make_deferred, work, inputs, trace, found)
+    path = located(work.paths[0], found.names[0].data_hash)
+    data_hash = joint_hash([name.data_hash for name in found.names])
+    return Deferred(work.key, work.root, path, data_hash, make)
+
+
+def _make_deferred(work, inputs, trace, found):
+    """The entry of a node that was deferred: its data is needed after all."""
+    with _turns.take(f"{work.root}/{work.paths[0]}"):
+        finished, _ = _find_finished(work, trace)
+        if finished is not None:
+            return finished
+        if found.is_there:
+            copied = _copied(work, inputs, trace, found)
+            if copied is not None:
+                _emit(work, COPIED, saved=_recorded_seconds(found.names), bytes=_size(copied))
+                return copied
+        outcome, seconds, entry = _make(work, inputs, trace)
+        _emit(work, outcome, seconds=seconds, bytes=_size(entry))
+        return entry
+
+
+def _copied(work, inputs, trace, found):
+    """The entry of results that were copied from elsewhere; None if they are no longer as recorded."""
+    if found.is_alike:
+        return store_copies(work, inputs, trace, found)
+    inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
+    value = _value_elsewhere(work, found)
+    seconds = _recorded_seconds(found.names)
+    if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
+        return None
+    return store_results(work, inputs, trace, value, None, seconds)
+
+
+def _value_elsewhere(work, found):
+    """What is to be written in another format: open, not loaded, from folder to folder."""
+    (name,), (path,) = found.names, found.paths
+    record = RecordStore(Root(work.root)).read(name)
+    target = record and target_of(record)
+    if target is None:
+        return None
+    stored = Stored(target.at(path), name.data_hash, name.file_hash, name.stamp, record.get("form"))
+    entry = Entry(work.key, work.root, (stored,), None, None, work.title)
+    both_folders = isinstance(target, FolderTarget) and isinstance(work.spec.formats[0], FolderTarget)
+    try:
+        return entry.open() if both_folders else entry.load()
+    except TargetError:  # it changed since it was found
+        return None
+
+
+# ---- results of persons ----------------------------------------------------------------------------
+
+
+def load_value(handle: Entry | Held | Deferred | Failure) -> Any:
     """The value that a handle stands for."""
     return handle.load()
 

@@ -32,7 +32,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from . import config, hashing, tables
-from .atomic import Overtaken, entered, say_it_remains
+from .atomic import Overtaken, clone, entered, say_it_remains
 from .databases import is_table
 from .errors import StorageError, UnsafePath
 from .roots import METADATA, Root
@@ -215,6 +215,19 @@ def write_part(path: str, pieces: Iterable) -> Part:
         sweep(path)
         raise storage_error(error, path) from error
     return Part(path, state.hexdigest(), _stamp_of(written))
+
+
+def copied_part(source: str, path: str) -> Part:
+    """The part that is a copy of a file or folder, made at `path`."""
+    try:
+        if os.path.isdir(source):
+            shutil.copytree(source, path, copy_function=clone)
+        else:
+            clone(source, path)
+    except OSError as error:
+        sweep(path)
+        raise storage_error(error, source) from error
+    return part_of(path)
 
 
 def part_of(path: str, written: Mapping[str, Part] = MappingProxyType({})) -> Part:

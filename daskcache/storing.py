@@ -20,7 +20,7 @@ from .targets.base import UNKNOWN, BytesTarget, Target
 from .targets.forms import form_of
 from .targets.template import DATA_HASH, located
 from .verified import forget_manifest, keep_manifest
-from .work import FileData, Work
+from .work import Elsewhere, FileData, Work
 
 
 class Written(NamedTuple):
@@ -51,29 +51,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
         discard_own(own_paths)
         raise
     results = write_results(work, inputs, result, own_paths)
-    places = [
-        located(path, data_hash) for path, (_, data_hash, *_) in zip(work.paths, results, strict=True)
-    ]
-    names, committed = [], []
-    try:
-        for position, (part, data_hash, *_, form) in enumerate(results):
-            if DATA_HASH in work.paths[position]:
-                part = _existing(root, places[position], part)
-            name = RecordName(
-                work.key,
-                target_id(work.paths[position]),
-                trace,
-                data_hash,
-                part.file_hash,
-                *part.stamp,
-                int(seconds * 1e6),
-            )
-            names.append(name)
-            facts = facts_of_call(work, inputs, places, position, work.previous[position], form)
-            committed.append(_commit(work, root, places[position], position, part, name, facts))
-    except BaseException:
-        sweep_parts(root, results)
-        raise
+    names, committed = _commit_all(work, inputs, trace, results, [int(seconds * 1e6)] * len(results))
     contents = [written.content for written in results]
     inline = None
     if committed == names and None not in contents and _is_small(contents):
@@ -87,6 +65,61 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
                 alone = written.is_fresh or (is_alone and written.value is result)
                 hot_cache.keep(stored.target, stored.file_hash, written.value, alone)
     return entry
+
+
+def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entry | None:
+    """Copy and commit results that equal code made of equal data; None if one is not as recorded."""
+    root = Root(work.root)
+    store, copies, carried = RecordStore(root), [], []
+    try:
+        for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
+            own = own_part_path(work.root, path)
+            part = storage.copied_part(root.absolute(source), own)
+            record = store.read(name)
+            copies.append(Written(part, name.data_hash, form=record and record.get("form")))
+            carried.append(record and {k: record[k] for k in ("edited", "kept") if k in record})
+            if part.file_hash != name.file_hash or record is None:
+                sweep_parts(root, copies)
+                return None
+    except BaseException:
+        sweep_parts(root, copies)
+        raise
+    took = [name.microseconds for name in found.names]
+    _, committed = _commit_all(work, inputs, trace, copies, took, carried)
+    return entry_of(work, committed)
+
+
+def _commit_all(work, inputs, trace, results, microseconds, carried=None):
+    """Commit what is written; return the records that were meant, and those that hold in the end.
+
+    `carried` has, of each, what the record says of a person who adopted it.
+    """
+    root = Root(work.root)
+    carried = carried or [{}] * len(results)
+    places = [located(path, r.data_hash) for path, r in zip(work.paths, results, strict=True)]
+    names, committed = [], []
+    try:
+        for position, (part, data_hash, *_, form) in enumerate(results):
+            if DATA_HASH in work.paths[position]:
+                part = _existing(root, places[position], part)
+            name = RecordName(
+                work.key,
+                target_id(work.paths[position]),
+                trace,
+                data_hash,
+                part.file_hash,
+                *part.stamp,
+                microseconds[position],
+                adopted="edited" in carried[position],
+            )
+            names.append(name)
+            facts = facts_of_call(work, inputs, places, position, work.previous[position], form)
+            facts |= carried[position]
+            committed.append(_commit(work, root, places[position], position, part, name, facts))
+    except BaseException:
+        sweep_parts(root, results)
+        raise
+    return names, committed
 
 
 def write_results(work, inputs, result, own_paths) -> list[Written]:

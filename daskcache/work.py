@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .entry import Entry
 from .hashing import hash_value
 from .recipe import SourceInput, title_of
 from .records import RecordName
@@ -18,6 +17,19 @@ class DaskValue(NamedTuple):
 
     position: int
     identity: str
+
+
+class Elsewhere(NamedTuple):
+    """The results of a node at other targets than its own."""
+
+    #: Their records, one for each result.
+    names: tuple[RecordName, ...]
+    #: Where they are, or were, from the root.
+    paths: tuple[str, ...]
+    #: Whether they are there, as recorded.
+    is_there: bool
+    #: Whether they are in the formats of the node, so that their data hashes are its own.
+    is_alike: bool
 
 
 class Work(NamedTuple):
@@ -46,8 +58,8 @@ class Work(NamedTuple):
     damaged: bool = False
     #: Turn an exception into a `Failure` instead of raising it.
     collect: bool = False
-    #: The same recipe's result at another target, to be copied instead of computed.
-    elsewhere: Entry | None = None
+    #: Where equal code has made it of equal data: to be copied instead of computed.
+    elsewhere: Elsewhere | None = None
     #: Whether there is a note of a failure to clear.
     failed_before: bool = False
     #: The root's id.
@@ -56,6 +68,10 @@ class Work(NamedTuple):
     algorithm: str = "xxh3_128"
     #: Whether what a person adopted stands, whatever made it.
     keeps: bool = False
+    #: The verb, see `daskcache.traces`, if there may be results of equal code and data under other keys.
+    verb: str = ""
+    #: Whether its targets have to be there, also if nothing in the verb needs their data.
+    pinned: bool = False
 
     @property
     def title(self) -> str:

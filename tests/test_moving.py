@@ -19,6 +19,7 @@ import daskcache as dc
 from daskcache import algorithms, moving, storage
 from daskcache.archive import Archive, is_harmless
 from daskcache.cli import cache
+from daskcache.elsewhere import target_of
 from daskcache.errors import (
     DaskcacheWarning,
     ForeignTarget,
@@ -27,7 +28,6 @@ from daskcache.errors import (
     TargetMissing,
     UnsafePath,
 )
-from daskcache.examining import target_of
 from daskcache.listing import find, listed, story
 from daskcache.moving import export, import_archive
 from daskcache.records import RecordName, RecordStore, target_id

@@ -1,0 +1,79 @@
+"""Results that equal code made of equal data, at other targets: an equal trace, an equal result."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+from . import storage
+from .databases import is_table
+from .records import RecordName, RecordStore
+from .spec import Spec
+from .targets.base import Target
+from .texts import value_of
+from .work import Elsewhere, describe_format
+
+
+def find_elsewhere(
+    store: RecordStore, spec: Spec, trace: str, names: Iterable[RecordName]
+) -> Elsewhere | None:
+    """The results with a trace among some records; None if there are none that are of use.
+
+    Parameters
+    ----------
+    store : RecordStore
+    spec : Spec
+        The function of the node.
+    trace : str
+        Of the node.
+    names : iterable of RecordName
+    """
+    found: dict[tuple[str, ...], dict[int, tuple[RecordName, dict]]] = {}
+    for name in names:
+        record = store.read(name) if name.trace == trace else None
+        if record is not None and not is_table(record["target"]):
+            places = _places(record, spec)
+            if record["target"] in places:
+                found.setdefault(places, {})[places.index(record["target"])] = name, record
+    candidates = [_candidate(store, spec, *item) for item in found.items()]
+    return max(filter(None, candidates), key=lambda e: (e.is_there, e.is_alike), default=None)
+
+
+def _places(record, spec):
+    """The paths of all results of the call that a record is about; none if it has another form."""
+    results = record.get("results")
+    if spec.layout is None:
+        return (record["target"],) if results is None else ()
+    if isinstance(spec.layout, int):
+        return tuple(results) if isinstance(results, list) and len(results) == spec.layout else ()
+    return tuple(results.values()) if isinstance(results, dict) and tuple(results) == spec.layout else ()
+
+
+def _candidate(store, spec, places, members):
+    if len(members) < len(places):
+        return None
+    names, records = zip(*[members[position] for position in range(len(places))], strict=True)
+    placed = zip(places, names, strict=True)
+    there = all(storage.stamp(store.root.absolute(path)) == name.stamp for path, name in placed)
+    alike = all(map(_has_format, records, spec.formats))
+    if not alike and not (there and len(places) == 1):
+        return None  # it is of use only if it can be read, and written in the other format
+    return Elsewhere(names, places, there, alike)
+
+
+def _has_format(record, target):
+    described = describe_format(target)
+    return all(record.get(name) == described.get(name) for name in ("format", "options"))
+
+
+def target_of(record: dict[str, Any]):
+    """The target that a record is about; None if it can't be had from it alone."""
+    module, _, name = record["format"].partition(":")
+    try:
+        found = operator.attrgetter(name)(import_module(module))
+        options = value_of(record.get("options", "{}"))
+        return found(record["target"], **options) if issubclass(found, Target) else None
+    except (ImportError, AttributeError, TypeError, ValueError):
+        return None
