@@ -511,7 +511,7 @@ linecache.cache["<cell 1>"] = (len(text), None, text.splitlines(True), "<cell 1>
 exec(compile(text, "<cell 1>", "exec"), globals())
 """
 
-#: How the program is started, from a folder inside of its own.
+#: Arguments of Python that start the program, from a folder inside of its own.
 STARTS = {
     "absolute path": lambda folder: [folder / "program.py"],
     "relative path": lambda folder: ["../program.py"],
@@ -599,7 +599,9 @@ HARMLESS: dict[str, Callable[[str], str]] = {
     "semicolons": on_lines(r"^( +return [^:\n]*)$", r"\1;"),
     "trailing commas": on_lines(r"^( *)def (\w+)\((\w.*)\):$", r"\1def \2(\n\1        \3,\n\1):"),
     "annotated parameters": on_lines(r"^( *def \w+)\(x([,)])", r"\1(x: float\2"),
-    "annotated results": on_lines(_DEF, r"\1def \2(\3) -> 'anything':"),
+    "annotated results": on_lines(
+        r"^( *)def (?!h_validate_call|h_beartype)(\w+)\((.*)\):$", r"\1def \2(\3) -> 'object':"
+    ),  # of those two they act
     "annotated constants": on_lines(r"^C_(\w+) = ", r"C_\1: object = "),
     "future annotations": lambda text: "from __future__ import annotations\n" + text,
     "an unused import": lambda text: text.replace(
