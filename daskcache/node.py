@@ -27,6 +27,7 @@ from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
+from .identity import identity_of
 from .late import LateKey, is_read_for_composing, is_sending
 from .recipe import Recipe, flatten, make_recipe, unflatten
 from .spec import Options, Spec
@@ -83,15 +84,17 @@ def delayed(
         False without a target: the node is not cached.  False with a target: the function writes the
         file itself, at the path that its parameter ``target_path`` receives.
     version : object, optional
-        Replaces the fingerprint of the function's code: "I say when this changed".
+        Stands for the body of the function and all that it reaches: "I say when this changed".  Module
+        and qualified name stay in the key, and so does the data that a closure or partial holds.
     ignore : str or sequence of str
         Names of arguments that are not part of the key.
     check : {"record", "exists", "content"}
         When a target counts as complete: its record and its size and mtime agree; the file is there,
         whoever made it; or its bytes still have the recorded hash.
     on_modified : {"error", "adopt", "recompute"}
-        What to do about a target that was edited by hand.  To adopt makes its new content the node's
-        result, and what follows runs again; to recompute keeps the edited file in the root's trash.
+        What to do about a target that a person edited, or corrected and adopted for another recipe.
+        "error": verbs raise before anything runs.  "adopt": the edit stands, whatever the recipe, and
+        what follows runs again.  "recompute": the edited file goes to the root's trash.
     label : str, optional
         Template of the display name.
     expires : str, optional
@@ -197,7 +200,8 @@ class Function(DelayedLeaf):
 
     def __daskcache_encode__(self, encoder):
         version = self._spec.options.version
-        encoder.add(self._spec.func if version is None else ("version", version))
+        func = self._spec.func
+        encoder.add(func if version is None else ("version", version, identity_of(func)))
 
 
 def _function(spec):

@@ -530,6 +530,16 @@ def test_functions_do_not_share_a_version():
     assert decorate(_scaled(2))(10).dc.key == decorate(_scaled(2))(10).dc.key
 
 
+def test_a_helper_with_a_version_is_told_from_others(define):
+    """A function that calls another one of the same version instead is another function."""
+    source = (
+        "import daskcache as dc\n@dc.delayed(version=1)\ndef double(x): return 2 * x\n"
+        "@dc.delayed(version=1)\ndef square(x): return x * x\nhelper = {}\n"
+        "@dc.delayed\ndef f(x): return helper(x)\n"
+    )
+    assert define(source.format("double")).f(1).dc.key != define(source.format("square")).f(1).dc.key
+
+
 def test_what_a_closure_holds_without_identity_is_left_to_the_version():
     """A version may stand for what can't be hashed; two of a kind can't be told apart then."""
     lock = threading.Lock()
