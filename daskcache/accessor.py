@@ -9,7 +9,17 @@ from dask.base import unpack_collections
 from . import corrections, records, storage, trash
 from .errors import GraphError, NotANode, TargetCorrupt, TargetMissing, TargetModified
 from .node import Node
-from .planned import ADOPTED, FAILED, MISSING, PENDING, STALE, PlannedNode
+from .planned import (
+    ADOPTED,
+    CORRUPT,
+    FAILED,
+    FOREIGN,
+    MISSING,
+    MODIFIED,
+    PENDING,
+    STALE,
+    PlannedNode,
+)
 from .planning import Plan, Planner, make_plan
 from .reasons import headlines
 from .recipe import Recipe
@@ -174,14 +184,16 @@ class Accessor:
             return self.keep()
         self._check_there(planned)
         root = Root(recipe.root)
-        identifiers = [target_id(path) for path in recipe.paths]
-        for path, identifier in zip(recipe.paths, identifiers, strict=True):
+        there = [path for path in recipe.paths if storage.exists(root.absolute(path))]
+        edited = [path for path in there if not planner.is_own(planned, path)]
+        identifiers = [target_id(path) for path in edited]
+        for path, identifier in zip(edited, identifiers, strict=True):
             content = storage.file_hash(root.absolute(path))
             records.write_acceptance(root, identifier, content=content)
         planner = Planner()
         look = planner.look(recipe)
         state = look.state
-        if state != ADOPTED:
+        if state in (MODIFIED, FOREIGN, CORRUPT):
             for identifier in identifiers:
                 records.clear_acceptance(root, identifier)
             if look.refusal is not None:

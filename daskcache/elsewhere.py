@@ -31,7 +31,7 @@ def find_elsewhere(
     names : iterable of RecordName
     """
     found: dict[tuple[str, ...], dict[int, tuple[RecordName, dict]]] = {}
-    for name in names:
+    for name in sorted(names, key=lambda name: not name.adopted):
         record = store.read(name) if name.trace == trace else None
         if record is not None and not is_table(record["target"]):
             places = _places(record, spec)
@@ -56,11 +56,21 @@ def _candidate(store, spec, places, members):
         return None
     names, records = zip(*[members[position] for position in range(len(places))], strict=True)
     placed = zip(places, names, strict=True)
-    there = all(storage.stamp(store.root.absolute(path)) == name.stamp for path, name in placed)
+    there = all(_is_there(store.root.absolute(path), name) for path, name in placed)
+    if not there and any(map(store.is_adopted, names)):
+        return None  # what the function would make is something else
     alike = all(map(_has_format, records, spec.formats))
     if not alike and not (there and len(places) == 1):
         return None  # it is of use only if it can be read, and written in the other format
     return Elsewhere(names, places, there, alike)
+
+
+def _is_there(location, name):
+    """Whether a file is as recorded, be it touched or copied since."""
+    found = storage.stamp(location)
+    if found is None or found.size != name.size:
+        return False
+    return found == name.stamp or storage.file_hash(location) == name.file_hash
 
 
 def _has_format(record, target):

@@ -240,6 +240,13 @@ class Examiner:
             self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
         return before
 
+    def is_own(self, planned: PlannedNode, path: str) -> bool:
+        """Whether what is at one of a node's targets is its result, as it was recorded."""
+        recipe = planned.recipe
+        names = self.store(recipe.root).with_key(recipe.key)
+        found = storage.stamp(f"{recipe.root}/{path}")
+        return any(n.target_id == target_id(path) and n.stamp == found for n in names)
+
     def takes_in(self, planned: PlannedNode) -> bool:
         """Whether a node's target is adopted by this verb, and was not before."""
         return any(node is planned for node, *_ in self._adopted)

@@ -171,11 +171,9 @@ def record_adopted(
     }
     if recipe.spec.layout is not None:
         facts["results"] = arrange([t.path for t in recipe.targets], recipe.spec.layout)
-    content = record_content(new, **facts)
-    if old is not None:
-        replace_record(store, old, new, content)
-    else:
-        store.write(new, content)
+    store.write(new, record_content(new, **facts))
+    if old is not None and old.key == new.key and old != new:
+        store.remove(old)
 
 
 _OF_TARGET = ("function", "target", "format", "options", "form", "results")

@@ -147,7 +147,7 @@ def _run(work, inputs, trace):
         if finished is not None:
             return SKIPPED, saved, finished
         found = work.elsewhere or _find_elsewhere(work, trace)
-        if found is not None and found.is_alike and not (work.elsewhere or work.pinned):
+        if found is not None and found.is_alike and work.verb and not work.pinned:
             return SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found)
         if found is not None and found.is_there:
             copied = _copied(work, inputs, trace, found)
@@ -179,7 +179,9 @@ def _if_finished(work, trace):
 
 
 def _make(work, inputs, trace):
-    inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
+    if any(isinstance(item, Deferred) for item in inputs):
+        inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
+        trace = combine(work.static, [_identity(item) for item in inputs])  # they may be random
     if work.paths:
         root = Root(work.root)
         check_code(root, work.code, work.spec)
@@ -264,9 +266,15 @@ def _make_deferred(work, inputs, trace, found):
             if copied is not None:
                 _emit(work, COPIED, saved=_recorded_seconds(found.names), bytes=_size(copied))
                 return copied
-        outcome, seconds, entry = _make(work, inputs, trace)
-        _emit(work, outcome, seconds=seconds, bytes=_size(entry))
+        # others that need it wait: its task, which is shared, is over
+        outcome, seconds, entry = _run_with_lease(work, inputs, trace, _DEFERRED_LEASE)
+        ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
+        _emit(work, outcome, seconds=ran, saved=saved, bytes=_size(entry))
         return entry
+
+
+#: Seconds of the lease of a worker that makes a deferred node.
+_DEFERRED_LEASE = 60.0
 
 
 def _copied(work, inputs, trace, found):
