@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from . import config
 from .errors import DaskcacheWarning, GraphError, MissingExtra, StorageError, UnsafePath, require
+from .file_times import TICK_NS
 
 SEPARATOR = "::"
 #: Bytes; PostgreSQL cuts longer names off.
@@ -30,8 +31,6 @@ LONGEST_NAME = 63
 
 #: Seconds to wait for other writers of the same file or table.
 _PATIENCE = 60
-#: The coarsest clock of a file system is that of FAT, which ticks every two seconds.
-_TICK_NS = 2 * 10**9
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PLACE = re.compile(r"[^:].*::[A-Za-z_{][A-Za-z0-9_{}]*\Z")  # {data_hash} may be in it
 _KEPT = re.compile(r"_kept_\d{8}_\d{6}_[0-9a-f]{4}\Z")
@@ -323,7 +322,7 @@ def _state_of_file(file):
         log = os.stat(f"{file}-wal")  # not its ctime: SQLite, run by root, sets the owner when it reads
         state += (log.st_size, log.st_mtime_ns, log.st_ino)
         newest = max(newest, log.st_mtime_ns)
-    return state if newest + _TICK_NS < now else None
+    return state if newest + TICK_NS < now else None
 
 
 def quoted(connection: Any, name: str) -> str:

@@ -4,8 +4,8 @@ A hash holds for a path with the file's size, mtime, ctime and inode.  Nobody ca
 edit of the same size is noticed even if the mtime is put back; a copy, or a file that was renamed, is
 read once more.  The device is left out: a network mount has another number each time.
 
-A file that changed shortly before it was read is not remembered: a second edit within one tick of the
-file system's clock would leave no trace (git's "racy" rule).
+A file that changed shortly before it was read is not remembered, nor is one on a file system in memory:
+a second edit could leave no trace (`daskcache.file_times`).
 
 The memo is one file of lines below ``daskcache.cache-folder``, to which any number of processes append
 without locks.  A line has a seal; one that is torn or damaged is as if it were not there.  Nor does it
@@ -21,16 +21,16 @@ import stat
 import time
 import uuid
 from contextlib import suppress
+from typing import NamedTuple
 
 from . import config, storage
 from .errors import DaskcacheError, SourceMissing, StorageError
+from .file_times import is_settled
 from .hashing import algorithm, digest, short_digest
 
 _NAME = "sources-1.txt"
 #: Bytes; of a longer memo, only the newest half is kept.
 _LARGEST = 64 * 2**20
-#: The coarsest clock of a file system is that of FAT, which ticks every two seconds.
-_TICK_NS = 2 * 10**9
 _KEY, _HASH, _SEAL = 32, 32, 8
 
 
@@ -54,7 +54,7 @@ def content_hash(path: str) -> str:
 
 def fresh_hash(path: str) -> str:
     """`content_hash`, by reading the file whatever is remembered."""
-    return _read(path)[0]
+    return _read(path).content
 
 
 def source_error(error: OSError, path: str, expected: str = "an existing file") -> DaskcacheError:
@@ -70,21 +70,32 @@ def source_error(error: OSError, path: str, expected: str = "an existing file") 
 
 
 def _read_and_remember(path, memo):
-    started = time.time_ns()
-    content, found = _read(path)
-    if max(found.st_mtime_ns, found.st_ctime_ns) + _TICK_NS < started:
-        memo.put(_key(path, found), content)
-    return content
+    read = _read(path)
+    if read.is_settled:
+        memo.put(_key(path, read.found), read.content)
+    return read.content
+
+
+class _Read(NamedTuple):
+    """A file that was read."""
+
+    content: str
+    #: What it looked like before.
+    found: os.stat_result
+    #: Whether it has this content as long as it looks so.
+    is_settled: bool
 
 
 def _read(path):
-    """Hash of a file, and what it looked like before it was read."""
+    began = time.time_ns()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _no_file(path)
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
-            return storage.digest_of(file), found
+            changed = max(found.st_mtime_ns, found.st_ctime_ns)
+            settled = is_settled(file.fileno(), changed, began)
+            return _Read(storage.digest_of(file), found, settled)
     except DaskcacheError:
         raise
     except OSError as error:

@@ -17,10 +17,8 @@ from pathlib import Path
 
 from . import hashing, memo, storage
 from .errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
+from .file_times import is_settled
 from .roots import FORMAT, Root
-
-#: A file that changed so shortly before it was verified may change again without another mtime.
-_TICK_NS = 2 * 10**9
 
 
 def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
@@ -174,16 +172,22 @@ class VerifiedFolder(abc.ABC):
         expected = self._expected(name)
         if expected is None:
             return None
+        began = time.time_ns()
         with self._open(name) as file:
             before = _look(file)
-            if self._verified.get(name) != before:
-                self._compare(name, expected, before[1], storage.digest_of(file))
+            settled = is_settled(file.fileno(), max(before[2:4]), began)
             start = max(before[1] + start, 0) if start < 0 else start
-            file.seek(start)
-            data = file.read(-1 if stop is None else max(stop - start, 0))
+            stop = before[1] if stop is None else max(stop, start)
+            if self._verified.get(name) == before:
+                file.seek(start)
+                data = file.read(stop - start)
+            else:
+                passing = _Passing(file, start, stop)
+                self._compare(name, expected, before[1], storage.digest_of(passing))
+                data = bytes(passing.part)
             if _look(file) != before:
                 raise self.refusal(name, "changes while it is read", expected[1], "another file")
-        if max(before[2:4]) + _TICK_NS < time.time_ns():
+        if settled:
             self._verified[name] = before
         return data
 
@@ -231,6 +235,21 @@ class VerifiedFolder(abc.ABC):
 
     def __repr__(self):
         return f"{type(self).__name__}({self.path!r})"
+
+
+class _Passing:
+    """An open file of which a part is kept as the whole is read to hash it."""
+
+    def __init__(self, file, start, stop):
+        self.part = bytearray()
+        self._file, self._start, self._stop, self._position = file, start, stop, 0
+
+    def readinto(self, view):
+        count = self._file.readinto(view)
+        first, last = self._start - self._position, self._stop - self._position
+        self.part += view[max(first, 0) : min(max(last, 0), count)]
+        self._position += count
+        return count
 
 
 class TargetFolder(VerifiedFolder):

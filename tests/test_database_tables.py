@@ -321,7 +321,7 @@ def reads(monkeypatch):
 @pytest.mark.parametrize("mode", ["delete", "wal"])
 def test_a_database_in_which_nothing_changed_is_not_read(root, sql, reads, monkeypatch, mode):
     """Planning reads a table once; after any write to the database, again."""
-    monkeypatch.setattr(databases, "_TICK_NS", 50_000_000)
+    monkeypatch.setattr(databases, "TICK_NS", 50_000_000)
     root.mkdir()
     writer = sqlite3.connect(root / "results.db", isolation_level=None)  # keeps the log from going
     writer.execute(f"PRAGMA journal_mode = {mode}")

@@ -73,7 +73,7 @@ LAYERS = [
     {"errors", "events", "task_keys"},
     {"config", "tally"},
     {"algorithms"},
-    {"parts"},
+    {"parts", "file_times"},
     {"hashing", "code", "reach", "installed", "declarations", "identity"},
     {"atomic", "databases"},
     {"roots", "table_rows"},

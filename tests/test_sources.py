@@ -8,13 +8,16 @@ import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import dask
+import numpy as np
 import pytest
+import zarr
 
 import daskcache as dc
 from daskcache import config, listing, memo, storage
@@ -26,6 +29,7 @@ from daskcache.errors import (
     SourceMissing,
     StorageError,
 )
+from daskcache.file_times import TICK_NS
 from daskcache.roots import Root
 
 HOUR_NS = 3600 * 10**9
@@ -42,7 +46,7 @@ def cache_folder(tmp_path):
 @pytest.fixture
 def at_rest(monkeypatch):
     """Files count as unchanged for long, however new they are."""
-    monkeypatch.setattr(memo, "_TICK_NS", -HOUR_NS)
+    monkeypatch.setattr(memo, "is_settled", lambda *_: True)
 
 
 @pytest.fixture
@@ -125,7 +129,7 @@ class CoarseOS:
         return self._coarse(os.fstat(descriptor))
 
     def _coarse(self, found):
-        times = {name: getattr(found, name) // memo._TICK_NS * memo._TICK_NS for name in self._times}
+        times = {name: getattr(found, name) // TICK_NS * TICK_NS for name in self._times}
         return SimpleNamespace(
             st_mode=found.st_mode, st_size=found.st_size, st_ino=found.st_ino, **times
         )
@@ -152,6 +156,7 @@ def test_what_counts_is_when_reading_began(tmp_path, monkeypatch):
     path = tmp_path / "x.bin"
     path.write_bytes(b"1")
     clock = [time.time_ns()]
+    monkeypatch.setattr(memo, "is_settled", lambda file, changed, began: changed + TICK_NS < began)
     digest_of = storage.digest_of
 
     def slowly(file):
@@ -183,6 +188,51 @@ def test_an_edit_while_the_file_is_read(tmp_path, monkeypatch, at_rest):
         patch.setattr(storage, "digest_of", slowly)
         before = dc.FileSource(path).content_hash()
     assert dc.FileSource(path).content_hash() != before
+
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(params=["disk", "memory"] if MEMORY.is_dir() else ["disk"])
+def place(request, tmp_path):
+    """A folder: on whatever disk tests run on, and on a file system in memory."""
+    if request.param == "disk":
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
+        yield Path(folder)
+
+
+def edits_through_a_map(path, source, monkeypatch):
+    """Hashes of a source before and after edits of a file in it that leave its size and times alone.
+
+    The edits go through one memory map; the clock says that the file was left alone for some time.
+    """
+    in_memory = path.is_relative_to(MEMORY)
+    mapped = np.memmap(path, mode="r+", dtype="u1")
+    mapped[0] ^= 1
+    later = time.time_ns() + (HOUR_NS if in_memory else 10 * 10**9)
+    found = []
+    with monkeypatch.context() as patch:
+        patch.setattr(memo.time, "time_ns", lambda: later)
+        for _ in range(3):
+            found.append(source.content_hash())
+            mapped[0] += 2
+    return found
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "zarr"])
+def test_edits_through_a_memory_map(place, kind, monkeypatch):
+    """They are noticed, though the system sets no times at the second edit and later ones."""
+    if kind == "zarr":
+        zarr.create_array(place / "x.zarr", data=np.arange(9, dtype="u1"), compressors=None)
+        path, source = place / "x.zarr/c/0", dc.ZarrSource(place / "x.zarr")
+    else:
+        (place / "raw").mkdir()
+        path = place / "raw/x.bin"
+        path.write_bytes(b"0123")
+        source = dc.FileSource(path) if kind == "file" else dc.FolderSource(place / "raw")
+    assert len(set(edits_through_a_map(path, source, monkeypatch))) == 3
 
 
 def test_touched_copied_and_renamed_files_are_read_once_more(tmp_path, at_rest, reads):
@@ -333,7 +383,7 @@ def test_many_processes_at_once(tmp_path, cache_folder):
     """Processes that add to one memo at the same time lose nothing of each other's."""
     program = (
         "import sys; from pathlib import Path; from daskcache import FileSource, memo;"
-        "memo._TICK_NS = -(10**20);"
+        "memo.is_settled = lambda *_: True;"
         "print(*[FileSource(p).content_hash() for p in sorted(Path(sys.argv[1]).iterdir())])"
     )
     (tmp_path / "raw").mkdir()
