@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import uuid
 from pathlib import Path
 
 from . import config
 from .atomic import put_first, refuse_link
-from .databases import is_table, place_of
+from .databases import is_table, masked, place_of
 from .errors import ReachError, StorageError
 
 METADATA = ".daskcache"
@@ -176,8 +177,44 @@ _seen: dict[str, tuple[tuple, str | None]] = {}
 
 
 def local_root(configured: str) -> str:
-    """Absolute path of a configured root."""
+    """Absolute path of a configured root.
+
+    Raises
+    ------
+    StorageError
+        If it is a URL.
+    """
+    check_local(configured, "a root")
     return os.path.abspath(os.path.expanduser(configured))
+
+
+#: As text, or as `pathlib` makes it; possibly chained, as fsspec has it.  A drive has one letter.
+_URL = re.compile(r"(?:[A-Za-z][\w+.-]*::)*([A-Za-z][\w+.-]+):/+")
+
+
+def check_local(path: str | os.PathLike, what: str) -> None:
+    """Raise `StorageError` if what is to be a path is a URL, which would become a folder of that name.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    what : str
+        What it is the path of, for the error.
+    """
+    text = os.fspath(path)
+    url = _URL.match(text if isinstance(text, str) else os.fsdecode(text))
+    if url is None:
+        return
+    of_file = url[1].lower() == "file"
+    raise StorageError(
+        f"{what} can't be at a URL yet: daskcache reads and writes local paths only",
+        target=masked(str(text)),
+        expected="the path of a file or folder",
+        got=f"a URL of {url[1]}",
+        hint="write the path without file://"
+        if of_file
+        else "mount it, or copy it to a local folder; ./ before a path says that it is one",
+    )
 
 
 def relative(path: str, start: str) -> str:

@@ -22,6 +22,7 @@ from .hashing import Encoder, hash_value
 from .identity import identity_of
 from .parts import Part
 from .reach import Reach
+from .roots import check_local
 from .targets.base import Source, Target
 from .targets.registry import read_as, target_class
 from .targets.template import Template
@@ -440,6 +441,7 @@ def _formats(func, options):
 def _format(target, options):
     if isinstance(target, Target):
         _check_kind(target)
+        check_local(target.path, "a target")
         Template(target.path)
         return target
     if not isinstance(target, (str, os.PathLike)):
@@ -450,6 +452,7 @@ def _format(target, options):
     text = os.fspath(target)
     if SEPARATOR in text:  # it may be a URL: nothing else may look at its text, or show it
         return _format((options.store or target_class(text))(text), options)
+    check_local(text, "a target")
     template = Template(text)
     if options.store is not None:
         return options.store(template.text)

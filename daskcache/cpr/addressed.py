@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from ..atomic import entered
 from ..errors import DaskcacheError, GraphError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import short_digest
+from ..roots import check_local
 from ..storage import storage_error
 from ..targets.base import Target
 from ..trust import check_runnable
@@ -63,6 +64,8 @@ class Addressed(Target):
     ------
     UnsafePath
         If name and suffix are no file name.
+    StorageError
+        If the location is a URL.
     """
 
     has_address: ClassVar[bool] = True
@@ -70,6 +73,7 @@ class Addressed(Target):
 
     def __init__(self, location, name, ext, data_hash=None):
         check_file_name(name, ext)
+        check_local(location, "a target")
         super().__init__(os.path.join(location, f"{name}{ext}"))
         self.location, self.name, self.ext = os.fspath(location), name, ext
         self._hash = data_hash

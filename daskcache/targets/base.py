@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, ClassVar
 from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, source_error
+from ..roots import check_local
 from ..storage import Part
 from ..trust import check_runnable
 from ..verified import VerifiedFolder
@@ -280,10 +281,11 @@ class Source(Resource):
     SourceMissing
         When it is used and there is no such file.
     StorageError
-        When it is used and can't be read.
+        If it is given by a URL; or when it is used and can't be read.
     """
 
     def __init__(self, path):
+        check_local(path, "a source")
         self.path = os.path.abspath(path)
 
     #: The target class whose format this is.

@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import DaskcacheWarning, GraphError
 from ..hashing import hash_value, tag
 from ..memo import content_hash, fresh_hash, source_error
+from ..roots import check_local
 from .base import Source
 from .registry import source_class
 
@@ -61,6 +62,7 @@ class FolderSource(Source):
     """
 
     def __init__(self, folder, pattern="*", source=None):
+        check_local(folder, "a source")
         self.folder = os.path.abspath(folder)
         self.pattern = pattern
         self.source = source
