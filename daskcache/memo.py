@@ -4,6 +4,8 @@ A hash holds for a path with the file's size, mtime, ctime and inode.  Nobody ca
 edit of the same size is noticed even if the mtime is put back; a copy, or a file that was renamed, is
 read once more.  The device is left out: a network mount has another number each time.
 
+What it takes long to find out from a content can be noted with its hash.
+
 A file that changed shortly before it was read is not remembered, nor is one on a file system in memory:
 a second edit could leave no trace (`daskcache.file_times`).
 
@@ -21,7 +23,8 @@ import stat
 import time
 import uuid
 from contextlib import suppress
-from typing import NamedTuple
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from . import config, storage
 from .errors import DaskcacheError, SourceMissing, StorageError
@@ -52,9 +55,39 @@ def content_hash(path: str) -> str:
     return known or _read_and_remember(path, memo)
 
 
+def is_noted(fact: str, content: str) -> bool:
+    """Whether it was noted that a fact holds of all files whose content has this hash."""
+    return _memo(config.get("cache-folder")).get(_key_of_fact(fact, content)) is not None
+
+
+def note(fact: str, content: str) -> None:
+    """Remember a fact, for as long as content hashes are; see `is_noted`."""
+    _memo(config.get("cache-folder")).put(_key_of_fact(fact, content), content)
+
+
+def _key_of_fact(fact, content):
+    return digest(f"{algorithm()}|{fact}|{content}".encode()).encode()
+
+
 def fresh_hash(path: str) -> str:
     """`content_hash`, by reading the file whatever is remembered."""
     return _read(path).content
+
+
+def opened(path: str) -> BinaryIO:
+    """An input file, open to be read; raises as `content_hash` does."""
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise source_error(error, path) from error
+
+
+def read_whole(path: str) -> bytes:
+    """Content of an input file; raises as `content_hash` does."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise source_error(error, path) from error
 
 
 def source_error(error: OSError, path: str, expected: str = "an existing file") -> DaskcacheError:

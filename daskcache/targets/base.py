@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
-from ..memo import content_hash, fresh_hash, source_error
+from ..memo import content_hash, fresh_hash, read_whole
 from ..roots import check_local
 from ..storage import Part
 from ..trust import check_runnable
@@ -373,10 +373,7 @@ class Source(Resource):
         return found
 
     def _read(self):
-        try:
-            return Path(self.path).read_bytes()
-        except OSError as error:
-            raise source_error(error, self.path) from error
+        return read_whole(self.path)
 
     def _compare(self, got, expected):
         if got != expected:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import FormatLimit, require
 from ..hashing import hash_value
 from ..memo import source_error
-from . import tiff
+from . import ome_files, tiff
 from .base import BytesTarget, Source
 from .image_metadata import STACKED, Described, ImageMetadata, taken_over
 from .image_options import (
@@ -139,6 +139,12 @@ class ImageTarget(BytesTarget, Metadata):
 
     def decode(self, data):
         tifffile = require("tifffile", "image")
+        if ome_files.is_spread(self.path, data):
+            raise FormatLimit(
+                f"{self.path} is one of several files that an OME-TIFF image is spread over",
+                expected="an image in one file",
+                hint="save the image as one file",
+            )
         with tifffile.TiffFile(io.BytesIO(data)) as tif:
             check_decoded(tif.series[0].nbytes, self.path)
             note = tiff.note_of(tif)
@@ -290,6 +296,9 @@ class ImageTarget(BytesTarget, Metadata):
 class ImageSource(Source, Metadata):
     """An existing image file: TIFF, or anything else that imageio reads (PNG, JPEG …).
 
+    An OME-TIFF image that is spread over several files is one source, whichever of them it is named by:
+    all of them are read, and count.  They lie in one folder, under the names in their OME-XML.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -299,6 +308,13 @@ class ImageSource(Source, Metadata):
         file for it: that is `read_metadata`.
     resolution : sequence of float, optional
         Pixels per centimetre along X and Y.
+
+    Raises
+    ------
+    SourceMissing
+        When it is used and the file, or one that the image is spread over, does not exist.
+    UnsafePath
+        When it is used and the image is spread over several folders.
     """
 
     format = ImageTarget
@@ -312,6 +328,28 @@ class ImageSource(Source, Metadata):
     def __daskcache_options__(self):
         given = {"metadata": self.metadata, "resolution": self.resolution}
         return {name: value for name, value in given.items() if value is not None}
+
+    def content_hash(self):
+        return ome_files.content_hash(self.path) if self._is_tiff() else super().content_hash()
+
+    def verify(self, expected):
+        if self._is_tiff():
+            self._compare(ome_files.fresh_hash(self.path), expected)
+        else:
+            super().verify(expected)
+
+    def load_verified(self, expected):
+        if not self._is_tiff():
+            return super().load_verified(expected)
+        content = ome_files.Content(self.path)
+        self._compare(content.hash, expected)
+        return self._array(content)
+
+    def get_data(self, cache=False):
+        return self._array(ome_files.Content(self.path)) if self._is_tiff() else super().get_data()
+
+    def _array(self, content):
+        return self.decode(content.data) if content.files is None else content.array()
 
     def decode(self, data):
         if self._is_tiff():
@@ -346,15 +384,16 @@ class ImageSource(Source, Metadata):
     def heritage(self):
         if not self._is_tiff():
             return None
+        files = ome_files.files_at(self.path)
         try:
-            return _describe(self.path)
+            return _describe(self.path) if files is None else files.describe()
         except require("tifffile", "image").TiffFileError:
             return None  # it is for the function to read, which may know better
         except OSError as error:
             raise source_error(error, self.path) from error
 
     def _is_tiff(self):
-        return self.suffix.lower() in (".tif", ".tiff")
+        return self.path.lower().endswith((".tif", ".tiff"))
 
 
 def _describe(file: Any) -> Described:

@@ -13,18 +13,17 @@ import math
 import uuid
 from collections.abc import Iterator
 from typing import Any
-from xml.etree import ElementTree
 
 from .image_metadata import (
     METRES,
     SAME,
-    SPATIAL,
     STACKED,
     UNKNOWN,
     Described,
     ImageMetadata,
     canonical_unit,
 )
+from .ome_xml import own_image, short
 
 PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 
@@ -208,7 +207,8 @@ def _stated(tif):
     axes = "".join(axis if axis in known else UNKNOWN for axis in series.axes)
     metadata = ImageMetadata(axes)
     if tif.is_ome:
-        metadata = _from_ome(axes, tif.ome_metadata) or metadata
+        image = own_image(tif.ome_metadata, tif.filename)
+        metadata = image.metadata(axes) if image is not None else metadata
     elif tif.is_imagej:
         metadata = _from_imagej(axes, tif)
     if not metadata.pixel_size and not tif.is_imagej:
@@ -223,10 +223,10 @@ def _from_tags(tif):
         return {}
     resolutions, unit = found
     if unit == _NO_UNIT:
-        return {"pixel_size": {axis: _short(1 / r) for axis, r in resolutions.items()}}
+        return {"pixel_size": {axis: short(1 / r) for axis, r in resolutions.items()}}
     unit_size = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
     return {
-        "pixel_size": {axis: _short(unit_size / r) for axis, r in resolutions.items()},
+        "pixel_size": {axis: short(unit_size / r) for axis, r in resolutions.items()},
         "unit": "µm",
     }
 
@@ -256,7 +256,7 @@ def _from_imagej(axes, tif):
         for axis in "YX":
             tag = tags.get(f"{axis}Resolution")
             if tag is not None and all(tag.value):
-                sizes[axis] = _short(tag.value[1] / tag.value[0])
+                sizes[axis] = short(tag.value[1] / tag.value[0])
     spacing = told.get("spacing")
     if "Z" in axes and sizes and isinstance(spacing, (int, float)) and spacing:
         sizes["Z"] = abs(float(spacing))
@@ -271,42 +271,3 @@ def _imagej_channels(told, series):
         return ()
     names = tuple(map(str, labels[:count]))
     return names if list(names) * (len(labels) // count) == list(labels) else ()
-
-
-def _from_ome(axes, text):
-    try:
-        pixels = ElementTree.fromstring(text).find("{*}Image/{*}Pixels")
-    except ElementTree.ParseError:
-        return None
-    if pixels is None:
-        return None
-    given = {axis: _ome_size(pixels, axis) for axis in SPATIAL if axis in axes}
-    sizes = {axis: size for axis, size in given.items() if size is not None}
-    unit = next((unit for _, unit in sizes.values()), None)
-    in_unit = {axis: _converted(size, of, unit) for axis, (size, of) in sizes.items()}
-    names = [channel.get("Name") for channel in pixels.findall("{*}Channel")]
-    channels = tuple(names) if "C" in axes and all(names) else ()
-    return ImageMetadata(axes, {a: s for a, s in in_unit.items() if s is not None}, unit, channels)
-
-
-def _ome_size(pixels, axis):
-    """Size and unit along an axis, or None."""
-    try:
-        size = float(pixels.get(f"PhysicalSize{axis}", ""))
-    except ValueError:
-        return None
-    unit = canonical_unit(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-    return (size, unit) if math.isfinite(size) and size > 0 else None
-
-
-def _converted(size, of, unit):
-    if of == unit:
-        return size
-    if of in METRES and unit in METRES:
-        return _short(size * METRES[of] / METRES[unit])
-    return None
-
-
-def _short(size):
-    """A size without the digits that are not in a fraction of 32-bit numbers."""
-    return float(f"{size:.9g}")
