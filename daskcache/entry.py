@@ -124,7 +124,7 @@ class Entry:
         """
         found = []
         for position, result in enumerate(self.stored):
-            if type(result.target).heritage is Target.heritage:
+            if not _has_heritage(type(result.target)):
                 continue
             if self.inline is not None:
                 found.append(result.target.heritage(io.BytesIO(self.inline[position])))
@@ -202,6 +202,8 @@ class Entry:
         return value
 
     def _heritage_verified(self, path, result):
+        if isinstance(result.target, FolderTarget):
+            return self._from_folder(path, result, result.target.heritage_folder)
         try:
             return result.target.heritage(path)
         finally:  # whether or not it could be read: a damaged file is not the format's fault
@@ -406,3 +408,10 @@ def arrange(values: list, layout) -> Any:
     if isinstance(layout, int):
         return tuple(values)
     return dict(zip(layout, values, strict=True))
+
+
+def _has_heritage(target):
+    """Whether results of this class tell anything that others may take over."""
+    if issubclass(target, FolderTarget):
+        return target.heritage_folder is not FolderTarget.heritage_folder
+    return target.heritage is not Target.heritage

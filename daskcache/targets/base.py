@@ -263,6 +263,10 @@ class FolderTarget(Target):
     def open_folder(self, folder: VerifiedFolder) -> Any:
         """Lazy access to the value in a folder, through it."""
 
+    def heritage_folder(self, folder: VerifiedFolder) -> Any:
+        """`heritage` of a folder, read through it."""
+        return None
+
 
 class Source(Resource):
     """An existing input file.  Passed to a decorated function, it arrives there as its data.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 #: Metres in each unit of length that is understood.
 METRES = {"pm": 1e-12, "nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "inch": 0.0254}
@@ -61,10 +61,41 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
 
 
+def part_of(described: Described, slices: tuple[slice, ...]) -> Described:
+    """What holds of the part of an image that is cut out by slices along its first axes."""
+    metadata = described.metadata
+    cuts = [*slices, *[slice(None)] * (len(described.shape) - len(slices))]
+    shape = tuple(len(range(n)[cut]) for n, cut in zip(described.shape, cuts, strict=True))
+    if metadata.channels:
+        channels = metadata.channels[cuts[metadata.axes.index("C")]]
+        metadata = dataclasses.replace(metadata, channels=channels)
+    return Described(metadata, shape)
+
+
 def canonical_unit(text: str | None) -> str | None:
     """The one name of a unit; None for pixels and for nothing; what isn't known stays as it is."""
     text = (text or "").strip()
     return text if text in METRES else _OTHER_NAMES.get(text.lower(), text)
+
+
+def default_axes(array: Any, inputs: Iterable[Described]) -> str:
+    """Axes of an array as far as it tells them itself: colours, unless an input like it is a stack."""
+    colours = "S" if _may_be_colours(array) and not _is_like_a_stack(array, inputs) else ""
+    return UNKNOWN * (array.ndim - 2 - len(colours)) + "YX" + colours
+
+
+def fits(axes: str, array: Any) -> bool:
+    """Whether an array can have these axes."""
+    return len(axes) == array.ndim and (not axes.endswith("S") or _may_be_colours(array))
+
+
+def _is_like_a_stack(array, inputs):
+    alike = [given.metadata.axes for given in inputs if given.shape == array.shape]
+    return any(axes.endswith("X") and set(axes) & set(STACKED) for axes in alike)
+
+
+def _may_be_colours(array):
+    return array.ndim > 2 and array.shape[-1] in (3, 4) and array.dtype.str[1:] in ("u1", "u2")
 
 
 def taken_over(

@@ -75,4 +75,4 @@ def checked_tile(tile):
 
 
 def _wrong(name, given, expected):
-    return GraphError(f"ImageTarget got {name}={given!r}", expected=expected)
+    return GraphError(f"a target of images got {name}={given!r}", expected=expected)

@@ -13,7 +13,7 @@ from ..hashing import hash_value
 from ..memo import source_error
 from . import ome_files, tiff
 from .base import BytesTarget, Source
-from .image_metadata import STACKED, Described, ImageMetadata, taken_over
+from .image_metadata import Described, ImageMetadata, default_axes, fits, taken_over
 from .image_options import (
     checked_axes,
     checked_channels,
@@ -203,8 +203,8 @@ class ImageTarget(BytesTarget, Metadata):
 
     def _metadata_of(self, value):
         """The metadata of the file with this value."""
-        default = _default_axes(value, self._inputs)
-        if self.axes is not None and not _fits(self.axes, value):
+        default = default_axes(value, self._inputs)
+        if self.axes is not None and not fits(self.axes, value):
             raise self.limit(
                 value,
                 f"an array of shape {value.shape} and {value.dtype} has not the axes {self.axes!r}",
@@ -417,22 +417,3 @@ def _as_noted(array, note):
     import dask.array
 
     return dask.array.from_array(array).reshape(note.shape).astype(note.dtype)
-
-
-def _default_axes(array, inputs):
-    """Axes of an array as far as it tells them itself: colours, unless an input like it is a stack."""
-    colours = "S" if _may_be_colours(array) and not _is_like_a_stack(array, inputs) else ""
-    return "Q" * (array.ndim - 2 - len(colours)) + "YX" + colours
-
-
-def _is_like_a_stack(array, inputs):
-    alike = [given.metadata.axes for given in inputs if given.shape == array.shape]
-    return any(axes.endswith("X") and set(axes) & set(STACKED) for axes in alike)
-
-
-def _may_be_colours(array):
-    return array.ndim > 2 and array.shape[-1] in (3, 4) and array.dtype.str[1:] in ("u1", "u2")
-
-
-def _fits(axes, array):
-    return len(axes) == array.ndim and (not axes.endswith("S") or _may_be_colours(array))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 from .. import hashing, storage
 from ..errors import FormatLimit, GraphError, UnsafePath, require
 from ..verified import SourceFolder, VerifiedFolder, source_hashes
+from . import ngff
 from .base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
+from .image_metadata import Described, ImageMetadata, part_of
 from .zarr_values import (
     DTYPES,
     dask_array_of,
@@ -114,7 +117,7 @@ class ZarrTarget(FolderTarget):
 
     def hash_file(self, path):
         top = open_node(_local(path), path)
-        return _joint_hash(slabs_of(self._value_in(top)), top.attrs.asdict())
+        return _joint_hash(slabs_of(self._value_in(top)), self._counted(top.attrs.asdict()))
 
     def hash_read(self, value, path):
         return _joint_hash(_hashed(value), open_node(_local(path), path).attrs.asdict())
@@ -128,6 +131,14 @@ class ZarrTarget(FolderTarget):
 
     def _top_attributes(self, value):
         return self.attributes
+
+    def _names_of(self, value):
+        """Names that the dimensions of the array will have."""
+        return self._dimension_names
+
+    def _counted(self, attributes):
+        """Those of a store's attributes that `_top_attributes` gives."""
+        return attributes
 
     def _write_store(self, zarr, value, store):
         self._write_node(zarr, value, store, "", self.attributes)
@@ -188,6 +199,11 @@ class ZarrTarget(FolderTarget):
                 f"{what} is in Zarr already and has attributes, which would be lost",
                 "return a Dask array of it, or give them to ZarrTarget(attributes=...)",
             )
+        if self._lost_names(value):
+            raise self._refusal(
+                f"{what} is in Zarr already and has names of dimensions, which would be lost",
+                "return a Dask array of it",
+            )
         if _is_group(value):
             for key, member in _members(value):
                 if not _is_name(key):
@@ -210,6 +226,11 @@ class ZarrTarget(FolderTarget):
         if _is_dask(value):
             self._check_dask(value, what)
 
+    def _lost_names(self, value):
+        """Whether a Zarr array has names of dimensions that its copy will not have."""
+        names = _dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
+        return any(names) and tuple(names) != self._names_of(value)
+
     def _check_dask(self, value, what):
         np = require("numpy", "zarr")
         if any(length != length for length in value.shape):
@@ -230,7 +251,9 @@ class ZarrSource(Source):
     A parameter annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open,
     read-only: what is read then is verified as it is read.
 
-    Its identity is the content of all files in its folder, whatever they are.
+    Its identity is the content of all files in its folder, whatever they are; of an array in an OME-Zarr
+    image, with axes, pixel sizes and channels that the image has.  Results that are images take those
+    over, as of `ImageSource`.
 
     Parameters
     ----------
@@ -298,14 +321,17 @@ class ZarrSource(Source):
         return source
 
     def content_hash(self) -> str:
-        """Joint hash of its files' names and content; only files that were touched are read again."""
-        return hashing.hash_value(source_hashes(self._folder))
+        """Joint hash of its files' names and content; only files that were touched are read again.
+
+        Of an array in an OME-Zarr image, what the image tells of it counts, too.
+        """
+        return self._joint_hash(hashing.hash_value(source_hashes(self._folder)))
 
     def load_verified(self, expected: str) -> Any:
         return value_of(self.open_verified(expected), self._folder)
 
     def open_verified(self, expected: str) -> Any:
-        opened = open_verified(SourceFolder(self._folder, expected))
+        opened = self._opened(expected)
         if not self.slices:
             return opened
         if _is_group(opened):
@@ -315,7 +341,46 @@ class ZarrSource(Source):
         return opened[self.slices]
 
     def verify(self, expected: str) -> None:
-        self._compare(hashing.hash_value(source_hashes(self._folder, fresh=True)), expected)
+        files = hashing.hash_value(source_hashes(self._folder, fresh=True))
+        self._compare(self._joint_hash(files), expected)
+
+    def read_metadata(self) -> ImageMetadata:
+        """Axes, pixel sizes and channel names of the image, or of its dimensions' names.
+
+        Raises
+        ------
+        FormatLimit
+            If it is a group that is no image.
+        """
+        described = self.heritage()
+        if described is None:
+            raise FormatLimit(f"{self._folder} is no image", hint="name an array in it with group=")
+        return described.metadata
+
+    def heritage(self) -> Described | None:
+        return self.heritage_verified(self.content_hash())
+
+    def heritage_verified(self, expected: str) -> Described | None:
+        opened = self._opened(expected)
+        if _is_group(opened):
+            return described_image(opened)
+        metadata = ngff.of_level(self._folder) or ngff.of_names(_dimension_names(opened))
+        return part_of(Described(metadata, opened.shape), self.slices)
+
+    def _opened(self, expected):
+        """The array or group, if its content has the hash `expected`."""
+        files = expected
+        if ngff.of_level(self._folder) is not None:
+            files = hashing.hash_value(source_hashes(self._folder))
+            self._compare(self._joint_hash(files), expected)
+        return open_verified(SourceFolder(self._folder, files))
+
+    def _joint_hash(self, files):
+        """Hash of all that counts, from that of the files."""
+        metadata = ngff.of_level(self._folder)
+        if metadata is None:
+            return files
+        return hashing.hash_value(("level of an image", files, dataclasses.astuple(metadata)))
 
     def identify(self, content_hash: str) -> str:
         return super().identify(content_hash) + (f":{self.group}" if self.group else "")
@@ -353,6 +418,20 @@ def open_verified(folder: VerifiedFolder) -> Any:
     from .zarr_store import VerifiedStore
 
     return open_node(VerifiedStore(folder), folder.path)
+
+
+def described_image(group: Any) -> Described | None:
+    """Metadata and shape of the image that a group holds in several sizes; None if it holds none."""
+    found = ngff.metadata_of(group.attrs.asdict())
+    if found is None or found[0] not in group:
+        return None
+    return Described(found[1], group[found[0]].shape)
+
+
+def _dimension_names(array):
+    """Names of the dimensions of a Zarr array; in version 2, those that xarray gives them."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return names if names and len(names) == array.ndim else [None] * array.ndim
 
 
 def _local(path):
