@@ -10,7 +10,7 @@ from collections import Counter
 
 from ..errors import TargetCorrupt, UntrustedPickle, require
 from .base import BytesTarget, Source
-from .limits import check_decoded
+from .limits import carried_by_dtype, check_decoded
 
 
 class NumpyTarget(BytesTarget):
@@ -90,6 +90,9 @@ class NumpyTarget(BytesTarget):
             )
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
             raise self.limit(value, f"{name} is of dtype {value.dtype}, which would change", "use .pkl")
+        lost = carried_by_dtype(value.dtype)
+        if lost:
+            raise self.limit(value, f"the dtype of {name} has {lost}, which would be lost", "use .pkl")
         array = np.ascontiguousarray(value).reshape(value.shape)
         header = _header(array)
         if len(header) > _LONGEST_HEADER:

@@ -200,6 +200,10 @@ class BytesTarget(Target):
     def decode(self, data: bytes) -> Any:
         """The value in a file's content."""
 
+    def is_same(self, value: Any, decoded: Any) -> bool:
+        """Whether a value came back from the file as it was."""
+        return self.hash(decoded) == self.hash(value)
+
     def difference(self, value: Any, decoded: Any) -> tuple[str, str]:
         """What a value lost on its way through the file, and what to do about it."""
         return (
@@ -217,7 +221,7 @@ class BytesTarget(Target):
             return pieces, value if comes_back_as_it_is(value) else UNKNOWN
         try:
             decoded = self.decode(b"".join(pieces))
-            same = self.hash(decoded) == self.hash(value)
+            same = self.is_same(value, decoded)
         except CODEC_ERRORS as error:
             reason = f"it can't be read back ({getattr(error, 'message', error)})"
             raise self.limit(value, reason, "use a path that ends in .pkl") from error

@@ -77,11 +77,18 @@ def _kind(series):
         (is_.is_bool_dtype, "boolean"),
         (is_.is_integer_dtype, "integer"),
         (is_.is_float_dtype, "float"),
-        (is_.is_datetime64_any_dtype, "time"),
+        (_is_of_times, "time"),
     ):
         if check(dtype):
             return kind
     return "text" if is_.is_string_dtype(dtype) or is_.is_object_dtype(dtype) else None
+
+
+def _is_of_times(dtype):
+    """Whether values have a time of day: Arrow's dates, which pandas takes for times, have none."""
+    pd = require("pandas", "sql")
+    is_date = isinstance(dtype, pd.ArrowDtype) and str(dtype.pyarrow_dtype).startswith("date")
+    return pd.api.types.is_datetime64_any_dtype(dtype) and not is_date
 
 
 def _values(series, kind):
@@ -158,9 +165,13 @@ def _restored(name, series, dtype):
     pd = require("pandas", "sql")
     try:
         dtype = pd.api.types.pandas_dtype(dtype)
-        if isinstance(dtype, pd.DatetimeTZDtype) and getattr(series.dt, "tz", None) is None:
-            return series.dt.tz_localize("UTC").astype(dtype)
-        return series.astype(dtype)
+        if not isinstance(dtype, pd.DatetimeTZDtype):
+            return series.astype(dtype)
+        if getattr(series.dt, "tz", None) is None:
+            series = series.dt.tz_localize("UTC")
+        return series.astype(dtype).dt.tz_convert(
+            dtype.tz
+        )  # which may be of another kind than an equal one
     except (TypeError, ValueError, AttributeError) as error:
         raise FormatLimit(
             f"the column {name!r} can't be read as {dtype}: {error}", hint="mend the option dtype"

@@ -22,7 +22,7 @@ from .image_options import (
     checked_unit,
     one_of,
 )
-from .limits import check_decoded
+from .limits import carried_by_dtype, check_decoded
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
 from .resource import Metadata
 from .tiff import IMAGEJ, OME, PLAIN, Note
@@ -254,6 +254,9 @@ class ImageTarget(BytesTarget, Metadata):
                 f"TIFF would not give back the dtype {value.dtype}",
                 "convert it (uint16, int32, float32 …), or use a path that ends in .npy",
             )
+        lost = carried_by_dtype(value.dtype)
+        if lost:
+            raise self.limit(value, f"its dtype has {lost}, which would be lost", "use .pkl")
 
     def _stored(self, value, metadata, np):
         """The kind of file, and the pixels in it."""

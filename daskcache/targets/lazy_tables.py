@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 
 import dask
 
 from ..errors import require
-from .tables import read_parquet
+from .parquet_notes import read_parquet, restored
 
 
 def open_parquet(path: str):
@@ -21,7 +22,8 @@ def open_parquet(path: str):
     pq = require("pyarrow.parquet", "table")
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        empty = file.schema_arrow.empty_table().to_pandas()
+        notes = _notes(file)
+        empty = restored(file.schema_arrow.empty_table().to_pandas(), dict(notes))
         index = _range(file.schema_arrow.pandas_metadata)
     try:
         import dask.dataframe as dd
@@ -44,10 +46,15 @@ def _read_all(path, _):
 def _read_group(path, index, position, start):
     pq = require("pyarrow.parquet", "table")
     with pq.ParquetFile(path) as file:
-        frame = file.read_row_group(position).to_pandas()
+        frame = restored(file.read_row_group(position).to_pandas(), _notes(file))
     if index is not None:
         frame.index = index[start : start + len(frame)]
     return frame
+
+
+def _notes(file):
+    """The attrs that pandas keeps in a file's metadata."""
+    return json.loads((file.schema_arrow.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
 
 
 def _range(described):

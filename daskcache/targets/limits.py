@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from dask.utils import format_bytes
 
@@ -33,6 +34,16 @@ def check_decoded(nbytes: int, what: str) -> None:
             got=f"{format_bytes(nbytes)} when decoded",
             hint="read it lazily (node.dc.open()), or set daskcache.max-decoded if it is meant to be so",
         )
+
+
+def carried_by_dtype(dtype: Any) -> str | None:
+    """What a NumPy dtype has that no format of arrays keeps; None if nothing."""
+    if dtype.metadata:
+        return f"metadata, {dict(dtype.metadata)}"
+    if dtype.isalignedstruct:
+        return "an aligned layout"
+    inner = [dtype.base] if dtype.subdtype else [dtype[i] for i in range(len(dtype.names or ()))]
+    return next(filter(None, map(carried_by_dtype, inner)), None)
 
 
 def _physical_memory():

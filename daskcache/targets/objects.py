@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+from types import SimpleNamespace
 
 import cloudpickle
 
@@ -72,7 +74,7 @@ class PickleTarget(BytesTarget):
     def encode(self, value):
         if config.get("pickle") == "refuse":
             raise self.limit(value, "pickles are refused", "let the path end in .npy, .parquet, .json …")
-        return [_dumps(value)]
+        return _pieces(value)
 
     def decode(self, data):
         return pickle.loads(data)
@@ -81,7 +83,7 @@ class PickleTarget(BytesTarget):
         try:
             return hashing.hash_value(value)
         except UnhashableArgument:
-            return hashing.hash_value(("pickle", _dumps(value)))
+            return hashing.hash_value(("pickle", b"".join(_pieces(value))))
 
 
 class PickleSource(Source):
@@ -111,10 +113,47 @@ def _json_hint(value):
     return "return plain values, or use a path that ends in .pkl"
 
 
-def _dumps(value):
-    """Pickle by reference where a class can be imported, else by value (notebooks)."""
+def _pieces(value):
+    """A pickle by reference where a class can be imported, else by value (notebooks), in pieces."""
     try:
-        data = pickle.dumps(value, protocol=5)
+        pieces = _pickled(value, _Pickler)
     except (pickle.PicklingError, AttributeError, TypeError):
-        return cloudpickle.dumps(value, protocol=5)
-    return data if b"__main__" not in data else cloudpickle.dumps(value, protocol=5)
+        return _pickled(value, _CloudPickler)
+    by_name = not any(b"__main__" in piece for piece in pieces if type(piece) is bytes)
+    return pieces if by_name else _pickled(value, _CloudPickler)
+
+
+def _pickled(value, pickler):
+    """Pieces of a pickle; large buffers are not copied."""
+    pieces: list = []
+    pickler(SimpleNamespace(write=pieces.append), protocol=5).dump(value)
+    return [piece.raw() if type(piece) is pickle.PickleBuffer else piece for piece in pieces]
+
+
+class _Pickler(pickle.Pickler):
+    """Keeps the byte order of arrays."""
+
+    def reducer_override(self, obj):
+        return _as_native(obj) or NotImplemented
+
+
+class _CloudPickler(cloudpickle.Pickler):
+    """The same for what is pickled by value."""
+
+    def reducer_override(self, obj):
+        return _as_native(obj) or super().reducer_override(obj)
+
+
+def _as_native(obj):
+    """How an array in another machine's byte order is pickled; None if `obj` is none.
+
+    NumPy would turn those that it can't pickle as a buffer (of times, parts of others) to this machine's
+    order.  So the bytes are taken for numbers in this order, until they are read.
+    """
+    np = sys.modules.get("numpy")
+    if np is None or type(obj) not in (np.ndarray, np.memmap):
+        return None
+    dtype = obj.dtype
+    if dtype.isnative or dtype.hasobject:
+        return None
+    return np.ndarray.view, (obj.view(dtype.newbyteorder("=")), dtype)

@@ -13,7 +13,10 @@ from ..hashing import hash_value
 from ..roots import METADATA
 from ..table_rows import ORDER
 from .base import Source, Target
+from .carried import check_bare, check_frame, difference, is_whole
 from .frames import frame_of, rows_of
+
+_HINT = "use a path that ends in .parquet or .pkl"
 
 
 class SQLTarget(Target):
@@ -79,12 +82,8 @@ class SQLTarget(Target):
 
     def _rows(self, value):
         pd = require("pandas", "sql")
-        if not isinstance(value, pd.DataFrame):
-            raise self.limit(
-                value,
-                f"it is a {type(value).__name__}, not a DataFrame",
-                "return a DataFrame, or use a path that ends in .pkl",
-            )
+        check_frame(self, value)
+        check_bare(self, value, _HINT)
         plain = pd.RangeIndex(len(value))
         if not (isinstance(value.index, pd.RangeIndex) and value.index.identical(plain)):
             raise self.limit(
@@ -112,29 +111,13 @@ class SQLTarget(Target):
             raise self.limit(frame, reason, "rename the columns: frame.rename(columns={…})")
 
     def _check_restored(self, value, restored):
-        if self.hash(restored) == self.hash(value):
-            return
-        for name in value.columns:
-            before, after = value[name], restored[name]
-            if before.dtype != after.dtype:
-                raise self.limit(
-                    value,
-                    f"the column {name!r} has the dtype {before.dtype}, and would come back as "
-                    f"{after.dtype}",
-                    f"convert it, or say SQLTarget(…, dtype={{{name!r}: {str(before.dtype)!r}}})",
-                )
-            if self.hash(before) != self.hash(after):
-                raise self.limit(
-                    value,
-                    f"values of the column {name!r} would change (finer than 1 µs, other kinds of "
-                    "missing values, unused categories …)",
-                    "convert it, or use a path that ends in .parquet",
-                )
-        raise self.limit(
-            value,
-            "its column names, their order or its class would change",
-            "return a plain DataFrame with text names, or use a path that ends in .pkl",
-        )
+        if self.hash(restored) != self.hash(value) or not is_whole(value, restored):
+            raise self.limit(value, *difference(value, restored, "the database", self._remedy))
+
+    def _remedy(self, name, dtype):
+        if dtype is None or name in self.dtype:
+            return _HINT
+        return f"say SQLTarget(…, dtype={{{name!r}: {str(dtype)!r}}}), or {_HINT}"
 
     def __setstate__(self, state):
         self.__dict__.update(state)

@@ -7,8 +7,9 @@ import io
 import json
 
 from ..errors import require
-from ..hashing import hash_value
 from .base import CODEC_ERRORS, BytesTarget, Source
+from .carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from .parquet_notes import notes_of, read_parquet
 
 
 class CSVTarget(BytesTarget):
@@ -50,11 +51,9 @@ class CSVTarget(BytesTarget):
         return {name: option for name, option in super().counted_options().items() if option}
 
     def encode(self, value):
-        _check_frame(self, value)
+        check_frame(self, value)
         self._check_index(value)
-        for name, lost in (("attrs", value.attrs), ("index.freq", _freq(value.index))):
-            if lost:
-                raise self.limit(value, f"CSV would lose its {name}, {lost!r}", _TO_PARQUET)
+        check_bare(self, value, _TO_PARQUET)
         unknown = [name for name in self.dtype if name not in (*value.columns, *value.index.names)]
         if unknown:
             raise self.limit(
@@ -70,8 +69,11 @@ class CSVTarget(BytesTarget):
         frame = _read_csv(data, self.dtype)
         return frame if self.index_col is None else frame.set_index(self.index_col)
 
+    def is_same(self, value, decoded):
+        return super().is_same(value, decoded) and is_whole(value, decoded)
+
     def difference(self, value, decoded):
-        return _difference(value, decoded, "CSV", self._remedy)
+        return difference(value, decoded, "CSV", self._remedy)
 
     def _check_index(self, value):
         names = [self.index_col] if isinstance(self.index_col, str) else self.index_col
@@ -121,26 +123,29 @@ class ParquetTarget(BytesTarget):
 
     def encode(self, value):
         require("pyarrow", "table")
-        _check_frame(self, value)
-        attrs, freq = value.attrs, _freq(value.index)
-        if freq is not None:  # Parquet has no place for it; pandas keeps attrs in the file's metadata
+        check_frame(self, value)
+        attrs, notes = value.attrs, notes_of(value)
+        if notes:  # pandas keeps attrs in the file's metadata
             value = value.copy(deep=False)
-            value.attrs = {**attrs, _FREQ: freq.freqstr}
+            value.attrs = {**attrs, **notes}
         file = io.BytesIO()
         try:
-            kept = json.loads(json.dumps(attrs)) == attrs and _of_text(freq) == freq
+            kept = json.loads(json.dumps(attrs)) == attrs
             value.to_parquet(file, row_group_size=self.row_group_size)
         except CODEC_ERRORS as error:
-            raise self.limit(value, str(error), _TO_PICKLE) from error
+            raise self.limit(value, str(error), TO_PICKLE) from error
         if not kept:
-            raise self.limit(value, f"Parquet would change its attrs, {value.attrs}", _TO_PICKLE)
+            raise self.limit(value, f"Parquet would change its attrs, {attrs}", TO_PICKLE)
         return [file.getvalue()]
 
     def decode(self, data):
         return read_parquet(io.BytesIO(data))
 
+    def is_same(self, value, decoded):
+        return super().is_same(value, decoded) and is_whole(value, decoded)
+
     def difference(self, value, decoded):
-        return _difference(value, decoded, "Parquet", lambda name, dtype: _TO_PICKLE)
+        return difference(value, decoded, "Parquet", lambda name, dtype: TO_PICKLE)
 
     def open(self, path):
         """A Dask data frame with a partition for each row group; without dask.dataframe, the frame."""
@@ -203,48 +208,7 @@ class ParquetSource(Source):
         return self.read_options
 
 
-def read_parquet(file):
-    """What `ParquetTarget` wrote to a file."""
-    frame = require("pandas", "table").read_parquet(file)
-    freq = frame.attrs.pop(_FREQ, None)
-    if freq is not None:
-        frame.index.freq = freq
-    return frame
-
-
-#: Where a frame's attrs keep the frequency of its index, in a file.
-_FREQ = "daskcache.index.freq"
 _TO_PARQUET = "use a path that ends in .parquet or .pkl"
-_TO_PICKLE = "use a path that ends in .pkl"
-
-
-# ---- what a frame must be, and what it lost ---------------------------------------------------------
-
-
-def _check_frame(target, value):
-    """Refuse what is no frame, and what no file keeps of one and its hash doesn't count."""
-    pd = require("pandas", "table")
-    if isinstance(value, pd.Series):
-        raise target.limit(value, "it is a Series, not a DataFrame", "return series.to_frame()")
-    if not isinstance(value, pd.DataFrame):
-        raise target.limit(
-            value,
-            f"it is a {type(value).__name__}, not a DataFrame",
-            "return a DataFrame, or use a path that ends in .json or .pkl",
-        )
-    if not value.flags.allows_duplicate_labels:
-        raise target.limit(value, "its flag allows_duplicate_labels=False would be lost", _TO_PICKLE)
-
-
-def _freq(index):
-    """Frequency of an index of times, which its hash doesn't count and dtypes don't tell."""
-    return getattr(index, "freq", None) if index.dtype.kind in "mM" else None
-
-
-def _of_text(freq):
-    if freq is None:
-        return None
-    return require("pandas.tseries.frequencies", "table").to_offset(freq.freqstr)
 
 
 def _named(dtype):
@@ -256,46 +220,6 @@ def _named(dtype):
 def _is_counting(index):
     pd = require("pandas", "table")
     return index.equals(pd.RangeIndex(len(index))) and index.names == [None]
-
-
-def _difference(value, decoded, language, remedy):
-    """What a frame lost, and what to do about it: ``remedy(name, dtype)`` for a column."""
-    for name, before, after in _columns(value, decoded):
-        if before.dtype != after.dtype:
-            old, new = _told_apart(before.dtype, after.dtype)
-            return (
-                f"the column {name!r} has the dtype {old}, {language} would give {new}",
-                f"convert it ({new} here), or {remedy(name, before.dtype)}",
-            )
-        if hash_value(before.array) != hash_value(after.array):
-            return f"values of the column {name!r} would change", remedy(name, before.dtype)
-    otherwise = remedy(None, "")
-    if hash_value(value.index) != hash_value(decoded.index):
-        old, new = _index_dtypes(value.index), _index_dtypes(decoded.index)
-        if old == new:
-            old, new = repr(value.index[:3]), repr(decoded.index[:3])
-        return f"its index, {old}, would become {new}", f"return frame.reset_index(), or {otherwise}"
-    return "its column names, length or class would change", otherwise
-
-
-def _index_dtypes(index):
-    """Dtypes of an index; of a MultiIndex those of its levels, which its values may not show."""
-    return ", ".join(str(level.dtype) for level in getattr(index, "levels", [index]))
-
-
-def _told_apart(one, two):
-    """Names of two dtypes; in full, if they are of one kind (categories, say)."""
-    return (one, two) if str(one) != str(two) else (repr(one), repr(two))
-
-
-def _columns(value, decoded):
-    """Name, before and after of each column, and of each named level of the index."""
-    for position in range(min(value.shape[1], decoded.shape[1])):
-        yield value.columns[position], value.iloc[:, position], decoded.iloc[:, position]
-    if value.index.nlevels == decoded.index.nlevels:
-        for level, name in enumerate(value.index.names):
-            if name is not None:
-                yield name, *(frame.index.get_level_values(level) for frame in (value, decoded))
 
 
 # ---- reading CSV ------------------------------------------------------------------------------------
@@ -325,8 +249,10 @@ def _times(texts, dtype):
     try:
         if dtype.kind == "m":
             return pd.to_timedelta(texts).astype(dtype)
-        aware = isinstance(dtype, pd.DatetimeTZDtype)
-        return pd.to_datetime(texts, format="ISO8601", utc=aware).astype(dtype)
+        if not isinstance(dtype, pd.DatetimeTZDtype):
+            return pd.to_datetime(texts, format="ISO8601").astype(dtype)
+        times = pd.to_datetime(texts, format="ISO8601", utc=True).astype(dtype)
+        return times.dt.tz_convert(dtype.tz)  # which may be of another kind than an equal one
     except ValueError as error:
         raise ValueError(f"column {texts.name!r}: {error}") from error
 

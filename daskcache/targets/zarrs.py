@@ -12,6 +12,7 @@ from ..verified import SourceFolder, VerifiedFolder, source_hashes
 from . import ngff
 from .base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
 from .image_metadata import Described, ImageMetadata, part_of
+from .limits import carried_by_dtype
 from .zarr_values import (
     DTYPES,
     dask_array_of,
@@ -223,6 +224,9 @@ class ZarrTarget(FolderTarget):
                 f"Zarr would not give back the dtype {value.dtype.str} of {what}",
                 "convert it, or use a path that ends in .npy",
             )
+        lost = carried_by_dtype(value.dtype)
+        if lost:
+            raise self._refusal(f"the dtype of {what} has {lost}, which would be lost", "use .pkl")
         if _is_dask(value):
             self._check_dask(value, what)
 
