@@ -1,7 +1,7 @@
 """Whether the look of a file (size, mtime, ctime, inode) vouches for its content.
 
-`daskcache.memo` and `daskcache.verified` read a file once, and take it for unchanged while it looks the
-same.  Some writes leave no trace in how it looks:
+`daskcache.memo` reads a file once, and takes it for unchanged while it looks the same.  Some writes
+leave no trace in how it looks:
 
 - a second write within one tick of the file system's clock (git's "racy" rule);
 - a write through a memory map to a page that was written to before: Linux sets the times when a page is

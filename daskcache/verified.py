@@ -12,12 +12,10 @@ import abc
 import functools
 import json
 import os
-import time
 from pathlib import Path
 
 from . import hashing, memo, storage
 from .errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
-from .file_times import is_settled
 from .roots import FORMAT, Root
 
 
@@ -116,7 +114,7 @@ class VerifiedFolder(abc.ABC):
     def __init__(self, path: str, expected: str):
         self.path = path
         self.expected = expected
-        self._verified: dict[str, tuple] = {}
+        self._blocks: dict[str, _Blocks] = {}
 
     @property
     @abc.abstractmethod
@@ -166,29 +164,23 @@ class VerifiedFolder(abc.ABC):
     def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
         """Part of a file, from byte `start` (from the end if negative) to before `stop`.
 
-        The whole file is verified first, unless it was before and still looks the same.
+        The whole file is verified when a part of it is read first, and later on what is read of it.
         Raises as `read` does.
         """
         expected = self._expected(name)
         if expected is None:
             return None
-        began = time.time_ns()
         with self._open(name) as file:
-            before = _look(file)
-            settled = is_settled(file.fileno(), max(before[2:4]), began)
-            start = max(before[1] + start, 0) if start < 0 else start
-            stop = before[1] if stop is None else max(stop, start)
-            if self._verified.get(name) == before:
-                file.seek(start)
-                data = file.read(stop - start)
-            else:
+            size = os.fstat(file.fileno()).st_size
+            start = max(size + start, 0) if start < 0 else start
+            stop = size if stop is None else max(stop, start)
+            known = self._blocks.get(name)
+            data = known.part(file, start, stop) if known is not None else None
+            if data is None:
                 passing = _Passing(file, start, stop)
-                self._compare(name, expected, before[1], storage.digest_of(passing))
-                data = bytes(passing.part)
-            if _look(file) != before:
-                raise self.refusal(name, "changes while it is read", expected[1], "another file")
-        if settled:
-            self._verified[name] = before
+                self._compare(name, expected, size, storage.digest_of(passing))
+                self._blocks[name] = passing.blocks
+                data = bytes(passing.kept)
         return data
 
     def _expected(self, name):
@@ -237,17 +229,49 @@ class VerifiedFolder(abc.ABC):
         return f"{type(self).__name__}({self.path!r})"
 
 
+class _Blocks:
+    """Hashes of the blocks of a file that was verified."""
+
+    def __init__(self):
+        self.width = 0
+        self.hashes: list[str] = []
+
+    def add(self, block):
+        """Hash the next block; all but the last have one length."""
+        self.width = self.width or len(block)
+        self.hashes.append(hashing.digest(block))
+
+    def part(self, file, start, stop):
+        """Bytes of an open file from `start` to `stop`; None if a block with some of them changed."""
+        if not self.width or stop <= start:
+            return b""
+        first = start // self.width
+        file.seek(first * self.width)
+        found = []
+        for expected in self.hashes[first : -(-stop // self.width)]:
+            block = file.read(self.width)
+            if hashing.digest(block) != expected:
+                return None
+            found.append(block)
+        return b"".join(found)[start - first * self.width : stop - first * self.width]
+
+
 class _Passing:
-    """An open file of which a part is kept as the whole is read to hash it."""
+    """An open file whose blocks are hashed, and part of which is kept, as the whole is read."""
 
     def __init__(self, file, start, stop):
-        self.part = bytearray()
+        self.kept = bytearray()
+        self.blocks = _Blocks()
         self._file, self._start, self._stop, self._position = file, start, stop, 0
 
     def readinto(self, view):
-        count = self._file.readinto(view)
+        count = 0
+        while count < len(view) and (more := self._file.readinto(view[count:])):
+            count += more
+        if count:
+            self.blocks.add(view[:count])
         first, last = self._start - self._position, self._stop - self._position
-        self.part += view[max(first, 0) : min(max(last, 0), count)]
+        self.kept += view[max(first, 0) : min(max(last, 0), count)]
         self._position += count
         return count
 
@@ -399,12 +423,6 @@ def _read_manifest(path, expected):
     if hashing.hash_value(files) != expected:
         raise ValueError(f"{path} is damaged")
     return {name: (size, digest) for name, size, digest in files}
-
-
-def _look(file):
-    """What tells a file from one that was changed, its size at second place."""
-    found = os.fstat(file.fileno())
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _identity(path):

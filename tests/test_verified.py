@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import pickle
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daskcache import errors, storage, verified
+from daskcache import errors, storage
 from daskcache.roots import Root
 from daskcache.verified import SourceFolder, TargetFolder, forget_manifest, keep_manifest, source_hashes
 
@@ -90,45 +91,79 @@ def test_an_extra_file_is_refused(folder):
             read()
 
 
-def test_a_file_verified_before_is_verified_again_if_it_was_touched(folder, monkeypatch):
-    """A part of a file is not served on the word of an earlier look at another state of it."""
-    monkeypatch.setattr(verified, "is_settled", lambda *_: True)
-    assert folder.read_range("c/0", 0, 2) == b"\0\1"
-    rewrite(folder, "c/0", b"\1" * 256)
-    with pytest.raises(errors.TargetCorrupt, match="c/0"):
-        folder.read_range("c/0", 0, 2)
+@pytest.fixture
+def large(root):
+    """A stored folder with a file of several blocks."""
+    path = f"{root.path}/large.d"
+    os.makedirs(f"{path}/c")
+    content = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(40_000))
+    Path(path, "c/0").write_bytes(content)
+    part = storage.part_of(path)
+    keep_manifest(root, part.file_hash, part.manifest)
+    return TargetFolder(path, part.file_hash, root.manifests, "node"), content
 
 
-def test_a_file_that_changed_a_moment_ago_is_verified_at_each_read(folder, monkeypatch):
-    """A second change might leave no trace; later, one look is enough."""
+PARTS = [(0, 2), (5, 2**18), (2**18 - 1, 2**18 + 1), (700_000, None), (-9, None), (9, 3), (2**21, None)]
+
+
+def test_parts_of_a_large_file(large, monkeypatch):
+    """They are what the file has there; the whole file is read once."""
+    folder, content = large
     looks = []
     digest_of = storage.digest_of
     monkeypatch.setattr(storage, "digest_of", lambda file: looks.append(file) or digest_of(file))
     for _ in range(2):
-        folder.read_range("c/0", 0, 2)
-    assert len(looks) == 2
-    monkeypatch.setattr(verified, "is_settled", lambda *_: True)
-    for _ in range(3):
-        folder.read_range("c/0", 0, 2)
-    assert len(looks) == 3
+        for start, stop in PARTS:
+            assert folder.read_range("c/0", start, stop) == content[start:stop]
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("position", [0, 2**18 - 1, 2**18, 2**19 + 77, -1])
+@pytest.mark.parametrize("opened", [False, True])
+def test_a_change_that_leaves_no_trace(large, position, opened):
+    """Whatever size and times say: a part is served only if its bytes are those that were recorded."""
+    folder, content = large
+    if opened:
+        folder.read_range("c/0", 0, 1)
+    with open(f"{folder.path}/c/0", "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        mapped[position] ^= 1
+    for start, stop in PARTS:
+        try:
+            served = folder.read_range("c/0", start, stop)
+        except errors.TargetCorrupt:
+            continue
+        assert served == content[start:stop]
+    with pytest.raises(errors.TargetCorrupt, match="c/0"):
+        folder.read_range("c/0", 0, None)
+
+
+def test_a_file_that_grew_or_shrank(large):
+    """It is damaged, wherever a part of it was to be read."""
+    folder, content = large
+    folder.read_range("c/0", 0, 1)
+    Path(folder.path, "c/0").write_bytes(content[:-1])
+    with pytest.raises(errors.TargetCorrupt, match="not the size"):
+        folder.read_range("c/0", -5, None)
+    Path(folder.path, "c/0").write_bytes(content + b"x")
+    with pytest.raises(errors.TargetCorrupt, match="not the size"):
+        folder.read_range("c/0", -5, None)
+    Path(folder.path, "c/0").write_bytes(content)
+    assert folder.read_range("c/0", -5, None) == content[-5:]
 
 
 def test_a_part_comes_from_the_read_that_verifies_it(folder, monkeypatch):
-    """An edit between two reads of a new file, which leaves its times alone, is not served."""
+    """An edit right after the file was verified is not served."""
     digest_of = storage.digest_of
 
     def edited_afterwards(file):
         digest = digest_of(file)
-        with open(f"{folder.path}/c/0", "r+b") as written, mmap.mmap(written.fileno(), 0) as mapped:
-            mapped[0] = 99
+        Path(folder.path, "c/0").write_bytes(b"x" * 256)
         return digest
 
     monkeypatch.setattr(storage, "digest_of", edited_afterwards)
-    monkeypatch.setattr(verified, "_look", lambda file: (1, 256, 0, 0))
-    for part in ((0, 2), (0, None), (-256, 2), (255, 256), (9, 3), (300, None)):
-        folder_anew = pickle.loads(pickle.dumps(folder))
-        rewrite(folder, "c/0", bytes(range(256)))
-        assert folder_anew.read_range("c/0", *part) == bytes(range(256))[slice(*part)]
+    assert folder.read_range("c/0", 3, 6) == b"\3\4\5"
+    with pytest.raises(errors.TargetCorrupt):
+        folder.read_range("c/0", 3, 6)
 
 
 @pytest.mark.parametrize(
