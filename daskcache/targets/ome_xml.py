@@ -202,9 +202,8 @@ def _file_of(block, own, described_in, uuid):
     if told is None:
         return described_in
     name = told.get("FileName")
-    if (uuid is not None and told.text == uuid) or name is None or name.lower() == own.lower():
-        return own
-    return name
+    is_own = uuid is not None and (told.text or "").strip() == uuid.strip()
+    return own if is_own or name is None or name.lower() == own.lower() else name
 
 
 def _checked_name(name, own):

@@ -264,7 +264,7 @@ class ZarrSource(Source):
     path : str or os.PathLike
         The folder.  A relative path is taken from the current folder.
     group : str
-        Path of the array or group within it; only what is below counts.
+        Path of the array or group within it; what else is in the folder doesn't count.
     slices_start, slices_stop : sequence of int or None, optional
         Where the part of an array that is wanted begins and ends, for each axis; None: with the axis.
     mode : {"r"}
