@@ -365,6 +365,8 @@ def test_a_metadata_file_that_changes_while_the_graph_runs(tmp_path):
         ({"multiscales": 3}, None),
         ({"multiscales": [{"datasets": [{"path": "0", "coordinateTransformations": [3]}]}]}, None),
         ({"multiscales": [{"datasets": [{"path": "1"}]}]}, None),
+        ({"multiscales": [{"axes": ["y", "x"], "datasets": [{"path": "0"}]}]}, None),
+        ({"ome": [], "multiscales": []}, None),
         ({}, None),
     ],
 )
@@ -376,6 +378,21 @@ def test_older_and_broken_metadata(tmp_path, told, expected):
     assert source.read_metadata() == dc.ImageMetadata(expected or "QQQQQ")
     node = dc.delayed(np.copy, target="a.ome.tif")(source)
     assert node.compute().shape == (1, 2, 1, 3, 3)
+
+
+def test_names_of_channels_that_are_not_there(tmp_path):
+    """More names than channels name none."""
+    source = ome_zarr(tmp_path / "raw.ome.zarr", "0.5", value=np.ones((3, 8, 8), "u2"))
+    assert source.read_metadata().channels == ()
+    dc.delayed(smooth, target="a.ome.zarr")(source).compute()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"node_type": "group", "attributes": [1]}'])
+def test_broken_groups_around_an_array(tmp_path, content):
+    """They say nothing of it."""
+    zarr.create_array(tmp_path / "g/a", data=CYX)
+    (tmp_path / "g/zarr.json").write_text(content)
+    assert dc.ZarrSource(tmp_path / "g/a").read_metadata() == dc.ImageMetadata("QQQ")
 
 
 def test_units_that_differ(tmp_path):

@@ -61,6 +61,16 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
 
 
+def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
+    """What a file says of an array of this shape, as far as it fits the array."""
+    if len(metadata.axes) != len(shape):
+        return Described(ImageMetadata(UNKNOWN * len(shape)), shape)
+    count = dict(zip(metadata.axes, shape, strict=True)).get("C", 0)
+    if metadata.channels and len(metadata.channels) != count:
+        metadata = dataclasses.replace(metadata, channels=())
+    return Described(metadata, shape)
+
+
 def part_of(described: Described, slices: tuple[slice, ...]) -> Described:
     """What holds of the part of an image that is cut out by slices along its first axes."""
     metadata = described.metadata

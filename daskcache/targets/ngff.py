@@ -121,12 +121,12 @@ def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[st
     tuple or None
         Path of the array, and the metadata; None if they tell nothing of it that is understood.
     """
-    told = attributes.get("ome", attributes)
     try:
+        told = attributes.get("ome", attributes)
         for image in told["multiscales"]:
             for level in image["datasets"]:
                 if path in (None, level["path"]):
-                    return level["path"], _metadata(told, image, level)
+                    return str(level["path"]), _metadata(told, image, level)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return None
     return None

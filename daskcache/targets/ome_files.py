@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 from .. import memo
 from ..errors import DaskcacheError, FormatLimit, SourceChanged, SourceMissing, require
 from ..hashing import digest, hash_value
-from .image_metadata import Described
+from .image_metadata import Described, described
 from .limits import check_decoded
 from .ome_xml import OMEImage, spread_image
 
@@ -180,7 +180,7 @@ class ImageFiles(NamedTuple):
         """The image's metadata, and its shape."""
         with require("tifffile", "image").TiffFile(self.path) as tif:
             axes, shape = _squeezed(self.image.stack(), tif.pages.first)
-        return Described(self.image.metadata(axes), shape)
+        return described(self.image.metadata(axes), shape)
 
     def array(self, content_of: Callable[[str], bytes]) -> Any:
         """The image; `content_of` gives the content of a file, by its name.

@@ -11,7 +11,7 @@ from ..errors import FormatLimit, GraphError, UnsafePath, require
 from ..verified import SourceFolder, VerifiedFolder, source_hashes
 from . import ngff
 from .base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
-from .image_metadata import Described, ImageMetadata, part_of
+from .image_metadata import Described, ImageMetadata, described, part_of
 from .limits import carried_by_dtype
 from .zarr_values import (
     DTYPES,
@@ -356,10 +356,10 @@ class ZarrSource(Source):
         FormatLimit
             If it is a group that is no image.
         """
-        described = self.heritage()
-        if described is None:
+        found = self.heritage()
+        if found is None:
             raise FormatLimit(f"{self._folder} is no image", hint="name an array in it with group=")
-        return described.metadata
+        return found.metadata
 
     def heritage(self) -> Described | None:
         return self.heritage_verified(self.content_hash())
@@ -369,7 +369,7 @@ class ZarrSource(Source):
         if _is_group(opened):
             return described_image(opened)
         metadata = ngff.of_level(self._folder) or ngff.of_names(_dimension_names(opened))
-        return part_of(Described(metadata, opened.shape), self.slices)
+        return part_of(described(metadata, opened.shape), self.slices)
 
     def _opened(self, expected):
         """The array or group, if its content has the hash `expected`."""
@@ -429,7 +429,7 @@ def described_image(group: Any) -> Described | None:
     found = ngff.metadata_of(group.attrs.asdict())
     if found is None or found[0] not in group:
         return None
-    return Described(found[1], group[found[0]].shape)
+    return described(found[1], group[found[0]].shape)
 
 
 def _dimension_names(array):
