@@ -21,6 +21,7 @@ from dask._task_spec import GraphNode, Task, TaskRef
 
 from . import task_keys
 from .algorithms import configured
+from .code_check import code_in_arguments
 from .entry import Failure
 from .hashing import short_digest
 from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
@@ -348,6 +349,7 @@ class GraphBuilder:
 
     def _add_making(self, task, planned, inputs, handles):
         recipe = planned.recipe
+        code: dict[str, list] = {}
         work = Work(
             recipe.spec,
             recipe.values,
@@ -355,7 +357,7 @@ class GraphBuilder:
             recipe.key,
             recipe.static,
             recipe.code,
-            describe_arguments(recipe.spec, recipe.values) if recipe.mutable else {},
+            describe_arguments(recipe.spec, recipe.values, code=code) if recipe.mutable else {},
             recipe.root,
             recipe.paths,
             recipe.label,
@@ -370,6 +372,7 @@ class GraphBuilder:
             planned.keeps,
             self._verb_to_look_elsewhere(planned),
             recipe.identity in self._pinned or bool(_BOUND & recipe.annotations.keys()),
+            code_in_arguments(code),
         )
         self._needs.keep_code(recipe)
         self._new.append(task)

@@ -78,6 +78,11 @@ def fingerprint(obj: Any) -> str:
     return hash_value(("installed", *_installed_name(obj), *_held_by(obj)))
 
 
+def is_followed(obj: Any) -> bool:
+    """Return whether a callable or class counts by its code: the user's, or one installed around it."""
+    return _is_followed(obj)
+
+
 def function_fingerprint(func: Any) -> str:
     """Fingerprint of a function that the user decorated, wherever it is defined.
 

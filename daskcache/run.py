@@ -23,7 +23,7 @@ from typing import Any
 from dask.delayed import Delayed
 
 from . import algorithms, hot_cache, leases, records, storage, traces
-from .code_check import check_code
+from .code_check import check_arguments, check_code
 from .elsewhere import find_elsewhere, target_of
 from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
 from .errors import (
@@ -185,6 +185,8 @@ def _make(work, inputs, trace):
     if work.paths:
         root = Root(work.root)
         check_code(root, work.code, work.spec)
+        if work.argument_code is not None:
+            check_arguments(work.argument_code, work.named_values())
         for path in work.paths:
             storage.check_folder(root.absolute(path))
         kept = _kept_by_persons(work, inputs, trace)
@@ -592,10 +594,7 @@ _NOT_TO_BE_CHANGED = (
 
 
 def _note(work):
-    arguments = ", ".join(
-        f"{name}={brief.repr(value)}"
-        for name, value in zip(work.spec.signature.names, work.values, strict=True)
-    )
+    arguments = ", ".join(f"{name}={brief.repr(value)}" for name, value in work.named_values().items())
     where = f"; target {', '.join(work.paths)}" if work.paths else ""
     worker = worker_here()
     if worker is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .hashing import hash_value
+from .code_check import ArgumentCode, ArgumentEncoder
 from .recipe import SourceInput, title_of
 from .records import RecordName
 from .spec import Spec
@@ -72,11 +72,17 @@ class Work(NamedTuple):
     verb: str = ""
     #: Whether its targets have to be there, also if nothing in the verb needs their data.
     pinned: bool = False
+    #: The functions and classes that the arguments hold, as the client sees them.
+    argument_code: ArgumentCode | None = None
 
     @property
     def title(self) -> str:
         """Display name."""
         return title_of(self.label, self.spec, self.paths, self.key)
+
+    def named_values(self) -> dict[str, Any]:
+        """Return the arguments by name."""
+        return dict(zip(self.spec.signature.names, self.values, strict=True))
 
 
 class DaskData(NamedTuple):
@@ -112,18 +118,24 @@ class FileData:
         return self.source
 
 
-def describe_arguments(spec: Spec, values: tuple, known: dict | None = None) -> dict[str, list]:
+def describe_arguments(
+    spec: Spec, values: tuple, known: dict | None = None, code: dict[str, list] | None = None
+) -> dict[str, list]:
     """Per argument, a short text and the hash: what `why` compares.
 
     Where the short text leaves something out, the whole one follows if it isn't long: an audit makes the
-    argument again from it.
+    argument again from it.  The user's functions and classes in them are added to `code`.
     """
     described = dict(known or {})
     for position in spec.counted:
         name, value = spec.signature.names[position], values[position]
         if name not in described:
             text = brief.repr(value)
-            described[name] = [text, hash_value(value)]
+            encoder = ArgumentEncoder()
+            encoder.add_checked(value)
+            described[name] = [text, encoder.digest()]
+            if code is not None:
+                code[name] = encoder.code
             everything = whole(value) if CUT in text else None
             if everything:
                 described[name].append(everything)

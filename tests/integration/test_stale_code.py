@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import json
@@ -738,6 +739,10 @@ from worker_helpers import smooth
 @dc.delayed(target="{funcname}.json")
 def direct(x):
     return x + ONE
+
+@dc.delayed(target="{funcname}.json")
+def applied(function, x):
+    return function(x)
 """
 #: What a node uses, and what the error names.
 ROUTES = {
@@ -830,6 +835,40 @@ def test_a_worker_with_another_version(workers, steps, files, name):
     assert "client.upload_file" in caught.value.hint
     assert files() == []
     assert node.dc.state == "missing"
+
+
+#: Functions as arguments; what the error names, if they are found by name on the worker.
+ARGUMENTS = {
+    "function": ("helpers.smooth", "smooth()"),
+    "helper": ("helpers.second", "third()"),
+    "default": ("functools.partial(helpers.defaulting)", "defaulting.by"),
+    "method": ("helpers.Tool().add", "Tool.add()"),
+    "inherited": ("helpers.Model().add", "Base.offset"),
+    "around": ("lambda x: helpers.smooth(x)", "smooth()"),
+    "lambda": ("helpers.shift", None),
+    "closure": ("helpers.closing", None),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_functions_that_are_arguments(workers, steps, files, name):
+    """A worker compares what they are there; those that travel as a whole are what the client has."""
+    client, *_ = workers
+    text, label = ARGUMENTS[name]
+    helpers = importlib.import_module("worker_helpers")
+    function = eval(text, {"helpers": helpers, "functools": functools, "__name__": "notebook"})
+    node = steps.applied(function, 10)
+    if label is not None:
+        message = f"{label} of the module worker_helpers is another version on this worker"
+        with pytest.raises(CodeMismatch, match=re.escape(message)):
+            client.compute(node, workers=["other"]).result()
+        assert files() == []
+    else:
+        assert client.compute(node, workers=["other"]).result() == 11
+        node.dc.invalidate()
+    for worker in ("same", "installed", "reformatted"):
+        assert client.compute(node, workers=[worker]).result() == 11
+        node.dc.invalidate()
 
 
 @pytest.mark.parametrize("worker", ["same", "installed", "reformatted"])
