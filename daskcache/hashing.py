@@ -639,6 +639,7 @@ _FOUND: dict[type, Callable[[Any, Encoder], None]] = {}
 _LAZY = {
     "numpy": "array_hashing",
     "pandas": "table_hashing",
+    "prefect": "prefect.encoding",
     "pyarrow": "table_hashing",
     "pyproj": "table_hashing",
     "scipy": "array_hashing",
