@@ -42,6 +42,18 @@ def check_code(root: Root, fingerprint: str, spec: Spec) -> None:
         _check(root.path, fingerprint, view, lambda: recall(root, fingerprint) or [], spec)
 
 
+def check_sent_code(fingerprint: str, view: View, parts: list[Part], spec: Spec) -> None:
+    """Check the same for code that is kept in no root, but came with its task.
+
+    Raises
+    ------
+    CodeMismatch
+        If something in a module differs.
+    """
+    if not _is_agreed("", fingerprint):
+        _check("", fingerprint, view, lambda: parts, spec)
+
+
 #: What this process has for a fingerprint, by root and fingerprint.
 _agreed: dict[tuple[str, str], Reach] = {}
 

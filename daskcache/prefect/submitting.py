@@ -12,7 +12,7 @@ from .futures import CacheFuture
 from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
 from .results import CachedResult
-from .stored import Found, StoredResults, guarded, refreshed
+from .stored import StoredResults
 from .tasks import CachedTask
 
 
@@ -52,10 +52,10 @@ class Submitter:
                 return future
             task = task.plain()
         else:
-            found = self._stored.find(task, parameters) if is_ready(wait_for) else Found()
-            if found.state is not None:
-                return self._finished(task, "", parameters, found.state, wait_for, dependencies)
-            task = refreshed(task) if found.unusable else guarded(task)
+            twin, state = self._stored.prepare(task, parameters, is_ready(wait_for))
+            if state is not None:
+                return self._finished(task, "", parameters, state, wait_for, dependencies)
+            task = twin
         return self._running(task, None, parameters, wait_for, dependencies)
 
     def _submit_cached(self, task, parameters, wait_for, dependencies):

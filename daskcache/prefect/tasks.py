@@ -20,9 +20,10 @@ from ..spec import Options, Spec
 from ..task_options import current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
+from .policies import carries_code, has_key_of_ours
 from .preparing import Prepared, Preparer, is_ready, wait_for_upstream
 from .recording import finish
-from .stored import Found, StoredResults, guarded, has_key_of_ours, refreshed
+from .stored import StoredResults
 
 #: What the decorators do: plain Prefect; cache; cache, and skip what is complete when it is submitted.
 MODES = ("prefect", "prefect.cache", "prefect.skip")
@@ -69,7 +70,7 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
     else:
         spec = _respecified(function._spec, own)
     if spec.options.target is None and spec.options.store is None and _is_keyed(prefects):
-        return StoredTask(spec.func, mode, **prefects)
+        return StoredTask(spec, mode, **prefects)
     return CachedTask(spec, mode, **extras, **prefects)
 
 
@@ -117,6 +118,12 @@ class CachedTask(Task):
         self._mode = mode
         self.artifacts = artifacts
         self.results = results
+        self._drop_other_key()
+
+    def _drop_other_key(self):
+        """Let the target say what is complete: Prefect would believe what it stored under a key."""
+        if has_key_of_ours(self.cache_policy):
+            self.cache_policy = NO_CACHE
 
     @property
     def _spec(self) -> Spec:
@@ -161,6 +168,7 @@ class CachedTask(Task):
         twin._mode = mode
         twin.artifacts = extras.get("artifacts", self.artifacts)
         twin.results = extras.get("results", self.results)
+        twin._drop_other_key()
         return twin
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
@@ -217,6 +225,7 @@ class CachedTask(Task):
         return state if return_state else state.result(raise_on_failure=True, _sync=True)
 
 
+@carries_code
 class StoredTask(Task):
     """A Prefect task whose results Prefect stores, under a key of ours.  Made by `task`.
 
@@ -224,9 +233,15 @@ class StoredTask(Task):
     task runner; a stored result that can't be trusted, or names files that are gone, is made again.
     """
 
-    def __init__(self, function: Callable, mode: str | None = None, **options: Any):
-        super().__init__(function, **options)
+    def __init__(self, spec: Spec, mode: str | None = None, **options: Any):
+        super().__init__(spec.func, **options)
+        #: Of these, those count that say what the key is made of: version, tracked, ignore.
+        self._options = spec.options
         self._mode = mode
+
+    @functools.cached_property
+    def _spec(self) -> Spec:
+        return Spec(getattr(self.fn, "original", self.fn), self._options)  # type: ignore[arg-type]
 
     @property
     def mode(self) -> str:
@@ -239,6 +254,7 @@ class StoredTask(Task):
         twin = object.__new__(StoredTask)
         mode = options.pop("mode", self._mode)
         twin.__dict__.update(vars(Task.with_options(self, **options)))
+        twin._options = self._options
         twin._mode = mode
         return twin
 
@@ -260,11 +276,10 @@ class StoredTask(Task):
         task: Task = self
         if self.mode != MODES[0]:
             parameters = get_call_parameters(self.fn, args, kwargs)
-            found = StoredResults().find(self, parameters) if is_ready(wait_for) else Found()
-            if found.state is not None:
-                finish(self, "", parameters, found.state, wait_for, None, _of_runner()[1])
-                return self._outcome(found.state, return_state)
-            task = refreshed(self) if found.unusable else guarded(self)
+            task, state = StoredResults().prepare(self, parameters, is_ready(wait_for))
+            if state is not None:
+                finish(self, "", parameters, state, wait_for, None, _of_runner()[1])
+                return self._outcome(state, return_state)
         return Task.__call__(task, *args, return_state=return_state, wait_for=wait_for, **kwargs)
 
     def _outcome(self, state, return_state):

@@ -13,12 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 from distributed import LocalCluster
 
 _SECONDS_TO_START = 180
+
+sys.path.append(str(Path(__file__).parents[1] / "integration"))  # for clusters.py
 
 
 def _free_port():

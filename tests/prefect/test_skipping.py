@@ -12,6 +12,7 @@ import pytest
 from pipeline import add, double, make, odd, total
 from prefect.cache_policies import TASK_SOURCE
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import allow_failure, opaque, quote
 
 import daskcache as dc
 from daskcache.prefect import ResourceInputs, cpr_serializer, flow, task_input_hash, with_skipping
@@ -159,6 +160,41 @@ def test_refreshing_plain_tasks(threads, tmp_path):
     for _ in range(2):
         pipeline()
     assert Submitted.counted == {"save_doubled": 2}
+
+
+def shifted(x, by):
+    return x + by
+
+
+@pytest.mark.parametrize(("make_flow", "start"), [(flow, 10), (prefect.flow, 20)])
+def test_plain_tasks_in_threads_and_processes(server, make_flow, start):
+    """They have one key, in flows of Prefect's own, too."""
+    keyed = prefect.task(shifted, cache_key_fn=task_input_hash, result_serializer="json")
+
+    def pipeline():
+        future = keyed.submit(keyed.submit(start, by=2), by=1)
+        return future.result(), future.state.name
+
+    runners = [ThreadPoolTaskRunner(), ProcessPoolTaskRunner(max_workers=1), ThreadPoolTaskRunner()]
+    names = [make_flow(task_runner=runner)(pipeline)() for runner in runners]
+    assert names == [(start + 3, name) for name in ("Completed", "Cached", "Cached")]
+
+
+def test_annotated_arguments(threads):
+    """What Prefect unwraps before it calls a task counts as the task gets it."""
+    keyed = prefect.task(lambda *values: len(values), name="annotated", cache_key_fn=task_input_hash)
+
+    @flow(task_runner=threads)
+    def pipeline():
+        made = keyed.submit(1)
+        made.wait()
+        future = keyed.submit(quote([made.task_run_id.version]), allow_failure(made), [opaque(2)])
+        return future.result(), future.state.name
+
+    assert pipeline() == (3, "Completed")
+    Submitted.counted.clear()
+    assert pipeline() == (3, "Cached")
+    assert Submitted.counted == {}
 
 
 def context_of(function):

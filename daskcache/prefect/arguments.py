@@ -1,0 +1,108 @@
+"""The arguments of a call, of which another process may have hashed some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prefect.utilities.collections import visit_collection
+
+from ..code_check import ArgumentEncoder
+from ..errors import DaskcacheError, UnhashableArgument
+from ..targets.base import Source
+
+
+class NotKnownYet(Exception):
+    """A key was asked for, and an argument is the result of a task that is not finished."""
+
+
+class Arguments(dict):
+    """The arguments of a call, with the hashes that are known.
+
+    Parameters
+    ----------
+    arguments : dict
+        By name.
+    late : iterable of str
+        Those that are not known yet.
+    hashes : mapping
+        What another process has found: hashes, or the error of an argument that has none.
+    """
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        late: Iterable[str] = (),
+        hashes: Mapping[str, str | DaskcacheError] | None = None,
+    ):
+        super().__init__(arguments)
+        self.late = frozenset(late)
+        self.hashes = dict(hashes or {})
+        #: The functions and classes of the user's own in those that were hashed here.
+        self.code: dict[str, list] = {}
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any] | None) -> Arguments:
+        return arguments if isinstance(arguments, cls) else cls(arguments or {})
+
+    def all(self) -> dict[str, Any]:
+        """Return the arguments themselves; raise NotKnownYet if one is late."""
+        if self.late:
+            raise NotKnownYet(sorted(self.late))
+        return dict(self)
+
+    def sources(self) -> tuple[tuple[Source, str], ...]:
+        """Return the sources in arguments that were hashed, and the hashes of their content."""
+        found = []
+
+        def note(value):
+            if isinstance(value, Source):
+                found.append((value, value.content_hash()))
+
+        counted = {name: self[name] for name in self.code}
+        visit_collection(counted, note, return_data=False)
+        return tuple(found)
+
+    def hashed(self, names: Iterable[str], by_client: bool = True) -> dict[str, str]:
+        """Return the hashes of some arguments.
+
+        Parameters
+        ----------
+        names : iterable of str
+        by_client : bool
+            Whether this is the process that submits: another one can't tell what a function counts as.
+
+        Raises
+        ------
+        UnhashableArgument, SourceMissing
+            If one has none.
+        NotKnownYet
+            If one is late; the others are in `hashes` by then.
+        """
+        names = sorted(names)
+        for name in names:
+            if name not in self.hashes and name not in self.late:
+                self.hashes[name] = self._hash_or_error(name, by_client)
+        found = {name: self.hashes[name] for name in names if name not in self.late}
+        for each in found.values():
+            if isinstance(each, DaskcacheError):
+                raise each
+        if len(found) < len(names):
+            raise NotKnownYet(sorted(self.late))
+        return found  # type: ignore[return-value]
+
+    def _hash_or_error(self, name, by_client):
+        encoder = ArgumentEncoder()
+        try:
+            encoder.add_checked(self[name])
+        except DaskcacheError as error:
+            return error
+        self.code[name] = encoder.code
+        functions = [each for each in encoder.code if not isinstance(each, type)]
+        if functions and not by_client:
+            return UnhashableArgument(
+                f"the argument {name!r} holds the function {functions[0].__qualname__}(), and a worker "
+                "can't tell whether it is the one that the client has",
+                hint="pass it when the task is submitted, not as a result, to a DaskCacheTaskRunner",
+            )
+        return encoder.digest()
