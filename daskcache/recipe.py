@@ -159,11 +159,13 @@ class Recipe:
         )
 
     def keep_code(self) -> None:
-        """Keep in the root what the code is, for people and for workers."""
+        """Keep in the root what the code is, for people and for workers; its own process has done so."""
+        if self.parts is None:
+            return
         now = self.spec.code(glance=True)
         reach = now.reach if now.fingerprint == self.code else None
         function = self.spec.qualified_name
-        code_store.remember(Root(self.root), self.code, function, self.parts or [], reach)
+        code_store.remember(Root(self.root), self.code, function, self.parts, reach)
 
     def revalidate(self) -> None:
         """Raise `ArgumentChanged` if an argument or source is no longer what the key was made of."""

@@ -99,6 +99,8 @@ class Spec:
             name_error(error, self.name, options.target and masked(str(options.target)))
             raise
         self._code: Code | None = None
+        #: What its module has under its name, if that is importable.
+        self._named = self
         #: How many more calls to look at for plain paths that might want to be sources.
         self.hints_left = 10
         self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
@@ -149,6 +151,13 @@ class Spec:
             known = self._code = code_of(self.func, self.options)
         return known
 
+    def as_of_client(self, fingerprint: str) -> Spec:
+        """Return the same for a worker that does not look at the code: it counts as for the client."""
+        twin = Spec(self.func, self.options, self.signed)
+        twin._code = Code(fingerprint, None, [])
+        twin._named = self._named
+        return twin
+
     @functools.cached_property
     def counted(self):
         """Positions of the parameters that are part of the key."""
@@ -188,7 +197,7 @@ class Spec:
     def is_importable(self) -> bool:
         """Whether other processes can import it by name."""
         name = getattr(self.func, "__qualname__", "")
-        return self.module != "__main__" and _spec_at(self.module, name) is self
+        return self.module != "__main__" and _spec_at(self.module, name) is self._named
 
     def __reduce__(self):
         if self.is_importable:

@@ -20,17 +20,19 @@ from dask.local import get_sync
 from prefect.states import Completed
 from prefect.utilities.collections import visit_collection
 
+from ..code_check import check_arguments
 from ..entry import Entry
 from ..events import NodeEvent, listeners
 from ..graph import make_now
 from ..node import inside_body
 from ..plain_calls import call_plain
-from ..recipe import make_recipe, unflatten
+from ..recipe import make_recipe, recipes_before, unflatten
 from ..spec import Spec
 from ..targets.base import Source
 from ..targets.context import context
 from .artifacts import make_artifact
 from .results import CachedResult, as_node, is_of
+from .sent_code import SentCode
 
 
 class Awaited(NamedTuple):
@@ -45,8 +47,8 @@ class Settings(NamedTuple):
     """What a worker needs of the configuration of the process that submits."""
 
     root: str
-    hash: str
     context: dict[str, Any]
+    code: SentCode
 
 
 class _AnyBody:
@@ -151,13 +153,15 @@ class LateBody(_AnyBody):
         self.with_artifact = with_artifact
 
     def run(self, bound):
-        recipe = self._recipe(bound)
-        with _watched() as outcomes:
-            entry = make_now(recipe, force=self.force)
+        with self.settings.code.for_values():
+            recipe = self._recipe(bound)
+            with _watched() as outcomes:
+                entry = make_now(recipe, force=self.force)
         return _finished(CachedResult(entry, recipe), outcomes or ["skipped"], self.with_artifact)
 
     def _recipe(self, bound):
         known = [unflatten(flat) for flat in self.recipes]
+        spec = self.spec if self.settings.code.is_ours else self._spec_of_client(known, bound)
 
         def stand_in(value):
             if not isinstance(value, Entry) or isinstance(value, CachedResult):
@@ -169,9 +173,26 @@ class LateBody(_AnyBody):
 
         arguments = visit_collection(bound.arguments, stand_in, return_data=True)
         bound = inspect.BoundArguments(bound.signature, arguments)
-        settings = {"daskcache.root": self.settings.root, "daskcache.hash": self.settings.hash}
-        with _config_lock, dask.config.set(settings), context(**self.settings.context):
-            return make_recipe(self.spec, bound.args, bound.kwargs, True)
+        root = {"daskcache.root": self.settings.root}
+        with _config_lock, dask.config.set(root), context(**self.settings.context):
+            recipe = make_recipe(spec, bound.args, bound.kwargs, True)
+        if spec is not self.spec:
+            recipe.parts = None  # the client has kept what the code is
+        return recipe
+
+    def _spec_of_client(self, known, bound):
+        """Return the function as it counts for the client; let those upstream do so, too."""
+        code = self.settings.code
+        if code.arguments is not None:
+            check_arguments(code.arguments, bound.arguments)
+        stack, seen = list(known), set()
+        while stack:
+            recipe = stack.pop()
+            if id(recipe) not in seen:
+                seen.add(id(recipe))
+                recipe.spec, recipe.mutable = recipe.spec.as_of_client(recipe.code), False
+                stack += recipes_before(recipe)
+        return self.spec.as_of_client(code.fingerprint)
 
 
 #: Dask's configuration is that of the process: two tasks must not set it at the same time.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 import threading
 import time
+import types
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dask._task_spec import DataNode, cull
+from prefect import Task
 from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
@@ -17,19 +21,21 @@ from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
 
-from .. import config, roots
-from ..algorithms import configured
+from .. import code_store, config, roots
 from ..building import GraphBuilder
+from ..code_check import ArgumentEncoder, code_in_arguments
 from ..entry import Entry
-from ..errors import DaskcacheError, TargetCollision
+from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
 from ..planned import LOAD
 from ..planning import Planner
 from ..recipe import Recipe, flatten, make_recipe
+from ..roots import Root
 from ..targets.context import context
 from ..targets.template import DATA_HASH
 from .bodies import Awaited, Body, LateBody, Settings, as_async
 from .futures import CacheFuture, is_done, value_in
 from .results import CachedResult, as_node
+from .sent_code import code_of_task
 
 if TYPE_CHECKING:
     from .tasks import CachedTask
@@ -240,9 +246,32 @@ def _bound(task, recipe, name, planner, running):
 
 
 def _late(task, found, force):
-    settings = Settings(roots.local_root(config.get("root")), configured(), dict(context))
+    root, code = Root(roots.local_root(config.get("root"))), task.spec.code()
+    root.create()
+    code_store.remember(root, code.fingerprint, task.spec.qualified_name, code.parts, code.reach)
+    sent = code_of_task(task)._replace(arguments=code_in_arguments(_code_in(found.parameters)))
+    settings = Settings(root.path, dict(context), sent)
     recipes = [flatten(recipe) for recipe in found.recipes()]
     return _with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts), "")
+
+
+def _code_in(parameters):
+    """Return the user's functions and classes in those arguments of a call that are known."""
+    found = {}
+    for name, value in parameters.items():
+        encoder = ArgumentEncoder()
+
+        def look(value, encoder=encoder):
+            if isinstance(value, _CODE):
+                with suppress(UnhashableArgument):  # the worker says so
+                    encoder.add_checked(value)
+
+        visit_collection(value, look, return_data=False)
+        found[name] = encoder.code
+    return found
+
+
+_CODE = (types.FunctionType, types.MethodType, functools.partial, type, Task)
 
 
 def _name(task, recipe, found):

@@ -453,3 +453,80 @@ def test_plain_tasks_on_prefects_own_runner(program):
     script.upload()
     assert script.run()[0][1] == ["Completed", 321]
     assert script.run()[0][1] == ["Cached", 321]
+
+
+# ---- arguments that are known late ------------------------------------------------------------------
+
+_LATE = """
+import dataclasses, sys, time
+import prefect
+import MODULE as helpers
+from daskcache.prefect import DaskCacheTaskRunner, flow, task, task_input_hash
+
+FACTOR = 2
+
+@dataclasses.dataclass
+class Box:
+    value: int
+
+def shift(x):
+    return x + 1
+
+@prefect.task
+def later(x):
+    time.sleep(0.5)
+    return x
+
+@task(target="scaled/{x}.json")
+def scaled(x, function):
+    return function(x) * FACTOR
+
+@task(target="late/{x}-{name}.json")
+def late(x, scaled, function, name):
+    return function(x) + scaled + FACTOR
+
+@prefect.task(cache_key_fn=task_input_hash, persist_result=True)
+def boxed(x):
+    return Box(x)
+
+@prefect.task(cache_key_fn=task_input_hash, persist_result=True)
+def unboxed(box, function):
+    return function(box.value)
+
+@flow(task_runner=DaskCacheTaskRunner(address="ADDRESS"))
+def main():
+    number = scaled.submit(2, shift)
+    first = late.submit(later.submit(1), number, shift, "shift")
+    second = late.submit(later.submit(1), number, helpers.smooth, "smooth")
+    box = boxed.submit(later.submit(3))
+    third, fourth = unboxed.submit(box, shift), unboxed.submit(box, helpers.smooth)
+    futures = [number, first, second, third, fourth]
+    [future.wait() for future in futures]
+    return [
+        [f.state.name, getattr(f.state.result(), "get_data", f.state.result)()]
+        if f.state.is_completed() else [f.state.name, f.state.message] for f in futures
+    ]
+"""
+
+
+def test_arguments_that_are_known_late(program):
+    """What a worker has to plan itself counts as it would here, functions among the arguments, too."""
+    script = program("late", _LATE, _HELPERS)
+    values = [6, 10, 109, 4, 103]
+    assert script.run()[0] == [["Completed", value] for value in values]
+    value, tasks = script.run()
+    assert value == [["Cached", value] for value in values]
+    assert set(tasks) == {"boxed", "late", "later", "unboxed"}
+    script.edit_script("FACTOR = 2", "FACTOR = 3")
+    names = ["Completed", "Completed", "Completed", "Cached", "Cached"]
+    assert script.run()[0] == [list(pair) for pair in zip(names, [9, 14, 113, 4, 103], strict=True)]
+    script.edit_script("return x + 1", "return x + 2")
+    names = ["Completed", "Completed", "Completed", "Completed", "Cached"]
+    assert script.run()[0] == [list(pair) for pair in zip(names, [12, 18, 116, 5, 103], strict=True)]
+    script.edit_module("LIMIT = 100", "LIMIT = 400")
+    value, _ = script.run()
+    assert [name for name, _ in value] == ["Cached", "Cached", "Failed", "Cached", "Failed"]
+    for failed in (value[2], value[4]):
+        assert "LIMIT of the module late_module is another version on this worker" in failed[1]
+    script.upload()
+    assert [each[1] for each in script.run()[0]] == [12, 18, 416, 5, 403]
