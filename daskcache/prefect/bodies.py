@@ -33,6 +33,7 @@ from ..targets.context import context
 from .artifacts import make_artifact
 from .results import CachedResult, as_node, is_of
 from .sent_code import SentCode
+from .transactions import forget_if_rolled_back
 
 
 class Awaited(NamedTuple):
@@ -248,6 +249,7 @@ def _finished(entry, outcomes, with_artifact):
     """What the engine gets: the handle; of a result that was there, in a state that says so."""
     if outcomes and outcomes[-1] == "skipped":
         return Completed(name="Cached", message="its target was complete", data=entry)
+    forget_if_rolled_back(entry)
     if with_artifact:
         make_artifact(entry)
     return entry

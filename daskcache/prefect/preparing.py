@@ -32,6 +32,7 @@ from ..recipe import Recipe, flatten, make_recipe
 from ..roots import Root
 from ..targets.context import context
 from ..targets.template import DATA_HASH
+from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, as_async
 from .futures import CacheFuture, is_done, value_in
 from .results import CachedResult, as_node
@@ -64,6 +65,7 @@ class Preparer:
         self._lock = threading.RLock()
         self._planner: Planner | None = None
         self._looked = 0.0
+        self._rolled_back = 0
         #: Key of the recipe that wants a target, and name of its function.
         self._claims: dict[str, tuple[str, str]] = {}
 
@@ -129,9 +131,10 @@ class Preparer:
             recipe.identity in known and not known[recipe.identity].is_complete
             for recipe in found.finished
         )
+        outdated = outdated or self._rolled_back != transactions.rolled_back
         if self._planner is None or outdated or now - self._looked > self.MAX_AGE:
             self._planner = Planner()
-            self._looked = now
+            self._looked, self._rolled_back = now, transactions.rolled_back
         return self._planner
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect.task_runners import TaskRunner
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from .futures import unwrapped
 from .submitting import Submitter, with_data
@@ -35,7 +35,7 @@ class SkippingTaskRunner(TaskRunner):
         super().__init__()
         self.runner = runner
         self.record = record
-        self._submitter = Submitter(self._send, record)
+        self._submitter = Submitter(self._send, record, isinstance(runner, ThreadPoolTaskRunner))
 
     @classmethod
     def around_started(cls, runner: TaskRunner) -> SkippingTaskRunner:

@@ -14,6 +14,7 @@ from .recording import RECORDS, finish
 from .results import CachedResult
 from .stored import StoredResults
 from .tasks import CachedTask
+from .transactions import forget_if_rolled_back
 
 
 class Submitter:
@@ -25,9 +26,11 @@ class Submitter:
         Submits a task to the runner proper: ``send(task, parameters, wait_for, dependencies)``.
     record : {"event", "none"}
         Whether skipped tasks are told to Prefect's server.
+    is_here : bool
+        Whether tasks run in this process.
     """
 
-    def __init__(self, send: Callable[..., PrefectFuture], record: str = "event"):
+    def __init__(self, send: Callable[..., PrefectFuture], record: str = "event", is_here: bool = False):
         if record not in RECORDS:
             raise ValueError(f"record must be {' or '.join(map(repr, RECORDS))}, got {record!r}")
         self.preparer = Preparer()
@@ -39,6 +42,7 @@ class Submitter:
         #: Keys of the recipes that were submitted.
         self.keys: set[str] = set()
         self._send = send
+        self._is_here = is_here
         self._stored = StoredResults()
         #: Who makes what just now, by identity of the recipe.
         self._making: weakref.WeakValueDictionary[str, CacheFuture] = weakref.WeakValueDictionary()
@@ -67,6 +71,8 @@ class Submitter:
         if rival is not None and rival.final_state is None:
             wait_for = [*(wait_for or ()), rival]  # and find what that one makes
         future = self._running(prepared.task, recipe, parameters, wait_for, dependencies)
+        if not self._is_here:
+            forget_if_rolled_back(future)
         if recipe is not None:
             self._making[recipe.identity] = future
             self.keys.add(recipe.key)

@@ -1,0 +1,73 @@
+"""Results that tasks make in a transaction of Prefect's: what is rolled back is not reused.
+
+Prefect stores its own results when a transaction is committed.  A target is in place, with its record,
+as soon as it is made, so that the next task can read it; when a ``with transaction():`` around it is
+rolled back, it goes to the root's trash.
+
+Prefect also rolls back the tasks that a failing task has called.  Their targets stay: they are whole,
+the next attempt goes on from there, and the user asked for no transaction.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+from prefect.transactions import BaseTransaction, CommitMode, get_transaction
+
+from .. import storage, trash
+from ..entry import Entry
+from ..roots import Root
+from .futures import CacheFuture, value_in
+
+#: Number of results that went to the trash: a look at a root before that is out of date.
+rolled_back = 0
+
+
+def forget_if_rolled_back(result: Entry | CacheFuture) -> None:
+    """Let a new result not be reused if the transaction around it is rolled back.
+
+    Parameters
+    ----------
+    result : Entry or CacheFuture
+        The result of this task run; or the future of a task in another process, where there is no
+        transaction.
+    """
+    around = get_transaction()
+    if around is None or not any(map(_is_users, _with_parents(around))):
+        return
+    if isinstance(result, Entry):
+        around.on_rollback_hooks.append(functools.partial(_forget, result))
+    elif around.commit_mode != CommitMode.EAGER:
+        around.on_rollback_hooks.append(functools.partial(_forget_when_done, result))
+
+
+def _with_parents(transaction: BaseTransaction) -> Iterator[BaseTransaction]:
+    current: BaseTransaction | None = transaction
+    while current is not None:
+        yield current
+        current = current.get_parent()
+
+
+def _is_users(transaction):
+    """Return whether a transaction is a user's: Prefect's engine opens one for each task run."""
+    logs_for: Any = getattr(transaction.logger, "extra", None) or {}
+    return transaction.store is None or "task_run_id" not in logs_for
+
+
+def _forget(entry, transaction=None):
+    global rolled_back
+    root = Root(entry.root)
+    for result in getattr(entry, "stored", ()):
+        path = result.target.path
+        if storage.stamp(root.absolute(path)) == result.stamp:  # else it is not this one any more
+            trash.keep(root, root.absolute(path), path, "rolled back")
+            rolled_back += 1
+
+
+def _forget_when_done(future, transaction=None):
+    future.settle()
+    state = future.final_state
+    if state is not None and state.is_completed() and state.name != "Cached":
+        _forget(value_in(state))
