@@ -16,8 +16,9 @@ import sys
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
-from .code import Body, View, seen_as
+from .code import View, seen_as
 from .code_store import made_here, recall, recall_view
 from .errors import CodeMismatch, UnhashableArgument
 from .hashing import Encoder
@@ -42,7 +43,7 @@ def check_code(root: Root, fingerprint: str, spec: Spec) -> None:
         _check(root.path, fingerprint, view, lambda: recall(root, fingerprint) or [], spec)
 
 
-def check_sent_code(fingerprint: str, view: View, parts: list[Part], spec: Spec) -> None:
+def check_sent_code(fingerprint: str, seen: SeenCode, spec: Spec) -> None:
     """Check the same for code that is kept in no root, but came with its task.
 
     Raises
@@ -51,7 +52,7 @@ def check_sent_code(fingerprint: str, view: View, parts: list[Part], spec: Spec)
         If something in a module differs.
     """
     if not _is_agreed("", fingerprint):
-        _check("", fingerprint, view, lambda: parts, spec)
+        _check("", fingerprint, seen.view, lambda: seen.parts, spec)
 
 
 #: What this process has for a fingerprint, by root and fingerprint.
@@ -134,14 +135,27 @@ def this_process() -> str:
 _NONCE = uuid.uuid4().hex
 
 
-def sent_bodies(reach: Reach) -> dict[str, Body]:
-    """Return the analysed functions of a reach, without their sources."""
-    return {hashed: body._replace(source="") for hashed, body in reach.bodies().items()}
+class SeenCode(NamedTuple):
+    """A function or class as its client sees it, for another process to compare with."""
+
+    view: View
+    parts: list[Part]
 
 
-def sent_parts(parts: list[Part]) -> list[Part]:
-    """Return parts, without the sources of functions."""
-    return [part._replace(text="") if part.kind == "function" else part for part in parts]
+def seen_code(reach: Reach | None, parts: list[Part]) -> SeenCode:
+    """Return what a reach and its parts are for another process."""
+    short = [part._replace(text="") if part.kind == "function" else part for part in parts]
+    if reach is None:
+        return SeenCode(View(frozenset(), {}), short)
+    bodies = {hashed: body._replace(source="") for hashed, body in reach.bodies().items()}
+    return SeenCode(View(frozenset(reach.modules), bodies), short)
+
+
+def joint_view(views: Iterable[View], modules: Iterable[str] = ()) -> View:
+    """Return views as one, with more modules of the user's."""
+    views = list(views)
+    bodies = {hashed: body for view in views for hashed, body in view.bodies.items()}
+    return View(frozenset(modules).union(*[view.modules for view in views]), bodies)
 
 
 # ---- code in arguments ----------------------------------------------------------------------------
@@ -152,9 +166,13 @@ class ArgumentCode(NamedTuple):
 
     #: The process that looked.
     process: str
-    view: View
     #: By name of the argument.
-    parts: dict[str, list[Part]]
+    seen: dict[str, list[SeenCode]]
+
+    @property
+    def views(self) -> list[View]:
+        """Return the views of all."""
+        return [each.view for several in self.seen.values() for each in several]
 
 
 class ArgumentEncoder(Encoder):
@@ -183,17 +201,19 @@ def code_in_arguments(found: Mapping[str, Iterable]) -> ArgumentCode | None:
     ArgumentCode or None
         None if there is none.
     """
-    reaches = {name: [reach_of(each) for each in code] for name, code in found.items() if code}
-    if not reaches:
-        return None
-    every = [reach for several in reaches.values() for reach in several]
-    modules = frozenset(module for reach in every for module in reach.modules)
-    bodies = {hashed: body for reach in every for hashed, body in sent_bodies(reach).items()}
-    parts = {
-        name: [p for reach in several for p in sent_parts(reach.parts)]
-        for name, several in reaches.items()
-    }
-    return ArgumentCode(this_process(), View(modules, bodies), parts)
+    seen = {name: [_seen(reach_of(each)) for each in code] for name, code in found.items() if code}
+    return ArgumentCode(this_process(), seen) if seen else None
+
+
+def _seen(reach):
+    known = _seen_before.get(reach)
+    if known is None:
+        known = _seen_before[reach] = seen_code(reach, reach.parts)
+    return known
+
+
+#: A function may be an argument of thousands of calls.
+_seen_before: WeakKeyDictionary[Reach, SeenCode] = WeakKeyDictionary()
 
 
 def check_arguments(sent: ArgumentCode, arguments: Mapping[str, Any]) -> None:
@@ -206,10 +226,12 @@ def check_arguments(sent: ArgumentCode, arguments: Mapping[str, Any]) -> None:
     """
     if sent.process == this_process():
         return
-    for name, wanted in sent.parts.items():
+    view = joint_view(sent.views)
+    for name, seen in sent.seen.items():
+        wanted = [part for each in seen for part in each.parts]
         encoder = ArgumentEncoder()
         try:
-            with seen_as(sent.view):
+            with seen_as(view):
                 encoder.add_checked(arguments[name])
                 here = [part for each in encoder.code for part in Reach(each).parts]
         except UnhashableArgument:  # the client could hash it: it is something else once it was pickled

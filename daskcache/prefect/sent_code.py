@@ -19,18 +19,18 @@ from prefect import Task
 
 from .. import algorithms
 from ..algorithms import configured
-from ..code import View, is_user_file, seen_as
+from ..code import is_user_file, seen_as
 from ..code_check import (
     ArgumentCode,
+    SeenCode,
     check_arguments,
     check_sent_code,
-    sent_bodies,
-    sent_parts,
+    joint_view,
+    seen_code,
     this_process,
 )
 from ..errors import CodeMismatch, DaskcacheError
 from ..events import worker_here
-from ..parts import Part
 from ..spec import Code, Options, Spec
 from ..targets.base import Source
 
@@ -46,8 +46,7 @@ class SentCode(NamedTuple):
     fingerprint: str
     #: The bytecode, in hex digits: all that counted for CPR.
     bytecode: str
-    view: View
-    parts: list[Part]
+    seen: SeenCode
     #: How the process hashes.
     algorithm: str
     #: Why it has no fingerprint.
@@ -76,10 +75,8 @@ class SentCode(NamedTuple):
         if self.is_ours:
             return nullcontext()
         algorithms.use(self.algorithm)
-        views = [self.view, *([self.arguments.view] if self.arguments else [])]
-        modules = _own_modules(len(sys.modules)).union(*[view.modules for view in views])
-        bodies = {hashed: body for view in views for hashed, body in view.bodies.items()}
-        return seen_as(View(modules, bodies))
+        views = [self.seen.view, *(self.arguments.views if self.arguments is not None else ())]
+        return seen_as(joint_view(views, _own_modules(len(sys.modules))))
 
 
 def code_of_task(task: Task) -> SentCode:
@@ -139,7 +136,7 @@ class SentFunction(functools.partial):
         code, spec = self.code, Spec(self.original, self.code.options)
         algorithms.use(code.algorithm)
         if code.error is None:
-            check_sent_code(code.fingerprint, code.view, code.parts, spec)
+            check_sent_code(code.fingerprint, code.seen, spec)
         if code.arguments is not None:
             values = spec.signature.bind(args, kwargs)
             check_arguments(code.arguments, dict(zip(spec.signature.names, values, strict=True)))
@@ -176,12 +173,9 @@ class _Sight:
         about = this_process(), self.spec.options
         bytecode = code.co_code.hex() if code is not None else ""
         if isinstance(found, DaskcacheError):
-            return SentCode(*about, "", bytecode, View(frozenset(), {}), [], configured(), found)
-        view = View(frozenset(), {})
-        if found.reach is not None:
-            view = View(frozenset(found.reach.modules), sent_bodies(found.reach))
-        parts = sent_parts(found.parts)
-        return SentCode(*about, found.fingerprint, bytecode, view, parts, configured())
+            return SentCode(*about, "", bytecode, seen_code(None, []), configured(), found)
+        seen = seen_code(found.reach, found.parts)
+        return SentCode(*about, found.fingerprint, bytecode, seen, configured())
 
 
 def _sight(seen: Any) -> _Sight:
