@@ -1,8 +1,9 @@
 """Files and folders put in place in one step, in folders that are entered without following links.
 
 A `Folder` is entered name by name from an open root, so that nobody who swaps a folder for a symbolic
-link meanwhile can lead a write out of the root.  What is put into it replaces nothing, or is exchanged
-with what is there: linkat(2), and renameat2(2) or, on macOS, renameatx_np(2).
+link meanwhile can lead a write out of the root.  A name must be that of something in the folder before
+it: ``..`` and the like are refused here, whoever wrote the path.  What is put into it replaces nothing,
+or is exchanged with what is there: linkat(2), and renameat2(2) or, on macOS, renameatx_np(2).
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Folder:
         FileExistsError
             If something is there, an empty folder included.
         """
-        if os.path.isdir(part):
+        kind = os.lstat(part).st_mode
+        if stat.S_ISDIR(kind) or stat.S_ISLNK(kind):  # a hard link would be to where a link leads
             self._rename(part, name, _NO_REPLACE)
             return
         try:
@@ -80,12 +82,17 @@ class Folder:
         """Put a file here, in the place of one of that name if there is one."""
         os.replace(part, self._place(name), dst_dir_fd=self.descriptor)
 
+    def take(self, name: str, destination: str) -> None:
+        """Move what is here elsewhere; a link is moved itself, not what it leads to."""
+        os.rename(self._place(name), destination, src_dir_fd=self.descriptor)
+
     def sync(self) -> None:
         """Wait until what was put here would survive a power cut."""
         if self.descriptor is not None:
             os.fsync(self.descriptor)
 
     def _place(self, name):
+        _check_names([name], f"{self.path}/{name}")
         return name if self.descriptor is not None else f"{self.path}/{name}"
 
     def _put_new_from_afar(self, part, name):
@@ -155,7 +162,7 @@ class Folder:
 
 
 @contextmanager
-def entered(root: str, folder: str, durable: bool = False) -> Iterator[Folder]:
+def entered(root: str, folder: str, durable: bool = False, make: bool = True) -> Iterator[Folder]:
     """Enter a folder below a root; what is missing of it is made.
 
     Parameters
@@ -166,27 +173,46 @@ def entered(root: str, folder: str, durable: bool = False) -> Iterator[Folder]:
         Path from the root, empty for the root.
     durable : bool
         Whether new folders are to survive a power cut.
+    make : bool
+        Whether to make what is missing; else it is a FileNotFoundError.
 
     Raises
     ------
     UnsafePath
-        If a part of the way is a symbolic link.
+        If a part of the way is a symbolic link, or no name of something in a folder.
     OSError
         If a folder can't be made or entered.
     """
     names = folder.split("/") if folder else []
+    _check_names(names, f"{root}/{folder}")
     if not _BY_DESCRIPTOR:
-        yield Folder(None, _made_by_path(root, names))
+        yield Folder(None, _entered_by_path(root, names, make))
         return
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
-            inner = _entered_one(descriptor, name, root, folder, durable)
+            inner = _entered_one(descriptor, name, root, folder, durable, make)
             _close(descriptor)
             descriptor = inner
         yield Folder(descriptor, f"{root}/{folder}" if folder else root)
     finally:
         _close(descriptor)
+
+
+_SEPARATORS = frozenset(filter(None, ("/", "\0", os.sep, os.altsep)))
+
+
+def _check_names(names, path):
+    """Raise `UnsafePath` unless each name is that of something in a folder."""
+    for name in names:
+        if name in ("", ".", "..") or not _SEPARATORS.isdisjoint(name):
+            raise UnsafePath(
+                "a path leads out of its folder, or to none",
+                target=repr(path),
+                expected="a relative path below the root, of plain names",
+                got=repr(name),
+                hint="somebody wrote it who is not to be trusted, or the file that says it is damaged",
+            )
 
 
 def _close(descriptor):
@@ -201,11 +227,13 @@ def refuse_link(root: str, folder: str) -> None:
         raise _leads_away(root, folder, folder.rpartition("/")[2])
 
 
-def _entered_one(descriptor, name, root, folder, durable):
+def _entered_one(descriptor, name, root, folder, durable, make):
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     try:
         return os.open(name, flags, dir_fd=descriptor)
     except FileNotFoundError:
+        if not make:
+            raise
         try:
             os.mkdir(name, dir_fd=descriptor)
             if durable:
@@ -222,13 +250,14 @@ def _entered_one(descriptor, name, root, folder, durable):
         raise _leads_away(root, folder, name) from error
 
 
-def _made_by_path(root, names):
+def _entered_by_path(root, names, make):
     """The same where folders can't be held open: a swap between the look and the use goes unnoticed."""
     path = root
     for name in names:
         path = f"{path}/{name}"
         refuse_link(root, os.path.relpath(path, root).replace(os.sep, "/"))
-        os.makedirs(path, exist_ok=True)
+        if make:
+            os.makedirs(path, exist_ok=True)
     return path
 
 

@@ -9,7 +9,7 @@ import sys
 from typing import Any, NamedTuple
 
 from . import algorithms, hashing, hot_cache, trash
-from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified
+from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified, UnsafePath
 from .records import RecordStore, target_id
 from .roots import Root
 from .storage import Stamp, digest_of, file_hash, stamp, storage_error
@@ -302,7 +302,7 @@ class Entry:
     def _kept(self, result):
         try:
             kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
-        except StorageError as error:  # where it can only be read, say
+        except (StorageError, UnsafePath) as error:  # where it can only be read, say
             return f", once that is moved away (it can't be moved from here: {error.got})"
         return f" (what was there is kept as {kept})" if kept else ""
 

@@ -52,7 +52,7 @@ def _check_version(content):
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def _is_line(value):
+def is_line(value):
     """Whether it is a text that a terminal can show in a line."""
     return isinstance(value, str) and not _NOT_IN_A_LINE.search(value)
 
@@ -76,7 +76,7 @@ def _is_path(value):
 
 
 def _is_lines(value):
-    return isinstance(value, dict) and all(map(_is_line, value.values()))
+    return isinstance(value, dict) and all(map(is_line, value.values()))
 
 
 def _are_paths(value):
@@ -123,27 +123,27 @@ def _is_column(value):
 
 _FIELDS: dict[str, Callable[[Any], bool]] = {
     "daskcache": _is_count,
-    "function": _is_line,
-    "code": _is_line,
+    "function": is_line,
+    "code": is_line,
     "target": _is_path,
-    "format": _is_line,
+    "format": is_line,
     "arguments": _are_arguments,
     "upstream": _are_inputs,
-    "key": _is_line,
-    "trace": _is_line,
-    "data_hash": _is_line,
-    "file_hash": _is_line,
+    "key": is_line,
+    "trace": is_line,
+    "data_hash": is_line,
+    "file_hash": is_line,
     "size": _is_count,
     "seconds": _is_duration,
-    "created": _is_line,
-    "host": _is_line,
+    "created": is_line,
+    "host": is_line,
     "packages": _is_lines,
 }
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
-    "options": _is_line,
+    "options": is_line,
     "results": _are_paths,
-    "replaced": _is_line,
-    "same_as": _is_line,
+    "replaced": is_line,
+    "same_as": is_line,
     "accepted": lambda value: isinstance(value, dict),
     "edited": lambda value: isinstance(value, dict),
     "kept": lambda value: isinstance(value, dict),

@@ -20,13 +20,15 @@ import platform
 import time
 import unicodedata
 import warnings
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import hashing, storage, trust
+from .atomic import refuse_link
 from .code import package_version
 from .errors import DaskcacheWarning, StorageError
 from .record_check import check_record
-from .roots import FORMAT, Root
+from .roots import FORMAT, METADATA, Root, parsed
 from .storage import Stamp
 
 _SUFFIX = ".json"
@@ -186,7 +188,7 @@ class RecordStore:
         """
         intents, found = self.intents(), []
         for shard in storage.names_in(self.root.records):
-            found += _parse_all(f"{self.root.records}/{shard}")
+            found += self._names_in(shard)
         return list(dict.fromkeys([*found, *intents, *self.intents()]))
 
     def intents(self, besides: str | None = None) -> list[RecordName]:
@@ -263,7 +265,7 @@ class RecordStore:
         for path in (self.path_of(now), *self.intents_of(now), self.path_of(now)):
             try:
                 with open(path, "rb") as file:
-                    content = json.loads(file.read().decode("utf-8", "surrogatepass"))
+                    content = parsed(file.read().decode("utf-8", "surrogatepass"))
                 check_record(content, now.key, now.file_hash)
                 _check_seal(content)
                 self._read[name] = "edited" in content
@@ -272,7 +274,7 @@ class RecordStore:
                 continue
             except StorageError:
                 raise
-            except (OSError, ValueError, RecursionError) as error:
+            except (OSError, ValueError) as error:
                 warnings.warn(f"can't read the record {path}: {error}", DaskcacheWarning, stacklevel=2)
                 return None
         return None
@@ -325,9 +327,14 @@ class RecordStore:
 
     def _list_shard(self, shard):
         by_key: dict[str, list[RecordName]] = {}
-        for name in _parse_all(f"{self.root.records}/{shard}"):
+        for name in self._names_in(shard):
             by_key.setdefault(name.key, []).append(name)
         return by_key
+
+    def _names_in(self, shard):
+        """Records in a folder; `UnsafePath` if it is a link: they are renamed and removed there."""
+        refuse_link(self.root.path, f"{METADATA}/records/{shard}")
+        return _parsed(storage.names_in(f"{self.root.records}/{shard}"))
 
 
 def record_content(name: RecordName, **facts: Any) -> bytes:
@@ -360,7 +367,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
 
 def sealed_content(unsealed: bytes) -> bytes:
     """The JSON of a record that came without a seal, with one if records are sealed here."""
-    return _sealed(json.loads(unsealed.decode("utf-8", "surrogatepass")))
+    return _sealed(parsed(unsealed.decode("utf-8", "surrogatepass")))
 
 
 def _sealed(content):
@@ -398,6 +405,7 @@ def seconds_of(created: str) -> float:
 def write_failure(root: Root, key: str, **facts: Any) -> None:
     """Note that a node failed (``errors="collect"``)."""
     path = _failure_path(root, key)
+    refuse_link(root.path, f"{METADATA}/failures/{key[:2]}")
     os.makedirs(os.path.dirname(path), exist_ok=True)
     storage.discard(path)
     storage.write_part(path, [json.dumps({"daskcache": FORMAT, **facts}).encode()])
@@ -414,6 +422,7 @@ def failed_keys(root: Root) -> set[str]:
 
 
 def clear_failure(root: Root, key: str) -> None:
+    refuse_link(root.path, f"{METADATA}/failures/{key[:2]}")
     storage.discard(_failure_path(root, key))
 
 
@@ -453,8 +462,7 @@ class Acceptances:
         if f"{target}{_SUFFIX}" not in self._names:
             return None
         try:
-            with open(f"{self._folder}/{target}{_SUFFIX}", encoding="utf-8") as opened:
-                return dict(json.load(opened))
+            return dict(parsed(Path(self._folder, f"{target}{_SUFFIX}").read_bytes()))
         except (OSError, ValueError, TypeError):  # somebody recorded it just now, or is writing it
             return None
 
@@ -464,10 +472,6 @@ def clear_acceptance(root: Root, target: str) -> None:
 
 
 # ---- helpers ------------------------------------------------------------------------------------
-
-
-def _parse_all(folder):
-    return _parsed(storage.names_in(folder))
 
 
 def _parsed(files):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -14,7 +13,7 @@ from . import storage, trash, trust
 from .errors import StorageError
 from .listing import listed
 from .records import RecordName, RecordStore
-from .roots import Root
+from .roots import Root, parsed
 from .storage import DISPLACED
 from .verified import mend_manifest
 from .verifying import CORRUPT, OK, Checked, target_in
@@ -97,7 +96,7 @@ def _clear_parts(root: Root, before: float) -> Iterator[str]:
         path = f"{root.parts}/{name}"
         if _last_change(path) >= before:
             continue
-        if not _FOLDER_FOR_ONE.match(name):
+        if not _FOLDER_FOR_ONE.match(name) or os.path.islink(path):
             yield _clear_part(root, path)
             continue
         for inner in sorted(storage.names_in(path)):
@@ -184,6 +183,6 @@ def _holds(location, name):
 
 def _json(path):
     try:
-        return json.loads(Path(path).read_bytes())
+        return parsed(Path(path).read_bytes())
     except ValueError:  # its writer did not come to the end of it
         return None

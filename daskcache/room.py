@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import storage, trash
+from .atomic import entered
 from .errors import StorageError
 from .lineage import Lineage
 from .listing import Listed, listed
@@ -125,7 +126,7 @@ def drop(root: Root, item: Holding) -> bool:
     StorageError
         If the file system refuses.
     UnsafePath
-        If its record names a place outside of the root.
+        If its record names a place outside of the root, or a folder on the way is a symbolic link.
     """
     check_path(item.path, item.path)
     location = root.absolute(item.path)
@@ -133,8 +134,10 @@ def drop(root: Root, item: Holding) -> bool:
         unused = _last_use(location) <= item.used
         if os.path.islink(location) or storage.stamp(location) != item.name.stamp or not unused:
             return False
-        aside = storage.part_path(root, item.path.rpartition("/")[2]) + storage.DISPLACED
-        os.rename(location, aside)
+        folder, _, name = item.path.rpartition("/")
+        aside = storage.part_path(root, name) + storage.DISPLACED
+        with entered(root.path, folder, make=False) as opened:
+            opened.take(name, aside)
         # A writer may have replaced it since the look before: what is aside can't be replaced.
         if storage.stamp(aside) == item.name.stamp:
             storage.discard(aside)

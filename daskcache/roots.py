@@ -8,6 +8,7 @@ import os
 import re
 import uuid
 from pathlib import Path
+from typing import Any
 
 from . import config
 from .atomic import put_first, refuse_link
@@ -16,6 +17,10 @@ from .errors import ReachError, StorageError
 
 METADATA = ".daskcache"
 FORMAT = 1
+
+#: Folders of the metadata that each commit writes to, and those that are written to now and then.
+_OF_COMMITS = ("", "/records", "/intents", "/parts", "/trash")
+_OTHERS = ("/accepted", "/code", "/code/sources", "/failures", "/leases", "/manifests")
 
 
 class Root:
@@ -46,15 +51,14 @@ class Root:
     def id(self) -> str | None:
         """The root's random id, or None while nothing was stored in it."""
         try:
-            with open(f"{self.metadata}/root.json", encoding="utf-8") as file:
-                content = json.load(file)
+            content = parsed(Path(self.metadata, "root.json").read_bytes())
             version, identifier = int(content["daskcache"]), str(content["id"])
             sealed = bool(content.get("sealed", False))
         except FileNotFoundError:
             return None
         except OSError as error:
             raise self._unusable(error) from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise StorageError(
                 "the root's id file is damaged",
                 target=f"{self.metadata}/root.json",
@@ -102,7 +106,7 @@ class Root:
             ) from error
         except OSError as error:
             raise self._unusable(error) from error
-        self._check_links()
+        self._check_links(_OF_COMMITS)
         looks = found.st_dev, found.st_ino, found.st_mtime_ns
         if self.path not in _seen or _seen[self.path][0] != looks:
             _seen[self.path] = looks, self.id()
@@ -116,9 +120,12 @@ class Root:
                 hint="set daskcache.root to a folder that every worker shares, under the same path",
             )
 
-    def _check_links(self):
-        """What is written to the metadata must not end up elsewhere."""
-        for folder in ("", "/records", "/intents", "/parts", "/trash"):
+    def check_links(self) -> None:
+        """Raise `UnsafePath` if a folder of the metadata is a link: writes would end elsewhere."""
+        self._check_links((*_OF_COMMITS, *_OTHERS))
+
+    def _check_links(self, folders):
+        for folder in folders:
             refuse_link(self.path, f"{METADATA}{folder}")
 
     def _check_sealing(self, sealed):
@@ -143,10 +150,11 @@ class Root:
             If the root can't be written to.
         """
         known = self.id()
+        self.check_links()
         try:
             for folder in (self.records, self.intents, self.parts, self.trash):
                 os.makedirs(folder, exist_ok=True)
-            self._check_links()
+            self._check_links(_OF_COMMITS)
             if known is None:
                 about = {"daskcache": FORMAT, "id": uuid.uuid4().hex}
                 if config.get("key-file") is not None:
@@ -170,6 +178,20 @@ class Root:
             got=errno.errorcode.get(error.errno or 0, str(error)),
             hint="set daskcache.root to another folder, or mend its permissions",
         )
+
+
+def parsed(content: bytes | str) -> Any:
+    """Return what a file of the metadata says in JSON, which anybody can have written.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 #: Of each root that this process has found as it should be: what its id file looked like, and the id.

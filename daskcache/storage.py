@@ -361,9 +361,9 @@ def replace(
     UnsafePath, StorageError
         If nothing was put; the part is removed.
     """
-    if is_table(target_path):
-        return tables.replace(part, root.absolute(target_path), recorded, is_still_so)
     folder, _, name = target_path.rpartition("/")
+    if is_table(target_path):
+        return _replace_table(root, part, target_path, recorded, is_still_so)
     # From here on the part's name says that it may be somebody's only copy.
     swapped = f"{part}{DISPLACED}"
     own = _identity(part)
@@ -385,6 +385,17 @@ def replace(
         sweep(swapped)
         return None
     return swapped
+
+
+def _replace_table(root, part, target_path, recorded, is_still_so):
+    place = root.absolute(target_path)
+    try:
+        with entered(root.path, target_path.rpartition("/")[0]):
+            return tables.replace(part, place, recorded, is_still_so)
+    except Overtaken:
+        raise
+    except OSError as error:
+        raise storage_error(error, place) from error
 
 
 def _identity(path):

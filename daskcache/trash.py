@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import storage, tables
+from .atomic import entered
 from .databases import is_table
-from .errors import ForeignTarget, StorageError, TargetMissing
+from .errors import ForeignTarget, StorageError, TargetMissing, UnsafePath
+from .record_check import is_line
 from .records import RecordStore, target_id
-from .roots import METADATA, Root
+from .roots import METADATA, Root, parsed
 from .storage import Stamp
+from .targets.template import check_path
 
 _ABOUT = "about.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -60,21 +63,29 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
 
     Raises
     ------
+    UnsafePath
+        If it is not in the root: a folder on the way is a symbolic link, say.
     StorageError
         If it can't be moved.
     """
+    within, _, name = os.path.relpath(path, root.path).replace(os.sep, "/").rpartition("/")
     if is_table(path):
-        return tables.keep(path)
+        with entered(root.path, within, make=False):
+            return tables.keep(path)
     now = time.gmtime()
     folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
     kept = f"{folder}/{target.rpartition('/')[2]}"
     about = {"target": target, "reason": reason, "when": time.strftime(_TIME, now)}
     try:
         storage.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
-        os.rename(path, kept)
+        with entered(root.path, within, make=False) as opened:
+            opened.take(name, kept)
     except OSError as error:
         _remove_unused(folder)
         raise storage.storage_error(error, path) from error
+    except UnsafePath:
+        _remove_unused(folder)
+        raise
     return kept
 
 
@@ -126,15 +137,16 @@ def listed(root: Root) -> list[Trashed]:
     """What is in the trash, oldest first."""
     found = []
     for name in sorted(storage.names_in(root.trash)):
-        folder = Path(root.trash, name)
+        folder = f"{root.trash}/{name}"
         try:
-            about = json.loads((folder / _ABOUT).read_text())
-            target, reason, when = (str(about[field]) for field in ("target", "reason", "when"))
-        except (OSError, ValueError, TypeError, KeyError):
+            about = parsed(Path(folder, _ABOUT).read_bytes())
+            target, reason, when = (about[field] for field in ("target", "reason", "when"))
+            kept = f"{folder}/{target.rpartition('/')[2]}"
+            ours = all(map(is_line, (target, reason, when))) and os.path.lexists(kept)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue  # being made, being emptied, or not ours
-        kept = folder / target.rpartition("/")[2]
-        if os.path.lexists(kept):
-            found.append(Trashed(name, target, reason, when, str(kept)))
+        if ours and os.path.basename(kept) not in ("", ".", "..", _ABOUT):
+            found.append(Trashed(name, target, reason, when, kept))
     return found
 
 
@@ -150,6 +162,8 @@ def restore(root: Root, thing: Trashed) -> str | None:
 
     Raises
     ------
+    UnsafePath
+        If it says that it was where no target can be: out of the root, say.
     ForeignTarget
         If something is there that has no record.
     StorageError
@@ -161,6 +175,7 @@ def restore(root: Root, thing: Trashed) -> str | None:
             target=thing.kept,
             hint="copy it from there, if it is of use",
         )
+    check_path(thing.target, thing.target)
     kept = None
     try:
         storage.put_new(root, thing.kept, thing.target)

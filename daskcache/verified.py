@@ -15,8 +15,9 @@ import os
 from pathlib import Path
 
 from . import hashing, memo, storage
+from .atomic import refuse_link
 from .errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
-from .roots import FORMAT, Root
+from .roots import FORMAT, METADATA, Root, parsed
 
 
 def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
@@ -40,6 +41,7 @@ def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str
     path = _manifest_path(root.manifests, file_hash)
     if _is_kept(path, file_hash):
         return
+    refuse_link(root.path, f"{METADATA}/manifests/{file_hash[:2]}")
     part = storage.part_path(root, f"{file_hash}.json")
     storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
     try:
@@ -93,6 +95,15 @@ def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | N
         return _read_manifest(_manifest_path(manifests, file_hash), file_hash)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def check_inside(folder: str, name: str) -> None:
+    """Raise `UnsafePath` unless a name, with ``/`` between folders, is that of something in a folder."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
+        raise UnsafePath(
+            f"{folder} refers to the file {name!r}, which is not in it",
+            hint="delete the folder: it was not written by a well-meaning program",
+        )
 
 
 class VerifiedFolder(abc.ABC):
@@ -185,11 +196,7 @@ class VerifiedFolder(abc.ABC):
 
     def _expected(self, name):
         """Size and hash of a file; None for one that neither should be there nor is."""
-        if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
-            raise UnsafePath(
-                f"{self.path} refers to the file {name!r}, which is not in it",
-                hint="delete the folder: it was not written by a well-meaning program",
-            )
+        check_inside(self.path, name)
         expected = self.files.get(name)
         if expected is None and os.path.isfile(f"{self.path}/{name}"):
             raise self._extra(name)
@@ -419,7 +426,7 @@ def _is_kept(path, file_hash):
 @functools.lru_cache(maxsize=16)
 def _read_manifest(path, expected):
     """The files in a manifest; ValueError if it is not the one that it is named after."""
-    files = [tuple(file) for file in json.loads(Path(path).read_bytes())["files"]]
+    files = [tuple(file) for file in parsed(Path(path).read_bytes())["files"]]
     if hashing.hash_value(files) != expected:
         raise ValueError(f"{path} is damaged")
     return {name: (size, digest) for name, size, digest in files}

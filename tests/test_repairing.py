@@ -175,10 +175,10 @@ def test_repair_puts_back_what_was_replaced_at_the_last_moment(stored, root, mon
     flip(root / "first.json")
     checked, rename = verify(stored), os.rename
 
-    def late(source, destination):
+    def late(source, destination, **how):
         monkeypatch.setattr(os, "rename", rename)
         (root / "first.json").write_text("another")
-        rename(source, destination)
+        rename(source, destination, **how)
 
     monkeypatch.setattr(os, "rename", late)
     assert "stays as it is" in "".join(repair(stored, checked, DAY))

@@ -308,10 +308,10 @@ def test_a_target_that_is_replaced_at_the_last_moment_is_put_back(stored, root, 
     (found,) = [h for h in holdings(stored) if h.path == "join.json"]
     rename = os.rename
 
-    def late(source, destination):
+    def late(source, destination, **how):
         monkeypatch.setattr(os, "rename", rename)
         (root / "join.json").write_text("another")
-        rename(source, destination)
+        rename(source, destination, **how)
 
     monkeypatch.setattr(os, "rename", late)
     assert not drop(stored, found)
@@ -480,10 +480,10 @@ def test_a_folder_that_is_edited_at_the_last_moment_is_put_back(zarr_chain, root
     stored, rename = zarr_chain[0], os.rename
     (found,) = [h for h in holdings(stored) if h.path == "volume.zarr"]
 
-    def late(source, destination):
+    def late(source, destination, **how):
         monkeypatch.setattr(os, "rename", rename)
         (root / "volume.zarr" / "notes.txt").write_text("mine")
-        rename(source, destination)
+        rename(source, destination, **how)
 
     monkeypatch.setattr(os, "rename", late)
     assert not drop(stored, found)

@@ -17,6 +17,7 @@ import pytest
 
 import daskcache as dc
 from daskcache import storage, trash
+from daskcache.atomic import entered
 from daskcache.errors import StorageError, UnsafePath
 from daskcache.roots import FORMAT, Root
 from daskcache.storage import Part, Stamp
@@ -494,6 +495,44 @@ def test_links_below_the_root_are_not_followed(place, tmp_path, way):
     with pytest.raises(UnsafePath, match="symbolic link"):
         storage.replace(place, part(place, "x").path, way, None)
     assert [p.name for p in outside.rglob("*")] == ["b"]
+
+
+@pytest.mark.parametrize("way", ["../x", "a/../../x", "/etc/x", "a//x", "./x", "a/./x", "a\0b/x"])
+def test_paths_that_lead_away_are_not_entered(place, way):
+    """The one way into folders refuses what is no name in a folder, whoever wrote the path."""
+    (Path(place.path).parent / "x").write_text("precious")
+    for act in (
+        lambda: storage.put_new(place, part(place, "x").path, way),
+        lambda: storage.replace(place, part(place, "x").path, way, None),
+        lambda: trash.keep(place, place.absolute("../x"), "x", "removed"),
+    ):
+        with pytest.raises(UnsafePath, match="out of its folder"):
+            act()
+    assert sorted(os.listdir(Path(place.path).parent)) == ["root", "x"]
+    assert os.listdir(place.path) == [".daskcache"]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
+def test_names_that_are_none(place, name):
+    """Nor is anything put, exchanged or taken under such a name in a folder that was entered."""
+    new = part(place, "x").path
+    with entered(place.path, "") as folder:
+        for act in (folder.put_new, folder.exchange, folder.replace):
+            with pytest.raises(UnsafePath):
+                act(new, name)
+        with pytest.raises(UnsafePath):
+            folder.take(name, f"{place.path}/taken")
+    assert os.listdir(place.path) == [".daskcache"]
+
+
+def test_a_link_is_moved_itself(place, tmp_path):
+    """A link that is put in place, or moved away, is that link: what it leads to stays as it is."""
+    (tmp_path / "precious").write_text("mine")
+    Path(place.absolute("link")).symlink_to(tmp_path / "precious")
+    kept = trash.keep(place, place.absolute("link"), "link", "removed")
+    storage.put_new(place, kept, "back")
+    assert Path(place.absolute("back")).is_symlink()
+    assert (tmp_path / "precious").stat().st_nlink == 1
 
 
 def test_a_root_may_be_a_link(tmp_path):

@@ -23,6 +23,7 @@ from daskcache.errors import (
     TargetCorrupt,
     TargetMissing,
     TargetModified,
+    UnsafePath,
 )
 from daskcache.roots import Root
 
@@ -355,6 +356,59 @@ def test_the_trash_never_overwrites(root):
         (root / "x").write_text(str(i))
         trash.keep(place, str(root / "x"), "x", "edited")
     assert sorted(Path(t.kept).read_text() for t in trash.listed(place)) == list("01234")
+
+
+def about(root, target, name="x.json", **facts):
+    """Put something into the trash, as anybody could who writes to the root."""
+    folder = root / ".daskcache" / "trash" / "20260101T000000Z-00000000"
+    folder.mkdir(parents=True)
+    (folder / name).write_text("forged")
+    facts = {"target": target, "reason": "removed", "when": "2026-01-01T00:00:00Z", **facts}
+    (folder / "about.json").write_text(json.dumps(facts))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "target", ["../x.json", "a/../../x.json", "/{outside}/x.json", "./x.json", "a//x.json", "~/x.json"]
+)
+def test_restore_stays_below_the_root(root, tmp_path, target):
+    """What the trash says that it was where no target can be is not put there."""
+    Root(str(root)).create()
+    folder = about(root, target.format(outside=tmp_path))
+    before = sorted(tmp_path.rglob("*"))
+    (thing,) = trash.listed(Root(str(root)))
+    with pytest.raises(UnsafePath):
+        trash.restore(Root(str(root)), thing)
+    done = command(root, "restore", folder.name)
+    assert done.exit_code == 1
+    assert "the root" in done.output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        *({"target": target} for target in ("..", "a/..", "a/", "", ".", "about.json", 7, None, ["x"])),
+        *({"reason": reason} for reason in ("two\nlines", "\x1b[2J", {}, None)),
+        *({"when": when} for when in (0, "\x07", None)),
+    ],
+    ids=str,
+)
+def test_what_is_not_ours_in_the_trash_is_left_alone(root, facts):
+    """What has no about.json of ours is not listed, and not emptied."""
+    Root(str(root)).create()
+    folder = about(root, **{"target": "x.json", **facts})
+    assert trash.listed(Root(str(root))) == []
+    assert command(root, "trash").output == "the trash is empty\n"
+    assert command(root, "trash", "--empty").output == "0 deleted\n"
+    assert (folder / "x.json").read_text() == "forged"
+
+
+def test_an_about_that_is_nested_too_deeply(root):
+    """JSON that can't be read is passed over."""
+    Root(str(root)).create()
+    (about(root, "x.json") / "about.json").write_text("[" * 100_000)
+    assert trash.listed(Root(str(root))) == []
 
 
 def test_no_warning_without_a_cause(chain):
