@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -727,6 +728,83 @@ def test_pickled_objects_are_not_loaded(tmp_path):
     (path / ".zarray").write_text(json.dumps(metadata))
     with pytest.raises(errors.UntrustedPickle):
         dc.ZarrSource(path).get_data()
+
+
+class Canary:
+    """A pickle that writes a file when it is loaded."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+PICKLE = {"id": "pickle", "protocol": 5}
+V2 = {"zarr_format": 2, "shape": [1], "chunks": [1], "dtype": "|O", "order": "C", "fill_value": ""}
+V3 = {
+    "zarr_format": 3, "node_type": "array", "shape": [1], "data_type": "int64", "fill_value": 0,
+    "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [1]}},
+    "chunk_key_encoding": {"name": "default"}, "attributes": {},
+}  # fmt: skip
+BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
+PICKLED = {
+    "filter": V2 | {"compressor": None, "filters": [{"id": "vlen-utf8"}, PICKLE]},
+    "compressor": V2 | {"compressor": PICKLE, "filters": [{"id": "vlen-utf8"}]},
+    "alone": V2 | {"compressor": None, "filters": [PICKLE]},
+    "codec": V3 | {"codecs": [BYTES, {"name": "numcodecs.pickle", "configuration": {}}]},
+    "another id": V3 | {"codecs": [BYTES, {"id": "zlib", "name": "numcodecs.pickle"}]},
+    "a text": V3 | {"codecs": [BYTES, "numcodecs.pickle"]},
+    "in shards": V3
+    | {"codecs": [{"name": "sharding_indexed", "configuration": {"codecs": [BYTES, "Pickle"]}}]},
+}
+WAYS = {
+    "plan": lambda node, path: str(dc.plan(node)),
+    "why": lambda node, path: node.dc.why(),
+    "compute": lambda node, path: node.compute(),
+    "load": lambda node, path: node.dc.load(),
+    "open": lambda node, path: node.dc.open()[...],
+    "adopt": lambda node, path: (dc.adopt(node), dc.plan(node)),
+    "read": lambda node, path: dc.ZarrTarget("").read(path),
+    "open a target": lambda node, path: dc.ZarrTarget("").open(path)[...],
+    "hash": lambda node, path: dc.ZarrTarget("").hash_file(path),
+    "as a group's member": lambda node, path: dc.ZarrTarget("").read(os.path.dirname(path)),
+    "OME": lambda node, path: dc.OMEZarrTarget("").read(os.path.dirname(path)),
+    "source": lambda node, path: dc.ZarrSource(path).get_data(),
+    "source, open": lambda node, path: dc.ZarrSource(path).open()[...],
+    "source, group": lambda node, path: dc.ZarrSource(os.path.dirname(path), group="0").get_data(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("kind", PICKLED)
+def test_no_way_into_a_zarr_unpickles(root, tmp_path, monkeypatch, way, kind):
+    """However pickles are named in metadata, and however a Zarr is read, they are not loaded."""
+    import numcodecs.pickles
+
+    # what versions before 0.16.2 do unasked
+    monkeypatch.setattr(numcodecs.pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    node = dc.delayed(np.arange, target="top.zarr/0", store=dc.ZarrTarget, version=1)(3)
+    node.compute()
+    path = root / "top.zarr" / "0"
+    shutil.rmtree(path)
+    (path / "c").mkdir(parents=True)
+    version = PICKLED[kind]["zarr_format"]
+    group = {"zarr_format": version, "node_type": "group"}
+    (path / {2: ".zarray", 3: "zarr.json"}[version]).write_text(json.dumps(PICKLED[kind]))
+    (path.parent / {2: ".zgroup", 3: "zarr.json"}[version]).write_text(json.dumps(group))
+    for chunk in ("0", "c/0"):
+        (path / chunk).write_bytes(pickle.dumps([Canary(tmp_path / "loaded"), "|O", [1]]))
+    with contextlib.suppress(errors.DaskcacheError):
+        WAYS[way](node, str(path))
+    assert not (tmp_path / "loaded").exists()
+
+
+def test_attributes_may_speak_of_pickles(root):
+    """What a user says of an array names no codec, whatever it says."""
+    attributes = {"name": "pickle", "id": "pickle", "contents": ["pickles"]}
+    node = dc.delayed(np.arange, target=dc.ZarrTarget("a.zarr", attributes=attributes), version=1)(3)
+    assert node.compute().tolist() == node.compute().tolist() == [0, 1, 2]
 
 
 def test_metadata_cannot_lead_out_of_the_folder(tmp_path):

@@ -9,8 +9,8 @@ from ..errors import GraphError, require
 from . import ngff
 from .image_metadata import Described, ImageMetadata, default_axes, taken_over
 from .image_options import checked_channels
-from .zarr_values import dask_array_of
-from .zarrs import AUTO, ZarrSource, ZarrTarget, described_image, open_verified
+from .zarr_values import dask_array_of, open_node
+from .zarrs import AUTO, ZarrSource, ZarrTarget, described_image
 
 _METHODS = ("mean", "nearest")
 #: Planes up to this length (pixels) of the longer side need no smaller copy, unless one is asked for.
@@ -99,7 +99,7 @@ class OMEZarrTarget(ZarrTarget):
         return ZarrSource(path or self.path).read_metadata()
 
     def heritage_folder(self, folder):
-        return described_image(open_verified(folder))
+        return described_image(open_node(folder))
 
     def inherit(self, heritage):
         inputs = tuple(each for each in heritage if isinstance(each, Described))

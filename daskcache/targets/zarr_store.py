@@ -1,4 +1,4 @@
-"""Zarr stores: one that hashes each object as it is written, and one that verifies it as it is read.
+"""Zarr stores: one that hashes each object as it is written, and one that guards what is read.
 
 Imported only where Zarr is at hand: their classes must be ones that pickle finds by name.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
+import os
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from zarr.storage import LocalStore
 
 from .. import storage
 from ..errors import UntrustedPickle
+from ..roots import parsed
 from ..storage import Part
-from ..verified import VerifiedFolder
+from ..verified import VerifiedFolder, check_inside
 
 _METADATA = frozenset({"zarr.json", ".zarray", ".zmetadata"})
 
@@ -67,12 +68,14 @@ class HashingStore(LocalStore):
         self._written[key] = storage.write_part(path, [value.as_buffer_like()])
 
 
-class VerifiedStore(Store):
-    """What Zarr reads of a `VerifiedFolder`.  It can be pickled; only the folder's hash travels.
+class GuardedStore(Store):
+    """What Zarr reads of a folder, whose metadata may name no codec that runs code.
+
+    All reading goes through it.  It can be pickled; of a verified folder only the hash travels.
 
     Parameters
     ----------
-    folder : VerifiedFolder
+    folder : VerifiedFolder or PlainFolder
 
     Raises
     ------
@@ -87,7 +90,7 @@ class VerifiedStore(Store):
     supports_partial_writes = False
     supports_listing = True
 
-    def __init__(self, folder: VerifiedFolder):
+    def __init__(self, folder: VerifiedFolder | PlainFolder):
         super().__init__(read_only=True)
         self.folder = folder
 
@@ -107,7 +110,7 @@ class VerifiedStore(Store):
         if byte_range is None:
             data = self.folder.read(key)
             if data is not None and key.rpartition("/")[2] in _METADATA:
-                _refuse_pickles(data, f"{self.folder.path}/{key}")
+                refuse_pickles(data, f"{self.folder.path}/{key}")
             return data
         if isinstance(byte_range, RangeByteRequest):
             return self.folder.read_range(key, byte_range.start, byte_range.end)
@@ -161,30 +164,82 @@ class VerifiedStore(Store):
     async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, bytes]]) -> None:
         self._check_writable()  # part of the interface until Zarr 3.1
 
-    def with_read_only(self, read_only: bool = False) -> VerifiedStore:
+    def with_read_only(self, read_only: bool = False) -> GuardedStore:
         if not read_only:
             raise ValueError("what daskcache verifies is read-only")
-        return VerifiedStore(self.folder)
+        return GuardedStore(self.folder)
 
     def __reduce__(self):
-        return VerifiedStore, (self.folder,)
+        return GuardedStore, (self.folder,)
 
     def __eq__(self, other):
-        return isinstance(other, VerifiedStore) and self.folder == other.folder
+        return isinstance(other, GuardedStore) and self.folder == other.folder
 
     def __repr__(self):
-        return f"VerifiedStore({self.folder.path!r})"
+        return f"GuardedStore({self.folder.path!r})"
 
     __str__ = __repr__
 
 
-def _refuse_pickles(metadata: bytes, path: str) -> None:
-    """Old Zarr can store objects as pickles, and would run what is in them."""
+class PlainFolder:
+    """A folder whose content nobody has recorded, to be read as a `VerifiedFolder` is.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+
+    @functools.cached_property
+    def files(self) -> dict[str, None]:
+        """Names of the files that were there when it was first asked."""
+        return dict.fromkeys(storage.files_below(self.path))
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; None for one that isn't there."""
+        return self.read_range(name, 0, None)
+
+    def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
+        """Part of a file, see `VerifiedFolder.read_range`.
+
+        Raises
+        ------
+        UnsafePath
+            If the name leads out of the folder.
+        """
+        check_inside(self.path, name)
+        try:
+            with open(f"{self.path}/{name}", "rb") as file:
+                file.seek(start, os.SEEK_END if start < 0 else os.SEEK_SET)
+                return file.read(-1 if stop is None else max(stop - start, 0))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def __reduce__(self):
+        return PlainFolder, (self.path,)
+
+    def __eq__(self, other):
+        return isinstance(other, PlainFolder) and self.path == other.path
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        return f"PlainFolder({self.path!r})"
+
+
+def refuse_pickles(metadata: bytes, path: str) -> None:
+    """Raise `UntrustedPickle` if the metadata of an array, or of several, name a codec of pickles.
+
+    Some versions of numcodecs have one, under Zarr 2's names or Zarr 3's, and run what is in a chunk.
+    """
     try:
-        content = json.loads(metadata)
+        content = parsed(metadata)
     except ValueError:  # Zarr says what is wrong with it
         return
-    if _names_pickle(content):
+    if _names_pickle(content, is_codec=False):
         raise UntrustedPickle(
             "this Zarr array holds pickled objects, which are not loaded",
             target=path,
@@ -192,13 +247,16 @@ def _refuse_pickles(metadata: bytes, path: str) -> None:
         )
 
 
-def _names_pickle(content: Any) -> bool:
-    """Whether a codec called pickle is anywhere in metadata, outside of the user's attributes."""
+#: Where metadata name codecs: what the user's own attributes say elsewhere is no matter.
+_OF_CODECS = frozenset({"codecs", "compressor", "filters", "index_codecs"})
+
+
+def _names_pickle(content: Any, is_codec: bool) -> bool:
+    """Whether a codec of pickles is named anywhere in metadata, however it is nested."""
+    if isinstance(content, str):
+        return is_codec and any(word in content.lower() for word in ("pickle", "dill"))
     if isinstance(content, list):
-        return any(map(_names_pickle, content))
-    if not isinstance(content, dict):
-        return False
-    codec = str(content.get("id") or content.get("name"))
-    if codec.rpartition(".")[2] == "pickle":
-        return True
-    return any(_names_pickle(value) for key, value in content.items() if key != "attributes")
+        return any(_names_pickle(each, is_codec) for each in content)
+    if isinstance(content, dict):
+        return any(_names_pickle(v, is_codec or k in _OF_CODECS) for k, v in content.items())
+    return False

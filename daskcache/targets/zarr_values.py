@@ -13,6 +13,7 @@ from dask.system import CPU_COUNT
 
 from ..array_hashing import Slabs
 from ..errors import ResultError, SourceMissing, require
+from ..verified import VerifiedFolder
 from .limits import check_decoded
 
 #: Bytes of a chunk, before compression, unless the user or a Dask array says otherwise.
@@ -126,26 +127,26 @@ class _Sink:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def open_node(store: Any, place: str) -> Any:
-    """The array or group at the top of a store, read-only.
-
-    Parameters
-    ----------
-    store : zarr.abc.store.Store
-    place : str
-        What to call it in an error.
+def open_node(folder: VerifiedFolder | str) -> Any:
+    """The array or group in a folder, or in the one at a path, read-only.
 
     Raises
     ------
     SourceMissing
         If there is neither an array nor a group.
+    UntrustedPickle
+        If its data are pickled.  An array within a group raises it when it is opened.
     """
     zarr = require("zarr", "zarr")
+    from .zarr_store import GuardedStore, PlainFolder
+
+    known = PlainFolder(folder) if isinstance(folder, str) else folder
     try:  # consolidated metadata may name what is elsewhere, or isn't there any more
-        return zarr.open(store=store, mode="r", use_consolidated=False)
+        return zarr.open(store=GuardedStore(known), mode="r", use_consolidated=False)
     except FileNotFoundError as error:
         raise SourceMissing(
-            f"{place} is neither a Zarr array nor a group", expected="zarr.json, .zarray or .zgroup"
+            f"{known.path} is neither a Zarr array nor a group",
+            expected="zarr.json, .zarray or .zgroup",
         ) from error
 
 

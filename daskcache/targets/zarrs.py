@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import hashing, storage
 from ..errors import FormatLimit, GraphError, UnsafePath, require
-from ..verified import SourceFolder, VerifiedFolder, source_hashes
+from ..verified import SourceFolder, source_hashes
 from . import ngff
 from .base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
 from .image_metadata import Described, ImageMetadata, described, part_of
@@ -99,13 +99,13 @@ class ZarrTarget(FolderTarget):
         return value_of(self.open(path), path)
 
     def open(self, path):
-        return self._value_in(open_node(_local(path), path))
+        return self._value_in(open_node(path))
 
     def read_folder(self, folder):
         return value_of(self.open_folder(folder), folder.path)
 
     def open_folder(self, folder):
-        return self._value_in(open_verified(folder))
+        return self._value_in(open_node(folder))
 
     def hash(self, value):
         return _joint_hash(_hashed(value), self._top_attributes(value))
@@ -117,11 +117,11 @@ class ZarrTarget(FolderTarget):
         return value if comes_back_as_it_is(value) else UNKNOWN
 
     def hash_file(self, path):
-        top = open_node(_local(path), path)
+        top = open_node(path)
         return _joint_hash(slabs_of(self._value_in(top)), self._counted(top.attrs.asdict()))
 
     def hash_read(self, value, path):
-        return _joint_hash(_hashed(value), open_node(_local(path), path).attrs.asdict())
+        return _joint_hash(_hashed(value), open_node(path).attrs.asdict())
 
     def counted_options(self) -> dict[str, Any]:
         return {"attributes": self.attributes} if self.attributes else {}
@@ -377,7 +377,7 @@ class ZarrSource(Source):
         if ngff.of_level(self._folder) is not None:
             files = hashing.hash_value(source_hashes(self._folder))
             self._compare(self._joint_hash(files), expected)
-        return open_verified(SourceFolder(self._folder, files))
+        return open_node(SourceFolder(self._folder, files))
 
     def _joint_hash(self, files):
         """Hash of all that counts, from that of the files."""
@@ -416,14 +416,6 @@ def _slices(starts, stops):
     return tuple(map(slice, starts, stops))
 
 
-def open_verified(folder: VerifiedFolder) -> Any:
-    """The array or group in a folder, each object of which is verified as it is read."""
-    require("zarr", "zarr")
-    from .zarr_store import VerifiedStore
-
-    return open_node(VerifiedStore(folder), folder.path)
-
-
 def described_image(group: Any) -> Described | None:
     """Metadata and shape of the image that a group holds in several sizes; None if it holds none."""
     found = ngff.metadata_of(group.attrs.asdict())
@@ -436,10 +428,6 @@ def _dimension_names(array):
     """Names of the dimensions of a Zarr array; in version 2, those that xarray gives them."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     return names if names and len(names) == array.ndim else [None] * array.ndim
-
-
-def _local(path):
-    return require("zarr", "zarr").storage.LocalStore(path, read_only=True)
 
 
 def _hashed(value):
