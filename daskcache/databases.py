@@ -184,6 +184,8 @@ def transaction(path: str, writing: bool = False) -> Iterator[Any]:
 
     Raises
     ------
+    UnsafePath
+        If to open the file would remove another one, see `_check_journal`.
     StorageError
         If the database can't be reached, or refuses.
     """
@@ -217,6 +219,7 @@ def file_of(path: str) -> str | None:
 def _engine_of(path, writing):
     file = file_of(path)
     if file is not None:
+        _check_journal(file)
         return _file_engine(file, writing)
     url = _url_of(place_of(path).database)
     try:
@@ -226,6 +229,32 @@ def _engine_of(path, writing):
             f"the driver for {url.drivername} is not installed: {error.name}",
             hint=f"pip install {error.name}",
         ) from None
+
+
+#: What the journal of a SQLite file ends with if it names a super-journal.
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+
+
+def _check_journal(file):
+    """Raise `UnsafePath` if the journal beside a SQLite file names another file.
+
+    A commit to several files leaves such a name, the "super-journal", and whoever opens one of them next
+    removes the file of that name, wherever it is.  Commits here are to one file.
+    """
+    try:
+        with open(f"{file}-journal", "rb") as journal:
+            journal.seek(-len(_SUPER_JOURNAL), os.SEEK_END)
+            if journal.read() != _SUPER_JOURNAL:
+                return
+    except OSError:  # there is none, or nothing in it
+        return
+    raise UnsafePath(
+        "the journal of a database names another file, which would be removed",
+        target=f"{file}-journal",
+        expected="a journal of this database alone",
+        hint="open the database once with the program that wrote to it and to another one, if you trust "
+        "who wrote it; else delete it",
+    )
 
 
 @functools.lru_cache(maxsize=64)

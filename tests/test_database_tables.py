@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -461,6 +462,46 @@ def test_a_link_is_not_followed(root, tmp_path):
             make(frame(), place).compute()
     assert not (tmp_path / "elsewhere.db").exists()
     assert not (tmp_path / "results.db").exists()
+
+
+def journal_of(database, name):
+    """A journal to be rolled back, which says that a commit to several files was cut short."""
+    content = database.read_bytes()
+    size = int.from_bytes(content[16:18], "big") % 65535
+    page, magic, nonce = content[:size], bytes.fromhex("d9d505f920a163d7"), 7
+    head = struct.pack(">8s5I", magic, 1, nonce, len(content) // size, 512, size).ljust(512, b"\0")
+    checked = nonce + sum(page[place] for place in range(size - 200, 0, -200))
+    name = os.fsencode(name)
+    tail = struct.pack(f">I{len(name)}s2I8s", 2**30 // size + 1, name, len(name), sum(name), magic)
+    return head + struct.pack(">I", 1) + page + struct.pack(">I", checked) + tail
+
+
+def test_a_journal_that_names_another_file(root, sql, tmp_path):
+    """To look at a database removes no file because its journal says so."""
+    make(frame()).compute()
+    (tmp_path / "precious").write_text("mine")
+    journal = root / "results.db-journal"
+    journal.write_bytes(journal_of(root / "results.db", tmp_path / "precious"))
+    for use in (lambda: dc.plan(make(frame())), SQLSource(root / "results.db::measured").get_data):
+        with pytest.raises(UnsafePath, match="names another file"):
+            use()
+    assert (tmp_path / "precious").read_text() == "mine"
+    sql("SELECT * FROM measured")  # SQLite itself does
+    assert not (tmp_path / "precious").exists()
+    assert make(frame()).dc.state == "complete"
+
+
+def test_a_folder_that_became_a_link(root, tmp_path):
+    """A table in a folder that is a link by now is neither replaced nor set aside."""
+    make(frame(), "folder/results.db::t").compute()
+    (root / "folder").rename(tmp_path / "elsewhere")
+    (root / "folder").symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere" / "results.db").read_bytes()
+    with pytest.raises(UnsafePath):
+        dc.compute(make(frame(), "folder/results.db::t"), force=True)
+    with pytest.raises(UnsafePath):
+        make(frame(), "folder/results.db::t").dc.invalidate()
+    assert (tmp_path / "elsewhere" / "results.db").read_bytes() == before
 
 
 # ---- trouble ------------------------------------------------------------------------------------
