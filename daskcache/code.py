@@ -67,8 +67,9 @@ def body_of(code: types.CodeType) -> Body:
     if body.attributes is None:
         return body
     view = _view.get()
-    known = view.bodies if view is not None else _travelled
-    return known.get(body.hash, body)
+    if view is None:
+        return _travelled.get(body.hash, body)
+    return _importing_no_more(view.bodies.get(body.hash, body), code)
 
 
 @functools.cache
@@ -89,6 +90,13 @@ def learn_bodies(bodies: dict[str, Body]) -> None:
 
 
 _travelled: dict[str, Body] = {}
+
+
+def _importing_no_more(seen, code):
+    """What another process saw, of which a file in the root told, without imports that aren't there."""
+    there = _imported_by(code)
+    imports = {name: it if it in there else Import(0, "", None) for name, it in seen.imports.items()}
+    return seen._replace(imports=imports)
 
 
 def bytecode_hash(code: types.CodeType) -> str:
@@ -339,15 +347,30 @@ def _global_names(code):
 
 def _imports_in_bytecode(code):
     """Imports without source: which names they bind is not looked at."""
-    found = {}
+    found = _import_statements(code)
+    return {"." * level + module: Import(level, module, None) for level, module, _ in found}
+
+
+def _imported_by(code):
+    """What a code object imports: modules, the packages that they are in, and names from them."""
+    found = set()
+    for level, module, names in _import_statements(code):
+        found |= {Import(level, module, name) for name in (*names, None)}
+        while "." in module:
+            module = module.rpartition(".")[0]
+            found.add(Import(level, module, None))
+    return found
+
+
+def _import_statements(code):
+    """Level, module and names of each import statement in a code object."""
     for inner in _nested(code):
         before = [0, None]  # the level and the names to import are pushed before
         for instruction in dis.get_instructions(inner):
             if instruction.opname == "IMPORT_NAME":
-                module = "." * (before[0] or 0) + instruction.argval
-                found[module] = Import(before[0] or 0, instruction.argval, None)
-            before = [before[1], instruction.argval]
-    return found
+                yield before[0] or 0, instruction.argval, before[1] or ()
+            if instruction.opname != "EXTENDED_ARG":
+                before = [before[1], instruction.argval]
 
 
 def _nested(code) -> Iterator[types.CodeType]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import uuid
+from pathlib import Path
 from typing import Any
 
 from . import atomic, storage
@@ -18,7 +20,7 @@ from .code import Body, Import, View
 from .errors import StorageError
 from .parts import Part
 from .reach import Reach
-from .roots import FORMAT, Root
+from .roots import FORMAT, Root, parsed
 
 
 def remember(
@@ -66,7 +68,7 @@ def recall(root: Root, fingerprint: str) -> list[Part] | None:
     """The parts behind a fingerprint; None if they were not kept."""
     try:
         return [_part(root, fields) for fields in _read(root, fingerprint)["parts"]]
-    except (OSError, ValueError, TypeError, KeyError):
+    except _UNREADABLE:
         return None
 
 
@@ -75,14 +77,29 @@ def recall_view(root: Root, fingerprint: str) -> View | None:
     try:
         content = _read(root, fingerprint)
         bodies = {hashed: _body(plain) for hashed, plain in content["bodies"].items()}
+        _check_texts(content["modules"])
         return View(frozenset(content["modules"]), bodies)
-    except (OSError, ValueError, TypeError, KeyError):
+    except _UNREADABLE:
         return None
 
 
+#: What there may be in place of what was kept.
+_UNREADABLE = OSError, ValueError, TypeError, KeyError, AttributeError
+_HASH = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def files_behind(root: Root, fingerprint: str) -> list[str]:
+    """Names, from the root's folder for code, of what is kept of the code behind a fingerprint."""
+    parts = recall(root, fingerprint)
+    if parts is None:  # it was not kept
+        return []
+    sources = sorted({part.hash for part in parts if part.kind == "function"})
+    there = [hashed for hashed in sources if os.path.isfile(_source_path(root, hashed))]
+    return [f"{fingerprint}.json", *(f"sources/{hashed}.txt" for hashed in there)]
+
+
 def _read(root, fingerprint) -> dict[str, Any]:
-    with open(_path(root, fingerprint), encoding="utf-8") as file:
-        return json.load(file)
+    return parsed(Path(_path(root, fingerprint)).read_bytes())
 
 
 def _plain(body):
@@ -92,21 +109,40 @@ def _plain(body):
 def _body(plain):
     hashed, chains, imports, assigned = plain
     found = {name: Import(*fields) for name, fields in imports.items()}
+    _check_texts([hashed, *assigned, *(name for chain in chains for name in chain)])
+    _check_texts([text for each in found.values() for text in (each.module, each.name or "")])
+    if not all(type(each.level) is int for each in found.values()):
+        raise ValueError("the level of an import is no number")
     return Body(hashed, tuple(map(tuple, chains)), found, frozenset(assigned), None, "")
 
 
 def _path(root, fingerprint):
-    return f"{root.code}/{fingerprint}.json"
+    return f"{root.code}/{_checked(fingerprint)}.json"
 
 
 def _source_path(root, hashed):
-    return f"{root.code}/sources/{hashed}.txt"
+    return f"{root.code}/sources/{_checked(hashed)}.txt"
+
+
+def _checked(hashed):
+    """A hash that is to be the name of a file: ValueError for what would name one elsewhere."""
+    if not _HASH.match(hashed):
+        raise ValueError(f"no hash: {hashed!r:.80}")
+    return hashed
 
 
 def _part(root, fields):
     if "text" not in fields:
         fields["text"] = _read_source(_source_path(root, fields["hash"]))
-    return Part(**fields)
+    part = Part(**fields)
+    _check_texts(part)
+    return part
+
+
+def _check_texts(values):
+    """Raise ValueError unless these are texts: anybody can have written the file that they come from."""
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("it has something else in place of a text")
 
 
 @functools.lru_cache(maxsize=4096)
@@ -114,7 +150,7 @@ def _read_source(path):
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except OSError:
+    except (OSError, ValueError):  # it is gone, or is no text
         return ""
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import linecache
+import sys
 import types
 
 import pytest
 
 import daskcache as dc
-from daskcache.code import View, body_of, bytecode_hash, is_user_code, seen_as
+from daskcache.code import Import, View, body_of, bytecode_hash, is_user_code, seen_as
 from daskcache.parts import Part, code_changes, first_difference
 from daskcache.reach import Reach, function_fingerprint
 
@@ -228,6 +229,39 @@ def test_the_client_says_which_modules_are_the_users(program, monkeypatch):
     assert is_user_code(program.smooth)
     with seen_as(View(frozenset(), {})):
         assert Reach(program.by_name).fingerprint == installed.fingerprint
+
+
+@pytest.mark.parametrize(
+    "found", [Import(0, "absent_module", None), Import(0, "json", "absent"), Import(1, "absent", None)]
+)
+def test_what_another_process_saw_adds_no_import(program, tmp_path, monkeypatch, found):
+    """A file in a root tells what the client saw: what the code itself doesn't import stays out."""
+    (tmp_path / "absent_module.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    copy = without_source(program.by_name)
+    seen = body_of(copy.__code__)._replace(imports={"x": found}, chains=(("x", "y"),))
+    with seen_as(View(frozenset({"absent_module", "json"}), {seen.hash: seen})):
+        assert "x" not in str(named(Reach(copy)))
+    assert not any("absent" in name for name in sys.modules)
+
+
+def importing():
+    import json as the_json
+    import os.path
+    from os import path as p
+    from os import sep
+
+    if False:
+        import tomllib
+    return the_json, os, p, sep, tomllib
+
+
+def test_imports_that_another_process_saw(program):
+    """Those that the code does make are looked at, under the names that they have in the source."""
+    copy = without_source(importing)
+    with seen_as(View(frozenset({"json", "os"}), Reach(importing).bodies())):
+        found = body_of(copy.__code__).imports
+    assert found == {**body_of(importing.__code__).imports, "tomllib": Import(0, "", None)}
 
 
 # ---- differences -------------------------------------------------------------------------------------
