@@ -23,6 +23,7 @@ from .. import config
 from ..errors import DaskcacheError, UnsafePath, UntrustedJSON
 from ..hashing import hash_value
 from ..targets.base import Source, Target
+from ..targets.registry import suffix_of
 from ..targets.resource import Resource
 from .addressed import Addressed, check_file_name
 from .values import decode_value, encode_value
@@ -116,8 +117,10 @@ def _described(obj):
 
 def _tagged(resource, save):
     if isinstance(resource, Addressed):
-        data = resource.serialize() if save else resource.describe()
-        return {CLASS: _tag_of(resource.plain), DATA: data}
+        tag = _tag_of(resource.plain)
+        if not _is_called_so(tag, resource.name, resource.ext):
+            raise TypeError(f"{resource!r} needs the suffix .pkl to be told from other files in JSON")
+        return {CLASS: tag, DATA: resource.serialize() if save else resource.describe()}
     if isinstance(resource, Target):
         raise TypeError(
             f"{resource!r} has no address of its own: {type(resource).__name__}.from_path(…) makes one"
@@ -176,6 +179,12 @@ def _decoded(result, roots):
     module, _, name = _CLASSES[tag].partition(":")
     cls = getattr(import_module(module), name)
     _check_fields(tag, cls, data)
+    if not _is_called_so(tag, data["name"], data["ext"]):
+        raise UntrustedJSON(
+            "JSON names a pickle whose file has another suffix",
+            expected=".pkl, .pickle or no suffix",
+            got=f"{data['name']}{data['ext']}",
+        )
     _confine(data, roots)
     try:
         return _made(tag, cls, data)
@@ -217,6 +226,11 @@ def _check_fields(tag, cls, data):
         raise UntrustedJSON(
             f"JSON of {tag}: {error.message}", expected=error.expected, got=error.got
         ) from error
+
+
+def _is_called_so(tag, name, ext):
+    """Whether a file that is to be unpickled is called a pickle: JSON alone does not make it one."""
+    return tag != _PICKLE or suffix_of(f"{name}{ext}") in (".pkl", ".pickle", "")
 
 
 def _confine(data, roots):
@@ -305,6 +319,8 @@ _CPR = {
     "zarr:ZarrSource": "cpr.zarr.ZarrSource.ZarrSource",
 }
 
+_PICKLE = "daskcache.PickleTarget"
+
 #: Tag to class; the first tag of a class is the one that it is encoded with.
 _CLASSES: dict[str, str] = {
     _CPR["image:ImageSource"]: "daskcache.targets.images:ImageSource",
@@ -322,7 +338,7 @@ _CLASSES: dict[str, str] = {
     "daskcache.OMEZarrTarget": "daskcache.targets.ome_zarr:OMEZarrTarget",
     "daskcache.ParquetSource": "daskcache.targets.tables:ParquetSource",
     "daskcache.ParquetTarget": "daskcache.targets.tables:ParquetTarget",
-    "daskcache.PickleTarget": "daskcache.targets.objects:PickleTarget",
+    _PICKLE: "daskcache.targets.objects:PickleTarget",
     "daskcache.TextSource": "daskcache.targets.text:TextSource",
     "daskcache.TextTarget": "daskcache.targets.text:TextTarget",
     "daskcache.ZarrTarget": "daskcache.targets.zarrs:ZarrTarget",

@@ -313,6 +313,20 @@ def test_formats_of_others_are_registered(tmp_path):
         del _CLASSES["meshtools.Mesh"]
 
 
+def test_a_pickle_is_called_one(tmp_path):
+    """JSON alone does not make a pickle of a file that is called something else."""
+    target = dc.PickleTarget.from_path(str(tmp_path / "a.txt"))
+    target.set_data([1, 2])
+    with pytest.raises(TypeError, match="suffix"):
+        dumps(target)
+    target = dc.PickleTarget.from_path(str(tmp_path / "a.pkl"))
+    target.set_data([1, 2])
+    encoded = dumps(target)
+    assert loads(encoded).get_data() == [1, 2]
+    with pytest.raises(UntrustedJSON, match="suffix"):
+        loads(encoded.replace('".pkl"', '".txt"'))
+
+
 # ---- nothing is believed ---------------------------------------------------------------------------
 
 _SOURCE = {"location": "/data", "name": "a", "ext": ".tif"}
