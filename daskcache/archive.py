@@ -14,17 +14,19 @@ names a place outside of what it is for, and only plain files are taken.
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from .errors import DaskcacheError, StorageError, TargetCorrupt, UnknownFormat, UnsafePath
+from .databases import is_table
+from .errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from .hashing import tag
+from .named import class_of, is_plain
+from .record_check import check_record
 from .records import RecordName, collision_form, target_id
-from .roots import FORMAT
+from .roots import FORMAT, parsed
 from .targets.registry import target_class
 from .targets.template import DATA_HASH, check_path
 from .verifying import other_algorithm
@@ -35,6 +37,8 @@ RECORDS, CODE, TARGETS = "records/", "code/", "targets/"
 #: Bytes; a record or a manifest that is larger is none.
 _LARGEST_TEXT = 64 * 2**20
 _HEX = re.compile(r"[0-9a-f]+\Z")
+#: What `tarfile` raises on what it can't read, or can't hold in memory.
+_NO_ARCHIVE = OSError, tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError
 _CODE_FILE = re.compile(r"code/(?:[0-9a-f]{32}\.json|sources/[0-9a-f]{32}\.txt)\Z")
 
 
@@ -74,7 +78,7 @@ class Archive:
         self.path = path
         try:
             self._tar = tarfile.open(path, mode="r:")  # noqa: SIM115 (closed by `close`)
-        except (OSError, tarfile.TarError) as error:
+        except _NO_ARCHIVE as error:
             raise self._unreadable(str(error)) from error
         try:
             self._members = self._checked_members()
@@ -99,7 +103,7 @@ class Archive:
         while left and file is not None:
             try:
                 piece = file.read(min(left, 1 << 20))
-            except (OSError, tarfile.TarError) as error:
+            except _NO_ARCHIVE as error:
                 raise self._unreadable(str(error)) from error
             if not piece:
                 break
@@ -116,24 +120,16 @@ class Archive:
 
     def _checked_members(self):
         members: dict[str, tarfile.TarInfo] = {}
-        forms = set()
         try:
             found = self._tar.getmembers()
-        except (OSError, tarfile.TarError) as error:
+        except _NO_ARCHIVE as error:
             raise self._unreadable(str(error)) from error
         for member in found:
             problem = _why_unsafe(member)
-            form = collision_form(member.name)
-            if problem is None and form in forms:
-                problem = "is there twice, on some file system"
+            if problem is None and member.name in members:
+                problem = "is there twice"
             if problem is not None:
-                raise UnsafePath(
-                    f"a member of the archive {problem}",
-                    target=f"{self.path}: {member.name!r}",
-                    expected="plain files at the places that 'dask cache export' gives them",
-                    hint="nothing was imported; get the archive from somebody you trust",
-                )
-            forms.add(form)
+                raise self._unsafe(member.name, problem)
             members[member.name] = member
         return members
 
@@ -146,38 +142,52 @@ class Archive:
             name for name in self._members if name.startswith(RECORDS)
         }:
             raise self._unreadable("its records are not those that its manifest names")
-        packed = [self._pack(name) for name in names]
-        if [len(item.files) for item in packed] != list(names.values()):
-            raise self._unreadable("a file that its manifest counts is not there")
-        paths = [item.path for item in packed]
+        records = [self._record(name) for name in names]
+        paths = [content["target"] for _, _, content in records]
         around = {folder.as_posix() for path in paths for folder in PurePosixPath(path).parents}
         if len(set(paths)) < len(paths) or around & set(paths):
             raise self._unreadable("one of its targets is there twice, or lies inside another")
-        claimed = {f"{TARGETS}{item.path}/{inner}" for item in packed for inner in item.files}
-        claimed |= {f"{TARGETS}{item.path}" for item in packed if not item.is_folder}
-        for name in self._members:
-            if name.startswith(TARGETS) and name not in claimed:
-                raise self._unreadable(f"{name} has no record")
+        files = self._files_of(set(paths))
+        packed = [self._pack(*record, files[path]) for record, path in zip(records, paths, strict=True)]
+        if [len(item.files) for item in packed] != list(names.values()):
+            raise self._unreadable("a file that its manifest counts is not there")
         return packed
 
-    def _pack(self, file_name):
+    def _files_of(self, targets):
+        """The files of each target, by their paths from it; of a target that is a file, by ``""``."""
+        files: dict[str, dict[str, tarfile.TarInfo]] = {path: {} for path in targets}
+        owners: dict[str, str] = {}
+        for name, member in self._members.items():
+            if not name.startswith(TARGETS):
+                continue
+            path = name.removeprefix(TARGETS)
+            own = next((p for p in _with_folders(path) if p in targets), path)
+            if owners.setdefault(collision_form(own), own) != own:
+                raise self._unsafe(name, "is there twice, on some file system")
+            if own not in targets or is_table(own):
+                raise self._unreadable(f"{name} has no record, or is a table")
+            files[own][path[len(own) + 1 :]] = member
+            if "" in files[own] and len(files[own]) > 1:
+                raise self._unreadable(f"{own} is a file, and a folder")
+        return files
+
+    def _record(self, file_name):
+        """Name, bytes and content of a record, checked."""
         name = RecordName.parse(file_name)
-        content = self._text(self._members[f"{RECORDS}{file_name}"])
-        record = self._json(f"{RECORDS}{file_name}")
+        content = self._json(f"{RECORDS}{file_name}")
         problem = "its name is no record's"
         if name is not None and name.unsealed() == file_name:
-            problem = _contradiction(name, record)
-        if name is None or problem:
+            problem = _contradiction(name, content)
+        if problem:
             raise TargetCorrupt(
                 f"a record in the archive is not valid: {problem}",
                 target=f"{self.path}: {file_name}",
                 hint="nothing was imported; export it again",
             )
-        path = record["target"]
-        start = f"{TARGETS}{path}"
-        own = self._members.get(start)
-        inner = {} if own else self._below(f"{start}/")
-        files = {"": own} if own else inner
+        return name, self._text(self._members[f"{RECORDS}{file_name}"]), content
+
+    def _pack(self, name, unparsed, content, files):
+        path = content["target"]
         if files and sum(member.size for member in files.values()) != name.size:
             raise TargetCorrupt(
                 "a target in the archive has not the size that its record says",
@@ -185,18 +195,16 @@ class Archive:
                 expected=f"{name.size} bytes",
                 hint="nothing was imported; export it again",
             )
-        return Packed(path, name, content, files, bool(inner), is_harmless(path, record["format"]))
-
-    def _below(self, start):
-        return {name[len(start) :]: m for name, m in self._members.items() if name.startswith(start)}
+        is_folder = bool(files) and "" not in files
+        return Packed(path, name, unparsed, files, is_folder, is_harmless(content))
 
     def _json(self, member_name) -> dict[str, Any]:
         member = self._members.get(member_name)
         if member is None:
             raise self._unreadable(f"it has no {member_name}")
         try:
-            content = json.loads(self._text(member))
-        except (ValueError, RecursionError) as error:
+            content = parsed(self._text(member))
+        except ValueError as error:
             raise self._unreadable(f"{member_name}: {error}") from error
         if not isinstance(content, dict):
             raise self._unreadable(f"{member_name} holds no JSON object")
@@ -206,6 +214,14 @@ class Archive:
         if member.size > _LARGEST_TEXT:
             raise self._unreadable(f"{member.name} has {member.size} bytes")
         return b"".join(self.pieces(member))
+
+    def _unsafe(self, member_name, problem):
+        return UnsafePath(
+            f"a member of the archive {problem}",
+            target=f"{self.path}: {member_name!r}",
+            expected="plain files at the places that 'dask cache export' gives them",
+            hint="nothing was imported; get the archive from somebody you trust",
+        )
 
     def _unreadable(self, reason):
         return StorageError(
@@ -217,18 +233,26 @@ class Archive:
         )
 
 
-def is_harmless(path: str, format: str) -> bool:
-    """Whether to read a target back runs no code of whoever wrote it.
+def is_harmless(record: dict[str, Any]) -> bool:
+    """Whether nothing that a record names runs code of whoever wrote it.
 
-    So much is known of daskcache's own formats only, and where the path's suffix says the same as the
-    record: a program reads a target by its path, whatever the record claims.
+    So much is known of daskcache's own formats and sources only; and of a format only where the path's
+    suffix says the same as the record: a program reads a target by its path, whatever the record claims.
     """
     try:
-        cls = target_class(path)
+        by_suffix = target_class(record["target"])
     except UnknownFormat:
         return False
-    ours = cls.__module__.startswith(f"{__package__}.targets.")
-    return ours and f"{cls.__module__}:{cls.__qualname__}" == format and not cls.runs_code
+    names = [described["class"] for described in record["upstream"] if "class" in described]
+    return class_of(record["format"]) is by_suffix and all(map(is_plain, [record["format"], *names]))
+
+
+def _with_folders(path):
+    """A path, and the folders that it is in."""
+    yield path
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
 
 
 def _why_unsafe(member):
@@ -255,20 +279,15 @@ def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
     hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
     if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
         return "its name has something else than hashes"
-    if min(name.size, name.mtime_ns, name.microseconds) < 0:
-        return "its name has a negative number"
-    for field, kind in _FIELDS.items():
-        if not isinstance(record.get(field), kind):
-            return f"{field} is {type(record.get(field)).__name__}"
+    if not all(0 <= number < 2**63 for number in (name.size, name.mtime_ns, name.microseconds)):
+        return "its name has a number that can't be"
+    try:
+        check_record(record, name.key, name.file_hash)
+    except ValueError as error:
+        return str(error)
     if other := other_algorithm(record):
         return f"it was hashed with {other!r}: import it with daskcache.hash set to that"
-    if not all(isinstance(described, dict) for described in record["upstream"]):
-        return "upstream is no list of objects"
     path = record["target"]
-    try:
-        check_path(path, path)
-    except DaskcacheError:
-        return "its target would leave the root"
     if name.target_id not in (
         target_id(path),
         target_id(path.replace(name.data_hash, DATA_HASH)),
@@ -278,22 +297,3 @@ def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
     if said != [name.key, tag(name.data_hash), tag(name.file_hash), name.size]:
         return "its content and its name differ"
     return None
-
-
-#: What every record says, and what kind of value that is.
-_FIELDS: dict[str, Any] = {
-    "target": str,
-    "function": str,
-    "code": str,
-    "format": str,
-    "created": str,
-    "host": str,
-    "arguments": dict,
-    "upstream": list,
-    "packages": dict,
-    "key": str,
-    "data_hash": str,
-    "file_hash": str,
-    "size": int,
-    "seconds": (int, float),
-}

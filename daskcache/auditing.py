@@ -27,6 +27,7 @@ from .rebuild import (
     ACCEPTED,
     Call,
     CannotRecompute,
+    NotThere,
     call_of,
     check_its_own,
     in_a_line,
@@ -167,12 +168,19 @@ def audit_root(
             return None
         try:
             entry = recorded_entry(store, record["target"], name.key)
-        except CannotRecompute:  # it is not complete
+        except NotThere:  # it is not complete
             return None
+        except CannotRecompute as reason:
+            return _skipped(record, reason)
         seen.update(result.target.path for result in entry.stored)
         return _finding(record["function"], entry, lambda: call_of(store, record, entry))
 
     return _draw(sorted(set(store.all())), sample, seed, examine)
+
+
+def _skipped(record, reason):
+    function, target = record["function"], record["target"]
+    return Finding(function, target, SKIPPED, str(reason), recorded=record["data_hash"])
 
 
 def _is_of(record, function):

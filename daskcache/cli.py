@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .cli_shared import friendly, root_option
+from .cli_shared import friendly, import_modules, module_option, root_option
 
 
 class _Group(click.Group):
@@ -173,18 +173,19 @@ def list_targets(pattern: str, root: str | None):
 
 @cache.command()
 @click.argument("target")
+@module_option
 @root_option
 @friendly
-def why(target: str, root: str | None):
+def why(target: str, modules: tuple[str, ...], root: str | None):
     """Tell what made TARGET, and whether that still holds.
 
-    To see whether its code changed, the function's module is imported as 'python -m' would, from the
-    current folder too.
+    Whether the code changed can be told of functions in modules that you name with --module: nothing is
+    imported because a record says so.
     """
     from .listing import find, find_root, story
 
-    sys.path.insert(0, os.getcwd())
     found = find_root(root)
+    import_modules(modules)
     item = find(found, target)
     if item is None:
         raise click.ClickException(
@@ -197,20 +198,23 @@ def why(target: str, root: str | None):
 @click.argument("function", required=False)
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
 @click.option("--seed", type=int, help="Draw the same nodes again.")
+@module_option
 @root_option
 @friendly
-def audit(function: str | None, sample: int, seed: int | None, root: str | None):
+def audit(
+    function: str | None, sample: int, seed: int | None, modules: tuple[str, ...], root: str | None
+):
     """Compute a sample of results again and compare the data.
 
-    The sample is random: of the results of FUNCTION, or of all.  Functions are imported as 'python -m'
-    would, from the current folder too.  Nothing is written to the root.  The exit code is 1 if data
-    differ or a function fails.
+    The sample is random: of the results of FUNCTION, or of all.  Functions in the modules that you name
+    with --module are called again, with the arguments and inputs in their records; others are skipped.
+    Nothing is written to the root.  The exit code is 1 if data differ or a function fails.
     """
     from .auditing import audit_root
     from .listing import find_root
 
-    sys.path.insert(0, os.getcwd())
     found = find_root(root)
+    import_modules(modules)
     audited = audit_root(found, function, sample, seed)
     if not audited.findings:
         what = f"result of {function}()" if function else "result"

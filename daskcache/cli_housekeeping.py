@@ -251,6 +251,7 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     left_out = sum(item.outcome == moving.LEFT_OUT for item in outcomes)
     if left_out:
         click.echo(
-            f"{left_out} left out: they are pickles, or of formats that may run code when they are "
-            "read; if you trust whoever made the archive, import it again with --trust-pickles"
+            f"{left_out} left out: they are pickles, or they or what they were made from are of formats "
+            "that may run code when they are read; if you trust whoever made the archive, import it "
+            "again with --trust-pickles"
         )

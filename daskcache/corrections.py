@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from . import records, storage, trash
 from .adopting import look_into
-from .elsewhere import target_of
 from .errors import GraphError, TargetMissing
+from .named import target_of
 from .planning import Planner
 from .recipe import Recipe
 from .records import RecordName, RecordStore, target_id

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
-from importlib import import_module
-from typing import Any
 
 from . import storage
 from .databases import is_table
 from .records import RecordName, RecordStore
 from .spec import Spec
-from .targets.base import Target
-from .texts import value_of
 from .work import Elsewhere, describe_format
 
 
@@ -76,14 +71,3 @@ def _is_there(location, name):
 def _has_format(record, target):
     described = describe_format(target)
     return all(record.get(name) == described.get(name) for name in ("format", "options"))
-
-
-def target_of(record: dict[str, Any]):
-    """The target that a record is about; None if it can't be had from it alone."""
-    module, _, name = record["format"].partition(":")
-    try:
-        found = operator.attrgetter(name)(import_module(module))
-        options = value_of(record.get("options", "{}"))
-        return found(record["target"], **options) if issubclass(found, Target) else None
-    except (ImportError, AttributeError, TypeError, ValueError):
-        return None

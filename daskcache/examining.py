@@ -20,7 +20,7 @@ from .adopting import look_into
 from .databases import SEPARATOR, is_table
 from .elsewhere import find_elsewhere
 from .entry import Entry, joint_hash
-from .errors import DaskcacheWarning, FormatLimit, TargetCollision
+from .errors import DaskcacheWarning, FormatLimit, TargetCollision, UntrustedPickle
 from .hashing import untagged
 from .planned import (
     ADOPTED,
@@ -232,12 +232,16 @@ class Examiner:
             adopted = self._take_in(planned, position, location, stamp, before, trace, {})
             if adopted is not None:
                 return adopted
-        root = self.store(recipe.root).root
-        if not target.runs_code and look_into(target, root, before.file_hash) is None:
-            planned.outdated = True
-            self._worsen(planned, CORRUPT, f"{path} is damaged: {_damage(target)}")
-        else:
-            self._worsen(planned, MODIFIED, f"{path} was edited after it was stored")
+        edited = f"{path} was edited after it was stored"
+        try:
+            root = self.store(recipe.root).root
+            if not target.runs_code and look_into(target, root, before.file_hash) is None:
+                planned.outdated = True
+                self._worsen(planned, CORRUPT, f"{path} is damaged: {_damage(target)}")
+                return before
+        except UntrustedPickle as error:
+            edited = f"{edited}: {error.message}"
+        self._worsen(planned, MODIFIED, edited)
         return before
 
     def is_own(self, planned: PlannedNode, path: str) -> bool:
@@ -653,6 +657,7 @@ class Examiner:
         store = self._stores.get(root)
         if store is None:
             store = self._stores[root] = RecordStore(Root(root))
+            store.root.check_links()
             self._failed[root] = records.failed_keys(store.root)
             self._accepted[root] = records.Acceptances(store.root)
         return store

@@ -11,8 +11,9 @@ from . import code_store, config, records, roots, storage
 from .databases import is_table
 from .errors import DaskcacheError, StorageError, TargetMissing
 from .hashing import tag
+from .named import Unknown, function_named
 from .parts import code_changes
-from .rebuild import CannotRecompute, function_of, in_a_line, source_changes
+from .rebuild import source_changes
 from .records import RecordName, RecordStore
 from .roots import METADATA, Root
 from .targets.registry import is_of_folder
@@ -21,6 +22,8 @@ from .targets.template import check_path
 #: States of a target that is as its record says.
 AS_RECORDED = ("complete", "adopted")
 STATES = (*AS_RECORDED, "missing", "modified")
+#: What can be said of code that was not kept.
+_CHANGED = "the code changed"
 
 
 class Listed(NamedTuple):
@@ -47,11 +50,14 @@ def find_root(given: str | None) -> Root:
     ------
     StorageError
         If there is none.
+    UnsafePath
+        If a folder of its metadata is a link.
     """
     candidates = [given] if given else _candidates()
     for candidate in candidates:
         root = Root(roots.local_root(candidate))
         if root.id() is not None:
+            root.check_links()
             return root
     raise StorageError(
         "no root of daskcache found",
@@ -103,7 +109,7 @@ def find(root: Root, given: str) -> Listed | None:
         store = RecordStore(root)
         for name in store.with_target(identifier):
             record = store.read(name)
-            if record is not None:
+            if record is not None and record["target"] == path:
                 candidates.append(_listed(root, path, name, record))
     return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
 
@@ -180,8 +186,7 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append(f"  adopted    {_signature(record['edited'])}")
     if "kept" in record:
         lines.append(f"  kept       for this recipe {_signature(record['kept'])}")
-    for change in _code_story(root, record):
-        lines += [f"  why        {change}".replace("\n", "\n" + " " * 13)]
+    lines += _code_story(root, record)
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
@@ -192,20 +197,19 @@ def _signature(told):
 
 
 def _code_story(root, record):
-    """How the code that made a target differs from what its module says now."""
+    """How the code that made a target differs from what its module says now, in lines."""
     try:
-        spec = function_of(record)
+        spec = function_named(record["function"])
         now = spec.code()
-    except (CannotRecompute, DaskcacheError) as error:
-        return [f"not known whether the code changed: {in_a_line(error)}"]
+    except (Unknown, DaskcacheError) as error:
+        reason = getattr(error, "message", error)
+        return [f"  code       not known whether it changed: {reason}"]
     if now.fingerprint == record["code"]:
         return []
-    before = code_store.recall(root, record["code"])
-    if before is None:
-        return ["the code changed"]
-    return code_changes(before, now.parts, getattr(spec.func, "__qualname__", "")) or [
-        "the code changed"
-    ]
+    before = code_store.recall(root, record["code"]) or []
+    own = getattr(spec.func, "__qualname__", "")
+    changes = code_changes(before, now.parts, own) if before else []
+    return [f"  why        {change}".replace("\n", "\n" + " " * 13) for change in changes or [_CHANGED]]
 
 
 def _input_story(root, described):

@@ -6,19 +6,17 @@ Whatever of a call a record can't bring back as it was raises `CannotRecompute`,
 from __future__ import annotations
 
 import os
-import pkgutil
 from typing import Any, NamedTuple
 
 from . import storage
-from .elsewhere import target_of
 from .entry import Entry, Stored
 from .errors import DaskcacheError
 from .hashing import hash_value, tag
+from .named import Unknown, function_named, source_class_named, target_of
 from .recipe import SourceInput, combine
 from .records import RecordName, RecordStore, target_id
 from .roots import Root
 from .spec import Spec
-from .targets.base import Source
 from .texts import value_of
 from .work import FileData, Work
 
@@ -27,6 +25,10 @@ ACCEPTED = "it is taken as it is, though its code or inputs changed"
 
 class CannotRecompute(Exception):
     """A call can't be made again as it was; the message says why."""
+
+
+class NotThere(CannotRecompute):
+    """What is at a target is not what a record says, if anything is."""
 
 
 class SourceChanged(CannotRecompute):
@@ -87,8 +89,10 @@ def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
 
     Raises
     ------
-    CannotRecompute
+    NotThere
         If there is no such record, or something else is at a target.
+    CannotRecompute
+        If nothing but the record says how to read it.
     """
     name, record = record_at(store, path, key)
     paths, layout = _results(record)
@@ -110,11 +114,12 @@ def _results(record) -> tuple[list[str], int | tuple[str, ...] | None]:
 
 def _stored(store, path, key):
     name, record = record_at(store, path, key)
-    target = target_of(record)
     if name.key != key:
-        raise CannotRecompute(f"{path} holds the result of another call")
+        raise NotThere(f"{path} holds the result of another call")
+    target = target_of(record, _function_of(record))
     if target is None:
-        raise CannotRecompute(f"the class of {path} can't be imported: {record['format']}")
+        what = record["format"]
+        raise CannotRecompute(f"{path} can't be read: nothing but its record says that it is a {what}")
     return Stored(target, name.data_hash, name.file_hash, name.stamp)
 
 
@@ -123,14 +128,14 @@ def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, dict
     location = store.root.absolute(path)
     stamp = storage.stamp(location)
     if stamp is None:
-        raise CannotRecompute(f"{path} is gone")
+        raise NotThere(f"{path} is gone")
     for look_up, identifier in ((store.with_key, key), (store.with_target, target_id(path))):
         for name in look_up(identifier):
             if name.stamp == stamp or _is_touched(name, stamp, location):
                 record = store.read(name)
                 if record is not None and record["target"] == path:
                     return name, record
-    raise CannotRecompute(f"{path} is not as recorded")
+    raise NotThere(f"{path} is not as recorded")
 
 
 def _is_touched(name, stamp, location):
@@ -140,29 +145,18 @@ def _is_touched(name, stamp, location):
 # ---- the function -------------------------------------------------------------------------------
 
 
-def function_of(record: dict[str, Any]) -> Spec:
-    """The decorated function that a record names, as it is now.
-
-    Raises
-    ------
-    CannotRecompute
-        If it is in no module, or its module can't be imported or has no such function.
-    """
-    function = record["function"]
-    if function.startswith("__main__."):
-        raise CannotRecompute("it is defined in a script or notebook (__main__), not in a module")
+def _function_of(record) -> Spec | None:
     try:
-        found: Any = pkgutil.resolve_name(function)
-    except (Exception, SystemExit) as error:  # a module of the user's raises what it likes
-        raise CannotRecompute(f"it can't be imported: {in_a_line(error)}") from error
-    spec = getattr(getattr(found, "__func__", found), "_spec", None)
-    if not isinstance(spec, Spec):
-        raise CannotRecompute("it is not a decorated function any more")
-    return spec
+        return function_named(record["function"])
+    except Unknown:
+        return None
 
 
 def _spec_of(record) -> Spec:
-    spec = function_of(record)
+    try:
+        spec = function_named(record["function"])
+    except Unknown as reason:
+        raise CannotRecompute(str(reason)) from reason
     try:
         fingerprint = spec.code().fingerprint
     except DaskcacheError as error:
@@ -254,13 +248,11 @@ def _source_input(root, described):
 
 
 def _source_class(described):
+    name = described.get("class", "")
     try:
-        found = pkgutil.resolve_name(described["class"])
-    except (Exception, SystemExit) as error:  # a module of the user's raises what it likes
-        raise CannotRecompute(f"the class of {described['source']} can't be imported") from error
-    if not (isinstance(found, type) and issubclass(found, Source)):
-        raise CannotRecompute(f"{described['class']} is not a class of sources any more")
-    return found
+        return source_class_named(name)
+    except Unknown as reason:
+        raise CannotRecompute(f"{name}, the class of {described['source']}, {reason}") from reason
 
 
 def in_a_line(error: BaseException) -> str:

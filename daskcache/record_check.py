@@ -112,7 +112,7 @@ def _is_form(value):
         return False
     if value.keys() == {"dtype", "shape"}:
         shape = value["shape"]
-        return _is_line(value["dtype"]) and isinstance(shape, list) and all(map(_is_count, shape))
+        return is_line(value["dtype"]) and isinstance(shape, list) and all(map(_is_count, shape))
     columns = value.get("columns")
     return value.keys() == {"columns"} and isinstance(columns, list) and all(map(_is_column, columns))
 

@@ -24,7 +24,7 @@ from dask.delayed import Delayed
 
 from . import algorithms, hot_cache, leases, records, storage, traces
 from .code_check import check_arguments, check_code
-from .elsewhere import find_elsewhere, target_of
+from .elsewhere import find_elsewhere
 from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
 from .errors import (
     NodeFailed,
@@ -35,6 +35,7 @@ from .errors import (
 )
 from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from .hashing import hash_value
+from .named import target_of
 from .node import inside_body
 from .provenance import facts_of_call, record_under_new_key
 from .recipe import Ref, SourceInput, combine
@@ -295,7 +296,7 @@ def _value_elsewhere(work, found):
     """What is to be written in another format: open, not loaded, from folder to folder."""
     (name,), (path,) = found.names, found.paths
     record = RecordStore(Root(work.root)).read(name)
-    target = record and target_of(record)
+    target = record and target_of(record, work.spec)
     if target is None:
         return None
     stored = Stored(target.at(path), name.data_hash, name.file_hash, name.stamp, record.get("form"))

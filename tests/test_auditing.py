@@ -289,9 +289,9 @@ def test_a_source_of_the_users_class(define, tmp_path, from_records):
     define(SOURCES.replace("class Mine", "class Yours"))
     finding = from_records()
     assert finding.outcome == "skipped"
-    assert finding.reason.startswith("the class of ../x.txt can't be imported")
+    assert finding.reason == "program:Mine, the class of ../x.txt, was not imported here"
     define(SOURCES.replace("class Mine(dc.FileSource)", "class Mine"))
-    assert from_records().reason == "program:Mine is not a class of sources any more"
+    assert from_records().reason.endswith("is not a class of sources any more")
 
 
 def test_a_target_instead_of_its_data(audited, define):
@@ -816,7 +816,7 @@ def f(a): return a + 1
 
 OTHER_TARGETS = "it has other targets now"
 UNDECORATED = "it is not a decorated function any more"
-RENAMED = "it can't be imported: AttributeError: module 'program' has no attribute 'f'"
+RENAMED = "program, as it is imported here, has no f"
 
 
 @pytest.mark.parametrize(
@@ -840,26 +840,24 @@ def test_a_function_that_changed(define, from_records, new, reason):
     assert (finding.outcome, finding.reason) == ("skipped", reason)
 
 
-@pytest.mark.parametrize(
-    "body", ["raise RuntimeError('broken')", "raise SystemExit(3)", "import nothing_", "1 +"]
-)
-def test_a_module_that_can_not_be_imported(define, from_records, tmp_path, monkeypatch, body):
-    """Whatever goes wrong when a module is imported is the reason, not the end of the audit."""
-    define(EDITED, "broken_program").f(1).compute()
-    monkeypatch.delitem(sys.modules, "broken_program")
-    (tmp_path / "broken_program.py").write_text(body)
+def test_a_module_that_was_not_imported(define, from_records, tmp_path, monkeypatch):
+    """Nothing is imported because a record names it, be it at hand: that is for the user to say."""
+    define(EDITED, "absent").f(1).compute()
+    monkeypatch.delitem(sys.modules, "absent")
+    (tmp_path / "absent.py").write_text(EDITED)
     monkeypatch.syspath_prepend(tmp_path)
     finding = from_records()
     assert finding.outcome == "skipped"
-    assert finding.reason.startswith("it can't be imported: ")
+    assert finding.reason == "its module is not imported here: name it with --module absent"
+    assert "absent" not in sys.modules
 
 
 def test_functions_without_an_importable_name(root, from_records):
-    """Lambdas and functions inside functions can't be imported."""
+    """Lambdas and functions inside functions have no name under which they are found."""
     dc.delayed(lambda: 1, target="x.json")().compute()
     finding = from_records()
     assert finding.outcome == "skipped"
-    assert finding.reason.startswith("it can't be imported: ")
+    assert finding.reason.endswith("has no test_functions_without_an_importable_name.<locals>.<lambda>")
 
 
 def test_methods_are_found(define, from_records):
@@ -879,25 +877,29 @@ def test_methods_are_found(define, from_records):
     assert (finding.function, finding.outcome) == ("program.Steps.static", "same")
 
 
-def test_a_target_that_needs_more_than_its_path(define, root, from_records):
-    """An input is read as its record says; where that gives other data, it is not used."""
-    program = define(
-        """
+OWN_FORMATS = """
+import daskcache as dc
+
+class Text(dc.Target):
+    def __init__(self, path, encoding="utf-8"):
+        super().__init__(path)
+        self.encoding = encoding
+    def write(self, value, path): open(path, "w", encoding=self.encoding).write(value)
+    def read(self, path): return open(path, encoding=self.encoding).read()
+    def counted_options(self): return {}
+
+class Told(Text):
+    def counted_options(self): return {"encoding": self.encoding}
+
+class Strict(Text):
+    def __init__(self, path, encoding): super().__init__(path, encoding)
+
+@dc.delayed(target="{text.stem}.json")
+def use(text): return text
+"""
+INPUTS = """
         import daskcache as dc
-
-        class Text(dc.Target):
-            def __init__(self, path, encoding="utf-8"):
-                super().__init__(path)
-                self.encoding = encoding
-            def write(self, value, path): open(path, "w", encoding=self.encoding).write(value)
-            def read(self, path): return open(path, encoding=self.encoding).read()
-            def counted_options(self): return {}
-
-        class Told(Text):
-            def counted_options(self): return {"encoding": self.encoding}
-
-        class Strict(Text):
-            def __init__(self, path, encoding): super().__init__(path, encoding)
+        from program import Strict, Text, Told, use
 
         @dc.delayed(target=Text("plain.txt", "latin-1"))
         def plain(): return "x"
@@ -914,21 +916,26 @@ def test_a_target_that_needs_more_than_its_path(define, root, from_records):
         @dc.delayed(target=Told("told.txt", "utf-16-le"))
         def told(): return "é"
 
-        @dc.delayed(target="{text.stem}.json")
-        def use(text): return text
-
         def graph(): return [use(f()) for f in (plain, odd, odder, strict, told)]
-        """
-    )
-    nodes = program.graph()
+"""
+
+
+def test_a_target_that_needs_more_than_its_path(define, root, monkeypatch):
+    """An input is read as its function's format says, or else its record; what gives other data is not
+    used."""
+    define(OWN_FORMATS)
+    nodes = define(INPUTS, "inputs").graph()
     dask.compute(*nodes)
+    whole = {"same": 10, "differs": 0, "failed": 0, "skipped": 0}
+    assert audit_root(Root(str(root))).counts == dc.audit(nodes).counts == whole
+    monkeypatch.delitem(sys.modules, "inputs")
     found = {f.target: f.reason for f in audit_root(Root(str(root)), "use").findings}
     assert found["plain.json"] == found["told.json"] == ""
     assert found["odd.json"] == "its input odd.txt can't be read back from its record alone"
     assert found["odder.json"].startswith("its input odder.txt can't be read: UnicodeDecodeError")
-    assert found["strict.json"] == "its input the class of strict.txt can't be imported: program:Strict"
-    assert outcomes(audit_root(Root(str(root)), "odder")) == {"odder.txt": "same"}
-    assert dc.audit(nodes).counts == {"same": 10, "differs": 0, "failed": 0, "skipped": 0}
+    assert found["strict.json"] == (
+        "its input strict.txt can't be read: nothing but its record says that it is a program:Strict"
+    )
 
 
 # ---- the sample ---------------------------------------------------------------------------------
@@ -1094,35 +1101,54 @@ def project(tmp_path, cache_folder):
 def test_the_command(project, tmp_path):
     """`dask cache audit` computes again in a fresh process, and says what differs by its exit code."""
     before = tree(project.folder / "working")
-    done = project(DASK, "cache", "audit")
+    audit = DASK, "cache", "audit", "--module", "steps"
+    done = project(*audit)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "8 recomputed: 8 same"
-    done = project(DASK, "cache", "audit", DC_TEST="1")
+    done = project(*audit, DC_TEST="1")
     assert done.returncode == 1
     assert "steps.tell: differs, told/" in done.stdout
     assert UNTRACKED in done.stdout
     assert done.stdout.splitlines()[-1] == "8 recomputed: 4 same, 4 differ"
-    done = project(DASK, "cache", "audit", "--sample", "2", "--seed", "1", "tell", DC_TEST="1")
+    done = project(*audit, "--sample", "2", "--seed", "1", "tell", DC_TEST="1")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "2 recomputed: 2 differ")
     assert tree(project.folder / "working") == before
 
 
+def test_the_command_imports_only_what_the_user_names(project):
+    """Without a module's name nothing of it is imported, though it lies in the current folder."""
+    (project.folder / "steps.py").write_text(PROGRAM + "\nopen('imported', 'w')\n")
+    for command in (["audit"], ["why", "made/3.npy"]):
+        done = project(DASK, "cache", *command)
+        assert done.returncode == 0
+        assert "its module is not imported here: name it with --module steps" in done.stdout
+    assert not (project.folder / "imported").exists()
+
+
 def test_the_command_from_another_folder(project, tmp_path):
-    """Elsewhere, the module is found where PYTHONPATH leads to it; else the nodes are skipped."""
-    command = DASK, "cache", "audit", "--root", str(project.folder / "working")
+    """Elsewhere, the module is found where PYTHONPATH leads to it; else that is an error."""
+    command = DASK, "cache", "audit", "--root", str(project.folder / "working"), "-m", "steps"
     done = project(*command, cwd=tmp_path)
-    assert done.returncode == 0
-    assert "it can't be imported: ModuleNotFoundError: No module named 'steps'" in done.stdout
-    assert done.stdout.splitlines()[-1] == "0 recomputed; 8 skipped"
+    assert done.returncode == 1
+    assert "can't import steps: ModuleNotFoundError: No module named 'steps'" in done.stderr
     path = f"{project.folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     done = project(*command, cwd=tmp_path, PYTHONPATH=path)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "8 recomputed: 8 same")
 
 
+@pytest.mark.parametrize("body", ["raise RuntimeError('broken')", "raise SystemExit(3)", "1 +"])
+def test_a_module_that_can_not_be_imported(project, body):
+    """Whatever goes wrong when a module is imported is told as an error of the command."""
+    (project.folder / "steps.py").write_text(body)
+    done = project(DASK, "cache", "why", "--module", "steps", "made/3.npy")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: can't import steps: ")
+
+
 def test_the_command_on_code_that_changed(project):
     """What was computed by other code is skipped; what comes before and after is not."""
     (project.folder / "steps.py").write_text(PROGRAM.replace("np.arange(i)", "np.arange(i) + 0"))
-    done = project(DASK, "cache", "audit")
+    done = project(DASK, "cache", "audit", "--module", "steps")
     assert done.returncode == 0
     assert "its code changed since" in done.stdout
     assert done.stdout.splitlines()[-1] == "4 recomputed: 4 same; 4 skipped"

@@ -189,15 +189,16 @@ def test_why_on_the_command_line(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def why():
-        return run("-m", "dask", "cache", "why", "read.json", "--root", "results")
+    def why(*named):
+        return run("-m", "dask", "cache", "why", "read.json", "--root", "results", *named)
 
     run("-c", "import steps_of_why; steps_of_why.main()")
-    assert "  why " not in why()
-    assert "changed" not in why()
+    assert "not known whether it changed" in why()
+    assert "  why " not in why("--module", "steps_of_why")
+    assert "changed" not in why("--module", "steps_of_why")
     (program / "steps_of_why.py").write_text(text.replace("* 2", "* 3"))
     (program / "input.txt").write_text("two")
-    story = why()
+    story = why("--module", "steps_of_why")
     assert "why        helper helper() changed (steps_of_why.py:2)" in story
     assert "+def helper(text): return text * 3" in story
     assert "input.txt, whose content changed" in story

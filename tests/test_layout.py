@@ -94,6 +94,7 @@ LAYERS = [
     {"late"},
     {"node"},
     {"work", "texts", "obstacles"},
+    {"named"},
     {"elsewhere"},
     {"reasons", "provenance", "adopting", "claiming"},
     {"planned", "storing"},

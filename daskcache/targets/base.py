@@ -59,7 +59,7 @@ class Target(Resource):
 
     address_fields: ClassVar[dict[str, Any]] = {"data_hash": None}
 
-    #: Whether reading can run code: then only what comes from somebody trusted is read.
+    #: Whether reading can run code: then no record chooses the class, and the file must be trusted.
     runs_code: ClassVar[bool] = False
     #: Whether it is options, not only what is stored, that decide which value is read.
     options_matter: ClassVar[bool] = False
@@ -298,6 +298,8 @@ class Source(Resource):
 
     #: The target class whose format this is.
     format: ClassVar[type[BytesTarget]]
+    #: Whether reading can run code: then no record chooses the class, and the file must be trusted.
+    runs_code: ClassVar[bool] = False
 
     def decode(self, data: bytes) -> Any:
         """The value in the file's content."""
@@ -381,6 +383,8 @@ class Source(Resource):
         return found
 
     def _read(self):
+        if self.runs_code:
+            check_runnable(self.path)
         return read_whole(self.path)
 
     def _compare(self, got, expected):

@@ -11,8 +11,6 @@ import cloudpickle
 
 from .. import config, hashing
 from ..errors import UnhashableArgument
-from ..memo import source_error
-from ..trust import check_runnable
 from .base import CODEC_ERRORS, BytesTarget, Source
 from .tagged import from_json, to_json
 
@@ -96,13 +94,7 @@ class PickleSource(Source):
     """
 
     format = PickleTarget
-
-    def _read(self):
-        try:
-            check_runnable(self.path)
-        except OSError as error:
-            raise source_error(error, self.path) from error
-        return super()._read()
+    runs_code = True
 
 
 def _json_hint(value):

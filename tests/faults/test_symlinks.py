@@ -10,8 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import daskcache as dc
+from daskcache.cli import cache
 from daskcache.errors import DaskcacheError, UnsafePath
 
 
@@ -143,6 +145,61 @@ def remove(folder):
     """Remove a folder that a node may be writing to."""
     while folder.exists():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+COMMANDS = (
+    ["rm", "out/x.json"],
+    ["gc", "--max-size", "0 B", "--min-age", "0 s", "--trash"],
+    ["verify", "--repair", "--min-age", "0 s"],
+    ["trash", "--empty"],
+    ["restore", "out/x.json"],
+    ["accept", "out/x.json"],
+)
+
+
+def run(root, *command):
+    """Run ``dask cache``; whether it said what was wrong, if anything was."""
+    done = CliRunner().invoke(cache, [*command, "--root", str(root)])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("folder", ["out", ".daskcache/trash", ".daskcache/parts", ".daskcache/records"])
+def test_no_command_goes_through_a_link(root, outside, folder, command):
+    """What a link leads to is neither moved nor deleted by a command, though records say so."""
+    dc.delayed(make, target="out/x.json", version=1)(1).compute()
+    (outside / "x.json").write_text("[2]\n")
+    result = root / "out" / "x.json"
+    shutil.copystat(result, outside / "x.json")
+    (outside / "0123456789abcdef").mkdir()
+    (outside / "0123456789abcdef" / "thesis.txt").write_text("mine")
+    before = sorted(outside.rglob("*"))
+    swap(root / folder, outside)
+    run(root, *command)
+    assert sorted(outside.rglob("*")) == before
+    (outside / "x.json").unlink()
+    shutil.rmtree(outside / "0123456789abcdef")
+
+
+def test_repair_moves_a_link_among_the_parts_itself(root, outside):
+    """A link that has the name of a folder for a part is put aside, not what it leads to."""
+    dc.delayed(make, target="out/x.json", version=1)(1).compute()
+    (root / ".daskcache" / "parts" / "0123456789abcdef").symlink_to(outside)
+    assert run(root, "verify", "--repair", "--min-age", "0 s").exit_code == 0
+    assert list((root / ".daskcache" / "parts").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "folder", ["", "accepted", "code", "code/sources", "failures", "leases", "manifests", "records"]
+)
+def test_no_plan_goes_through_a_link(root, outside, folder):
+    """Nor does a plan look for records, failures or acceptances there."""
+    node = dc.delayed(make, target="out/x.json", version=1)(1)
+    node.compute()
+    swap(root / ".daskcache" / folder, outside)
+    with pytest.raises(UnsafePath):
+        dc.plan(node)
 
 
 def test_links_among_the_metadata(root, outside):
