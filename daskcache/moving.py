@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from . import algorithms, atomic, storage
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .atomic import entered
+from .code_store import files_behind
+from .databases import is_table
 from .errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from .lineage import Lineage
 from .listing import Listed, listed
@@ -48,10 +50,12 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     upstream : bool
         Also what they were made from, and so on; of what is not there any more, the record.
 
+    Of a table in a database only the record goes: it lies in a file with others, or on a server.
+
     Raises
     ------
     StorageError
-        If there is a file already, or the file system refuses.
+        If there is a file already, a table is named itself, or the file system refuses.
     TargetMissing
         If there is no such target.
     TargetCorrupt
@@ -63,6 +67,7 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     if upstream:
         above = {item.path: item for item in lineage.ancestors(chosen.values())}
         optional = {path: item for path, item in above.items() if path not in chosen}
+    _refuse_tables(path for path in targets if path in chosen)
     store = RecordStore(root)
     packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
     destination = os.path.abspath(archive)
@@ -119,15 +124,20 @@ def _chosen(root, lineage, targets):
             yield from lineage.siblings(lineage.by_path[path])
 
 
-def _checked(store, item, may_be_missing):
-    """A target that is as recorded, read just now; or, of one that is gone, its record."""
-    if "::" in item.path:
+def _refuse_tables(paths):
+    for path in filter(is_table, paths):
         raise StorageError(
             "a table in a database can't go into an archive",
-            target=item.path,
+            target=path,
             expected="results in files or folders",
             hint="leave it out: it is made again when it is needed; or store it as .parquet",
         )
+
+
+def _checked(store, item, may_be_missing):
+    """A target that is as recorded, read just now; or, of one that is gone or a table, its record."""
+    if is_table(item.path):
+        return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
     if other := other_algorithm(item.record):
         raise StorageError(
@@ -166,7 +176,8 @@ def _write(tar, root, packed):
     for item in packed:
         content = json.dumps(item.record, ensure_ascii=False).encode("utf-8", "surrogatepass")
         _add_text(tar, RECORDS + item.name.unsealed(), content)
-    for name in sorted(_code_files(root, {item.record["code"] for item in packed})):
+    fingerprints = {item.record["code"] for item in packed}
+    for name in sorted({name for each in fingerprints for name in files_behind(root, each)}):
         _add_text(tar, CODE + name, Path(root.code, name).read_bytes())
     for item in packed:
         location = root.absolute(item.path)
@@ -199,20 +210,6 @@ def _add_file(tar, location, name):
         member = tarfile.TarInfo(name)
         member.size, member.mtime, member.mode = status.st_size, status.st_mtime, 0o644
         tar.addfile(member, file)
-
-
-def _code_files(root, fingerprints):
-    """What the root keeps of the code behind some fingerprints, by paths below its folder."""
-    for fingerprint in fingerprints:
-        try:
-            content = json.loads(Path(root.code, f"{fingerprint}.json").read_bytes())
-            hashes = [part["hash"] for part in content["parts"] if part["kind"] == "function"]
-        except (OSError, ValueError, TypeError, KeyError):  # the code was given as a version, say
-            continue
-        yield f"{fingerprint}.json"
-        for hashed in set(hashes):
-            if Path(root.code, f"sources/{hashed}.txt").is_file():
-                yield f"sources/{hashed}.txt"
 
 
 # ---- import -------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from daskcache.errors import (
 )
 from daskcache.listing import find, listed, story
 from daskcache.moving import export, import_archive
+from daskcache.named import target_of
 from daskcache.records import RecordName, RecordStore, target_id
 from daskcache.roots import Root
 from daskcache.targets import registry
@@ -280,6 +281,112 @@ def test_damaged_zarr_folders_are_not_exported(root, archive):
     assert not os.path.exists(archive)
 
 
+# ---- whole projects ------------------------------------------------------------------------------
+
+HELPERS = """
+def scaled(x): return x * FACTOR
+FACTOR = 2
+"""
+PROJECT = """
+import numpy as np, pandas as pd
+import daskcache as dc
+from helpers import scaled
+
+def summed(values): return float(sum(values))
+
+@dc.delayed(target="images/{source.stem}.npy")
+def image(source): return scaled(source)
+
+@dc.delayed(target=("parts/{x.stem}-low.json", "parts/{x.stem}-high.npy"))
+def split(x): return summed(x[:2]), scaled(x)
+
+@dc.delayed(target="volumes/{x.stem}.zarr")
+def volume(x): return {"A": scaled(x), "a": x}
+
+@dc.delayed(target="tables.db::counts")
+def table(parts): return pd.DataFrame({"sum": [summed([low]) for low, _ in parts]})
+
+@dc.delayed(target="members.json")
+def members(folder): return [path.name for path in folder]
+
+@dc.delayed(target="described/{data_hash}.txt")
+def described(x): return f"{summed(x)}"
+
+@dc.delayed(target="report.csv")
+def report(table, volumes, members, texts):
+    frame = table.assign(volume=[summed(v["A"]) for v in volumes], text=[float(t) for t in texts])
+    return frame.assign(members=len(members))
+
+def graph(raw):
+    images = [image(source) for source in dc.FolderSource(raw, "*.npy")]
+    parts, volumes = [split(x) for x in images], [volume(x) for x in images]
+    folder = members(dc.FolderSource(raw, "*.npy"))
+    return report(table(parts), volumes, folder, [described(x) for x in images])
+"""
+
+
+@pytest.fixture
+def project(define, tmp_path):
+    """A program whose functions share helpers, with several results, Zarr, a table and sources."""
+    define(HELPERS, "helpers")
+    (tmp_path / "raw").mkdir()
+    for name in "abc":
+        np.save(tmp_path / "raw" / f"{name}.npy", np.arange(4) + ord(name))
+    module = define(PROJECT, "project")
+    return lambda: module.graph(tmp_path / "raw")
+
+
+def test_functions_that_share_a_helper(project, root, other, archive):
+    """The source of a helper is in an archive once, whatever uses it."""
+    project().compute()
+    export(Root(str(root)), archive, ["images/a.npy", "parts/a-low.json", "volumes/a.zarr"])
+    with tarfile.open(archive) as tar:
+        names = tar.getnames()
+    assert len(names) == len(set(names))
+    shared = [name for name in names if name.startswith("code/sources/")]
+    assert len(shared) == 5  # image, split and volume, and the two helpers
+    assert {item.outcome for item in import_archive(other, archive)} == {"imported"}
+
+
+@pytest.mark.parametrize("chosen", [["*"], ["report.csv"]], ids=str)
+def test_a_whole_project(project, root, other, archive, chosen):
+    """All of it goes there and back; of tables the records go, and what follows them is finished."""
+    expected = project().compute()
+    packed = export(Root(str(root)), archive, chosen, upstream=True)
+    assert len(packed) == 3 + 6 + 3 + 1 + 1 + 3 + 1
+    outcomes = import_archive(other, archive)
+    kinds = {item.path: item.outcome for item in outcomes if item.outcome != "imported"}
+    assert kinds == {"tables.db::counts": "record only"}
+    with under(other), assert_nothing_runs():
+        assert project().compute().equals(expected)
+        assert run("verify", "--root", other.path).exit_code == 0
+    again = str(Path(archive).with_name("again.tar"))
+    assert export(other, again, chosen, upstream=True) == packed
+    assert {item.outcome for item in import_archive(other, again)} == {"there already", "record only"}
+
+
+def test_the_demo_goes_there_and_back(tmp_path, other, archive):
+    """Every result of the demo, with its code, comes out of an archive as it went in."""
+    from daskcache import demo
+
+    images = demo.copy_images(tmp_path / "raw")[:2]
+    expected = demo.pipeline(images).compute()
+    export(Root(dask.config.get("daskcache.root")), archive, ["summary.csv"], upstream=True)
+    assert {item.outcome for item in import_archive(other, archive)} == {"imported"}
+    with under(other), assert_nothing_runs():
+        assert demo.pipeline(images).compute().equals(expected)
+
+
+def test_names_that_differ_in_case_within_a_folder(root, other, archive):
+    """Two files of one target may differ in case alone, where the file system has both."""
+    node = dc.delayed(dict, target=FilesTarget("store.files"), version=1)(a="lower", A="upper")
+    node.compute()
+    export(Root(str(root)), archive, ["store.files"])
+    (found,) = import_archive(other, archive, trust_pickles=True)
+    assert found.outcome == "imported"
+    assert sorted(os.listdir(other.absolute("store.files"))) == ["A", "a"]
+
+
 # ---- hashed with another algorithm --------------------------------------------------------------
 
 
@@ -467,21 +574,47 @@ def test_pickles_need_trust(stored, other, program, archive):
         assert program.thing(1).compute() == {1}
 
 
+def record_of_format(path, format, *classes):
+    upstream = [{"source": "../raw", "class": name, "data_hash": "x"} for name in classes]
+    return {"target": path, "format": format, "upstream": [{"data_hash": "x"}, *upstream]}
+
+
 def test_only_known_formats_are_harmless():
     """A format counts as harmless if it is one of ours, and the path's suffix says the same."""
     ours = "daskcache.targets.objects:"
-    assert is_harmless("a.json", f"{ours}JSONTarget")
-    assert not is_harmless("a.pkl", f"{ours}PickleTarget")
-    assert not is_harmless("a.pkl", f"{ours}JSONTarget")
-    assert not is_harmless("a", f"{ours}JSONTarget")
-    assert not is_harmless("a.json", f"{ours}PickleTarget")
-    assert not is_harmless("a.ply", "meshtools:MeshTarget")
-    assert not is_harmless("a.json", "os:system")
+    assert is_harmless(record_of_format("a.json", f"{ours}JSONTarget"))
+    assert is_harmless(record_of_format("a.json", "daskcache:JSONTarget"))
+    for path, format in (
+        ("a.pkl", f"{ours}PickleTarget"),
+        ("a.pkl", "daskcache:PickleTarget"),
+        ("a.pkl", f"{ours}JSONTarget"),
+        ("a", f"{ours}JSONTarget"),
+        ("a.json", f"{ours}PickleTarget"),
+        ("a.ply", "meshtools:MeshTarget"),
+        ("a.json", "os:system"),
+        ("a.json", "daskcache.targets.stores:StoreTarget"),
+    ):
+        assert not is_harmless(record_of_format(path, format))
     dc.register_suffix(".files", f"{__name__}:FilesTarget")
     try:
-        assert not is_harmless("a.files", f"{__name__}:FilesTarget")
+        assert not is_harmless(record_of_format("a.files", f"{__name__}:FilesTarget"))
     finally:
         del registry._TARGETS[".files"]
+
+
+def test_only_known_sources_are_harmless():
+    """A record that names a source whose reading runs code, or that isn't ours, is not harmless."""
+    known = "a.json", "daskcache.targets.objects:JSONTarget"
+    assert is_harmless(
+        record_of_format(*known, "daskcache.targets.text:TextSource", "daskcache:CSVSource")
+    )
+    for name in (
+        "daskcache.targets.objects:PickleSource",
+        "daskcache:PickleSource",
+        "program:Mine",
+        "x",
+    ):
+        assert not is_harmless(record_of_format(*known, "daskcache:TextSource", name))
 
 
 def test_what_cannot_be_exported(stored, archive, root):
