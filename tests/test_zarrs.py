@@ -755,6 +755,7 @@ PICKLED = {
     "codec": V3 | {"codecs": [BYTES, {"name": "numcodecs.pickle", "configuration": {}}]},
     "another id": V3 | {"codecs": [BYTES, {"id": "zlib", "name": "numcodecs.pickle"}]},
     "a text": V3 | {"codecs": [BYTES, "numcodecs.pickle"]},
+    "in its group": V2 | {"compressor": None, "filters": [{"id": "vlen-utf8"}, PICKLE]},
     "in shards": V3
     | {"codecs": [{"name": "sharding_indexed", "configuration": {"codecs": [BYTES, "Pickle"]}}]},
 }
@@ -791,7 +792,12 @@ def test_no_way_into_a_zarr_unpickles(root, tmp_path, monkeypatch, way, kind):
     (path / "c").mkdir(parents=True)
     version = PICKLED[kind]["zarr_format"]
     group = {"zarr_format": version, "node_type": "group"}
-    (path / {2: ".zarray", 3: "zarr.json"}[version]).write_text(json.dumps(PICKLED[kind]))
+    if kind == "in its group":
+        group["consolidated_metadata"] = {
+            "kind": "inline", "must_understand": False, "metadata": {"0": PICKLED[kind]}
+        }  # fmt: skip
+    else:
+        (path / {2: ".zarray", 3: "zarr.json"}[version]).write_text(json.dumps(PICKLED[kind]))
     (path.parent / {2: ".zgroup", 3: "zarr.json"}[version]).write_text(json.dumps(group))
     for chunk in ("0", "c/0"):
         (path / chunk).write_bytes(pickle.dumps([Canary(tmp_path / "loaded"), "|O", [1]]))

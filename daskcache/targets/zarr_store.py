@@ -28,7 +28,8 @@ from ..roots import parsed
 from ..storage import Part
 from ..verified import VerifiedFolder, check_inside
 
-_METADATA = frozenset({"zarr.json", ".zarray", ".zmetadata"})
+#: Names of what may describe an array; of a group, those within it.
+_METADATA = frozenset({"zarr.json", ".zarray", ".zgroup", ".zmetadata"})
 
 
 class HashingStore(LocalStore):
