@@ -136,6 +136,8 @@ def _part(root, fields):
         fields["text"] = _read_source(_source_path(root, fields["hash"]))
     part = Part(**fields)
     _check_texts(part)
+    if part.kind == "function":
+        _checked(part.hash)
     return part
 
 

@@ -9,7 +9,15 @@ import sys
 from typing import Any, NamedTuple
 
 from . import algorithms, hashing, hot_cache, trash
-from .errors import StorageError, TargetCorrupt, TargetMissing, TargetModified, UnsafePath
+from .errors import (
+    DaskcacheError,
+    StorageError,
+    TargetCorrupt,
+    TargetError,
+    TargetMissing,
+    TargetModified,
+    UnsafePath,
+)
 from .records import RecordStore, target_id
 from .roots import Root
 from .storage import Stamp, digest_of, file_hash, stamp, storage_error
@@ -173,10 +181,18 @@ class Entry:
                 got="no file",
                 hint="compute again: the node will rerun",
             ) from None
-        except StorageError:
+        except DaskcacheError:
             raise
         except OSError as error:
             raise storage_error(error, path) from error
+        except Exception as error:  # whatever a format raises on what it can't read
+            raise TargetError(
+                f"a result can't be read as what it is recorded to be: {type(error).__name__}: {error}",
+                node=self.label,
+                target=path,
+                expected=f"what {type(result.target).__name__} reads",
+                hint=f"'dask cache rm {path}' and compute again",
+            ) from error
 
     def _read_in_form(self, path, result):
         return in_form(self._read_verified(path, result), result.form)

@@ -97,8 +97,8 @@ def _are_inputs(value):
 
 
 def _is_input(item):
-    told = "data_hash" in item and ("target" not in item or "key" in item)
-    return told and _are_texts(item.values())
+    told = "data_hash" in item and ("target" not in item or ("key" in item and _is_path(item["target"])))
+    return told and _are_texts(item.values()) and not any("\0" in text for text in item.values())
 
 
 def _are_texts(values):
