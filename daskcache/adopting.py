@@ -51,7 +51,7 @@ def look_into(
         if stored is not None and _has_lost_files(found, root, stored):
             return None
         if target.runs_code:
-            check_runnable(target.path)
+            check_runnable(target.path, root.path)
         data_hash = _hash_in_form(target, form)
         unchanged = storage.file_hash(target.path) == found.file_hash
     except (UntrustedPickle, StorageError):
