@@ -12,7 +12,8 @@ from click.testing import CliRunner
 
 import daskcache as dc
 from daskcache.cli import cache
-from daskcache.errors import DaskcacheError, DaskcacheWarning, StorageError
+from daskcache.errors import DaskcacheError, DaskcacheWarning, StorageError, TargetError
+from daskcache.hashing import digest, tag
 
 #: What can't be read is said, again and again.
 pytestmark = pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
@@ -245,6 +246,36 @@ def test_a_forged_record_of_a_file_outside(pair, place):
         assert done.exception is None or isinstance(done.exception, SystemExit), done.output
     assert pair.wrong(forged) == []
     assert file.read_text() == "[1, 1]\n"
+
+
+@pytest.mark.parametrize(
+    "input", [{"target": "../x"}, {"target": "a\0b"}, {"root": "a\0b"}, {"source": "a\0b"}]
+)
+def test_a_forged_input(pair, input):
+    """An input that is at no path below a root makes no record."""
+    path = pair.record(pair.second)
+    content = json.loads(path.read_bytes())
+    forged = {**content, "upstream": [{**content["upstream"][0], **input}]}
+    path.write_text(json.dumps(forged))
+    assert warnings_ignored(lambda: pair.second.dc.record) is None
+    assert pair.wrong(str(input)) == []
+
+
+def test_bytes_that_are_as_recorded_and_cannot_be_read(pair):
+    """What its format can't read, though its hash is right, is an error that names it."""
+    record, file = pair.record(pair.first), pair.root / "first.json"
+    file.write_text("no JSON")
+    looks, file_hash = file.stat(), digest(b"no JSON")
+    fields = record.name.split(".")
+    fields[4:7] = file_hash, str(looks.st_size), str(looks.st_mtime_ns)
+    said = {"file_hash": tag(file_hash), "size": looks.st_size}
+    record.with_name(".".join(fields)).write_text(
+        json.dumps({**json.loads(record.read_bytes()), **said})
+    )
+    record.unlink()
+    assert pair.first.dc.state == "complete"
+    with pytest.raises(TargetError, match="can't be read as what it is recorded to be: JSONDecodeError"):
+        pair.first.dc.load()
 
 
 FORGED_FORMATS = [
