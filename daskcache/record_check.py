@@ -62,7 +62,7 @@ def _is_count(value):
 
 
 def _is_duration(value):
-    return type(value) in (int, float) and 0 <= value < float("inf")
+    return type(value) in (int, float) and 0 <= value < 2**63
 
 
 def _is_path(value):
