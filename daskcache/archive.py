@@ -37,7 +37,7 @@ RECORDS, CODE, TARGETS = "records/", "code/", "targets/"
 #: Bytes; a record or a manifest that is larger is none.
 _LARGEST_TEXT = 64 * 2**20
 _HEX = re.compile(r"[0-9a-f]+\Z")
-#: What `tarfile` raises on what it can't read, or can't hold in memory.
+#: Errors of `tarfile` on files that it can't read, or can't hold in memory.
 _NO_ARCHIVE = OSError, tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError
 _CODE_FILE = re.compile(r"code/(?:[0-9a-f]{32}\.json|sources/[0-9a-f]{32}\.txt)\Z")
 
@@ -154,7 +154,7 @@ class Archive:
         return packed
 
     def _files_of(self, targets):
-        """The files of each target, by their paths from it; of a target that is a file, by ``""``."""
+        """Return the files of each target, by their paths from it; a file itself by ``""``."""
         files: dict[str, dict[str, tarfile.TarInfo]] = {path: {} for path in targets}
         owners: dict[str, str] = {}
         for name, member in self._members.items():
@@ -172,7 +172,7 @@ class Archive:
         return files
 
     def _record(self, file_name):
-        """Name, bytes and content of a record, checked."""
+        """Return name, bytes and content of a record, checked."""
         name = RecordName.parse(file_name)
         content = self._json(f"{RECORDS}{file_name}")
         problem = "its name is no record's"
@@ -234,7 +234,7 @@ class Archive:
 
 
 def is_harmless(record: dict[str, Any]) -> bool:
-    """Whether nothing that a record names runs code of whoever wrote it.
+    """Tell if nothing that a record names runs code of its writer.
 
     So much is known of daskcache's own formats and sources only; and of a format only where the path's
     suffix says the same as the record: a program reads a target by its path, whatever the record claims.
@@ -248,7 +248,7 @@ def is_harmless(record: dict[str, Any]) -> bool:
 
 
 def _with_folders(path):
-    """A path, and the folders that it is in."""
+    """Yield a path, and the folders that it is in."""
     yield path
     while "/" in path:
         path = path.rpartition("/")[0]

@@ -54,7 +54,7 @@ class Folder:
             If something is there, an empty folder included.
         """
         kind = os.lstat(part).st_mode
-        if stat.S_ISDIR(kind) or stat.S_ISLNK(kind):  # a hard link would be to where a link leads
+        if stat.S_ISDIR(kind) or stat.S_ISLNK(kind):  # os.link would follow a link
             self._rename(part, name, _NO_REPLACE)
             return
         try:

@@ -93,7 +93,10 @@ _travelled: dict[str, Body] = {}
 
 
 def _importing_no_more(seen, code):
-    """What another process saw, of which a file in the root told, without imports that aren't there."""
+    """Return a body as another process saw it, without imports that the code does not make.
+
+    It was read from a file in the root, which anybody can have written.
+    """
     there = _imported_by(code)
     imports = {name: it if it in there else Import(0, "", None) for name, it in seen.imports.items()}
     return seen._replace(imports=imports)
@@ -352,7 +355,7 @@ def _imports_in_bytecode(code):
 
 
 def _imported_by(code):
-    """What a code object imports: modules, the packages that they are in, and names from them."""
+    """Return the imports of a code object: modules, their packages, and names from them."""
     found = set()
     for level, module, names in _import_statements(code):
         found |= {Import(level, module, name) for name in (*names, None)}
@@ -363,7 +366,7 @@ def _imported_by(code):
 
 
 def _import_statements(code):
-    """Level, module and names of each import statement in a code object."""
+    """Yield level, module and names of each import statement in a code object."""
     for inner in _nested(code):
         before = [0, None]  # the level and the names to import are pushed before
         for instruction in dis.get_instructions(inner):

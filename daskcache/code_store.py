@@ -83,13 +83,13 @@ def recall_view(root: Root, fingerprint: str) -> View | None:
         return None
 
 
-#: What there may be in place of what was kept.
+#: Errors of reading a file that was not kept, or that somebody else wrote.
 _UNREADABLE = OSError, ValueError, TypeError, KeyError, AttributeError
 _HASH = re.compile(r"[0-9a-f]{32}\Z")
 
 
 def files_behind(root: Root, fingerprint: str) -> list[str]:
-    """Names, from the root's folder for code, of what is kept of the code behind a fingerprint."""
+    """Return the files that keep the code behind a fingerprint, by their paths from ``code/``."""
     parts = recall(root, fingerprint)
     if parts is None:  # it was not kept
         return []
@@ -125,7 +125,7 @@ def _source_path(root, hashed):
 
 
 def _checked(hashed):
-    """A hash that is to be the name of a file: ValueError for what would name one elsewhere."""
+    """Return a hash that is to name a file; raise ValueError for a text that could lead elsewhere."""
     if not _HASH.match(hashed):
         raise ValueError(f"no hash: {hashed!r:.80}")
     return hashed
@@ -142,7 +142,7 @@ def _part(root, fields):
 
 
 def _check_texts(values):
-    """Raise ValueError unless these are texts: anybody can have written the file that they come from."""
+    """Raise ValueError unless all values are texts: anybody can have written their file."""
     if not all(isinstance(value, str) for value in values):
         raise ValueError("it has something else in place of a text")
 

@@ -231,7 +231,7 @@ def _engine_of(path, writing):
         ) from None
 
 
-#: What the journal of a SQLite file ends with if it names a super-journal.
+#: End of a SQLite journal that names a super-journal.
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 

@@ -185,7 +185,7 @@ class Entry:
             raise
         except OSError as error:
             raise storage_error(error, path) from error
-        except Exception as error:  # whatever a format raises on what it can't read
+        except Exception as error:  # each format has its own errors for bytes that it can't read
             raise TargetError(
                 f"a result can't be read as what it is recorded to be: {type(error).__name__}: {error}",
                 node=self.label,

@@ -22,7 +22,7 @@ from .targets.template import check_path
 #: States of a target that is as its record says.
 AS_RECORDED = ("complete", "adopted")
 STATES = (*AS_RECORDED, "missing", "modified")
-#: What can be said of code that was not kept.
+#: Said of code that the root did not keep.
 _CHANGED = "the code changed"
 
 
@@ -197,7 +197,7 @@ def _signature(told):
 
 
 def _code_story(root, record):
-    """How the code that made a target differs from what its module says now, in lines."""
+    """Return lines on how the code that made a target differs from its module's code of now."""
     try:
         spec = function_named(record["function"])
         now = spec.code()

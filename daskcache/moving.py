@@ -135,7 +135,7 @@ def _refuse_tables(paths):
 
 
 def _checked(store, item, may_be_missing):
-    """A target that is as recorded, read just now; or, of one that is gone or a table, its record."""
+    """Return a target that is as recorded; if it is gone, or a table, its record alone."""
     if is_table(item.path):
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root

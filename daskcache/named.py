@@ -1,4 +1,4 @@
-"""What names in records stand for: only what this program has imported itself.
+"""Names in records, looked up among the modules that this program has imported itself.
 
 A record can come from anybody, and names a function, a format and classes of sources.  Nothing is
 imported because a record names it, but for daskcache's own classes; and a class whose reading runs code
@@ -19,7 +19,7 @@ from .work import describe_format
 
 
 class Unknown(LookupError):
-    """A name stands for nothing that counts here; the message says why."""
+    """A name that has no meaning here; the message says why."""
 
 
 def function_named(name: str) -> Spec:
@@ -37,13 +37,15 @@ def function_named(name: str) -> Spec:
     """
     if name.startswith("__main__."):
         raise Unknown("it is defined in a script or notebook (__main__), not in a module")
-    home = next((module for module in _prefixes(name) if module in sys.modules), None)
     module = name.rpartition(".")[0]
-    if home is None:
+    home = next((module for module in _prefixes(name) if module in sys.modules), None)
+    rest = name[len(home or "") + 1 :]
+    top = home and _inside(sys.modules[home], rest.partition(".")[0])
+    if home is None or (top is None and home != module):
         raise Unknown(f"its module is not imported here: name it with --module {module}")
-    found = _inside(sys.modules[home], name[len(home) + 1 :])
+    found: Any = _inside(sys.modules[home], rest)
     if found is None:
-        raise Unknown(f"{home}, as it is imported here, has no {name[len(home) + 1 :]}")
+        raise Unknown(f"{home}, as it is imported here, has no {rest}")
     if isinstance(found, (classmethod, staticmethod)):
         found = found.__func__
     spec = found._spec if hasattr(type(found), "_spec") else None
@@ -94,7 +96,7 @@ def source_class_named(name: str) -> type[Source]:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name is that of one of daskcache's own classes whose reading runs no code."""
+    """Tell if a name is that of one of daskcache's own classes whose reading runs no code."""
     return _is_own(name) and not getattr(class_of(name), "runs_code", True)
 
 
@@ -115,7 +117,7 @@ def _is_own(name):
 
 
 def _inside(module, qualified_name):
-    """What a module or a class in it holds under a name; asks nothing that could run code for it."""
+    """Return what a module, or a class in it, holds under a name, without running any code of theirs."""
     found = module
     for part in qualified_name.split("."):
         if not isinstance(found, (ModuleType, type)):
@@ -125,7 +127,7 @@ def _inside(module, qualified_name):
 
 
 def _prefixes(name):
-    """``a.b`` and ``a`` for ``a.b.c``."""
+    """Yield ``a.b`` and ``a`` for ``a.b.c``."""
     while "." in name:
         name = name.rpartition(".")[0]
         yield name

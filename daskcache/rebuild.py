@@ -28,7 +28,7 @@ class CannotRecompute(Exception):
 
 
 class NotThere(CannotRecompute):
-    """What is at a target is not what a record says, if anything is."""
+    """A target is gone, or holds something else than its record says."""
 
 
 class SourceChanged(CannotRecompute):

@@ -332,7 +332,7 @@ class RecordStore:
         return by_key
 
     def _names_in(self, shard):
-        """Records in a folder; `UnsafePath` if it is a link: they are renamed and removed there."""
+        """List the records in a folder; raise `UnsafePath` if it is a link: they are removed there."""
         refuse_link(self.root.path, f"{METADATA}/records/{shard}")
         return _parsed(storage.names_in(f"{self.root.records}/{shard}"))
 

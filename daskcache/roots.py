@@ -181,7 +181,7 @@ class Root:
 
 
 def parsed(content: bytes | str) -> Any:
-    """Return what a file of the metadata says in JSON, which anybody can have written.
+    """Parse JSON of the metadata, which anybody can have written.
 
     Raises
     ------

@@ -73,6 +73,7 @@ def test_functions_that_were_imported(program, name):
         ("__main__.f", "in a script or notebook"),
         ("absent.f", "name it with --module absent"),
         ("absent.inner.f", "name it with --module absent.inner"),
+        ("program.absent.f", "name it with --module program.absent"),
         ("program.missing", "has no missing"),
         ("program.f.func", "has no f.func"),
         ("program.Steps.static.__class__", "has no"),

@@ -229,7 +229,7 @@ def _check_fields(tag, cls, data):
 
 
 def _is_called_so(tag, name, ext):
-    """Whether a file that is to be unpickled is called a pickle: JSON alone does not make it one."""
+    """Tell if a file that is to be unpickled is called a pickle: JSON alone does not make it one."""
     return tag != _PICKLE or suffix_of(f"{name}{ext}") in (".pkl", ".pickle", "")
 
 

@@ -28,7 +28,7 @@ from ..roots import parsed
 from ..storage import Part
 from ..verified import VerifiedFolder, check_inside
 
-#: Names of what may describe an array; of a group, those within it.
+#: Names of files that may describe an array, or, in a group, the arrays within it.
 _METADATA = frozenset({"zarr.json", ".zarray", ".zgroup", ".zmetadata"})
 
 
@@ -70,7 +70,7 @@ class HashingStore(LocalStore):
 
 
 class GuardedStore(Store):
-    """What Zarr reads of a folder, whose metadata may name no codec that runs code.
+    """A folder as Zarr reads it, whose metadata may not name a codec that runs code.
 
     All reading goes through it.  It can be pickled; of a verified folder only the hash travels.
 
@@ -183,7 +183,7 @@ class GuardedStore(Store):
 
 
 class PlainFolder:
-    """A folder whose content nobody has recorded, to be read as a `VerifiedFolder` is.
+    """A folder whose content is not recorded, read in the way of a `VerifiedFolder`.
 
     Parameters
     ----------
@@ -196,15 +196,15 @@ class PlainFolder:
 
     @functools.cached_property
     def files(self) -> dict[str, None]:
-        """Names of the files that were there when it was first asked."""
+        """Names of the files, listed when they are first asked for."""
         return dict.fromkeys(storage.files_below(self.path))
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file; None for one that isn't there."""
+        """Return the content of a file, or None if it is not there."""
         return self.read_range(name, 0, None)
 
     def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
-        """Part of a file, see `VerifiedFolder.read_range`.
+        """Return part of a file, see `VerifiedFolder.read_range`.
 
         Raises
         ------
@@ -248,12 +248,12 @@ def refuse_pickles(metadata: bytes, path: str) -> None:
         )
 
 
-#: Where metadata name codecs: what the user's own attributes say elsewhere is no matter.
+#: Keys under which metadata name codecs; the user's own attributes do not count.
 _OF_CODECS = frozenset({"codecs", "compressor", "filters", "index_codecs"})
 
 
 def _names_pickle(content: Any, is_codec: bool) -> bool:
-    """Whether a codec of pickles is named anywhere in metadata, however it is nested."""
+    """Tell if metadata name a codec of pickles anywhere, however it is nested."""
     if isinstance(content, str):
         return is_codec and any(word in content.lower() for word in ("pickle", "dill"))
     if isinstance(content, list):

@@ -128,7 +128,7 @@ class _Sink:
 
 
 def open_node(folder: VerifiedFolder | str) -> Any:
-    """The array or group in a folder, or in the one at a path, read-only.
+    """Open the array or group in a folder, or in the one at a path, read-only.
 
     Raises
     ------
