@@ -19,7 +19,6 @@ import daskcache as dc
 from daskcache import algorithms, moving, storage
 from daskcache.archive import Archive, is_harmless
 from daskcache.cli import cache
-from daskcache.elsewhere import target_of
 from daskcache.errors import (
     DaskcacheWarning,
     ForeignTarget,
