@@ -243,7 +243,8 @@ def code_of(func: Callable, options: Options) -> Code:
         return Code(reach.fingerprint, reach, reach.parts)
     versions = {name: package_version(name) for name in options.tracked}
     packages = [Part("package", "", n, hash_value(v), str(v)) for n, v in versions.items()]
-    return Code(hash_value((reach.fingerprint, versions)), reach, [*reach.parts, *packages])
+    hashed = hash_value((reach.fingerprint, sorted(versions.items())))
+    return Code(hashed, reach, [*reach.parts, *packages])
 
 
 def _spec_at(module, qualified_name):

@@ -53,6 +53,11 @@ class ImageMetadata:
         """Whether it says no more than the array's shape does."""
         return not (self.pixel_size or self.channels or set(self.axes) & set(STACKED))
 
+    @property
+    def counted(self) -> tuple[Any, ...]:
+        """All of it, for a hash: pixel sizes have no order."""
+        return self.axes, sorted(self.pixel_size.items()), self.unit, self.channels
+
 
 class Described(NamedTuple):
     """The metadata of an image with the shape of its array."""

@@ -407,7 +407,7 @@ def _describe(file: Any) -> Described:
 def _hash(value, metadata):
     if metadata.is_empty:
         return hash_value(value)
-    return hash_value(("image", value, dataclasses.astuple(metadata)))
+    return hash_value(("image", value, metadata.counted))
 
 
 def _as_noted(array, note):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -384,7 +383,7 @@ class ZarrSource(Source):
         metadata = ngff.of_level(self._folder)
         if metadata is None:
             return files
-        return hashing.hash_value(("level of an image", files, dataclasses.astuple(metadata)))
+        return hashing.hash_value(("level of an image", files, metadata.counted))
 
     def identify(self, content_hash: str) -> str:
         return super().identify(content_hash) + (f":{self.group}" if self.group else "")
@@ -433,7 +432,7 @@ def _dimension_names(array):
 def _hashed(value):
     """A value, with what hashes like a NumPy array in place of each lazy one."""
     if _is_group(value):
-        return {key: _hashed(member) for key, member in _members(value)}
+        return {key: _hashed(member) for key, member in sorted(_members(value))}
     if _is_dask(value):
         return slabs_of_dask(value)
     return slabs_of(value) if _is_lazy(value) else value
