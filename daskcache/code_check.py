@@ -208,7 +208,7 @@ def code_in_arguments(found: Mapping[str, Iterable]) -> ArgumentCode | None:
 def _seen(reach):
     known = _seen_before.get(reach)
     if known is None:
-        known = _seen_before[reach] = seen_code(reach, reach.parts)
+        known = _seen_before[reach] = seen_code(reach, _in_modules(reach.parts))
     return known
 
 
@@ -233,10 +233,22 @@ def check_arguments(sent: ArgumentCode, arguments: Mapping[str, Any]) -> None:
         try:
             with seen_as(view):
                 encoder.add_checked(arguments[name])
-                here = [part for each in encoder.code for part in Reach(each).parts]
+                here = [part for each in encoder.code for part in _in_modules(Reach(each).parts)]
         except UnhashableArgument:  # the client could hash it: it is something else once it was pickled
             continue
         modules = {part.module for part in wanted} - {"__main__"}
         difference = first_difference(wanted, here, modules)
         if difference is not None:
             raise _mismatch(difference, name)
+
+
+def _in_modules(parts):
+    """Return those parts that modules of this process have: the others are pickled with the arguments.
+
+    Of a class that is pickled as a whole, not even the qualified name remains what it was.
+    """
+    return [
+        part
+        for part in parts
+        if "<" not in part.name and hasattr(sys.modules.get(part.module), part.name.partition(".")[0])
+    ]

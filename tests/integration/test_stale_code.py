@@ -871,6 +871,23 @@ def test_functions_that_are_arguments(workers, steps, files, name):
         node.dc.invalidate()
 
 
+def test_classes_that_are_pickled_as_a_whole(workers, steps):
+    """They are the client's own, bases and all, though they lose their qualified names on the way."""
+    client, *_ = workers
+
+    class Base:
+        by = 1
+
+    class Adding(Base):
+        also = 0
+
+        def __call__(self, x):
+            return x + self.by + self.also
+
+    node = steps.applied(Adding(), 10)
+    assert client.compute(node, workers=["other"]).result() == 11
+
+
 @pytest.mark.parametrize("worker", ["same", "installed", "reformatted"])
 def test_a_worker_with_the_same_code(workers, steps, worker):
     """Where the text lies, what is installed there, and comments make no difference."""
