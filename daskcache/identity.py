@@ -6,6 +6,7 @@ closures, partials and methods of one name differ in their data, and lambdas onl
 
 from __future__ import annotations
 
+import os
 import types
 from typing import Any
 
@@ -48,7 +49,7 @@ class _NamingEncoder(Encoder):
             value, "__name__", type(value).__qualname__
         )
         self.parts.append(b"@")
-        self.add((getattr(value, "__module__", None), name))
+        self.add((_module_of(value), name))
         if not isinstance(value, types.FunctionType) or id(value) in self.around:
             return
         if "<lambda>" in name:
@@ -65,3 +66,13 @@ class _NamingEncoder(Encoder):
             part.add("" if isinstance(error, ValueError) else type(cell.cell_contents).__qualname__)
         self.add(variable)
         self.parts += part.parts
+
+
+def _module_of(value):
+    """Name of the module of a function or class; of a script, the name by which it can be imported."""
+    module = getattr(value, "__module__", None)
+    told = getattr(value, "__globals__", {})
+    if module not in ("__main__", "__mp_main__") or not told.get("__file__"):
+        return module
+    name = os.path.splitext(os.path.basename(told["__file__"]))[0]
+    return f"{told['__package__']}.{name}" if told.get("__package__") else name

@@ -540,6 +540,32 @@ def test_a_helper_with_a_version_is_told_from_others(define):
     assert define(source.format("double")).f(1).dc.key != define(source.format("square")).f(1).dc.key
 
 
+def test_scripts_do_not_share_a_version(tmp_path):
+    """A function of a script is told from one of the same name in another; imported, it is itself."""
+    source = (
+        "import daskcache as dc\n@dc.delayed(version=1)\ndef load(x): return x\nprint(load(1).dc.key)"
+    )
+    ways = {
+        "one": ["one.py"],
+        "other": ["other.py"],
+        "imported": ["-c", "import one"],
+        "in a package": ["-m", "pack.one"],
+        "imported from the package": ["-c", "import pack.one"],
+    }
+    (tmp_path / "pack").mkdir()
+    for place in ("one.py", "other.py", "pack/one.py", "pack/__init__.py"):
+        (tmp_path / place).write_text("" if "__init__" in place else source)
+    keys = {
+        way: subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, text=True, check=True, stdout=subprocess.PIPE
+        ).stdout
+        for way, command in ways.items()
+    }
+    assert keys["one"] == keys["imported"]
+    assert keys["in a package"] == keys["imported from the package"]
+    assert len(set(keys.values())) == 3
+
+
 def test_what_a_closure_holds_without_identity_is_left_to_the_version():
     """A version may stand for what can't be hashed; two of a kind can't be told apart then."""
     lock = threading.Lock()
