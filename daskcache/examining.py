@@ -61,13 +61,16 @@ class Examiner:
     ----------
     force : bool or iterable of Recipe
         What to rerun although it is complete: everything, or these.
+    running : iterable of Recipe
+        What is being computed elsewhere: nothing is known of its result yet.
     """
 
-    def __init__(self, force: bool | Iterable[Recipe] = False):
+    def __init__(self, force: bool | Iterable[Recipe] = False, running: Iterable[Recipe] = ()):
         algorithms.check()
         self.nodes: dict[str, PlannedNode] = {}
         self.force_all = force is True
         self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
+        self.running = {recipe.identity for recipe in running}
         #: Tells the verb from others.
         self.verb = uuid.uuid4().hex[:16]
         self._stores: dict[str, RecordStore] = {}
@@ -131,6 +134,10 @@ class Examiner:
             recipe.check_code(code)
         if recipe.mutable or None in parents:
             recipe.revalidate()
+        if recipe.identity in self.running:
+            planned.state, planned.unsettled = PENDING, True
+            planned.reasons.append("is being computed")
+            return planned
         planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced
         trace = self._expected_trace(recipe, parents)
         if recipe.paths:

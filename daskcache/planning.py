@@ -40,12 +40,19 @@ class Planner(Examiner):
 
     Parameters
     ----------
-    force : bool or iterable of Recipe
+    force, running
         See `Examiner`.
+    collect : bool
+        Whether nodes that can't run are left out, instead of being an error.
     """
 
-    def __init__(self, force: bool | Iterable[Recipe] = False, collect: bool = False):
-        super().__init__(force)
+    def __init__(
+        self,
+        force: bool | Iterable[Recipe] = False,
+        collect: bool = False,
+        running: Iterable[Recipe] = (),
+    ):
+        super().__init__(force, running)
         self.collect = collect
         #: Nodes that would have to run, but for what is at their targets.
         self._blocked: dict[str, PlannedNode] = {}

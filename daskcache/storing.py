@@ -13,7 +13,7 @@ from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
 from .obstacles import Obstacle
 from .provenance import facts_of_call, record_kept
-from .records import RecordName, RecordStore, record_content, target_id
+from .records import ANY_TRACE, RecordName, RecordStore, record_content, target_id
 from .roots import Root
 from .storage import Part
 from .targets.base import UNKNOWN, BytesTarget, Target
@@ -392,7 +392,8 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     TargetModified
         If the person has to decide.
     """
-    if not work.keeps and work.spec.options.on_modified != "adopt":
+    is_for_this = name.key == work.key and name.trace == ANY_TRACE  # whose data was not known yet
+    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
         reason = "its inputs hold other data than those it was made for"
         raise obstacles.corrected([Obstacle(work.title, work.root, work.paths, [reason])])
     kept = name._replace(key=work.key, trace=trace, adopted=True)

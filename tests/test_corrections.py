@@ -313,6 +313,20 @@ def test_a_correction_waits_for_what_it_rests_on():
     assert last(images(7)).dc.state == "adopted"
 
 
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_what_is_adopted_before_its_inputs_are_known_stands(scheduler):
+    """Results that were brought along are taken in as they are; what they rest on runs, and is noted."""
+    image = dc.delayed(lambda: np.arange(7), pure=False)()
+    node = dc.delayed(lambda image: image > 5, target="m.npy", version=1)(image)
+    ROOT.mkdir()
+    np.save(ROOT / "m.npy", np.ones(7, bool))
+    assert run("adopt", "--root", str(ROOT), "m.npy")[0] == 0
+    assert node.dc.state == "pending"
+    assert dask.compute(node, scheduler=scheduler)[0].all()
+    assert dask.compute(node, scheduler=scheduler)[0].all()
+    assert not list((ROOT / ".daskcache").rglob("trash/*"))
+
+
 def test_going_back_finds_it_complete():
     """Trying another recipe, in vain, changes nothing."""
     node = masks()

@@ -124,7 +124,7 @@ class Preparer:
     def _planner_for(self, found, forced):
         """The planner of the burst, unless something is under way that it can't know of."""
         if forced or found.running:
-            return Planner([*forced, *[future.recipe for future in found.running]])
+            return Planner(forced, running=[future.recipe for future in found.running])
         now = time.monotonic()
         known = self._planner.nodes if self._planner is not None else {}
         outdated = any(
