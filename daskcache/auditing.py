@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from .accessor import nodes_in
 from .entry import Entry, joint_hash
 from .hashing import tag
-from .planned import COMPLETE, PlannedNode
+from .planned import PlannedNode
 from .planning import Planner
 from .reasons import headlines
 from .rebuild import (
@@ -136,7 +136,7 @@ def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
     planner = Planner()
     for node in nodes_in(nodes):
         planner.look(node._recipe)
-    complete = [n for n in planner.nodes.values() if n.state == COMPLETE and n.recipe.paths]
+    complete = [n for n in planner.nodes.values() if n.is_complete and n.recipe.paths]
 
     def examine(planned):
         store = planner.store(planned.recipe.root)
@@ -302,6 +302,6 @@ def _input(item, parent):
         return FileData(item)
     if parent is None:
         raise CannotRecompute("an input of it is a plain Dask value, which is not stored")
-    if parent.state != COMPLETE:
+    if not parent.is_complete:
         raise CannotRecompute(f"its input {parent.recipe.title}: {'; '.join(headlines(parent.reasons))}")
     return parent.entry

@@ -55,9 +55,9 @@ def corrected(nodes: Sequence[Obstacle]) -> TargetModified:
     """The error about results that were adopted, and that other recipes would replace."""
     stand = "they stand" if len(nodes) > 1 else "it stands"
     return TargetModified(
-        f"{len(nodes)} adopted results were made for other recipes, and running them would replace them"
+        f"running {len(nodes)} nodes would replace adopted results"
         if len(nodes) > 1
-        else "an adopted result was made for another recipe, and running the node would replace it",
+        else "running the node would replace an adopted result",
         node=_titles(nodes),
         target=_locations(nodes),
         expected=f"a decision about what {'persons' if len(nodes) > 1 else 'a person'} made",

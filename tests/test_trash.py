@@ -164,8 +164,9 @@ def test_the_error_lists_every_edited_target(chain, root):
     last.compute()
     (root / "first.json").write_text("70")
     (root / "third.json").write_text("90")
+    assert dc.plan(one, last).counts["blocked"] == 2
     with pytest.raises(TargetModified, match="2 targets were edited") as caught:
-        dc.plan(one, last)
+        dc.compute(one, last)
     message = str(caught.value)
     assert "first.json" in message
     assert "third.json" in message
@@ -202,13 +203,15 @@ def test_on_modified_adopt(chain, root, runs):
 
 
 def test_an_adopted_edit_is_kept_when_its_node_runs_again(chain, root):
-    """When an input changes, an adopted edit is replaced, and the edited file is in the trash."""
+    """When an input changes, an adopted edit stands; or, if one asks for it, is put into the trash."""
     last = chain(1, on_modified="adopt")[2]
     last.compute()
     (root / "second.json").write_text("50")
     last.compute()
+    with pytest.warns(DaskcacheWarning, match="kept for other recipes"):
+        assert chain(5, on_modified="adopt")[2].compute() == 51
     with pytest.warns(DaskcacheWarning, match="kept as"):
-        assert chain(5, on_modified="adopt")[2].compute() == 7
+        assert chain(6, on_modified="recompute")[2].compute() == 8
     assert Path(things(root)["second.json"].kept).read_text() == "50"
 
 
@@ -288,7 +291,7 @@ def test_adopt_restore_and_trash_from_the_command_line(chain, root, runs):
     assert "third.json is adopted" in adopted
     assert "when it plans next" in adopted  # what it is until then, status says
     assert last.compute() == 90
-    assert "edited     by hand" in command(root, "why", "third.json").output
+    assert "adopted    by " in command(root, "why", "third.json").output
     command(root, "rm", "third.json")
     assert last.dc.state == "missing"
     listing = command(root, "trash").output
@@ -458,7 +461,7 @@ def test_an_edited_zarr_folder_is_adopted(volume, root, runs):
     assert "volume.zarr is adopted" in command(root, "adopt", "volume.zarr").output
     assert total.compute() == 20
     assert runs.take() == ["total"]
-    assert made.dc.state == "complete"
+    assert made.dc.state == "adopted"
     assert made.dc.open()[0, 0] == 5
     assert command(root, "verify").exit_code == 0
 

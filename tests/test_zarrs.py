@@ -549,7 +549,7 @@ def test_an_edited_result_can_be_adopted(make, root):
     zarr.open_array(root / "result.zarr")[0, 0] = 7
     assert node.dc.state == "modified"
     assert node.dc.adopt()
-    assert node.dc.state == "complete"
+    assert node.dc.state == "adopted"
     assert node.compute()[0, 0] == 7
     (manifest,) = (root / ".daskcache" / "manifests").rglob("*.json")
     assert manifest.stem == storage.file_hash(str(root / "result.zarr"))
@@ -569,8 +569,10 @@ def test_lost_chunks_are_not_adopted_unasked(make, root):
     assert node.dc.adopt()
     assert (node.compute() == 0).all()
     (root / "result.zarr" / "zarr.json").unlink()
-    with pytest.warns(errors.DaskcacheWarning, match="kept"):
-        assert same(node.compute(), IMAGE)
+    with pytest.raises(errors.TargetModified, match="would replace an adopted result"):
+        node.compute()
+    assert node.dc.release()
+    assert same(node.compute(), IMAGE)
 
 
 @pytest.mark.parametrize("sharded", [False, True])
