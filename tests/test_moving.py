@@ -802,10 +802,10 @@ def renamed(path, **changes):
 
     def change(members):
         pair = record_of(members, path)
-        old = pair[0].name.removeprefix("records/")
+        old = pair[0].name.removeprefix("records/").removesuffix(".json")
         parts = dict(zip(RecordName._fields, old.split("."), strict=False))
-        new = ".".join((parts | changes).values()) + ".json"
-        pair[0].name = f"records/{new}"
+        new = ".".join((parts | changes).values())
+        pair[0].name = f"records/{new}.json"
         facts = {f: f"xxh3_128:{v}" for f, v in changes.items() if f.endswith("_hash")}
         pair[1] = json.dumps(json.loads(pair[1]) | facts).encode()
         members[0][1] = members[0][1].replace(old.encode(), new.encode())

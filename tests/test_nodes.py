@@ -632,12 +632,19 @@ def test_an_ignored_name_that_is_no_argument_is_an_error():
 
 
 def test_version_replaces_the_fingerprint_of_the_code():
-    """With `version=`, the code doesn't count, and the version does."""
-    one = dc.delayed(lambda x: x + 1, version=1)
-    edited = dc.delayed(lambda x: 1 + x + 0, version=1)
-    newer = dc.delayed(lambda x: x + 1, version=2)
+    """With `version=`, the body of a function doesn't count, and the version does."""
+
+    def step(x):
+        return x + 1
+
+    one, newer, plain = dc.delayed(step, version=1), dc.delayed(step, version=2), dc.delayed(step)
+
+    def step(x):
+        return 1 + x + 0
+
+    edited = dc.delayed(step, version=1)
     assert key(one(1)) == key(edited(1)) != key(newer(1))
-    assert key(one(1)) != key(dc.delayed(lambda x: x + 1)(1))
+    assert key(one(1)) != key(plain(1))
 
 
 def test_labels_are_filled_from_arguments():

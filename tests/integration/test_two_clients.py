@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from operator import add
+from pathlib import Path
 
 import dask
 import pytest
@@ -289,7 +290,7 @@ def test_what_is_half_committed_is_shared(runs, monkeypatch):
     commit = storing._commit
 
     def commit_and_wait(*args):
-        position = args[4]
+        position = args[3]
         if position == 1:
             begun.set()
             assert go.wait(30)
@@ -332,15 +333,18 @@ def test_two_schedulers(local_client, runs, tmp_path, root, lease):
 
 
 KILLED = """
-import os, sys, time, dask, daskcache as dc
-
-def slow():
-    open({started!r}, "w").close()
-    time.sleep(100)
-
+import dask, test_two_clients as program
 with dask.config.set({{"daskcache.root": {root!r}, "daskcache.lease": "1s", "scheduler": "sync"}}):
-    dask.compute(dc.delayed(slow, target="slow.json", version=1)())
+    dask.compute(program.slow(True, {started!r}))
 """
+
+
+@dc.delayed(target="slow.json", version=1, ignore=("for_ever", "started"))
+def slow(for_ever, started):
+    if for_ever:
+        Path(started).touch()
+        time.sleep(100)
+    return 7
 
 
 @pytest.mark.timeout(120)
@@ -348,10 +352,10 @@ def test_a_holder_that_is_killed(tmp_path, root):
     """Its lease expires, and who waited runs the node."""
     started = tmp_path / "started"
     program = textwrap.dedent(KILLED).format(started=str(started), root=str(root))
-    process = subprocess.Popen([sys.executable, "-c", program])
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parent)
     try:
         _wait_until(started.exists)
-        node = dc.delayed(lambda: 7, target="slow.json", version=1)()
+        node = slow(False, str(started))
         with dask.config.set({"daskcache.lease": "1s"}):
             from threading import Timer
 
