@@ -479,6 +479,63 @@ def test_two_notebooks_on_one_scheduler(remote_client, tmp_path, runs, verbs):
     assert runs.take() == sorted([f"first-{i}" for i in range(30)] + ["second"] * 30 + ["third"])
 
 
+INSIDE = """
+import sys
+import dask
+import daskcache as dc
+from daskcache.testing import RunCounter
+from distributed import Client, get_client, worker_client
+
+OFFSET = {offset}
+runs = RunCounter({counter!r})
+
+def shift(x):
+    {comment}
+    return x + OFFSET
+
+@dc.delayed(target="made/{{n}}.json", ignore="runs")
+def made(n, runs):
+    runs.note(str(n))
+    return shift(n)
+
+class Model:
+    def made(self, n):
+        return made(n, runs)
+
+def in_a_task(n, root):
+    with worker_client() as client, dask.config.set({{"daskcache.root": root}}):
+        node = Model().made(n)
+        return node.dc.key, client.compute(node).result()
+
+if __name__ == "__main__":
+    with Client(sys.argv[1]) as client, dask.config.set({{"daskcache.root": sys.argv[2]}}):
+        keys, values = zip(*client.gather(client.map(in_a_task, range(4), root=sys.argv[2], pure=False)))
+        nodes = [made(n, runs) for n in range(4)]
+        assert list(keys) == [node.dc.key for node in nodes]
+        assert all(node.dc.state == "complete" for node in nodes)
+        assert dask.compute(*nodes) == values
+        print(list(values), flush=True)
+"""
+
+
+def test_nodes_made_in_tasks_of_a_script(remote_client, tmp_path, runs):
+    """On workers that have neither its source nor its `__main__`, a script's nodes have the same keys."""
+    script = tmp_path / "script.py"
+
+    def run(offset, comment="# nothing"):
+        script.write_text(INSIDE.format(counter=str(runs.path), offset=offset, comment=comment))
+        command = [sys.executable, str(script), remote_client.scheduler.address, str(tmp_path / "root")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip(), runs.take()
+
+    ran = ["0", "1", "2", "3"]
+    assert run(10) == ("[10, 11, 12, 13]", ran)
+    assert run(10) == ("[10, 11, 12, 13]", [])
+    assert run(10, "# another comment") == ("[10, 11, 12, 13]", [])
+    assert run(20) == ("[20, 21, 22, 23]", ran)
+
+
 # ---- direct and composed collections in one verb ---------------------------------------------------
 
 
