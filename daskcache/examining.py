@@ -15,10 +15,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from . import algorithms, config, records, storage, traces
-from .adopting import look_into
+from . import algorithms, config, records, storage
 from .databases import SEPARATOR, is_table
-from .elsewhere import find_elsewhere
 from .entry import Entry, joint_hash
 from .errors import DaskcacheWarning, FormatLimit, TargetCollision, UntrustedPickle
 from .hashing import untagged
@@ -239,6 +237,8 @@ class Examiner:
             adopted = self._take_in(planned, position, location, stamp, before, trace, {})
             if adopted is not None:
                 return adopted
+        from .adopting import look_into
+
         edited = f"{path} was edited after it was stored"
         try:
             root = self.store(recipe.root).root
@@ -271,6 +271,8 @@ class Examiner:
         target = recipe.targets[position].at(location)
         root = self.store(recipe.root).root
         stored = before.file_hash if before is not None and "content" not in note else None
+        from .adopting import look_into
+
         try:
             found = look_into(target, root, stored, self._form_before(planned, before))
         except FormatLimit as error:
@@ -431,6 +433,9 @@ class Examiner:
         store = self.store(planned.recipe.root)
         if trace is None or store.is_empty():
             return
+        from . import traces
+        from .elsewhere import find_elsewhere
+
         names = traces.with_trace(store.root, trace, self.verb)
         found = find_elsewhere(store, planned.recipe.spec, trace, names)
         if found is None:

@@ -27,7 +27,6 @@ from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from .identity import identity_of
 from .late import LateKey, is_read_for_composing, is_sending
 from .recipe import Recipe, flatten, make_recipe, unflatten
 from .spec import Options, Spec
@@ -201,7 +200,12 @@ class Function(DelayedLeaf):
     def __daskcache_encode__(self, encoder):
         version = self._spec.options.version
         func = self._spec.func
-        encoder.add(func if version is None else ("version", version, identity_of(func)))
+        if version is None:
+            encoder.add(func)
+            return
+        from .identity import identity_of
+
+        encoder.add(("version", version, identity_of(func)))
 
 
 def _function(spec):

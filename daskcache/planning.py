@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from . import obstacles
 from .errors import NodeFailed
 from .examining import Examiner
 from .planned import (
@@ -146,6 +145,10 @@ class Planner(Examiner):
         ForeignTarget, TargetModified
             Naming every such node.
         """
+        if self.collect or not self._blocked:
+            return
+        from . import obstacles
+
         kinds = (
             (obstacles.foreign, lambda node: node.state == FOREIGN),
             (obstacles.modified, lambda node: node.state == MODIFIED),
@@ -153,7 +156,7 @@ class Planner(Examiner):
         )
         for make_error, fits in kinds:
             found = [_obstacle(node) for node in self._blocked.values() if fits(node)]
-            if found and not self.collect:
+            if found:
                 raise make_error(found)
 
 
@@ -176,8 +179,10 @@ def _is_blocked(planned):
 
 
 def _obstacle(planned):
+    from .obstacles import Obstacle
+
     recipe = planned.recipe
-    return obstacles.Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
+    return Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
 
 
 # ---- the frozen plan ----------------------------------------------------------------------------

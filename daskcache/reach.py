@@ -47,7 +47,6 @@ from .code import (
     names_in,
     package_version,
 )
-from .declarations import annotations_of, declared
 from .errors import DaskcacheWarning, UnhashableArgument
 from .hashing import Encoder, digest, hash_value
 from .installed import name_of
@@ -254,6 +253,8 @@ class Reach:
         if _READ_ANNOTATIONS & names_in(code):
             self._noted.add(_ANNOTATIONS_ACT)
         if self._known & {_ANNOTATIONS_ACT, ("wrapped", id(func))}:
+            from .declarations import annotations_of
+
             own.append(("annotations", self._value(func, "annotations", "of", annotations_of(func))))
         return "function", body.hash, own, self._references(func, body)
 
@@ -387,6 +388,8 @@ class Reach:
 
     def _describe_class(self, cls):
         """A class by what it holds, whatever text it was made from."""
+        from .declarations import declared
+
         members = []
         self._classes.append((vars(cls), len(vars(cls))))
         for name, value in sorted(vars(cls).items()):

@@ -22,9 +22,8 @@ from typing import Any
 
 from dask.delayed import Delayed
 
-from . import algorithms, hot_cache, leases, records, storage, traces
+from . import algorithms, hot_cache, leases, records, storage
 from .code_check import check_arguments, check_code
-from .elsewhere import find_elsewhere
 from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
 from .errors import (
     NodeFailed,
@@ -35,7 +34,6 @@ from .errors import (
 )
 from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from .hashing import hash_value
-from .named import target_of
 from .node import inside_body
 from .provenance import facts_of_call, record_under_new_key
 from .recipe import Ref, SourceInput, combine
@@ -55,7 +53,6 @@ from .targets.base import FolderTarget
 from .targets.objects import PickleTarget
 from .targets.resource import Resource
 from .targets.template import DATA_HASH, located
-from .targets.zarr_values import dask_array_of
 from .texts import brief
 from .work import DaskData, DaskValue, FileData, Work
 
@@ -243,11 +240,16 @@ def _kept_by_persons(work, inputs, trace):
 
 def _find_elsewhere(work, trace):
     """The results of equal code and data at other targets, or that were at this one."""
-    store = RecordStore(Root(work.root))
     names = [name for name in work.previous if name is not None]
+    if not (names or work.verb):
+        return None
+    from . import traces
+    from .elsewhere import find_elsewhere
+
+    store = RecordStore(Root(work.root))
     if work.verb:
         names += traces.with_trace(store.root, trace, work.verb)
-    return find_elsewhere(store, work.spec, trace, names) if names else None
+    return find_elsewhere(store, work.spec, trace, names)
 
 
 def _deferred(work, inputs, trace, found):
@@ -294,6 +296,8 @@ def _copied(work, inputs, trace, found):
 
 def _value_elsewhere(work, found):
     """What is to be written in another format: open, not loaded, from folder to folder."""
+    from .named import target_of
+
     (name,), (path,) = found.names, found.paths
     record = RecordStore(Root(work.root)).read(name)
     target = record and target_of(record, work.spec)
@@ -383,7 +387,11 @@ def _object(item, wanted):
 def _opened(item, kind):
     """What a parameter annotated with a lazy array's class receives, if the format has it."""
     opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
-    return dask_array_of(opened) if kind == "dask" else opened
+    if kind != "dask":
+        return opened
+    from .targets.zarr_values import dask_array_of
+
+    return dask_array_of(opened)
 
 
 def arguments(work: Work, inputs: list) -> list:

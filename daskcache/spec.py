@@ -19,7 +19,6 @@ from .code import learn_bodies, package_version
 from .databases import SEPARATOR, masked
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument, UnsafePath
 from .hashing import Encoder, hash_value
-from .identity import identity_of
 from .parts import Part
 from .reach import Reach
 from .roots import check_local
@@ -236,6 +235,8 @@ def code_of(func: Callable, options: Options) -> Code:
     A version stands for the body of the function and all that it reaches, not for which function it is.
     """
     if options.version is not None:
+        from .identity import identity_of
+
         hashed = hash_value(("version", options.version, identity_of(func)))
         return Code(hashed, None, [Part("the", "", "version", hashed, repr(options.version))])
     reach = Reach(func, follow=options.tracked != "function")

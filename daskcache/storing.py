@@ -7,11 +7,10 @@ import warnings
 from functools import partial
 from typing import Any, NamedTuple
 
-from . import config, hot_cache, obstacles, records, storage, trash
+from . import config, hot_cache, records, storage, trash
 from .claiming import Claim
 from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
-from .obstacles import Obstacle
 from .provenance import facts_of_call, record_kept
 from .records import ANY_TRACE, RecordName, RecordStore, record_content, target_id
 from .roots import Root
@@ -394,8 +393,10 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     """
     is_for_this = name.key == work.key and name.trace == ANY_TRACE  # whose data was not known yet
     if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
+        from . import obstacles
+
         reason = "its inputs hold other data than those it was made for"
-        raise obstacles.corrected([Obstacle(work.title, work.root, work.paths, [reason])])
+        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
     kept = name._replace(key=work.key, trace=trace, adopted=True)
     of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
     record_kept(RecordStore(Root(work.root)), name, kept, of_recipe, {})
