@@ -518,7 +518,8 @@ class Oracle:
         for record in self.records:
             if record.trace == trace:
                 groups.setdefault(record.key, {})[record.path] = record
-        found = [list(group.values()) for group in groups.values() if len(group) == len(call.paths)]
+        complete = [group for group in groups.values() if len(group) == len(call.paths)]
+        found = [[group[path] for path in sorted(group)] for group in complete]  # as the targets are
         found = [g for g in found if self.are_there(g) or not any(r.adopted for r in g)]
         return max(found, key=self.are_there, default=None)
 

@@ -466,17 +466,17 @@ class Machine(RuleBasedStateMachine):
         self.begin(calls)
         values, error = self.attempt(verb, collections)
         if outcome.refused:
-            assert error in outcome.refused
+            assert type(error) in outcome.refused, repr(error)
             self.check(Counter())
             if keep:
                 self.delete_edited()
         elif outcome.failed & {call.key for call in calls}:
-            assert error in outcome.errors
+            assert type(error) in outcome.errors, repr(error)
             if keep:
                 self.kept = [*self.kept, *[(handle, None) for handle in self.handles]][-10:]
             self.learn(calls, outcome, before)
         else:
-            assert error is None
+            assert error is None, repr(error)
             self.oracle.run(calls)
             wanted = [c.function([outcome.values[call.key] for call in c.calls]) for c in collections]
             assert values == wanted
@@ -493,19 +493,19 @@ class Machine(RuleBasedStateMachine):
         self.was_busy = bool(self.cluster.scheduler.tasks)
 
     def attempt(self, verb, collections):
-        """Values, or the type of the error."""
+        """Values, or the error."""
         try:
             return list(VERBS[verb](self, [composed.collection for composed in collections])), None
         except (Broken, ForeignTarget, TargetModified, TargetCollision) as error:
             error.__traceback__ = None  # whose frames have futures, and futures have the error
-            return None, type(error)
+            return None, error
         except TypeError as error:  # a composed graph is planned while distributed pickles it
             cause = error
             while not isinstance(cause, DaskcacheError):
                 cause = cause.__cause__ or cause.__context__
                 if cause is None:
                     raise
-            return None, type(cause)
+            return None, cause.with_traceback(None)
 
     def check(self, expected, submitted=1):
         """Calls and files are as expected, and the scheduler had no complaint."""
