@@ -17,7 +17,6 @@ from typing import Any
 import dask
 from dask._task_spec import Alias, DataNode, GraphNode, convert_legacy_graph
 
-from .errors import DaskcacheError
 from .hashing import short_digest
 from .recipe import DaskInput, Recipe
 
@@ -309,7 +308,7 @@ def _local_task_of(builder, direct, key):
         task = builder.tasks[builder.add_value(key.recipe)]
         names = {builder.add_entry(key.recipe): _entry_key(key.recipe)} if task.dependencies else {}
         return task.substitute(names, key)
-    planned = builder.add_entry(key.recipe)
+    planned = _entry_if_possible(builder, key.recipe)
     if planned is None:
         return DataNode(key, None)
     if planned in direct:  # the verb was given this node, or what follows from it, by itself too
@@ -327,7 +326,8 @@ def _sent_key(key):
     builder = _layer(key).builder
     if key.is_value:
         return _add_sent_value(builder, key.recipe)
-    return _entry_if_possible(builder, key) or f"{key}-done"
+    with builder.singly():
+        return _entry_if_possible(builder, key.recipe) or f"{key}-done"
 
 
 def _sent_task(key):
@@ -337,17 +337,14 @@ def _sent_task(key):
         task = builder.tasks[_add_sent_value(builder, key.recipe)]
         builder.ask_workers()
         return task
-    planned = _entry_if_possible(builder, key)
+    with builder.singly():
+        planned = _entry_if_possible(builder, key.recipe)
     return builder.tasks[planned] if planned is not None else DataNode(f"{key}-done", None)
 
 
-def _entry_if_possible(builder, key):
+def _entry_if_possible(builder, recipe):
     """Key of the entry task.  A node that can't run may not be needed; if it is, its value says so."""
-    try:
-        with builder.singly():
-            return builder.add_entry(key.recipe)
-    except DaskcacheError:
-        return None
+    return builder.add_entry(recipe) if builder.planner.can_run(recipe) else None
 
 
 def _add_sent_value(builder, recipe):

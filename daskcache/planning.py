@@ -77,6 +77,15 @@ class Planner(Examiner):
             for recipe in recipes:
                 self._request(recipe)
 
+    def can_run(self, recipe: Recipe) -> bool:
+        """Whether a node is complete or can run; it is not requested by that."""
+        decided: list[PlannedNode] = []
+        planned = self.look(recipe)
+        blocked = not planned.is_complete and self._decide(planned, decided)
+        for node in decided:
+            node.action = SKIP
+        return not blocked
+
     def _need(self, planned: PlannedNode) -> None:
         """Decide to run a node, and what that needs; all of it, or nothing if something can't run."""
         decided: list[PlannedNode] = []

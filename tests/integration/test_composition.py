@@ -433,6 +433,25 @@ def test_what_could_not_be_sent_is_planned_anew(cluster, root):
     assert cluster.compute(composed).result() == 11
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_not_needed_stands_in_no_way(cluster, root, order):
+    """A composed graph knows of nodes that it needs no more: that one was edited concerns nobody."""
+
+    @dc.delayed(target="{name}.json")
+    def make(name, value):
+        return value
+
+    finished = dc.delayed(lambda before: before + 1, target="finished.json", check="exists")
+    composed = dask.delayed(sum)([finished(make("edited", 1))])
+    composed.compute(scheduler="sync")
+    (root / "edited.json").write_text("1000")
+    here = [composed, make("a", 3), dask.delayed(sum)([make("b", 4)])][::order]
+    there = [composed, make("c", 3), dask.delayed(sum)([make("d", 4)])][::order]
+    assert list(dask.compute(*here, scheduler="sync")) == [2, 3, 4][::order]
+    assert cluster.gather(cluster.compute(there)) == [2, 3, 4][::order]
+    assert (root / "edited.json").read_text() == "1000"
+
+
 def causes(error):
     """The messages of an error and of all that led to it."""
     found = []
