@@ -267,6 +267,11 @@ class Oracle:
         self.files[path] = File(content, self.last_stamp)
         return self.last_stamp
 
+    def write(self, path: str, content: Any) -> None:
+        """A person writes a file: it may hold just what a record says."""
+        self.put(path, content)
+        self.touch(path)
+
     def touch(self, path: str) -> None:
         self.files[path] = replace(self.files[path], touched=True)
 

@@ -244,7 +244,7 @@ class Machine(RuleBasedStateMachine):
             actual = Path(self.actual[path])
             actual.parent.mkdir(parents=True, exist_ok=True)
             actual.write_bytes(pickle.dumps(content) if path.endswith("pkl") else b"%d" % content)
-            self.oracle.put(path, content)
+            self.oracle.write(path, content)
 
     def correct(self, at, number):
         """Edit what is there, or put a file where it belongs, and adopt it."""
