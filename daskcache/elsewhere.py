@@ -16,6 +16,8 @@ def find_elsewhere(
 ) -> Elsewhere | None:
     """The results with a trace among some records; None if there are none that are of use.
 
+    Of several, those that a person corrected, and of these the newest.
+
     Parameters
     ----------
     store : RecordStore
@@ -25,14 +27,15 @@ def find_elsewhere(
         Of the node.
     names : iterable of RecordName
     """
-    found: dict[tuple[str, ...], dict[int, tuple[RecordName, dict]]] = {}
-    for name in sorted(names, key=lambda name: not name.adopted):
+    found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, dict]]] = {}
+    for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
         record = store.read(name) if name.trace == trace else None
         if record is not None and not is_table(record["target"]):
             places = _places(record, spec)
             if record["target"] in places:
-                found.setdefault(places, {})[places.index(record["target"])] = name, record
-    candidates = [_candidate(store, spec, *item) for item in found.items()]
+                members = found.setdefault((name.key, places), {})
+                members.setdefault(places.index(record["target"]), (name, record))
+    candidates = [_candidate(store, spec, places, members) for (_, places), members in found.items()]
     return max(filter(None, candidates), key=lambda e: (e.is_there, e.is_alike), default=None)
 
 

@@ -191,6 +191,35 @@ def test_a_correction_goes_along():
     assert masks(2).dc.record["edited"] == masks(1).dc.record["edited"]
 
 
+def correct(node, content):
+    """Write a number into the target of a node, and adopt it."""
+    Path(node.dc.path).write_text(content)
+    node.dc.adopt()
+
+
+def test_of_several_corrections_the_newest_goes_along():
+    """Nodes with one trace were corrected in different ways: the person's last word counts."""
+    nodes = [chain(2, edit, "{{key}}.json") for edit in range(10, 16)]
+    for node in nodes:
+        node.compute()
+    for number, node in enumerate(sorted(nodes, key=lambda node: node.dc.key, reverse=True)):
+        correct(node, f"{900 + number}")
+        newest = 900 + number
+        os.utime(node.dc.path, ns=(number, number))
+        assert node.compute() == newest
+    assert chain(2, 17, "{{key}}.json").compute() == newest
+
+
+def test_a_correction_goes_along_although_the_function_made_something_else():
+    """A record that knows of what was at the target before does not hide it."""
+    chain(2, 10, "{i}.json").compute()
+    chain(1, 11, "{i}.json").compute()
+    correct(chain(2, 11, "{i}.json"), "900")
+    with count_runs() as runs:
+        assert chain(2, 12, "{{key}}.json").compute() == 900
+    assert runs() == {"first": 1}
+
+
 def test_nodes_that_are_bound_to_workers_run_in_tasks_of_their_own(root):
     """They are not deferred: their target is there in the end."""
     old = chain(4, 1, "{i}.json")
