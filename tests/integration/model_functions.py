@@ -273,7 +273,14 @@ class Oracle:
         self.touch(path)
 
     def touch(self, path: str) -> None:
-        self.files[path] = replace(self.files[path], touched=True)
+        self.last_stamp += 1
+        self.files[path] = replace(self.files[path], stamp=self.last_stamp, touched=True)
+
+    def is_recorded(self, path: str) -> bool:
+        """Whether a file is what a record says, be it touched or copied since."""
+        file = self.files[path]
+        of_path = [record for record in self.records if record.path == path]
+        return any((file.touched and r.value == file.content) or r.stamp == file.stamp for r in of_path)
 
     def copy(self) -> Oracle:
         other = Oracle()
@@ -365,7 +372,8 @@ class Oracle:
             vouching = look.vouching[i]
             file = self.files.get(vouching.path) if vouching is not None else None
             if file is not None and file.touched and file.content == vouching.value:
-                stamp = self.put(vouching.path, vouching.value)
+                stamp = file.stamp
+                self.files[vouching.path] = replace(file, touched=False)
                 if found in self.records:
                     self.records.discard(found)
                     found = look.found[i] = replace(found, stamp=stamp)
@@ -526,7 +534,11 @@ class Oracle:
         complete = [group for group in groups.values() if len(group) == len(call.paths)]
         found = [[group[path] for path in sorted(group)] for group in complete]  # as the targets are
         found = [g for g in found if self.are_there(g) or not any(r.adopted for r in g)]
-        return max(found, key=self.are_there, default=None)
+        return max(found, key=self._rank, default=None)
+
+    def _rank(self, records):
+        """What a person corrected comes before what a function made, and the newest before others."""
+        return self.are_there(records), max((record.adopted, record.stamp) for record in records)
 
     def are_there(self, records: list[Record]) -> bool:
         """Whether files hold what records say of them."""

@@ -220,10 +220,9 @@ class Machine(RuleBasedStateMachine):
 
     def delete_edited(self, at=0, number=0):
         """What a user does who is told of edited files."""
-        recorded = {record.stamp for record in self.oracle.records}
         adopting = {p for call in self.calls if call.kind in ("exists", "keeping") for p in call.paths}
-        for path, file in list(self.oracle.files.items()):
-            if file.stamp not in recorded and path not in adopting:
+        for path in list(self.oracle.files):
+            if path not in adopting and not self.oracle.is_recorded(path):
                 self.delete_file(path)
 
     def delete_file(self, path):
@@ -245,6 +244,12 @@ class Machine(RuleBasedStateMachine):
             actual.parent.mkdir(parents=True, exist_ok=True)
             actual.write_bytes(pickle.dumps(content) if path.endswith("pkl") else b"%d" % content)
             self.oracle.write(path, content)
+            self.set_time(path)
+
+    def set_time(self, path):
+        """Say exactly when a file was written: the clock of files stands still for some milliseconds."""
+        now = time.time_ns()
+        os.utime(self.actual[path], ns=(now, now))
 
     def correct(self, at, number):
         """Edit what is there, or put a file where it belongs, and adopt it."""
@@ -300,6 +305,7 @@ class Machine(RuleBasedStateMachine):
             (self.base / "copy").rename(root)
             for path in self.oracle.files:
                 self.oracle.touch(path)
+                self.set_time(path)
 
     def change_note(self, at, number):
         """Change an argument that does not count."""
@@ -308,8 +314,8 @@ class Machine(RuleBasedStateMachine):
 
     def touch(self, at, number):
         for path in set(self.calls[at].paths) & set(self.oracle.files):
-            os.utime(self.actual[path])
             self.oracle.touch(path)
+            self.set_time(path)
 
     def break_or_mend(self, at, number):
         """Put one function out of order, or mend the one that is."""
