@@ -268,7 +268,7 @@ def test_all_corrections_in_the_way_are_named():
     dask.compute(*nodes)
     for node in nodes:
         correct(node)
-    with pytest.raises(TargetModified, match=r"3 adopted results") as error:
+    with pytest.raises(TargetModified, match="running 3 nodes would replace") as error:
         dask.compute(*[masks(3, name) for name in "abc"])
     assert "masks/a.tif masks/b.tif masks/c.tif" in str(error.value)
 
