@@ -519,7 +519,7 @@ if __name__ == "__main__":
 
 
 def test_nodes_made_in_tasks_of_a_script(remote_client, tmp_path, runs):
-    """On workers that have neither its source nor its `__main__`, they have the same keys as in the script."""
+    """Workers that have neither its source nor its `__main__` make them with the script's keys."""
     script = tmp_path / "script.py"
 
     def run(offset, comment="# nothing"):
