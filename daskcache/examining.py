@@ -503,8 +503,8 @@ class Examiner:
             (notes.get(name.target_id) or {}).get("keep") == name.file_hash for name in adopted
         )
         planned.keeps = kept
-        there = all(name is not None and self._is_there(planned, name) for name in planned.records)
-        if kept and not there:
+        if kept and len(adopted) < len(planned.records):
+            planned.unsettled, planned.data_hash = True, None
             return  # other results of the function are to be made; its worker keeps this one
         story = made_for(record, planned.recipe)
         if kept and planned.state != CORRUPT:

@@ -399,7 +399,10 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
         raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
     kept = name._replace(key=work.key, trace=trace, adopted=True)
     of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
-    record_kept(RecordStore(Root(work.root)), name, kept, of_recipe, {})
+    root = Root(work.root)
+    record_kept(RecordStore(root), name, kept, of_recipe, {})
+    if work.keeps:
+        records.clear_acceptance(root, name.target_id)  # which was about this recipe, not about others
     return kept
 
 

@@ -481,6 +481,36 @@ def test_one_of_several_results_is_protected():
     assert (np.load(ROOT / "two" / "a.npy") == 9).all()
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_one_of_several_results_is_kept(deleted):
+    """The others are made for the new recipe; and what was decided holds for no other recipe."""
+    two().compute()
+    np.save(ROOT / "two" / "a.npy", np.full((2, 2), 9))
+    two().dc.adopt()
+    if deleted:
+        (ROOT / "two" / "b.json").unlink()
+    with pytest.raises(TargetModified):
+        two(2).compute()
+    assert two(2).dc.keep()
+    for _ in range(2):
+        array, text = two(2).compute()
+        assert (array == 9).all()
+        assert text == {"n": 2}
+    with pytest.raises(TargetModified):
+        two(3).compute()
+
+
+def test_what_follows_from_one_kept_result_is_made_anew():
+    """It rests on what the function made, though that is gone."""
+    following = dc.delayed(lambda pair: int(pair[0].sum()), target="sum.json", version=1)
+    assert following(two(2)).compute() == 8
+    two(1).compute()
+    np.save(ROOT / "two" / "a.npy", np.full((2, 2), 9))
+    two(1).dc.adopt()
+    two(2).dc.keep()
+    assert following(two(2)).compute() == 36
+
+
 def test_a_table_in_a_database_is_protected():
     """As a file is."""
 
