@@ -230,6 +230,8 @@ class Look:
     contested: bool = False
     #: Whether it stands all the same.
     kept: bool = False
+    #: Whether it stands beside other results, which are to be made.
+    keeps: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -259,6 +261,8 @@ class Oracle:
         self.records: set[Record] = set()
         self.broken: set[str] = set()
         self.last_stamp = 0
+        #: Path and content of corrections that stand for a call whose other results are to be made.
+        self.kept: set[tuple[str, Any]] = set()
         #: Corrections that a person gave up, or wished to be replaced, by path.
         self.trash: list[tuple[str, Any]] = []
 
@@ -286,7 +290,7 @@ class Oracle:
         other = Oracle()
         other.files, other.records = dict(self.files), set(self.records)
         other.broken, other.last_stamp = self.broken, self.last_stamp
-        other.trash = list(self.trash)
+        other.trash, other.kept = list(self.trash), set(self.kept)
         return other
 
     def foresee(self, calls: list[Call], force: set[str] = frozenset()) -> Outcome:
@@ -358,8 +362,12 @@ class Oracle:
     def keep(self, call: Call) -> None:
         """A person lets corrections stand for a call as it is now."""
         look = self.state(call)
-        self._keep(call, look)
-        self._write_down(look)
+        there = self._corrections(look)
+        if len(there) == len(call.paths):
+            self._keep(call, look)
+            self._write_down(look)
+        else:
+            self.kept |= {(record.path, record.value) for record in there}
 
     def _discard(self, path):
         file = self.files.pop(path, None)
@@ -450,7 +458,7 @@ class Oracle:
         """A correction stands for what it was made for; for something else, a person decides."""
         if look.state in ("modified", "foreign"):
             return
-        there = [r for r in look.vouching if r is not None and r.adopted and r.path in self.files]
+        there = self._corrections(look)
         if not there:
             return
         if look.state == "complete" and not look.forced:
@@ -458,9 +466,15 @@ class Oracle:
         elif look.state != "pending":
             if call.kind == "keeping":
                 self._keep(call, look)
+                return
+            look.unsettled, look.data = True, None
+            if all((record.path, record.value) in self.kept for record in there):
+                look.keeps = True
             else:
-                look.contested = look.unsettled = True
-                look.data, look.state = None, "adopted"
+                look.contested, look.state = True, "adopted"
+
+    def _corrections(self, look):
+        return [r for r in look.vouching if r is not None and r.adopted and r.path in self.files]
 
     def _keep(self, call, look):
         trace = look.trace or ANY
@@ -639,7 +653,7 @@ class _Making:
         if corrected and call.kind == "keeping":
             self._keep(call, look, trace)
             return
-        if corrected and call.kind != "recompute":
+        if corrected and call.kind != "recompute" and not look.keeps:
             outcome.failed.add(call.key)
             outcome.errors.add(TargetModified)
             return
@@ -663,7 +677,8 @@ class _Making:
                 values = value if call.kind == "two" else (value,)
                 trace = (call.static, tuple(self.data[parent.key] for parent in call.parents))
                 self._put(call, look, trace, values, [False] * len(values))
-                self.data[call.key] = values
+                outcome.values[call.key] = oracle.stored(call)
+                self.data[call.key] = tuple(oracle.files[path].content for path in call.paths)
         else:
             self.data.pop(call.key, None)
 
@@ -683,6 +698,12 @@ class _Making:
             call.paths, look.vouching, values, adopted, strict=True
         ):
             if vouching is not None and vouching.adopted and path in oracle.files:
+                if look.keeps:
+                    oracle.kept.discard((path, vouching.value))
+                    if vouching.key == call.key:
+                        oracle.records.discard(vouching)
+                    oracle.records.add(replace(vouching, key=call.key, trace=trace))
+                    continue
                 oracle._discard(path)
             oracle.records.discard(vouching)
             oracle.records.add(Record(call.key, path, trace, each, oracle.put(path, each), by_person))

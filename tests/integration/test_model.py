@@ -285,7 +285,7 @@ class Machine(RuleBasedStateMachine):
     def keep(self, at, number):
         """Let a correction stand for the call as it is now."""
         call = self.calls[at]
-        if len(call.paths) == 1 and self.oracle.state(call).contested:
+        if call.cached and self.oracle.state(call).contested:
             assert self.node(call).dc.keep()
             self.oracle.keep(call)
 
