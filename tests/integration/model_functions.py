@@ -339,6 +339,7 @@ class Oracle:
         if look.contested:
             self.keep(call)
             return
+        self._write_down_before(call)
         for path in call.paths:
             file = self.files.get(path)
             if file is None:
@@ -361,6 +362,7 @@ class Oracle:
 
     def keep(self, call: Call) -> None:
         """A person lets corrections stand for a call as it is now."""
+        self._write_down_before(call)
         look = self.state(call)
         there = self._corrections(look)
         if len(there) == len(call.paths):
@@ -368,6 +370,12 @@ class Oracle:
             self._write_down(look)
         else:
             self.kept |= {(record.path, record.value) for record in there}
+
+    def _write_down_before(self, call):
+        """What a person decides of a call rests on what was found out about those before it."""
+        looks = self._look_at_all(call.ancestors, frozenset())
+        for before in call.ancestors:
+            self._write_down(looks[before.key])
 
     def _discard(self, path):
         file = self.files.pop(path, None)
