@@ -101,6 +101,8 @@ def release(recipe: Recipe) -> bool:
 def release_target(store: RecordStore, path: str, name: RecordName) -> str | None:
     """Move an adopted result to the trash, and forget that it was adopted.
 
+    A note stays until the node has run again: what follows was made from the correction.
+
     Returns
     -------
     str or None
@@ -110,10 +112,11 @@ def release_target(store: RecordStore, path: str, name: RecordName) -> str | Non
     kept = None
     if storage.exists(location):
         kept = trash.keep(store.root, location, path, "released")
-    for known in store.with_target(name.target_id):
-        if store.is_adopted(known):
-            store.remove(known)
-    records.clear_acceptance(store.root, name.target_id)
+    adopted = [known for known in store.with_target(name.target_id) if store.is_adopted(known)]
+    for known in adopted:
+        store.remove(known)
+    keys = " ".join(sorted({known.key for known in adopted}))
+    records.write_acceptance(store.root, name.target_id, released=keys)
     return kept
 
 

@@ -86,6 +86,8 @@ class Examiner:
         #: Adopted results that are to stand for another recipe than the one they were made for.
         self._kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self._accepted: dict[str, records.Acceptances] = {}
+        #: Targets that were made again after an adopted result was released.
+        self._recomputed: list[tuple[RecordStore, str]] = []
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
 
@@ -187,12 +189,18 @@ class Examiner:
         options = recipe.spec.options
         known_hash = own[0].data_hash if own else DATA_HASH
         location = f"{recipe.root}/{located(path, known_hash)}"
+        noted = self._accepted[recipe.root].get(identifier) or {}
+        if recipe.key in noted.get("released", ""):
+            planned.released = not own
+            if own:
+                self._recomputed.append((self.store(recipe.root), identifier))
         stamp = storage.stamp(location)
         if stamp is None:
             what = "adopted result" if own and own[0].adopted else "target"
             self._worsen(planned, MISSING, f"the {what} was deleted" if own else "was never computed")
+            if planned.released:
+                planned.reasons = ["its adopted result was released"]
             return own[0] if own else None
-        noted = self._accepted[recipe.root].get(identifier) or {}
         if "content" in noted:  # it says more than the records, which may know the file from before
             others = self.store(recipe.root).with_target(identifier)
             before = (own or others or [None])[0]
@@ -464,7 +472,7 @@ class Examiner:
             planned.data_hash = None
             planned.elsewhere = None
         has_target = planned.state in UNSETTLED and not _is_overwritten(planned)
-        planned.unsettled = bool(changing) or has_target
+        planned.unsettled = bool(changing) or has_target or planned.released
 
     def _consider_adopted(self, planned, trace):
         """A correction stands for the recipe that it was made for; for others a person decides."""
@@ -612,6 +620,9 @@ class Examiner:
         while self._taken_over:
             planned, old, new = self._taken_over.pop()
             self._record_taken_over(planned, old, new)
+        while self._recomputed:
+            store, identifier = self._recomputed.pop()
+            records.clear_acceptance(store.root, identifier)
         while self._adopted:
             self._record_adopted(*self._adopted.pop())
         kept = [(old, new) for _, old, new in self._kept if old.key != new.key]

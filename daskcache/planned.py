@@ -52,6 +52,7 @@ class PlannedNode:
         "requested",
         "contested",
         "keeps",
+        "released",
         "forms",
         "refusal",
     )
@@ -76,6 +77,8 @@ class PlannedNode:
         self.contested = False
         #: Whether what a person adopted stands, whatever made it.
         self.keeps = False
+        #: Whether a person gave up what was adopted as its result: what follows was made from that.
+        self.released = False
         #: Per target, the form in which an adopted file is read; empty if none was adopted.
         self.forms: tuple[dict[str, Any] | None, ...] = ()
         #: Why a file can't be adopted that is meant to be.

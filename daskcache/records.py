@@ -434,7 +434,7 @@ def _failure_path(root, key):
 
 
 def write_acceptance(root: Root, target: str, **what: str) -> None:
-    """Note that somebody accepts what a target holds.
+    """Note what somebody decided about what a target holds.
 
     Parameters
     ----------
@@ -442,8 +442,10 @@ def write_acceptance(root: Root, target: str, **what: str) -> None:
     target : str
         See `target_id`.
     **what
-        ``key`` of the record of what it holds, which is right whatever changed since; or ``content``,
-        the hash of a file that somebody edited, or put there, and that is to be taken in.
+        ``key`` of the record of what it holds, which is right whatever changed since; ``content``, the
+        hash of a file that somebody edited, or put there, and that is to be taken in; ``keep``, the
+        hash of an adopted file that is to stand for another recipe; or ``released``, the keys of the
+        recipes whose adopted result was given up.
     """
     clear_acceptance(root, target)
     note = {**what, "by": _user(), "when": _now()}

@@ -408,6 +408,35 @@ def test_a_released_correction_goes_to_the_trash(how):
     np.testing.assert_array_equal(tifffile.imread(kept) > 0, corrected)
 
 
+@pytest.mark.parametrize("between", [False, True])
+def test_what_follows_from_a_released_correction_is_made_again(between, runs):
+    """It was made from the correction: whoever gave that up does not get it from what rests on it."""
+
+    @dc.delayed(target="first.json", version=1)
+    def first(n):
+        return n
+
+    @dc.delayed(target="last-{key}.json", version=1)
+    def last(x):
+        runs.note("last")
+        return 10 * x
+
+    first(1).compute()
+    (ROOT / "first.json").write_text("100")
+    first(1).dc.adopt()
+    assert last(first(1)).compute() == 1000
+    assert dc.release(first(1)) == 1
+    if between:
+        assert last(first(2)).compute() == 20
+    assert dc.plan(last(first(1))).counts["run"] >= 1
+    assert last(first(1)).compute() == 10
+    assert last(first(1)).compute() == 10
+    runs.clear()
+    (ROOT / "first.json").unlink()
+    assert last(first(1)).compute() == 10
+    assert runs.names() == []
+
+
 def test_there_must_be_something_to_decide():
     """Nodes and targets without corrections are told so."""
     node = masks()

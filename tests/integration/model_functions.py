@@ -230,6 +230,8 @@ class Look:
     contested: bool = False
     #: Whether it stands all the same.
     kept: bool = False
+    #: Targets that were made again after what a person had made of them was given up.
+    recomputed: list[str] = field(default_factory=list)
     #: Whether it stands beside other results, which are to be made.
     keeps: bool = False
 
@@ -263,6 +265,8 @@ class Oracle:
         self.last_stamp = 0
         #: Path and content of corrections that stand for a call whose other results are to be made.
         self.kept: set[tuple[str, Any]] = set()
+        #: Keys and paths of corrections that were given up, until the call has run again.
+        self.released: set[tuple[str, str]] = set()
         #: Corrections that a person gave up, or wished to be replaced, by path.
         self.trash: list[tuple[str, Any]] = []
 
@@ -291,6 +295,7 @@ class Oracle:
         other.files, other.records = dict(self.files), set(self.records)
         other.broken, other.last_stamp = self.broken, self.last_stamp
         other.trash, other.kept = list(self.trash), set(self.kept)
+        other.released = set(self.released)
         return other
 
     def foresee(self, calls: list[Call], force: set[str] = frozenset()) -> Outcome:
@@ -348,6 +353,7 @@ class Oracle:
             if any(r.stamp == file.stamp and not file.touched for r in own):
                 continue
             self.records.difference_update(own)
+            self._forget_release(path)
             trace = look.trace or ANY
             self.records.add(Record(call.key, path, trace, file.content, file.stamp, adopted=True))
             self.files[path] = replace(file, touched=False)
@@ -359,6 +365,11 @@ class Oracle:
                 self._discard(record.path)
                 gone = {r for r in self.records if r.path == record.path and r.adopted}
                 self.records -= gone
+                self._forget_release(record.path)
+                self.released |= {(r.key, r.path) for r in gone}
+
+    def _forget_release(self, path):
+        self.released = {(key, other) for key, other in self.released if other != path}
 
     def keep(self, call: Call) -> None:
         """A person lets corrections stand for a call as it is now."""
@@ -384,6 +395,8 @@ class Oracle:
 
     def _write_down(self, look):
         """What planning found out: what is taken over, or kept, and whose touched files are."""
+        for path in look.recomputed:
+            self._forget_release(path)
         for i, found in enumerate(look.found):
             vouching = look.vouching[i]
             file = self.files.get(vouching.path) if vouching is not None else None
@@ -400,6 +413,8 @@ class Oracle:
             if found is not None and not (look.kept and found.key != vouching.key):
                 self.records.discard(found)
             self.records.add(vouching)
+            if vouching.adopted:
+                self._forget_release(vouching.path)
 
     # -- planning
 
@@ -432,7 +447,14 @@ class Oracle:
             for s, v, f in zip(states, vouching, found, strict=True)
         ]
         look = Look(max(states, key=_STATES.index), None, False, forced, trace, vouching, found)
+        given_up = [path for path in call.paths if (call.key, path) in self.released]
+        own = {record.path for record in self.records if record.key == call.key}
+        look.recomputed = [path for path in given_up if path in own]
         self._judge(call, look, inputs, waits)
+        if len(look.recomputed) < len(given_up) and not (
+            call.kind == "exists" and look.state == "complete"
+        ):
+            look.unsettled = True
         self._consider_corrections(call, look)
         return look
 
@@ -658,7 +680,10 @@ class _Making:
     def _run(self, call, look, trace):
         outcome, oracle = self.outcome, self.oracle
         corrected = [r for r in look.vouching if r and r.adopted and r.path in oracle.files]
-        if corrected and call.kind == "keeping":
+        stands = len(corrected) == len(call.paths) and all(
+            record.key == call.key and record.trace == ANY for record in corrected
+        )
+        if corrected and (call.kind == "keeping" or (stands and call.kind != "recompute")):
             self._keep(call, look, trace)
             return
         if corrected and call.kind != "recompute" and not look.keeps:

@@ -234,6 +234,7 @@ class Machine(RuleBasedStateMachine):
             shutil.rmtree(self.base / "root", ignore_errors=True)
             self.oracle.files.clear()
             self.oracle.records.clear()
+            self.oracle.released.clear()
 
     def edit(self, at, number):
         """Write a file where a target belongs, whether or not there is one."""
