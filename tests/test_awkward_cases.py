@@ -379,7 +379,7 @@ def test_an_edited_function_succeeds_itself(define, root):
     ("old", "new", "value"),
     [
         ("a.npy", "a.pkl", np.arange(6).reshape(2, 3)),
-        ("a.pkl", "a.tif", np.arange(600, dtype="u2").reshape(20, 30)),
+        ("a.npy", "a.tif", np.arange(600, dtype="u2").reshape(20, 30)),
         ("a.json", "a.pkl", {"x": [1, 2.5]}),
     ],
 )
@@ -399,6 +399,21 @@ def test_a_changed_format_is_rewritten_not_recomputed(runs, root, old, new, valu
     assert runs.take() == ["result"]
     assert make(new).dc.record["data_hash"] == make(old).dc.record["data_hash"]
     np.testing.assert_equal(got, value)
+
+
+def test_a_pickle_that_only_a_record_names_is_not_read(runs, root):
+    """Pickles run code: from `.pkl` to another format, the function runs again."""
+
+    def make(path):
+        @dc.delayed(target=path, version=1)
+        def result():
+            runs.note("result")
+            return [1, 2.5]
+
+        return result()
+
+    assert make("a.pkl").compute() == make("a.json").compute() == [1, 2.5]
+    assert runs.take() == ["result", "result"]
 
 
 class Rounded(dc.JSONTarget):
