@@ -90,7 +90,10 @@ def allowed(*args, **kwargs):
 #: Of each surface: what guards it, with something that lets everything pass, and what happens then.
 GUARDS = {
     "records": ({"daskcache.rebuild.source_class_named": imported}, RAN),
-    "formats": ({"daskcache.examining.target_of": as_recorded}, RAN),
+    "formats": (
+        dict.fromkeys((f"daskcache.{room}.target_of" for room in ("named", "rebuild")), as_recorded),
+        RAN,
+    ),
     "functions": ({"daskcache.listing.function_named": imported}, RAN),
     "archives": ({"daskcache.archive._why_unsafe": allowed}, CHANGED),
     "trash": (
