@@ -72,7 +72,7 @@ class GraphBuilder:
     outputs : frozenset of str
         Keys of the futures that a composed graph is sent for, if there is one.
     values : frozenset of str
-        Recipes whose values have tasks of their own in that graph, by identity.
+        Recipes whose values are in that graph, not only their entries, by identity.
     held : list of distributed.Future
         What keeps tasks under way which such a graph needs, until the scheduler has it.
     """
@@ -191,20 +191,15 @@ class GraphBuilder:
         return self._value_keys[recipe.identity, key]
 
     def add_value_under_way(self, recipe: Recipe) -> str | None:
-        """Add the result task of a node if there is one, of this verb or under way; return its key."""
+        """Add the result task of a node if there is one, of this verb or under way; return its key.
+
+        The entry task says whether there is one: what it waits for has to be in the graph, too.
+        """
         if recipe.identity not in self._result_keys:
             with self._noting_failure():
-                planned = self.planner.request(recipe)
-                if not planned.is_to_do:
-                    return None
-                self._attempts.send(self._add_parents(recipe), self.outputs)
-                evidence, *_ = self._made_from(planned)
-            earlier = self._earlier(planned, evidence)
-            if earlier is None or not earlier.task.gives_value:
-                return None
-            self._result_keys[recipe.identity] = self._add_as_sent(earlier).key
-            self._attempts.send([earlier.task], self.outputs)
-        return self._result_keys[recipe.identity]
+                self.add_entry(recipe)
+                self.planner.write_down()
+        return self._result_keys.get(recipe.identity)
 
     @contextmanager
     def singly(self) -> Iterator[None]:
@@ -293,6 +288,8 @@ class GraphBuilder:
             if not sent.gives_value:
                 return sent.key
             result_key = sent.key
+            if self._is_single:
+                self._result_keys[planned.recipe.identity] = result_key
         entry_task, result_task = self._new_tasks(planned.recipe, evidence)
         if result_task.key in self._shared and not result_key:
             self._add_making(result_task, planned, inputs, handles)

@@ -128,12 +128,11 @@ def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
 
 
 def values_among(graphs: Iterable[Any]) -> Iterator[str]:
-    """Identities of the recipes whose values have late tasks in graphs of layers."""
+    """Identities of the recipes whose values are in graphs of layers, by lazy layers or late tasks."""
     for graph in graphs:
         for layer in graph.layers.values():
-            for task in getattr(layer, "mapping", {}).values():
-                if isinstance(task, LateTask) and task.key.is_value:
-                    yield task.key.recipe.identity
+            for node in (layer, *getattr(layer, "mapping", {}).values()):
+                yield from (recipe.identity for recipe in getattr(node, "recipes", ()))
 
 
 def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ import pytest
 import xarray as xr
 
 import daskcache as dc
+from daskcache.building import GraphBuilder
+from daskcache.planning import Planner
 
 
 @pytest.fixture
@@ -450,6 +453,40 @@ def test_what_is_not_needed_stands_in_no_way(cluster, root, order):
     assert list(dask.compute(*here, scheduler="sync")) == [2, 3, 4][::order]
     assert cluster.gather(cluster.compute(there)) == [2, 3, 4][::order]
     assert (root / "edited.json").read_text() == "1000"
+
+
+@pytest.fixture
+def slow(root, tmp_path):
+    """Three nodes, one after the other, of which the second takes until the file ``ready`` is there."""
+
+    def wait(before, path):
+        while not os.path.exists(path):
+            time.sleep(0.01)
+        return before + 1
+
+    before = dc.delayed(lambda: 1, target="before.json", version=1)()
+    node = dc.delayed(wait, target="node.json")(before, str(tmp_path / "ready"))
+    after = dc.delayed(lambda node: node + 1, target="after.json", version=1)(node)
+    return SimpleNamespace(before=before, node=node, after=after, end=(tmp_path / "ready").touch)
+
+
+@pytest.mark.parametrize("first", ["node", "after"])
+def test_what_a_composed_graph_waits_for_is_in_it(cluster, slow, first):
+    """In whatever order Dask asks for its tasks, while one of its nodes is under way for its value."""
+    slow.before.compute()
+    running = cluster.compute(slow.node)
+    node, after = slow.node._recipe, slow.after._recipe
+    builder = GraphBuilder(Planner())
+    builder.outputs, builder.values = frozenset(["composed"]), frozenset([node.identity])
+    with builder.singly():
+        if first == "after":
+            builder.add_entry(after)
+        value = builder.add_value_under_way(node) or builder.add_value(node)
+        graph = {value, builder.add_entry(node), builder.add_entry(after)}
+    slow.end()
+    assert running.result(timeout=30) == 2
+    assert value == running.key
+    assert {key for name in graph for key in builder.tasks[name].dependencies} <= graph
 
 
 def causes(error):
