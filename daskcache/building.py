@@ -124,6 +124,7 @@ class GraphBuilder:
             yield
         except BaseException:
             self.failed = True
+            self._attempts.take_back()
             raise
 
     def _something_runs(self, recipes):

@@ -159,6 +159,21 @@ class Attempts:
                 self._making[task.evidence.terms] = task
                 _newest[task.evidence.terms] = self
 
+    def take_back(self) -> None:
+        """Let nothing of the verb pass for under way: it failed, so none of it is sent after all.
+
+        Its futures may stay for long, as pending as others: the traceback of the error holds them.
+        """
+        with _lock:
+            self._forget()
+
+    def _forget(self):
+        if self in _verbs:
+            _verbs.remove(self)
+        for terms in self._making:
+            if _newest.get(terms) is self:
+                del _newest[terms]
+
     def is_over(self) -> bool:
         """Whether nobody waits for the verb any more."""
         if self._builder() is not None:  # it is being planned, or may be sent again
@@ -197,10 +212,7 @@ def _forget_what_is_over():
         return
     with _lock:
         for verb in [verb for verb in _verbs if verb.is_over()]:
-            _verbs.remove(verb)
-            for terms in verb._making:
-                if _newest.get(terms) is verb:
-                    del _newest[terms]
+            verb._forget()
         _limit = max(_FEW, 2 * len(_verbs))
 
 

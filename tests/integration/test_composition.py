@@ -489,6 +489,18 @@ def test_what_a_composed_graph_waits_for_is_in_it(cluster, slow, first):
     assert {key for name in graph for key in builder.tasks[name].dependencies} <= graph
 
 
+def test_what_was_never_sent_is_not_under_way(cluster, slow):
+    """A verb that fails as its graph is pickled leaves futures, which stay as long as its error."""
+    claim = dc.delayed(lambda n: n, target="claimed.json", version=1)
+    slow.end()
+    with pytest.raises(TypeError) as failed:
+        cluster.compute([slow.node, dask.delayed(list)([claim(1), claim(2)])])
+    assert "two nodes claim one target" in causes(failed.value)
+    assert slow.before.compute() == 1
+    composed = dask.delayed(list)([slow.node, slow.after])
+    assert cluster.compute(composed).result(timeout=30) == [2, 3]
+
+
 def causes(error):
     """The messages of an error and of all that led to it."""
     found = []
