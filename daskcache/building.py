@@ -387,6 +387,8 @@ class GraphBuilder:
 
     def _earlier(self, planned, evidence) -> Earlier | None:
         """The task under way that makes a node, if that explains what its plan finds by now."""
+        if self._is_single and not self.outputs:
+            return None  # a scheduler of this process gets nothing that only another one has
         earlier = self._attempts.under_way(evidence)
         if earlier is None or not self._has_progressed(planned, earlier.task.evidence, evidence):
             return None

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from dask.callbacks import Callback
 
 import daskcache as dc
 from daskcache.building import GraphBuilder
@@ -499,6 +500,17 @@ def test_what_was_never_sent_is_not_under_way(cluster, slow):
     assert slow.before.compute() == 1
     composed = dask.delayed(list)([slow.node, slow.after])
     assert cluster.compute(composed).result(timeout=30) == [2, 3]
+
+
+@pytest.mark.parametrize("sent", [["node", "after"], ["after"]])
+def test_what_a_cluster_does_is_in_no_graph_of_this_process(cluster, root, slow, sent):
+    """A composed graph that runs here is whole, though a cluster makes its nodes as well."""
+    running = [cluster.compute(getattr(slow, name)) for name in sent]
+    while not (root / "before.json").exists():
+        time.sleep(0.01)
+    with Callback(start=lambda graph: slow.end()):
+        assert dask.delayed(list)([slow.node, slow.after]).compute(scheduler="sync") == [2, 3]
+    assert running[-1].result(timeout=30) == 3
 
 
 def causes(error):
