@@ -250,7 +250,8 @@ class GraphBuilder:
         return self._entry_keys[recipe.identity]
 
     def add_check(self, recipe: Recipe) -> str:
-        """Add the entry task of a node, complete or not: it looks again before it runs."""
+        """Add the entry task of a node, complete or not: it looks again before it runs, and is made."""
+        self._pinned.add(recipe.identity)
         planned = self.planner.request(recipe)
         self._new = []
         return self._add_entry(planned)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import time
 from collections import Counter
 from typing import ClassVar
 
@@ -248,3 +249,27 @@ def test_resource_inputs():
     assert policy.compute_key(None, one, {}) == policy.compute_key(None, two, {})
     assert ResourceInputs().compute_key(None, one, {}) != ResourceInputs().compute_key(None, two, {})
     assert policy.compute_key(None, {}, {}) is None
+
+
+def test_what_is_at_another_target_is_copied(server, root, runs):
+    """A task whose result equal code made of equal data elsewhere returns it, from its own target."""
+
+    @dc.task(target="{base}/{i}.json")
+    def number(i, base):
+        time.sleep(0.5)  # so that only a worker finds what it makes
+        return i
+
+    @dc.task(target="{base}/total.json")
+    def total(numbers):
+        runs.note("total")
+        return sum(numbers)
+
+    @dc.flow(task_runner=ThreadPoolTaskRunner())
+    def flow():
+        return total.submit([number.submit(i, dc.context["base"]) for i in range(9)]).result()
+
+    for base in ("first", "second"):
+        with dc.context(base=base):
+            assert flow() == 36
+        assert (root / base / "total.json").exists()
+    assert runs.names() == ["total"]
