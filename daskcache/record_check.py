@@ -79,6 +79,13 @@ def _is_lines(value):
     return isinstance(value, dict) and all(map(is_line, value.values()))
 
 
+def _is_decision(value):
+    """Tell if it says who decided something, when and about which content, as far as that is known."""
+    return _is_lines(
+        {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+    )
+
+
 def _are_paths(value):
     """Whether it is the paths of several results, by position or by name."""
     paths = value.values() if isinstance(value, dict) else value
@@ -144,8 +151,8 @@ _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "results": _are_paths,
     "replaced": is_line,
     "same_as": is_line,
-    "accepted": lambda value: isinstance(value, dict),
-    "edited": lambda value: isinstance(value, dict),
-    "kept": lambda value: isinstance(value, dict),
+    "accepted": _is_decision,
+    "edited": _is_decision,
+    "kept": _is_decision,
     "form": _is_form,
 }

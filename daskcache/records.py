@@ -27,7 +27,7 @@ from . import hashing, storage, trust
 from .atomic import refuse_link
 from .code import package_version
 from .errors import DaskcacheWarning, StorageError
-from .record_check import check_record
+from .record_check import check_record, is_line
 from .roots import FORMAT, METADATA, Root, parsed
 from .storage import Stamp
 
@@ -464,9 +464,10 @@ class Acceptances:
         if f"{target}{_SUFFIX}" not in self._names:
             return None
         try:
-            return dict(parsed(Path(self._folder, f"{target}{_SUFFIX}").read_bytes()))
+            note = dict(parsed(Path(self._folder, f"{target}{_SUFFIX}").read_bytes()))
         except (OSError, ValueError, TypeError):  # somebody recorded it just now, or is writing it
             return None
+        return {name: told for name, told in note.items() if is_line(told)}
 
 
 def clear_acceptance(root: Root, target: str) -> None:

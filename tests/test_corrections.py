@@ -19,6 +19,7 @@ from click.testing import CliRunner
 import daskcache as dc
 from daskcache.cli import cache
 from daskcache.errors import (
+    DaskcacheWarning,
     FormatLimit,
     GraphError,
     NodeFailed,
@@ -26,6 +27,7 @@ from daskcache.errors import (
     TargetMissing,
     TargetModified,
 )
+from daskcache.records import target_id
 from daskcache.testing import count_runs
 
 ROOT = Path("root")
@@ -667,3 +669,30 @@ def test_a_damaged_correction_cannot_be_kept():
     assert dc.plan(checked).counts["blocked"] == 1
     with pytest.raises(GraphError, match="can't be kept"):
         dc.keep(checked)
+
+
+@pytest.mark.parametrize("forged", [{"by": "\x1b[2Jroot"}, {"by": ["root"]}, {"when": 5}])
+def test_who_adopted_it_is_a_text_that_a_terminal_can_show(forged):
+    """A record is a file that anybody can write: one that says something else is none."""
+    node = masks()
+    node.compute()
+    correct(node)
+    (path,) = (ROOT / ".daskcache" / "records").rglob("*.json")
+    record = json.loads(path.read_bytes())
+    record["edited"] |= forged
+    path.write_text(json.dumps(record))
+    with pytest.warns(DaskcacheWarning, match="can't be"):
+        _, output = run("why", "masks/a.tif", "--root", str(ROOT))
+    assert "\x1b" not in output
+
+
+@pytest.mark.parametrize("note", [{"released": 5}, {"content": {}}, {"keep": [1]}, {"by": "\x1b[2J"}])
+def test_a_note_that_holds_no_texts_says_nothing(note):
+    """Nor does a note of a decision that nobody has made."""
+    node = masks()
+    value = node.compute()
+    folder = ROOT / ".daskcache" / "accepted"
+    folder.mkdir(exist_ok=True)
+    (folder / f"{target_id('masks/a.tif')}.json").write_text(json.dumps(note))
+    assert masks().dc.state == "complete"
+    np.testing.assert_array_equal(masks().compute(), value)
