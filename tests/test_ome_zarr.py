@@ -387,7 +387,9 @@ def test_names_of_channels_that_are_not_there(tmp_path):
     dc.delayed(smooth, target="a.ome.zarr")(source).compute()
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"node_type": "group", "attributes": [1]}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"node_type": "group", "attributes": [1]}', "[" * 100_000]
+)
 def test_broken_groups_around_an_array(tmp_path, content):
     """They say nothing of it."""
     zarr.create_array(tmp_path / "g/a", data=CYX)

@@ -1,4 +1,4 @@
-"""What a data frame carries besides its values, and what of all that a format lost.
+"""Checks of what a data frame carries besides its values: that a format keeps it.
 
 Some of it `hash_value` leaves out, because it makes no difference to what follows; but a frame that is
 saved comes back as it was, or is refused.
@@ -59,12 +59,12 @@ def check_bare(target: Target, value: Any, hint: str) -> None:
 
 
 def is_whole(value: Any, decoded: Any) -> bool:
-    """Whether a frame came back with all that it carries; their values are equal."""
+    """Tell if a frame came back with all that it carries; their values are equal."""
     return _traits(value) == _traits(decoded)
 
 
 def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], str]) -> tuple[str, str]:
-    """What a frame lost, and what to do about it.
+    """Name what a frame lost, and what to do about it.
 
     Parameters
     ----------
@@ -86,15 +86,11 @@ def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], s
         if hash_value(_bare(before)) != hash_value(_bare(after)):
             return f"values of the column {name!r} would change", remedy(name, before.dtype)
     otherwise = remedy(None, None)
-    for axis in ("index", "columns"):
+    for axis, (what, cure) in _AXES.items():
         old, new = getattr(value, axis), getattr(decoded, axis)
         if _index_traits(old) != _index_traits(new) or hash_value(old) != hash_value(new):
             old, new = _indexes_told_apart(old, new)
-            what = "index" if axis == "index" else "column names"
-            return (
-                f"its {what}, {old}, would become {new}",
-                f"return frame.reset_index(), or {otherwise}",
-            )
+            return f"its {what}, {old}, would become {new}", f"{cure}, or {otherwise}"
     if hash_value(value.attrs) != hash_value(decoded.attrs):
         return f"its attrs, {value.attrs!r}, would become {decoded.attrs!r}", otherwise
     return "its length, flags or class would change", otherwise

@@ -8,13 +8,13 @@ Format: https://ngff.openmicroscopy.org/0.5/ and its earlier versions.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..memo import source_error
+from ..roots import parsed
 from .image_metadata import SPATIAL, UNKNOWN, ImageMetadata
 from .ome_xml import converted
 
@@ -41,7 +41,7 @@ _COLOURS = "FF0000", "00FF00", "0000FF", "FF00FF", "00FFFF", "FFFF00"
 
 
 def why_not(axes: str) -> str | None:
-    """What speaks against storing an array with these axes (tczyx, q for unknown); None if nothing."""
+    """Say what speaks against storing an array with these axes (tczyx, q: unknown); None if nothing."""
     unknown = axes.count(_NO_NAME)
     if "s" in axes:
         return "the last one is of colours, and OME-Zarr has none"
@@ -84,7 +84,7 @@ def described_channels(names: Sequence[str]) -> dict[str, Any]:
 
 
 def with_windows(told: dict[str, Any], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """What is told of an image, with ranges of values to show, which the format wants of channels."""
+    """Add ranges of values to show, which the format wants of channels, to the metadata of an image."""
     windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in ranges]
     channels = [
         {**channel, "window": window}
@@ -108,7 +108,7 @@ def without_windows(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[str, ImageMetadata] | None:
-    """What a group's attributes tell of one of its arrays.
+    """Read the metadata of an array from the attributes of its group.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[st
 
 
 def of_level(folder: str) -> ImageMetadata | None:
-    """What the groups that an array's folder lies in tell of it; None if it is in no image.
+    """Read the metadata of an array from the groups that its folder lies in; None if it is in no image.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def of_level(folder: str) -> ImageMetadata | None:
 
 
 def of_names(names: Iterable[str | None]) -> ImageMetadata:
-    """What the names of an array's dimensions tell."""
+    """Return the metadata that the names of an array's dimensions give."""
     return ImageMetadata("".join(_letters(names)))
 
 
@@ -161,11 +161,11 @@ def _attributes_at(folder):
         for name in ("zarr.json", ".zgroup"):
             path = f"{folder}/{name}"
             if os.path.exists(path):
-                about = json.loads(Path(path).read_bytes())
+                about = parsed(Path(path).read_bytes())
                 if name == "zarr.json":
                     return about.get("attributes", {}) if about.get("node_type") == "group" else None
                 path = f"{folder}/.zattrs"
-                return json.loads(Path(path).read_bytes()) if os.path.exists(path) else {}
+                return parsed(Path(path).read_bytes()) if os.path.exists(path) else {}
     except OSError as error:
         raise source_error(error, path) from error
     except (ValueError, AttributeError):

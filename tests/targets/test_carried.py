@@ -317,6 +317,13 @@ def test_what_is_lost_is_named(kind, change, named):
         dc.delayed(lambda: frame, target=TARGETS[kind](frame), version="1")().compute()
 
 
+def test_column_names_that_change_are_to_be_renamed():
+    """No other index of the rows would mend that."""
+    with pytest.raises(FormatLimit, match=r"column names, int64, would become str") as caught:
+        dc.delayed(lambda: pd.DataFrame([[1, 2]], columns=[1, 2]), target="x.csv", version=1)().compute()
+    assert "rename the columns" in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["csv", "sql", "parquet"])
 def test_a_subclass_is_named(kind):
     """It would come back as a plain frame."""
