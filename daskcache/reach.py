@@ -68,18 +68,13 @@ def fingerprint(obj: Any) -> str:
     UnhashableArgument
         If a default or a closure value of it has no stable identity.
     """
-    if _is_followed(obj):
+    if is_followed(obj):
         return reach_of(obj).fingerprint
     if isinstance(obj, (types.BuiltinFunctionType, types.MethodWrapperType)):
         owner = getattr(obj, "__self__", None)
         if owner is not None and not isinstance(owner, types.ModuleType):
             return hash_value(("method", obj.__name__, owner))
     return hash_value(("installed", *_installed_name(obj), *_held_by(obj)))
-
-
-def is_followed(obj: Any) -> bool:
-    """Return whether a callable or class counts by its code: the user's, or one installed around it."""
-    return _is_followed(obj)
 
 
 def function_fingerprint(func: Any) -> str:
@@ -225,7 +220,7 @@ class Reach:
 
     def follows(self, obj: Any) -> bool:
         """Whether a callable or class is described, not named."""
-        return (obj is self._root and isinstance(obj, types.FunctionType)) or _is_followed(obj)
+        return (obj is self._root and isinstance(obj, types.FunctionType)) or is_followed(obj)
 
     # -- functions --------------------------------------------------------------------------------------
 
@@ -467,7 +462,7 @@ _brief.maxstring = _brief.maxother = 80
 # ---- functions ----------------------------------------------------------------------------------
 
 
-def _is_followed(obj, depth=0):
+def is_followed(obj, depth=0):
     """Whether a callable or class is the user's own, or an installed wrapper around such a one."""
     if isinstance(obj, type):
         return is_user_code(obj)
@@ -479,8 +474,8 @@ def _is_followed(obj, depth=0):
 def _holds_followed(value, depth=0):
     if type(value) in (list, tuple, dict):
         items = value.values() if type(value) is dict else value
-        return any(_is_followed(item, depth + 1) for item in items)
-    return _is_followed(value, depth + 1)
+        return any(is_followed(item, depth + 1) for item in items)
+    return is_followed(value, depth + 1)
 
 
 def _wrapped_by(func) -> Iterator[tuple[str, Any]]:

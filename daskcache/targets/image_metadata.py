@@ -66,8 +66,24 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
 
 
+class TakesOver:
+    """Mixin of targets of images, which take over what the inputs of their node say of themselves."""
+
+    #: Set by `inherit`.
+    _inputs: tuple[Described, ...] = ()
+
+    def inherit(self, heritage: Iterable[Any]) -> Any:
+        """Return the target for a node whose inputs say this; see `Target.inherit`."""
+        inputs = tuple(each for each in heritage if isinstance(each, Described))
+        if not inputs:
+            return self
+        twin = self.at(self.path)  # type: ignore[attr-defined]
+        twin._inputs = inputs
+        return twin
+
+
 def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
-    """What a file says of an array of this shape, as far as it fits the array."""
+    """Return what a file says of an array of this shape, as far as it fits the array."""
     if len(metadata.axes) != len(shape):
         return Described(ImageMetadata(UNKNOWN * len(shape)), shape)
     count = dict(zip(metadata.axes, shape, strict=True)).get("C", 0)
@@ -77,7 +93,7 @@ def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
 
 
 def part_of(described: Described, slices: tuple[slice, ...]) -> Described:
-    """What holds of the part of an image that is cut out by slices along its first axes."""
+    """Return what holds of the part of an image that slices along its first axes cut out."""
     metadata = described.metadata
     cuts = [*slices, *[slice(None)] * (len(described.shape) - len(slices))]
     shape = tuple(len(range(n)[cut]) for n, cut in zip(described.shape, cuts, strict=True))
@@ -100,7 +116,7 @@ def default_axes(array: Any, inputs: Iterable[Described]) -> str:
 
 
 def fits(axes: str, array: Any) -> bool:
-    """Whether an array can have these axes."""
+    """Tell if an array can have these axes."""
     return len(axes) == array.ndim and (not axes.endswith("S") or _may_be_colours(array))
 
 

@@ -13,7 +13,7 @@ from ..hashing import hash_value
 from ..memo import source_error
 from . import ome_files, tiff
 from .base import BytesTarget, Source
-from .image_metadata import Described, ImageMetadata, default_axes, fits, taken_over
+from .image_metadata import Described, ImageMetadata, TakesOver, default_axes, fits, taken_over
 from .image_options import (
     checked_axes,
     checked_channels,
@@ -39,7 +39,7 @@ _WORTH_A_THREAD = 2**19
 _SMOOTH_LEVEL, _LEVEL = 1, 3
 
 
-class ImageTarget(BytesTarget, Metadata):
+class ImageTarget(TakesOver, BytesTarget, Metadata):
     """An array of at least two dimensions in a TIFF file that any viewer opens.
 
     An array whose last axis has length 3 or 4, of dtype uint8 or uint16, is an RGB(A) image unless
@@ -92,9 +92,6 @@ class ImageTarget(BytesTarget, Metadata):
 
     exact = True
     address_fields = {"metadata": None, "resolution": None, "imagej": True, "data_hash": None}  # noqa: RUF012
-
-    #: What the inputs of the node say of themselves; set by `inherit`.
-    _inputs: tuple[Described, ...] = ()
 
     def __init__(
         self,
@@ -185,14 +182,6 @@ class ImageTarget(BytesTarget, Metadata):
 
     def heritage(self, file):
         return _describe(file)
-
-    def inherit(self, heritage):
-        inputs = tuple(each for each in heritage if isinstance(each, Described))
-        if not inputs:
-            return self
-        twin = self.at(self.path)
-        twin._inputs = inputs
-        return twin
 
     def hash_read(self, value, path):
         return _hash(value, self.read_metadata(path))

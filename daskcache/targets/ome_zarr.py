@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import GraphError, require
 from . import ngff
-from .image_metadata import Described, ImageMetadata, default_axes, taken_over
+from .image_metadata import ImageMetadata, TakesOver, default_axes, taken_over
 from .image_options import checked_channels
 from .zarr_values import dask_array_of, open_node
 from .zarrs import AUTO, ZarrSource, ZarrTarget, described_image
@@ -17,7 +17,7 @@ _METHODS = ("mean", "nearest")
 _SMALL = 1024
 
 
-class OMEZarrTarget(ZarrTarget):
+class OMEZarrTarget(TakesOver, ZarrTarget):
     """An image of two to five dimensions in an OME-Zarr folder: the value, and smaller copies of it.
 
     What comes back, open or as a NumPy array, is the image in full size.  Everything else is as for
@@ -84,9 +84,6 @@ class OMEZarrTarget(ZarrTarget):
         self.channels = checked_channels(channels)
         self._check_options()
 
-    #: What the inputs of the node say of themselves; set by `inherit`.
-    _inputs: tuple[Described, ...] = ()
-
     def counted_options(self) -> dict[str, Any]:
         names = ("axes", "scale", "units", "levels", "method", "channels")
         told = {name: getattr(self, name) for name in names} | {"attributes": self.attributes or None}
@@ -100,14 +97,6 @@ class OMEZarrTarget(ZarrTarget):
 
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
-
-    def inherit(self, heritage):
-        inputs = tuple(each for each in heritage if isinstance(each, Described))
-        if not inputs:
-            return self
-        twin = self.at(self.path)
-        twin._inputs = inputs
-        return twin
 
     def _metadata_of(self, value):
         """The metadata of the image with this value."""
@@ -219,7 +208,7 @@ class OMEZarrTarget(ZarrTarget):
             group.attrs["ome"] = ngff.with_windows(group.attrs["ome"], ranges)
 
     def _dataset(self, axes, shape, scale, level):
-        """What NGFF says of one of the arrays."""
+        """Describe one of the arrays, as NGFF wants it."""
         sizes = [scale.get(name, 1.0) for name in axes]
         halvings = [min(level, length.bit_length() - 1) for length in shape]  # one pixel stays one
         factors = [2**n if name in "yx" else 1 for name, n in zip(axes, halvings, strict=True)]
