@@ -64,7 +64,7 @@ def _candidate(store, spec, places, members):
 
 
 def _is_there(location, name):
-    """Whether a file is as recorded, be it touched or copied since."""
+    """Tell if a file is as recorded, be it touched or copied since."""
     found = storage.stamp(location)
     if found is None or found.size != name.size:
         return False

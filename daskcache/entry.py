@@ -427,7 +427,7 @@ def arrange(values: list, layout) -> Any:
 
 
 def _has_heritage(target):
-    """Whether results of this class tell anything that others may take over."""
+    """Tell if results of this class say anything of themselves that others may take over."""
     if issubclass(target, FolderTarget):
         return target.heritage_folder is not FolderTarget.heritage_folder
     return target.heritage is not Target.heritage

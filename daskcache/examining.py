@@ -245,12 +245,10 @@ class Examiner:
             adopted = self._take_in(planned, position, location, stamp, before, trace, {})
             if adopted is not None:
                 return adopted
-        from .adopting import look_into
-
         edited = f"{path} was edited after it was stored"
         try:
             root = self.store(recipe.root).root
-            if not target.runs_code and look_into(target, root, before.file_hash) is None:
+            if not target.runs_code and _look_into(target, root, before.file_hash) is None:
                 planned.outdated = True
                 self._worsen(planned, CORRUPT, f"{path} is damaged: {_damage(target)}")
                 return before
@@ -260,7 +258,7 @@ class Examiner:
         return before
 
     def is_own(self, planned: PlannedNode, path: str) -> bool:
-        """Whether what is at one of a node's targets is its result, as it was recorded."""
+        """Tell if one of a node's targets holds its result, as it was recorded."""
         recipe = planned.recipe
         names = self.store(recipe.root).with_key(recipe.key)
         found = storage.stamp(f"{recipe.root}/{path}")
@@ -279,10 +277,8 @@ class Examiner:
         target = recipe.targets[position].at(location)
         root = self.store(recipe.root).root
         stored = before.file_hash if before is not None and "content" not in note else None
-        from .adopting import look_into
-
         try:
-            found = look_into(target, root, stored, self._form_before(planned, before))
+            found = _look_into(target, root, stored, self._form_before(planned, before))
         except FormatLimit as error:
             error.node, error.target = recipe.title, location
             planned.refusal = error
@@ -703,6 +699,13 @@ def _is_overwritten(planned):
     """Whether a target of it holds what another recipe made, and that is all that is the matter."""
     others = [name for name in planned.records if name is not None and name.key != planned.recipe.key]
     return planned.state == STALE and not planned.outdated and bool(others)
+
+
+def _look_into(*args):
+    """Return what is at a target that was edited, as `adopting.look_into` does; few plans need that."""
+    from .adopting import look_into
+
+    return look_into(*args)
 
 
 def _damage(target):

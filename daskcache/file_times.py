@@ -1,4 +1,4 @@
-"""Whether the look of a file (size, mtime, ctime, inode) vouches for its content.
+"""Checks if the look of a file (size, mtime, ctime, inode) vouches for its content.
 
 `daskcache.memo` reads a file once, and takes it for unchanged while it looks the same.  Some writes
 leave no trace in how it looks:
@@ -35,7 +35,7 @@ _IN_MEMORY = frozenset({0x01021994, 0x858458F6, 0x958458F6})
 
 
 def is_settled(descriptor: int, changed_ns: int, began_ns: int) -> bool:
-    """Whether a file that was read can't change from now on without looking different.
+    """Tell if a file that was read can't change from now on without looking different.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def _storing_ns():
 
 
 def _is_in_memory(descriptor):
-    """Whether the file lies in memory only, as far as Linux says."""
+    """Tell if the file lies in memory only, as far as Linux says."""
     if sys.platform != "linux":
         return False
     described = _buffer()

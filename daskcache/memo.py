@@ -4,7 +4,7 @@ A hash holds for a path with the file's size, mtime, ctime and inode.  Nobody ca
 edit of the same size is noticed even if the mtime is put back; a copy, or a file that was renamed, is
 read once more.  The device is left out: a network mount has another number each time.
 
-What it takes long to find out from a content can be noted with its hash.
+A fact about a content that takes long to find out can be noted with the content's hash.
 
 A file that changed shortly before it was read is not remembered, nor is one on a file system in memory:
 a second edit could leave no trace (`daskcache.file_times`).
@@ -56,7 +56,7 @@ def content_hash(path: str) -> str:
 
 
 def is_noted(fact: str, content: str) -> bool:
-    """Whether it was noted that a fact holds of all files whose content has this hash."""
+    """Tell if it was noted that a fact holds of all files whose content has this hash."""
     return _memo(config.get("cache-folder")).get(_key_of_fact(fact, content)) is not None
 
 

@@ -78,7 +78,7 @@ class Planner(Examiner):
                 self._request(recipe)
 
     def can_run(self, recipe: Recipe) -> bool:
-        """Whether a node is complete or can run; it is not requested by that."""
+        """Tell if a node is complete or can run, without requesting it."""
         decided: list[PlannedNode] = []
         planned = self.look(recipe)
         blocked = not planned.is_complete and self._decide(planned, decided)

@@ -201,7 +201,7 @@ class BytesTarget(Target):
         """The value in a file's content."""
 
     def is_same(self, value: Any, decoded: Any) -> bool:
-        """Whether a value came back from the file as it was."""
+        """Tell if a value came back from the file as it was."""
         return self.hash(decoded) == self.hash(value)
 
     def difference(self, value: Any, decoded: Any) -> tuple[str, str]:

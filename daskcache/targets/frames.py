@@ -85,7 +85,7 @@ def _kind(series):
 
 
 def _is_of_times(dtype):
-    """Whether values have a time of day: Arrow's dates, which pandas takes for times, have none."""
+    """Tell if values have a time of day: Arrow's dates, which pandas takes for times, have none."""
     pd = require("pandas", "sql")
     is_date = isinstance(dtype, pd.ArrowDtype) and str(dtype.pyarrow_dtype).startswith("date")
     return pd.api.types.is_datetime64_any_dtype(dtype) and not is_date
@@ -169,9 +169,8 @@ def _restored(name, series, dtype):
             return series.astype(dtype)
         if getattr(series.dt, "tz", None) is None:
             series = series.dt.tz_localize("UTC")
-        return series.astype(dtype).dt.tz_convert(
-            dtype.tz
-        )  # which may be of another kind than an equal one
+        # dtypes of equal zones are equal, of whatever kind the zones are
+        return series.astype(dtype).dt.tz_convert(dtype.tz)
     except (TypeError, ValueError, AttributeError) as error:
         raise FormatLimit(
             f"the column {name!r} can't be read as {dtype}: {error}", hint="mend the option dtype"

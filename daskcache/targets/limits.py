@@ -37,7 +37,7 @@ def check_decoded(nbytes: int, what: str) -> None:
 
 
 def carried_by_dtype(dtype: Any) -> str | None:
-    """What a NumPy dtype has that no format of arrays keeps; None if nothing."""
+    """Name what a NumPy dtype has that no format of arrays keeps; None if nothing."""
     if dtype.metadata:
         return f"metadata, {dict(dtype.metadata)}"
     if dtype.isalignedstruct:

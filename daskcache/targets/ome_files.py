@@ -107,7 +107,7 @@ def files_at(path: str) -> ImageFiles | None:
 
 
 def is_spread(path: str, data: bytes) -> bool:
-    """Whether a TIFF file with this content holds a part of an image only."""
+    """Tell if a TIFF file with this content holds only a part of an image."""
     try:
         return _files_of(path, io.BytesIO(data), _refuse) is not None
     except DaskcacheError:  # it names other files, which is enough
@@ -256,7 +256,7 @@ _INDEX = 54773648
 
 
 def _ome_text(file: BinaryIO) -> bytes:
-    """What may be OME-XML: the description of a TIFF file's first page, or the whole of a text file.
+    """Read what may be OME-XML: the description of a TIFF file's first page, or a whole text file.
 
     tifffile would tell the former, too; but then planning would import it, and take far longer.
     """
@@ -267,12 +267,7 @@ def _ome_text(file: BinaryIO) -> bytes:
         return file.read() if b"<" in header else b""
     try:
         return _description(file, header).rstrip(b"\0 \n")
-    except (
-        struct.error,
-        KeyError,
-        ValueError,
-        OverflowError,
-    ):  # reading the image will tell what is wrong
+    except (struct.error, KeyError, ValueError, OverflowError):  # reading the image tells what is wrong
         return b""
 
 
@@ -293,7 +288,7 @@ def _description(file, header):
 
 
 def _is_whole_stack(file):
-    """Whether a file of Micro-Manager has all planes of its positions, as its own index says.
+    """Tell if a file of Micro-Manager has all planes of its positions, as its own index says.
 
     Its OME-XML is about all positions, or names the file of another position.
     """

@@ -1,4 +1,4 @@
-"""What pandas doesn't give back of a data frame in Parquet, noted in the file's metadata.
+"""Notes in a Parquet file's metadata, of what pandas doesn't give back of a data frame otherwise.
 
 The notes are in the frame's attrs, which pandas keeps there as JSON, and are taken out again when the
 file is read: the frequency of index and column names, and dtypes that are called as others are.
@@ -20,7 +20,7 @@ _DTYPES = "daskcache.dtypes"
 
 
 def notes_of(frame: Any) -> dict[str, Any]:
-    """What is to be noted of a frame."""
+    """Return what is to be noted of a frame."""
     notes: dict[str, Any] = {}
     for key, index in ((_FREQ, frame.index), (_COLUMNS_FREQ, frame.columns)):
         freq = freq_of(index)
@@ -76,7 +76,7 @@ _ARROW_STRING = "arrow string"
 
 
 def _note(dtype):
-    """What makes a dtype that pandas or PyArrow would take for another one; None of other dtypes."""
+    """Return what makes a dtype that pandas or PyArrow would take for another one; None of others."""
     pd = require("pandas", "table")
     if isinstance(dtype, pd.ArrowDtype) and dtype.pyarrow_dtype == require("pyarrow", "table").string():
         return [_ARROW_STRING]

@@ -230,7 +230,7 @@ class ZarrTarget(FolderTarget):
             self._check_dask(value, what)
 
     def _lost_names(self, value):
-        """Whether a Zarr array has names of dimensions that its copy will not have."""
+        """Tell if a Zarr array has names of dimensions that its copy will not have."""
         names = _dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
         return any(names) and tuple(names) != self._names_of(value)
 
