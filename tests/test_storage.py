@@ -131,7 +131,8 @@ def number(n):
     return n
 
 dask.config.set({{"daskcache.root": base + "/warm", "scheduler": "sync"}})
-number(0).compute()  # all modules are loaded while all folders can be read
+number(0).compute()
+dask.compute(number(0), number(1))  # all modules are loaded while all folders can be read
 os.remove(runs)
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

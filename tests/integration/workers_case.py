@@ -95,7 +95,7 @@ def lean_and_alive(client, attached=True):
     """What a worker keeps of what is freed, and whether it lives on when a node blocks it."""
     with dask.config.set({"daskcache.workers.attach": attached}):
         client.compute(dc.delayed(make_garbage)(1)).result()  # which attaches what there is to attach
-        kept = freed(client, mebibytes=300)
+        kept = freed(client, mebibytes=300, wait=30 if attached else 5)
         return {**kept, **blocked(client, seconds=14, wait=40)}
 
 
@@ -153,12 +153,16 @@ def rss():
 
 
 @case
-def freed(client, mebibytes, preloaded=False):
-    """MiB that a worker keeps of what a task has freed."""
+def freed(client, mebibytes, wait=30, preloaded=False):
+    """MiB that a worker keeps of what a task has freed, after `wait` seconds at most.
+
+    A trim that comes while the task still frees gains a part; the next one waits a hundred times as long
+    as it took.
+    """
     client.submit(make_garbage, 1).result()
     (before,) = client.run(rss).values()
     client.submit(make_garbage, mebibytes).result()
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + wait
     kept = float("inf")
     while kept > 32 and time.monotonic() < deadline:
         time.sleep(0.25)
