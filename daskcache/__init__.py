@@ -28,7 +28,7 @@ _HOMES = {
     "ParquetTarget": "targets.tables",
     "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
-    "Plan": "planning",
+    "Plan": "api",
     "Resource": "targets.resource",
     "SQLSource": "targets.sql",
     "SQLTarget": "targets.sql",
@@ -38,28 +38,28 @@ _HOMES = {
     "TextTarget": "targets.text",
     "ZarrSource": "targets.zarrs",
     "ZarrTarget": "targets.zarrs",
-    "accept": "accessor",
-    "adopt": "accessor",
+    "accept": "api",
+    "adopt": "api",
     "attach": "workers.attaching",
     "audit": "auditing",
-    "compute": "accessor",
+    "compute": "api",
     "context": "targets.context",
     "delayed": "node",
     "detach": "workers.attaching",
     "history": "events",
     "flow": "modes",
     "hash_objects": "cpr.serializer",
-    "invalidate": "accessor",
-    "keep": "accessor",
-    "plan": "accessor",
+    "invalidate": "api",
+    "keep": "api",
+    "plan": "api",
     "register_suffix": "targets.registry",
-    "release": "accessor",
-    "status": "accessor",
-    "target": "accessor",
+    "release": "api",
+    "status": "api",
+    "target": "api",
     "target_decoder": "cpr.serializer",
     "target_encoder": "cpr.serializer",
     "task": "modes",
-    "why": "accessor",
+    "why": "api",
 }
 
 __version__ = "0.1.0"
@@ -69,16 +69,17 @@ __all__ = [*sorted(_HOMES), "errors", "hashing"]
 if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
-    from .accessor import accept as accept
-    from .accessor import adopt as adopt
-    from .accessor import compute as compute
-    from .accessor import invalidate as invalidate
-    from .accessor import keep as keep
-    from .accessor import plan as plan
-    from .accessor import release as release
-    from .accessor import status as status
-    from .accessor import target as target
-    from .accessor import why as why
+    from .api import Plan as Plan
+    from .api import accept as accept
+    from .api import adopt as adopt
+    from .api import compute as compute
+    from .api import invalidate as invalidate
+    from .api import keep as keep
+    from .api import plan as plan
+    from .api import release as release
+    from .api import status as status
+    from .api import target as target
+    from .api import why as why
     from .auditing import audit as audit
     from .cpr.serializer import hash_objects as hash_objects
     from .cpr.serializer import target_decoder as target_decoder
@@ -88,7 +89,6 @@ if TYPE_CHECKING:
     from .modes import task as task
     from .node import Node as Node
     from .node import delayed as delayed
-    from .planning import Plan as Plan
     from .targets.arrays import NumpySource as NumpySource
     from .targets.arrays import NumpyTarget as NumpyTarget
     from .targets.base import FileSource as FileSource

@@ -24,11 +24,11 @@ from .databases import is_table
 from .errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from .hashing import tag
 from .named import class_of, is_plain
+from .paths import DATA_HASH, check_path
 from .record_check import check_record
 from .records import RecordName, collision_form, target_id
 from .roots import FORMAT, parsed
 from .targets.registry import target_class
-from .targets.template import DATA_HASH, check_path
 from .verifying import other_algorithm
 
 MANIFEST = "daskcache.json"

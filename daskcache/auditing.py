@@ -17,7 +17,7 @@ from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from .accessor import nodes_in
+from .api import nodes_in
 from .entry import Entry, joint_hash
 from .hashing import tag
 from .planned import PlannedNode

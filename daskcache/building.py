@@ -22,9 +22,10 @@ from dask._task_spec import GraphNode, Task, TaskRef
 from . import task_keys
 from .algorithms import configured
 from .code_check import code_in_arguments
+from .composed import node_annotations, split_graph
 from .entry import Failure
+from .frames import client_of_verb, is_for_some_workers, sending
 from .hashing import short_digest
-from .late import client_of_verb, is_for_some_workers, node_annotations, sending, split_graph
 from .needs import TaskNeeds
 from .other_programs import is_alone, unfinished
 from .planned import BLOCKED, CORRUPT, FAILED, PlannedNode

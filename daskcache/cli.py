@@ -61,7 +61,7 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
     from distributed import Client, LocalCluster, progress
 
     from . import demo as pipeline
-    from .accessor import plan
+    from .api import plan
 
     folder = folder.absolute()
     images = pipeline.copy_images(folder / "raw")

@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from .code import View, seen_as
 from .code_store import made_here, recall, recall_view
 from .errors import CodeMismatch, UnhashableArgument
 from .hashing import Encoder
+from .ownership import View, seen_as
 from .parts import Part, first_difference
 from .reach import Reach, is_followed, reach_of
 from .roots import Root

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from . import atomic, storage
-from .code import Body, Import, View
+from .code import Body, Import
 from .errors import StorageError
+from .ownership import View
 from .parts import Part
 from .reach import Reach
 from .roots import FORMAT, Root, parsed

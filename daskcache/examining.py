@@ -20,6 +20,7 @@ from .databases import SEPARATOR, is_table
 from .entry import Entry, joint_hash
 from .errors import DaskcacheWarning, FormatLimit, TargetCollision, UntrustedPickle
 from .hashing import untagged
+from .paths import DATA_HASH, located
 from .planned import (
     ADOPTED,
     COMPLETE,
@@ -47,7 +48,6 @@ from .records import RecordName, RecordStore, collision_form, target_id
 from .roots import Root
 from .spec import Code, Spec
 from .targets.base import FolderTarget
-from .targets.template import DATA_HASH, located
 from .verified import forget_manifest, keep_manifest
 from .work import DaskData, FileData
 

@@ -27,29 +27,19 @@ from typing import Any
 
 import dask
 from dask._expr import HLGExpr
-from dask._task_spec import GraphNode, cull
+from dask._task_spec import cull
 from dask.delayed import Delayed
-from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
+from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from . import workers
 from .building import GraphBuilder, finished
+from .composed import culled_graph, plain_layer, recipe_of, values_among
 from .entry import Entry
-from .errors import DaskcacheWarning, GraphError, TargetCorrupt
+from .errors import DaskcacheWarning, TargetCorrupt
 from .events import emit, verb_client
-from .late import (
-    LateKey,
-    culled_layers,
-    dask_step,
-    is_composing,
-    is_sending,
-    late_annotations,
-    late_tasks,
-    sending,
-    values_among,
-)
-from .node import Node
+from .frames import culled_layers, dask_step, sending
 from .planned import BLOCKED, COMPLETE, LOAD, SKIP
-from .planning import Plan, Planner, blocked_failure, garbage_later
+from .planning import Planner, blocked_failure, garbage_later
 from .recipe import Recipe
 from .run import load_finished
 from .submitted import SentFutures, drop_released
@@ -68,13 +58,8 @@ def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """The graph of a node that is itself on its way to a scheduler, and the key of its value."""
     builder = current_layer().builder
     key = builder.add_value(recipe)
-    layer = _plain_layer(cull(builder.tasks, [key]), builder.annotations)
+    layer = plain_layer(cull(builder.tasks, [key]), builder.annotations)
     return HighLevelGraph({key: layer}, {key: set()}), key
-
-
-def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
-    """A graph for composing, which plans when it is used."""
-    return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
 
 
 def compute(
@@ -85,13 +70,13 @@ def compute(
     What is in `make` is made with them, but not loaded.
     """
     making = list(make)
-    recipes = [c._recipe for c in collections if _is_unplanned(c)] + making
+    recipes = [*_recipes_among(collections), *making]
     damaged: set[str | None] = set()
     while True:
         planner = Planner(force, collect)
         planner.request_all(recipes)
         try:
-            return _compute(collections, planner, kwargs, making)
+            return compute_planned(collections, planner, kwargs, making)
         except TargetCorrupt as error:
             if force or error.target in damaged:
                 raise
@@ -123,13 +108,7 @@ def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: 
             warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
 
 
-def compute_plan(plan: Plan, **kwargs: Any) -> tuple:
-    """Run exactly what a plan shows."""
-    nodes = tuple(Node(recipe) for recipe in plan._recipes)
-    return _compute(nodes, plan._planner, kwargs)
-
-
-def _compute(collections, planner, kwargs, making=()):
+def compute_planned(collections, planner, kwargs, making=()):
     planner.check()
     planner.write_down()
     layer = VerbLayer(planner)
@@ -137,8 +116,8 @@ def _compute(collections, planner, kwargs, making=()):
     results: list[Any] = [None] * len(collections)
     rest = []
     for position, collection in enumerate(collections):
-        if _is_unplanned(collection):
-            planned = planner.request(collection._recipe)
+        if (recipe := recipe_of(collection)) is not None:
+            planned = planner.request(recipe)
             if planned.action == BLOCKED:
                 results[position] = blocked_failure(planned)
                 continue
@@ -158,8 +137,8 @@ def _compute(collections, planner, kwargs, making=()):
     return tuple(results)
 
 
-def _is_unplanned(collection):
-    return isinstance(collection, Node) and collection._dask is None
+def _recipes_among(collections):
+    return [recipe for recipe in map(recipe_of, collections) if recipe is not None]
 
 
 # ---- verbs ---------------------------------------------------------------------------------------
@@ -293,7 +272,7 @@ class VerbLayer(MaterializedLayer):
 
     def expect(self, collections: Iterable) -> None:
         """Remember the nodes among a verb's collections: all are planned when the first is read."""
-        self._expected = [c._recipe for c in collections if _is_unplanned(c)]
+        self._expected = _recipes_among(collections)
 
     def add_expected(self) -> None:
         """Plan the nodes that the verb was given; its further reads find what they need."""
@@ -337,7 +316,7 @@ class VerbLayer(MaterializedLayer):
     def cull(self, keys, all_hlg_keys):
         self.close()
         self.tell_complete()
-        return _culled(cull(self.mapping, keys), self.annotations)
+        return culled_graph(cull(self.mapping, keys), self.annotations)
 
     def __iter__(self):
         self.close()
@@ -349,86 +328,4 @@ class VerbLayer(MaterializedLayer):
         if (sent := sending()) is not None:
             workers.prepare(sent[0])
             self.tell_complete(sent[0])
-        return _plain_layer, (dict(self.mapping), self.annotations)  # which grows when tasks hold nodes
-
-
-class RecipeLayer(Layer):
-    """A node in a composed graph: tasks that are planned when they are asked for.
-
-    In the graph the node's value goes by the node's own key (see `daskcache.late.LateKey`).
-
-    Attributes
-    ----------
-    recipes : tuple of Recipe
-    recipe_keys : dict
-        Dask key to recipe key: what hashing a composed graph counts.
-    """
-
-    has_legacy_tasks = False
-    collection_annotations = None
-    annotations = None
-
-    def __init__(self, recipe: Recipe, key: LateKey):
-        self.recipes = (recipe,)
-        self.recipe_keys = {key: recipe.key}
-        self.key = key
-
-    def plan(self) -> tuple[dict[Any, GraphNode], dict]:
-        """Tasks and annotations, as of now, with the value under the node's own key."""
-        if is_composing():
-            tasks = late_tasks(self.recipes[0], self.key)
-            return tasks, late_annotations(tasks)
-        builder = layer_of(self.recipes[0]).builder
-        builder.add_value(self.recipes[0], self.key)
-        return cull(builder.tasks, [self.key]), builder.annotations
-
-    def cull(self, keys, all_hlg_keys):
-        return _culled(*self.plan()) if self.key in keys else _culled({}, {})
-
-    def __reduce__(self):
-        builder = layer_of(self.recipes[0]).builder
-        key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
-        builder.ask_workers()
-        return _plain_layer, (cull(builder.tasks, [key]), builder.annotations)
-
-    def clone(self, keys, seed, bind_to=None):
-        if bind_to is not None:
-            raise GraphError(
-                "dask.graph_manipulation.bind can't make a cached node wait for something else",
-                node=self.recipes[0].title,
-                hint="compute what it is to wait for first, or make it an argument of the function",
-            )
-        return super().clone(keys, seed)
-
-    def is_materialized(self):
-        return False
-
-    def get_output_keys(self):
-        return {self.key}
-
-    def __contains__(self, key):
-        return key == self.key or key in self.plan()[0]
-
-    def __getitem__(self, key):
-        return self.plan()[0][key]
-
-    def __iter__(self):
-        return iter(self.plan()[0])
-
-    def __len__(self):
-        return len(self.plan()[0])
-
-    def items(self):
-        return self.plan()[0].items()
-
-
-def _culled(tasks, annotations):
-    """What `Layer.cull` returns: the layer, and the dependencies of each key."""
-    dependencies = {key: set(task.dependencies) for key, task in tasks.items()}
-    return _plain_layer(tasks, annotations), dependencies
-
-
-def _plain_layer(tasks, annotations):
-    layer = MaterializedLayer(tasks)
-    layer.annotations = annotations or None  # not those of the context, which the constructor takes
-    return layer
+        return plain_layer, (dict(self.mapping), self.annotations)  # which grows when tasks hold nodes

@@ -14,8 +14,9 @@ import dask
 from dask.delayed import Delayed
 
 from .entry import Entry
-from .node import Node, holding, made
+from .node import Node, holding
 from .recipe import Recipe, flatten, recipes_before, unflatten
+from .state import made
 
 
 class CachedResult(Entry):

@@ -3,7 +3,8 @@
 A value is encoded as bytes in which every type has its own tag and every length is written out, so
 that two different values can't have one encoding; the hash of the bytes is the hash of the value.
 Large buffers (arrays) are hashed where they lie and stand in the encoding by their digest.
-Types of other packages have their encoders in `array_hashing` and `table_hashing`.
+Types of other packages have their encoders in `array_hashing` and `table_hashing`, Dask collections in
+`graph_hashing`; functions and classes count by what they reach (`reach`).
 
 `dask.tokenize` is not used: it isn't stable across interpreters, nor does it want to be.
 
@@ -41,6 +42,8 @@ import xxhash
 
 from .algorithms import algorithm, digest, hasher
 from .errors import UnhashableArgument
+from .installed import name_of, process_name_of
+from .ownership import is_user_code
 
 #: Half the length, where a name must stay short and nothing depends on collisions being unheard of.
 short_digest = xxhash.xxh3_64_hexdigest
@@ -163,10 +166,8 @@ class Encoder:
 
     def add_code(self, value: Any) -> None:
         """Add a function or class by its fingerprint."""
-        from .reach import fingerprint
-
         self.parts.append(b"k")
-        _str(fingerprint(value), self)
+        _str(_home("reach").fingerprint(value), self)
 
     def add_stand_in(self, identity: str) -> None:
         """Add something that stands for data that isn't at hand, by what makes the data."""
@@ -266,8 +267,6 @@ def _frozenset(value, encoder):
 
 def _dict(value, encoder):
     """Encode a dict in its own order, which functions see."""
-    from .installed import process_name_of
-
     name = process_name_of(value)
     if name is not None:
         encoder.parts.append(b"g")
@@ -455,12 +454,10 @@ def _copied_token(value, encoder):
 
 
 def _collection(value, encoder):
-    from .graph_hashing import collection_hash
-
     if value.__dask_graph__() is None:  # an xarray object without any chunks, say
         _dask_tokenize(value, encoder)
     else:
-        encoder.add_stand_in(collection_hash(value))
+        encoder.add_stand_in(_home("graph_hashing").collection_hash(value))
 
 
 def _instance(value, encoder):
@@ -468,8 +465,6 @@ def _instance(value, encoder):
 
     A global of an installed module counts by its name if it can't be taken apart, or is in itself.
     """
-    from .installed import name_of, process_name_of
-
     name = process_name_of(value)
     if name is None:
         try:
@@ -507,7 +502,7 @@ _under_way = _UnderWay()
 
 def _encode_apart(value, encoder):
     wrapped = getattr(value, "__wrapped__", None)
-    if callable(wrapped) and not _is_user_class(type(value)):  # what lru_cache makes of a function, say
+    if callable(wrapped) and not is_user_code(type(value)):  # what lru_cache makes of a function, say
         encoder.parts.append(b"w")
         _str(class_name(type(value)), encoder)
         encoder.add(wrapped)
@@ -554,12 +549,6 @@ def _same(one, two):
     if type(one) is dict:
         return _same(list(one.items()), list(two.items()))
     return type(one) in (int, str) and one == two
-
-
-def _is_user_class(cls):
-    from .code import is_user_code
-
-    return is_user_code(cls)
 
 
 def _reduced(value, reduced, encoder):
@@ -660,10 +649,16 @@ def _load_encoders(package):
     home = _LAZY.get(package)
     if home is None:
         return
-    encoders = getattr(import_module(f".{home}", __package__), f"{package}_encoders")
+    encoders = getattr(_home(home), f"{package}_encoders")
     for base, encode in encoders().items():
         _BASES.setdefault(base, encode)
     _LAZY.pop(package, None)  # only now: another thread may be here too
+
+
+@functools.cache
+def _home(module):
+    """Return a module that encodes with this one: imported when a value first needs it."""
+    return import_module(f".{module}", __package__)
 
 
 def _inherited_encoder(cls):

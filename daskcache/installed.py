@@ -12,7 +12,7 @@ import sys
 import types
 from typing import Any
 
-from .code import is_user_module
+from .ownership import is_user_module
 
 #: Globals that are the state of a process.
 _OF_PROCESS = (

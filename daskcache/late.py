@@ -8,15 +8,16 @@ is a `LateTask`, under a `LateKey`, which is planned when the graph is culled or
 
 from __future__ import annotations
 
-import sys
 import weakref
-from collections.abc import Iterable, Iterator
-from types import FrameType
 from typing import Any
 
 import dask
-from dask._task_spec import Alias, DataNode, GraphNode, convert_legacy_graph
+from dask._task_spec import Alias, DataNode, GraphNode, cull
+from dask.highlevelgraph import HighLevelGraph, Layer
 
+from .composed import culled_graph, node_annotations, plain_layer, split_graph
+from .errors import GraphError
+from .frames import dask_step, is_composing, is_sending
 from .hashing import short_digest
 from .recipe import DaskInput, Recipe
 
@@ -56,6 +57,10 @@ class LateTask(GraphNode):
         self.key = key
         self._planned: GraphNode | None = None
         self._culled_in: Any = None
+
+    @property
+    def late_key(self) -> LateKey:
+        return self.key
 
     @property
     def dependencies(self) -> frozenset:
@@ -127,14 +132,6 @@ def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
     return tasks
 
 
-def values_among(graphs: Iterable[Any]) -> Iterator[str]:
-    """Identities of the recipes whose values are in graphs of layers, by lazy layers or late tasks."""
-    for graph in graphs:
-        for layer in graph.layers.values():
-            for node in (layer, *getattr(layer, "mapping", {}).values()):
-                yield from (recipe.identity for recipe in getattr(node, "recipes", ()))
-
-
 def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
     """Annotations of the nodes among `tasks`, in the form of those of a layer."""
     # a layer without annotations would take those in force, which are for what is composed of the nodes
@@ -146,137 +143,88 @@ def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
     return {kind: values.get for kind, values in found.items()}
 
 
-def node_annotations(key: str, recipe: Recipe, running: bool) -> Iterator[tuple[str, Any]]:
-    """Annotations of a node's creation for one of its tasks; `running` is False if it only reads."""
-    for kind, value in recipe.annotations.items():
-        if running or kind not in _ONLY_FOR_RUNNING:
-            yield kind, value(key) if callable(value) else value
+def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
+    """A graph for composing, which plans when it is used."""
+    return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
 
 
-#: Annotations that concern running, not reading what has run.
-_ONLY_FOR_RUNNING = ("resources", "retries")
+class RecipeLayer(Layer):
+    """A node in a composed graph: tasks that are planned when they are asked for.
 
+    In the graph the node's value goes by the node's own key (see `daskcache.late.LateKey`).
 
-def split_graph(graph: Any) -> tuple[list[LateKey], dict[Any, GraphNode]]:
-    """Keys of the nodes that a graph was composed from, and the plain tasks in it."""
-    late: dict[LateKey, None] = {}
-    plain: dict = {}
-    for layer in getattr(graph, "layers", {"": graph}).values():
-        if hasattr(layer, "recipe_keys"):
-            late[layer.key] = None
-            continue
-        for key, task in layer.items():
-            if not isinstance(task, LateTask):
-                plain[key] = task
-            elif task.key.is_value:
-                late[task.key] = None
-    return list(late), convert_legacy_graph(plain, {*plain, *late})
-
-
-# ---- where Dask is -------------------------------------------------------------------------------
-
-#: Functions of Dask that cull graphs or pickle them, and a local variable of each.
-_STEPS = {"_graph_to_futures": "keyset", "cull": "keys_set"}
-
-
-def dask_step() -> Any:
-    """An object that lives as long as the step that Dask is in: as long as one verb reads graphs.
-
-    Dask does not say where a verb begins and ends, so this looks at the functions that are running:
-    ``HLGExpr.from_collection``, called in one loop for all collections of a verb;
-    ``HighLevelGraph.cull``; and ``Client._graph_to_futures``, which pickles.
-    ``tests/integration/test_dask_internals.py`` says what broke, should Dask change them.
-
-    Returns
-    -------
-    frame, set or None
-        The frame of the loop, or the set of the wanted keys.
+    Attributes
+    ----------
+    recipes : tuple of Recipe
+    recipe_keys : dict
+        Dask key to recipe key: what hashing a composed graph counts.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_name
-        if name == "from_collection":
-            return frame.f_back
-        if name in _STEPS and _STEPS[name] in frame.f_locals:
-            return frame.f_locals[_STEPS[name]]
-        frame = frame.f_back
-    return None
 
+    has_legacy_tasks = False
+    collection_annotations = None
+    annotations = None
 
-def is_sending() -> bool:
-    """Whether a distributed client pickles a graph just now, to send it to its scheduler."""
-    return _running("_graph_to_futures", "distributed.client") is not None
+    def __init__(self, recipe: Recipe, key: LateKey):
+        self.recipes = (recipe,)
+        self.recipe_keys = {key: recipe.key}
+        self.key = key
 
+    def plan(self) -> tuple[dict[Any, GraphNode], dict]:
+        """Tasks and annotations, as of now, with the value under the node's own key."""
+        if is_composing():
+            tasks = late_tasks(self.recipes[0], self.key)
+            return tasks, late_annotations(tasks)
+        builder = _layer_of(self.recipes[0]).builder
+        builder.add_value(self.recipes[0], self.key)
+        return cull(builder.tasks, [self.key]), builder.annotations
 
-def sending() -> tuple[Any, dict[str, Any], Any] | None:
-    """The distributed client that pickles a graph just now, the futures that it made, the expression."""
-    frame = _running("_graph_to_futures", "distributed.client")
-    return frame and tuple(frame.f_locals[name] for name in ("self", "futures", "expr"))
+    def cull(self, keys, all_hlg_keys):
+        return culled_graph(*self.plan()) if self.key in keys else culled_graph({}, {})
 
+    def __reduce__(self):
+        builder = _layer_of(self.recipes[0]).builder
+        key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
+        builder.ask_workers()
+        return plain_layer, (cull(builder.tasks, [key]), builder.annotations)
 
-def is_for_some_workers() -> bool:
-    """Whether a distributed client pickles a graph just now for workers that its verb names."""
-    frame = _running("_graph_to_futures", "distributed.client")
-    return frame is not None and bool(frame.f_locals.get("workers"))
+    def clone(self, keys, seed, bind_to=None):
+        if bind_to is not None:
+            raise GraphError(
+                "dask.graph_manipulation.bind can't make a cached node wait for something else",
+                node=self.recipes[0].title,
+                hint="compute what it is to wait for first, or make it an argument of the function",
+            )
+        return super().clone(keys, seed)
 
-
-def client_of_verb() -> Any:
-    """The distributed client that a verb under way will send its graph to; None if none is known.
-
-    Nor is it of a verb that names the workers for its graph.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name in ("compute", "persist"):
-            module = frame.f_globals.get("__name__")
-            if module == "distributed.client":
-                return None if frame.f_locals.get("workers") else frame.f_locals["self"]
-            if module == "dask.base":
-                found = getattr(frame.f_locals.get("schedule"), "__self__", None)
-                return found if hasattr(found, "scheduler_info") else None
-        frame = frame.f_back
-    return None
-
-
-def culled_layers() -> Iterable[Any]:
-    """The layers of the graph that is culled just now."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not (frame.f_code.co_name == "cull" and "keys_set" in frame.f_locals):
-        frame = frame.f_back
-    return frame.f_locals["self"].layers.values() if frame is not None else ()
-
-
-def is_composing() -> bool:
-    """Whether a graph is composed just now, by `dask.delayed` over nodes in containers."""
-    return _running("unpack_collections", "dask.delayed") is not None
-
-
-def is_read_for_composing(reader: FrameType) -> bool:
-    """Whether ``node.dask``, read in the frame `reader`, is read for composing: a quicker look."""
-    if reader.f_code.co_name != "from_collection" or reader.f_back is None:
+    def is_materialized(self):
         return False
-    caller = reader.f_back.f_back
-    return caller is not None and _is(caller, "unpack_collections", "dask.delayed")
 
+    def get_output_keys(self):
+        return {self.key}
 
-def _running(function, module):
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and not _is(frame, function, module):
-        frame = frame.f_back
-    return frame
+    def __contains__(self, key):
+        return key == self.key or key in self.plan()[0]
 
+    def __getitem__(self, key):
+        return self.plan()[0][key]
 
-def _is(frame, function, module):
-    return frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
+    def __iter__(self):
+        return iter(self.plan()[0])
+
+    def __len__(self):
+        return len(self.plan()[0])
+
+    def items(self):
+        return self.plan()[0].items()
 
 
 # ---- from late to planned --------------------------------------------------------------------------
 
 
-def _layer(key):
-    from .graph import layer_of
+def _layer_of(recipe):
+    from .graph import layer_of  # which plans, and is not needed to make nodes
 
-    return layer_of(key.recipe)
+    return layer_of(recipe)
 
 
 def _entry_key(recipe):
@@ -297,7 +245,7 @@ def _keys_before(key):
 
 def _local_task(key):
     """The planned task under its late key, depending on late keys: for schedulers of this process."""
-    layer = _layer(key)
+    layer = _layer_of(key.recipe)
     with layer.builder.singly():
         return _local_task_of(layer.builder, layer.direct, key)
 
@@ -322,7 +270,7 @@ def _local_task_of(builder, direct, key):
 
 
 def _sent_key(key):
-    builder = _layer(key).builder
+    builder = _layer_of(key.recipe).builder
     if key.is_value:
         return _add_sent_value(builder, key.recipe)
     with builder.singly():
@@ -331,7 +279,7 @@ def _sent_key(key):
 
 def _sent_task(key):
     """The planned task under its planned key; of a finished node something that nothing needs."""
-    builder = _layer(key).builder
+    builder = _layer_of(key.recipe).builder
     if key.is_value:
         task = builder.tasks[_add_sent_value(builder, key.recipe)]
         builder.ask_workers()

@@ -13,11 +13,11 @@ from .errors import DaskcacheError, StorageError, TargetMissing
 from .hashing import tag
 from .named import Unknown, function_named
 from .parts import code_changes
+from .paths import check_path
 from .rebuild import source_changes
 from .records import RecordName, RecordStore
 from .roots import METADATA, Root
 from .targets.registry import is_of_folder
-from .targets.template import check_path
 
 #: States of a target that is as its record says.
 AS_RECORDED = ("complete", "adopted")

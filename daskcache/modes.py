@@ -40,8 +40,9 @@ from .handles import (
     values_of,
     without_futures,
 )
-from .node import Function, Node, delayed, inside_body, made
+from .node import Function, Node, delayed
 from .plain_calls import call_plain
+from .state import inside_body, made
 from .task_options import (
     DASK,
     FUNCTION,

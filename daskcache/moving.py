@@ -20,10 +20,10 @@ from .databases import is_table
 from .errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from .lineage import Lineage
 from .listing import Listed, listed
+from .paths import check_path
 from .records import RecordName, RecordStore, collision_form, sealed_content
 from .roots import FORMAT, Root
 from .storage import Part
-from .targets.template import check_path
 from .verified import keep_manifest, mend_manifest
 from .verifying import MISSING, OK, check, other_algorithm
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping
-from contextvars import ContextVar
 from threading import get_ident
 from typing import Any
 
@@ -27,16 +26,12 @@ from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from .late import LateKey, is_read_for_composing, is_sending
+from .frames import is_read_for_composing, is_sending
+from .late import LateKey, lazy_graph
 from .recipe import Recipe, flatten, make_recipe, unflatten
 from .spec import Options, Spec
+from .state import inside_body, made
 from .targets.base import Target
-
-#: Whether the body of a decorated function runs here: what it calls then is called, not recorded.
-inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
-
-#: Where the nodes are collected that a flow makes; None outside of any.
-made: ContextVar[list[Node] | None] = ContextVar("made", default=None)
 
 _MISSING: Any = object()
 
@@ -276,8 +271,6 @@ class Node(Delayed):
     def __dask_graph__(self):
         if self._dask is not None:
             return self._dask
-        from .graph import lazy_graph
-
         self._planned_key.pop(get_ident(), None)
         return lazy_graph(self._recipe, self._key)
 

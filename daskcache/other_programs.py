@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .submitted import live_clients
 from .task_keys import TO_DO
+from .workers.client import live_clients
 
 
 def is_alone(client: Any) -> bool:

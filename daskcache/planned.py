@@ -6,9 +6,9 @@ from typing import Any
 
 from .entry import Entry, Stored
 from .errors import FormatLimit
+from .paths import located
 from .recipe import Recipe
 from .records import RecordName
-from .targets.template import located
 from .work import Elsewhere
 
 #: States.

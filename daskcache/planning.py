@@ -8,12 +8,9 @@ A `Plan` is the frozen outcome: what is shown and, by `Plan.compute`, exactly wh
 
 from __future__ import annotations
 
-import functools
 import gc
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import contextmanager
-from typing import Any
 
 from .errors import NodeFailed
 from .examining import Examiner
@@ -192,100 +189,6 @@ def _obstacle(planned):
 
     recipe = planned.recipe
     return Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
-
-
-# ---- the frozen plan ----------------------------------------------------------------------------
-
-
-class Plan:
-    """What will be skipped, loaded, run or decided for the requested nodes, and why.
-
-    Iterate over it for its `PlannedNode`; in a notebook it shows as a table.
-    """
-
-    def __init__(self, recipes: list[Recipe], planner: Planner):
-        self._recipes = recipes
-        self._planner = planner
-        self.nodes = tuple(planner.nodes.values())
-
-    def __iter__(self) -> Iterator[PlannedNode]:
-        return iter(self.nodes)
-
-    def __len__(self) -> int:
-        return len(self.nodes)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of nodes for each action."""
-        found = Counter(node.action for node in self.nodes)
-        return {action: found[action] for action in (RUN, DECIDE, BLOCKED, LOAD, SKIP)}
-
-    @property
-    def left(self) -> int:
-        """Number of nodes that are to run, or whose worker will decide."""
-        return self.counts[RUN] + self.counts[DECIDE]
-
-    @property
-    def seconds(self) -> float:
-        """Estimated run time of what is left, in seconds of one worker thread."""
-        return sum(self.estimate(node) or 0 for node in self.nodes if node.is_to_do)
-
-    def estimate(self, node: PlannedNode) -> float | None:
-        """Seconds that a node took when it ran last, or that its function takes on average."""
-        if node.seconds is not None:
-            return node.seconds
-        return self._average_seconds.get(node.recipe.name)
-
-    @functools.cached_property
-    def _average_seconds(self):
-        known: dict[str, list[float]] = {}
-        for node in self.nodes:
-            if node.seconds is not None:
-                known.setdefault(node.recipe.name, []).append(node.seconds)
-        return {name: sum(seconds) / len(seconds) for name, seconds in known.items()}
-
-    def compute(self, **kwargs: Any) -> tuple:
-        """Run exactly this plan and return the requested values.
-
-        Parameters
-        ----------
-        **kwargs
-            As in `dask.compute`.
-        """
-        from .graph import compute_plan
-
-        return compute_plan(self, **kwargs)
-
-    def to_frame(self):
-        """The plan as a `pandas.DataFrame`, a row for each node."""
-        from .display.table import plan_frame
-
-        return plan_frame(self)
-
-    def svg(self) -> str:
-        """A picture of the plan as SVG."""
-        from .display.picture import plan_svg
-
-        return plan_svg(self)
-
-    def __str__(self) -> str:
-        from .display.table import plan_text
-
-        return plan_text(self)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        from .display.table import plan_html
-
-        return plan_html(self)
-
-
-def make_plan(recipes: list[Recipe], force=False, collect: bool = False) -> Plan:
-    """Plan the computation of `recipes`; reads only, and shows what can't run as blocked."""
-    planner = Planner(force, collect)
-    planner.request_all(recipes)
-    return Plan(recipes, planner)
 
 
 @contextmanager

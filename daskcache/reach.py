@@ -39,17 +39,19 @@ from .code import (
     Import,
     body_of,
     bytecode_hash,
+    names_in,
+)
+from .errors import DaskcacheWarning, UnhashableArgument
+from .hashing import Encoder, digest, hash_value
+from .installed import name_of
+from .ownership import (
     home_of,
     is_standard,
     is_user_code,
     is_user_module,
     is_user_package,
-    names_in,
     package_version,
 )
-from .errors import DaskcacheWarning, UnhashableArgument
-from .hashing import Encoder, digest, hash_value
-from .installed import name_of
 from .parts import Part
 
 _MISSING: Any = object()

@@ -8,8 +8,8 @@ from typing import Any
 
 from .errors import StorageError, UnsafePath
 from .hashing import untagged
+from .paths import check_path
 from .roots import FORMAT
-from .targets.template import check_path
 
 
 def check_record(content: Any, key: str, file_hash: str) -> None:

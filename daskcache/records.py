@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 from . import hashing, storage, trust
 from .atomic import refuse_link
-from .code import package_version
 from .errors import DaskcacheWarning, StorageError
+from .ownership import package_version
 from .record_check import check_record, is_line
 from .roots import FORMAT, METADATA, Root, parsed
 from .storage import Stamp

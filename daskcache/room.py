@@ -19,9 +19,9 @@ from .atomic import entered
 from .errors import StorageError
 from .lineage import Lineage
 from .listing import Listed, listed
+from .paths import check_path
 from .records import RecordName
 from .roots import METADATA, Root
-from .targets.template import check_path
 
 HOUR = 3600.0
 

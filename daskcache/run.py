@@ -6,35 +6,29 @@ everything about the node, and the handles (`Entry`, `Held`, `Failure`) of the n
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
-import inspect
 import os
 import random
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
-from dask.delayed import Delayed
-
 from . import algorithms, hot_cache, leases, records, storage
+from .body import body
 from .code_check import check_arguments, check_code
 from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
 from .errors import (
     NodeFailed,
-    ResultError,
     TargetCorrupt,
     TargetError,
     UnhashableArgument,
 )
 from .events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from .hashing import hash_value
-from .node import inside_body
+from .paths import DATA_HASH, located
 from .provenance import facts_of_call, record_under_new_key
 from .recipe import Ref, SourceInput, combine
 from .records import RecordStore, target_id
@@ -52,12 +46,8 @@ from .storing import (
 from .targets.base import FolderTarget
 from .targets.objects import PickleTarget
 from .targets.resource import Resource
-from .targets.template import DATA_HASH, located
 from .texts import brief
 from .work import DaskData, DaskValue, FileData, Work
-
-#: The node whose body runs in this thread.
-running: ContextVar[Work | None] = ContextVar("running", default=None)
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
@@ -490,57 +480,10 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     return result, own_paths
 
 
-def body(work: Work, args: tuple, kwargs: dict) -> Any:
-    """Call the function here; see `call`."""
-    spec = work.spec
-    tokens = inside_body.set(True), running.set(work)
-    try:
-        result = spec.func(*args, **kwargs)
-        if inspect.iscoroutinefunction(spec.func):
-            result = _run_coroutine(result)
-    finally:
-        inside_body.reset(tokens[0])
-        running.reset(tokens[1])
-    _check_result(work, result)
-    return result
-
-
 def _isolated(work, args, kwargs):
     from .workers.isolation import call_isolated
 
     return call_isolated(work, args, kwargs)
-
-
-def _check_result(work, result):
-    story = None
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
-        story, hint = "a generator, which can be read only once", "return list(...) of it"
-    elif inspect.iscoroutine(result):
-        story, hint = "a coroutine that nobody awaited", "write 'async def', or await it"
-    elif isinstance(result, Delayed):
-        story, hint = (
-            "a lazy Dask value",
-            "build the graph outside of the function, or compute the value inside",
-        )
-    if story:
-        if inspect.iscoroutine(result):
-            result.close()
-        raise ResultError(
-            f"{work.spec.name}() returned {story}",
-            node=work.title,
-            target=", ".join(work.paths) or None,
-            hint=hint,
-        )
-
-
-def _run_coroutine(coroutine):
-    """Run it to its end, in a thread of its own where this one has a running loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, coroutine).result()
 
 
 def _held_hash(work, result, trace):

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from dask.utils import funcname, parse_timedelta
 
-from .code import learn_bodies, package_version
+from .code import learn_bodies
 from .databases import SEPARATOR, masked
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument, UnsafePath
 from .hashing import Encoder, hash_value
+from .ownership import package_version
 from .parts import Part
 from .reach import Reach
 from .roots import check_local

@@ -11,13 +11,13 @@ from . import config, hot_cache, records, storage, trash
 from .claiming import Claim
 from .entry import Entry, Stored
 from .errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
+from .paths import DATA_HASH, located
 from .provenance import facts_of_call, record_kept
 from .records import ANY_TRACE, RecordName, RecordStore, record_content, target_id
 from .roots import Root
 from .storage import Part
 from .targets.base import UNKNOWN, BytesTarget, Target
 from .targets.forms import form_of
-from .targets.template import DATA_HASH, located
 from .verified import forget_manifest, keep_manifest
 from .work import Elsewhere, FileData, Work
 

@@ -11,13 +11,13 @@ are planned while the client pickles them, and it holds a lock then that the ans
 
 from __future__ import annotations
 
-import asyncio
-import sys
 import threading
 import uuid
 import weakref
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
+
+from .workers.client import in_loop_of, live_clients
 
 
 class Evidence(NamedTuple):
@@ -216,14 +216,6 @@ def _forget_what_is_over():
         _limit = max(_FEW, 2 * len(_verbs))
 
 
-def live_clients() -> list[Any]:
-    """The distributed clients of this process; distributed is not imported for it."""
-    module = sys.modules.get("distributed.client")
-    if module is None:
-        return []
-    return [client for client in list(module.Client._instances) if client.status == "running"]
-
-
 class SentFutures:
     """The futures that a composed graph was sent for; tells whether a scheduler may remember it."""
 
@@ -269,11 +261,3 @@ def drop_released(client: Any, futures: dict[str, Any]) -> None:
     lock.wait(_PATIENCE)
     for key, future in futures.items():
         futures[key] = type(future)(key, client)
-
-
-def in_loop_of(client: Any) -> bool:
-    """Whether this thread runs the event loop of a distributed client."""
-    try:
-        return asyncio.get_running_loop() is client.loop.asyncio_loop
-    except RuntimeError:
-        return False

@@ -18,11 +18,11 @@ from . import storage, tables
 from .atomic import entered
 from .databases import is_table
 from .errors import ForeignTarget, StorageError, TargetMissing, UnsafePath
+from .paths import check_path
 from .record_check import is_line
 from .records import RecordStore, target_id
 from .roots import METADATA, Root, parsed
 from .storage import Stamp
-from .targets.template import check_path
 
 _ABOUT = "about.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"

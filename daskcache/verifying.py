@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from . import algorithms, storage
 from .errors import DaskcacheWarning, UnsafePath
+from .paths import check_path
 from .records import RecordName, RecordStore
 from .roots import METADATA, Root
 from .storage import Stamp
-from .targets.template import check_path
 
 OK, CORRUPT, MODIFIED, MISSING, UNREADABLE = "ok", "corrupt", "modified", "missing", "unreadable"
 STATES = (OK, CORRUPT, MODIFIED, MISSING, UNREADABLE)

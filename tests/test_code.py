@@ -20,8 +20,9 @@ import pytest
 
 import daskcache as dc
 import daskcache.code as code_module
-from daskcache.code import _trees_in, is_user_code
+from daskcache.code import _trees_in
 from daskcache.errors import UnhashableArgument
+from daskcache.ownership import is_user_code
 from daskcache.reach import fingerprint, function_fingerprint
 
 BASE = """

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from architecture import FLOORS, circles, files, imported_by, imports, room_of
 
 import daskcache as dc
 
@@ -68,57 +69,8 @@ PUBLIC = [
     "why",
 ]
 
-#: From the bottom up; a module imports from its own layer and from those before it.
-LAYERS = [
-    {"errors", "events", "task_keys"},
-    {"config", "tally"},
-    {"algorithms"},
-    {"parts", "file_times"},
-    {"hashing", "code", "reach", "installed", "declarations", "identity"},
-    {"atomic", "databases"},
-    {"roots", "table_rows"},
-    {"tables"},
-    {"storage", "graph_hashing", "array_hashing", "table_hashing"},
-    {"code_store", "memo", "trust"},
-    {"verified"},
-    {"targets"},
-    {"cpr"},
-    {"record_check"},
-    {"records"},
-    {"traces"},
-    {"trash", "hot_cache", "leases"},
-    {"entry"},
-    {"spec"},
-    {"code_check"},
-    {"recipe"},
-    {"late"},
-    {"node"},
-    {"work", "texts", "obstacles"},
-    {"named"},
-    {"elsewhere"},
-    {"reasons", "provenance", "adopting", "claiming"},
-    {"planned", "storing"},
-    {"examining"},
-    {"planning"},
-    {"corrections"},
-    {"dashboard_page"},
-    {"dashboard"},
-    {"run", "submitted", "workers"},
-    {"other_programs", "needs"},
-    {"building"},
-    {"graph"},
-    {"rebuild"},
-    {"accessor", "display", "contract", "testing", "listing"},
-    {"handles", "task_options", "plain_calls"},
-    {"modes"},
-    {"auditing", "lineage", "verifying"},
-    {"repairing"},
-    {"room", "archive", "moving"},
-    {"cli_shared"},
-    {"cli", "cli_corrections", "cli_housekeeping", "demo", "prefect"},
-]
-LEVEL = {module: level for level, modules in enumerate(LAYERS) for module in modules}
-LEVEL["__version__"] = 0  # a name of the package itself
+#: By room, the floor that it is on.
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 
 def test_public_names():
@@ -199,42 +151,48 @@ def test_importing_leaves_dasks_configuration_to_the_user(tmp_path):
     assert done.stdout.strip() == "/mine 64 kiB", done.stderr
 
 
-def module_level_imports(path):
-    """Modules of the package that are imported when the module at `path` is."""
-    here = ("daskcache", *path.relative_to(PACKAGE).with_suffix("").parts)
-    package = here[:-1]
-    found, stack = set(), list(ast.parse(path.read_text()).body)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, ast.Import):
-            found |= {tuple(alias.name.split(".")) for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else ()
-            base += tuple((node.module or "").split(".")) if node.module else ()
-            found |= {(*base, alias.name) for alias in node.names}
-        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            stack += list(ast.iter_child_nodes(node))
-    names = {name[1] for name in found if name[0] == "daskcache" and len(name) > 1}
-    return {dc._HOMES.get(name, name).partition(".")[0] for name in names}
+MODULES = files()
 
 
-MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module):
+    """Each module is in a room, and imports nothing of a room on its own floor or above it."""
+    floor = FLOOR[room_of(module)]
+    others = {found for found in imports()[module] if room_of(found) != room_of(module)}
+    assert {found for found in others if FLOOR[room_of(found)] >= floor} == set()
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_imports_go_one_way(path):
-    """Each module has its place in the order of layers and imports nothing from a later one."""
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert own in LEVEL, f"{own} has no place in the order of layers"
-    later = {name for name in module_level_imports(path) if LEVEL[name] > LEVEL[own]}
-    assert later == set()
+def test_no_imports_in_circles():
+    """No module imports itself by way of others, wherever in their code the imports stand."""
+    assert circles(imports()) == []
+
+
+def test_every_import_is_seen(tmp_path):
+    """Imports in functions, methods and branches count; those for type checkers do not."""
+    source = tmp_path / "found.py"
+    source.write_text(
+        "from __future__ import annotations\n"
+        "from typing import TYPE_CHECKING\n"
+        "from . import storage\n"
+        "if TYPE_CHECKING:\n    from .node import Node\nelse:\n    from .work import Work\n"
+        "def f():\n    from daskcache.run import call\n    import daskcache.graph\n"
+        "class A:\n    def g(self):\n        try:\n            from .targets import base\n"
+        "        except ImportError:\n            from daskcache import ImageTarget\n"
+    )
+    seen = set(imported_by("found", source, {**MODULES, "found": source}))
+    images = dc._HOMES["ImageTarget"]
+    assert seen == {"storage", "work", "run", "graph", "targets.base", images}
+
+
+def test_circles_are_found():
+    """A circle of three, and one of two; what only follows from them is in none."""
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"f"}, "f": {"e"}}
+    assert circles(arrows) == [["a", "b", "c"], ["e", "f"]]
 
 
 def test_errors_import_nothing_of_the_package():
     """The error tree stands alone."""
-    assert module_level_imports(PACKAGE / "errors.py") == set()
+    assert imports()["errors"] == set()
 
 
 def test_no_module_imports_optional_packages_when_it_is_imported():
@@ -250,7 +208,7 @@ def test_no_module_imports_optional_packages_when_it_is_imported():
         "zarr",
         "sqlalchemy",
     }
-    for path in MODULES:
+    for path in MODULES.values():
         if path.stem in ("demo", "zarr_store"):  # a user's functions; imported where Zarr is at hand
             continue
         if path.stem in ("dashboard", "dashboard_page"):  # imported by schedulers

@@ -9,7 +9,8 @@ import types
 import pytest
 
 import daskcache as dc
-from daskcache.code import Import, View, body_of, bytecode_hash, is_user_code, seen_as
+from daskcache.code import Import, body_of, bytecode_hash
+from daskcache.ownership import View, is_user_code, seen_as
 from daskcache.parts import Part, code_changes, first_difference
 from daskcache.reach import Reach, function_fingerprint
 
@@ -220,7 +221,7 @@ def test_the_client_says_which_modules_are_the_users(program, monkeypatch):
     """A module that is installed here and edited there is looked into, and the other way round."""
     reach = Reach(program.by_name)
     assert reach.modules == {"program"}
-    monkeypatch.setattr("daskcache.code.is_user_file", lambda file: False)
+    monkeypatch.setattr("daskcache.ownership.is_user_file", lambda file: False)
     installed = Reach(program.by_name)
     assert named(installed) == [("function", "by_name")]
     with seen_as(View(frozenset({"program"}), {})):

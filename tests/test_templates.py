@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import daskcache as dc
 from daskcache.errors import DaskcacheError, TemplateError, UnsafePath
-from daskcache.targets.template import DATA_HASH, Template
+from daskcache.paths import DATA_HASH
+from daskcache.targets.template import Template
 
 
 class Colour(enum.Enum):

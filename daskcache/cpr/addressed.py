@@ -21,6 +21,7 @@ from ..hashing import short_digest
 from ..roots import check_local
 from ..storage import storage_error
 from ..targets.base import Target
+from ..targets.registry import imported
 from ..trust import check_runnable
 
 _NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "no data"})()
@@ -29,15 +30,13 @@ _NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "no data"})()
 @functools.cache
 def twin_of(plain: type[Target]) -> Any:
     """The class of targets at addresses whose files are written as `plain` says."""
-    from .formats import MIXINS
-
     if plain.has_address:
         return plain
     if plain.in_database or inspect.isabstract(plain):
         raise GraphError(
             f"{plain.__name__} is not for files, so it can't have an address", expected="a file format"
         )
-    mixin = next(MIXINS[base] for base in plain.__mro__ if base in MIXINS)
+    mixin = imported(plain._addressed)
     about = {name: getattr(plain, name) for name in ("__module__", "__qualname__")}
     about |= {"__doc__": mixin.__doc__, "plain": plain}
     made: Any = type(plain)

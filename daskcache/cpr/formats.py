@@ -8,12 +8,9 @@ from typing import Any
 
 from ..errors import DaskcacheWarning, require
 from ..targets import tiff
-from ..targets.arrays import NumpyTarget
-from ..targets.base import CODEC_ERRORS, Target
+from ..targets.base import CODEC_ERRORS
 from ..targets.image_metadata import UNKNOWN, ImageMetadata
-from ..targets.images import ImageTarget
 from ..targets.pixels import narrowed
-from ..targets.tables import CSVTarget
 from .addressed import Addressed
 from .data_hashes import hash_array, hash_frame
 
@@ -146,12 +143,3 @@ def _check_array(target, data):
 
 def _names(frame):
     return ", ".join(f"{name} {dtype}" for name, dtype in frame.dtypes.items())[:200]
-
-
-#: By the class of a format, what its targets at addresses do.
-MIXINS: dict[Any, Any] = {
-    Target: Addressed,
-    NumpyTarget: AddressedArray,
-    ImageTarget: AddressedImage,
-    CSVTarget: AddressedTable,
-}

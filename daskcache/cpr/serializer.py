@@ -46,6 +46,11 @@ def target_encoder(obj: Any) -> Any:
     return encode_value(obj)
 
 
+def serialized(resource: Resource) -> dict[str, Any]:
+    """Return what the JSON of a resource consists of, without its class."""
+    return target_encoder(resource)[DATA]
+
+
 def target_decoder(result: dict) -> Any:
     """What a JSON object stands for: the ``object_hook`` of `json.loads`.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .table import ACTIONS, COLORS, headline
 
 if TYPE_CHECKING:
-    from ..planning import Plan
+    from ..api import Plan
 
 MAX_NODES = 200
 

@@ -12,8 +12,8 @@ from ..errors import require
 from ..reasons import headlines
 
 if TYPE_CHECKING:
+    from ..api import Plan
     from ..auditing import Audit
-    from ..planning import Plan
 
 #: Nodes listed one by one; beyond, the summary by function has to do.
 MAX_ROWS = 30

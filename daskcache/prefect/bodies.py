@@ -24,10 +24,10 @@ from ..code_check import check_arguments
 from ..entry import Entry
 from ..events import NodeEvent, listeners
 from ..graph import make_now
-from ..node import inside_body
 from ..plain_calls import call_plain
 from ..recipe import make_recipe, recipes_before, unflatten
 from ..spec import Spec
+from ..state import inside_body
 from ..targets.base import Source
 from ..targets.context import context
 from .artifacts import make_artifact

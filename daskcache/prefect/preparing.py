@@ -26,12 +26,12 @@ from ..building import GraphBuilder
 from ..code_check import ArgumentEncoder, code_in_arguments
 from ..entry import Entry
 from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
+from ..paths import DATA_HASH
 from ..planned import LOAD
 from ..planning import Planner
 from ..recipe import Recipe, flatten, make_recipe
 from ..roots import Root
 from ..targets.context import context
-from ..targets.template import DATA_HASH
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, as_async
 from .futures import CacheFuture, is_done, value_in

@@ -7,8 +7,8 @@ from typing import Any
 from ..entry import Entry
 from ..handles import CachedResult
 from ..node import Node
+from ..paths import located
 from ..recipe import Recipe
-from ..targets.template import located
 
 __all__ = ["CachedResult", "as_node", "is_of"]
 

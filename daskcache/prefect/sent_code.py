@@ -19,7 +19,6 @@ from prefect import Task
 
 from .. import algorithms
 from ..algorithms import configured
-from ..code import is_user_file, seen_as
 from ..code_check import (
     ArgumentCode,
     SeenCode,
@@ -31,6 +30,7 @@ from ..code_check import (
 )
 from ..errors import CodeMismatch, DaskcacheError
 from ..events import worker_here
+from ..ownership import is_user_file, seen_as
 from ..spec import Code, Options, Spec
 from ..targets.base import Source
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from .futures import unwrapped
@@ -105,3 +106,10 @@ class SkippingTaskRunner(TaskRunner):
 
     def __reduce__(self):
         return type(self), (self.runner.duplicate(), self.record)
+
+
+def adopt_runner() -> None:
+    """Make the running flow's task runner one that skips, if it isn't: else nothing would be cached."""
+    flow_context = FlowRunContext.get()
+    if flow_context is not None and not hasattr(flow_context.task_runner, "preparer"):
+        flow_context.task_runner = SkippingTaskRunner.around_started(flow_context.task_runner)

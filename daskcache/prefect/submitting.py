@@ -13,7 +13,6 @@ from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
 from .results import CachedResult
 from .stored import StoredResults
-from .tasks import CachedTask
 from .transactions import forget_if_rolled_back
 
 
@@ -49,7 +48,7 @@ class Submitter:
 
     def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
         """The future of a call: finished, if its target is complete."""
-        if isinstance(task, CachedTask):
+        if hasattr(task, "caches"):  # a CachedTask
             if task.caches:
                 future = self._submit_cached(task, parameters, wait_for, dependencies)
                 future.gives_data = task.results == "data"

@@ -15,14 +15,16 @@ from prefect.context import FlowRunContext
 from prefect.task_engine import run_task
 from prefect.utilities.callables import get_call_parameters
 
-from ..node import Function, delayed, inside_body
+from ..node import Function, delayed
 from ..spec import Options, Spec
+from ..state import inside_body
 from ..task_options import current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
 from .preparing import Prepared, Preparer, is_ready, wait_for_upstream
 from .recording import finish
+from .skipping import adopt_runner
 from .stored import StoredResults
 
 #: What the decorators do: plain Prefect; cache; cache, and skip what is complete when it is submitted.
@@ -289,15 +291,6 @@ class StoredTask(Task):
 
 async def _awaitable(outcome):
     return outcome
-
-
-def adopt_runner() -> None:
-    """Make the running flow's task runner one that skips, if it isn't: else nothing would be cached."""
-    from .skipping import SkippingTaskRunner
-
-    flow_context = FlowRunContext.get()
-    if flow_context is not None and not hasattr(flow_context.task_runner, "preparer"):
-        flow_context.task_runner = SkippingTaskRunner.around_started(flow_context.task_runner)
 
 
 def _of_runner():

@@ -16,6 +16,7 @@ from ..roots import check_local
 from ..storage import Part
 from ..trust import check_runnable
 from ..verified import VerifiedFolder
+from .registry import imported, source_class, target_class
 from .resource import Resource
 
 #: What packages raise on values that a format can't hold.
@@ -32,6 +33,10 @@ CODEC_ERRORS = (
 
 #: In place of a value that is not known without reading it.
 UNKNOWN: Any = type("UNKNOWN", (), {"__repr__": lambda self: "UNKNOWN", "__slots__": ()})()
+
+
+#: What CPR adds to formats, by name: it is made from them.
+_TWIN, _SERIALIZED = "daskcache.cpr.addressed:twin_of", "daskcache.cpr.serializer:serialized"
 
 
 class Target(Resource):
@@ -58,11 +63,15 @@ class Target(Resource):
         self.path = str(path)
 
     address_fields: ClassVar[dict[str, Any]] = {"data_hash": None}
+    #: Name of the mixin that makes it a target at an address.
+    _addressed: ClassVar[str] = "daskcache.cpr.addressed:Addressed"
 
     #: Whether reading can run code: then no record chooses the class, and the file must be trusted.
     runs_code: ClassVar[bool] = False
     #: Whether it is options, not only what is stored, that decide which value is read.
     options_matter: ClassVar[bool] = False
+    #: Whether what it writes is a folder of files.
+    is_folder: ClassVar[bool] = False
     #: Whether it is a table in a database, whose path has the form ``<database>::<table>``.
     in_database: ClassVar[bool] = False
 
@@ -163,13 +172,9 @@ class Target(Resource):
 
     @classmethod
     def _at_address(cls, location, name, ext=None, **fields):
-        from ..cpr.addressed import twin_of
-
         if cls is Target:
-            from .registry import target_class
-
             cls = target_class(f"{name}{ext}")
-        return twin_of(cls)(location, name, cls.checked_ext(ext), **fields)
+        return imported(_TWIN)(cls)(location, name, cls.checked_ext(ext), **fields)
 
     def __repr__(self):
         options = [f", {k}={v!r}" for k, v in vars(self).items() if k != "path"]
@@ -259,6 +264,8 @@ class FolderTarget(Target):
     Subclasses define `write`, `read`, `read_folder` and `open_folder`.
     """
 
+    is_folder = True
+
     @abc.abstractmethod
     def read_folder(self, folder: VerifiedFolder) -> Any:
         """The value in a folder, read through it."""
@@ -316,8 +323,6 @@ class Source(Resource):
     @classmethod
     def _at_address(cls, location, name, ext=None, **fields):
         if cls is Source:
-            from .registry import source_class
-
             cls = source_class(f"{name}{ext}")
         ext = cls.checked_ext(ext)
         options = cls._options_at_address({**cls.address_fields, **fields})
@@ -327,9 +332,7 @@ class Source(Resource):
 
     def serialize(self) -> dict[str, Any]:
         """What the JSON of this source consists of."""
-        from ..cpr.serializer import DATA, target_encoder
-
-        return target_encoder(self)[DATA]
+        return imported(_SERIALIZED)(self)
 
     @classmethod
     def _options_at_address(cls, fields):

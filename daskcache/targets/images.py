@@ -91,6 +91,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     """
 
     exact = True
+    _addressed = "daskcache.cpr.formats:AddressedImage"
     address_fields = {"metadata": None, "resolution": None, "imagej": True, "data_hash": None}  # noqa: RUF012
 
     def __init__(

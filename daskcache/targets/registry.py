@@ -7,7 +7,6 @@ from importlib import import_module
 
 from ..databases import SEPARATOR
 from ..errors import UnknownFormat
-from .base import FolderTarget
 
 _TARGETS = {
     ".npy": "daskcache.targets.arrays:NumpyTarget",
@@ -88,7 +87,7 @@ def target_class(path: str):
 
 def is_of_folder(path: str) -> bool:
     """Whether what is registered for the suffix of `path` is a folder, not a file."""
-    return suffix_of(path) in _TARGETS and issubclass(target_class(path), FolderTarget)
+    return suffix_of(path) in _TARGETS and target_class(path).is_folder
 
 
 def read_as(target) -> tuple[str, dict] | None:

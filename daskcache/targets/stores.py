@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import FormatLimit, TargetMissing, TargetModified
 from ..hashing import tag
+from ..paths import DATA_HASH
 from .base import Target
 from .objects import PickleTarget
 from .registry import imported
-from .template import DATA_HASH
 
 
 class StoreTarget(Target):

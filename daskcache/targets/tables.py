@@ -41,6 +41,7 @@ class CSVTarget(BytesTarget):
     """
 
     default_ext, known_exts = ".csv", (".csv",)
+    _addressed = "daskcache.cpr.formats:AddressedTable"
 
     def __init__(self, path, dtype=None, index_col=None):
         super().__init__(path)

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import threading
 import warnings
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .. import config
 from ..errors import DaskcacheWarning
-from ..submitted import in_loop_of
+from .client import in_loop_of, is_prepared, mark_prepared
 
 
 async def _attach_if_bare(client: Any) -> None:
@@ -32,10 +31,6 @@ async def _attach_if_bare(client: Any) -> None:
 
 #: What is done for a client before, or while, its first graph with cached nodes runs.
 STEPS: list[Callable[[Any], Awaitable[None]]] = [_attach_if_bare]
-
-#: Id of the scheduler that a client was prepared for.
-_prepared: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
-
 
 #: How long a verb waits for the steps, in seconds; after that they go on beside it.
 _PATIENCE = 5.0
@@ -66,19 +61,6 @@ def prepare(client: Any) -> None:
     with lock:
         client.loop.add_callback(take_steps)
         lock.wait_for(done.is_set, _PATIENCE)
-
-
-def is_prepared(client: Any) -> bool:
-    return _prepared.get(client) == _scheduler_id(client)
-
-
-def mark_prepared(client: Any) -> None:
-    """Say that nothing more is to be done by itself, as long as the client has the same scheduler."""
-    _prepared[client] = _scheduler_id(client)
-
-
-def _scheduler_id(client):
-    return client._scheduler_identity.get("id", "")  # what asks the scheduler would wait for it
 
 
 async def _take_steps(client):

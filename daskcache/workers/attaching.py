@@ -26,7 +26,8 @@ from .. import config
 from ..dashboard import register, unregister
 from ..errors import DaskcacheWarning
 from ..events import COLLECTOR
-from . import logs, mark_prepared
+from . import logs
+from .client import mark_prepared
 from .keepalive import KeepAlivePlugin, KeepAliveTimer, configured_ttl, period_for
 from .logs import LogsPlugin
 from .memory import TrimPlugin

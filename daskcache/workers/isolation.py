@@ -23,10 +23,11 @@ import cloudpickle
 import dask.config
 
 from .. import algorithms
+from ..body import body
 from ..code_check import check_code
 from ..errors import ProcessDied
 from ..roots import Root
-from ..run import body, running
+from ..state import running
 from ..work import Work
 from .log_records import described
 

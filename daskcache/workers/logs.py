@@ -13,7 +13,7 @@ from typing import Any
 
 from distributed import WorkerPlugin, get_worker
 
-from ..run import running
+from ..state import running
 from .log_records import PROCESS, described
 
 #: Topic of the events that carry records.

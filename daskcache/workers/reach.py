@@ -23,7 +23,7 @@ from ..code_check import check_code
 from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError
 from ..roots import Root
 from ..spec import Spec
-from ..submitted import in_loop_of
+from .client import in_loop_of
 
 #: Topic of the events by which workers that join later tell what they lack.
 TOPIC = "daskcache-reach"

@@ -18,8 +18,9 @@ from tornado.ioloop import PeriodicCallback
 
 import daskcache as dc
 from daskcache.errors import DaskcacheWarning
-from daskcache.workers import attaching, is_prepared, memory
+from daskcache.workers import attaching, memory
 from daskcache.workers.attaching import NAME
+from daskcache.workers.client import is_prepared
 from daskcache.workers.keepalive import cluster_config
 from daskcache.workers.memory import TrimPlugin
 
