@@ -43,6 +43,7 @@ import xxhash
 from .algorithms import algorithm, digest, hasher
 from .errors import UnhashableArgument
 from .installed import name_of, process_name_of
+from .names import public_name
 from .ownership import is_user_code
 
 #: Half the length, where a name must stay short and nothing depends on collisions being unheard of.
@@ -187,8 +188,8 @@ class Encoder:
 
 
 def class_name(cls: type) -> str:
-    """Name of a class, with its module."""
-    return f"{cls.__module__}.{cls.__qualname__}"
+    """Name of a class, with its module or package, see `daskcache.names`."""
+    return public_name(cls).replace(":", ".")
 
 
 def _endless():
@@ -655,7 +656,6 @@ def _load_encoders(package):
     _LAZY.pop(package, None)  # only now: another thread may be here too
 
 
-@functools.cache
 def _home(module):
     """Return a module that encodes with this one: imported when a value first needs it."""
     return import_module(f".{module}", __package__)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import abc
 import functools
 import inspect
-import operator
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
@@ -40,6 +39,7 @@ from .handles import (
     values_of,
     without_futures,
 )
+from .names import imported
 from .node import Function, Node, delayed
 from .plain_calls import call_plain
 from .state import inside_body, made
@@ -268,7 +268,7 @@ class Task(_InModes):
 
 
 def _task_by_name(module, qualified_name):
-    return operator.attrgetter(qualified_name)(import_module(module))
+    return imported(f"{module}:{qualified_name}")
 
 
 class Flow(_InModes):

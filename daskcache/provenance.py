@@ -7,10 +7,11 @@ from typing import Any
 from . import roots
 from .entry import Deferred, Entry, arrange
 from .hashing import tag
+from .names import public_name
 from .recipe import Recipe
 from .records import RecordName, RecordStore, record_content
 from .texts import brief, whole
-from .work import FileData, Work, class_path, describe_arguments, describe_format
+from .work import FileData, Work, describe_arguments, describe_format
 
 
 def facts_of_call(
@@ -52,7 +53,7 @@ def describe_input(root: str, item: Any) -> dict[str, Any]:
 def _describe_source(source, root):
     """Where a source is, and what it takes to make it again."""
     path, place = source.path, source.__daskcache_path__()
-    described = {"source": roots.relative(path, root), "class": class_path(source)}
+    described = {"source": roots.relative(path, root), "class": public_name(type(source))}
     if place != path:
         described["folder"] = roots.relative(place, root)
     options = source.__daskcache_options__()

@@ -44,6 +44,7 @@ from .code import (
 from .errors import DaskcacheWarning, UnhashableArgument
 from .hashing import Encoder, digest, hash_value
 from .installed import name_of
+from .names import current_name, public_name
 from .ownership import (
     home_of,
     is_standard,
@@ -609,6 +610,8 @@ def _installed_name(obj):
     if name is None:
         raise UnhashableArgument(f"a callable of type {type(obj).__name__} has no name")
     version = None if isinstance(obj, (types.FunctionType, type)) else package_version(module)
+    known = public_name(obj) if isinstance(obj, type) else current_name(f"{module}:{name}")
+    module, _, name = known.partition(":")
     return module, name, version
 
 

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 from . import hashing, storage, trust
 from .atomic import refuse_link
 from .errors import DaskcacheWarning, StorageError
+from .names import current_name
 from .ownership import package_version
 from .record_check import check_record, is_line
 from .roots import FORMAT, METADATA, Root, parsed
@@ -269,6 +270,7 @@ class RecordStore:
                 check_record(content, now.key, now.file_hash)
                 _check_seal(content)
                 self._read[name] = "edited" in content
+                _name_classes(content)
                 return content
             except FileNotFoundError:
                 continue
@@ -389,6 +391,13 @@ def _check_seal(content):
     found = content.pop("seal", "")
     if not trust.is_sealed(_as_bytes(content), str(found), key):
         raise ValueError("it is not sealed with the key in daskcache.key-file")
+
+
+def _name_classes(content):
+    """Name the classes of a record as they are named now: older ones name them by their modules."""
+    for described, field in ((content, "format"), *((each, "class") for each in content["upstream"])):
+        if field in described:
+            described[field] = current_name(described[field])
 
 
 def seconds_of(created: str) -> float:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-import operator
 import os
 import sys
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -19,6 +17,7 @@ from .code import learn_bodies
 from .databases import SEPARATOR, masked
 from .errors import DaskcacheError, GraphError, TemplateError, UnhashableArgument, UnsafePath
 from .hashing import Encoder, hash_value
+from .names import imported
 from .ownership import package_version
 from .parts import Part
 from .reach import Reach
@@ -252,7 +251,7 @@ def code_of(func: Callable, options: Options) -> Code:
 def _spec_at(module, qualified_name):
     """The spec of the decorated function of that name, if there is one."""
     try:
-        found = operator.attrgetter(qualified_name)(import_module(module))
+        found = imported(f"{module}:{qualified_name}")
     except (ImportError, AttributeError, ValueError):
         return None
     return _spec_of(found)
@@ -265,7 +264,7 @@ def _spec_of(found):
 
 def _spec_by_name(module, qualified_name):
     try:
-        spec = _spec_of(operator.attrgetter(qualified_name)(import_module(module)))
+        spec = _spec_of(imported(f"{module}:{qualified_name}"))
     except Exception as error:  # noqa: BLE001 (whatever the module does)
         return AbsentSpec(module, qualified_name, f"{type(error).__name__}: {error}")
     return AbsentSpec(module, qualified_name, "no decorated function") if spec is None else spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .code_check import ArgumentCode, ArgumentEncoder
+from .names import public_name
 from .recipe import SourceInput, title_of
 from .records import RecordName
 from .spec import Spec
@@ -146,9 +147,4 @@ def describe_format(target: Target) -> dict[str, str]:
     """What it takes to read a target: the name of its class, and options if they matter."""
     options = target.counted_options()
     described = {"options": whole(options) or brief.repr(options)} if options else {}
-    return {"format": class_path(target), **described}
-
-
-def class_path(instance) -> str:
-    """The name by which the class of an instance is imported."""
-    return f"{type(instance).__module__}:{type(instance).__qualname__}"
+    return {"format": public_name(type(target)), **described}

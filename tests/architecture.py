@@ -33,7 +33,7 @@ FLOORS = [
 #: The rooms of modules that do not lie in a folder of their own yet.
 _NOT_MOVED = {
     "hashing": (
-        "algorithms array_hashing code declarations graph_hashing identity installed ownership "
+        "algorithms array_hashing code declarations graph_hashing identity installed names ownership "
         "parts reach table_hashing"
     ),
     "storage": (

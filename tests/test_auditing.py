@@ -1198,7 +1198,7 @@ def test_records_say_what_a_source_is(define, tmp_path):
         node = data(source)
         node.compute()
         (described[which],) = node.dc.record["upstream"]
-    assert described["npy"]["class"] == "daskcache.targets.arrays:NumpySource"
+    assert described["npy"]["class"] == "daskcache:NumpySource"
     assert "options" not in described["npy"]
     assert described["csv"]["options"] == "{'sep': ';', 'names': ['x', 'y']}"
     assert described["folder"]["options"] == "{'pattern': '*.txt'}"

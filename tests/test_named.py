@@ -146,7 +146,7 @@ def test_options_that_are_none(options):
 
 def test_formats_that_run_code_are_for_the_program_to_choose(program):
     """A pickle is read as one only where the function that the record is about has it as its format."""
-    pickle = record("daskcache.targets.objects:PickleTarget")
+    pickle = record("daskcache:PickleTarget")
     stored = record("daskcache.targets.stores:StoreTarget", options="{'store': 'program:Store'}")
     forged = record("daskcache.targets.stores:StoreTarget", options="{'store': 'os:system'}")
     for said in (pickle, stored, forged):

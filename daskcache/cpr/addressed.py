@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 from ..atomic import entered
 from ..errors import DaskcacheError, GraphError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import short_digest
+from ..names import imported, public_name
 from ..roots import check_local
 from ..storage import storage_error
 from ..targets.base import Target
-from ..targets.registry import imported
 from ..trust import check_runnable
 
 _NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "no data"})()
@@ -284,7 +284,7 @@ class Addressed(Target):
         described = self.describe()
         if described["data_hash"] is not None:  # then it is what is in it that counts, not where it is
             del described["location"]
-        encoder.add((f"{self.plain.__module__}:{self.plain.__qualname__}", described))
+        encoder.add((public_name(self.plain), described))
 
 
 def _restored(plain, state):

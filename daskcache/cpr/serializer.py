@@ -16,12 +16,12 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import Any
 
 from .. import config
 from ..errors import DaskcacheError, UnsafePath, UntrustedJSON
 from ..hashing import hash_value
+from ..names import current_name, imported, public_name
 from ..targets.base import Source, Target
 from ..targets.registry import suffix_of
 from ..targets.resource import Resource
@@ -156,9 +156,9 @@ def _source_fields(source):
 
 
 def _tag_of(cls):
-    path = f"{cls.__module__}:{cls.__qualname__}"
+    path = public_name(cls)
     for tag, known in _CLASSES.items():
-        if known == path:
+        if current_name(known) in (path, f"{cls.__module__}:{cls.__qualname__}"):
             return tag
     raise TypeError(
         f"{cls.__qualname__} has no tag in JSON: daskcache.cpr.serializer.register(tag, {path!r})"
@@ -181,8 +181,7 @@ def _decoded(result, roots):
             expected=f"{CLASS} and {DATA}",
             got=", ".join(map(repr, result)),
         )
-    module, _, name = _CLASSES[tag].partition(":")
-    cls = getattr(import_module(module), name)
+    cls = imported(_CLASSES[tag])
     _check_fields(tag, cls, data)
     if not _is_called_so(tag, data["name"], data["ext"]):
         raise UntrustedJSON(
@@ -328,23 +327,23 @@ _PICKLE = "daskcache.PickleTarget"
 
 #: Tag to class; the first tag of a class is the one that it is encoded with.
 _CLASSES: dict[str, str] = {
-    _CPR["image:ImageSource"]: "daskcache.targets.images:ImageSource",
-    _CPR["image:ImageTarget"]: "daskcache.targets.images:ImageTarget",
-    _CPR["csv:CSVSource"]: "daskcache.targets.tables:CSVSource",
-    _CPR["csv:CSVTarget"]: "daskcache.targets.tables:CSVTarget",
-    _CPR["numpy:NumpySource"]: "daskcache.targets.arrays:NumpySource",
-    _CPR["numpy:NumpyTarget"]: "daskcache.targets.arrays:NumpyTarget",
-    _CPR["zarr:ZarrSource"]: "daskcache.targets.zarrs:ZarrSource",
-    "daskcache.CSVSource": "daskcache.targets.tables:CSVSource",
-    "daskcache.ZarrSource": "daskcache.targets.zarrs:ZarrSource",
-    "daskcache.FileSource": "daskcache.targets.base:FileSource",
-    "daskcache.JSONSource": "daskcache.targets.objects:JSONSource",
-    "daskcache.JSONTarget": "daskcache.targets.objects:JSONTarget",
-    "daskcache.OMEZarrTarget": "daskcache.targets.ome_zarr:OMEZarrTarget",
-    "daskcache.ParquetSource": "daskcache.targets.tables:ParquetSource",
-    "daskcache.ParquetTarget": "daskcache.targets.tables:ParquetTarget",
-    _PICKLE: "daskcache.targets.objects:PickleTarget",
-    "daskcache.TextSource": "daskcache.targets.text:TextSource",
-    "daskcache.TextTarget": "daskcache.targets.text:TextTarget",
-    "daskcache.ZarrTarget": "daskcache.targets.zarrs:ZarrTarget",
+    _CPR["image:ImageSource"]: "daskcache:ImageSource",
+    _CPR["image:ImageTarget"]: "daskcache:ImageTarget",
+    _CPR["csv:CSVSource"]: "daskcache:CSVSource",
+    _CPR["csv:CSVTarget"]: "daskcache:CSVTarget",
+    _CPR["numpy:NumpySource"]: "daskcache:NumpySource",
+    _CPR["numpy:NumpyTarget"]: "daskcache:NumpyTarget",
+    _CPR["zarr:ZarrSource"]: "daskcache:ZarrSource",
+    "daskcache.CSVSource": "daskcache:CSVSource",
+    "daskcache.ZarrSource": "daskcache:ZarrSource",
+    "daskcache.FileSource": "daskcache:FileSource",
+    "daskcache.JSONSource": "daskcache:JSONSource",
+    "daskcache.JSONTarget": "daskcache:JSONTarget",
+    "daskcache.OMEZarrTarget": "daskcache:OMEZarrTarget",
+    "daskcache.ParquetSource": "daskcache:ParquetSource",
+    "daskcache.ParquetTarget": "daskcache:ParquetTarget",
+    _PICKLE: "daskcache:PickleTarget",
+    "daskcache.TextSource": "daskcache:TextSource",
+    "daskcache.TextTarget": "daskcache:TextTarget",
+    "daskcache.ZarrTarget": "daskcache:ZarrTarget",
 }

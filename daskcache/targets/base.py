@@ -12,11 +12,12 @@ from typing import Any, BinaryIO, ClassVar
 from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
 from ..memo import content_hash, fresh_hash, read_whole
+from ..names import imported
 from ..roots import check_local
 from ..storage import Part
 from ..trust import check_runnable
 from ..verified import VerifiedFolder
-from .registry import imported, source_class, target_class
+from .registry import source_class, target_class
 from .resource import Resource
 
 #: What packages raise on values that a format can't hold.
@@ -44,7 +45,8 @@ class Target(Resource):
 
     A subclass writes a value to a path, reads it back, and may hash it.  What it reads back must be
     what it was given; what it can't hold it refuses with `FormatLimit`.  Check a new class with
-    ``daskcache.testing.TargetContract``.
+    ``daskcache.testing.TargetContract``.  Keys and records name a class by its module, unless it says
+    its name itself: with ``public_name = "package:Class"`` it can move.
 
     Parameters
     ----------

@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-import operator
-from importlib import import_module
-
 from ..databases import SEPARATOR
 from ..errors import UnknownFormat
+from ..names import imported, public_name
 
 _TARGETS = {
-    ".npy": "daskcache.targets.arrays:NumpyTarget",
-    ".npz": "daskcache.targets.arrays:NumpyTarget",
-    ".tif": "daskcache.targets.images:ImageTarget",
-    ".tiff": "daskcache.targets.images:ImageTarget",
-    ".csv": "daskcache.targets.tables:CSVTarget",
-    ".parquet": "daskcache.targets.tables:ParquetTarget",
-    ".zarr": "daskcache.targets.zarrs:ZarrTarget",
-    ".ome.zarr": "daskcache.targets.ome_zarr:OMEZarrTarget",
-    ".json": "daskcache.targets.objects:JSONTarget",
-    ".txt": "daskcache.targets.text:TextTarget",
-    ".pkl": "daskcache.targets.objects:PickleTarget",
-    ".pickle": "daskcache.targets.objects:PickleTarget",
-    "": "daskcache.targets.objects:PickleTarget",
+    ".npy": "daskcache:NumpyTarget",
+    ".npz": "daskcache:NumpyTarget",
+    ".tif": "daskcache:ImageTarget",
+    ".tiff": "daskcache:ImageTarget",
+    ".csv": "daskcache:CSVTarget",
+    ".parquet": "daskcache:ParquetTarget",
+    ".zarr": "daskcache:ZarrTarget",
+    ".ome.zarr": "daskcache:OMEZarrTarget",
+    ".json": "daskcache:JSONTarget",
+    ".txt": "daskcache:TextTarget",
+    ".pkl": "daskcache:PickleTarget",
+    ".pickle": "daskcache:PickleTarget",
+    "": "daskcache:PickleTarget",
 }
 
 #: Before anybody registers another class.
 _OWN = dict(_TARGETS)
 
 _SOURCES = {
-    ".npy": "daskcache.targets.arrays:NumpySource",
-    ".npz": "daskcache.targets.arrays:NumpySource",
-    ".tif": "daskcache.targets.images:ImageSource",
-    ".tiff": "daskcache.targets.images:ImageSource",
-    ".png": "daskcache.targets.images:ImageSource",
-    ".jpg": "daskcache.targets.images:ImageSource",
-    ".jpeg": "daskcache.targets.images:ImageSource",
-    ".csv": "daskcache.targets.tables:CSVSource",
-    ".parquet": "daskcache.targets.tables:ParquetSource",
-    ".json": "daskcache.targets.objects:JSONSource",
-    ".txt": "daskcache.targets.text:TextSource",
-    ".zarr": "daskcache.targets.zarrs:ZarrSource",
-    ".ome.zarr": "daskcache.targets.zarrs:ZarrSource",
+    ".npy": "daskcache:NumpySource",
+    ".npz": "daskcache:NumpySource",
+    ".tif": "daskcache:ImageSource",
+    ".tiff": "daskcache:ImageSource",
+    ".png": "daskcache:ImageSource",
+    ".jpg": "daskcache:ImageSource",
+    ".jpeg": "daskcache:ImageSource",
+    ".csv": "daskcache:CSVSource",
+    ".parquet": "daskcache:ParquetSource",
+    ".json": "daskcache:JSONSource",
+    ".txt": "daskcache:TextSource",
+    ".zarr": "daskcache:ZarrSource",
+    ".ome.zarr": "daskcache:ZarrSource",
 }
 # Not pickles: whoever means to load one names PickleSource.
-_ANY_SOURCE = "daskcache.targets.base:FileSource"
-_TABLE = "daskcache.targets.sql:SQLTarget"
+_ANY_SOURCE = "daskcache:FileSource"
+_TABLE = "daskcache:SQLTarget"
 
 
 def register_suffix(suffix: str, target: str) -> None:
@@ -93,7 +91,7 @@ def is_of_folder(path: str) -> bool:
 def read_as(target) -> tuple[str, dict] | None:
     """Class and options by which the files of `target` are read; None if their suffix says it all."""
     options = target.counted_options()
-    name = f"{type(target).__module__}:{type(target).__qualname__}"
+    name = public_name(type(target))
     return None if not options and name == _OWN.get(suffix_of(target.path)) else (name, options)
 
 
@@ -114,9 +112,3 @@ def suffix_of(path: str) -> str:
             return name[first_dot:]
         first_dot = next_dot
     return ""
-
-
-def imported(text: str):
-    """The class that is named as ``"package.module:Class"``."""
-    module, _, name = text.partition(":")
-    return operator.attrgetter(name)(import_module(module))

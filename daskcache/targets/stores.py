@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import FormatLimit, TargetMissing, TargetModified
 from ..hashing import tag
+from ..names import imported, public_name
 from ..paths import DATA_HASH
 from .base import Target
 from .objects import PickleTarget
-from .registry import imported
 
 
 class StoreTarget(Target):
@@ -48,7 +48,7 @@ class StoreTarget(Target):
             raise TypeError(f"{store!r} is no class with save and load")
 
     def counted_options(self):
-        return {"store": f"{self.store.__module__}:{self.store.__qualname__}"}
+        return {"store": public_name(self.store)}
 
     def write(self, value, path):
         if getattr(self.store, "outside", False):
