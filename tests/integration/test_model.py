@@ -46,7 +46,7 @@ from daskcache.errors import DaskcacheError, ForeignTarget, TargetCollision, Tar
 from daskcache.records import RecordName
 from daskcache.testing import RunCounter
 
-STEPS = 2_000
+STEPS = 1_000
 STEPS_IN_FULL = 50_000
 STEPS_OF_AN_EXAMPLE = 40
 
