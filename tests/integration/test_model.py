@@ -275,7 +275,8 @@ class Machine(RuleBasedStateMachine):
             Path(self.actual[path]).parent.mkdir(parents=True, exist_ok=True)
             Path(self.actual[path]).write_bytes(content)
             os.utime(self.actual[path], ns=times)
-            self.oracle.files[path] = file
+            known = {record.stamp for record in self.oracle.records if record.path == path}
+            self.oracle.files[path] = replace(file, touched=file.stamp not in known)
             self.adopt(call)
         elif path in self.oracle.files and not self.oracle.files[path].touched:
             found = os.stat(self.actual[path])
