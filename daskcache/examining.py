@@ -189,8 +189,8 @@ class Examiner:
         options = recipe.spec.options
         known_hash = own[0].data_hash if own else DATA_HASH
         location = f"{recipe.root}/{located(path, known_hash)}"
-        noted = self._accepted[recipe.root].get(identifier) or {}
-        if recipe.key in noted.get("released", ""):
+        noted = self._accepted[recipe.root].get(identifier)
+        if noted and recipe.key in noted.get("released", ""):
             planned.released = not own
             if own:
                 self._recomputed.append((self.store(recipe.root), identifier))
@@ -201,14 +201,14 @@ class Examiner:
             if planned.released:
                 planned.reasons = ["its adopted result was released"]
             return own[0] if own else None
-        if "content" in noted:  # it says more than the records, which may know the file from before
+        if noted and "content" in noted:  # it says more than records, which may know it from before
             others = self.store(recipe.root).with_target(identifier)
             before = (own or others or [None])[0]
             adopted = self._take_in(planned, position, location, stamp, before, trace, noted)
             if adopted is not None:
                 return adopted
         for name in own:
-            if name.stamp == stamp:
+            if (name.size, name.mtime_ns) == stamp:
                 return self._check_further(planned, name, location)
         if options.check == "exists":
             touched = self._same_content(recipe, own, location, stamp, trace)
@@ -474,7 +474,10 @@ class Examiner:
         """A correction stands for the recipe that it was made for; for others a person decides."""
         if planned.state in (MODIFIED, FOREIGN):
             return  # what is there now is not what was adopted
-        adopted = [name for name in planned.records if name is not None and self._stands(planned, name)]
+        # the content of a record says it where its name doesn't; see `records`
+        is_read = planned.state == STALE or planned.forced or planned.outdated
+        named = [name for name in planned.records if name is not None and (name.adopted or is_read)]
+        adopted = [name for name in named if self._stands(planned, name)]
         if not adopted:
             return
         record = self.store(planned.recipe.root).read(adopted[0]) or {}
@@ -489,14 +492,8 @@ class Examiner:
     def _stands(self, planned, name):
         """Whether a record is that of an adopted result which is still there."""
         recipe = planned.recipe
-        if not name.adopted:  # the content of a record says it where its name doesn't; see `records`
-            is_read = planned.state == STALE or planned.forced or planned.outdated
-            if not is_read or not self.store(recipe.root).is_adopted(name):
-                return False
-        return self._is_there(planned, name)
-
-    def _is_there(self, planned, name):
-        recipe = planned.recipe
+        if not self.store(recipe.root).is_adopted(name):
+            return False
         path = next(path for path in recipe.paths if target_id(path) == name.target_id)
         return storage.exists(f"{recipe.root}/{located(path, name.data_hash)}")
 

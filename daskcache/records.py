@@ -75,17 +75,18 @@ class RecordName(NamedTuple):
 
         With a key to seal records with, a file whose name is not sealed is none.
         """
-        *parts, suffix = name.split(".")
+        parts = name.split(".")
+        suffix = parts.pop()
         if seal_key is not None:
             seal = parts.pop() if parts else ""
             if not trust.is_sealed(".".join(parts).encode(), seal, seal_key):
                 return None
-        adopted = parts[_FIELDS:]
-        if suffix != _SUFFIX[1:] or len(parts) < _FIELDS or adopted not in ([], [_ADOPTED]):
+        adopted = len(parts) == _FIELDS + 1 and parts.pop() == _ADOPTED
+        if suffix != _SUFFIX[1:] or len(parts) != _FIELDS:
             return None
-        key, target, trace, data, file, size, mtime, took = parts[:_FIELDS]
+        key, target, trace, data, file, size, mtime, took = parts
         try:
-            return cls(key, target, trace, data, file, int(size), int(mtime), int(took), bool(adopted))
+            return cls(key, target, trace, data, file, int(size), int(mtime), int(took), adopted)
         except ValueError:
             return None
 
@@ -144,7 +145,8 @@ class RecordStore:
 
     def with_key(self, key: str) -> list[RecordName]:
         """Records of a recipe, at whichever targets."""
-        return self._shard(key[:2]).get(key, [])
+        listed = self._shards.get(key[:2])
+        return (self._shard(key[:2]) if listed is None else listed).get(key, [])
 
     def in_shard(self, shard: str) -> list[RecordName]:
         """Records in one of the folders that they are spread over."""
@@ -466,11 +468,11 @@ class Acceptances:
 
     def __init__(self, root: Root):
         self._folder = root.accepted
-        self._names = frozenset(storage.names_in(root.accepted))
+        self._targets = {name.removesuffix(_SUFFIX) for name in storage.names_in(root.accepted)}
 
     def get(self, target: str) -> dict[str, str] | None:
         """What was said of a target, or None."""
-        if f"{target}{_SUFFIX}" not in self._names:
+        if target not in self._targets:
             return None
         try:
             note = dict(parsed(Path(self._folder, f"{target}{_SUFFIX}").read_bytes()))

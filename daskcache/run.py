@@ -35,6 +35,7 @@ from .records import RecordStore, target_id
 from .roots import Root
 from .spec import AbsentSpec
 from .storing import (
+    check_kept,
     discard_own,
     entry_of,
     heirs,
@@ -130,12 +131,16 @@ def _run(work, inputs, trace):
     """Outcome, run time in seconds (that it took, or would have taken again), and handle."""
     if work.paths:
         Root(work.root).check(work.root_id)
+        if not work.outdated:
+            finished, saved = _find_finished(work, trace)
+            if finished is not None:
+                return SKIPPED, saved, finished
+        adopted = _adopted_there(work)
+        if len(adopted) == len(work.paths):
+            return SKIPPED, 0.0, _kept(work, inputs, trace, adopted)
     if work.paths and not work.outdated:
-        finished, saved = _find_finished(work, trace)
-        if finished is not None:
-            return SKIPPED, saved, finished
         found = work.elsewhere or _find_elsewhere(work, trace)
-        if found is not None and found.is_alike and work.verb and not work.pinned:
+        if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
             return SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found)
         if found is not None and found.is_there:
             copied = _copied(work, inputs, trace, found)
@@ -177,9 +182,6 @@ def _make(work, inputs, trace):
             check_arguments(work.argument_code, work.named_values())
         for path in work.paths:
             storage.check_folder(root.absolute(path))
-        kept = _kept_by_persons(work, inputs, trace)
-        if kept is not None:
-            return SKIPPED, 0.0, kept
     started = time.perf_counter()
     try:
         result, own_paths = call(work, arguments(work, inputs))
@@ -195,16 +197,18 @@ def _make(work, inputs, trace):
     return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
 
 
-def _kept_by_persons(work, inputs, trace):
-    """The entry of results that a person adopted, and wishes to keep; None if there are none.
+def _adopted_there(work):
+    """The records of results that a person adopted and that are there, unless they may be replaced.
+
+    What equal code made of equal data elsewhere does not count then.
 
     Raises
     ------
     TargetModified
-        If there are, and the person has to decide.
+        If there are any, and the person has to decide.
     """
     if work.spec.options.on_modified == "recompute":
-        return None
+        return []
     there = [
         name
         for path, name in zip(work.paths, work.previous, strict=True)
@@ -212,16 +216,19 @@ def _kept_by_persons(work, inputs, trace):
         and name.adopted
         and storage.stamp(f"{work.root}/{located(path, name.data_hash)}") == name.stamp
     ]
-    if not there:
-        return None
-    if len(there) < len(work.paths):
-        return None  # what a person made of some results is kept when the others are put in place
+    for name in there:
+        check_kept(work, name)
+    return there
+
+
+def _kept(work, inputs, trace, adopted):
+    """The entry of results all of which a person adopted; of some, when the others are put in place."""
     facts = [
         facts_of_call(work, inputs, list(work.paths), position, name)
         for position, name in enumerate(work.previous)
     ]
     return entry_of(
-        work, [keep_adopted(work, name, trace, told) for name, told in zip(there, facts, strict=True)]
+        work, [keep_adopted(work, name, trace, told) for name, told in zip(adopted, facts, strict=True)]
     )
 
 

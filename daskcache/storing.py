@@ -391,12 +391,7 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     TargetModified
         If the person has to decide.
     """
-    is_for_this = name.key == work.key and name.trace == ANY_TRACE  # whose data was not known yet
-    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
-        from . import obstacles
-
-        reason = "its inputs hold other data than those it was made for"
-        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
+    check_kept(work, name)
     kept = name._replace(key=work.key, trace=trace, adopted=True)
     of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
     root = Root(work.root)
@@ -404,6 +399,16 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     if work.keeps:
         records.clear_acceptance(root, name.target_id)  # which was about this recipe, not about others
     return kept
+
+
+def check_kept(work: Work, name: RecordName) -> None:
+    """Raise `TargetModified` if a person has to decide about an adopted result, see `keep_adopted`."""
+    is_for_this = name.key == work.key and name.trace == ANY_TRACE  # whose data was not known yet
+    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
+        from . import obstacles
+
+        reason = "its inputs hold other data than those it was made for"
+        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
 
 
 def _foreign(work, destination):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import os
 import sys
 import textwrap
 from pathlib import Path
@@ -11,11 +12,17 @@ from pathlib import Path
 import dask
 import hypothesis
 import pytest
+import suites
 
 import daskcache.config
 from daskcache.testing import RunCounter
 
 _HERE = Path(__file__).parent
+
+# Clusters that wait for tests look at themselves less often: there are up to ten processes of them.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
+os.environ["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] = "500ms"
+dask.config.refresh()
 
 
 def pytest_addoption(parser):
@@ -26,13 +33,24 @@ def pytest_configure(config):
     """hypothesis draws the same examples in each run, which can be repeated; in full size, new ones."""
     hypothesis.settings.register_profile("repeatable", derandomize=not config.getoption("--full"))
     hypothesis.settings.load_profile("repeatable")
+    config.option.loadscopereorder = False  # xdist's own order has the slow files last
 
 
 def pytest_collection_modifyitems(config, items):
-    """In their full size, the slow suites may take hours; a test that hangs still ends."""
+    """Sort the suites; in full size the slow ones may take hours, but a test that hangs still ends."""
+    items.sort(key=lambda item: suites.place_of(item.nodeid))
     if config.getoption("--full"):
         for item in items:
             item.add_marker(pytest.mark.timeout(4 * 3600), append=False)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print how long each suite took."""
+    reports = [r for found in terminalreporter.stats.values() for r in found]
+    seconds = [(r.nodeid, r.duration) for r in reports if isinstance(r, pytest.TestReport)]
+    terminalreporter.section("seconds by suite")
+    for line in suites.report(seconds, config.getoption("--full")):
+        terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -358,6 +358,51 @@ def test_adopt_keeps_it_for_every_recipe(recwarn):
     assert masks(3, on_modified="adopt").dc.state == masks(2).dc.state == "adopted"
 
 
+def read(path):
+    return int(Path(path).read_text())
+
+
+def half(number):
+    return number // 2
+
+
+def corrected_before_a_known_result(**options):
+    """A corrected node whose input then comes out as that from which equal code went on elsewhere."""
+    Path("number.txt").write_text("10")
+    source = dc.delayed(read, target="source.json", version=1)("number.txt")
+    middle = dc.delayed(half, target="middle.json", version=1, **options)(source)
+    middle.compute()
+    Path(middle.dc.path).write_text("999")
+    middle.dc.adopt()
+    same = dc.delayed(int, target="same.json", version=1)(20)
+    other = dc.delayed(half, target="other.json", version=1)(same)
+    assert dc.delayed(int, target="follows.json", version=1)(other).compute() == 10
+    Path("number.txt").write_text("20")
+    return source, middle
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_a_correction_that_stands_comes_before_what_equal_code_made(scheduler):
+    """Known results of equal code and data, at another target, are not taken in its place."""
+    source, middle = corrected_before_a_known_result(on_modified="adopt")
+    last = dc.delayed(int, target="last.json", version=1)(middle)
+    with dask.config.set(scheduler=scheduler):
+        assert dc.compute(last, force=source) == (999,)
+    assert middle.compute() == 999
+    assert Path(middle.dc.path).read_text() == "999"
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_a_correction_is_asked_about_before_what_equal_code_made(scheduler):
+    """What follows does not go on from a result at another target while a person has to decide."""
+    source, middle = corrected_before_a_known_result()
+    last = dc.delayed(int, target="last.json", version=1)(middle)
+    with dask.config.set(scheduler=scheduler), pytest.raises(TargetModified, match=r"middle\.json"):
+        dc.compute(last, force=source)
+    assert Path(middle.dc.path).read_text() == "999"
+    assert last.dc.state != "complete"
+
+
 def test_recompute_moves_it_to_the_trash():
     """And runs."""
     node = masks()

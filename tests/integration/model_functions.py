@@ -623,9 +623,13 @@ class _Making:
             if finished is not None:
                 self._take(call, finished)
                 return
+        if self._consider_corrections(call, look, trace):
+            return
+        if call.cached and not look.forced:
             known = self.oracle.known(call, trace)
             waits = any(parent.key in self.needed for parent in call.parents)
-            if known is not None and waits:
+            corrected = call.kind != "recompute" and self.oracle._corrections(look)
+            if known is not None and waits and not corrected:
                 self.data[call.key] = tuple(record.value for record in known)
                 self.deferred[call.key] = known
                 return
@@ -677,19 +681,23 @@ class _Making:
         self.data[call.key] = values
         self.outcome.values[call.key] = self.oracle.stored(call)
 
-    def _run(self, call, look, trace):
-        outcome, oracle = self.outcome, self.oracle
-        corrected = [r for r in look.vouching if r and r.adopted and r.path in oracle.files]
+    def _consider_corrections(self, call, look, trace):
+        """A correction which is there is kept, or a person decides; whatever is known elsewhere."""
+        corrected = self.oracle._corrections(look)
         stands = len(corrected) == len(call.paths) and all(
             record.key == call.key and record.trace == ANY for record in corrected
         )
         if corrected and (call.kind == "keeping" or (stands and call.kind != "recompute")):
             self._keep(call, look, trace)
-            return
+            return True
         if corrected and call.kind != "recompute" and not look.keeps:
-            outcome.failed.add(call.key)
-            outcome.errors.add(TargetModified)
-            return
+            self.outcome.failed.add(call.key)
+            self.outcome.errors.add(TargetModified)
+            return True
+        return False
+
+    def _run(self, call, look, trace):
+        outcome, oracle = self.outcome, self.oracle
         for parent in call.parents:
             self.have(parent)
         if any(parent.key not in outcome.values for parent in call.parents):

@@ -61,7 +61,7 @@ def run_program(hosts, shared):
     return hosts.start("client", *program, scheduler_of(hosts), *places, **IMPATIENT)
 
 
-def wait_for(condition, hosts, seconds=60):
+def wait_for(condition, hosts, seconds=150):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, {

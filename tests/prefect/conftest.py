@@ -21,6 +21,9 @@ from distributed import LocalCluster
 
 _SECONDS_TO_START = 180
 
+#: Services of the server that look for work every few seconds; none of the tests has any for them.
+_NOT_NEEDED = ("FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS")
+
 sys.path.append(str(Path(__file__).parents[1] / "integration"))  # for clusters.py
 
 
@@ -40,6 +43,7 @@ os.environ |= {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_LOGGING_TO_API_BATCH_INTERVAL": "0.2",  # seconds that a closing worker waits for its logs
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "DO_NOT_TRACK": "1",
 }
@@ -60,6 +64,7 @@ class Server:
             "HOME": str(self.folder),
             "PREFECT_HOME": str(self.folder / ".prefect"),
             "PREFECT_LOGGING_SERVER_LEVEL": "ERROR",
+            **{f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _NOT_NEEDED},
         }
         environment.pop("PREFECT_API_URL", None)
         command = ["server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
