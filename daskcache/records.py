@@ -253,7 +253,7 @@ class RecordStore:
             content = storage.file_hash(location)
             found = [name for name in found if name.file_hash == content]
         # a table's stamp is that of its rows: another recipe's result can be the same
-        return min(found, key=lambda name: name.key != key, default=None)
+        return min(found, key=lambda name: (name.key != key, not name.adopted), default=None)
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
         """The content of a record; None, with a warning, if it can't be read.
