@@ -339,7 +339,7 @@ class Oracle:
             for v, f in zip(look.vouching, look.found, strict=True)
             if v is not None
         )
-        if look.is_complete and not edited:
+        if look.is_complete and (look.kept or not edited):
             return
         if look.contested:
             self.keep(call)
