@@ -80,7 +80,9 @@ class RecordName(NamedTuple):
             seal = parts.pop() if parts else ""
             if not trust.is_sealed(".".join(parts).encode(), seal, seal_key):
                 return None
-        adopted = len(parts) == _FIELDS + 1 and parts.pop() == _ADOPTED
+        adopted = parts[_FIELDS:] == [_ADOPTED]
+        if adopted:
+            parts.pop()
         if suffix != _SUFFIX[1:] or len(parts) != _FIELDS:
             return None
         key, target, trace, data, file, size, mtime, took = parts
