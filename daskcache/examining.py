@@ -219,7 +219,7 @@ class Examiner:
             content = storage.file_hash(location)
             alike = [name for name in alike if name.file_hash == content]
         if alike:  # with this key it is a commit that was cut short after its last step but one
-            name = min(alike, key=lambda name: name.key != recipe.key)
+            name = min(alike, key=_order_for(recipe, trace))
             return self._of_this_or_other(planned, name, path, trace, location)
         touched = self._same_content(recipe, [*own, *others], location, stamp, trace)
         if touched is not None:
@@ -306,10 +306,8 @@ class Examiner:
 
         Of several, one that completes the node, or else the newest.
         """
-        candidates = sorted(
-            [name for name in names if name.size == stamp.size],
-            key=lambda name: (name.key != recipe.key, name.trace != trace, -name.mtime_ns),
-        )
+        candidates = [name for name in names if name.size == stamp.size]
+        candidates.sort(key=_order_for(recipe, trace))
         content = storage.file_hash(location) if candidates else None
         if storage.stamp(location) != stamp:
             return None  # replaced since it was looked at: `content` is that of another file
@@ -677,6 +675,19 @@ class Examiner:
             self._failed[root] = records.failed_keys(store.root)
             self._accepted[root] = records.Acceptances(store.root)
         return store
+
+
+def _order_for(recipe, trace):
+    """The order of records that say the same of a target: of this node, the newest, a correction.
+
+    However the records are listed, the choice is the same.
+    """
+    return lambda name: (
+        name.key != recipe.key,
+        name.trace != trace,
+        -name.mtime_ns,
+        not name.adopted,
+    )
 
 
 def _adopted_by(planned, record, notes):

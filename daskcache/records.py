@@ -81,7 +81,9 @@ class RecordName(NamedTuple):
             seal = parts.pop() if parts else ""
             if not trust.is_sealed(".".join(parts).encode(), seal, seal_key):
                 return None
-        adopted = len(parts) == _FIELDS + 1 and parts.pop() == _ADOPTED
+        adopted = parts[_FIELDS:] == [_ADOPTED]
+        if adopted:
+            parts.pop()
         if suffix != _SUFFIX[1:] or len(parts) != _FIELDS:
             return None
         key, target, trace, data, file, size, mtime, took = parts
@@ -254,7 +256,7 @@ class RecordStore:
             content = storage.file_hash(location)
             found = [name for name in found if name.file_hash == content]
         # a table's stamp is that of its rows: another recipe's result can be the same
-        return min(found, key=lambda name: name.key != key, default=None)
+        return min(found, key=lambda name: (name.key != key, not name.adopted), default=None)
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
         """The content of a record; None, with a warning, if it can't be read.

@@ -17,6 +17,7 @@ import zarr
 from click.testing import CliRunner
 
 import daskcache as dc
+from daskcache import storage
 from daskcache.cli import cache
 from daskcache.errors import (
     DaskcacheWarning,
@@ -555,6 +556,20 @@ def test_one_of_several_results_is_protected():
         two().compute()
     dc.keep(two(2)) if two(2).dc.state == "adopted" else None
     assert (np.load(ROOT / "two" / "a.npy") == 9).all()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_however_records_are_listed_a_correction_is_seen(backwards, monkeypatch):
+    """One file has two records: of the function that made it, and of the person who took it in."""
+    listed = storage.names_in
+    monkeypatch.setattr(storage, "names_in", lambda folder: sorted(listed(folder), reverse=backwards))
+    two(1).compute()
+    np.save(ROOT / "two" / "a.npy", np.full((2, 2), 9))
+    two(2).dc.adopt()
+    (ROOT / "two" / "a.npy").unlink()
+    with pytest.raises(TargetModified, match=r"b\.json"):
+        two(3).compute()
+    assert json.loads((ROOT / "two" / "b.json").read_text()) == {"n": 1}
 
 
 @pytest.mark.parametrize("deleted", [True, False])

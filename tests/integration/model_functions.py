@@ -339,7 +339,7 @@ class Oracle:
             for v, f in zip(look.vouching, look.found, strict=True)
             if v is not None
         )
-        if look.is_complete and not edited:
+        if look.is_complete and (look.kept or not edited):
             return
         if look.contested:
             self.keep(call)
@@ -522,12 +522,10 @@ class Oracle:
             return "missing", own[0] if own else None
         same = [record for record in at_path if record.stamp == file.stamp]
         if file.touched:
-            alike = [record for record in at_path if record.value == file.content]
-            alike.sort(key=lambda r: (r.key != call.key, r.trace != trace, -r.stamp))
-            same = alike[:1]
-        for record in same:
-            if record.key == call.key:
-                return "complete", record
+            same = [record for record in at_path if record.value == file.content]
+        same.sort(key=lambda r: (r.key != call.key, r.trace != trace, -r.stamp, not r.adopted))
+        if same and same[0].key == call.key:
+            return "complete", same[0]
         if call.kind == "exists":
             for record in own:  # what it stored, though another recipe has stored the same since
                 if record.value == file.content:
