@@ -146,8 +146,7 @@ class RecordStore:
 
     def with_key(self, key: str) -> list[RecordName]:
         """Records of a recipe, at whichever targets."""
-        listed = self._shards.get(key[:2])
-        return (self._shard(key[:2]) if listed is None else listed).get(key, [])
+        return self._shard(key[:2]).get(key, [])
 
     def in_shard(self, shard: str) -> list[RecordName]:
         """Records in one of the folders that they are spread over."""

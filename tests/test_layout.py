@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import suites
 
 import daskcache as dc
 
@@ -230,6 +231,16 @@ def test_imports_go_one_way(path):
     assert own in LEVEL, f"{own} has no place in the order of layers"
     later = {name for name in module_level_imports(path) if LEVEL[name] > LEVEL[own]}
     assert later == set()
+
+
+def test_suites_are_those_that_are_there():
+    """Each suite has a budget, and the files that are said to be slow exist: else they run last."""
+    top = Path(suites.__file__).parents[1]
+    tests = [path.relative_to(top) for path in top.glob("tests/**/test_*.py")]
+    notebooks = [path.relative_to(top) for path in top.glob("notebooks/*.ipynb")]
+    folders = {path.parent.as_posix() for path in [*tests, *notebooks]}
+    assert folders == set(suites.BUDGETS)
+    assert set(suites.SLOW) <= {path.stem for path in [*tests, *notebooks]}
 
 
 def test_errors_import_nothing_of_the_package():
