@@ -336,8 +336,10 @@ class RecordStore:
 
     def _names_in(self, shard):
         """List the records in a folder; raise `UnsafePath` if it is a link: they are removed there."""
-        refuse_link(self.root.path, f"{METADATA}/records/{shard}")
-        return _parsed(storage.names_in(f"{self.root.records}/{shard}"))
+        found = storage.names_in(f"{self.root.records}/{shard}")
+        if found:
+            refuse_link(self.root.path, f"{METADATA}/records/{shard}")
+        return _parsed(found)
 
 
 def record_content(name: RecordName, **facts: Any) -> bytes:
