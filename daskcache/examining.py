@@ -208,7 +208,7 @@ class Examiner:
             if adopted is not None:
                 return adopted
         for name in own:
-            if (name.size, name.mtime_ns) == stamp:
+            if (name.size, name.mtime_ns) == stamp:  # no Stamp is made: this is asked for every node
                 return self._check_further(planned, name, location)
         if options.check == "exists":
             touched = self._same_content(recipe, own, location, stamp, trace)
@@ -472,10 +472,10 @@ class Examiner:
         """A correction stands for the recipe that it was made for; for others a person decides."""
         if planned.state in (MODIFIED, FOREIGN):
             return  # what is there now is not what was adopted
-        # the content of a record says it where its name doesn't; see `records`
+        # where a record's name doesn't say it, its content may: it is read if the node would run again
         is_read = planned.state == STALE or planned.forced or planned.outdated
-        named = [name for name in planned.records if name is not None and (name.adopted or is_read)]
-        adopted = [name for name in named if self._stands(planned, name)]
+        candidates = [name for name in planned.records if name is not None and (name.adopted or is_read)]
+        adopted = [name for name in candidates if self._stands(planned, name)]
         if not adopted:
             return
         record = self.store(planned.recipe.root).read(adopted[0]) or {}
@@ -678,9 +678,10 @@ class Examiner:
 
 
 def _order_for(recipe, trace):
-    """The order of records that say the same of a target: of this node, the newest, a correction.
+    """Return the sort key of records that say the same of a target: the first one counts.
 
-    However the records are listed, the choice is the same.
+    It is this node's own, or else one that completes the node, or the newest; of equals a correction's.
+    The choice does not depend on how the folder of records is listed.
     """
     return lambda name: (
         name.key != recipe.key,

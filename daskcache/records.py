@@ -147,8 +147,7 @@ class RecordStore:
 
     def with_key(self, key: str) -> list[RecordName]:
         """Records of a recipe, at whichever targets."""
-        listed = self._shards.get(key[:2])
-        return (self._shard(key[:2]) if listed is None else listed).get(key, [])
+        return self._shard(key[:2]).get(key, [])
 
     def in_shard(self, shard: str) -> list[RecordName]:
         """Records in one of the folders that they are spread over."""
@@ -339,8 +338,10 @@ class RecordStore:
 
     def _names_in(self, shard):
         """List the records in a folder; raise `UnsafePath` if it is a link: they are removed there."""
-        refuse_link(self.root.path, f"{METADATA}/records/{shard}")
-        return _parsed(storage.names_in(f"{self.root.records}/{shard}"))
+        found = storage.names_in(f"{self.root.records}/{shard}")
+        if found:
+            refuse_link(self.root.path, f"{METADATA}/records/{shard}")
+        return _parsed(found)
 
 
 def record_content(name: RecordName, **facts: Any) -> bytes:

@@ -198,9 +198,9 @@ def _make(work, inputs, trace):
 
 
 def _adopted_there(work):
-    """The records of results that a person adopted and that are there, unless they may be replaced.
+    """Return the records of results that a person adopted and that are there; none if they may go.
 
-    What equal code made of equal data elsewhere does not count then.
+    They come before whatever equal code made of equal data at other targets.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _adopted_there(work):
 
 
 def _kept(work, inputs, trace, adopted):
-    """The entry of results all of which a person adopted; of some, when the others are put in place."""
+    """Return the entry of a node all of whose results a person adopted, recorded for it as it is now."""
     facts = [
         facts_of_call(work, inputs, list(work.paths), position, name)
         for position, name in enumerate(work.previous)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import suites
 from architecture import FLOORS, circles, files, imported_by, imports, room_of
 
 import daskcache as dc
@@ -188,6 +189,16 @@ def test_circles_are_found():
     """A circle of three, and one of two; what only follows from them is in none."""
     arrows = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"f"}, "f": {"e"}}
     assert circles(arrows) == [["a", "b", "c"], ["e", "f"]]
+
+
+def test_suites_are_those_that_are_there():
+    """Each suite has a budget, and the files that are said to be slow exist: else they run last."""
+    top = Path(suites.__file__).parents[1]
+    tests = [path.relative_to(top) for path in top.glob("tests/**/test_*.py")]
+    notebooks = [path.relative_to(top) for path in top.glob("notebooks/*.ipynb")]
+    folders = {path.parent.as_posix() for path in [*tests, *notebooks]}
+    assert folders == set(suites.BUDGETS)
+    assert set(suites.SLOW) <= {path.stem for path in [*tests, *notebooks]}
 
 
 def test_errors_import_nothing_of_the_package():

@@ -25,6 +25,7 @@ from kernels import start_kernel
 from nbclient.exceptions import CellExecutionError
 
 import daskcache as dc
+import daskcache.code
 from daskcache.code import _body_of, body_of
 from daskcache.errors import ArgumentChanged, CodeMismatch, DaskcacheWarning
 from daskcache.reach import function_fingerprint
@@ -441,7 +442,11 @@ print(json.dumps([sorted(runs()), values, [node.dc.key for node in nodes]]))
 
 @pytest.fixture
 def edit(tmp_path, monkeypatch, root):
-    """A function that edits the modules of FILES; they can be imported."""
+    """A function that edits the modules of FILES; they can be imported.
+
+    Functions that tests before sent here may do the same, by another text: they are not known here.
+    """
+    monkeypatch.setattr(daskcache.code, "_travelled", {})
     current = dict(FILES)
     versions = itertools.count()
 
