@@ -2,12 +2,12 @@
 
     python docs/trace_node.py [--json]
 
-Counted are calls of the package's Python functions by one another, each time that one happens, in a cold
-run of two nodes (one made from the other) on Dask's synchronous scheduler, from the decorators to the value.
-A call counts if its caller, the next frame in the stack, is the package's too: calls that come by way of
-Dask, the standard library or a user's function do not.  Bodies of modules and classes, lambdas and
-comprehensions are part of the function that they stand in.  A room is the folder of a file, or the file
-itself if it lies at the top.
+Counted are calls of the package's Python functions by one another, each time that one happens, in a
+cold run of two nodes (one made from the other) on Dask's synchronous scheduler, from the decorators to
+the value.  A call counts if its caller, the next frame in the stack, is the package's too: calls that
+come by way of Dask, the standard library or a user's function do not.  Bodies of modules and classes,
+lambdas and comprehensions are part of the function that they stand in.  A room is the folder of a file,
+or the file itself if it lies at the top.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def trace(function) -> Counter:
 
 def _ours(frame):
     """Name the file and function of a frame of the package; None for any other."""
-    while frame is not None and frame.f_code.co_name.startswith("<") and frame.f_code.co_name != "<module>":
+    while frame is not None and frame.f_code.co_name.startswith("<"):
+        if frame.f_code.co_name == "<module>":
+            break
         frame = frame.f_back
     if frame is None or not frame.f_code.co_filename.startswith(PACKAGE):
         return None
