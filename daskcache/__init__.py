@@ -9,58 +9,62 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from . import aliases
+
 _HOMES = {
-    "CSVSource": "targets.tables",
-    "CSVTarget": "targets.tables",
+    "CSVSource": "targets.tables.csv_parquet",
+    "CSVTarget": "targets.tables.csv_parquet",
     "FileSource": "targets.base",
     "FolderSource": "targets.folders",
-    "ImageMetadata": "targets.image_metadata",
-    "ImageSource": "targets.images",
-    "ImageTarget": "targets.images",
+    "ImageMetadata": "targets.images.metadata",
+    "ImageSource": "targets.images.target",
+    "ImageTarget": "targets.images.target",
     "JSONSource": "targets.objects",
     "JSONTarget": "targets.objects",
     "Metadata": "targets.resource",
-    "Node": "node",
+    "Node": "graph.node",
     "NumpySource": "targets.arrays",
     "NumpyTarget": "targets.arrays",
-    "ParquetSource": "targets.tables",
-    "OMEZarrTarget": "targets.ome_zarr",
-    "ParquetTarget": "targets.tables",
+    "ParquetSource": "targets.tables.csv_parquet",
+    "OMEZarrTarget": "targets.zarr.ome",
+    "ParquetTarget": "targets.tables.csv_parquet",
     "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
-    "Plan": "api",
+    "Plan": "graph.api",
     "Resource": "targets.resource",
-    "SQLSource": "targets.sql",
-    "SQLTarget": "targets.sql",
+    "SQLSource": "targets.tables.sql",
+    "SQLTarget": "targets.tables.sql",
     "Source": "targets.base",
     "Target": "targets.base",
     "TextSource": "targets.text",
     "TextTarget": "targets.text",
-    "ZarrSource": "targets.zarrs",
-    "ZarrTarget": "targets.zarrs",
-    "accept": "api",
-    "adopt": "api",
-    "attach": "workers.attaching",
-    "audit": "auditing",
-    "compute": "api",
+    "ZarrSource": "targets.zarr.target",
+    "ZarrTarget": "targets.zarr.target",
+    "accept": "graph.api",
+    "adopt": "graph.api",
+    "attach": "cluster.attaching",
+    "audit": "housekeeping.audit",
+    "compute": "graph.api",
     "context": "targets.context",
-    "delayed": "node",
-    "detach": "workers.attaching",
+    "delayed": "graph.node",
+    "detach": "cluster.attaching",
     "history": "events",
-    "flow": "modes",
-    "hash_objects": "cpr.serializer",
-    "invalidate": "api",
-    "keep": "api",
-    "plan": "api",
+    "flow": "modes.tasks",
+    "hash_objects": "targets.cpr.serializer",
+    "invalidate": "graph.api",
+    "keep": "graph.api",
+    "plan": "graph.api",
     "register_suffix": "targets.registry",
-    "release": "api",
-    "status": "api",
-    "target": "api",
-    "target_decoder": "cpr.serializer",
-    "target_encoder": "cpr.serializer",
-    "task": "modes",
-    "why": "api",
+    "release": "graph.api",
+    "status": "graph.api",
+    "target": "graph.api",
+    "target_decoder": "targets.cpr.serializer",
+    "target_encoder": "targets.cpr.serializer",
+    "task": "modes.tasks",
+    "why": "graph.api",
 }
+
+aliases.install()
 
 __version__ = "0.1.0"
 
@@ -69,56 +73,56 @@ __all__ = [*sorted(_HOMES), "errors", "hashing"]
 if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
-    from .api import Plan as Plan
-    from .api import accept as accept
-    from .api import adopt as adopt
-    from .api import compute as compute
-    from .api import invalidate as invalidate
-    from .api import keep as keep
-    from .api import plan as plan
-    from .api import release as release
-    from .api import status as status
-    from .api import target as target
-    from .api import why as why
-    from .auditing import audit as audit
-    from .cpr.serializer import hash_objects as hash_objects
-    from .cpr.serializer import target_decoder as target_decoder
-    from .cpr.serializer import target_encoder as target_encoder
+    from .cluster.attaching import attach as attach
+    from .cluster.attaching import detach as detach
     from .events import history as history
-    from .modes import flow as flow
-    from .modes import task as task
-    from .node import Node as Node
-    from .node import delayed as delayed
+    from .graph.api import Plan as Plan
+    from .graph.api import accept as accept
+    from .graph.api import adopt as adopt
+    from .graph.api import compute as compute
+    from .graph.api import invalidate as invalidate
+    from .graph.api import keep as keep
+    from .graph.api import plan as plan
+    from .graph.api import release as release
+    from .graph.api import status as status
+    from .graph.api import target as target
+    from .graph.api import why as why
+    from .graph.node import Node as Node
+    from .graph.node import delayed as delayed
+    from .housekeeping.audit import audit as audit
+    from .modes.tasks import flow as flow
+    from .modes.tasks import task as task
     from .targets.arrays import NumpySource as NumpySource
     from .targets.arrays import NumpyTarget as NumpyTarget
     from .targets.base import FileSource as FileSource
     from .targets.base import Source as Source
     from .targets.base import Target as Target
     from .targets.context import context as context
+    from .targets.cpr.serializer import hash_objects as hash_objects
+    from .targets.cpr.serializer import target_decoder as target_decoder
+    from .targets.cpr.serializer import target_encoder as target_encoder
     from .targets.folders import FolderSource as FolderSource
-    from .targets.image_metadata import ImageMetadata as ImageMetadata
-    from .targets.images import ImageSource as ImageSource
-    from .targets.images import ImageTarget as ImageTarget
+    from .targets.images.metadata import ImageMetadata as ImageMetadata
+    from .targets.images.target import ImageSource as ImageSource
+    from .targets.images.target import ImageTarget as ImageTarget
     from .targets.objects import JSONSource as JSONSource
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource
     from .targets.objects import PickleTarget as PickleTarget
-    from .targets.ome_zarr import OMEZarrTarget as OMEZarrTarget
     from .targets.registry import register_suffix as register_suffix
     from .targets.resource import Metadata as Metadata
     from .targets.resource import Resource as Resource
-    from .targets.sql import SQLSource as SQLSource
-    from .targets.sql import SQLTarget as SQLTarget
-    from .targets.tables import CSVSource as CSVSource
-    from .targets.tables import CSVTarget as CSVTarget
-    from .targets.tables import ParquetSource as ParquetSource
-    from .targets.tables import ParquetTarget as ParquetTarget
+    from .targets.tables.csv_parquet import CSVSource as CSVSource
+    from .targets.tables.csv_parquet import CSVTarget as CSVTarget
+    from .targets.tables.csv_parquet import ParquetSource as ParquetSource
+    from .targets.tables.csv_parquet import ParquetTarget as ParquetTarget
+    from .targets.tables.sql import SQLSource as SQLSource
+    from .targets.tables.sql import SQLTarget as SQLTarget
     from .targets.text import TextSource as TextSource
     from .targets.text import TextTarget as TextTarget
-    from .targets.zarrs import ZarrSource as ZarrSource
-    from .targets.zarrs import ZarrTarget as ZarrTarget
-    from .workers.attaching import attach as attach
-    from .workers.attaching import detach as detach
+    from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
+    from .targets.zarr.target import ZarrSource as ZarrSource
+    from .targets.zarr.target import ZarrTarget as ZarrTarget
 
 
 def __getattr__(name: str) -> Any:

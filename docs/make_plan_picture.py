@@ -6,7 +6,8 @@ from pathlib import Path
 import dask
 
 import daskcache
-from daskcache import ImageSource, demo
+from daskcache import ImageSource
+from daskcache.housekeeping import demo
 
 
 def pipeline(images, min_size):

@@ -17,7 +17,7 @@ PACKAGE = Path(daskcache.__file__).parent
 
 #: The rooms, from the ground up.  Rooms of one floor do not import each other.
 FLOORS = [
-    {"errors", "config"},
+    {"errors", "config", "aliases"},
     {"events", "hashing"},
     {"storage"},
     {"targets"},
@@ -30,39 +30,8 @@ FLOORS = [
 ]
 
 
-#: The rooms of modules that do not lie in a folder of their own yet.
-_NOT_MOVED = {
-    "hashing": (
-        "algorithms array_hashing code declarations graph_hashing identity installed names ownership "
-        "parts reach table_hashing"
-    ),
-    "storage": (
-        "atomic claiming code_store databases file_times leases memo paths record_check records "
-        "roots table_rows tables traces trash trust verified"
-    ),
-    "targets": "cpr",
-    "calls": "recipe spec state task_keys texts",
-    "runtime": (
-        "body code_check elsewhere entry hot_cache named obstacles provenance run storing work "
-        "workers.isolation workers.log_records"
-    ),
-    "planning": "adopting corrections display examining planned reasons",
-    "cluster": "dashboard dashboard_page tally workers",
-    "graph": "accessor api building composed frames late needs node other_programs submitted",
-    "modes": "handles plain_calls task_options",
-    "testing": "contract",
-    "housekeeping": (
-        "archive auditing cli cli_corrections cli_housekeeping cli_shared demo lineage listing "
-        "moving rebuild repairing room verifying"
-    ),
-}
-
-
 def room_of(module: str) -> str:
     """Return the room that a module is in."""
-    for room, modules in _NOT_MOVED.items():
-        if module in modules.split() or module.partition(".")[0] in modules.split():
-            return room
     return module.partition(".")[0]
 
 

@@ -7,7 +7,6 @@ import itertools
 import os
 import sys
 import textwrap
-from pathlib import Path
 
 import dask
 import hypothesis
@@ -15,9 +14,7 @@ import pytest
 import suites
 
 import daskcache.config
-from daskcache.testing import RunCounter
-
-_HERE = Path(__file__).parent
+from daskcache.testing.assertions import RunCounter
 
 # Clusters that wait for tests look at themselves less often: there are up to ten processes of them.
 os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
@@ -81,9 +78,9 @@ def cache_folder(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def root(tmp_path, request):
-    """Each test has a root of its own; unit tests compute in the calling thread."""
+    """Each test has a root of its own; tests of one room compute in the calling thread."""
     settings = {"daskcache.root": str(tmp_path / "root")}
-    if request.path.parent in (_HERE, _HERE / "targets"):
+    if request.path.parent.name not in ("cluster", "faults", "integration", "prefect"):
         settings["scheduler"] = "sync"
     with dask.config.set(settings):
         yield tmp_path / "root"

@@ -14,29 +14,30 @@ from hypothesis import strategies as st
 
 #: Where a writer is killed: name of a function, and whether before or after it.
 MOMENTS = {
-    "before the table": ("tables", "_create", "before"),
-    "before the rows": ("tables", "_fill", "before"),
-    "before the rows are compared": ("tables", "_check_same", "before"),
-    "before the end of the transaction": ("tables", "_check_same", "after"),
-    "before the record": ("storage", "promote_intent", "before"),
-    "after the record": ("storage", "promote_intent", "after"),
+    "before the table": ("tables.tables", "_create", "before"),
+    "before the rows": ("tables.tables", "_fill", "before"),
+    "before the rows are compared": ("tables.tables", "_check_same", "before"),
+    "before the end of the transaction": ("tables.tables", "_check_same", "after"),
+    "before the record": ("files", "promote_intent", "before"),
+    "after the record": ("files", "promote_intent", "after"),
 }
 
 _SCRIPT = """
     import os, signal, sys
     import dask
-    import daskcache, daskcache.tables, daskcache.storage
+    from importlib import import_module
     from sql_program import numbers
 
     place, value, module, name, when, root = sys.argv[1:]
-    original = getattr(getattr(daskcache, module), name)
+    module = import_module(f"daskcache.storage.{module}")
+    original = getattr(module, name)
 
     def fatal(*args, **kwargs):
         if when == "after":
             original(*args, **kwargs)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    setattr(getattr(daskcache, module), name, fatal)
+    setattr(module, name, fatal)
     dask.config.set({"daskcache.root": root, "scheduler": "sync"})
     numbers(place, int(value)).compute()
 """

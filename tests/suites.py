@@ -9,10 +9,17 @@ from collections.abc import Iterable
 #: suites run.  Clusters and servers live until the end, and are never quite idle: their tests are last.
 #: What is heavier belongs behind ``--full``.
 BUDGETS = {
-    "tests": 600,
-    "tests/targets": 100,
-    "tests/cpr": 30,
-    "tests/workers": 30,
+    "tests": 60,
+    "tests/hashing": 100,
+    "tests/storage": 250,
+    "tests/targets": 300,
+    "tests/calls": 20,
+    "tests/runtime": 20,
+    "tests/planning": 100,
+    "tests/graph": 100,
+    "tests/housekeeping": 150,
+    "tests/cluster": 30,
+    "tests/modes": 20,
     "tests/faults": 800,
     "notebooks": 150,
     "tests/integration": 1600,
@@ -23,11 +30,11 @@ BUDGETS = {
 SLOW = (
     *("test_composition", "test_stale_code", "test_syscall_errors", "test_verbs", "test_edits"),
     *("test_client_keys", "test_disks", "test_postgres", "test_model", "test_dask_own_tests"),
-    *("test_dask_runner", "test_kill_sweep", "test_chaos", "test_zarrs", "05_prefect", "test_hosts"),
-    *("test_forged", "test_cancelling", "test_database_tables", "test_workers_recipes"),
+    *("test_dask_runner", "test_kill_sweep", "test_chaos", "test_zarr", "05_prefect", "test_hosts"),
+    *("test_forged", "test_cancelling", "test_storage_tables", "test_workers_recipes"),
     *("test_transactions", "test_persist", "test_anywhere", "test_two_clients", "test_server"),
     *("test_process_independence", "test_wire", "test_demo", "test_records_damaged", "test_races"),
-    *("test_auditing", "test_workers_reach", "test_failures", "test_node_objects"),
+    *("test_audit", "test_workers_reach", "test_failures", "test_node_objects"),
 )
 
 

@@ -27,7 +27,7 @@ _HOMES = {
 __all__ = [*sorted(_HOMES)]
 
 if TYPE_CHECKING:
-    from ..handles import CachedResult as CachedResult
+    from ..modes.handles import CachedResult as CachedResult
     from .dask_runner import DaskCacheTaskRunner as DaskCacheTaskRunner
     from .flows import flow as flow
     from .policies import ResourceInputs as ResourceInputs

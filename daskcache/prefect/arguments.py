@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect.utilities.collections import visit_collection
 
-from ..code_check import ArgumentEncoder
 from ..errors import DaskcacheError, UnhashableArgument
+from ..runtime.code_check import ArgumentEncoder
 from ..targets.base import Source
 
 

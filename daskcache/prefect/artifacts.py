@@ -11,9 +11,9 @@ from prefect.artifacts import create_link_artifact
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
-from .. import hashing
-from ..databases import masked
-from ..entry import Entry, Held
+from ..hashing.encoder import tag
+from ..runtime.entry import Entry, Held
+from ..storage.tables.databases import masked
 
 
 def make_artifact(entry: Entry | Held) -> None:
@@ -25,7 +25,7 @@ def make_artifact(entry: Entry | Held) -> None:
                 link=f"file://{quote(path)}",
                 link_text=masked(result.target.path),
                 key=artifact_key(result.target.path),
-                description=f"{type(result.target).__name__}, {hashing.tag(result.data_hash)}",
+                description=f"{type(result.target).__name__}, {tag(result.data_hash)}",
                 _sync=True,
             )
         except (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:

@@ -20,14 +20,14 @@ from dask.local import get_sync
 from prefect.states import Completed
 from prefect.utilities.collections import visit_collection
 
-from ..code_check import check_arguments
-from ..entry import Entry
+from ..calls.recipe import make_recipe, recipes_before, unflatten
+from ..calls.spec import Spec
+from ..calls.state import inside_body
 from ..events import NodeEvent, listeners
-from ..graph import make_now
-from ..plain_calls import call_plain
-from ..recipe import make_recipe, recipes_before, unflatten
-from ..spec import Spec
-from ..state import inside_body
+from ..graph.verb import make_now
+from ..modes.plain import call_plain
+from ..runtime.code_check import check_arguments
+from ..runtime.entry import Entry
 from ..targets.base import Source
 from ..targets.context import context
 from .artifacts import make_artifact

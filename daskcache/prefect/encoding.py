@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..hashing import Encoder
-from ..node import Function
+from ..graph.node import Function
+from ..hashing.encoder import Encoder
 
 
 def prefect_encoders() -> dict[type, Callable[[Any, Encoder], None]]:

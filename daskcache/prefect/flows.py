@@ -17,7 +17,7 @@ from prefect.utilities.collections import visit_collection
 from prefect_dask import DaskTaskRunner
 
 from ..errors import NodeFailed
-from ..task_options import current_mode
+from ..modes.options import current_mode
 from .dask_runner import DaskCacheTaskRunner
 from .nodes import nodes_run_on
 from .skipping import SkippingTaskRunner, with_skipping

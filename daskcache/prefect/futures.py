@@ -12,8 +12,8 @@ from prefect.futures import PrefectFuture, PrefectTaskRunFuture
 from prefect.states import Cancelled, Crashed
 from prefect.utilities.collections import visit_collection
 
-from ..entry import Entry
-from ..recipe import Recipe
+from ..calls.recipe import Recipe
+from ..runtime.entry import Entry
 from .results import CachedResult
 
 

@@ -21,16 +21,17 @@ from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
 
-from .. import code_store, config, roots
-from ..building import GraphBuilder
-from ..code_check import ArgumentEncoder, code_in_arguments
-from ..entry import Entry
+from .. import config
+from ..calls.recipe import Recipe, flatten, make_recipe
 from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
-from ..paths import DATA_HASH
-from ..planned import LOAD
-from ..planning import Planner
-from ..recipe import Recipe, flatten, make_recipe
-from ..roots import Root
+from ..graph.builder import GraphBuilder
+from ..planning.planner import Planner
+from ..planning.states import LOAD
+from ..runtime.code_check import ArgumentEncoder, code_in_arguments
+from ..runtime.entry import Entry
+from ..storage import code_store, roots
+from ..storage.paths import DATA_HASH
+from ..storage.roots import Root
 from ..targets.context import context
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, as_async

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..entry import Entry
-from ..handles import CachedResult
-from ..node import Node
-from ..paths import located
-from ..recipe import Recipe
+from ..calls.recipe import Recipe
+from ..graph.node import Node
+from ..modes.handles import CachedResult
+from ..runtime.entry import Entry
+from ..storage.paths import located
 
 __all__ = ["CachedResult", "as_node", "is_of"]
 

@@ -3,7 +3,7 @@
 A worker may have imported another version of a module, and a script's ``__main__`` is another program
 there.  So it neither makes fingerprints of code nor believes that its own is the right one: the function
 of a task with a key of ours arrives as a `SentFunction`, which carries the client's fingerprint, and
-compares before it runs (`daskcache.code_check`).
+compares before it runs (`daskcache.runtime.code_check`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from typing import Any, NamedTuple
 
 from prefect import Task
 
-from .. import algorithms
-from ..algorithms import configured
-from ..code_check import (
+from ..calls.spec import Code, Options, Spec
+from ..errors import CodeMismatch, DaskcacheError
+from ..events import worker_here
+from ..hashing import algorithms
+from ..hashing.algorithms import configured
+from ..hashing.ownership import is_user_file, seen_as
+from ..runtime.code_check import (
     ArgumentCode,
     SeenCode,
     check_arguments,
@@ -28,10 +32,6 @@ from ..code_check import (
     seen_code,
     this_process,
 )
-from ..errors import CodeMismatch, DaskcacheError
-from ..events import worker_here
-from ..ownership import is_user_file, seen_as
-from ..spec import Code, Options, Spec
 from ..targets.base import Source
 
 

@@ -19,9 +19,9 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 from prefect.utilities.collections import visit_collection
 
-from ..code_check import code_in_arguments, this_process
-from ..cpr import alias
 from ..errors import DaskcacheError
+from ..runtime.code_check import code_in_arguments, this_process
+from ..targets.cpr import alias
 from .arguments import Arguments
 from .futures import is_done
 from .policies import has_key_of_ours

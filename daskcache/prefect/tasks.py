@@ -15,10 +15,10 @@ from prefect.context import FlowRunContext
 from prefect.task_engine import run_task
 from prefect.utilities.callables import get_call_parameters
 
-from ..node import Function, delayed
-from ..spec import Options, Spec
-from ..state import inside_body
-from ..task_options import current_mode
+from ..calls.spec import Options, Spec
+from ..calls.state import inside_body
+from ..graph.node import Function, delayed
+from ..modes.options import current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
@@ -129,7 +129,7 @@ class CachedTask(Task):
 
     @property
     def _spec(self) -> Spec:
-        # also how `daskcache.spec` finds it by name, in other processes
+        # also how `daskcache.calls.spec` finds it by name, in other processes
         return self._own_spec
 
     @property

@@ -16,9 +16,9 @@ from typing import Any
 
 from prefect.transactions import BaseTransaction, CommitMode, get_transaction
 
-from .. import storage, trash
-from ..entry import Entry
-from ..roots import Root
+from ..runtime.entry import Entry
+from ..storage import files, trash
+from ..storage.roots import Root
 from .futures import CacheFuture, value_in
 
 #: Number of results that went to the trash: a look at a root before that is out of date.
@@ -61,7 +61,7 @@ def _forget(entry, transaction=None):
     root = Root(entry.root)
     for result in getattr(entry, "stored", ()):
         path = result.target.path
-        if storage.stamp(root.absolute(path)) == result.stamp:  # else it is not this one any more
+        if files.stamp(root.absolute(path)) == result.stamp:  # else it is not this one any more
             trash.keep(root, root.absolute(path), path, "rolled back")
             rolled_back += 1
 

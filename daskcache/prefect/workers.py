@@ -14,7 +14,7 @@ from prefect.logging.configuration import ensure_logging_setup
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS
 
-from ..workers import prepare
+from ..cluster import prepare
 
 
 def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:

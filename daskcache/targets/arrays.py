@@ -39,7 +39,7 @@ class NumpyTarget(BytesTarget):
 
     exact = True
     known_exts = (".npy",)
-    _addressed = "daskcache.cpr.formats:AddressedArray"
+    _addressed = "daskcache.targets.addressed.formats:AddressedArray"
 
     def __init__(self, path, compressed=False):
         super().__init__(path)

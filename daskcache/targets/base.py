@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-from .. import hashing, storage
 from ..errors import FormatLimit, SourceChanged
-from ..memo import content_hash, fresh_hash, read_whole
-from ..names import imported
-from ..roots import check_local
-from ..storage import Part
-from ..trust import check_runnable
-from ..verified import VerifiedFolder
+from ..hashing.encoder import digest, hash_value, tag
+from ..hashing.names import imported
+from ..storage import files
+from ..storage.files import Part
+from ..storage.manifests import VerifiedFolder
+from ..storage.roots import check_local
+from ..storage.source_hashes import content_hash, fresh_hash, read_whole
+from ..storage.trust import check_runnable
 from .registry import source_class, target_class
 from .resource import Resource
 
@@ -37,7 +38,10 @@ UNKNOWN: Any = type("UNKNOWN", (), {"__repr__": lambda self: "UNKNOWN", "__slots
 
 
 #: What CPR adds to formats, by name: it is made from them.
-_TWIN, _SERIALIZED = "daskcache.cpr.addressed:twin_of", "daskcache.cpr.serializer:serialized"
+_TWIN, _SERIALIZED = (
+    "daskcache.targets.addressed.base:twin_of",
+    "daskcache.targets.cpr.serializer:serialized",
+)
 
 
 class Target(Resource):
@@ -66,7 +70,7 @@ class Target(Resource):
 
     address_fields: ClassVar[dict[str, Any]] = {"data_hash": None}
     #: Name of the mixin that makes it a target at an address.
-    _addressed: ClassVar[str] = "daskcache.cpr.addressed:Addressed"
+    _addressed: ClassVar[str] = "daskcache.targets.addressed.base:Addressed"
 
     #: Whether reading can run code: then no record chooses the class, and the file must be trusted.
     runs_code: ClassVar[bool] = False
@@ -106,12 +110,12 @@ class Target(Resource):
 
     def read_verified(self, path: str, verify: Callable[[str], None]) -> Any:
         """Read the value in what `verify` is given the hash of; that raises if it is not as recorded."""
-        verify(storage.file_hash(path))
+        verify(files.file_hash(path))
         return self.read(path)
 
     def hash(self, value: Any) -> str:
         """Hash of `value`, independent of the format: 32 hex digits."""
-        return hashing.hash_value(value)
+        return hash_value(value)
 
     def counted_options(self) -> dict[str, Any]:
         """Options that say what the file holds, or how it is read; by default, all of them.
@@ -286,7 +290,7 @@ class Source(Resource):
 
     Its identity is its file name and its content, so a node made from it reruns when the content
     changes, and only then.  The content is read once, and again when the file was touched, copied or
-    renamed (see `daskcache.memo`).
+    renamed (see `daskcache.storage.source_hashes`).
 
     Parameters
     ----------
@@ -369,7 +373,7 @@ class Source(Resource):
     def load_verified(self, expected: str) -> Any:
         """Read the file if its content still has the hash `expected`, else raise SourceChanged."""
         data = self._read()
-        self._compare(hashing.digest(data), expected)
+        self._compare(digest(data), expected)
         return self.decode(data)
 
     def open_verified(self, expected: str) -> Any:
@@ -396,8 +400,8 @@ class Source(Resource):
         if got != expected:
             raise SourceChanged(
                 f"the source {self.path} changed while the graph was running",
-                expected=hashing.tag(expected),
-                got=hashing.tag(got),
+                expected=tag(expected),
+                got=tag(got),
                 hint="make the nodes again and compute them",
             )
 
@@ -418,8 +422,8 @@ class Source(Resource):
     def identify(self, content_hash: str) -> str:
         """The identity that this source has when its content has this hash."""
         options = dict(sorted(self.__daskcache_options__().items()))
-        counted = f":{hashing.hash_value(options)}" if options else ""
-        return f"{type(self).__name__}:{self.filename}:{hashing.tag(content_hash)}{counted}"
+        counted = f":{hash_value(options)}" if options else ""
+        return f"{type(self).__name__}:{self.filename}:{tag(content_hash)}{counted}"
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.identity())

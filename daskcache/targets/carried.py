@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import require
-from ..hashing import hash_value
+from ..hashing.encoder import hash_value
 from .base import Target
 
 TO_PICKLE = "use a path that ends in .pkl"

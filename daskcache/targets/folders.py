@@ -10,9 +10,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import DaskcacheWarning, GraphError
-from ..hashing import hash_value, tag
-from ..memo import content_hash, fresh_hash, source_error
-from ..roots import check_local
+from ..hashing.encoder import hash_value, tag
+from ..storage.roots import check_local
+from ..storage.source_hashes import content_hash, fresh_hash, source_error
 from .base import Source
 from .registry import source_class
 

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import cloudpickle
 
-from .. import config, hashing
+from .. import config
 from ..errors import UnhashableArgument
+from ..hashing.encoder import hash_value
 from .base import CODEC_ERRORS, BytesTarget, Source
 from .tagged import from_json, to_json
 
@@ -58,7 +59,7 @@ class JSONSource(Source):
 class PickleTarget(BytesTarget):
     """Any value that (cloud)pickle takes.
 
-    Reading a pickle can run code: see `daskcache.trust` for whose are read.
+    Reading a pickle can run code: see `daskcache.storage.trust` for whose are read.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ class PickleTarget(BytesTarget):
 
     def hash(self, value):
         try:
-            return hashing.hash_value(value)
+            return hash_value(value)
         except UnhashableArgument:
-            return hashing.hash_value(("pickle", b"".join(_pieces(value))))
+            return hash_value(("pickle", b"".join(_pieces(value))))
 
 
 class PickleSource(Source):

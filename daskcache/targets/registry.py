@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..databases import SEPARATOR
 from ..errors import UnknownFormat
-from ..names import imported, public_name
+from ..hashing.names import imported, public_name
+from ..storage.tables.databases import SEPARATOR
 
 _TARGETS = {
     ".npy": "daskcache:NumpyTarget",

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from ..errors import FormatLimit, TargetMissing, TargetModified
-from ..hashing import tag
-from ..names import imported, public_name
-from ..paths import DATA_HASH
+from ..hashing.encoder import tag
+from ..hashing.names import imported, public_name
+from ..storage.paths import DATA_HASH
 from .base import Target
 from .objects import PickleTarget
 

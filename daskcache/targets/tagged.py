@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TargetError, require
-from ..hashing import canonical_order, class_name
+from ..hashing.encoder import canonical_order, class_name
 from .base import CODEC_ERRORS
 
 

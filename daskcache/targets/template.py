@@ -15,9 +15,9 @@ import re
 import string
 from pathlib import Path, PurePath
 
-from ..databases import SEPARATOR
 from ..errors import TemplateError
-from ..paths import DATA_HASH, check_path
+from ..storage.paths import DATA_HASH, check_path
+from ..storage.tables.databases import SEPARATOR
 
 ATTRIBUTES = ("filename", "stem", "suffix", "parent")
 

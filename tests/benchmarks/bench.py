@@ -28,7 +28,7 @@ import xxhash
 from dask.base import collections_to_expr
 
 import daskcache as dc
-from daskcache.graph import VerbLayer
+from daskcache.graph.verb import VerbLayer
 
 
 def make(i):

@@ -73,7 +73,7 @@ def handoff(nodes):
     """An array of 64 MiB from one function to the next on the same worker."""
 
     def watch():
-        from daskcache.entry import Entry
+        from daskcache.runtime.entry import Entry
 
         lend = Entry.lend
 
@@ -86,7 +86,7 @@ def handoff(nodes):
         Entry.seconds, Entry.lend = [], timed
 
     def seconds():
-        from daskcache.entry import Entry
+        from daskcache.runtime.entry import Entry
 
         return Entry.seconds
 

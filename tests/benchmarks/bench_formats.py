@@ -20,10 +20,10 @@ from bench import Row, root, run, side_by_side
 from bench_zarr import write_plainly
 
 import daskcache as dc
-from daskcache import storage
-from daskcache.roots import Root
+from daskcache.storage import files as storage
+from daskcache.storage.manifests import keep_manifest
+from daskcache.storage.roots import Root
 from daskcache.targets.base import FolderTarget
-from daskcache.verified import keep_manifest
 
 
 def noise():

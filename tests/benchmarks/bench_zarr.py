@@ -16,7 +16,7 @@ import numpy as np
 import zarr
 
 from daskcache import ZarrTarget, delayed
-from daskcache.targets.zarr_values import default_chunks
+from daskcache.targets.zarr.values import default_chunks
 
 MIB = 2**20
 

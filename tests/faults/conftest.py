@@ -9,7 +9,7 @@ import dask
 import pytest
 from workers import begin
 
-from daskcache import claiming
+from daskcache.storage import claims as claiming
 
 _WORKERS = 2
 

@@ -12,12 +12,14 @@ from random import Random
 
 from forging import ODD, PATHS, Forgery, Yard, digest_of, quiet, remove, uses_of
 
-from daskcache import hashing, moving, storage
-from daskcache.archive import Archive
+from daskcache.calls.recipe import combine
 from daskcache.errors import DaskcacheError, UnsafePath
-from daskcache.recipe import combine
-from daskcache.records import RecordName, RecordStore, target_id
-from daskcache.roots import Root
+from daskcache.hashing import encoder as hashing
+from daskcache.housekeeping import transfer as moving
+from daskcache.housekeeping.archive import Archive
+from daskcache.storage import files as storage
+from daskcache.storage.records import RecordName, RecordStore, target_id
+from daskcache.storage.roots import Root
 
 CLASSES = [
     "daskcache.targets.objects:PickleTarget",
@@ -42,7 +44,7 @@ CLASSES = [
     "daskcache:FileSource",
     "daskcache:JSONTarget",
     "daskcache:Source",
-    "daskcache.targets.zarrs:ZarrSource",
+    "daskcache.targets.zarr.target:ZarrSource",
     ":",
     "x",
 ]

@@ -18,10 +18,15 @@ from forged_records import record_of, rewritten
 from forging import ODD, PATHS, Forgery, Trap, Yard, digest_of, uses_of
 
 import daskcache as dc
-from daskcache import code_check, code_store, hashing, storage, trash, verified
 from daskcache.errors import DaskcacheError
-from daskcache.records import RecordStore, target_id
-from daskcache.roots import Root, parsed
+from daskcache.hashing import encoder as hashing
+from daskcache.hashing.functions import bytecode_hash
+from daskcache.runtime import code_check
+from daskcache.storage import code_store, trash
+from daskcache.storage import files as storage
+from daskcache.storage import manifests as verified
+from daskcache.storage.records import RecordStore, target_id
+from daskcache.storage.roots import Root, parsed
 
 # ---- the trash ----------------------------------------------------------------------------------
 
@@ -172,7 +177,7 @@ def _by_value(spec):
 
 def _forged_code(yard, random, content, func=None):
     kind = random.choice(["import", "import", "hash", "part", "field"])
-    hashed = func and dc.code.bytecode_hash(_by_value(dc.delayed(func)._spec).func.__code__)
+    hashed = func and bytecode_hash(_by_value(dc.delayed(func)._spec).func.__code__)
     found = random.choice(
         [[0, "trap", None], [0, "traps", "inner"], [0, "traps.inner", None], [9, "x", "y"]]
     )

@@ -27,11 +27,16 @@ import dask
 from click.testing import CliRunner
 
 import daskcache as dc
-from daskcache import code_check, code_store, hashing, moving, roots, tables, verified
-from daskcache.auditing import audit_root
-from daskcache.cli import cache
 from daskcache.errors import DaskcacheError
-from daskcache.roots import Root
+from daskcache.hashing import encoder as hashing
+from daskcache.housekeeping import transfer as moving
+from daskcache.housekeeping.audit import audit_root
+from daskcache.housekeeping.cli.main import cache
+from daskcache.runtime import code_check
+from daskcache.storage import code_store, roots
+from daskcache.storage import manifests as verified
+from daskcache.storage.roots import Root
+from daskcache.storage.tables import tables
 
 PROGRAM = """
 import numpy as np

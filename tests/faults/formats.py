@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 import daskcache as dc
-from daskcache import tables
-from daskcache.databases import is_table
+from daskcache.storage.tables import tables
+from daskcache.storage.tables.databases import is_table
 
 
 class Format(NamedTuple):

@@ -14,11 +14,11 @@ import pytest
 from formats import FOLDERS, FORMATS, files_of, value_of, which_value
 
 import daskcache as dc
-from daskcache import trash
 from daskcache.errors import DaskcacheWarning, TargetCorrupt, TargetError
-from daskcache.planning import Planner
-from daskcache.roots import Root
-from daskcache.verifying import verify
+from daskcache.housekeeping.verify import verify
+from daskcache.planning.planner import Planner
+from daskcache.storage import trash
+from daskcache.storage.roots import Root
 
 #: Ways to get at a value that make a damaged result again, and those that refuse it.
 MENDING = {

@@ -16,7 +16,7 @@ import forged_roots
 import pytest
 from forging import CHANGED, RAN, quiet, some, yard
 
-from daskcache import named
+from daskcache.runtime import named
 
 SURFACES = {
     "records": forged_records.record,
@@ -89,24 +89,30 @@ def allowed(*args, **kwargs):
 
 #: Of each surface: what guards it, with something that lets everything pass, and what happens then.
 GUARDS = {
-    "records": ({"daskcache.rebuild.source_class_named": imported}, RAN),
+    "records": ({"daskcache.housekeeping.rebuild.source_class_named": imported}, RAN),
     "formats": (
         dict.fromkeys((f"daskcache.{room}.target_of" for room in ("named", "rebuild")), as_recorded),
         RAN,
     ),
-    "functions": ({"daskcache.listing.function_named": imported}, RAN),
-    "archives": ({"daskcache.archive._why_unsafe": allowed}, CHANGED),
+    "functions": ({"daskcache.housekeeping.listing.function_named": imported}, RAN),
+    "archives": ({"daskcache.housekeeping.archive._why_unsafe": allowed}, CHANGED),
     "trash": (
-        {"daskcache.trash.check_path": allowed, "daskcache.atomic._check_names": allowed},
+        {
+            "daskcache.storage.trash.check_path": allowed,
+            "daskcache.storage.atomic._check_names": allowed,
+        },
         CHANGED,
     ),
     "roots": (
-        {"daskcache.roots.refuse_link": allowed, "daskcache.records.refuse_link": allowed},
+        {
+            "daskcache.storage.roots.refuse_link": allowed,
+            "daskcache.storage.records.refuse_link": allowed,
+        },
         CHANGED,
     ),
-    "code": ({"daskcache.code._importing_no_more": lambda seen, code: seen}, RAN),
-    "folders": ({"daskcache.targets.zarr_store.refuse_pickles": allowed}, RAN),
-    "databases": ({"daskcache.databases._check_journal": allowed}, CHANGED),
+    "code": ({"daskcache.hashing.functions._importing_no_more": lambda seen, code: seen}, RAN),
+    "folders": ({"daskcache.targets.zarr.store.refuse_pickles": allowed}, RAN),
+    "databases": ({"daskcache.storage.tables.databases._check_journal": allowed}, CHANGED),
 }
 
 

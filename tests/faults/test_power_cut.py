@@ -20,9 +20,9 @@ import dask
 import pytest
 
 import daskcache as dc
-from daskcache import atomic
 from daskcache.errors import DaskcacheError
-from daskcache.roots import Root
+from daskcache.storage import atomic
+from daskcache.storage.roots import Root
 
 pytestmark = pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
 

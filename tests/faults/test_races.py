@@ -17,9 +17,9 @@ from formats import EVERY, files_of, value_of, which_value
 from tracing import in_child, trace
 
 import daskcache as dc
-from daskcache.databases import is_table
 from daskcache.errors import DaskcacheError, TargetError
-from daskcache.hashing import hash_value
+from daskcache.hashing.encoder import hash_value
+from daskcache.storage.tables.databases import is_table
 
 WRITERS, READERS = 8, 4
 NOISE = 100_000  # bytes: a write takes long enough to be seen half-way

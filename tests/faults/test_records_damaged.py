@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import daskcache as dc
-from daskcache.cli import cache
 from daskcache.errors import DaskcacheError, DaskcacheWarning, StorageError, TargetError
-from daskcache.hashing import digest, tag
+from daskcache.hashing.encoder import digest, tag
+from daskcache.housekeeping.cli.main import cache
 
 #: What can't be read is said, again and again.
 pytestmark = pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
@@ -231,7 +231,7 @@ def test_a_forged_path(pair, place):
 @pytest.mark.parametrize("place", FORGED)
 def test_a_forged_record_of_a_file_outside(pair, place):
     """A record whose name claims a file outside of the root gives nobody a hold on that file."""
-    from daskcache.records import target_id
+    from daskcache.storage.records import target_id
 
     forged = place.format(outside=pair.outside)
     file = pair.outside / "precious.json"

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import daskcache as dc
-from daskcache.cli import cache
 from daskcache.errors import DaskcacheError, UnsafePath
+from daskcache.housekeeping.cli.main import cache
 
 
 def make(number):

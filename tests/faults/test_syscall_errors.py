@@ -15,7 +15,7 @@ from tracing import Action, in_child, trace
 
 import daskcache as dc
 from daskcache.errors import DaskcacheError
-from daskcache.storage import DISPLACED
+from daskcache.storage.files import DISPLACED
 
 _LOOK = {"stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink"}
 _OPEN = {"open", "openat", "openat2"}

@@ -9,7 +9,8 @@ import os
 
 import dask
 
-from daskcache import claiming, databases
+from daskcache.storage import claims as claiming
+from daskcache.storage.tables import databases
 
 
 def begin(cache_folder: str) -> None:

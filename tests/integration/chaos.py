@@ -25,8 +25,8 @@ from distributed import Client, Scheduler, Worker
 
 import daskcache as dc
 from daskcache import events
-from daskcache import run as node_run
-from daskcache.testing import RunCounter
+from daskcache.runtime import node as node_run
+from daskcache.testing.assertions import RunCounter
 
 NODES, WIDTH = 100, 25
 WORKERS, THREADS = 3, 8
@@ -37,7 +37,9 @@ EVENTS = (KILL, KILL, KILL, KILL, RETIRE, RESTART, STOP_CLIENT)
 
 #: Everything that a process of a run must have imported: by the server, before it forks.
 _forks = get_context("forkserver")
-_forks.set_forkserver_preload(["chaos", "daskcache.graph", "daskcache.run", "distributed.worker"])
+_forks.set_forkserver_preload(
+    ["chaos", "daskcache.graph", "daskcache.runtime.node", "distributed.worker"]
+)
 
 
 # ---- the graph ----------------------------------------------------------------------------------

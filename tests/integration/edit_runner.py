@@ -23,7 +23,7 @@ PACKAGES = (
         "numpy",
         "pydantic",
     ),
-    *("IPython.core.interactiveshell", "daskcache.graph", "daskcache.run"),
+    *("IPython.core.interactiveshell", "daskcache.graph", "daskcache.runtime.node"),
 )
 
 

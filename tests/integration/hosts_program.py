@@ -7,7 +7,7 @@ import dask
 from distributed import Client, get_worker
 
 import daskcache as dc
-from daskcache.testing import RunCounter
+from daskcache.testing.assertions import RunCounter
 
 NODES = 32
 

@@ -19,7 +19,7 @@ import dask
 
 import daskcache as dc
 from daskcache.errors import ForeignTarget, TargetCollision, TargetModified
-from daskcache.testing import RunCounter
+from daskcache.testing.assertions import RunCounter
 
 #: Options of `daskcache.delayed`, and so the ways in which a result is kept.
 KINDS: dict[str, dict[str, Any]] = {

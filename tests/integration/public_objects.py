@@ -12,7 +12,7 @@ import sys
 import warnings
 
 from daskcache.errors import UnhashableArgument
-from daskcache.hashing import hash_value
+from daskcache.hashing.encoder import hash_value
 
 #: What a value that is refused has in place of a hash.
 REFUSED = "refused: "

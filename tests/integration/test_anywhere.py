@@ -24,7 +24,7 @@ from dask.delayed import Delayed
 from distributed import Client, get_client, secede, worker_client
 
 import daskcache as dc
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 THREADS = 8
 

@@ -12,7 +12,7 @@ import chaos
 import pytest
 
 import daskcache as dc
-from daskcache.testing import RunCounter
+from daskcache.testing.assertions import RunCounter
 
 #: Runs that go on side by side: their nodes sleep, so that cores are no limit.
 AT_ONCE = 5

@@ -21,8 +21,8 @@ import xarray as xr
 from dask.callbacks import Callback
 
 import daskcache as dc
-from daskcache.building import GraphBuilder
-from daskcache.planning import Planner
+from daskcache.graph.builder import GraphBuilder
+from daskcache.planning.planner import Planner
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from clusters import on_cluster, separate_processes
 from distributed import Client, LocalCluster
 
 import daskcache as dc
-from daskcache import dashboard, dashboard_page
-from daskcache.dashboard import register, unregister
+from daskcache.cluster import dashboard, dashboard_page
+from daskcache.cluster.dashboard import register, unregister
 
 
 @pytest.fixture(scope="module")
@@ -174,11 +174,11 @@ def test_another_dashboard_is_left_alone(client, fault, monkeypatch, caplog):
         raise fault
 
     monkeypatch.setattr(dashboard_page, "template_variables", other)
-    with caplog.at_level(logging.INFO, dashboard.__name__):
+    with caplog.at_level(logging.INFO, dashboard.logger.name):
         assert client.run_on_scheduler(register) is False
-    assert [record.getMessage() for record in caplog.records if record.name == dashboard.__name__] == [
-        f"no page on the dashboard: {type(fault).__name__}: {fault}"
-    ]
+    assert [
+        record.getMessage() for record in caplog.records if record.name == dashboard.logger.name
+    ] == [f"no page on the dashboard: {type(fault).__name__}: {fault}"]
     client.run_on_scheduler(unregister)
 
 

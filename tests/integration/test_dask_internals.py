@@ -9,9 +9,9 @@ from dask._task_spec import Alias, Task, TaskRef, fuse_linear_task_spec
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 import daskcache as dc
-from daskcache.building import EntryTask
-from daskcache.late import LateKey
-from daskcache.node import Node
+from daskcache.graph.builder import EntryTask
+from daskcache.graph.late import LateKey
+from daskcache.graph.node import Node
 
 
 def locals_of_callers(name):

@@ -11,7 +11,7 @@ from distributed import Client
 
 import daskcache as dc
 from daskcache import events
-from daskcache.dashboard import EventCollector, unregister
+from daskcache.cluster.dashboard import EventCollector, unregister
 from daskcache.errors import GraphError
 
 

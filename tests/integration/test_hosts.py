@@ -12,7 +12,7 @@ import hosts_program
 import pytest
 from hosts import Hosts
 
-from daskcache.testing import RunCounter
+from daskcache.testing.assertions import RunCounter
 
 #: A scheduler notices that a host is gone after a few seconds, instead of minutes.
 IMPATIENT = {

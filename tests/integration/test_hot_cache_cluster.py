@@ -11,7 +11,7 @@ from clusters import on_cluster
 from distributed import Client, LocalCluster
 
 import daskcache as dc
-from daskcache import hot_cache
+from daskcache.runtime import hot_cache
 
 MIB = 2**20
 

@@ -43,8 +43,8 @@ from model_functions import (
 
 import daskcache as dc
 from daskcache.errors import DaskcacheError, ForeignTarget, TargetCollision, TargetModified
-from daskcache.records import RecordName
-from daskcache.testing import RunCounter
+from daskcache.storage.records import RecordName
+from daskcache.testing.assertions import RunCounter
 
 STEPS = 1_000
 STEPS_IN_FULL = 50_000

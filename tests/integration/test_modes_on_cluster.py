@@ -10,7 +10,7 @@ import pytest
 from clusters import on_cluster
 
 import daskcache as dc
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 
 def test_a_flow_on_a_cluster(cluster, runs, files):

@@ -19,7 +19,7 @@ from dask.graph_manipulation import bind, checkpoint, clone, wait_on
 from distributed import Client, futures_of, wait
 
 import daskcache as dc
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ from hypothesis import HealthCheck, given, settings
 from sql_cases import MOMENTS, frame, frames, run_and_kill, write_program
 
 import daskcache as dc
-import daskcache.testing
-from daskcache import SQLSource, SQLTarget, databases, delayed, table_rows, tables
+import daskcache.testing.assertions
+from daskcache import SQLSource, SQLTarget, delayed
 from daskcache.errors import (
     DaskcacheWarning,
     ForeignTarget,
@@ -36,6 +36,8 @@ from daskcache.errors import (
     StorageError,
     TargetModified,
 )
+from daskcache.storage.tables import databases, tables
+from daskcache.storage.tables import rows as table_rows
 
 SECRET = "s3cr3t-Pa55"
 

@@ -25,11 +25,11 @@ from kernels import start_kernel
 from nbclient.exceptions import CellExecutionError
 
 import daskcache as dc
-import daskcache.code
-from daskcache.code import _body_of, body_of
+import daskcache.hashing.functions
 from daskcache.errors import ArgumentChanged, CodeMismatch, DaskcacheWarning
-from daskcache.reach import function_fingerprint
-from daskcache.testing import count_runs
+from daskcache.hashing.functions import _body_of, body_of
+from daskcache.hashing.reach import function_fingerprint
+from daskcache.testing.assertions import count_runs
 
 # ---- notebook cells ------------------------------------------------------------------------------
 
@@ -446,7 +446,7 @@ def edit(tmp_path, monkeypatch, root):
 
     Functions that tests before sent here may do the same, by another text: they are not known here.
     """
-    monkeypatch.setattr(daskcache.code, "_travelled", {})
+    monkeypatch.setattr(daskcache.hashing.functions, "_travelled", {})
     current = dict(FILES)
     versions = itertools.count()
 
@@ -940,7 +940,7 @@ def test_cells_on_workers(workers, kernel, tmp_path, root):
     assert kernel.run([*first, *cells(*[name for name in CELLS if name != "run"]), run])[0] == [TOTAL]
 
     def agreed(folder=str(root)):
-        from daskcache.code_check import _agreed
+        from daskcache.runtime.code_check import _agreed
 
         return [(key, reach.fingerprint) for (path, key), reach in _agreed.items() if path == folder]
 
@@ -1202,7 +1202,7 @@ def test_a_constant_that_is_modified_in_place(define):
 
 def test_a_large_constant_that_is_modified_between_calls(define, monkeypatch):
     """A change that a call did not look for is found by the plan, before anything runs."""
-    monkeypatch.setattr("daskcache.reach._A_MOMENT", 1e9)
+    monkeypatch.setattr("daskcache.hashing.reach._A_MOMENT", 1e9)
     module = define(STATE, "state")
     first = module.weighted(1)
     module.LARGE[0] = 10

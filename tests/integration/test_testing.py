@@ -4,7 +4,7 @@ import dask
 import pytest
 
 import daskcache as dc
-from daskcache.testing import assert_nothing_runs, count_runs
+from daskcache.testing.assertions import assert_nothing_runs, count_runs
 
 
 def square(x):

@@ -18,8 +18,8 @@ from clusters import on_cluster, small_cluster
 from distributed import Client, Variable, get_client
 
 import daskcache as dc
-from daskcache import storing
-from daskcache.testing import scheduler_tasks
+from daskcache.runtime import store as storing
+from daskcache.testing.assertions import scheduler_tasks
 
 WIDE = 12
 

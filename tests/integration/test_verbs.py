@@ -7,7 +7,7 @@ import pytest
 from distributed import wait
 
 import daskcache as dc
-from daskcache.testing import RunCounter, scheduler_tasks
+from daskcache.testing.assertions import RunCounter, scheduler_tasks
 
 CHAINS = 333
 MANY = 10

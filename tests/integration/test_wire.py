@@ -13,7 +13,7 @@ import pytest
 from distributed.protocol import pickle
 
 import daskcache as dc
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 LINKS = 1000
 ROOTS = 1000

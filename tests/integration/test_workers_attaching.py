@@ -17,12 +17,12 @@ from distributed.scheduler import Scheduler
 from tornado.ioloop import PeriodicCallback
 
 import daskcache as dc
+from daskcache.cluster import attaching, memory
+from daskcache.cluster.attaching import NAME
+from daskcache.cluster.client import is_prepared
+from daskcache.cluster.keepalive import cluster_config
+from daskcache.cluster.memory import TrimPlugin
 from daskcache.errors import DaskcacheWarning
-from daskcache.workers import attaching, memory
-from daskcache.workers.attaching import NAME
-from daskcache.workers.client import is_prepared
-from daskcache.workers.keepalive import cluster_config
-from daskcache.workers.memory import TrimPlugin
 
 
 def increment(x):

@@ -18,7 +18,7 @@ from distributed import Client
 
 import daskcache as dc
 from daskcache import config, errors
-from daskcache.workers import reach
+from daskcache.cluster import probe as reach
 
 HERE = Path(__file__).parent
 PACKAGES = Path(dc.__file__).parents[1]
@@ -130,7 +130,7 @@ def test_a_worker_that_sees_another_root(client, root):
 
 
 def _make_root(path):
-    from daskcache.roots import Root
+    from daskcache.storage.roots import Root
 
     return Root(path).create()
 

@@ -11,7 +11,7 @@ from clusters import on_cluster
 
 import daskcache as dc
 from daskcache import errors
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 IMAGE = np.arange(200 * 300, dtype="u2").reshape(200, 300)
 

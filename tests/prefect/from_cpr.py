@@ -12,7 +12,7 @@ import xxhash
 from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 
 from daskcache import ImageSource, ImageTarget, NumpyTarget
-from daskcache.testing import RunCounter
+from daskcache.testing.assertions import RunCounter
 
 NAMES = ("a", "b", "c")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 import daskcache as dc
-from daskcache.modes import unmapped
-from daskcache.testing import RunCounter
+from daskcache.modes.tasks import unmapped
+from daskcache.testing.assertions import RunCounter
 
 task = dc.task(target="{path}/{funcname}/{base}", name_template="{funcname}_{base}")
 

@@ -19,7 +19,7 @@ from prefect.utilities.annotations import unmapped
 import daskcache
 from daskcache.errors import NodeFailed
 from daskcache.prefect import CachedResult, DaskCacheTaskRunner, flow
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from daskcache.hashing import hash_value
-from daskcache.reach import reach_of
+from daskcache.hashing.encoder import hash_value
+from daskcache.hashing.reach import reach_of
 
 
 def test_tasks_count_by_their_functions(define):

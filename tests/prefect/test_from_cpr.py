@@ -22,10 +22,10 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH
 from prefect.task_runners import ThreadPoolTaskRunner
 
 import daskcache as dc
-from daskcache.cpr import alias
 from daskcache.errors import TargetCorrupt
 from daskcache.prefect import cpr_serializer, flow, task, task_input_hash, with_skipping
-from daskcache.testing import RunCounter
+from daskcache.targets.cpr import alias
+from daskcache.testing.assertions import RunCounter
 
 _OPTIONS = {
     "persist_result": True,

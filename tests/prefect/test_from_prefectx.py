@@ -12,11 +12,11 @@ from distributed import Client
 from prefect.task_runners import ThreadPoolTaskRunner
 
 import daskcache as dc
-from daskcache.cli import cache
-from daskcache.handles import CachedResult
+from daskcache.housekeeping.cli.main import cache
+from daskcache.modes.handles import CachedResult
+from daskcache.modes.options import MODES
 from daskcache.prefect import DaskCacheTaskRunner
-from daskcache.task_options import MODES
-from daskcache.testing import scheduler_tasks
+from daskcache.testing.assertions import scheduler_tasks
 
 NAMES = ["a", "bb"]
 

@@ -17,10 +17,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect_dask import DaskTaskRunner
 
 import daskcache as dc
-from daskcache.handles import CachedResult
-from daskcache.hashing import hash_value
+from daskcache.hashing.encoder import hash_value
+from daskcache.modes.handles import CachedResult
+from daskcache.modes.options import MODES
 from daskcache.prefect import flow
-from daskcache.task_options import MODES
 
 
 def plain(value):

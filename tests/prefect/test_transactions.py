@@ -16,9 +16,9 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 from prefect.transactions import CommitMode, atransaction, transaction
 
 import daskcache as dc
-from daskcache import trash
 from daskcache.prefect import flow
-from daskcache.roots import Root
+from daskcache.storage import trash
+from daskcache.storage.roots import Root
 
 
 @prefect.task(cache_policy=INPUTS, persist_result=True)

@@ -16,13 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskcache as dc
-from daskcache import testing
-from daskcache.auditing import audit_root
 from daskcache.errors import FormatLimit, SourceChanged, SourceMissing, TargetCorrupt, UnsafePath
-from daskcache.hashing import hash_value
-from daskcache.roots import Root
-from daskcache.targets import ome_files
-from daskcache.targets.ome_files import _ome_text
+from daskcache.hashing.encoder import hash_value
+from daskcache.housekeeping.audit import audit_root
+from daskcache.storage.roots import Root
+from daskcache.targets.images.ome_files import _ome_text
+from daskcache.targets.images.target import ome_files
+from daskcache.testing import assertions as testing
 
 NS = 'xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"'
 #: Two channels of a plane each.
@@ -472,7 +472,7 @@ def test_a_file_is_looked_into_once(tmp_path, monkeypatch):
     hashes = set()
     for _ in range(2):
         hashes |= {dc.ImageSource(tmp_path / "a.tif").content_hash() for _ in range(3)}
-        ome_files.memo._memo.cache_clear()
+        ome_files.source_hashes._memo.cache_clear()
         ome_files._alone.clear()
     assert len(looks) == 1
     os.utime(tmp_path / "a.tif")

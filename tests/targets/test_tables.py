@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import daskcache as dc
 from daskcache.errors import FormatLimit
-from daskcache.hashing import hash_value
+from daskcache.hashing.encoder import hash_value
 
 
 def _three(values):

@@ -1,0 +1,177 @@
+"""Older module paths, which pickles, roots and programs may hold: they lead to the modules of today."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+_PACKAGE = __name__.partition(".")[0]
+
+#: Modules by the paths that they had.  Nothing is taken out of this table again.
+MOVED = {
+    "accessor": "graph.accessor",
+    "adopting": "planning.unrecorded",
+    "algorithms": "hashing.algorithms",
+    "api": "graph.api",
+    "archive": "housekeeping.archive",
+    "array_hashing": "hashing.arrays",
+    "atomic": "storage.atomic",
+    "auditing": "housekeeping.audit",
+    "body": "runtime.body",
+    "building": "graph.builder",
+    "claiming": "storage.claims",
+    "cli": "housekeeping.cli.main",
+    "cli_corrections": "housekeeping.cli.corrections",
+    "cli_housekeeping": "housekeeping.cli.housekeeping",
+    "cli_shared": "housekeeping.cli.shared",
+    "code": "hashing.functions",
+    "code_check": "runtime.code_check",
+    "code_store": "storage.code_store",
+    "composed": "graph.composed",
+    "contract": "testing.contract",
+    "corrections": "planning.corrections",
+    "cpr": "targets.cpr",
+    "cpr.addressed": "targets.addressed.base",
+    "cpr.alias": "targets.cpr.alias",
+    "cpr.data_hashes": "targets.addressed.hashes",
+    "cpr.formats": "targets.addressed.formats",
+    "cpr.serializer": "targets.cpr.serializer",
+    "cpr.values": "targets.cpr.values",
+    "dashboard": "cluster.dashboard",
+    "dashboard_page": "cluster.dashboard_page",
+    "databases": "storage.tables.databases",
+    "declarations": "hashing.declarations",
+    "demo": "housekeeping.demo",
+    "display": "planning.display",
+    "display.picture": "planning.display.svg",
+    "display.table": "planning.display.tables",
+    "elsewhere": "runtime.elsewhere",
+    "entry": "runtime.entry",
+    "examining": "planning.examiner",
+    "file_times": "storage.file_times",
+    "frames": "graph.frames",
+    "graph_hashing": "hashing.collections",
+    "handles": "modes.handles",
+    "hot_cache": "runtime.hot_cache",
+    "identity": "hashing.identity",
+    "installed": "hashing.installed",
+    "late": "graph.late",
+    "leases": "storage.leases",
+    "lineage": "housekeeping.lineage",
+    "listing": "housekeeping.listing",
+    "memo": "storage.source_hashes",
+    "moving": "housekeeping.transfer",
+    "named": "runtime.named",
+    "names": "hashing.names",
+    "needs": "graph.needs",
+    "node": "graph.node",
+    "obstacles": "runtime.obstacles",
+    "other_programs": "graph.other_programs",
+    "ownership": "hashing.ownership",
+    "parts": "hashing.changes",
+    "paths": "storage.paths",
+    "plain_calls": "modes.plain",
+    "planned": "planning.states",
+    "provenance": "runtime.facts",
+    "reach": "hashing.reach",
+    "reasons": "planning.reasons",
+    "rebuild": "housekeeping.rebuild",
+    "recipe": "calls.recipe",
+    "record_check": "storage.record_check",
+    "records": "storage.records",
+    "repairing": "housekeeping.repair",
+    "room": "housekeeping.gc",
+    "roots": "storage.roots",
+    "run": "runtime.node",
+    "spec": "calls.spec",
+    "state": "calls.state",
+    "storing": "runtime.store",
+    "submitted": "graph.attempts",
+    "table_hashing": "hashing.tables",
+    "table_rows": "storage.tables.rows",
+    "tables": "storage.tables.tables",
+    "tally": "cluster.tally",
+    "targets.frames": "targets.tables.frames",
+    "targets.image_metadata": "targets.images.metadata",
+    "targets.image_options": "targets.images.options",
+    "targets.lazy_tables": "targets.tables.lazy",
+    "targets.ngff": "targets.zarr.ngff",
+    "targets.ome_files": "targets.images.ome_files",
+    "targets.ome_xml": "targets.images.ome_xml",
+    "targets.ome_zarr": "targets.zarr.ome",
+    "targets.parquet_notes": "targets.tables.parquet_notes",
+    "targets.pixels": "targets.images.pixels",
+    "targets.sql": "targets.tables.sql",
+    "targets.tiff": "targets.images.tiff",
+    "targets.zarr_store": "targets.zarr.store",
+    "targets.zarr_values": "targets.zarr.values",
+    "targets.zarrs": "targets.zarr.target",
+    "task_keys": "calls.task_keys",
+    "task_options": "modes.options",
+    "texts": "calls.describe",
+    "traces": "storage.traces",
+    "trash": "storage.trash",
+    "trust": "storage.trust",
+    "verified": "storage.manifests",
+    "verifying": "housekeeping.verify",
+    "work": "runtime.work",
+    "workers": "cluster",
+    "workers.attaching": "cluster.attaching",
+    "workers.client": "cluster.client",
+    "workers.isolation": "runtime.isolation",
+    "workers.keepalive": "cluster.keepalive",
+    "workers.log_records": "runtime.log_records",
+    "workers.logs": "cluster.logs",
+    "workers.memory": "cluster.memory",
+    "workers.reach": "cluster.probe",
+}
+
+
+#: Packages that were modules, and where that which was in them is now.
+OPENED = {
+    "graph": "graph.verb",
+    "hashing": "hashing.encoder",
+    "modes": "modes.tasks",
+    "planning": "planning.planner",
+    "storage": "storage.files",
+    "targets.images": "targets.images.target",
+    "targets.tables": "targets.tables.csv_parquet",
+    "testing": "testing.assertions",
+}
+
+
+class _Finder(MetaPathFinder, Loader):
+    """Finds modules of this package by the paths that they had."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == _PACKAGE and name in MOVED else None
+
+    def exec_module(self, module: Any) -> None:
+        name = module.__name__.partition(".")[2]
+        sys.modules[module.__name__] = import_module(f"{_PACKAGE}.{MOVED[name]}")
+
+
+def install() -> None:
+    """Let older paths be imported.
+
+    They are looked up before the folders are: a package's folder has its modules by any of its names.
+    """
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def names_of(package: str) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for a package that was a module: it gives what was in there."""
+    home = f"{_PACKAGE}.{OPENED[package.partition('.')[2]]}"
+
+    def __getattr__(name: str) -> Any:
+        if not name.startswith("__") and hasattr(module := import_module(home), name):
+            return getattr(module, name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return __getattr__

@@ -1,0 +1,118 @@
+"""What loggers say on workers reaches the client's loggers of the same names.
+
+A worker sends the records of the loggers that it was asked for as events of the scheduler; the client
+hands each to its own logger, whose handlers print it, or not.  No configuration file is touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any
+
+from distributed import WorkerPlugin, get_worker
+
+from ..calls.state import running
+from ..runtime.log_records import PROCESS, described
+
+#: Topic of the events that carry records.
+TOPIC = "daskcache-logs"
+
+
+class LogsPlugin(WorkerPlugin):
+    """Sends records of named loggers from a worker to the scheduler.
+
+    Parameters
+    ----------
+    loggers : tuple of str
+        Names of loggers; those below them belong to them.
+    level : int
+        The least level that is sent.
+    """
+
+    def __init__(self, loggers: tuple[str, ...], level: int):
+        self.loggers = loggers
+        self.level = level
+
+    def setup(self, worker: Any) -> None:
+        _forwarder.add(worker, self.loggers, self.level)
+
+    def teardown(self, worker: Any) -> None:
+        _forwarder.remove(worker)
+
+
+class Forwarder(logging.Handler):
+    """Sends what loggers of this process say; one for all the workers in it."""
+
+    def __init__(self):
+        super().__init__()
+        self._workers: dict[Any, tuple[str, ...]] = {}
+        self._levels: dict[str, int] = {}
+        self._guard = threading.Lock()
+
+    def add(self, worker: Any, loggers: tuple[str, ...], level: int) -> None:
+        with self._guard:
+            self._workers[worker] = loggers
+            for name in loggers:
+                logger = logging.getLogger(name)
+                self._levels.setdefault(name, logger.level)
+                logger.addHandler(self)  # once, however often it is added
+                logger.setLevel(level)
+
+    def remove(self, worker: Any) -> None:
+        with self._guard:
+            self._workers.pop(worker, None)
+            wanted = {name for names in self._workers.values() for name in names}
+            for name in self._levels.keys() - wanted:
+                logger = logging.getLogger(name)
+                logger.removeHandler(self)
+                logger.setLevel(self._levels.pop(name))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "origin", None):  # it comes from another worker
+            return
+        worker = self._worker()
+        if worker is None:
+            return
+        work = running.get()
+        record.worker = worker.address
+        record.node = work.title if work is not None else ""
+        record.key = work.key if work is not None else ""
+        try:
+            worker.log_event(TOPIC, described(record))
+        except Exception:  # noqa: BLE001 - as logging's own handlers do
+            self.handleError(record)
+
+    def _worker(self):
+        """The worker whose task runs in this thread; without a task, any of the process."""
+        try:
+            return get_worker()
+        except ValueError:
+            return next(iter(self._workers), None)
+
+
+def hand_on(told: dict[str, Any]) -> None:
+    """Give a worker's record to this process's logger of the same name.
+
+    What a worker in this very process said has been there already.
+    """
+    if told["origin"] == PROCESS:
+        return
+    record = logging.makeLogRecord({**told, "msg": _message(told)})
+    logging.getLogger(record.name).handle(record)
+
+
+def _message(told):
+    """The message, and where it comes from."""
+    line = f"{os.path.basename(told['pathname'])}:{told['lineno']}"
+    places = [told["node"], told["worker"], line]
+    return f"{told['msg']} [{', '.join(place for place in places if place)}]"
+
+
+def receive(event: tuple[float, dict[str, Any]]) -> None:
+    """Handler of the topic's events."""
+    hand_on(event[1])
+
+
+_forwarder = Forwarder()

@@ -1,0 +1,281 @@
+"""Whether workers can do what a graph asks of them, before it is sent: one probe for all of them.
+
+A worker is to see the same root (by its random id: a path may exist on every host, each with a disk of
+its own), to have the same daskcache, and to import the user's modules with the code that the client has.
+Workers that come later (queues, adaptive clusters) are probed when they join, and a warning names those
+that can't; whatever was probed, each node checks root and code where it runs.
+
+The probe travels by value and needs nothing but distributed: a worker without daskcache says so.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+import types
+import warnings
+import weakref
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+from .. import __version__, config
+from ..calls.spec import Spec
+from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError
+from ..runtime.code_check import check_code
+from ..storage.roots import Root
+from .client import in_loop_of
+
+#: Topic of the events by which workers that join later tell what they lack.
+TOPIC = "daskcache-reach"
+#: Name of the plugin.
+NAME = "daskcache-reach"
+#: Seconds for which a verb waits for the answers; after that the probe goes on beside it.
+_PATIENCE = 5.0
+#: Bytes of a pickled function that are sent beside the tasks: one with more has data in its closure.
+_LARGEST = 100_000
+
+
+class Needs(NamedTuple):
+    """What workers have to have."""
+
+    #: Path of each root, and its id.
+    roots: tuple[tuple[str, str], ...] = ()
+    #: Root and fingerprint of each function, and the function, pickled as it is for tasks.
+    functions: tuple[tuple[str, str, bytes], ...] = ()
+
+    def plus(self, other: Needs) -> Needs:
+        roots = dict.fromkeys((*self.roots, *other.roots))
+        return Needs(tuple(roots), tuple(dict.fromkeys((*self.functions, *other.functions))))
+
+    def without(self, other: Needs) -> Needs:
+        roots = [root for root in self.roots if root not in other.roots]
+        return Needs(tuple(roots), tuple(f for f in self.functions if f not in other.functions))
+
+
+def needs_of(roots: Mapping[str, str], functions: Mapping[tuple[str, str], Spec]) -> Needs:
+    """The needs of a graph.
+
+    Parameters
+    ----------
+    roots : mapping
+        Absolute path to id.
+    functions : mapping
+        Root and fingerprint to the function.
+    """
+    from distributed.protocol.pickle import dumps
+
+    pickled = [(*known, dumps(spec)) for known, spec in functions.items()]
+    small = tuple(each for each in pickled if len(each[2]) <= _LARGEST)
+    return Needs(tuple(sorted(roots.items())), small)
+
+
+def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
+    """Check that every worker of a client's cluster has what a graph needs, once for each need.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    needs : Needs
+    wait : bool
+        False where the client's event loop can't be waited for.  There, and where workers take long to
+        answer, a warning comes later in place of the error.
+
+    Raises
+    ------
+    ReachError, CodeMismatch
+        Naming the workers that lack something, and the cure.
+    """
+    mode = config.get("reach")
+    known = _known.get(client)
+    if known is None or known.scheduler != _scheduler_id(client):
+        known = _known[client] = _Known(_scheduler_id(client))
+    new = needs.without(known.needs)
+    if mode == "off" or not any(new):
+        return
+    known.needs = known.needs.plus(new)
+    question = _Question(client, known, new)
+    client.loop.add_callback(question.ask)
+    if wait and mode == "error" and not in_loop_of(client):
+        error = question.wait()
+        if error is not None:
+            known.needs = known.needs.without(new)  # once that is mended, they are asked again
+            raise error
+
+
+class _Known:
+    """What was asked of the workers of a scheduler."""
+
+    def __init__(self, scheduler):
+        self.scheduler = scheduler
+        self.needs = Needs()
+        self.is_listening = False
+
+
+_known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
+
+
+def _scheduler_id(client):
+    return client._scheduler_identity.get("id", "")  # what asks the scheduler would wait for it
+
+
+# ---- asking ---------------------------------------------------------------------------------------
+
+
+class _Question:
+    """What workers lack; told by an error to who waits for the answer, else by a warning."""
+
+    def __init__(self, client, known, new):
+        self._client, self._known, self._new = client, known, new
+        self._lock = threading.Lock()
+        self._answered = threading.Event()
+        self._is_awaited = False
+        self._error: Exception | None = None
+
+    def wait(self) -> Exception | None:
+        """The error, if workers say within a few seconds that there is one."""
+        self._is_awaited = True
+        self._answered.wait(_PATIENCE)
+        with self._lock:
+            self._is_awaited = False
+            error, self._error = self._error, None
+        return error
+
+    async def ask(self):
+        error = await self._asked()
+        with self._lock:
+            self._error = error if self._is_awaited else None
+            self._answered.set()
+        if error is not None and self._error is None:
+            warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
+
+    async def _asked(self):
+        client, known = self._client, self._known
+        try:
+            if not known.is_listening:
+                known.is_listening = True
+                client.subscribe_topic(TOPIC, _tell)
+            answers = await client._run(_by_value(_probe), _as_bytes(self._new), on_error="return")
+            plugin = _plugin(_as_bytes(known.needs), frozenset(answers))
+            await client._register_worker_plugin(plugin, NAME, False)
+        except Exception as error:  # noqa: BLE001 - the verb will say what is wrong with the cluster
+            if client.status == "running":
+                story = f"workers can't be asked what they reach: {type(error).__name__}: {error}"
+                warnings.warn(story, DaskcacheWarning, stacklevel=2)
+            return None
+        return _error_of(answers)
+
+
+def _as_bytes(needs):
+    return pickle.dumps((__version__, *needs))
+
+
+def _error_of(answers):
+    """The error that says which workers lack what."""
+    by_story: dict[tuple[str, str], list[str]] = {}
+    for worker, answer in sorted(answers.items()):
+        if answer is None or (isinstance(answer, BaseException) and not isinstance(answer, ImportError)):
+            continue  # it has all; or it is gone, or going
+        story = answer if isinstance(answer, tuple) else ("missing", str(answer))
+        by_story.setdefault(story, []).append(worker)
+    if not by_story:
+        return None
+    kinds = {kind for kind, _ in by_story}
+    error = CodeMismatch if kinds == {"code"} else ReachError
+    stories = [f"{', '.join(workers)}: {story}" for (_, story), workers in by_story.items()]
+    return error(
+        f"workers can't do what this graph asks of them: {len(answers)} were asked",
+        got="\n    ".join(stories),
+        hint="; ".join(dict.fromkeys(_CURES[kind] for kind in sorted(kinds))),
+    )
+
+
+_CURES = {
+    "code": "give workers the client's modules (client.upload_file, or the same installation), and "
+    "restart them: client.restart()",
+    "missing": "install it where the workers run (daskcache in the client's version), or "
+    "client.upload_file('module.py')",
+    "root": "set daskcache.root to a folder that is shared, under the same path, with every worker",
+}
+
+
+def _tell(event):
+    """A worker that joined later lacks something."""
+    _, message = event
+    error = _error_of({message["worker"]: (message["kind"], message["story"])})
+    warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
+
+
+# ---- on the worker --------------------------------------------------------------------------------
+
+
+def answer(needs: Needs) -> tuple[str, str] | None:
+    """What this process lacks: "root", "missing" or "code", and a sentence; None if that is nothing."""
+    for path, identifier in needs.roots:
+        lacking = _about_root(path, identifier)
+        if lacking:
+            return "root", lacking
+    for path, fingerprint, pickled in needs.functions:
+        try:
+            check_code(Root(path), fingerprint, pickle.loads(pickled))
+        except CodeMismatch as error:
+            return "code", f"{error.message} (expected {error.expected}; got {error.got})"
+        except Exception as error:  # noqa: BLE001 - whatever its module does
+            return "missing", f"can't import a function's module ({type(error).__name__}: {error})"
+    return None
+
+
+def _about_root(path, identifier):
+    try:
+        found = Root(path).id()
+    except DaskcacheError as error:
+        return f"can't use the root {path} ({error.got or error.message})"
+    if found is None:
+        return f"there is no root at {path}"
+    if found != identifier:
+        return f"another root is at {path} (its id is {found}, not {identifier})"
+    return None
+
+
+async def _probe(needs, dask_worker=None):
+    """Answer in a thread: a root on a network can take its time."""
+    import asyncio
+    import pickle
+
+    def look():
+        version, *fields = pickle.loads(needs)
+        try:
+            import daskcache
+        except ImportError as error:
+            return "missing", f"can't import daskcache ({error})"
+        if daskcache.__version__ != version:
+            return "missing", f"has daskcache {daskcache.__version__}, the client {version}"
+        from daskcache.cluster.probe import Needs, answer
+
+        return answer(Needs(*fields))
+
+    return await asyncio.get_running_loop().run_in_executor(None, look)
+
+
+def _by_value(function, **names):
+    """The function as cloudpickle takes it by value: it seems to be of no module."""
+    twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+    twin.__module__ = "daskcache probe"
+    return twin
+
+
+def _plugin(needs: bytes, asked: Collection[str]) -> Any:
+    """A worker plugin that probes its worker, unless that was asked; it travels by value, too."""
+    from distributed import WorkerPlugin
+
+    probe, topic = _by_value(_probe), TOPIC
+
+    async def setup(self, worker):
+        if worker.address in asked:
+            return
+        found = await probe(needs)
+        if found is not None:
+            kind, story = found
+            worker.log_event(topic, {"worker": worker.address, "kind": kind, "story": story})
+
+    members = {"setup": setup, "__module__": "daskcache probe"}
+    return type("ReachPlugin", (WorkerPlugin,), members)()

@@ -1,0 +1,67 @@
+"""What events of nodes add up to, by function: of any number of events, the same few numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..events import FAILED, RAN, NodeEvent
+
+#: Functions that are told apart; what further ones do is added up under `OTHERS`.
+MAX_FUNCTIONS = 500
+OTHERS = "(others)"
+
+
+@dataclass
+class Sums:
+    """What happened to the nodes of one function."""
+
+    #: Nodes that did not run, because there was a result: loaded, skipped, copied, or not even needed.
+    hits: int = 0
+    #: Nodes that ran.
+    misses: int = 0
+    #: Nodes that failed.
+    failures: int = 0
+    #: Run time, in seconds.
+    seconds: float = 0.0
+    #: Size of the targets that were written.
+    written: int = 0
+    #: Recorded run time of the hits, in seconds.
+    saved: float = 0.0
+
+    def add(self, event: NodeEvent) -> None:
+        if event.outcome == FAILED:
+            self.failures += event.nodes
+        elif event.outcome == RAN:
+            self.misses += event.nodes
+            self.seconds += event.seconds
+            self.written += event.bytes
+        else:
+            self.hits += event.nodes
+            self.saved += event.saved
+
+
+class Tally:
+    """The sums of all functions.
+
+    Attributes
+    ----------
+    functions : dict of str to Sums
+    """
+
+    def __init__(self):
+        self.functions: dict[str, Sums] = {}
+
+    def add(self, event: NodeEvent) -> None:
+        name = event.function
+        if name not in self.functions and len(self.functions) >= MAX_FUNCTIONS:
+            name = OTHERS
+        self.functions.setdefault(name, Sums()).add(event)
+
+    @property
+    def total(self) -> Sums:
+        """The sums over all functions."""
+        total = Sums()
+        for sums in self.functions.values():
+            for field, value in vars(sums).items():
+                setattr(total, field, getattr(total, field) + value)
+        return total

@@ -1,0 +1,303 @@
+"""What stands for nodes in graphs that are composed before they are planned.
+
+``dask.delayed(f)(node)`` keeps a graph of layers, and a lazy layer in it can wait for the plan
+(`daskcache.graph.RecipeLayer`).  ``dask.delayed(f)([node])``, with nodes in lists, dicts or keyword
+arguments, materialises the layers: what is left are single tasks and their keys.  So there each node
+is a `LateTask`, under a `LateKey`, which is planned when the graph is culled or pickled.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import dask
+from dask._task_spec import Alias, DataNode, GraphNode, cull
+from dask.highlevelgraph import HighLevelGraph, Layer
+
+from ..calls.recipe import DaskInput, Recipe
+from ..errors import GraphError
+from ..hashing.encoder import short_digest
+from .composed import culled_graph, node_annotations, plain_layer, split_graph
+from .frames import dask_step, is_composing, is_sending
+
+
+class LateKey(str):
+    """Key of a node's value, or of its entry, in a graph that is not planned yet.
+
+    The graph refers to it in many places.  When a distributed client pickles the graph, it becomes the
+    planned key in all of them.
+    """
+
+    __slots__ = ("is_value", "recipe")
+    recipe: Recipe
+    is_value: bool
+
+    def __new__(cls, key: str, recipe: Recipe, is_value: bool = True):
+        self = super().__new__(cls, key)
+        self.recipe = recipe
+        self.is_value = is_value
+        return self
+
+    def __reduce__(self):
+        return str, (_sent_key(self) if is_sending() else str(self),)
+
+
+class LateTask(GraphNode):
+    """The task of a node in a graph that is not planned yet.
+
+    While graphs are composed it depends on all that the node is made from.  It is planned anew each
+    time that a graph is culled, and then depends on what is left to do.
+    """
+
+    __slots__ = ("_culled_in", "_planned")
+    key: LateKey  # type: ignore[assignment]
+
+    def __init__(self, key: LateKey):
+        self.key = key
+        self._planned: GraphNode | None = None
+        self._culled_in: Any = None
+
+    @property
+    def late_key(self) -> LateKey:
+        return self.key
+
+    @property
+    def dependencies(self) -> frozenset:
+        if is_composing():
+            return frozenset(_keys_before(self.key))
+        return self.planned().dependencies
+
+    @property
+    def recipe_keys(self) -> dict[str, str]:
+        """What hashing a composed graph counts in place of this task."""
+        return {self.key: self.key.recipe.key}
+
+    @property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The recipe whose value this is."""
+        return (self.key.recipe,) if self.key.is_value else ()
+
+    def planned(self) -> GraphNode:
+        """The task that this is, in the verb under way."""
+        step = dask_step()
+        if self._planned is None or (isinstance(step, set) and self._culled_in() is not step):
+            self._planned = _local_task(self.key)
+            self._culled_in = weakref.ref(step) if isinstance(step, set) else lambda: None
+        return self._planned
+
+    def __call__(self, values=()):
+        return self.planned()(values)
+
+    def copy(self):
+        return LateTask(self.key)
+
+    def substitute(self, subs, key=None):
+        if is_composing():  # to be renamed together with all that it depends on: stay, be referred to
+            return Alias(self.key) if self.key.is_value else DataNode(None, None)
+        return self if key in (None, self.key) else self.planned().substitute(subs, key)
+
+    def __dask_tokenize__(self):
+        return type(self).__name__, str(self.key)
+
+    @property
+    def block_fusion(self) -> bool:
+        return True
+
+    def __reduce__(self):
+        return _itself, (_sent_task(self.key) if is_sending() else self.planned(),)
+
+    def __repr__(self):
+        return f"<LateTask {self.key}>"
+
+
+def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
+    """Tasks for a node's value under `key`, and for all that it is made from."""
+    tasks: dict[Any, GraphNode] = {key: LateTask(key)}
+    stack = [recipe]
+    while stack:
+        current = stack.pop()
+        entry_key = _entry_key(current)
+        if entry_key in tasks:
+            continue
+        tasks[entry_key] = LateTask(entry_key)
+        for item in current.upstream:
+            if isinstance(item, Recipe):
+                stack.append(item)
+            elif isinstance(item, DaskInput):
+                late_keys, plain = split_graph(item.delayed.__dask_graph__())
+                tasks.update(plain)
+                tasks.update((late, LateTask(late)) for late in late_keys)
+                stack += [late.recipe for late in late_keys]
+    return tasks
+
+
+def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
+    """Annotations of the nodes among `tasks`, in the form of those of a layer."""
+    # a layer without annotations would take those in force, which are for what is composed of the nodes
+    found: dict[str, dict[str, Any]] = {"priority": {}} if dask.get_annotations() else {}
+    for key in tasks:
+        if isinstance(key, LateKey):
+            for kind, value in node_annotations(key, key.recipe, running=not key.is_value):
+                found.setdefault(kind, {})[key] = value
+    return {kind: values.get for kind, values in found.items()}
+
+
+def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
+    """A graph for composing, which plans when it is used."""
+    return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
+
+
+class RecipeLayer(Layer):
+    """A node in a composed graph: tasks that are planned when they are asked for.
+
+    In the graph the node's value goes by the node's own key (see `daskcache.graph.late.LateKey`).
+
+    Attributes
+    ----------
+    recipes : tuple of Recipe
+    recipe_keys : dict
+        Dask key to recipe key: what hashing a composed graph counts.
+    """
+
+    has_legacy_tasks = False
+    collection_annotations = None
+    annotations = None
+
+    def __init__(self, recipe: Recipe, key: LateKey):
+        self.recipes = (recipe,)
+        self.recipe_keys = {key: recipe.key}
+        self.key = key
+
+    def plan(self) -> tuple[dict[Any, GraphNode], dict]:
+        """Tasks and annotations, as of now, with the value under the node's own key."""
+        if is_composing():
+            tasks = late_tasks(self.recipes[0], self.key)
+            return tasks, late_annotations(tasks)
+        builder = _layer_of(self.recipes[0]).builder
+        builder.add_value(self.recipes[0], self.key)
+        return cull(builder.tasks, [self.key]), builder.annotations
+
+    def cull(self, keys, all_hlg_keys):
+        return culled_graph(*self.plan()) if self.key in keys else culled_graph({}, {})
+
+    def __reduce__(self):
+        builder = _layer_of(self.recipes[0]).builder
+        key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
+        builder.ask_workers()
+        return plain_layer, (cull(builder.tasks, [key]), builder.annotations)
+
+    def clone(self, keys, seed, bind_to=None):
+        if bind_to is not None:
+            raise GraphError(
+                "dask.graph_manipulation.bind can't make a cached node wait for something else",
+                node=self.recipes[0].title,
+                hint="compute what it is to wait for first, or make it an argument of the function",
+            )
+        return super().clone(keys, seed)
+
+    def is_materialized(self):
+        return False
+
+    def get_output_keys(self):
+        return {self.key}
+
+    def __contains__(self, key):
+        return key == self.key or key in self.plan()[0]
+
+    def __getitem__(self, key):
+        return self.plan()[0][key]
+
+    def __iter__(self):
+        return iter(self.plan()[0])
+
+    def __len__(self):
+        return len(self.plan()[0])
+
+    def items(self):
+        return self.plan()[0].items()
+
+
+# ---- from late to planned --------------------------------------------------------------------------
+
+
+def _layer_of(recipe):
+    from .verb import layer_of  # which plans, and is not needed to make nodes
+
+    return layer_of(recipe)
+
+
+def _entry_key(recipe):
+    return LateKey(f"{recipe.name}-entry-{short_digest(recipe.identity.encode())}", recipe, False)
+
+
+def _keys_before(key):
+    """Late keys that a node's value, or its entry, may depend on."""
+    if key.is_value:
+        yield _entry_key(key.recipe)
+        return
+    for item in key.recipe.upstream:
+        if isinstance(item, Recipe):
+            yield _entry_key(item)
+        elif isinstance(item, DaskInput):
+            yield item.delayed.__dask_keys__()[0]
+
+
+def _local_task(key):
+    """The planned task under its late key, depending on late keys: for schedulers of this process."""
+    layer = _layer_of(key.recipe)
+    with layer.builder.singly():
+        return _local_task_of(layer.builder, layer.direct, key)
+
+
+def _local_task_of(builder, direct, key):
+    if key.is_value:
+        task = builder.tasks[builder.add_value(key.recipe)]
+        names = {builder.add_entry(key.recipe): _entry_key(key.recipe)} if task.dependencies else {}
+        return task.substitute(names, key)
+    planned = _entry_if_possible(builder, key.recipe)
+    if planned is None:
+        return DataNode(key, None)
+    if planned in direct:  # the verb was given this node, or what follows from it, by itself too
+        return Alias(key, planned)
+    task = builder.tasks[planned]
+    names = {
+        builder.add_entry(item): _entry_key(item)
+        for item in key.recipe.upstream
+        if isinstance(item, Recipe)
+    }
+    return task.substitute({k: v for k, v in names.items() if k in task.dependencies}, key)
+
+
+def _sent_key(key):
+    builder = _layer_of(key.recipe).builder
+    if key.is_value:
+        return _add_sent_value(builder, key.recipe)
+    with builder.singly():
+        return _entry_if_possible(builder, key.recipe) or f"{key}-done"
+
+
+def _sent_task(key):
+    """The planned task under its planned key; of a finished node something that nothing needs."""
+    builder = _layer_of(key.recipe).builder
+    if key.is_value:
+        task = builder.tasks[_add_sent_value(builder, key.recipe)]
+        builder.ask_workers()
+        return task
+    with builder.singly():
+        planned = _entry_if_possible(builder, key.recipe)
+    return builder.tasks[planned] if planned is not None else DataNode(f"{key}-done", None)
+
+
+def _entry_if_possible(builder, recipe):
+    """Key of the entry task.  A node that can't run may not be needed; if it is, its value says so."""
+    return builder.add_entry(recipe) if builder.planner.can_run(recipe) else None
+
+
+def _add_sent_value(builder, recipe):
+    with builder.singly():
+        return builder.add_value_under_way(recipe) or builder.add_value(recipe)
+
+
+def _itself(task):
+    return task

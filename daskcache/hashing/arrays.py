@@ -1,0 +1,274 @@
+"""Encoders of arrays: NumPy's, SciPy's sparse ones, xarray's and Zarr's.
+
+What is hashed is the data in C order, wherever and however it lies.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+
+from .encoder import class_name, encode_state, hasher, no_identity
+from .installed import package_giving
+
+#: Bytes of an array that are copied at a time, where its memory isn't in C order.
+BLOCK = 16 * 2**20
+#: Bytes that are moved at a time within a block: fits a processor's caches.
+_TILE = 64 * 2**10
+#: Bytes of a long double that count, of 12 or 16, where it is the x87's format.
+_X87_BYTES = 10
+
+
+class Slabs:
+    """An array that comes in pieces; it hashes as the NumPy array would that they make up.
+
+    Parameters
+    ----------
+    shape : tuple of int
+    dtype : numpy.dtype
+        Without padding or Python objects.
+    pieces : iterable of numpy.ndarray
+        Its data in C order, one piece after the other.  They are taken once.
+    """
+
+    def __init__(self, shape, dtype, pieces):
+        self.shape = tuple(map(int, shape))
+        self.dtype = dtype
+        self.pieces = pieces
+
+    def __daskcache_encode__(self, encoder):
+        encoder.parts.append(b"A")
+        _dtype(self.dtype, encoder)
+        encoder.add(self.shape)
+        encoder.add_blocks(b"a", (block for piece in self.pieces for block in _blocks(piece)))
+
+
+# ---- NumPy --------------------------------------------------------------------------------------
+
+
+def numpy_encoders():
+    """Encoders by class."""
+    import numpy as np
+
+    return {
+        np.ndarray: _array,
+        np.generic: _scalar,
+        np.dtype: _dtype,
+        np.ufunc: _ufunc,
+        type(np.ma.masked): _masked,
+    }
+
+
+def _array(value, encoder):
+    import numpy as np
+
+    encoder.parts.append(b"A")
+    plain = type(value) in (np.ndarray, np.memmap)
+    if not plain:
+        encoder.add(class_name(type(value)))
+    _dtype(value.dtype, encoder)
+    encoder.add(value.shape)
+    _data(np.asarray(value), encoder)
+    if isinstance(value, np.ma.MaskedArray):
+        encoder.add(np.ma.getmaskarray(value))
+        encoder.add(np.asarray(value.fill_value))
+    elif class_name(type(value)).partition(".")[0] != "numpy" and getattr(value, "__dict__", None):
+        encode_state(vars(value), encoder)  # the unit of a quantity, say
+
+
+def _scalar(value, encoder):
+    import numpy as np
+
+    encoder.parts.append(b"x")
+    _array(np.asarray(value), encoder)
+
+
+def _masked(value, encoder):
+    encoder.parts.append(b"g")
+    encoder.add("numpy.ma:masked")
+
+
+def _ufunc(value, encoder):
+    """Encode a ufunc by the package that gives it; `numpy.frompyfunc` makes others of any function."""
+    import numpy as np
+
+    if getattr(np, value.__name__, None) is not value:
+        package = package_giving(value, value.__name__)
+        if package is None:
+            raise no_identity(value, "it is made of a Python function, which it doesn't give away")
+        encoder.add(package)
+    encoder.add_code(value)
+
+
+def _dtype(value, encoder):
+    encoder.parts.append(b"y")
+    encoder.add(_description(value))
+
+
+def _description(dtype):
+    if dtype.subdtype is not None or dtype.kind == "T":
+        return repr(dtype)
+    if dtype.names is None:
+        added = class_name(dtype.type) if dtype.type.__module__ != "numpy" else ""  # bfloat16, say
+        return added + dtype.str
+    try:
+        return repr(dtype.descr)
+    except ValueError:  # fields that overlap or aren't in the order of their offsets
+        return repr(dtype)
+
+
+def _data(array, encoder):
+    dtype = array.dtype
+    if dtype.hasobject:
+        encoder.add(list((array if dtype.names else array.ravel()).tolist()))
+    elif _is_padded(dtype):
+        for part in _unpadded(array):
+            _data(part, encoder)
+    else:
+        encoder.add_blocks(b"a", _blocks(array))
+
+
+def _is_padded(dtype):
+    """Whether items hold bytes that belong to no value, and so may be anything."""
+    if dtype.subdtype is not None:
+        return _is_padded(dtype.base)
+    if dtype.names is None:
+        return dtype.char in "gG" and _long_doubles_are_x87()
+    fields = [dtype[name] for name in dtype.names]
+    return sum(field.itemsize for field in fields) != dtype.itemsize or any(map(_is_padded, fields))
+
+
+def _unpadded(array):
+    """The parts of an array with padding that have less of it, or none."""
+    dtype = array.dtype
+    if dtype.names is not None:
+        return [array[name] for name in dtype.names]
+    if dtype.char == "G":
+        return [array.real, array.imag]
+    start = 0 if dtype.isnative else dtype.itemsize - _X87_BYTES
+    number = {"names": ["number"], "formats": [f"V{_X87_BYTES}"], "offsets": [start]}
+    return [array.view({**number, "itemsize": dtype.itemsize})["number"]]
+
+
+def _long_doubles_are_x87():
+    import numpy as np
+
+    return np.finfo(np.longdouble).nmant == 63 and sys.byteorder == "little"
+
+
+def _blocks(array):
+    """The bytes of an array in C order: in one piece if it lies so, else copied in blocks."""
+    if array.nbytes == 0:
+        return
+    if not array.flags.c_contiguous and array.nbytes > BLOCK:
+        rows = BLOCK * len(array) // array.nbytes
+        for start in range(0, len(array), max(rows, 1)):
+            yield from _blocks(array[start : start + rows] if rows else array[start, ...])
+        return
+    if not array.flags.c_contiguous:
+        array = _copy(array)
+    yield array.reshape(-1).view("u1")
+
+
+def _copy(array):
+    import numpy as np
+
+    copy = np.empty(array.shape, array.dtype)
+    _move(array, copy)
+    return copy
+
+
+def _move(source, destination):
+    """Copy tile by tile, so that neither side's cache lines are fetched more than once."""
+    if source.nbytes <= _TILE or source.size == 1:
+        destination[...] = source
+        return
+    axis = source.shape.index(max(source.shape))
+    middle = source.shape[axis] // 2
+    for half in (slice(None, middle), slice(middle, None)):
+        index = (slice(None),) * axis + (half,)
+        _move(source[index], destination[index])
+
+
+# ---- SciPy --------------------------------------------------------------------------------------
+
+
+def scipy_encoders():
+    """Encoders by class."""
+    import scipy.sparse
+
+    return {scipy.sparse.sparray: _sparse, scipy.sparse.spmatrix: _sparse}
+
+
+def _sparse(value, encoder):
+    """A sparse array: its format, and what is stored by position, once for each and in order."""
+    import scipy.sparse
+
+    stored = value.tocoo(copy=True)
+    stored.sum_duplicates()
+    kind = "matrix" if isinstance(value, scipy.sparse.spmatrix) else "array"
+    positions = [axis.astype("i8") for axis in stored.coords]
+    encoder.parts.append(b"J")
+    encoder.add((value.format, kind, value.shape, positions, stored.data))
+
+
+# ---- xarray -------------------------------------------------------------------------------------
+
+
+def xarray_encoders():
+    """Encoders by class."""
+    import xarray as xr
+
+    return {xr.Variable: _variable, xr.DataArray: _labelled_array, xr.Dataset: _dataset}
+
+
+def _variable(value, encoder):
+    encoder.parts.append(b"X")
+    encoder.add((value.dims, value.data, dict(value.attrs)))  # not its encoding: how it is stored
+
+
+def _labelled_array(value, encoder):
+    encoder.parts.append(b"Y")
+    encoder.add((value.name, value.variable, _coordinates(value)))
+
+
+def _dataset(value, encoder):
+    encoder.parts.append(b"Z")
+    data = {name: variable.variable for name, variable in value.data_vars.items()}
+    encoder.add((data, _coordinates(value), dict(value.attrs)))
+
+
+def _coordinates(value):
+    return {name: coordinate.variable for name, coordinate in value.coords.items()}
+
+
+# ---- Zarr ---------------------------------------------------------------------------------------
+
+
+def zarr_encoders():
+    """Encoders by class."""
+    import zarr
+
+    return {zarr.Array: _stored_array, zarr.Group: _stored_group}
+
+
+def _stored_array(value, encoder):
+    """An array in a store: by what is stored, not by where.
+
+    Its data is read chunk by chunk (shard by shard), so the chunks' shape counts.
+    """
+    chunks = getattr(value, "shards", None) or value.chunks
+    starts = [range(0, length, max(chunk, 1)) for length, chunk in zip(value.shape, chunks, strict=True)]
+    data = hasher()
+    for corner in itertools.product(*starts):
+        region = tuple(slice(start, start + size) for start, size in zip(corner, chunks, strict=True))
+        data.update(encoder.encoded(value[region]))
+    names = getattr(getattr(value, "metadata", None), "dimension_names", None)
+    encoder.parts.append(b"H")
+    encoder.add(("array", value.shape, value.dtype, chunks, names, value.attrs.asdict()))
+    encoder.add(data.hexdigest())
+
+
+def _stored_group(value, encoder):
+    encoder.parts.append(b"H")
+    encoder.add(("group", value.attrs.asdict(), {name: value[name] for name in sorted(value)}))

@@ -1,0 +1,94 @@
+"""Dask collections to hashes: by their graphs, whatever the Dask keys in them are called."""
+
+from __future__ import annotations
+
+from dask._task_spec import Alias, DataNode, GraphNode, TaskRef, convert_legacy_graph
+from dask.core import flatten
+
+from .encoder import Encoder, register
+
+
+def collection_hash(collection) -> str:
+    """Hash of a Dask collection: of its graph, whatever its Dask keys are called."""
+    graph, known = _materialised(collection)
+    encoder = _GraphEncoder(graph, known)
+    finish, extra = collection.__dask_postcompute__()
+    for key in flatten(collection.__dask_keys__()):
+        encoder.add_key(key)
+    encoder.add(finish)
+    encoder.add(tuple(extra))
+    return encoder.digest()
+
+
+def _materialised(collection):
+    """Tasks of a collection by key, and hashes of the keys that planning would make tasks for."""
+    graph = collection.__dask_graph__()
+    tasks, known = {}, {}
+    for layer in getattr(graph, "layers", {"": graph}).values():
+        if hasattr(layer, "recipe_keys"):
+            known.update(layer.recipe_keys)
+            continue
+        for key, task in layer.items():
+            if hasattr(task, "recipe_keys"):
+                known.update(task.recipe_keys)
+            elif isinstance(task, TaskRef):  # a future: of a collection that was persisted
+                known[key] = str(task.key)
+            else:
+                tasks[key] = task
+    return convert_legacy_graph(tasks, {*tasks, *known}), known
+
+
+class _GraphEncoder(Encoder):
+    """Encodes tasks; a reference to another task counts by that task's hash."""
+
+    __slots__ = ("graph", "hashes")
+
+    def __init__(self, graph, hashes):
+        super().__init__()
+        self.graph = graph
+        self.hashes = hashes
+
+    def nested(self):
+        return _GraphEncoder(self.graph, self.hashes)
+
+    def add_key(self, key):
+        for task_key in self._dependencies_first(key):
+            part = self.nested()
+            part.add(self.graph[task_key])
+            self.hashes[task_key] = part.digest()
+        self.parts.append(b"@%b;" % self.hashes[key].encode())
+
+    def _dependencies_first(self, key):
+        stack = [(key, False)]
+        while stack:
+            current, expanded = stack.pop()
+            if current in self.hashes or current not in self.graph:
+                continue
+            if expanded:
+                yield current
+            else:
+                stack.append((current, True))
+                stack += [(key, False) for key in self.graph[current].dependencies]
+
+
+@register(TaskRef)
+def _task_ref(value, encoder):
+    encoder.parts.append(b"@%b;" % encoder.hashes.get(value.key, str(value.key)).encode())
+
+
+@register(Alias)
+def _alias(value, encoder):
+    encoder.parts.append(b"@%b;" % encoder.hashes.get(value.target, str(value.target)).encode())
+
+
+@register(DataNode)
+def _data_node(value, encoder):
+    encoder.add(value.value)
+
+
+@register(GraphNode, subclasses=True)
+def _task(value, encoder):
+    encoder.parts.append(b"G")
+    encoder.add(value.func)
+    encoder.add(value.args)
+    encoder.add(value.kwargs)

@@ -1,0 +1,361 @@
+"""Encoders of tables: pandas and Arrow.
+
+What is hashed is dtypes and values, column by column, whatever blocks or chunks they lie in, and what a
+table carries beside them: attrs, flags, the frequency of an index, a coordinate reference system.
+"""
+
+from __future__ import annotations
+
+from .encoder import class_name, encode_datetime, no_identity
+
+# ---- pandas -------------------------------------------------------------------------------------
+
+
+def pandas_encoders():
+    """Encoders by class."""
+    import pandas as pd
+
+    return {
+        pd.DataFrame: _frame,
+        pd.Series: _series,
+        pd.Index: _index,
+        pd.api.extensions.ExtensionArray: _extension_array,
+        pd.Timestamp: _timestamp,
+        type(pd.NA): _missing,
+        type(pd.NaT): _missing,
+    }
+
+
+def _frame(value, encoder):
+    encoder.parts.append(b"W")
+    _subclass(value, encoder)
+    _carried(value, encoder)
+    _index(value.index, encoder)
+    _index(value.columns, encoder)
+    for position in range(value.shape[1]):
+        _values(value.iloc[:, position], encoder)
+
+
+def _series(value, encoder):
+    encoder.parts.append(b"v")
+    _subclass(value, encoder)
+    _carried(value, encoder)
+    encoder.add(value.name)
+    _index(value.index, encoder)
+    _values(value, encoder)
+
+
+def _subclass(value, encoder):
+    """Class of a frame or series, and the attributes that it keeps, if it isn't one of pandas'."""
+    cls = type(value)
+    if cls.__module__.partition(".")[0] != "pandas":
+        encoder.add((class_name(cls), {name: getattr(value, name, None) for name in cls._metadata}))
+
+
+def _carried(value, encoder):
+    """Add the attrs and flags of a frame or series, if it has any."""
+    if value.attrs:
+        encoder.add(("attrs", value.attrs))
+    if not value.flags.allows_duplicate_labels:
+        encoder.add(("flags", "allows_duplicate_labels=False"))
+
+
+def _index(value, encoder):
+    import pandas as pd
+
+    encoder.parts.append(b"I")
+    encoder.add(class_name(type(value)))
+    encoder.add(list(value.names))
+    freq = getattr(value, "freq", None) if value.dtype.kind in "mM" else None
+    if freq is not None:
+        encoder.add(("freq", freq.freqstr))
+    if isinstance(value, pd.RangeIndex):
+        encoder.add((value.start, value.stop, value.step))
+    elif isinstance(value, pd.MultiIndex):
+        for position, level in enumerate(value.levels):
+            values = value.get_level_values(position)
+            if level.dtype != values.dtype:  # integers, some of which are missing, look like floats
+                encoder.add(repr(level.dtype))
+            _index(values, encoder)
+    else:
+        _values(value, encoder)
+
+
+def _extension_array(value, encoder):
+    import pandas as pd
+
+    encoder.parts.append(b"V")
+    encoder.add(class_name(type(value)))
+    _values(pd.Series(value, copy=False), encoder)
+
+
+def _values(value, encoder):
+    """Values of a column or index: NumPy's bytes where they are plain, else one by one."""
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(value.dtype, pd.CategoricalDtype):
+        encoder.add(f"category, ordered={value.dtype.ordered}")
+        encoder.add(np.asarray(value.array.codes))
+        _index(value.dtype.categories, encoder)
+        return
+    _dtype(value, encoder)
+    if isinstance(value.dtype, np.dtype):
+        encoder.add(value.to_numpy())
+    elif isinstance(value.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
+        encoder.add(value.array.asi8)
+    else:
+        missing = np.asarray(value.isna())
+        encoder.add(missing)
+        encoder.add(value[~missing].tolist())
+
+
+def _dtype(value, encoder):
+    """Add the dtype of a column, and what arrays of other packages carry beside their values."""
+    dtype = value.dtype
+    if type(dtype).__module__.partition(".")[0] in ("numpy", "pandas"):
+        encoder.add(repr(dtype))
+        return
+    parameters = {name: getattr(dtype, name) for name in dtype._metadata}
+    encoder.add((class_name(type(dtype)), str(dtype), parameters, getattr(value.array, "crs", None)))
+
+
+def _timestamp(value, encoder):
+    encoder.parts.append(b"z")
+    encode_datetime(value, encoder)
+
+
+def _missing(value, encoder):
+    encoder.parts.append(b"S")
+    encoder.add(repr(value))
+
+
+# ---- coordinate reference systems ---------------------------------------------------------------
+
+
+def pyproj_encoders():
+    """Encoders by class."""
+    import pyproj
+
+    return {pyproj.CRS: _crs}
+
+
+def _crs(value, encoder):
+    """Encode a coordinate reference system by what it is, however it was named."""
+    encoder.parts.append(b"j")
+    encoder.add(value.to_wkt())
+
+
+# ---- Arrow --------------------------------------------------------------------------------------
+
+
+def pyarrow_encoders():
+    """Encoders by class."""
+    import pyarrow as pa
+
+    return {
+        pa.Table: _arrow_table,
+        pa.RecordBatch: _arrow_table,
+        pa.ChunkedArray: _chunked_array,
+        pa.Array: _arrow_array,
+        pa.Scalar: _arrow_scalar,
+        pa.Schema: _arrow_schema,
+        pa.Field: _arrow_field,
+        pa.DataType: _arrow_type,
+    }
+
+
+def _arrow_table(value, encoder):
+    encoder.parts.append(b"U")
+    encoder.add((type(value).__name__, value.schema, value.num_rows))
+    for column in value.columns:
+        _arrow_values(column.type, getattr(column, "chunks", [column]), encoder)
+
+
+def _chunked_array(value, encoder):
+    encoder.parts.append(b"U")
+    encoder.add(("ChunkedArray", value.type))
+    _arrow_values(value.type, value.chunks, encoder)
+
+
+def _arrow_array(value, encoder):
+    encoder.parts.append(b"U")
+    encoder.add(("Array", value.type))
+    _arrow_values(value.type, [value], encoder)
+
+
+def _arrow_scalar(value, encoder):
+    import pyarrow as pa
+
+    encoder.parts.append(b"U")
+    encoder.add(("Scalar", value.type))
+    _arrow_values(value.type, [pa.repeat(value, 1)], encoder)
+
+
+def _arrow_schema(value, encoder):
+    encoder.parts.append(b"U")
+    encoder.add(("Schema", list(value), value.metadata or None))
+
+
+def _arrow_field(value, encoder):
+    encoder.parts.append(b"U")
+    encoder.add(("Field", value.name, value.type, value.nullable, value.metadata or None))
+
+
+def _arrow_type(value, encoder):
+    encoder.parts.append(b"U")
+    encoder.add(("DataType", str(value), _inner_types(value)))
+
+
+def _inner_types(kind):
+    """What a type is made of, which `str` doesn't tell in full."""
+    import pyarrow as pa
+
+    if isinstance(kind, pa.ExtensionType):
+        return kind.storage_type, kind.__arrow_ext_serialize__()
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.storage_type
+    if pa.types.is_dictionary(kind):
+        return kind.index_type, kind.value_type
+    return [kind.field(position) for position in range(kind.num_fields)]
+
+
+def _arrow_values(kind, chunks, encoder):
+    """Encode arrays of type `kind` as if they were one."""
+    import pyarrow as pa
+
+    try:
+        _arrow_column(kind, chunks, encoder)
+    except pa.ArrowNotImplementedError as error:
+        raise no_identity(chunks[0], str(error)) from error
+
+
+def _arrow_column(kind, chunks, encoder):
+    """Which values are missing, then the others, without what Arrow keeps beside them."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    chunks = [chunk for chunk in chunks if len(chunk)]
+    if isinstance(kind, pa.BaseExtensionType):
+        _arrow_column(kind.storage_type, [chunk.storage for chunk in chunks], encoder)
+    elif pa.types.is_run_end_encoded(kind):
+        _arrow_column(kind.value_type, [pc.run_end_decode(chunk) for chunk in chunks], encoder)
+    elif pa.types.is_map(kind):
+        entries = pa.list_(kind.field(0))
+        _arrow_column(entries, [chunk.cast(entries) for chunk in chunks], encoder)
+    else:
+        encoder.add_blocks(b"m", (_memory(chunk.is_valid()) for chunk in chunks))
+        _present_values(kind)(kind, chunks, encoder)
+
+
+def _present_values(kind):
+    """The encoder of those values of a column that aren't missing."""
+    import pyarrow as pa
+
+    is_ = pa.types
+    if is_.is_dictionary(kind):
+        return _dictionaries
+    if is_.is_union(kind):
+        return _unions
+    if is_.is_struct(kind):
+        return _structs
+    if hasattr(kind, "value_field"):
+        return _lists
+    if is_.is_primitive(kind) or is_.is_decimal(kind) or is_.is_fixed_size_binary(kind):
+        return _numbers
+    return _nothing if is_.is_null(kind) else _strings
+
+
+def _nothing(kind, chunks, encoder):
+    pass
+
+
+def _numbers(kind, chunks, encoder):
+    encoder.add_blocks(b"a", (_memory(chunk.drop_null()) for chunk in chunks))
+
+
+def _strings(kind, chunks, encoder):
+    import pyarrow.compute as pc
+
+    present = [chunk.cast("large_binary").drop_null() for chunk in chunks]
+    encoder.add_blocks(b"l", (_memory(pc.binary_length(chunk)) for chunk in present))
+    encoder.add_blocks(b"a", map(_characters, present))
+
+
+def _lists(kind, chunks, encoder):
+    import pyarrow.compute as pc
+
+    lengths = [pc.list_value_length(chunk).cast("int64").drop_null() for chunk in chunks]
+    encoder.add_blocks(b"l", map(_memory, lengths))
+    _arrow_column(kind.value_type, [chunk.flatten() for chunk in chunks], encoder)
+
+
+def _structs(kind, chunks, encoder):
+    flat = [chunk.flatten() for chunk in chunks]
+    for position in range(kind.num_fields):
+        _arrow_column(kind.field(position).type, [fields[position] for fields in flat], encoder)
+
+
+def _dictionaries(kind, chunks, encoder):
+    import pyarrow as pa
+
+    if len({encoder.encoded(chunk.dictionary) for chunk in chunks}) > 1:
+        chunks = pa.chunked_array(chunks).unify_dictionaries().chunks
+    _arrow_column(kind.value_type, [chunk.dictionary for chunk in chunks[:1]], encoder)
+    _arrow_column(kind.index_type, [chunk.indices for chunk in chunks], encoder)
+
+
+def _unions(kind, chunks, encoder):
+    """Values child by child; PyArrow's `type_codes` and `offsets` forget where a slice starts."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = [_integers(pa.int8(), len(chunk), chunk.buffers()[1], chunk.offset) for chunk in chunks]
+    encoder.add_blocks(b"a", map(_memory, codes))
+    for position, code in enumerate(kind.type_codes):
+        inner = [
+            _child(chunk, position, pc.equal(of_chunk, code))
+            for chunk, of_chunk in zip(chunks, codes, strict=True)
+        ]
+        _arrow_column(kind.field(position).type, inner, encoder)
+
+
+def _child(union, position, here):
+    """The values of a union that its child at `position` holds."""
+    import pyarrow as pa
+
+    values = union.field(position)
+    if union.type.mode == "sparse":
+        return values.filter(here)
+    places = _integers(pa.int32(), len(union), union.buffers()[2], union.offset)
+    return values.take(places.filter(here))
+
+
+def _integers(kind, length, buffer, start):
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(kind, length, [None, buffer], offset=start)
+
+
+def _memory(array):
+    """The bytes of the values of an array of fixed width, none of which is missing."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(array.type):
+        array = array.cast("uint8")
+    width = array.type.bit_width // 8
+    if len(array) * width == 0:
+        return b""
+    return array.buffers()[1].slice(array.offset * width, len(array) * width)
+
+
+def _characters(array):
+    """The bytes of all values of a large_binary array, none of which is missing."""
+    import pyarrow as pa
+
+    _, offsets, data = array.buffers()
+    if len(array) == 0 or data is None:
+        return b""
+    ends = _integers(pa.int64(), len(array) + 1, offsets, array.offset)
+    start, stop = ends[0].as_py(), ends[-1].as_py()
+    return data.slice(start, stop - start)

@@ -1,0 +1,299 @@
+"""Archives: results with their records in a tar file that works under another root.
+
+::
+
+    daskcache.json         {"daskcache": 1, "records": {name of a record: number of its files}}
+    records/<name>.json    records, as they lie in a root
+    code/…                 what the code behind them was, as it lies in a root
+    targets/<path>         the files, by their paths from the root
+
+The format is POSIX tar (pax) without compression, so that the file can't hold more than its own size.
+An archive may come from anybody: nothing in it is believed before it is checked here, nothing in it
+names a place outside of what it is for, and only plain files are taken.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+from ..errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
+from ..hashing.encoder import tag
+from ..runtime.named import class_of, is_plain
+from ..storage.paths import DATA_HASH, check_path
+from ..storage.record_check import check_record
+from ..storage.records import RecordName, collision_form, target_id
+from ..storage.roots import FORMAT, parsed
+from ..storage.tables.databases import is_table
+from ..targets.registry import target_class
+from .verify import other_algorithm
+
+MANIFEST = "daskcache.json"
+RECORDS, CODE, TARGETS = "records/", "code/", "targets/"
+
+#: Bytes; a record or a manifest that is larger is none.
+_LARGEST_TEXT = 64 * 2**20
+_HEX = re.compile(r"[0-9a-f]+\Z")
+#: Errors of `tarfile` on files that it can't read, or can't hold in memory.
+_NO_ARCHIVE = OSError, tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError
+_CODE_FILE = re.compile(r"code/(?:[0-9a-f]{32}\.json|sources/[0-9a-f]{32}\.txt)\Z")
+
+
+class Packed(NamedTuple):
+    """One target in an archive, checked as far as that goes without reading its files."""
+
+    #: Path from the root.
+    path: str
+    name: RecordName
+    #: The record, as it was written.
+    content: bytes
+    #: Its file, or by their paths from the folder its files; empty if only the record is there.
+    files: dict[str, tarfile.TarInfo]
+    is_folder: bool
+    #: Whether reading it back runs no code of whoever wrote it.
+    harmless: bool
+
+    @property
+    def size(self) -> int:
+        return sum(member.size for member in self.files.values())
+
+
+class Archive:
+    """An archive that was opened for reading.
+
+    Raises
+    ------
+    StorageError
+        If it can't be read, or is no archive of daskcache.
+    UnsafePath
+        If a member could leave its place, or is no plain file.
+    TargetCorrupt
+        If a record contradicts itself.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        try:
+            self._tar = tarfile.open(path, mode="r:")  # noqa: SIM115 (closed by `close`)
+        except _NO_ARCHIVE as error:
+            raise self._unreadable(str(error)) from error
+        try:
+            self._members = self._checked_members()
+            self.packed = self._packed()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self) -> None:
+        self._tar.close()
+
+    def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The content of a member."""
+        file = self._tar.extractfile(member)
+        left = member.size
+        while left and file is not None:
+            try:
+                piece = file.read(min(left, 1 << 20))
+            except _NO_ARCHIVE as error:
+                raise self._unreadable(str(error)) from error
+            if not piece:
+                break
+            left -= len(piece)
+            yield piece
+        if left:
+            raise self._unreadable(f"{member.name} is cut short")
+
+    def code(self) -> Iterator[tuple[str, bytes]]:
+        """Path below ``code/``, and content, of what the archive tells of the code."""
+        for name, member in self._members.items():
+            if name.startswith(CODE):
+                yield name.removeprefix(CODE), self._text(member)
+
+    def _checked_members(self):
+        members: dict[str, tarfile.TarInfo] = {}
+        try:
+            found = self._tar.getmembers()
+        except _NO_ARCHIVE as error:
+            raise self._unreadable(str(error)) from error
+        for member in found:
+            problem = _why_unsafe(member)
+            if problem is None and member.name in members:
+                problem = "is there twice"
+            if problem is not None:
+                raise self._unsafe(member.name, problem)
+            members[member.name] = member
+        return members
+
+    def _packed(self):
+        manifest = self._json(MANIFEST)
+        if manifest.get("daskcache") != FORMAT:
+            raise self._unreadable(f"its format is {manifest.get('daskcache')!r}")
+        names = manifest.get("records")
+        if not isinstance(names, dict) or {f"{RECORDS}{name}" for name in names} != {
+            name for name in self._members if name.startswith(RECORDS)
+        }:
+            raise self._unreadable("its records are not those that its manifest names")
+        records = [self._record(name) for name in names]
+        paths = [content["target"] for _, _, content in records]
+        around = {folder.as_posix() for path in paths for folder in PurePosixPath(path).parents}
+        if len(set(paths)) < len(paths) or around & set(paths):
+            raise self._unreadable("one of its targets is there twice, or lies inside another")
+        files = self._files_of(set(paths))
+        packed = [self._pack(*record, files[path]) for record, path in zip(records, paths, strict=True)]
+        if [len(item.files) for item in packed] != list(names.values()):
+            raise self._unreadable("a file that its manifest counts is not there")
+        return packed
+
+    def _files_of(self, targets):
+        """Return the files of each target, by their paths from it; a file itself by ``""``."""
+        files: dict[str, dict[str, tarfile.TarInfo]] = {path: {} for path in targets}
+        owners: dict[str, str] = {}
+        for name, member in self._members.items():
+            if not name.startswith(TARGETS):
+                continue
+            path = name.removeprefix(TARGETS)
+            own = next((p for p in _with_folders(path) if p in targets), path)
+            if owners.setdefault(collision_form(own), own) != own:
+                raise self._unsafe(name, "is there twice, on some file system")
+            if own not in targets or is_table(own):
+                raise self._unreadable(f"{name} has no record, or is a table")
+            files[own][path[len(own) + 1 :]] = member
+            if "" in files[own] and len(files[own]) > 1:
+                raise self._unreadable(f"{own} is a file, and a folder")
+        return files
+
+    def _record(self, file_name):
+        """Return name, bytes and content of a record, checked."""
+        name = RecordName.parse(file_name)
+        content = self._json(f"{RECORDS}{file_name}")
+        problem = "its name is no record's"
+        if name is not None and name.unsealed() == file_name:
+            problem = _contradiction(name, content)
+        if problem:
+            raise TargetCorrupt(
+                f"a record in the archive is not valid: {problem}",
+                target=f"{self.path}: {file_name}",
+                hint="nothing was imported; export it again",
+            )
+        return name, self._text(self._members[f"{RECORDS}{file_name}"]), content
+
+    def _pack(self, name, unparsed, content, files):
+        path = content["target"]
+        if files and sum(member.size for member in files.values()) != name.size:
+            raise TargetCorrupt(
+                "a target in the archive has not the size that its record says",
+                target=f"{self.path}: {path}",
+                expected=f"{name.size} bytes",
+                hint="nothing was imported; export it again",
+            )
+        is_folder = bool(files) and "" not in files
+        return Packed(path, name, unparsed, files, is_folder, is_harmless(content))
+
+    def _json(self, member_name) -> dict[str, Any]:
+        member = self._members.get(member_name)
+        if member is None:
+            raise self._unreadable(f"it has no {member_name}")
+        try:
+            content = parsed(self._text(member))
+        except ValueError as error:
+            raise self._unreadable(f"{member_name}: {error}") from error
+        if not isinstance(content, dict):
+            raise self._unreadable(f"{member_name} holds no JSON object")
+        return content
+
+    def _text(self, member):
+        if member.size > _LARGEST_TEXT:
+            raise self._unreadable(f"{member.name} has {member.size} bytes")
+        return b"".join(self.pieces(member))
+
+    def _unsafe(self, member_name, problem):
+        return UnsafePath(
+            f"a member of the archive {problem}",
+            target=f"{self.path}: {member_name!r}",
+            expected="plain files at the places that 'dask cache export' gives them",
+            hint="nothing was imported; get the archive from somebody you trust",
+        )
+
+    def _unreadable(self, reason):
+        return StorageError(
+            "this is no archive that can be read",
+            target=self.path,
+            expected="an uncompressed tar file, made by 'dask cache export'",
+            got=reason,
+            hint="copy or export it again",
+        )
+
+
+def is_harmless(record: dict[str, Any]) -> bool:
+    """Tell if nothing that a record names runs code of its writer.
+
+    So much is known of daskcache's own formats and sources only; and of a format only where the path's
+    suffix says the same as the record: a program reads a target by its path, whatever the record claims.
+    """
+    try:
+        by_suffix = target_class(record["target"])
+    except UnknownFormat:
+        return False
+    names = [described["class"] for described in record["upstream"] if "class" in described]
+    return class_of(record["format"]) is by_suffix and all(map(is_plain, [record["format"], *names]))
+
+
+def _with_folders(path):
+    """Yield a path, and the folders that it is in."""
+    yield path
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _why_unsafe(member):
+    name = member.name
+    if not member.isreg() or member.issparse():
+        return "is a link, a device, a folder or a sparse file"
+    if member.size < 0:
+        return "has a negative size"
+    if name == MANIFEST or _CODE_FILE.match(name):
+        return None
+    if name.startswith(RECORDS) and RecordName.parse(name.removeprefix(RECORDS)) is not None:
+        return None if "/" not in name.removeprefix(RECORDS) else "lies in no place of its own"
+    if not name.startswith(TARGETS):
+        return "lies in no place of its own"
+    try:
+        check_path(name.removeprefix(TARGETS), name)
+    except UnsafePath:
+        return "would not lie where it should"
+    return None
+
+
+def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
+    """What of a record is not as records are, or not as its name says."""
+    hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
+    if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
+        return "its name has something else than hashes"
+    if not all(0 <= number < 2**63 for number in (name.size, name.mtime_ns, name.microseconds)):
+        return "its name has a number that can't be"
+    try:
+        check_record(record, name.key, name.file_hash)
+    except ValueError as error:
+        return str(error)
+    if other := other_algorithm(record):
+        return f"it was hashed with {other!r}: import it with daskcache.hash set to that"
+    path = record["target"]
+    if name.target_id not in (
+        target_id(path),
+        target_id(path.replace(name.data_hash, DATA_HASH)),
+    ):
+        return "it is about another target than its name says"
+    said = [record["key"], record["data_hash"], record["file_hash"], record["size"]]
+    if said != [name.key, tag(name.data_hash), tag(name.file_hash), name.size]:
+        return "its content and its name differ"
+    return None

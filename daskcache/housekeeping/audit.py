@@ -1,0 +1,307 @@
+"""Audits: finished nodes are computed once more, and what comes out is compared with what is recorded.
+
+A difference means that the function is not deterministic, or that it depends on something that no key
+knows of.  Both make a cache wrong without anyone noticing.
+
+Functions run in this process, one after the other, from stored inputs.  Nothing is written to the root:
+what would be stored goes to a temporary folder, and is hashed as it would be when stored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from ..calls.recipe import SourceInput
+from ..graph.api import nodes_in
+from ..hashing.encoder import tag
+from ..planning.planner import Planner
+from ..planning.reasons import headlines
+from ..planning.states import PlannedNode
+from ..runtime.entry import Entry, joint_hash
+from ..runtime.node import arguments, call
+from ..runtime.store import sweep_parts, write_results
+from ..runtime.work import FileData, Work
+from ..storage.records import RecordName, RecordStore, package_versions
+from ..storage.roots import Root
+from .rebuild import (
+    ACCEPTED,
+    Call,
+    CannotRecompute,
+    NotThere,
+    call_of,
+    check_its_own,
+    in_a_line,
+    record_at,
+    recorded_entry,
+)
+
+SAME, DIFFERS, FAILED, SKIPPED = "same", "differs", "failed", "skipped"
+
+NOT_DETERMINISTIC = "not deterministic: two runs gave different data"
+UNTRACKED = (
+    "depends on something that is not tracked (an environment variable, a file read inside, a package "
+    "version, a clock, the order of a set …)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What an audit found out about one node."""
+
+    #: Module and qualified name of the function.
+    function: str
+    #: Path of the target from the root; of several results, all of them.
+    target: str
+    #: "same", "differs", "failed" (it could not be computed) or "skipped" (not called, see the reason).
+    outcome: str
+    #: Why it is not the same; else empty.
+    reason: str = ""
+    #: Hash of the data according to the record, and of what came out now.
+    recorded: str | None = None
+    recomputed: str | None = None
+    #: Run time of the function, if it ran to its end.
+    seconds: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Audit:
+    """What came of recomputing a sample of finished nodes.  In a notebook it shows as a table."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing differs and nothing failed."""
+        return not (self.counts[DIFFERS] or self.counts[FAILED])
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of nodes for each outcome."""
+        found = Counter(finding.outcome for finding in self.findings)
+        return {outcome: found[outcome] for outcome in (SAME, DIFFERS, FAILED, SKIPPED)}
+
+    def __str__(self) -> str:
+        from ..planning.display.tables import audit_text
+
+        return audit_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from ..planning.display.tables import audit_html
+
+        return audit_html(self)
+
+
+def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
+    """Compute finished nodes once more, and compare what comes out with what is recorded.
+
+    This finds functions that are not deterministic, and inputs that no key knows of.  Functions run in
+    this process, from their stored inputs; nothing is written to the root.
+
+    Parameters
+    ----------
+    *nodes : nodes, or lists, tuples and dicts of them
+        The sample is drawn from those of them, and of all before them, that are complete.
+    sample : int
+        How many nodes to compute.  What can't be computed as it was is reported, and another one drawn.
+    seed : int, optional
+        The same seed draws the same nodes from the same graph.
+
+    Returns
+    -------
+    Audit
+        Shows as a table; ``.findings`` has one for each node, ``.ok`` says whether all is well.
+
+    Raises
+    ------
+    NotANode
+        If an argument holds no node.
+    ValueError
+        If `sample` is not positive.
+    TargetCollision, ArgumentChanged
+        If the graph can't be looked at as it is.
+
+    Examples
+    --------
+    >>> audit(tables, sample=5)                                 # doctest: +SKIP
+    5 recomputed: 4 same, 1 differs
+    """
+    planner = Planner()
+    for node in nodes_in(nodes):
+        planner.look(node._recipe)
+    complete = [n for n in planner.nodes.values() if n.is_complete and n.recipe.paths]
+
+    def examine(planned):
+        store = planner.store(planned.recipe.root)
+        function = planned.recipe.spec.qualified_name
+        return _finding(function, planned.entry, lambda: _planned_call(store, planned))
+
+    return _draw(complete, sample, seed, examine)
+
+
+def audit_root(
+    root: Root, function: str | None = None, sample: int = 20, seed: int | None = None
+) -> Audit:
+    """`audit` of what is in a root, from its records alone.
+
+    Parameters
+    ----------
+    root : Root
+    function : str, optional
+        Draw only from the nodes of this function, by its name with or without the module.
+    sample, seed
+        See `audit`.
+    """
+    store = RecordStore(root)
+    seen: set[str] = set()
+
+    def examine(name):
+        record = store.read(name)
+        if record is None or record["target"] in seen or not _is_of(record, function):
+            return None
+        try:
+            entry = recorded_entry(store, record["target"], name.key)
+        except NotThere:  # it is not complete
+            return None
+        except CannotRecompute as reason:
+            return _skipped(record, reason)
+        seen.update(result.target.path for result in entry.stored)
+        return _finding(record["function"], entry, lambda: call_of(store, record, entry))
+
+    return _draw(sorted(set(store.all())), sample, seed, examine)
+
+
+def _skipped(record, reason):
+    function, target = record["function"], record["target"]
+    return Finding(function, target, SKIPPED, str(reason), recorded=record["data_hash"])
+
+
+def _is_of(record, function):
+    return function is None or f".{record['function']}".endswith(f".{function}")
+
+
+_T = TypeVar("_T", PlannedNode, RecordName)
+
+
+def _draw(
+    candidates: list[_T], sample: int, seed: int | None, examine: Callable[[_T], Finding | None]
+) -> Audit:
+    """Examine candidates in random order until enough of them were computed."""
+    if sample < 1:
+        raise ValueError(f"sample must be a positive number of nodes, got {sample!r}")
+    findings: list[Finding] = []
+    for candidate in random.Random(seed).sample(candidates, len(candidates)):
+        finding = examine(candidate)
+        if finding is not None:
+            findings.append(finding)
+            sample -= finding.outcome != SKIPPED
+        if not sample:
+            break
+    return Audit(tuple(findings))
+
+
+# ---- one node -----------------------------------------------------------------------------------
+
+
+def _finding(function: str, entry: Entry, recall: Callable[[], Call]) -> Finding:
+    """Compute a node again, and compare.
+
+    Parameters
+    ----------
+    function : str
+    entry : Entry
+        What is recorded.
+    recall : callable
+        Makes the call again as it was, or raises `CannotRecompute`.
+    """
+    paths = ", ".join(result.target.path for result in entry.stored)
+    finding = Finding(function, paths, SKIPPED, recorded=tag(entry.data_hash))
+    try:
+        recalled = recall()
+        values = _values(recalled)
+    except CannotRecompute as reason:
+        return dataclasses.replace(finding, reason=str(reason))
+    try:
+        hashes, seconds = _compute(recalled, values)
+    except Exception as error:  # noqa: BLE001 (whatever the function raises)
+        return dataclasses.replace(finding, outcome=FAILED, reason=in_a_line(error))
+    finding = dataclasses.replace(finding, recomputed=tag(joint_hash(hashes)), seconds=seconds)
+    if finding.recomputed == finding.recorded:
+        return dataclasses.replace(finding, outcome=SAME)
+    return dataclasses.replace(finding, outcome=DIFFERS, reason=_why(recalled, hashes))
+
+
+def _values(recalled: Call) -> list:
+    """Arguments for one run, read anew: the function may have modified those of the run before."""
+    spec = recalled.work.spec
+    if spec.options.save is False and not spec.signature.takes_target_path:
+        raise CannotRecompute("it writes its target itself, and not to a parameter target_path")
+    for item in recalled.inputs:
+        if isinstance(item, Entry):
+            item.read_only = True
+    try:
+        return arguments(recalled.work, recalled.inputs)
+    except Exception as error:
+        raise CannotRecompute(f"its inputs can't be read: {in_a_line(error)}") from error
+
+
+def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
+    """Hashes of the results, as they would be stored, and the run time in seconds."""
+    with TemporaryDirectory(prefix="daskcache-audit-") as folder:
+        elsewhere = recalled.work._replace(root=folder)
+        started = time.perf_counter()
+        result, own_paths = call(elsewhere, values)
+        seconds = time.perf_counter() - started
+        written = write_results(elsewhere, recalled.inputs, result, own_paths)
+        sweep_parts(Root(folder), written)  # a table's is held in memory
+    return [data_hash for _, data_hash, *_ in written], seconds
+
+
+def _why(recalled, hashes):
+    """What makes the result differ, according to a second run."""
+    try:
+        again, _ = _compute(recalled, _values(recalled))
+    except Exception as error:  # noqa: BLE001 (whatever the function raises)
+        return f"not deterministic: a second run raised {in_a_line(error)}"
+    if again != hashes:
+        return NOT_DETERMINISTIC
+    changes = _package_changes(recalled.packages, package_versions())
+    return f"{UNTRACKED}; since then: {changes}" if changes else UNTRACKED
+
+
+def _package_changes(before, now):
+    names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+    return ", ".join(
+        f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}" for name in names
+    )
+
+
+# ---- from a graph -------------------------------------------------------------------------------
+
+
+def _planned_call(store: RecordStore, planned: PlannedNode) -> Call:
+    it = planned.recipe
+    name, record = record_at(store, planned.entry.stored[0].target.path, it.key)
+    inputs = list(map(_input, it.upstream, planned.parents))
+    check_its_own(record)
+    if it.trace([item.data_hash for item in inputs]) != name.trace:
+        raise CannotRecompute(ACCEPTED)
+    work = Work(it.spec, it.values, (), it.key, it.static, it.code, {}, it.root, it.paths)
+    return Call(work, inputs, record["packages"])
+
+
+def _input(item, parent):
+    if isinstance(item, SourceInput):
+        return FileData(item)
+    if parent is None:
+        raise CannotRecompute("an input of it is a plain Dask value, which is not stored")
+    if not parent.is_complete:
+        raise CannotRecompute(f"its input {parent.recipe.title}: {'; '.join(headlines(parent.reasons))}")
+    return parent.entry

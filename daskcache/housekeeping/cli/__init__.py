@@ -1,0 +1,1 @@
+"""``dask cache …``: the commands."""

@@ -1,0 +1,259 @@
+"""The commands of ``dask cache`` that keep a root in order: verify, gc, du, export, import."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import click
+
+from .shared import friendly, root_option
+
+
+class _Parsed(click.ParamType):
+    """An option that a parser of Dask's reads: ``10 GB``, ``30 days``."""
+
+    def __init__(self, name, parser, example):
+        self.name = name
+        self.parser = parser
+        self.example = example
+
+    def convert(self, value, param, ctx):
+        import dask.utils
+
+        try:
+            number = getattr(dask.utils, self.parser)(value)
+        except (ValueError, TypeError, KeyError):
+            number = -1
+        if number < 0:
+            self.fail(f"{value!r} is no {self.name}; write it as {self.example!r}", param, ctx)
+        return number
+
+
+_SIZE = _Parsed("size", "parse_bytes", "10 GB")
+_TIME = _Parsed("age", "parse_timedelta", "30 days")
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
+
+
+@click.command("verify")
+@click.argument("pattern", default="*")
+@click.option("--repair", is_flag=True, help="Move what is damaged to the trash, and clear up.")
+@click.option(
+    "--min-age",
+    type=_TIME,
+    default="1 day",
+    show_default=True,
+    help="With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
+)
+@_json_option
+@root_option
+@friendly
+def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: str | None):
+    """Read targets again and compare them with their records.
+
+    All targets, or those whose path matches PATTERN.  Damage that keeps a file's size and time is found
+    too.  With --repair, damaged targets are moved to the root's trash, and are made again when they are
+    needed; what was edited stays.  The exit code is 1 if anything is corrupt, modified or unreadable.
+    """
+    from .. import repair as repairing
+    from .. import verify as verifying
+    from ..listing import find_root
+
+    found = find_root(root)
+    checked = verifying.verify(found, pattern)
+    if not checked and pattern != "*":
+        raise click.ClickException(f"no targets match {pattern}; 'dask cache ls' lists what there is")
+    done = list(repairing.repair(found, checked, min_age)) if repair else []
+    counts = verifying.counts(checked)
+    problems = [item for item in checked if not item.sound]
+    if as_json:
+        listed = [{"path": item.path, "state": item.state, "note": item.note} for item in problems]
+        click.echo(json.dumps({"root": found.path, **counts, "problems": listed, "done": done}))
+    else:
+        click.echo(f"root {found.path}")
+        for item in problems:
+            click.echo(f"{item.state:10}  {item.path}{f' ({item.note})' if item.note else ''}")
+        click.echo("\n".join([*done, ", ".join(f"{n} {state}" for state, n in counts.items())]))
+        click.echo(_advice(counts, repair), nl=False)
+    sys.exit(1 if problems else 0)
+
+
+def _advice(counts, repaired):
+    """What to do about what was found, in lines."""
+    lines = []
+    if counts["corrupt"] and not repaired:
+        lines.append("'dask cache verify --repair' moves what is corrupt to the trash")
+    if counts["modified"]:
+        lines.append(
+            "edited after it was stored: 'dask cache adopt TARGET' to go on with it, or 'dask cache rm "
+            "TARGET' to compute it again"
+        )
+    if counts["unreadable"]:
+        lines.append("unreadable: mend the permissions or the disk, and verify again")
+    return "".join(f"{line}\n" for line in lines)
+
+
+@click.command("gc")
+@click.option("--max-size", type=_SIZE, help="Drop results until they take no more than this.")
+@click.option("--max-age", type=_TIME, help="Drop results that were made longer ago than this.")
+@click.option("--keep-final", is_flag=True, help="Never drop what nothing else was made from.")
+@click.option(
+    "--min-age",
+    type=_TIME,
+    default="1 hour",
+    show_default=True,
+    help="Keep what was written or read since: a running graph may need it.",
+)
+@click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
+@click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@root_option
+@friendly
+def gc_command(
+    max_size: int | None,
+    max_age: float | None,
+    keep_final: bool,
+    min_age: float,
+    trash: bool,
+    dry_run: bool,
+    root: str | None,
+):
+    """Delete results to make room, the cheapest to remake first.
+
+    Cheapest means the fewest seconds to make again for each byte.  Intermediate results go before final
+    ones.  Their records stay, so that what was made from them stays finished.  What was edited, and what
+    daskcache did not write, is never deleted.  --max-size is about results, not about the trash.  The
+    exit code is 1 if they still take more.
+    """
+    from dask.utils import format_bytes
+
+    from .. import gc as room
+    from ..listing import find_root
+
+    if max_size is None and max_age is None and not trash:
+        raise click.UsageError("say what is to go: --max-size, --max-age or --trash")
+    found = find_root(root)
+    choice = room.choose(
+        room.holdings(found),
+        max_size=max_size,
+        max_age=max_age,
+        keep_final=keep_final,
+        min_age=min_age,
+    )
+    after = choice.after
+    verb = "would delete" if dry_run else "deleted"
+    for item in choice.drop:
+        if dry_run or room.drop(found, item):
+            kind = "final" if item.final else "intermediate"
+            cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
+            click.echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
+        else:
+            after += item.size
+            click.echo(f"kept  {item.path}: it was changed or used meanwhile")
+    for path, size in room.old_trash(found, min_age) if trash else []:
+        if not dry_run:
+            room.empty(path)
+        click.echo(f"{verb}  {os.path.relpath(path, found.path)}  {format_bytes(size)}, trash")
+    click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
+    if max_size is not None and after > max_size:
+        click.echo(
+            "they still take more than --max-size: the others are final, edited or touched, or in use "
+            f"({'--keep-final, ' if keep_final else ''}--min-age); 'dask cache du' tells what takes room"
+        )
+        sys.exit(1)
+
+
+@click.command("du")
+@click.option(
+    "--by",
+    type=click.Choice(["function", "folder"]),
+    default="function",
+    show_default=True,
+    help="What targets are counted by.",
+)
+@_json_option
+@root_option
+@friendly
+def du_command(by: str, as_json: bool, root: str | None):
+    """Show what takes how much room."""
+    from dask.utils import format_bytes
+
+    from ...planning.display.tables import text_table
+    from ..gc import usage
+    from ..listing import find_root
+
+    found = find_root(root)
+    used = usage(found, by)
+    if as_json:
+        groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
+        rest = {field: value for field, value in used._asdict().items() if field != "groups"}
+        click.echo(json.dumps({"root": found.path, by: groups, **rest, "total": used.total}))
+        return
+    cells = [[by, "targets", "size"]]
+    for name, (count, size) in sorted(used.groups.items(), key=lambda pair: -pair[1][1]):
+        cells.append([name, str(count), format_bytes(size)])
+    cells += [
+        ["(trash)", "", format_bytes(used.trash)],
+        ["(unfinished results)", "", format_bytes(used.parts)],
+        ["(records and code)", "", format_bytes(used.metadata)],
+        ["(files without a record)", "", format_bytes(used.other)],
+        ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],
+    ]
+    click.echo(f"root {found.path}\n{text_table(cells)}")
+
+
+@click.command("export")
+@click.argument("archive", type=click.Path())
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--upstream", is_flag=True, help="Also what they were made from, and so on.")
+@root_option
+@friendly
+def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: str | None):
+    """Pack TARGETS with their records into a tar file, ARCHIVE.
+
+    TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
+    that makes them finds them complete.
+    """
+    from dask.utils import format_bytes
+
+    from ..listing import find_root
+    from ..transfer import export
+
+    packed = export(find_root(root), archive, list(targets), upstream)
+    for item in packed:
+        click.echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
+    click.echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")
+
+
+@click.command("import")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--trust-pickles",
+    is_flag=True,
+    help="Import pickles too: to load one can run code of whoever made the archive.",
+)
+@root_option
+@friendly
+def import_command(archive: str, trust_pickles: bool, root: str | None):
+    """Take the results in ARCHIVE into a root.
+
+    --root may name a new one.  Everything is checked before anything is put in place, and nothing that
+    is there is replaced.
+    """
+    from ...storage import roots
+    from ...storage.roots import Root
+    from .. import transfer
+    from ..listing import find_root
+
+    found = Root(roots.local_root(root)) if root else find_root(None)
+    outcomes = transfer.import_archive(found, archive, trust_pickles)
+    for item in outcomes:
+        click.echo(f"{item.path}: {item.outcome}")
+    left_out = sum(item.outcome == transfer.LEFT_OUT for item in outcomes)
+    if left_out:
+        click.echo(
+            f"{left_out} left out: they are pickles, or they or what they were made from are of formats "
+            "that may run code when they are read; if you trust whoever made the archive, import it "
+            "again with --trust-pickles"
+        )

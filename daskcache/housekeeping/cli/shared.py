@@ -1,0 +1,49 @@
+"""What all commands of ``dask cache`` share."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from importlib import import_module
+
+import click
+
+root_option = click.option(
+    "--root", type=click.Path(), help="The root folder.  Default: the nearest one upward from here."
+)
+
+module_option = click.option(
+    "-m",
+    "--module",
+    "modules",
+    multiple=True,
+    help="A module of your program, to be imported as 'python -m' would; may be given again.",
+)
+
+
+def import_modules(names: tuple[str, ...]) -> None:
+    """Import the modules that the user names, from the current folder too: records import nothing."""
+    if names:
+        sys.path.insert(0, os.getcwd())
+    for name in names:
+        try:
+            import_module(name)
+        except (Exception, SystemExit) as error:  # a module of the user's raises what it likes
+            what = f"{type(error).__name__}: {error}"
+            raise click.ClickException(f"can't import {name}: {what}") from error
+
+
+def friendly(command):
+    """Show daskcache's own errors as messages, not as tracebacks."""
+
+    @functools.wraps(command)
+    def run(*args, **kwargs):
+        from ...errors import DaskcacheError
+
+        try:
+            return command(*args, **kwargs)
+        except DaskcacheError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run

@@ -1,0 +1,188 @@
+"""What is damaged, set aside; and what dead writers left, cleared up."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import StorageError
+from ..storage import files, trash, trust
+from ..storage.files import DISPLACED
+from ..storage.manifests import mend_manifest
+from ..storage.records import RecordName, RecordStore
+from ..storage.roots import Root, parsed
+from .listing import listed
+from .verify import CORRUPT, OK, Checked, target_in
+
+
+def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
+    """Set damaged targets aside, so that they are made again, and clear up after dead writers.
+
+    What was edited stays where it is.  Nothing is deleted but metadata that is of no use: the intents of
+    commits that never came to anything, parts of metadata, leases of workers that are gone, and
+    manifests that no record names.  Damaged targets and the parts of results go to the trash.
+
+    Parameters
+    ----------
+    root : Root
+    checked : list of Checked
+        What `daskcache.housekeeping.verify.verify` found.
+    min_age : float
+        Seconds.  What changed since then may belong to a writer, perhaps on another machine, that is
+        still at work.
+
+    Yields
+    ------
+    str
+        What was done, a line for each thing.
+
+    Raises
+    ------
+    StorageError
+        If the file system refuses.
+    """
+    before = time.time() - min_age
+    try:
+        yield from _mend_targets(root, checked)
+        yield from _clear_parts(root, before)
+        yield from _settle_intents(root, before)
+        yield from _clear_metadata(root, before)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise files.storage_error(error, error.filename or root.path) from error
+
+
+def _mend_targets(root, checked):
+    store = RecordStore(root)
+    for item in checked:
+        if item.state == CORRUPT and any(map(store.is_adopted, item.names)):
+            yield (
+                f"{item.path} was adopted, so it stays: put a copy of it back, or compute it again "
+                f"after 'dask cache release {item.path}'"
+            )
+        elif item.state == CORRUPT:
+            yield _set_aside(root, item)
+        elif item.state == OK:
+            if item.stamp != item.name.stamp:
+                store.refresh(store.foresee(item.name._replace(mtime_ns=item.stamp.mtime_ns), item.name))
+                yield f"{item.path} was copied or touched: its record has the new time"
+            if mend_manifest(root, root.absolute(item.path), item.name.file_hash):
+                yield f"{item.path}: the list of its files was lost, and is there again"
+
+
+def _set_aside(root, item):
+    if files.stamp(root.absolute(item.path)) != item.stamp:
+        return f"{item.path} changed meanwhile and stays as it is"
+    hashes = [name.file_hash for name in item.names]
+    kept = trash.keep_damaged(root, item.path, *hashes, seen=item.stamp)
+    if kept is None:
+        return f"{item.path} was mended or replaced meanwhile and stays as it is"
+    return f"{item.path} is damaged: moved to {kept}; it is made again when it is needed"
+
+
+# ---- what dead writers left ---------------------------------------------------------------------
+
+_FOLDER_FOR_ONE = re.compile(r"[0-9a-f]{16}\Z")
+
+
+def _clear_parts(root: Root, before: float) -> Iterator[str]:
+    """Parts of results that were untouched for long, see `storage.part_path` and `part_folder`."""
+    for name in sorted(files.names_in(root.parts)):
+        path = f"{root.parts}/{name}"
+        if _last_change(path) >= before:
+            continue
+        if not _FOLDER_FOR_ONE.match(name) or os.path.islink(path):
+            yield _clear_part(root, path)
+            continue
+        for inner in sorted(files.names_in(path)):
+            yield _clear_part(root, f"{path}/{inner}")
+        if not files.names_in(path):
+            os.rmdir(path)
+
+
+def _clear_part(root, part):
+    displaced = _name_if_displaced(part)
+    if displaced is None and os.path.isfile(part) and os.lstat(part).st_nlink > 1:
+        os.unlink(part)
+        return f"{part} was left by a commit that was cut short: removed, its file is in place"
+    if displaced is None:
+        kept = trash.keep(root, part, os.path.relpath(part, root.path), "part of a dead writer")
+        return f"{part} was left by a writer that is gone: moved to {kept}"
+    place = _place_of(root, displaced) or os.path.relpath(part, root.path)
+    kept = trash.keep(root, part, place, "displaced by a dead writer")
+    return f"{part} may have been in the place of {displaced}: moved to {kept}"
+
+
+def _name_if_displaced(part):
+    """Name of the target that a part may have been in place of, if its name says so."""
+    name = part.rpartition("/")[2].removesuffix(".aside")
+    if not name.endswith(DISPLACED):
+        return None
+    return re.sub(r"\A[0-9a-f]{16}-", "", name.removesuffix(DISPLACED))
+
+
+def _place_of(root, name):
+    """Path of the only recorded target of this name; None if there is none, or another one."""
+    places = [item.path for item in listed(root) if item.path.rpartition("/")[2] == name]
+    return places[0] if len(places) == 1 else None
+
+
+def _settle_intents(root: Root, before: float) -> Iterator[str]:
+    """Finish the commits that were cut short after their last step but one; forget the others."""
+    for file in sorted(files.names_in(root.intents)):
+        intent = f"{root.intents}/{file}"
+        name = RecordName.parse(files.intended_name(file), trust.seal_key())
+        try:
+            if name is None or _last_change(intent) >= before:
+                continue
+            path = target_in(_json(intent))
+        except FileNotFoundError:  # its writer finished it
+            continue
+        location = root.absolute(path) if path else ""
+        if path and files.stamp(location) == name.stamp and _holds(location, name):
+            files.promote_intent(root, intent, name.file_name(), name.shard)
+            yield f"{path}: its commit was cut short, and is finished now"
+        else:
+            files.discard(intent)
+            yield f"{path or file}: a commit of it was cut short before anything was in place"
+
+
+def _clear_metadata(root: Root, before: float) -> Iterator[str]:
+    """Metadata that was never finished, leases that nobody renews, manifests that no record names."""
+    manifests = list(Path(root.manifests).rglob("*.json"))
+    # looked at after the manifests: a commit writes its manifest first
+    known = {name.file_hash for name in RecordStore(root).all()}
+    lost = [path for path in manifests if path.stem not in known]
+    for folder, pattern in ((root.metadata, "*"), (root.manifests, "**/*"), (root.code, "**/*")):
+        lost += Path(folder).glob(f"{pattern}.part")
+    lost += [Path(root.leases, name) for name in files.names_in(root.leases)]
+    for path in sorted(lost):
+        if _last_change(str(path)) < before:
+            files.discard(str(path))
+            yield f"{path} is of no use any more: removed"
+
+
+def _last_change(path: str) -> float:
+    """When a file, a folder, or anything in it last changed, in seconds; being moved counts."""
+    below = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in ["", *names]]
+    try:
+        found = [os.lstat(each) for each in (path, *below)]
+    except FileNotFoundError:  # somebody is at work there
+        return math.inf
+    return max(max(each.st_mtime, each.st_ctime) for each in found)
+
+
+def _holds(location, name):
+    return files.file_hash(location) == name.file_hash
+
+
+def _json(path):
+    try:
+        return parsed(Path(path).read_bytes())
+    except ValueError:  # its writer did not come to the end of it
+        return None

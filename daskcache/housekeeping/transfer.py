@@ -1,0 +1,402 @@
+"""Results with their records from one root to another: export to an archive, and import from one."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tarfile
+import uuid
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
+from ..hashing import algorithms
+from ..storage import atomic
+from ..storage import files as storage
+from ..storage.atomic import entered
+from ..storage.code_store import files_behind
+from ..storage.files import Part
+from ..storage.manifests import keep_manifest, mend_manifest
+from ..storage.paths import check_path
+from ..storage.records import RecordName, RecordStore, collision_form, sealed_content
+from ..storage.roots import FORMAT, Root
+from ..storage.tables.databases import is_table
+from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
+from .lineage import Lineage
+from .listing import Listed, listed
+from .verify import MISSING, OK, check, other_algorithm
+
+
+class Exported(NamedTuple):
+    """One target that went into an archive."""
+
+    path: str
+    #: Bytes; 0 if only its record went.
+    size: int
+
+
+def export(root: Root, archive: str, targets: list[str], upstream: bool = False) -> list[Exported]:
+    """Pack targets with their records into a tar file, which `import_archive` takes into another root.
+
+    Parameters
+    ----------
+    root : Root
+    archive : str
+        Path of the new file.
+    targets : list of str
+        Paths from the root or from here, or patterns as in a shell.  Of a call with several results all
+        go.
+    upstream : bool
+        Also what they were made from, and so on; of what is not there any more, the record.
+
+    Of a table in a database only the record goes: it lies in a file with others, or on a server.
+
+    Raises
+    ------
+    StorageError
+        If there is a file already, a table is named itself, or the file system refuses.
+    TargetMissing
+        If there is no such target.
+    TargetCorrupt
+        If a target is not as recorded.
+    """
+    lineage = Lineage(listed(root))
+    chosen = {item.path: item for item in _chosen(root, lineage, targets)}
+    optional: dict[str, Listed] = {}
+    if upstream:
+        above = {item.path: item for item in lineage.ancestors(chosen.values())}
+        optional = {path: item for path, item in above.items() if path not in chosen}
+    _refuse_tables(path for path in targets if path in chosen)
+    store = RecordStore(root)
+    packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
+    destination = os.path.abspath(archive)
+    if os.path.lexists(destination):
+        raise _there_already(destination)
+    folder, name = os.path.split(destination)
+    part = f"{folder}/.{name}.{uuid.uuid4().hex[:16]}.part"
+    try:
+        with tarfile.open(part, "x", format=tarfile.PAX_FORMAT) as tar:
+            _write(tar, root, packed)
+        with entered(folder, "") as opened:
+            opened.put_new(part, name)
+    except FileExistsError as error:
+        raise _there_already(destination) from error
+    except StorageError:
+        raise
+    except OSError as error:
+        raise storage.storage_error(error, error.filename or destination) from error
+    finally:
+        storage.discard(part)
+    return [Exported(item.path, item.name.size if item.files else 0) for item in packed]
+
+
+class _Outgoing(NamedTuple):
+    path: str
+    name: RecordName
+    record: dict[str, Any]
+    #: Names of files below the target; [""] for a file, nothing if only the record goes.
+    files: list[str]
+
+
+def _there_already(destination):
+    return StorageError(
+        "there is a file of this name already",
+        target=destination,
+        hint="give the archive another name, or remove that file",
+    )
+
+
+def _chosen(root, lineage, targets):
+    """The targets that were asked for, with the other results of the same calls."""
+    for given in targets:
+        here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
+        exact = [path for path in (given, here) if path in lineage.by_path][:1]
+        matching = exact or [path for path in lineage.by_path if fnmatch(path, given)]
+        if not matching:
+            raise TargetMissing(
+                "there is no record of this target",
+                target=given,
+                expected=f"a path or pattern of results in {root.path}",
+                hint="'dask cache ls' lists them",
+            )
+        for path in matching:
+            yield from lineage.siblings(lineage.by_path[path])
+
+
+def _refuse_tables(paths):
+    for path in filter(is_table, paths):
+        raise StorageError(
+            "a table in a database can't go into an archive",
+            target=path,
+            expected="results in files or folders",
+            hint="leave it out: it is made again when it is needed; or store it as .parquet",
+        )
+
+
+def _checked(store, item, may_be_missing):
+    """Return a target that is as recorded; if it is gone, or a table, its record alone."""
+    if is_table(item.path):
+        return _Outgoing(item.path, item.name, item.record, [])
+    root = store.root
+    if other := other_algorithm(item.record):
+        raise StorageError(
+            "a target was hashed with another algorithm, and can't be compared with its record",
+            target=root.absolute(item.path),
+            expected=algorithms.configured(),
+            got=other,
+            hint=f"export it with daskcache.hash: {other} (DASK_DASKCACHE__HASH={other})",
+        )
+    found = check(root, item.path, store.with_target(item.name.target_id))
+    if found.state == MISSING and may_be_missing:
+        return _Outgoing(item.path, item.name, item.record, [])
+    if found.state != OK or found.name is None:
+        raise TargetCorrupt(
+            f"a target is {found.state}: only what is as recorded can be exported",
+            target=root.absolute(item.path),
+            hint="compute it again, or leave it out; 'dask cache verify' tells more",
+        )
+    record = item.record if found.name == item.name else store.read(found.name)
+    if record is None or record["target"] != item.path:
+        raise TargetCorrupt("its record can't be read", target=root.absolute(item.path))
+    return _Outgoing(item.path, found.name, record, _files(root.absolute(item.path)))
+
+
+def _files(location):
+    if not os.path.isdir(location):
+        return [""]
+    found = [Path(folder, name) for folder, _, names in os.walk(location) for name in names]
+    return sorted(path.relative_to(location).as_posix() for path in found)
+
+
+def _write(tar, root, packed):
+    records = {item.name.unsealed(): len(item.files) for item in packed}
+    manifest = {"daskcache": FORMAT, "records": records}
+    _add_text(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
+    for item in packed:
+        content = json.dumps(item.record, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        _add_text(tar, RECORDS + item.name.unsealed(), content)
+    fingerprints = {item.record["code"] for item in packed}
+    for name in sorted({name for each in fingerprints for name in files_behind(root, each)}):
+        _add_text(tar, CODE + name, Path(root.code, name).read_bytes())
+    for item in packed:
+        location = root.absolute(item.path)
+        before = storage.stamp(location) if item.files else None
+        for inner in item.files:
+            _add_file(
+                tar, f"{location}/{inner}".rstrip("/"), f"{TARGETS}{item.path}/{inner}".rstrip("/")
+            )
+        if item.files and (storage.stamp(location) != before or before.size != item.name.size):
+            raise TargetCorrupt(
+                "a target changed while it was exported", target=location, hint="export it again"
+            )
+
+
+def _add_text(tar, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def _add_file(tar, location, name):
+    try:
+        check_path(name, name)
+    except UnsafePath as error:
+        raise UnsafePath(
+            "a file in a folder has a name that can't be exported", target=location, got=error.message
+        ) from error
+    with open(location, "rb") as file:
+        status = os.fstat(file.fileno())
+        member = tarfile.TarInfo(name)
+        member.size, member.mtime, member.mode = status.st_size, status.st_mtime, 0o644
+        tar.addfile(member, file)
+
+
+# ---- import -------------------------------------------------------------------------------------
+
+
+class Imported(NamedTuple):
+    """What came of one target in an archive."""
+
+    path: str
+    #: "imported", "record only" (its file is not in the archive), "there already", or "left out" (a
+    #: pickle, or another format that may run code when it is read).
+    outcome: str
+
+
+IMPORTED, RECORD_ONLY, THERE, LEFT_OUT = "imported", "record only", "there already", "left out"
+
+
+def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> list[Imported]:
+    """Take the results in an archive into a root: all that fit, or none.
+
+    The program that makes them finds them complete.  Nothing that is there is replaced; a target that is
+    there with the same bytes stays.
+
+    Parameters
+    ----------
+    root : Root
+        Made if it is not there.
+    archive : str
+        Path of a file that `export` wrote.
+    trust_pickles : bool
+        Import formats that can run code when they are read, too.  Imported files belong to you, so
+        daskcache will trust them like those that you made.
+
+    Raises
+    ------
+    StorageError
+        If it is no archive, there is no room for it, or the file system refuses.
+    UnsafePath
+        If a member would not lie where it should.
+    TargetCorrupt
+        If something in it is not what its record says.
+    ForeignTarget
+        If other files are where its targets belong.
+    """
+    with Archive(os.path.abspath(archive)) as opened:
+        root.create()
+        outcomes = _outcomes(root, opened.packed, trust_pickles)
+        coming = [item for item in opened.packed if outcomes[item.path] == IMPORTED]
+        _check_room(root, sum(item.size for item in coming), opened.path)
+        parts: dict[str, Part] = {}
+        try:
+            for item in coming:
+                _unpack(root, opened, item, parts)
+            _keep_code(root, opened)
+            store = RecordStore(root)
+            for item in opened.packed:
+                _take_in(store, item, outcomes[item.path], parts.get(item.path))
+        except StorageError:
+            raise
+        except OSError as error:
+            raise storage.storage_error(error, error.filename or root.path) from error
+        finally:
+            for item in coming:
+                if item.path in parts:
+                    storage.discard(parts[item.path].path)
+    return [Imported(path, outcome) for path, outcome in outcomes.items()]
+
+
+def _outcomes(root, packed, trust_pickles):
+    """What is to become of each target, by path; raises if other files are in the way."""
+    recorded = {collision_form(item.path): item for item in listed(root)}
+    outcomes, conflicts = {}, []
+    for item in packed:
+        outcomes[item.path] = IMPORTED if item.files else RECORD_ONLY
+        if not (item.harmless or trust_pickles):
+            outcomes[item.path] = LEFT_OUT
+        elif _in_the_way(root, item, recorded):
+            conflicts.append(item.path)
+        elif os.path.lexists(root.absolute(item.path)):
+            outcomes[item.path] = THERE
+            if item.files and check(root, item.path, [item.name]).state != OK:
+                conflicts.append(item.path)
+    if conflicts:
+        raise ForeignTarget(
+            f"other files are where {len(conflicts)} target(s) of the archive belong",
+            target=", ".join(conflicts[:5]) + (", …" if len(conflicts) > 5 else ""),
+            expected="nothing there, or the same bytes",
+            got=f"other content in {root.path}",
+            hint="nothing was imported; 'dask cache rm' moves results away, or import elsewhere: --root",
+        )
+    return outcomes
+
+
+def _in_the_way(root, item, recorded):
+    """Whether a path differs from a recorded one by case alone, or leads through a file or a target."""
+    known = recorded.get(collision_form(item.path))
+    if known is not None and known.path != item.path:
+        return True
+    for folder in list(Path(item.path).parents)[:-1]:
+        location = root.absolute(folder.as_posix())
+        if collision_form(folder.as_posix()) in recorded:
+            return True
+        if os.path.lexists(location) and not os.path.isdir(location):
+            return True
+    return False
+
+
+def _check_room(root, size, archive):
+    free = shutil.disk_usage(root.path).free
+    if size > free:
+        raise StorageError(
+            "there is no room for what is in the archive",
+            target=archive,
+            expected=f"at most {free} bytes",
+            got=f"{size} bytes",
+            hint="free space, for example with 'dask cache gc', or import elsewhere: --root",
+        )
+
+
+def _unpack(root, archive: Archive, item: Packed, parts):
+    """Write one target beside where it belongs, and check that it is what its record says."""
+    part = storage.part_path(root, item.path.rpartition("/")[2])
+    parts[item.path] = Part(part, "", item.name.stamp)
+    for inner, member in item.files.items():
+        path = f"{part}/{inner}" if item.is_folder else part
+        if item.is_folder:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        storage.write_part(path, archive.pieces(member))
+        # as it was stored, for results that expire
+        os.utime(path, ns=(os.stat(path).st_atime_ns, item.name.mtime_ns))
+    parts[item.path] = written = storage.part_of(part)
+    if written.file_hash != item.name.file_hash:
+        raise TargetCorrupt(
+            "a target in the archive is not what its record says",
+            target=f"{archive.path}: {item.path}",
+            expected=item.name.file_hash,
+            got=written.file_hash,
+            hint="nothing was imported; copy or export the archive again",
+        )
+    keep_manifest(root, written.file_hash, written.manifest)
+
+
+def _keep_code(root, archive):
+    for name, content in archive.code():
+        path = f"{root.code}/{name}"
+        if not os.path.exists(path):
+            part = storage.part_path(root, os.path.basename(path))
+            storage.write_part(part, [content])
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            atomic.put_first(part, path)
+
+
+def _take_in(store, item: Packed, outcome, part: Part | None):
+    """Make the record of a target, and put its file in place, in the order of every commit."""
+    if outcome == LEFT_OUT:
+        return
+    root, name = store.root, item.name
+    if part is not None:
+        name = name._replace(mtime_ns=part.stamp.mtime_ns)
+    elif outcome == THERE:
+        found = check(root, item.path, [name])
+        if not item.files or found.state != OK or found.stamp is None:
+            return
+        name = name._replace(mtime_ns=found.stamp.mtime_ns)
+    if part is None and _is_recorded(store, name, outcome):
+        return
+    if outcome == THERE:
+        mend_manifest(root, root.absolute(item.path), name.file_hash)
+    intent = storage.write_intent(root, name.file_name(), sealed_content(item.content))
+    if part is not None:
+        try:
+            storage.put_new(root, part.path, item.path)
+        except FileExistsError as error:
+            storage.discard(intent)
+            raise ForeignTarget(
+                "somebody wrote a file where a target of the archive belongs, just now",
+                target=root.absolute(item.path),
+                hint="import again: what was imported before it stays",
+            ) from error
+    storage.promote_intent(root, intent, name.file_name(), name.shard)
+
+
+def _is_recorded(store, name, outcome):
+    """Whether a record vouches for what is there, or tells what was there."""
+    known = store.with_target(name.target_id)
+    if outcome == THERE:
+        return any(each.stamp == name.stamp for each in known)
+    return any(each.key == name.key for each in known)

@@ -1,0 +1,176 @@
+"""Every recorded target read again and compared with its record.
+
+Planning looks at sizes and times only, so damage that keeps both is noticed when a result is loaded, or
+here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
+from typing import Any, NamedTuple
+
+from ..errors import DaskcacheWarning, UnsafePath
+from ..hashing import algorithms
+from ..storage import files
+from ..storage.files import Stamp
+from ..storage.paths import check_path
+from ..storage.records import RecordName, RecordStore
+from ..storage.roots import METADATA, Root
+
+OK, CORRUPT, MODIFIED, MISSING, UNREADABLE = "ok", "corrupt", "modified", "missing", "unreadable"
+STATES = (OK, CORRUPT, MODIFIED, MISSING, UNREADABLE)
+
+
+class Checked(NamedTuple):
+    """What came of reading one target."""
+
+    #: Path from the root.
+    path: str
+    #: "ok", "corrupt", "modified", "missing" or "unreadable" (by the operating system).
+    state: str
+    #: All records of the target.
+    names: tuple[RecordName, ...] = ()
+    #: What it looked like when it was read.
+    stamp: Stamp | None = None
+    #: The record whose bytes are there.
+    name: RecordName | None = None
+    #: What went wrong.
+    note: str = ""
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing is to be done: gone is not damaged, a missing target is made when needed."""
+        return self.state in (OK, MISSING)
+
+
+def verify(root: Root, pattern: str = "*") -> list[Checked]:
+    """Read the recorded targets of a root and compare their bytes with their records.
+
+    Parameters
+    ----------
+    root : Root
+    pattern : str
+        Of root-relative paths, as in a shell.
+
+    Returns
+    -------
+    list of Checked
+        By path.  A record that can't be read is "unreadable", under its own path; so is a target whose
+        records have hashes of another algorithm than ``daskcache.hash``.
+    """
+    claims, unreadable = _claims(root)
+    found = _check_all(root, {path: names for path, names in claims.items() if fnmatch(path, pattern)})
+    for _ in range(2):
+        doubtful = [item for item in found.values() if not item.sound]
+        if not doubtful:
+            break
+        now, _unreadable = _claims(root)  # somebody may have replaced them meanwhile
+        again = {
+            item.path: now.get(item.path, [])
+            for item in doubtful
+            if item.state == UNREADABLE or set(now.get(item.path, [])) != set(item.names)
+        }
+        found |= _check_all(root, again)
+    others = [item for item in unreadable if fnmatch(item.path, pattern)]
+    return [found[path] for path in sorted(found)] + sorted(others)
+
+
+def _check_all(root, claims):
+    with ThreadPoolExecutor() as pool:
+        checked = pool.map(lambda path: check(root, path, claims[path]), claims)
+        return dict(zip(claims, checked, strict=True))
+
+
+def _claims(root):
+    """The records of each target, and those that can't be read."""
+    store = RecordStore(root)
+    claims: dict[str, list[RecordName]] = {}
+    unreadable, hashed_otherwise = [], {}
+    for name in store.all():
+        record = _read_quietly(store, name)
+        target = target_in(record)
+        if target is not None and (other := other_algorithm(record)):
+            hashed_otherwise[target] = f"hashed with {other}: set daskcache.hash to that to verify it"
+        elif target is not None:
+            claims.setdefault(target, []).append(name)
+        elif name in RecordStore(root).with_key(name.key):
+            path = f"{METADATA}/records/{name.shard}/{name.file_name()}"
+            unreadable.append(Checked(path, UNREADABLE, note="the record says no target"))
+    for target, note in hashed_otherwise.items():
+        if target not in claims:
+            unreadable.append(Checked(target, UNREADABLE, note=note))
+    return claims, unreadable
+
+
+def other_algorithm(record: dict[str, Any]) -> str | None:
+    """The algorithm of a record's hashes, as config has it, unless it is the one in use."""
+    name = record["file_hash"].rpartition(":")[0]
+    return None if name in ("", algorithms.algorithm()) else algorithms.configured_as(name)
+
+
+def counts(checked: list[Checked]) -> dict[str, int]:
+    """Number of targets in each state."""
+    found = Counter(item.state for item in checked)
+    return {state: found[state] for state in STATES}
+
+
+def check(root: Root, path: str, records: list[RecordName]) -> Checked:
+    """Read one target and compare it with some records of it."""
+    location, names = root.absolute(path), tuple(records)
+    try:
+        found = files.stamp(location)
+        if found is None:
+            return Checked(path, MISSING, names)
+        content = files.file_hash(location) if _is_plain(location) else None
+        unsteady = files.stamp(location) != found
+    except FileNotFoundError:
+        unsteady = True
+    except OSError as error:
+        return Checked(path, UNREADABLE, names, note=str(error.strerror or error))
+    if unsteady or found is None:
+        return Checked(path, UNREADABLE, names, note="it changes while it is read")
+    same = [name for name in names if (name.size, name.file_hash) == (found.size, content)]
+    if same:
+        newest_last = sorted(same, key=lambda name: name.stamp == found)
+        return Checked(path, OK, names, found, newest_last[-1])
+    state = CORRUPT if _is_damage(location, found, names) else MODIFIED
+    return Checked(path, state, names, found)
+
+
+def target_in(record: Any) -> str | None:
+    """The path that a record is about, if it is a record and the path stays in the root."""
+    path = record.get("target") if isinstance(record, dict) else None
+    if not isinstance(path, str):
+        return None
+    try:
+        check_path(path, path)
+    except UnsafePath:
+        return None
+    return path
+
+
+def _read_quietly(store, name):
+    """A record, without the warning if it can't be read: it is reported."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DaskcacheWarning)
+        return store.read(name)
+
+
+def _is_plain(location):
+    """Whether it is a file or folder: to open a pipe would wait for ever."""
+    mode = os.stat(location).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _is_damage(location, found, names):
+    """Tell damage from an edit: an edit leaves some content, and a newer time."""
+    if found.size == 0:
+        return True
+    if os.path.isdir(location):  # when a folder's newest file is lost, the time goes back
+        return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
+    return any(found.mtime_ns == name.mtime_ns for name in names)

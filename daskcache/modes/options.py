@@ -1,0 +1,141 @@
+"""Which mode there is, and what the parameters of `daskcache.modes.tasks.task` and `flow` mean in it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import warnings
+from collections.abc import Mapping
+
+from .. import config
+from ..errors import DaskcacheWarning, GraphError
+from ..graph.node import delayed
+from ..targets.base import Target
+from ..targets.stores import StoreTarget
+
+DASK, CACHE, FUNCTION = "dask", "cache", "function"
+PREFECT = ("prefect", "prefect.cache", "prefect.skip")
+MODES = (DASK, CACHE, FUNCTION, *PREFECT)
+
+
+def current_mode() -> str:
+    """What tasks and flows do now: config ``daskcache.mode``, or what the variables of prefectx say.
+
+    Raises
+    ------
+    GraphError
+        If there is no such mode.
+    """
+    mode = config.get("mode")
+    if mode is None:
+        return _mode_of_old()
+    if mode not in MODES:
+        raise GraphError("daskcache.mode names no mode", expected=", ".join(MODES), got=repr(mode))
+    return mode
+
+
+def _mode_of_old():
+    for variable in ("PIPEX", "PREFECTX"):
+        old = os.environ.get(variable)
+        if old is None:
+            continue
+        if old not in _OLD_MODES:
+            raise GraphError(
+                f"the variable {variable} names no mode",
+                expected=", ".join(_OLD_MODES),
+                got=repr(old),
+                hint=f"unset it, and set DASK_DASKCACHE__MODE to one of {', '.join(MODES)}",
+            )
+        _warn_of_old(variable, old)
+        return _OLD_MODES[old]
+    return DASK
+
+
+@functools.cache
+def _warn_of_old(variable, old):
+    warnings.warn(
+        f"{variable}={old} is still understood; set DASK_DASKCACHE__MODE={_OLD_MODES[old]} (config "
+        "daskcache.mode) instead",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
+
+
+#: Values that PREFECTX and PIPEX had.
+_OLD_MODES = {
+    "do_nothing": FUNCTION,
+    "cachetask": CACHE,
+    "skiptask": PREFECT[2],
+    "prefect.cachetask": PREFECT[1],
+    "prefect.skiptask": PREFECT[2],
+    **{mode: mode for mode in MODES},
+}
+
+
+_OWN = {
+    name
+    for name, parameter in inspect.signature(delayed).parameters.items()
+    if name not in ("obj", "name")
+}
+_OF_PREFECT = frozenset(
+    """
+    name description tags viz_return_value cache_key_fn cache_expiration cache_policy
+    cache_result_in_memory refresh_cache persist_result result_storage result_storage_key
+    result_serializer retries retry_delay_seconds retry_jitter_factor retry_condition_fn
+    timeout_seconds log_prints on_completion on_failure on_running on_rollback on_commit
+    task_run_name asset_deps artifacts
+    """.split()  # noqa: SIM905 (shorter)
+)
+OF_FLOWS = frozenset(
+    """
+    name version flow_run_name description timeout_seconds validate_parameters retries
+    retry_delay_seconds task_runner persist_result result_storage result_serializer
+    cache_result_in_memory log_prints on_completion on_failure on_cancellation on_crashed
+    on_running
+    """.split()  # noqa: SIM905 (shorter)
+)
+
+
+def split_options(options):
+    """Options of `delayed`, number of retries, options of Prefect, and whether to skip its engine."""
+    check_known(options, _OWN | _OF_PREFECT | {"name_template", "skip"}, "task")
+    own = {name: value for name, value in options.items() if name in _OWN}
+    if options.get("name_template") is not None:
+        if options.get("label") is not None:
+            raise GraphError("task() got label and name_template, which are one parameter")
+        own["label"] = options["name_template"]
+    if "store" in own:
+        own |= _stored_by(own.pop("store"), own.get("target"))
+    of_prefect = {name: value for name, value in options.items() if name in _OF_PREFECT}
+    return own, of_prefect.get("retries") or 0, of_prefect, options.get("skip", True)
+
+
+def check_known(options, known, decorator):
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise GraphError(
+            f"{decorator}() has no parameter {unknown[0]!r}", expected=", ".join(sorted(known))
+        )
+
+
+def _stored_by(store, target):
+    """Options of `delayed` for a store: a target class, a class of the user's, or None."""
+    if store is None:
+        return {"save": False}
+    if isinstance(store, type) and issubclass(store, Target):
+        return {"store": store}
+    if not (callable(getattr(store, "save", None)) and callable(getattr(store, "load", None))):
+        raise GraphError(
+            f"task(store={store!r}) is no store",
+            expected="a Target class, or a class with save and load",
+        )
+    return {"target": _in_store("{funcname}/{key}" if target is None else target, store)}
+
+
+def _in_store(target, store):
+    if isinstance(target, Mapping):
+        return {name: _in_store(each, store) for name, each in target.items()}
+    if isinstance(target, (tuple, list)):
+        return tuple(_in_store(each, store) for each in target)
+    return target if isinstance(target, Target) else StoreTarget(os.fspath(target), store)

@@ -1,0 +1,158 @@
+"""A plan as a picture: a layered graph in SVG, drawn without any program.
+
+Nodes stand in columns by how many steps come before them.  Above `MAX_NODES` there is one box for each
+function instead of one for each node.
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from .tables import ACTIONS, COLORS, headline
+
+if TYPE_CHECKING:
+    from ...graph.api import Plan
+
+MAX_NODES = 200
+
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN, _HEAD = 190, 34, 70, 14, 20, 44
+
+
+class Box(NamedTuple):
+    """One box of the picture."""
+
+    title: str
+    subtitle: str
+    action: str
+    column: int
+    #: Positions of the boxes that it is made from.
+    parents: tuple[int, ...]
+
+
+def plan_svg(plan: Plan) -> str:
+    """The picture of a plan."""
+    boxes = _node_boxes(plan) if len(plan) <= MAX_NODES else _function_boxes(plan)
+    columns = Counter(box.column for box in boxes)
+    tallest = max(columns.values(), default=1)
+    width = 2 * _MARGIN + len(columns) * _WIDTH + (len(columns) - 1) * _GAP_X
+    height = _HEAD + 2 * _MARGIN + tallest * _HEIGHT + (tallest - 1) * _GAP_Y
+    places = _places(boxes, columns, tallest)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" font-family="Helvetica, Arial, sans-serif">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        _legend(plan),
+    ]
+    for box, (x, y) in zip(boxes, places, strict=True):
+        parts += [
+            _edge(places[p], (x, y), sag=_HEIGHT * (box.column - boxes[p].column - 1))
+            for p in box.parents
+        ]
+    parts += [_box(box, place) for box, place in zip(boxes, places, strict=True)]
+    return "\n".join([*parts, "</svg>"])
+
+
+def _node_boxes(plan):
+    positions: dict[str, int] = {}
+    boxes: list[Box] = []
+    for node in plan:
+        parents = tuple(positions[p.recipe.identity] for p in node.parents if p is not None)
+        column = 1 + max((boxes[p].column for p in parents), default=-1)
+        positions[node.recipe.identity] = len(boxes)
+        path = node.recipe.paths[0] if node.recipe.paths else "not cached"
+        boxes.append(Box(node.recipe.label or node.recipe.name, path, node.action, column, parents))
+    return boxes
+
+
+def _function_boxes(plan):
+    """One box for each function, at the place of its first node."""
+    counts: dict[str, Counter] = {}
+    columns: dict[str, int] = {}
+    parents: dict[str, set[str]] = {}
+    depth: dict[str, int] = {}
+    for node in plan:
+        name = node.recipe.name
+        before = [p.recipe for p in node.parents if p is not None]
+        depth[node.recipe.identity] = 1 + max((depth[r.identity] for r in before), default=-1)
+        columns[name] = min(columns.get(name, 10**9), depth[node.recipe.identity])
+        counts.setdefault(name, Counter())[node.action] += 1
+        parents.setdefault(name, set()).update(r.name for r in before if r.name != name)
+    order = {name: position for position, name in enumerate(counts)}
+    dense = {column: i for i, column in enumerate(sorted(set(columns.values())))}
+    return [
+        Box(
+            f"{name} × {sum(found.values())}",
+            ", ".join(f"{found[action]} {action}" for action in ACTIONS if found[action]),
+            next(action for action in ACTIONS if found[action]),
+            dense[columns[name]],
+            tuple(sorted(order[parent] for parent in parents[name])),
+        )
+        for name, found in counts.items()
+    ]
+
+
+def _places(boxes, columns, tallest):
+    """Top left corners; the boxes of a column stand centred, in the order of their parents."""
+    rows: Counter = Counter()
+    places = []
+    for box in boxes:
+        missing = tallest - columns[box.column]
+        row = rows[box.column] + missing / 2
+        rows[box.column] += 1
+        x = _MARGIN + box.column * (_WIDTH + _GAP_X)
+        places.append((x, _HEAD + _MARGIN + row * (_HEIGHT + _GAP_Y)))
+    return places
+
+
+def _legend(plan):
+    parts = [_text(_MARGIN, 24, f"Plan: {headline(plan)}", size=14, weight="bold")]
+    x = _MARGIN
+    for action in ACTIONS:
+        if plan.counts[action]:
+            parts.append(f'<rect x="{x}" y="36" width="10" height="10" fill="{COLORS[action]}"/>')
+            label = f"{action} {plan.counts[action]}"
+            parts.append(_text(x + 15, 45, label, size=11))
+            x += 34 + 7 * len(label)
+    return "\n".join(parts)
+
+
+def _edge(start, end, sag):
+    """A curve from box to box; one that passes other columns sags, to be seen below their boxes."""
+    x1, y1 = start[0] + _WIDTH, start[1] + _HEIGHT / 2
+    x2, y2 = end[0], end[1] + _HEIGHT / 2
+    bend = (x2 - x1) / 2
+    return (
+        f'<path d="M{x1},{y1:g} C{x1 + bend:g},{y1 + sag:g} {x2 - bend:g},{y2 + sag:g} '
+        f'{x2},{y2:g}" '
+        'fill="none" stroke="#b0b8bd"/>'
+    )
+
+
+def _box(box, place):
+    x, y = place
+    color = COLORS[box.action]
+    return "\n".join(
+        [
+            f"<g><title>{html.escape(f'{box.title}: {box.action}, {box.subtitle}')}</title>",
+            f'<rect x="{x}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="white"/>',
+            f'<rect x="{x}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" '
+            f'fill="{color}" fill-opacity="0.1" stroke="{color}"/>',
+            f'<rect x="{x}" y="{y:g}" width="5" height="{_HEIGHT}" rx="2" fill="{color}"/>',
+            _text(x + 13, y + 14, _shorten(box.title, 28), size=12, weight="bold"),
+            _text(x + 13, y + 27, _shorten(box.subtitle, 32), size=10, color="#566"),
+            "</g>",
+        ]
+    )
+
+
+def _text(x, y, text, size, weight="normal", color="#222"):
+    return (
+        f'<text x="{x}" y="{y:g}" font-size="{size}" font-weight="{weight}" fill="{color}">'
+        f"{html.escape(text)}</text>"
+    )
+
+
+def _shorten(text, length):
+    return text if len(text) <= length else f"{text[: length // 2 - 1]}…{text[-length // 2 :]}"

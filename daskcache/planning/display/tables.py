@@ -1,0 +1,252 @@
+"""Plans and audits as text and as HTML, and a plan as a data frame."""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from dask.utils import format_bytes, format_time
+
+from ...errors import require
+from ..reasons import headlines
+
+if TYPE_CHECKING:
+    from ...graph.api import Plan
+    from ...housekeeping.audit import Audit
+
+#: Nodes listed one by one; beyond, the summary by function has to do.
+MAX_ROWS = 30
+
+ACTIONS = ("run", "decide", "blocked", "load", "skip")
+
+#: What stands for an action, readable on white and when printed without colour.
+COLORS = {
+    "run": "#d95f02",
+    "decide": "#b58900",
+    "blocked": "#c2185b",
+    "load": "#1f78b4",
+    "skip": "#7f8c8d",
+}
+_BADGES = COLORS | {"differs": "#d95f02", "failed": "#d95f02", "skipped": "#7f8c8d"}
+
+
+def plan_rows(plan: Plan) -> list[dict[str, Any]]:
+    """One row for each node, in the order in which they would run."""
+    return [
+        {
+            "node": node.recipe.title,
+            "function": node.recipe.name,
+            "action": node.action,
+            "state": node.state,
+            "seconds": plan.estimate(node),
+            "bytes": node.nbytes,
+            "target": ", ".join(node.recipe.paths),
+            "why": "; ".join(headlines(node.reasons)),
+            "key": node.recipe.key,
+        }
+        for node in plan
+    ]
+
+
+def function_rows(plan: Plan) -> list[dict[str, Any]]:
+    """One row for each function: how many of its nodes, what is done with them, how long, how big."""
+    rows: dict[str, dict[str, Any]] = {}
+    for node in plan:
+        empty = dict.fromkeys(("nodes", *ACTIONS, "seconds", "bytes"), 0)
+        row = rows.setdefault(node.recipe.name, {"function": node.recipe.name, **empty})
+        row["nodes"] += 1
+        row[node.action] += 1
+        row["bytes"] += node.nbytes or 0
+        if node.action in ("run", "decide"):
+            row["seconds"] += plan.estimate(node) or 0
+    return list(rows.values())
+
+
+def headline(plan: Plan) -> str:
+    """The plan in one line."""
+    counts = plan.counts
+    left = counts["run"] + counts["decide"] + counts["blocked"]
+    if not left:
+        return f"nothing to run: all {_nodes(len(plan))} are up to date or not needed"
+    parts = [f"{_nodes(counts['run'])} to run"]
+    if counts["decide"]:
+        parts.append(f"{counts['decide']} decided on the way")
+    if counts["blocked"]:
+        parts.append(f"{counts['blocked']} blocked")
+    parts.append(f"{len(plan) - left} finished or not needed")
+    estimate = f", about {format_time(plan.seconds)} of work" if plan.seconds else ""
+    return ", ".join(parts) + estimate
+
+
+def text_table(cells: list[list[str]]) -> str:
+    """Rows of texts as aligned columns; the first row is the head."""
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in cells]
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan as plain text: summary by function, then the nodes that are left to do."""
+    left = [row for row in plan_rows(plan) if row["action"] in ("run", "decide", "blocked")]
+    blocks = [f"Plan: {headline(plan)}", text_table(_function_cells(plan))]
+    if left:
+        cells = [["node", "action", "state", "why"]]
+        cells += [[_short(row[name]) for name in cells[0]] for row in left[:MAX_ROWS]]
+        blocks.append(text_table(cells))
+    if len(left) > MAX_ROWS:
+        blocks.append(f"… and {len(left) - MAX_ROWS} more; plan.to_frame() has them all")
+    return "\n\n".join(blocks)
+
+
+def plan_html(plan: Plan) -> str:
+    """The plan as HTML with inline styles only, as untrusted notebooks allow."""
+    rows = plan_rows(plan)
+    cells = [["", "node", "state", "time", "size", "why"]]
+    for row in rows[:MAX_ROWS]:
+        cells.append(
+            [
+                _Badge(row["action"]),
+                row["node"],
+                row["state"],
+                _time(row["seconds"]),
+                _size(row["bytes"]),
+                row["why"],
+            ]
+        )
+    more = len(rows) - MAX_ROWS
+    note = f"<p>… and {more} more: <code>plan.to_frame()</code> has them all</p>" if more > 0 else ""
+    return (
+        f"<p><b>Plan</b>: {html.escape(headline(plan))}</p>"
+        f"{_html_table(_function_cells(plan))}"
+        f"<details><summary>{_nodes(len(rows))}</summary>{_html_table(cells)}{note}</details>"
+    )
+
+
+def plan_frame(plan: Plan) -> Any:
+    """The plan as a `pandas.DataFrame`."""
+    columns = ["node", "function", "action", "state", "seconds", "bytes", "target", "why", "key"]
+    return require("pandas", "table").DataFrame(plan_rows(plan), columns=columns)
+
+
+# ---- audits --------------------------------------------------------------------------------------
+
+
+def audit_headline(audit: Audit) -> str:
+    """The audit in one line."""
+    counts = audit.counts
+    skipped = counts.pop("skipped")
+    verbs = {"same": "same", "differs": "differs" if counts["differs"] == 1 else "differ"}
+    parts = [f"{n} {verbs.get(outcome, outcome)}" for outcome, n in counts.items() if n]
+    computed = f"{sum(counts.values())} recomputed" + (f": {', '.join(parts)}" if parts else "")
+    return f"{computed}; {skipped} skipped" if skipped else computed
+
+
+def audit_text(audit: Audit) -> str:
+    """The audit as plain text: counts by function, what is not the same, and all in one line."""
+    blocks = [text_table(_outcome_cells(audit))] if audit.findings else []
+    groups = _problem_groups(audit)
+    for function, outcome, targets, reason in groups[:MAX_ROWS]:
+        blocks.append(f"{function}: {outcome}, {targets}\n    {reason}")
+    if len(groups) > MAX_ROWS:
+        blocks.append(f"… and {len(groups) - MAX_ROWS} more; audit.findings has them all")
+    return "\n\n".join([*blocks, audit_headline(audit)])
+
+
+def audit_html(audit: Audit) -> str:
+    """The audit as HTML with inline styles only, as untrusted notebooks allow."""
+    cells = [["function", "", "target", "why"]]
+    for function, outcome, targets, reason in _problem_groups(audit)[:MAX_ROWS]:
+        cells.append([function, _Badge(outcome), targets, reason])
+    problems = _html_table(cells) if len(cells) > 1 else ""
+    return (
+        f"<p><b>Audit</b>: {html.escape(audit_headline(audit))}</p>"
+        f"{_html_table(_outcome_cells(audit))}{problems}"
+    )
+
+
+def _outcome_cells(audit):
+    """Per function, how many of its nodes came out how."""
+    outcomes = list(audit.counts)
+    rows: dict[str, Counter] = {}
+    for finding in audit.findings:
+        rows.setdefault(finding.function, Counter())[finding.outcome] += 1
+    cells = [["function", *outcomes]]
+    for function, row in sorted(rows.items()):
+        cells.append([function, *[str(row[outcome] or "·") for outcome in outcomes]])
+    return cells
+
+
+def _problem_groups(audit):
+    """What is not the same, the worst first: all nodes of one function with one story are one group."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for outcome in ("differs", "failed", "skipped"):
+        for finding in audit.findings:
+            if finding.outcome == outcome:
+                story = finding.function, outcome, finding.reason
+                groups.setdefault(story, []).append(finding.target)
+    return [
+        (function, outcome, _several(targets), reason)
+        for (function, outcome, reason), targets in groups.items()
+    ]
+
+
+def _several(targets):
+    return targets[0] if len(targets) == 1 else f"{targets[0]} and {len(targets) - 1} more"
+
+
+# ---- helpers ------------------------------------------------------------------------------------
+
+
+class _Badge(str):
+    """An action or outcome, shown in its colour."""
+
+
+def _function_cells(plan):
+    actions = [action for action in ACTIONS if action != "blocked" or plan.counts[action]]
+    cells = [["function", "nodes", *actions, "time left", "size"]]
+    for row in function_rows(plan):
+        cells.append(
+            [
+                row["function"],
+                str(row["nodes"]),
+                *[str(row[action] or "·") for action in actions],
+                _time(row["seconds"]),
+                _size(row["bytes"]),
+            ]
+        )
+    return cells
+
+
+def _html_table(cells):
+    style = 'style="text-align: left; padding: 2px 10px"'
+    head = "".join(f"<th {style}>{html.escape(cell)}</th>" for cell in cells[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td {style}>{_html_cell(cell)}</td>" for cell in row) + "</tr>"
+        for row in cells[1:]
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(cell):
+    text = html.escape(cell)
+    if isinstance(cell, _Badge):
+        return f'<span style="color: {_BADGES[cell]}; font-weight: bold">{text}</span>'
+    return text
+
+
+def _short(text, length=90):
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def _nodes(count):
+    return f"{count} node{'' if count == 1 else 's'}"
+
+
+def _time(seconds):
+    return format_time(seconds) if seconds else "·"
+
+
+def _size(nbytes):
+    return format_bytes(nbytes) if nbytes else "·"

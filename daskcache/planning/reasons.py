@@ -1,0 +1,94 @@
+"""What changed between a record and a recipe, in lines that one can act on."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ..calls.describe import value_of
+from ..calls.recipe import Recipe, SourceInput
+from ..hashing.changes import code_changes
+from ..runtime.work import describe_arguments, describe_format
+from ..storage import code_store, roots
+from ..storage.roots import Root
+
+#: Changed inputs that are named one by one.
+MAX_REASONS = 3
+
+
+def headlines(reasons: list[str]) -> list[str]:
+    """Reasons without the details below their first lines."""
+    return [reason.partition("\n")[0] for reason in reasons]
+
+
+def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
+    """What changed between a record and a recipe, each as a line that one can act on."""
+    changes = _code_differences(record.get("code"), recipe)
+    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    for name in {**before, **now}:
+        old, new = before.get(name), now.get(name)
+        if old is None or new is None:
+            changes.append(f"{name}: {'added' if old is None else 'removed'}")
+        elif old[1] != new[1]:
+            changes.append(f"{name}: {old[0]} -> {new[0]}")
+    upstream = []
+    for item, described in zip(recipe.upstream, record.get("upstream", ()), strict=False):
+        upstream += _upstream_difference(item, described, recipe.root)
+    if len(upstream) > MAX_REASONS:
+        upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
+    return changes + _format_difference(record, recipe) + upstream
+
+
+def made_for(record: dict[str, Any], recipe: Recipe) -> str:
+    """The arguments that a record's result was made for, where a recipe has others; empty if none."""
+    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    changed = [(name, old) for name, old in before.items() if name in now and now[name][1] != old[1]]
+    return "made for " + ", ".join(f"{name}={old[0]}" for name, old in changed) if changed else ""
+
+
+def _code_differences(before, recipe):
+    if before == recipe.code:
+        return []
+    parts = code_store.recall(Root(recipe.root), before)
+    if parts is None or recipe.parts is None:
+        return [f"the code of {recipe.name}() changed"]
+    changes = code_changes(parts, recipe.parts, getattr(recipe.spec.func, "__qualname__", ""))
+    return changes or [f"what {recipe.name}() refers to by some name is something else now"]
+
+
+def _format_difference(record, recipe):
+    """What changed in how the target is read."""
+    for path, target in zip(recipe.paths, recipe.spec.formats, strict=True):
+        described = describe_format(target)
+        if path != record.get("target"):
+            continue
+        old, new = record.get("format"), described["format"]
+        changes = [f"format: {old} -> {new}"] if old != new else []
+        return changes + _option_differences(record.get("options"), described.get("options"))
+    return []
+
+
+def _option_differences(before, now):
+    """What changed in the options of a target, from their texts: one by one, if these tell all."""
+    if before == now:
+        return []
+    try:
+        old, new = (value_of(text or "{}") for text in (before, now))
+        names = sorted({*old, *new})
+    except (ValueError, TypeError):
+        return [f"options: {before or 'none'} -> {now or 'none'}"]
+    texts = [(name, *(repr(d[name]) if name in d else "none" for d in (old, new))) for name in names]
+    return [f"option {name}: {was} -> {text}" for name, was, text in texts if was != text]
+
+
+def _upstream_difference(item, described, root):
+    if isinstance(item, SourceInput):
+        if described.get("data_hash") == item.identity:
+            return []
+        old, new = described.get("source"), roots.relative(item.source.path, root)
+        shown = roots.relative(item.source.path, os.getcwd())
+        return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
+    if isinstance(item, Recipe):
+        old, new = described.get("key"), item.key
+        return [] if old == new else [f"{item.title} changed"]
+    return [] if described.get("data_hash") == item.identity else ["a Dask value changed"]

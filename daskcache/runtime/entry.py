@@ -1,0 +1,436 @@
+"""`Entry`: the small handle that a cached node passes on in place of its data."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import sys
+from typing import Any, NamedTuple
+
+from ..errors import (
+    DaskcacheError,
+    StorageError,
+    TargetCorrupt,
+    TargetError,
+    TargetMissing,
+    TargetModified,
+    UnsafePath,
+)
+from ..hashing import algorithms
+from ..hashing.encoder import digest, tag
+from ..storage import trash
+from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
+from ..storage.manifests import TargetFolder
+from ..storage.records import RecordStore, target_id
+from ..storage.roots import Root
+from ..storage.trust import check_runnable
+from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
+from ..targets.forms import in_form
+from . import hot_cache
+
+
+class Stored(NamedTuple):
+    """One result in its target."""
+
+    #: Format, with the path relative to the root.
+    target: Target
+    data_hash: str
+    file_hash: str
+    stamp: Stamp
+    #: Of what a person adopted: the form of the result that it replaces, see `daskcache.targets.forms`.
+    form: dict[str, Any] | None = None
+
+
+class Entry:
+    """Handle of a stored result: where it is and what is in it.
+
+    Attributes
+    ----------
+    key : str
+        Hash of the recipe.
+    root : str
+        Absolute path of the root.
+    stored : tuple of Stored
+        One for each result of the function.
+    layout : None, int or tuple of str
+        None for a single result, a number for a tuple of results, names for a dict of them.
+    inline : tuple of bytes, or None
+        The files' contents, if they are small.
+    label : str
+        Display name of the node.
+    read_only : bool
+        Whether a damaged file stays where it is, instead of going to the trash so that the node reruns.
+    algorithm : str
+        How the process that made the entry hashes.
+    """
+
+    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
+
+    def __init__(self, key, root, stored, layout=None, inline=None, label=""):
+        self.key = key
+        self.root = root
+        self.stored = stored
+        self.layout = layout
+        self.inline = inline
+        self.label = label
+        self.read_only = False
+        self.algorithm = algorithms.configured()
+
+    @property
+    def data_hash(self) -> str:
+        """Hash of the value: what the trace of the nodes that follow is made of."""
+        return joint_hash([result.data_hash for result in self.stored])
+
+    @property
+    def place(self) -> str:
+        """Path of its (first) target, from the root."""
+        return self.stored[0].target.path
+
+    def load(self) -> Any:
+        """Read the value.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            If the file is gone, or is not the one that was recorded.
+        """
+        return self._load(shared=False)
+
+    get_data = load
+
+    def lend(self) -> Any:
+        """Read the value for a function that may not change it: what this process keeps is shared.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            As `load` does.
+        """
+        return self._load(shared=True)
+
+    def open(self) -> Any:
+        """Lazy access to the value: a memory map, a Zarr array, a Dask collection …
+
+        What the format can't give lazily is read.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            As `load` does.
+        """
+        values = [
+            self._from_file(result, self._open_verified if result.form is None else self._read_in_form)
+            for result in self.stored
+        ]
+        return arrange(values, self.layout)
+
+    def heritage(self) -> list[Any]:
+        """What targets may take over from the files; see `daskcache.targets.base.Target.heritage`.
+
+        Raises
+        ------
+        TargetMissing, TargetModified, TargetCorrupt
+            As `load` does.
+        """
+        found = []
+        for position, result in enumerate(self.stored):
+            if not _has_heritage(type(result.target)):
+                continue
+            if self.inline is not None:
+                found.append(result.target.heritage(io.BytesIO(self.inline[position])))
+            else:
+                found.append(self._from_file(result, self._heritage_verified))
+        return [each for each in found if each is not None]
+
+    def _load(self, shared):
+        values = [self._load_one(i, result, shared) for i, result in enumerate(self.stored)]
+        return arrange(values, self.layout)
+
+    def _load_one(self, position, result, shared):
+        if self.inline is not None:
+            value = result.target.decode(self.inline[position])
+            return hot_cache.likewise(value) if shared else value
+        return self._from_file(result, functools.partial(self._keep_or_find, shared))
+
+    def _keep_or_find(self, shared, path, result):
+        """The value that this process keeps, if what is there looks as it was stored; else read."""
+        if result.form is not None:
+            value = self._read_in_form(path, result)
+            return hot_cache.likewise(value) if shared else value
+        place = result.target, result.file_hash
+        if hot_cache.cache and stamp(path) == result.stamp:
+            value = hot_cache.find(*place, shared)
+            if value is not UNKNOWN:
+                return value
+        value = self._read_verified(path, result)
+        if hot_cache.keep(*place, value, is_alone=True):
+            return hot_cache.handed_out(value, shared)
+        return hot_cache.likewise(value) if shared else value
+
+    def _from_file(self, result, access):
+        algorithms.use(self.algorithm)
+        path = f"{self.root}/{result.target.path}"
+        try:
+            if result.target.runs_code:
+                check_runnable(path, self.root)
+            return access(path, result)
+        except FileNotFoundError:
+            raise TargetMissing(
+                "a result that was to be loaded is no longer there",
+                node=self.label,
+                target=path,
+                expected=tag(result.file_hash),
+                got="no file",
+                hint="compute again: the node will rerun",
+            ) from None
+        except DaskcacheError:
+            raise
+        except OSError as error:
+            raise storage_error(error, path) from error
+        except Exception as error:  # each format has its own errors for bytes that it can't read
+            raise TargetError(
+                f"a result can't be read as what it is recorded to be: {type(error).__name__}: {error}",
+                node=self.label,
+                target=path,
+                expected=f"what {type(result.target).__name__} reads",
+                hint=f"'dask cache rm {path}' and compute again",
+            ) from error
+
+    def _read_in_form(self, path, result):
+        return in_form(self._read_verified(path, result), result.form)
+
+    def _read_verified(self, path, result):
+        if isinstance(result.target, BytesTarget):
+            with open(path, "rb") as file:
+                data = file.read()
+            self._verify(path, result, digest(data))
+            return result.target.decode(data)
+        if isinstance(result.target, FolderTarget):
+            return self._from_folder(path, result, result.target.read_folder)
+        value = result.target.read_verified(path, functools.partial(self._verify, path, result))
+        if result.target.options_matter and result.target.hash(value) != result.data_hash:
+            raise TargetModified(
+                "a result is read as other data than was stored: its target has other options now, or "
+                "pandas other defaults",
+                node=self.label,
+                target=path,
+                expected=tag(result.data_hash),
+                hint="give the target the options that it had, or compute the node with force",
+            )
+        return value
+
+    def _heritage_verified(self, path, result):
+        if isinstance(result.target, FolderTarget):
+            return self._from_folder(path, result, result.target.heritage_folder)
+        try:
+            return result.target.heritage(path)
+        finally:  # whether or not it could be read: a damaged file is not the format's fault
+            self._verify(path, result, file_hash(path))
+
+    def _open_verified(self, path, result):
+        if isinstance(result.target, FolderTarget):
+            return self._from_folder(path, result, result.target.open_folder)
+        if not isinstance(result.target, BytesTarget):
+            if result.target.options_matter:
+                return self._read_verified(path, result)
+            self._verify(path, result, file_hash(path))
+            return result.target.open(path)
+        with open(path, "rb") as file:
+            self._verify(path, result, digest_of(file))
+            opened = result.target.open(path)
+            if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                self._verify(path, result, "another file")  # it was replaced between the two looks
+        return opened
+
+    def _from_folder(self, path, result, access):
+        folder = TargetFolder(path, result.file_hash, Root(self.root).manifests, self.label)
+        self._check_not_replaced(path, result)
+        try:
+            folder.check_names()
+            return access(folder)
+        except TargetCorrupt as error:
+            self.set_aside(error)
+            raise
+
+    def _check_not_replaced(self, path, result):
+        """Raise if another result, which its record vouches for, is there now: it isn't damaged."""
+        found = stamp(path)
+        if found is None or found == result.stamp:
+            return
+        records = RecordStore(Root(self.root))
+        now = records.vouching(target_id(result.target.path), path, found, self.key)
+        if now is not None and now.file_hash != result.file_hash:
+            raise TargetModified(
+                "a result was replaced after this graph was planned",
+                node=self.label,
+                target=path,
+                expected=tag(result.file_hash),
+                got=tag(now.file_hash),
+                hint="compute again: the plan will be made anew",
+            )
+
+    def _verify(self, path, result, got):
+        if got == result.file_hash:
+            return
+        if stamp(path) == result.stamp:
+            story, kind = "is damaged: its bytes are not those that were stored", TargetCorrupt
+        else:
+            story, kind = "was edited after it was stored", TargetModified
+        error = kind(
+            f"a result {story}",
+            node=self.label,
+            target=path,
+            expected=tag(result.file_hash),
+            got=tag(got),
+            hint=f"'dask cache adopt {path}' to go on with it, or 'dask cache rm {path}' to compute it "
+            "again",
+        )
+        if isinstance(error, TargetCorrupt):
+            self.set_aside(error)
+        raise error
+
+    def set_aside(self, error: TargetCorrupt) -> None:
+        """Move a result that is damaged to the trash, so that its node reruns; the error says so.
+
+        A folder that was touched since it was stored stays: the next plan tells damage from an edit.
+
+        Parameters
+        ----------
+        error : TargetCorrupt
+            Nothing happens unless its target is, or is in, one of these results.
+        """
+        for result in self.stored:
+            own = f"{self.root}/{result.target.path}"
+            if error.target != own and not str(error.target).startswith(f"{own}/"):
+                continue
+            error.hint = "compute again: the node will rerun"
+            records = RecordStore(Root(self.root))
+            now = records.vouching(target_id(result.target.path), own, result.stamp, self.key)
+            if stamp(own) != result.stamp or (now is not None and now.file_hash != result.file_hash):
+                error.hint = "compute again: the plan looks at what is there now"
+            elif now is not None and records.is_adopted(now):
+                error.hint = (
+                    f"it was adopted, so it stays: put a copy of it back, or compute it again after "
+                    f"'dask cache release {own}'"
+                )
+            elif not self.read_only:
+                error.hint += self._kept(result)
+            return
+
+    def _kept(self, result):
+        try:
+            kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
+        except (StorageError, UnsafePath) as error:  # where it can only be read, say
+            return f", once that is moved away (it can't be moved from here: {error.got})"
+        return f" (what was there is kept as {kept})" if kept else ""
+
+    def __reduce__(self):
+        fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)
+        return _entry, (self.algorithm, *fields)
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(self.data_hash)
+
+    def __sizeof__(self):
+        inline = sum(map(sys.getsizeof, self.inline)) if self.inline is not None else 0
+        return 300 * len(self.stored) + inline
+
+    def __repr__(self):
+        paths = ", ".join(result.target.path for result in self.stored)
+        return f"<Entry {self.label}: {paths}>"
+
+
+def _entry(algorithm, *fields):
+    entry = Entry(*fields)
+    entry.algorithm = algorithm
+    return entry
+
+
+class Held:
+    """Handle of a result that is not stored: the value itself, and what identifies it."""
+
+    __slots__ = ("value", "data_hash")
+
+    def __init__(self, value, data_hash):
+        self.value = value
+        self.data_hash = data_hash
+
+    def load(self):
+        return self.value
+
+    def __reduce__(self):
+        return Held, (self.value, self.data_hash)
+
+    def __sizeof__(self):
+        from dask.sizeof import sizeof
+
+        return sizeof(self.value)
+
+
+class Deferred:
+    """Handle of a result whose data hash is known, but which is not at its target: it may not be needed.
+
+    Attributes
+    ----------
+    key : str
+    root : str
+    place : str
+        Path of its target, from the root.
+    data_hash : str
+    make : callable
+        Makes it, by copying it or by running its function, and returns its entry.
+    """
+
+    __slots__ = ("key", "root", "place", "data_hash", "make")
+
+    def __init__(self, key, root, place, data_hash, make):
+        self.key = key
+        self.root = root
+        self.place = place
+        self.data_hash = data_hash
+        self.make = make
+
+    def load(self):
+        return self.make().load()
+
+    def __reduce__(self):
+        return Deferred, (self.key, self.root, self.place, self.data_hash, self.make)
+
+
+class Failure:
+    """Handle of a node that failed, or could not run because one before it failed."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error):
+        self.error = error
+
+    def load(self):
+        return self.error
+
+    def __reduce__(self):
+        return Failure, (self.error,)
+
+
+def joint_hash(data_hashes: list[str]) -> str:
+    """Data hash of a node from those of its results."""
+    if len(data_hashes) == 1:
+        return data_hashes[0]
+    return digest("|".join(data_hashes).encode())
+
+
+def arrange(values: list, layout) -> Any:
+    """Put several results in the form in which the function returned them."""
+    if layout is None:
+        return values[0]
+    if isinstance(layout, int):
+        return tuple(values)
+    return dict(zip(layout, values, strict=True))
+
+
+def _has_heritage(target):
+    """Tell if results of this class say anything of themselves that others may take over."""
+    if issubclass(target, FolderTarget):
+        return target.heritage_folder is not FolderTarget.heritage_folder
+    return target.heritage is not Target.heritage

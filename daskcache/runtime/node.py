@@ -1,0 +1,570 @@
+"""One node on a worker: check again, load the inputs, call, store, hand on an entry.
+
+Tasks of a planned graph call `run_node`, `load_value`, or both as one.  They get `Work`, which says
+everything about the node, and the handles (`Entry`, `Held`, `Failure`) of the nodes before it.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import random
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import Any
+
+from ..calls.describe import brief
+from ..calls.recipe import Ref, SourceInput, combine
+from ..calls.spec import AbsentSpec
+from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
+from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
+from ..hashing import algorithms
+from ..hashing.encoder import hash_value
+from ..storage import files, leases, records
+from ..storage.paths import DATA_HASH, located
+from ..storage.records import RecordStore, target_id
+from ..storage.roots import Root
+from ..targets.base import FolderTarget
+from ..targets.objects import PickleTarget
+from ..targets.resource import Resource
+from . import hot_cache
+from .body import body
+from .code_check import check_arguments, check_code
+from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
+from .facts import facts_of_call, record_under_new_key
+from .store import (
+    check_kept,
+    discard_own,
+    entry_of,
+    heirs,
+    keep_adopted,
+    own_part_path,
+    store_copies,
+    store_results,
+)
+from .work import DaskData, DaskValue, FileData, Work
+
+
+def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
+    """Make a node's result, unless it is there already, and return its handle."""
+    for handle in handles:
+        if isinstance(handle, Failure):
+            return handle
+        if isinstance(handle, NodeFailed):  # of a result task that was waited for
+            return Failure(handle)
+    if isinstance(work.spec, AbsentSpec):
+        raise work.spec.error()
+    algorithms.use(work.algorithm)
+    inputs = [_input(place, handles) for place in work.inputs]
+    trace = combine(work.static, [_identity(item) for item in inputs])
+    try:
+        with _turns.take(f"{work.root}/{work.paths[0]}" if work.paths else ""):
+            outcome, seconds, handle = _run(work, inputs, trace)
+    except Exception as error:
+        error.add_note(_note(work))
+        if isinstance(error, ValueError) and "read-only" in str(error):
+            error.add_note(_NOT_TO_BE_CHANGED)
+        _emit(work, FAILED, error=f"{type(error).__name__}: {error}"[:_MAX_ERROR])
+        if not work.collect:
+            raise
+        return _record_failure(work, error)
+    ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
+    _emit(work, outcome, seconds=ran, saved=saved, bytes=0 if outcome == SKIPPED else _size(handle))
+    return handle
+
+
+#: Of an exception's text, what an event tells.
+_MAX_ERROR = 300
+
+
+def _emit(work, outcome, **facts):
+    emit(
+        outcome,
+        work.spec.name,
+        label=work.title,
+        key=work.key,
+        target=", ".join(work.paths),
+        **facts,
+    )
+
+
+def _size(handle):
+    """Bytes in the targets behind a handle."""
+    return sum([result.stamp.size for result in handle.stored]) if isinstance(handle, Entry) else 0
+
+
+class _Turns:
+    """Lets threads of one process make a target one after the other: the second finds it finished."""
+
+    def __init__(self):
+        self._guard = threading.Lock()
+        self._turns: dict[str, tuple[threading.RLock, list]] = {}
+
+    @contextmanager
+    def take(self, name):
+        if not name:
+            yield
+            return
+        with self._guard:
+            lock, waiting = self._turns.setdefault(name, (threading.RLock(), []))
+            waiting.append(None)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                waiting.pop()
+                if not waiting:
+                    del self._turns[name]
+
+
+_turns = _Turns()
+
+
+def _run(work, inputs, trace):
+    """Outcome, run time in seconds (that it took, or would have taken again), and handle."""
+    if work.paths:
+        Root(work.root).check(work.root_id)
+        if not work.outdated:
+            finished, saved = _find_finished(work, trace)
+            if finished is not None:
+                return SKIPPED, saved, finished
+        adopted = _adopted_there(work)
+        if len(adopted) == len(work.paths):
+            return SKIPPED, 0.0, _kept(work, inputs, trace, adopted)
+    if work.paths and not work.outdated:
+        found = work.elsewhere or _find_elsewhere(work, trace)
+        if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
+            return SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found)
+        if found is not None and found.is_there:
+            copied = _copied(work, inputs, trace, found)
+            if copied is not None:
+                return COPIED, _recorded_seconds(found.names), copied
+        seconds = leases.configured_seconds()
+        if seconds is not None:
+            return _run_with_lease(work, inputs, trace, seconds)
+    return _make(work, inputs, trace)
+
+
+def _run_with_lease(work, inputs, trace, seconds):
+    """The same, unless somebody else is at it: then wait for the result."""
+    name = f"{work.key}-{target_id(work.paths[0])}"
+    lease = leases.Lease(Root(work.root), name, seconds)
+    found = lease.take(lambda: _if_finished(work, trace))
+    if found is not None:
+        finished, saved = found
+        return SKIPPED, saved, finished
+    try:
+        return _make(work, inputs, trace)
+    finally:
+        lease.release()
+
+
+def _if_finished(work, trace):
+    finished, saved = _find_finished(work, trace)
+    return None if finished is None else (finished, saved)
+
+
+def _make(work, inputs, trace):
+    if any(isinstance(item, Deferred) for item in inputs):
+        inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
+        trace = combine(work.static, [_identity(item) for item in inputs])  # they may be random
+    if work.paths:
+        root = Root(work.root)
+        check_code(root, work.code, work.spec)
+        if work.argument_code is not None:
+            check_arguments(work.argument_code, work.named_values())
+        for path in work.paths:
+            files.check_folder(root.absolute(path))
+    started = time.perf_counter()
+    try:
+        result, own_paths = call(work, arguments(work, inputs))
+    except TargetCorrupt as error:  # of an input that is read lazily
+        for item in inputs:
+            if isinstance(item, Entry):
+                item.set_aside(error)
+        raise
+    seconds = time.perf_counter() - started
+    if not work.paths:
+        return RAN, seconds, Held(result, _held_hash(work, result, trace))
+    is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
+    return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
+
+
+def _adopted_there(work):
+    """Return the records of results that a person adopted and that are there; none if they may go.
+
+    They come before whatever equal code made of equal data at other targets.
+
+    Raises
+    ------
+    TargetModified
+        If there are any, and the person has to decide.
+    """
+    if work.spec.options.on_modified == "recompute":
+        return []
+    there = [
+        name
+        for path, name in zip(work.paths, work.previous, strict=True)
+        if name is not None
+        and name.adopted
+        and files.stamp(f"{work.root}/{located(path, name.data_hash)}") == name.stamp
+    ]
+    for name in there:
+        check_kept(work, name)
+    return there
+
+
+def _kept(work, inputs, trace, adopted):
+    """Return the entry of a node all of whose results a person adopted, recorded for it as it is now."""
+    facts = [
+        facts_of_call(work, inputs, list(work.paths), position, name)
+        for position, name in enumerate(work.previous)
+    ]
+    return entry_of(
+        work, [keep_adopted(work, name, trace, told) for name, told in zip(adopted, facts, strict=True)]
+    )
+
+
+# ---- made elsewhere ------------------------------------------------------------------------------
+
+
+def _find_elsewhere(work, trace):
+    """The results of equal code and data at other targets, or that were at this one."""
+    names = [name for name in work.previous if name is not None]
+    if not (names or work.verb):
+        return None
+    from ..storage import traces
+    from .elsewhere import find_elsewhere
+
+    store = RecordStore(Root(work.root))
+    if work.verb:
+        names += traces.with_trace(store.root, trace, work.verb)
+    return find_elsewhere(store, work.spec, trace, names)
+
+
+def _deferred(work, inputs, trace, found):
+    """A handle of what is known of the node, which is made when its data is needed."""
+    make = functools.partial(_make_deferred, work, inputs, trace, found)
+    path = located(work.paths[0], found.names[0].data_hash)
+    data_hash = joint_hash([name.data_hash for name in found.names])
+    return Deferred(work.key, work.root, path, data_hash, make)
+
+
+def _make_deferred(work, inputs, trace, found):
+    """The entry of a node that was deferred: its data is needed after all."""
+    with _turns.take(f"{work.root}/{work.paths[0]}"):
+        finished, _ = _find_finished(work, trace)
+        if finished is not None:
+            return finished
+        if found.is_there:
+            copied = _copied(work, inputs, trace, found)
+            if copied is not None:
+                _emit(work, COPIED, saved=_recorded_seconds(found.names), bytes=_size(copied))
+                return copied
+        # others that need it wait: its task, which is shared, is over
+        outcome, seconds, entry = _run_with_lease(work, inputs, trace, _DEFERRED_LEASE)
+        ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
+        _emit(work, outcome, seconds=ran, saved=saved, bytes=_size(entry))
+        return entry
+
+
+#: Seconds of the lease of a worker that makes a deferred node.
+_DEFERRED_LEASE = 60.0
+
+
+def _copied(work, inputs, trace, found):
+    """The entry of results that were copied from elsewhere; None if they are no longer as recorded."""
+    if found.is_alike:
+        return store_copies(work, inputs, trace, found)
+    inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
+    value = _value_elsewhere(work, found)
+    seconds = _recorded_seconds(found.names)
+    if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
+        return None
+    return store_results(work, inputs, trace, value, None, seconds)
+
+
+def _value_elsewhere(work, found):
+    """What is to be written in another format: open, not loaded, from folder to folder."""
+    from .named import target_of
+
+    (name,), (path,) = found.names, found.paths
+    record = RecordStore(Root(work.root)).read(name)
+    target = record and target_of(record, work.spec)
+    if target is None:
+        return None
+    stored = Stored(target.at(path), name.data_hash, name.file_hash, name.stamp, record.get("form"))
+    entry = Entry(work.key, work.root, (stored,), None, None, work.title)
+    both_folders = isinstance(target, FolderTarget) and isinstance(work.spec.formats[0], FolderTarget)
+    try:
+        return entry.open() if both_folders else entry.load()
+    except TargetError:  # it changed since it was found
+        return None
+
+
+# ---- results of persons ----------------------------------------------------------------------------
+
+
+def load_value(handle: Entry | Held | Deferred | Failure) -> Any:
+    """The value that a handle stands for."""
+    return handle.load()
+
+
+def run_and_load(work: Work, *handles: Any) -> Any:
+    """`run_node` and `load_value` as one, where nothing else needs the handle."""
+    return run_node(work, *handles).load()
+
+
+def load_finished(entry: Entry, function: str, saved: float, client: Any = None) -> Any:
+    """The value of a node that was complete when its graph was planned.
+
+    Parameters
+    ----------
+    entry : Entry
+    function : str
+    saved : float
+        Recorded run time in seconds.
+    client : distributed.Client, optional
+        See `daskcache.events.emit`.
+    """
+    started = time.perf_counter()
+    value = entry.load()
+    emit(
+        LOADED,
+        function,
+        client,
+        label=entry.label,
+        key=entry.key,
+        target=", ".join([result.target.path for result in entry.stored]),
+        seconds=time.perf_counter() - started,
+        bytes=_size(entry),
+        saved=saved,
+    )
+    return value
+
+
+# ---- inputs -------------------------------------------------------------------------------------
+
+
+def _input(place, handles):
+    if isinstance(place, int):
+        return handles[place]
+    if isinstance(place, DaskValue):
+        return DaskData(handles[place.position], place.identity)
+    if isinstance(place, SourceInput):
+        return FileData(place)
+    return place
+
+
+def _identity(item):
+    return item.data_hash
+
+
+def _object(item, wanted):
+    """What a parameter annotated with a Source or Target class receives."""
+    if isinstance(item, FileData):
+        return item.verified_source()
+    if isinstance(item, Entry):
+        target = item.stored[0].target
+        if isinstance(target, PickleTarget) and not isinstance(target, wanted):
+            value = item.load()
+            if isinstance(value, Resource):  # the function before returned a target itself
+                return value
+        return target.at(f"{item.root}/{target.path}")
+    return item.load()
+
+
+def _opened(item, kind):
+    """What a parameter annotated with a lazy array's class receives, if the format has it."""
+    opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
+    if kind != "dask":
+        return opened
+    from ..targets.zarr.values import dask_array_of
+
+    return dask_array_of(opened)
+
+
+def arguments(work: Work, inputs: list) -> list:
+    """Values for the call, with data in place of references.
+
+    Raises
+    ------
+    TargetError, SourceMissing, StorageError
+        If an input is not what it was, or can't be read.
+    """
+    loaded: dict[int, Any] = {}
+
+    def data(ordinal):
+        if ordinal not in loaded:
+            item = inputs[ordinal]
+            loaded[ordinal] = item.lend() if isinstance(item, Entry) else item.load()
+        return loaded[ordinal]
+
+    signature = work.spec.signature
+    values = []
+    wants = zip(work.values, signature.wants_object, signature.wants_open, strict=True)
+    for value, wants_object, wants_open in wants:
+        if type(value) is not Ref:
+            values.append(fill(value, data))
+        elif wants_object:
+            values.append(_object(inputs[value.ordinal], wants_object))
+        elif wants_open:
+            values.append(_opened(inputs[value.ordinal], wants_open))
+        else:
+            values.append(data(value.ordinal))
+    return values
+
+
+def fill(value: Any, data: Any) -> Any:
+    """`value` with ``data(ordinal)`` in place of each `Ref` in its containers."""
+    typ = type(value)
+    if typ is Ref:
+        return data(value.ordinal)
+    if typ in (list, tuple, set, frozenset):
+        return typ([fill(item, data) for item in value])
+    if typ is dict:
+        return {fill(k, data): fill(v, data) for k, v in value.items()}
+    if typ is slice:
+        return slice(fill(value.start, data), fill(value.stop, data), fill(value.step, data))
+    if isinstance(value, tuple) and hasattr(typ, "_fields"):
+        return typ(*[fill(item, data) for item in value])
+    if hasattr(typ, "__dataclass_fields__"):
+        return _fill_dataclass(value, data)
+    if _is_random_generator(value):
+        return copy.deepcopy(value)  # its state is part of the key: the body must not advance it
+    return value
+
+
+def _fill_dataclass(value, data):
+    import dataclasses
+
+    old = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    new = {name: fill(item, data) for name, item in old.items()}
+    if all(new[name] is old[name] for name in old):
+        return value
+    return dataclasses.replace(value, **new)
+
+
+def _is_random_generator(value):
+    if isinstance(value, random.Random):
+        return True
+    module = sys.modules.get("numpy.random")  # another thread may just be importing it
+    classes = (getattr(module, name, None) for name in ("Generator", "RandomState"))
+    return isinstance(value, tuple(filter(None, classes)))
+
+
+# ---- the call -----------------------------------------------------------------------------------
+
+
+def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
+    """Call the function; return its result and the parts that it wrote itself, if it did.
+
+    Raises
+    ------
+    Exception
+        Whatever the function raises.
+    ResultError
+        If what it returned is no result.
+    """
+    spec = work.spec
+    own_paths = None
+    if work.paths and spec.signature.takes_target_path:
+        own_paths = [own_part_path(work.root, path) for path in work.paths]
+        values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
+    args, kwargs = spec.signature.unbind(tuple(values))
+    try:
+        result = (_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
+    except BaseException:
+        discard_own(own_paths)
+        raise
+    return result, own_paths
+
+
+def _isolated(work, args, kwargs):
+    from .isolation import call_isolated
+
+    return call_isolated(work, args, kwargs)
+
+
+def _held_hash(work, result, trace):
+    """Data hash of a value that isn't stored; of an impure function's, by what it is."""
+    if work.spec.options.pure is not False:
+        return trace
+    try:
+        return hash_value(result)
+    except UnhashableArgument:
+        return os.urandom(16).hex()
+
+
+# ---- finished already? --------------------------------------------------------------------------
+
+
+def _find_finished(work, trace):
+    """Entry of the node if its targets are complete, or hold what the same code made of equal data.
+
+    With it, the recorded run time in seconds.
+    """
+    store = RecordStore(Root(work.root))
+    names = []
+    for path, previous in zip(work.paths, work.previous, strict=True):
+        if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
+            return None, 0.0  # a quick no, without listing records
+        candidates = [*store.with_key(work.key), *([previous] if previous else [])]
+        name = _matching(work, candidates, path, trace)
+        if name is None:
+            return None, 0.0
+        names.append(name)
+    for name in names:
+        if name.key != work.key:
+            record_under_new_key(store, name, work.key)
+    return entry_of(work, [name._replace(key=work.key) for name in names]), _recorded_seconds(names)
+
+
+def _recorded_seconds(names):
+    return max([name.microseconds for name in names], default=0) / 1e6
+
+
+def _matching(work, names, path, trace):
+    identifier = target_id(path)
+    for name in names:
+        if (
+            name.target_id == identifier
+            and name.trace == trace
+            and name.stamp == files.stamp(f"{work.root}/{located(path, name.data_hash)}")
+        ):
+            return name
+    return None
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+_NOT_TO_BE_CHANGED = (
+    "results that a worker hands from one function to the next are shared: let the function change a "
+    "copy (array.copy()), or set daskcache.hot-cache to 0 for workers"
+)
+
+
+def _note(work):
+    arguments = ", ".join(f"{name}={brief.repr(value)}" for name, value in work.named_values().items())
+    where = f"; target {', '.join(work.paths)}" if work.paths else ""
+    worker = worker_here()
+    if worker is not None:
+        where += f"; on the worker {worker.name} at {worker.address}"
+    return f"in the node {work.title}: {work.spec.name}({arguments}); key {work.key}{where}"
+
+
+def _record_failure(work, error):
+    failed = NodeFailed(
+        f"{type(error).__name__}: {error}", node=work.title, target=", ".join(work.paths) or None
+    )
+    failed.__cause__ = error
+    if work.paths:
+        records.write_failure(
+            Root(work.root), work.key, function=work.spec.qualified_name, error=failed.message
+        )
+    return Failure(failed)

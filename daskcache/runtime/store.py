@@ -1,0 +1,495 @@
+"""The results of a node to their targets: written, committed with a record, handed on as an entry."""
+
+from __future__ import annotations
+
+import reprlib
+import warnings
+from functools import partial
+from typing import Any, NamedTuple
+
+from .. import config
+from ..errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
+from ..storage import files, records, trash
+from ..storage.claims import Claim
+from ..storage.files import Part
+from ..storage.manifests import forget_manifest, keep_manifest
+from ..storage.paths import DATA_HASH, located
+from ..storage.records import ANY_TRACE, RecordName, RecordStore, record_content, target_id
+from ..storage.roots import Root
+from ..targets.base import UNKNOWN, BytesTarget, Target
+from ..targets.forms import form_of
+from . import hot_cache
+from .entry import Entry, Stored
+from .facts import facts_of_call, record_kept
+from .work import Elsewhere, FileData, Work
+
+
+class Written(NamedTuple):
+    """One result that is written but not committed."""
+
+    part: Part
+    data_hash: str
+    #: Of the file, if it is at hand.
+    content: bytes | None = None
+    #: What the target reads back, if that is known.
+    value: Any = UNKNOWN
+    #: Whether that is another object than the function returned.
+    is_fresh: bool = False
+    #: See `daskcache.targets.forms`.
+    form: dict[str, Any] | None = None
+
+
+def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
+    """Write and commit each result; return the entry.
+
+    `is_alone` says whether nobody else has a reference to the result.
+    """
+    root = Root(work.root)
+    try:
+        for path in work.paths:
+            files.check_place(root, root.absolute(path), work.root_id)
+    except BaseException:
+        discard_own(own_paths)
+        raise
+    results = write_results(work, inputs, result, own_paths)
+    names, committed = _commit_all(work, inputs, trace, results, [int(seconds * 1e6)] * len(results))
+    contents = [written.content for written in results]
+    inline = None
+    if committed == names and None not in contents and _is_small(contents):
+        inline = tuple(contents)
+    if work.failed_before:
+        records.clear_failure(root, work.key)
+    entry = entry_of(work, committed, inline)
+    if committed == names and inline is None:
+        for written, stored in zip(results, entry.stored, strict=True):
+            if written.value is not UNKNOWN:
+                alone = written.is_fresh or (is_alone and written.value is result)
+                hot_cache.keep(stored.target, stored.file_hash, written.value, alone)
+    return entry
+
+
+def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entry | None:
+    """Copy and commit results that equal code made of equal data; None if one is not as recorded."""
+    root = Root(work.root)
+    store, copies, carried = RecordStore(root), [], []
+    try:
+        for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
+            own = own_part_path(work.root, path)
+            part = files.copied_part(root.absolute(source), own)
+            record = store.read(name)
+            copies.append(Written(part, name.data_hash, form=record and record.get("form")))
+            carried.append(record and {k: record[k] for k in ("edited", "kept") if k in record})
+            if part.file_hash != name.file_hash or record is None:
+                sweep_parts(root, copies)
+                return None
+    except BaseException:
+        sweep_parts(root, copies)
+        raise
+    took = [name.microseconds for name in found.names]
+    _, committed = _commit_all(work, inputs, trace, copies, took, carried)
+    return entry_of(work, committed)
+
+
+def _commit_all(work, inputs, trace, results, microseconds, carried=None):
+    """Commit what is written; return the records that were meant, and those that hold in the end.
+
+    `carried` has, of each, what the record says of a person who adopted it.
+    """
+    root = Root(work.root)
+    carried = carried or [{}] * len(results)
+    places = [located(path, r.data_hash) for path, r in zip(work.paths, results, strict=True)]
+    names, committed = [], []
+    try:
+        for position, (part, data_hash, *_, form) in enumerate(results):
+            if DATA_HASH in work.paths[position]:
+                part = _existing(root, places[position], part)
+            name = RecordName(
+                work.key,
+                target_id(work.paths[position]),
+                trace,
+                data_hash,
+                part.file_hash,
+                *part.stamp,
+                microseconds[position],
+                adopted="edited" in carried[position],
+            )
+            names.append(name)
+            facts = facts_of_call(work, inputs, places, position, work.previous[position], form)
+            facts |= carried[position]
+            committed.append(_commit(work, root, places[position], position, part, name, facts))
+    except BaseException:
+        sweep_parts(root, results)
+        raise
+    return names, committed
+
+
+def write_results(work, inputs, result, own_paths) -> list[Written]:
+    """Write each result beside its destination."""
+    if own_paths is None and work.spec.options.save is False:
+        return [_adopt_own(work, path) for path in work.paths]
+    if own_paths is not None:
+        try:
+            placed = zip(work.spec.formats, own_paths, strict=True)
+            return [_part_written(work, target, path) for target, path in placed]
+        except BaseException:
+            discard_own(own_paths)
+            raise
+    written: list[Written] = []
+    try:
+        for target, path, value in zip(
+            heirs(work, inputs), work.paths, _results(work, result), strict=True
+        ):
+            written.append(_part_of_value(work, target, path, value))
+    except BaseException:
+        sweep_parts(Root(work.root), written)
+        raise
+    return written
+
+
+def sweep_parts(root, written):
+    """Remove the parts that are not in place."""
+    for part, *_ in written:
+        if part.path.startswith(f"{root.parts}/"):
+            files.sweep(part.path)
+            _remove_own_folder(root, part)
+
+
+def heirs(work, inputs) -> tuple[Target, ...]:
+    """The targets of a node, with what they take over from its direct inputs."""
+    formats = work.spec.formats
+    if all(type(target).inherit is Target.inherit for target in formats):
+        return formats
+    heritage = [
+        each for item in inputs if isinstance(item, (Entry, FileData)) for each in item.heritage()
+    ]
+    placed = zip(formats, work.paths, strict=True)
+    return tuple(target.at(path).inherit(heritage) for target, path in placed)
+
+
+def _existing(root, place, part):
+    """The file that another node with equal data put there already, in place of the part."""
+    destination = root.absolute(place)
+    found = files.stamp(destination)
+    try:
+        if found is None or files.file_hash(destination) != part.file_hash:
+            return part
+    except OSError as error:
+        raise files.storage_error(error, destination) from error
+    files.sweep(part.path)
+    _remove_own_folder(root, part)
+    return Part(destination, part.file_hash, found)
+
+
+def _is_small(contents):
+    return sum(map(len, contents)) <= config.get_bytes("inline")
+
+
+def _results(work, result):
+    """The results of one call, one for each target."""
+    layout = work.spec.layout
+    if layout is None:
+        return [result]
+    if isinstance(layout, int):
+        if not isinstance(result, (tuple, list)) or len(result) != layout:
+            raise ResultError(
+                f"{work.spec.name}() has {layout} targets",
+                node=work.title,
+                expected=f"a tuple of {layout} results",
+                got=reprlib.repr(result),
+            )
+        return list(result)
+    if not isinstance(result, dict) or set(result) != set(layout):
+        raise ResultError(
+            f"{work.spec.name}() has targets by name",
+            node=work.title,
+            expected=f"a dict with the keys {', '.join(map(repr, layout))}",
+            got=reprlib.repr(result),
+        )
+    return [result[name] for name in layout]
+
+
+def _part_of_value(work, target, path, value):
+    """Write a value beside its destination."""
+    try:
+        if isinstance(target, BytesTarget):
+            pieces, back = target.encode_and_read_back(value)
+            own = files.part_path(Root(work.root), path.rpartition("/")[2])
+            part = files.write_part(own, pieces)
+            content = b"".join(pieces) if _is_small(pieces) else None
+            fresh = back is not value
+            return Written(part, target.hash(value), content, back, fresh, form_of(value))
+        own = own_part_path(work.root, path)
+        try:
+            known = target.write(value, own)
+            part = known if isinstance(known, Part) else files.part_of(own)
+            data_hash = target.hash_result(value, own)
+            return Written(part, data_hash, value=target.read_back(value, own), form=form_of(value))
+        except BaseException:
+            discard_own([own])
+            raise
+    except (FormatLimit, StorageError) as error:
+        error.node, error.target = work.title, f"{work.root}/{path}"
+        raise
+
+
+def _part_written(work, target, path):
+    """The part that the function wrote itself."""
+    if not target.in_database and files.stamp(path) is None:
+        raise ResultError(
+            f"{work.spec.name}() takes a target_path, so it writes its target itself, but did not",
+            node=work.title,
+            expected=f"a file, or folder, at {path}",
+            got="none",
+        )
+    part = files.part_of(path)
+    return Written(part, target.hash_file(path))
+
+
+def _adopt_own(work, path):
+    """What a function with ``save=False`` and no ``target_path`` wrote straight to its destination."""
+    destination = f"{work.root}/{path}"
+    if files.stamp(destination) is None:
+        raise ResultError(
+            f"{work.spec.name}() has save=False, so it writes its target itself, but did not",
+            node=work.title,
+            expected=destination,
+            got="no file",
+            hint="write to the parameter target_path",
+        )
+    target = work.spec.formats[work.paths.index(path)]
+    return Written(files.part_of(destination), target.hash_file(destination))
+
+
+def own_part_path(root: str, path: str) -> str:
+    """Where somebody else is to write a target: in a folder of its own, so that it keeps its name."""
+    return f"{files.part_folder(Root(root))}/{path.rpartition('/')[2]}"
+
+
+def discard_own(paths):
+    for path in paths or ():
+        files.sweep(path.rpartition("/")[0])
+
+
+def _commit(
+    work, root: Root, place: str, position: int, part: Part, name: RecordName, facts: dict
+) -> RecordName:
+    """Put one part in place with its record; return the record that holds in the end."""
+    previous = work.previous[position]
+    destination = root.absolute(place)
+    file_name = name.file_name()
+    intent, winner = "", None
+    claim = Claim(root, part.path, place)
+    displaced = None
+    try:
+        keep_manifest(root, part.file_hash, part.manifest)
+        intent = files.write_intent(root, file_name, record_content(name, **facts))
+        if part.path != destination:
+            winner, displaced = _place(work, root, part, place, name, facts, previous, intent, claim)
+    except BaseException:
+        if _may_be_in_place(destination, part):
+            intent = ""  # it vouches
+        else:
+            claim.release()
+        _sweep(root, intent, part, destination)
+        raise
+    if winner is not None:
+        claim.release()
+        _sweep(root, intent, part, destination)
+        return winner
+    try:
+        files.settle(root, place)
+        files.promote_intent(root, intent, file_name, name.shard)
+        claim.settle()
+        if previous is not None and previous != name:
+            RecordStore(root).remove(previous)
+            if previous.file_hash != name.file_hash:
+                forget_manifest(root, previous.file_hash)
+    finally:  # last: a warning may be an error
+        if displaced:
+            _keep_displaced(work, root, place, displaced)
+        _remove_own_folder(root, part)
+    return name
+
+
+def _may_be_in_place(destination, part):
+    """Whether an intent is needed that vouches for what is there, though its commit failed."""
+    if part.path == destination:
+        return False
+    try:
+        return files.stamp(destination) == part.stamp
+    except StorageError:
+        return True
+
+
+def _sweep(root, intent, part, destination):
+    """Remove what a commit that did not take place has made."""
+    if intent:
+        files.sweep(intent)
+    if part.path != destination:
+        files.sweep(part.path)
+        _remove_own_folder(root, part)
+
+
+def _place(work, root, part, path, name, facts, previous, intent, claim):
+    """Link or exchange.
+
+    Returns
+    -------
+    tuple
+        The record of another writer who was first, if one was; and where a file is that was displaced
+        and is to be kept, if there is one.
+    """
+    destination = root.absolute(path)
+    while True:
+        current = files.stamp(destination)
+        if current is None:
+            try:
+                files.put_new(root, part.path, path)
+                return None, None
+            except FileExistsError:
+                current = files.stamp(destination)
+        store = RecordStore(root)
+        vouching = previous
+        if previous is None or previous.stamp != current or not store.has(previous):
+            vouching = store.vouching(name.target_id, destination, current, name.key, besides=intent)
+            if vouching is None and files.stamp(destination) != current:
+                continue
+        if vouching is not None and vouching.key == name.key and vouching != previous:
+            return _yield_to(work, vouching, name), None
+        if vouching is not None and not _may_displace(work) and store.is_adopted(vouching):
+            return keep_adopted(work, vouching, name.trace, facts), None
+        if vouching is None and not (previous is not None and _may_displace(work)):
+            raise _foreign(work, destination)
+        if claim.attempt(vouching or previous):
+            check = partial(_is_still_so, root, name, previous, intent, claim, current)
+            try:
+                is_persons = vouching is None or store.is_adopted(vouching)
+                ours = None if work.damaged or is_persons else vouching.stamp
+                return None, files.replace(root, part.path, path, ours, check)
+            except files.Overtaken:
+                continue  # somebody lost patience with this writer, or was faster
+
+
+def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]) -> RecordName:
+    """Let what a person adopted be a result of a node that would replace it, if that is their wish.
+
+    Parameters
+    ----------
+    work : Work
+    name : RecordName
+        Its record.
+    trace : str
+        Of the node.
+    facts : dict
+        What a record says of the node; see `daskcache.runtime.facts.facts_of_call`.
+
+    Returns
+    -------
+    RecordName
+        Of the record of it for this node.
+
+    Raises
+    ------
+    TargetModified
+        If the person has to decide.
+    """
+    check_kept(work, name)
+    kept = name._replace(key=work.key, trace=trace, adopted=True)
+    of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
+    root = Root(work.root)
+    record_kept(RecordStore(root), name, kept, of_recipe, {})
+    if work.keeps:
+        records.clear_acceptance(root, name.target_id)  # which was about this recipe, not about others
+    return kept
+
+
+def check_kept(work: Work, name: RecordName) -> None:
+    """Raise `TargetModified` if a person has to decide about an adopted result, see `keep_adopted`."""
+    is_for_this = name.key == work.key and name.trace == ANY_TRACE  # whose data was not known yet
+    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
+        from . import obstacles
+
+        reason = "its inputs hold other data than those it was made for"
+        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
+
+
+def _foreign(work, destination):
+    current = files.stamp(destination)
+    return ForeignTarget(
+        "a file that daskcache did not write is where a result belongs",
+        node=work.title,
+        target=destination,
+        expected="nothing there, or a recorded target",
+        got=f"a file of {current.size} bytes" if current else "an unreadable file",
+        hint="move the file away, or give the node another target",
+    )
+
+
+def _is_still_so(root, name, previous, intent, claim, seen, stamp):
+    """Whether a writer may go on, which has kept others out since: nobody has overtaken it before.
+
+    A table's stamp is that of its rows: a rival's can be the same.
+    """
+    store = RecordStore(root)
+    rivals = [
+        other
+        for other in [*store.intents(intent), *store.with_key(name.key)]
+        if other[:2] == name[:2] and other.stamp == stamp and other != previous
+    ]
+    return stamp == seen and claim.is_held() and not rivals
+
+
+def _keep_displaced(work, root, path, displaced):
+    reason = "damaged" if work.damaged else "edited"
+    try:
+        kept = trash.keep(root, displaced, path, reason)
+    except StorageError:  # it stays where it is
+        kept = displaced
+    warnings.warn(
+        f"{root.absolute(path)} was {reason}; what was there is kept as {kept}",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
+
+
+def _may_displace(work):
+    return work.damaged or work.spec.options.on_modified == "recompute"
+
+
+def _yield_to(work, winner, name):
+    if winner.data_hash != name.data_hash:
+        warnings.warn(
+            f"{work.title} was computed twice at the same time with different results; the first "
+            "one counts. Is it random?",
+            DaskcacheWarning,
+            stacklevel=2,
+        )
+    return winner
+
+
+def _remove_own_folder(root, part):
+    """Remove the folder that was made for a part that somebody else wrote."""
+    folder = part.path.rpartition("/")[0]
+    if folder.startswith(f"{root.parts}/"):
+        files.sweep_part_folder(folder)
+
+
+def entry_of(work, names, inline=None):
+    stored = tuple(
+        Stored(
+            target.at(located(path, name.data_hash)),
+            name.data_hash,
+            name.file_hash,
+            name.stamp,
+            _form_of_adopted(work, name),
+        )
+        for target, path, name in zip(work.spec.formats, work.paths, names, strict=True)
+    )
+    return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
+
+
+def _form_of_adopted(work, name):
+    """The form in which a file is read that a person adopted."""
+    if not name.adopted:
+        return None
+    return (RecordStore(Root(work.root)).read(name) or {}).get("form")

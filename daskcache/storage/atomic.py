@@ -1,0 +1,354 @@
+"""Files and folders put in place in one step, in folders that are entered without following links.
+
+A `Folder` is entered name by name from an open root, so that nobody who swaps a folder for a symbolic
+link meanwhile can lead a write out of the root.  A name must be that of something in the folder before
+it: ``..`` and the like are refused here, whoever wrote the path.  What is put into it replaces nothing,
+or is exchanged with what is there: linkat(2), and renameat2(2) or, on macOS, renameatx_np(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shutil
+import stat
+import sys
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ..errors import DaskcacheWarning, UnsafePath
+
+_BY_DESCRIPTOR = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+_HERE = -2 if sys.platform == "darwin" else -100  # AT_FDCWD
+_NO_REPLACE, _EXCHANGE = "no replace", "exchange"
+
+
+class Overtaken(FileNotFoundError):
+    """Another writer has taken over, or was faster: look again at what is there."""
+
+
+class Folder:
+    """An open folder below a root.
+
+    Attributes
+    ----------
+    descriptor : int or None
+        None where the system can't work relative to open folders; then its path is used.
+    path : str
+        Where it was found.
+    """
+
+    def __init__(self, descriptor: int | None, path: str):
+        self.descriptor = descriptor
+        self.path = path
+
+    def put_new(self, part: str, name: str) -> None:
+        """Put a file or folder where nothing is; a file may still be at `part`, too.
+
+        Raises
+        ------
+        FileExistsError
+            If something is there, an empty folder included.
+        """
+        kind = os.lstat(part).st_mode
+        if stat.S_ISDIR(kind) or stat.S_ISLNK(kind):  # os.link would follow a link
+            self._rename(part, name, _NO_REPLACE)
+            return
+        try:
+            os.link(part, self._place(name), dst_dir_fd=self.descriptor)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                self._put_new_from_afar(part, name)
+                return
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+                raise
+            self._rename(part, name, _NO_REPLACE)  # a file system without hard links
+
+    def exchange(self, part: str, name: str) -> None:
+        """Put a file or folder in the place of another one, which is then at `part`."""
+        try:
+            self._rename(part, name, _EXCHANGE)
+        except OSError as error:
+            if error.errno != errno.EXDEV or os.path.isdir(part):
+                raise
+            self._exchange_from_afar(part, name)
+
+    def replace(self, part: str, name: str) -> None:
+        """Put a file here, in the place of one of that name if there is one."""
+        os.replace(part, self._place(name), dst_dir_fd=self.descriptor)
+
+    def take(self, name: str, destination: str) -> None:
+        """Move what is here elsewhere; a link is moved itself, not what it leads to."""
+        os.rename(self._place(name), destination, src_dir_fd=self.descriptor)
+
+    def sync(self) -> None:
+        """Wait until what was put here would survive a power cut."""
+        if self.descriptor is not None:
+            os.fsync(self.descriptor)
+
+    def _place(self, name):
+        _check_names([name], f"{self.path}/{name}")
+        return name if self.descriptor is not None else f"{self.path}/{name}"
+
+    def _put_new_from_afar(self, part, name):
+        near = self._brought_near(part)
+        try:
+            self._rename(near, name, _NO_REPLACE)
+        except BaseException:
+            os.unlink(near)
+            raise
+
+    def _exchange_from_afar(self, part, name):
+        near = self._brought_near(part)
+        try:
+            self._rename(near, name, _EXCHANGE)
+        except BaseException:
+            os.unlink(near)
+            raise
+        try:
+            shutil.copy2(near, part)
+        except BaseException:  # what was displaced, back to where it was
+            self._rename(near, name, _EXCHANGE)
+            os.unlink(near)
+            raise
+        os.unlink(near)
+
+    def _brought_near(self, part):
+        """A copy of a file, here: it lies on another file system than the folder."""
+        near = f"{self.path}/.{uuid.uuid4().hex[:16]}.part"
+        shutil.copy2(part, near)
+        return near
+
+    def _rename(self, part, name, how):
+        call = _rename_call()
+        if call is not None:
+            here = _HERE if self.descriptor is None else self.descriptor
+            number = call(os.fsencode(part), here, os.fsencode(self._place(name)), how)
+            if number == 0:
+                return
+            if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+                raise OSError(number, os.strerror(number), f"{self.path}/{name}")
+        self._rename_weakly(part, name, how)
+
+    def _rename_weakly(self, part, name, how):
+        """The same where the system has no such call: another writer can come between the steps."""
+        _say_once_that_it_is_weak()
+        place, descriptor = self._place(name), self.descriptor
+        if how is _NO_REPLACE:
+            if self._is_there(place):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), f"{self.path}/{name}")
+            os.rename(part, place, dst_dir_fd=descriptor)
+        else:
+            aside = "{}.aside{}".format(*os.path.splitext(part))  # told by its ends, as the part is
+            os.rename(place, aside, src_dir_fd=descriptor)
+            try:
+                os.rename(part, place, dst_dir_fd=descriptor)
+            except OSError:
+                os.rename(aside, place, dst_dir_fd=descriptor)
+                raise
+            os.rename(aside, part)
+
+    def _is_there(self, place):
+        try:
+            os.stat(place, dir_fd=self.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+
+@contextmanager
+def entered(root: str, folder: str, durable: bool = False, make: bool = True) -> Iterator[Folder]:
+    """Enter a folder below a root; what is missing of it is made.
+
+    Parameters
+    ----------
+    root : str
+        Absolute path; it may itself be a link.
+    folder : str
+        Path from the root, empty for the root.
+    durable : bool
+        Whether new folders are to survive a power cut.
+    make : bool
+        Whether to make what is missing; else it is a FileNotFoundError.
+
+    Raises
+    ------
+    UnsafePath
+        If a part of the way is a symbolic link, or no name of something in a folder.
+    OSError
+        If a folder can't be made or entered.
+    """
+    names = folder.split("/") if folder else []
+    _check_names(names, f"{root}/{folder}")
+    if not _BY_DESCRIPTOR:
+        yield Folder(None, _entered_by_path(root, names, make))
+        return
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in names:
+            inner = _entered_one(descriptor, name, root, folder, durable, make)
+            _close(descriptor)
+            descriptor = inner
+        yield Folder(descriptor, f"{root}/{folder}" if folder else root)
+    finally:
+        _close(descriptor)
+
+
+_SEPARATORS = frozenset(filter(None, ("/", "\0", os.sep, os.altsep)))
+
+
+def _check_names(names, path):
+    """Raise `UnsafePath` unless each name is that of something in a folder."""
+    for name in names:
+        if name in ("", ".", "..") or not _SEPARATORS.isdisjoint(name):
+            raise UnsafePath(
+                "a path leads out of its folder, or to none",
+                target=repr(path),
+                expected="a relative path below the root, of plain names",
+                got=repr(name),
+                hint="somebody wrote it who is not to be trusted, or the file that says it is damaged",
+            )
+
+
+def _close(descriptor):
+    """Close a folder.  Nothing was written through it: an error here says nothing of what was put."""
+    with suppress(OSError):
+        os.close(descriptor)
+
+
+def refuse_link(root: str, folder: str) -> None:
+    """Raise `UnsafePath` if a folder below a root is a symbolic link now."""
+    if os.path.islink(f"{root}/{folder}"):
+        raise _leads_away(root, folder, folder.rpartition("/")[2])
+
+
+def _entered_one(descriptor, name, root, folder, durable, make):
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=descriptor)
+    except FileNotFoundError:
+        if not make:
+            raise
+        try:
+            os.mkdir(name, dir_fd=descriptor)
+            if durable:
+                os.fsync(descriptor)
+        except FileExistsError:  # somebody else made it just now
+            pass
+        return os.open(name, flags, dir_fd=descriptor)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+            raise
+        found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+        if not stat.S_ISLNK(found.st_mode):
+            raise
+        raise _leads_away(root, folder, name) from error
+
+
+def _entered_by_path(root, names, make):
+    """The same where folders can't be held open: a swap between the look and the use goes unnoticed."""
+    path = root
+    for name in names:
+        path = f"{path}/{name}"
+        refuse_link(root, os.path.relpath(path, root).replace(os.sep, "/"))
+        if make:
+            os.makedirs(path, exist_ok=True)
+    return path
+
+
+def _leads_away(root, folder, name):
+    return UnsafePath(
+        f"the folder {name!r} on the way to a target is a symbolic link",
+        target=f"{root}/{folder}",
+        expected="folders below the root",
+        got="a link, which could lead anywhere",
+        hint="replace the link by a folder, or set daskcache.root to where it leads",
+    )
+
+
+def put_first(part: str, destination: str) -> None:
+    """Put a file where nothing is; if something is, that one counts, whoever wrote it."""
+    try:
+        os.link(part, destination)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            raise
+        os.rename(part, destination)  # no hard links here: the last one counts
+        return
+    try:
+        os.unlink(part)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        say_it_remains(part, error)
+
+
+def clone(source: str, path: str) -> None:
+    """Copy a file to a new one, which shares its data on file systems that can (Btrfs, XFS)."""
+    with open(source, "rb") as original, open(path, "xb") as copy:
+        if not _share(original, copy):
+            shutil.copyfileobj(original, copy, 2**20)
+
+
+def _share(original, copy):
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    with suppress(OSError):  # another file system, or one that can't
+        fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        return True
+    return False
+
+
+#: See ioctl_ficlone(2).
+_FICLONE = 0x40049409
+
+
+def say_it_remains(path: str, error: OSError) -> None:
+    """Warn of a file or folder of our own that can't be removed."""
+    warnings.warn(
+        f"can't remove {path}, which is of no use any more: {error.strerror or error}",
+        DaskcacheWarning,
+        stacklevel=3,
+    )
+
+
+@functools.cache
+def _say_once_that_it_is_weak():
+    warnings.warn(
+        "this file system can't exchange files in one step: a result that another program writes to "
+        "the same path at the same moment could be replaced",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
+
+
+@functools.cache
+def _rename_call():
+    """The system's rename without replacing, or with exchanging; None if it has none."""
+    if sys.platform == "win32":
+        return None
+    import ctypes
+
+    library = ctypes.CDLL(None, use_errno=True)
+    for name, flags in (
+        ("renameat2", {_NO_REPLACE: 1, _EXCHANGE: 2}),
+        ("renameatx_np", {_NO_REPLACE: 4, _EXCHANGE: 2}),
+    ):
+        if hasattr(library, name):
+            function = getattr(library, name)
+
+            def call(source, folder, destination, how, function=function, flags=flags):
+                failed = function(_HERE, source, folder, destination, flags[how])
+                return ctypes.get_errno() if failed else 0
+
+            return call
+    return None

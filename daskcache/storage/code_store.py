@@ -1,0 +1,164 @@
+"""What the code behind a fingerprint was: kept once in each root, for people and for workers.
+
+``<root>/.daskcache/code/<fingerprint>.json`` lists the parts; ``code/sources/<hash>.txt`` holds the
+source of each function once.  `daskcache.why` compares it with the code of today, and workers compare it
+with the modules that they imported (`daskcache.runtime.code_check`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ..errors import StorageError
+from ..hashing.changes import Part
+from ..hashing.functions import Body, Import
+from ..hashing.ownership import View
+from ..hashing.reach import Reach
+from . import atomic, files
+from .roots import FORMAT, Root, parsed
+
+
+def remember(
+    root: Root, fingerprint: str, function: str, parts: list[Part], reach: Reach | None
+) -> None:
+    """Keep what the code behind a fingerprint is, unless it is there already.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    made_here.add((root.path, fingerprint))
+    path = _path(root, fingerprint)
+    try:
+        if not os.path.exists(path):
+            os.makedirs(f"{root.code}/sources", exist_ok=True)
+            _write(root, path, function, parts, reach)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise files.storage_error(error, path) from error
+
+
+def _write(root, path, function, parts, reach):
+    described = []
+    for part in parts:
+        fields = part._asdict()
+        if part.kind == "function":
+            text = fields.pop("text")
+            _write_once(_source_path(root, part.hash), text)
+        described.append(fields)
+    content = {"daskcache": FORMAT, "function": function, "parts": described}
+    if reach is not None:
+        content["modules"] = sorted(reach.modules)
+        content["bodies"] = {hashed: _plain(body) for hashed, body in reach.bodies().items()}
+    _write_once(path, json.dumps(content, ensure_ascii=False))
+
+
+#: Roots and fingerprints of the code that this process holds itself.
+made_here: set[tuple[str, str]] = set()
+
+
+def recall(root: Root, fingerprint: str) -> list[Part] | None:
+    """The parts behind a fingerprint; None if they were not kept."""
+    try:
+        return [_part(root, fields) for fields in _read(root, fingerprint)["parts"]]
+    except _UNREADABLE:
+        return None
+
+
+def recall_view(root: Root, fingerprint: str) -> View | None:
+    """How the process that made a fingerprint saw the code; None if that was not kept."""
+    try:
+        content = _read(root, fingerprint)
+        bodies = {hashed: _body(plain) for hashed, plain in content["bodies"].items()}
+        _check_texts(content["modules"])
+        return View(frozenset(content["modules"]), bodies)
+    except _UNREADABLE:
+        return None
+
+
+#: Errors of reading a file that was not kept, or that somebody else wrote.
+_UNREADABLE = OSError, ValueError, TypeError, KeyError, AttributeError
+_HASH = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def files_behind(root: Root, fingerprint: str) -> list[str]:
+    """Return the files that keep the code behind a fingerprint, by their paths from ``code/``."""
+    parts = recall(root, fingerprint)
+    if parts is None:  # it was not kept
+        return []
+    sources = sorted({part.hash for part in parts if part.kind == "function"})
+    there = [hashed for hashed in sources if os.path.isfile(_source_path(root, hashed))]
+    return [f"{fingerprint}.json", *(f"sources/{hashed}.txt" for hashed in there)]
+
+
+def _read(root, fingerprint) -> dict[str, Any]:
+    return parsed(Path(_path(root, fingerprint)).read_bytes())
+
+
+def _plain(body):
+    return [body.hash, body.chains, body.imports, sorted(body.assigned)]
+
+
+def _body(plain):
+    hashed, chains, imports, assigned = plain
+    found = {name: Import(*fields) for name, fields in imports.items()}
+    _check_texts([hashed, *assigned, *(name for chain in chains for name in chain)])
+    _check_texts([text for each in found.values() for text in (each.module, each.name or "")])
+    if not all(type(each.level) is int for each in found.values()):
+        raise ValueError("the level of an import is no number")
+    return Body(hashed, tuple(map(tuple, chains)), found, frozenset(assigned), None, "")
+
+
+def _path(root, fingerprint):
+    return f"{root.code}/{_checked(fingerprint)}.json"
+
+
+def _source_path(root, hashed):
+    return f"{root.code}/sources/{_checked(hashed)}.txt"
+
+
+def _checked(hashed):
+    """Return a hash that is to name a file; raise ValueError for a text that could lead elsewhere."""
+    if not _HASH.match(hashed):
+        raise ValueError(f"no hash: {hashed!r:.80}")
+    return hashed
+
+
+def _part(root, fields):
+    if "text" not in fields:
+        fields["text"] = _read_source(_source_path(root, fields["hash"]))
+    part = Part(**fields)
+    _check_texts(part)
+    if part.kind == "function":
+        _checked(part.hash)
+    return part
+
+
+def _check_texts(values):
+    """Raise ValueError unless all values are texts: anybody can have written their file."""
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("it has something else in place of a text")
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_source(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError):  # it is gone, or is no text
+        return ""
+
+
+def _write_once(path, text):
+    if os.path.exists(path):
+        return
+    part = files.write_part(f"{path}.{uuid.uuid4().hex}.part", [text.encode("utf-8", "surrogatepass")])
+    atomic.put_first(part.path, path)

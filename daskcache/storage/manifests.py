@@ -1,0 +1,446 @@
+"""Folders whose content is known: each file is verified by the same read that is used.
+
+A record holds the hash of a folder's manifest (name, size and hash of every file).  The manifest itself
+is kept beside the records under that hash, so that nobody can exchange it unnoticed; if it is gone, the
+folder is hashed as a whole, which gives it back.  A file that is missing, changed, exchanged with
+another one, or not in the manifest is never served.
+"""
+
+from __future__ import annotations
+
+import abc
+import functools
+import json
+import os
+from pathlib import Path
+
+from ..errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
+from ..hashing.encoder import digest, hash_value, tag
+from . import files as storage
+from . import source_hashes as memo
+from .atomic import refuse_link
+from .roots import FORMAT, METADATA, Root, parsed
+
+
+def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
+    """Store the manifest of a folder, for those who read single files of it.
+
+    Parameters
+    ----------
+    root : Root
+    file_hash : str
+        Of the folder.
+    manifest : list or None
+        See `daskcache.storage.files.manifest_of`; None of a file, which has none.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    if manifest is None:
+        return
+    path = _manifest_path(root.manifests, file_hash)
+    if _is_kept(path, file_hash):
+        return
+    refuse_link(root.path, f"{METADATA}/manifests/{file_hash[:2]}")
+    part = storage.part_path(root, f"{file_hash}.json")
+    storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.replace(part, path)  # one that is there is damaged
+    except OSError as error:
+        storage.sweep(part)
+        raise storage.storage_error(error, path) from error
+
+
+def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
+    """Store the manifest of a folder again if it is gone or damaged.
+
+    Parameters
+    ----------
+    root : Root
+    location : str
+        Absolute path; of a file there is no manifest.
+    file_hash : str
+        Hash of the manifest, as the record has it.
+
+    Returns
+    -------
+    bool
+        False if there was nothing to do, or the folder is another one now.
+
+    Raises
+    ------
+    StorageError
+        If the folder can't be read, or the manifest can't be written.
+    """
+    if not os.path.isdir(location):
+        return False
+    if _is_kept(_manifest_path(root.manifests, file_hash), file_hash):
+        return False
+    part = storage.part_of(location)
+    if part.file_hash != file_hash:
+        return False
+    keep_manifest(root, file_hash, part.manifest)
+    return True
+
+
+def forget_manifest(root: Root, file_hash: str) -> None:
+    """Remove the manifest of a folder that is gone."""
+    storage.sweep(_manifest_path(root.manifests, file_hash))
+
+
+def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | None:
+    """Size in bytes and hash of each file of a stored folder, by name; None if its manifest is gone."""
+    try:
+        return _read_manifest(_manifest_path(manifests, file_hash), file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check_inside(folder: str, name: str) -> None:
+    """Raise `UnsafePath` unless a name, with ``/`` between folders, is that of something in a folder."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
+        raise UnsafePath(
+            f"{folder} refers to the file {name!r}, which is not in it",
+            hint="delete the folder: it was not written by a well-meaning program",
+        )
+
+
+class VerifiedFolder(abc.ABC):
+    """A folder with a known content.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    expected : str
+        Joint hash of its files (32 hex digits).
+
+    Attributes
+    ----------
+    files : dict
+        Size in bytes (None if unknown) and hash of each file, by its name from the folder.
+    """
+
+    def __init__(self, path: str, expected: str):
+        self.path = path
+        self.expected = expected
+        self._blocks: dict[str, _Blocks] = {}
+
+    @property
+    @abc.abstractmethod
+    def files(self) -> dict[str, tuple[int | None, str]]:
+        """See above."""
+
+    def names_there(self) -> list[str]:
+        """Names of the files that are in the folder now."""
+        return storage.files_below(self.path)
+
+    @abc.abstractmethod
+    def refusal(self, name: str, story: str, expected, got) -> Exception:
+        """The error to raise when a file is not what it should be."""
+
+    def check_names(self) -> None:
+        """Raise if a file is missing, or one is there that doesn't belong to it; reads no file."""
+        there = set(self.names_there())
+        for name in self.files:
+            if name not in there:
+                raise self._missing(name)
+        for name in sorted(there):
+            if name not in self.files:
+                raise self._extra(name)
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file; None for one that neither should be there nor is.
+
+        Raises
+        ------
+        TargetCorrupt or SourceChanged
+            If it is not as recorded.
+        TargetModified
+            If the whole folder was replaced or deleted.
+        UnsafePath
+            If the name leads out of the folder.
+        StorageError
+            If it can't be read.
+        """
+        expected = self._expected(name)
+        if expected is None:
+            return None
+        with self._open(name) as file:
+            data = file.read() if expected[0] is None else file.read(expected[0] + 1)
+        self._compare(name, expected, len(data), digest(data))
+        return data
+
+    def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
+        """Part of a file, from byte `start` (from the end if negative) to before `stop`.
+
+        The whole file is verified when a part of it is read first, and later on what is read of it.
+        Raises as `read` does.
+        """
+        expected = self._expected(name)
+        if expected is None:
+            return None
+        with self._open(name) as file:
+            size = os.fstat(file.fileno()).st_size
+            start = max(size + start, 0) if start < 0 else start
+            stop = size if stop is None else max(stop, start)
+            known = self._blocks.get(name)
+            data = known.part(file, start, stop) if known is not None else None
+            if data is None:
+                passing = _Passing(file, start, stop)
+                self._compare(name, expected, size, storage.digest_of(passing))
+                self._blocks[name] = passing.blocks
+                data = bytes(passing.kept)
+        return data
+
+    def _expected(self, name):
+        """Size and hash of a file; None for one that neither should be there nor is."""
+        check_inside(self.path, name)
+        expected = self.files.get(name)
+        if expected is None and os.path.isfile(f"{self.path}/{name}"):
+            raise self._extra(name)
+        return expected
+
+    def _open(self, name):
+        path = f"{self.path}/{name}"
+        try:
+            return open(path, "rb")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise self._missing(name) from None
+        except OSError as error:
+            raise storage.storage_error(error, path) from error
+
+    def _compare(self, name, expected, size, got):
+        if got != expected[1]:
+            story = "is damaged: its bytes are not those that were recorded"
+            if size != expected[0] and expected[0] is not None:
+                story = "is damaged: it has not the size that was recorded"
+            raise self.refusal(name, story, tag(expected[1]), tag(got))
+
+    def _missing(self, name):
+        return self.refusal(name, "is missing", tag(self.files[name][1]), "no file")
+
+    def _extra(self, name):
+        return self.refusal(name, "does not belong there", "no such file", "a file")
+
+    def __reduce__(self):
+        return type(self), (self.path, self.expected)
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.__reduce__() == other.__reduce__()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.path!r})"
+
+
+class _Blocks:
+    """Hashes of the blocks of a file that was verified."""
+
+    def __init__(self):
+        self.width = 0
+        self.hashes: list[str] = []
+
+    def add(self, block):
+        """Hash the next block; all but the last have one length."""
+        self.width = self.width or len(block)
+        self.hashes.append(digest(block))
+
+    def part(self, file, start, stop):
+        """Bytes of an open file from `start` to `stop`; None if a block with some of them changed."""
+        if not self.width or stop <= start:
+            return b""
+        first = start // self.width
+        file.seek(first * self.width)
+        found = []
+        for expected in self.hashes[first : -(-stop // self.width)]:
+            block = file.read(self.width)
+            if digest(block) != expected:
+                return None
+            found.append(block)
+        return b"".join(found)[start - first * self.width : stop - first * self.width]
+
+
+class _Passing:
+    """An open file whose blocks are hashed, and part of which is kept, as the whole is read."""
+
+    def __init__(self, file, start, stop):
+        self.kept = bytearray()
+        self.blocks = _Blocks()
+        self._file, self._start, self._stop, self._position = file, start, stop, 0
+
+    def readinto(self, view):
+        count = 0
+        while count < len(view) and (more := self._file.readinto(view[count:])):
+            count += more
+        if count:
+            self.blocks.add(view[:count])
+        first, last = self._start - self._position, self._stop - self._position
+        self.kept += view[max(first, 0) : min(max(last, 0), count)]
+        self._position += count
+        return count
+
+
+class TargetFolder(VerifiedFolder):
+    """A stored result that is a folder.
+
+    Parameters
+    ----------
+    path, expected : str
+        See `VerifiedFolder`; the hash is the file hash of its record.
+    manifests : str
+        Folder of the root's manifests.
+    node : str
+        Display name of the node, for errors.
+    """
+
+    def __init__(self, path: str, expected: str, manifests: str = "", node: str = ""):
+        super().__init__(path, expected)
+        self.manifests = manifests
+        self.node = node
+        self._folder = _identity(path)
+
+    @functools.cached_property
+    def files(self):
+        known = kept_files(self.manifests, self.expected)
+        return self._hashed() if known is None else known
+
+    def _hashed(self):
+        manifest = storage.manifest_of(self.path)
+        got = hash_value(manifest)
+        if got != self.expected:
+            raise TargetCorrupt(
+                "a result is not what was stored: a file in it is damaged, missing or too many",
+                node=self.node,
+                target=self.path,
+                expected=tag(self.expected),
+                got=tag(got),
+                hint=_compute_again(self.path),
+            )
+        return {name: (size, digest) for name, size, digest in manifest}
+
+    def refusal(self, name, story, expected, got):
+        if _identity(self.path) != self._folder:
+            return TargetModified(
+                "a result was replaced or deleted after it was opened",
+                node=self.node,
+                target=self.path,
+                expected="the folder that was opened",
+                got="another one, or nothing",
+                hint="open it again",
+            )
+        return TargetCorrupt(
+            f"a file of a result {story}",
+            node=self.node,
+            target=f"{self.path}/{name}",
+            expected=expected,
+            got=got,
+            hint=_compute_again(self.path),
+        )
+
+    def __reduce__(self):
+        return TargetFolder, (self.path, self.expected, self.manifests, self.node)
+
+
+class SourceFolder(VerifiedFolder):
+    """An input folder.  Its files are verified; their hashes are remembered (`source_hashes`)."""
+
+    @functools.cached_property
+    def files(self):
+        hashes = source_hashes(self.path)
+        got = hash_value(hashes)
+        if got != self.expected:
+            raise self.refusal("", "changed", tag(self.expected), tag(got))
+        return {name: (None, digest) for name, digest in hashes}
+
+    def names_there(self):
+        return source_files(self.path)
+
+    def refusal(self, name, story, expected, got):
+        path = f"{self.path}/{name}" if name else self.path
+        return SourceChanged(
+            f"the source {path} {story}; it changed while the graph was running",
+            expected=expected,
+            got=got,
+            hint="make the nodes again and compute them",
+        )
+
+
+def source_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
+    """Name and hash of each file below an input folder, sorted.
+
+    Parameters
+    ----------
+    path : str
+    fresh : bool
+        Read every file, whatever is remembered.
+
+    Raises
+    ------
+    SourceMissing, StorageError
+        If there is no such folder, or a file can't be read.
+    """
+    hash_file = memo.fresh_hash if fresh else memo.content_hash
+    return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
+
+
+def source_files(path: str) -> list[str]:
+    """Names of all files below an input folder, links followed, sorted."""
+    try:
+        return sorted(_walk(path, ""))
+    except OSError as error:
+        if isinstance(error, NotADirectoryError):
+            raise SourceMissing(
+                f"the source {path} is no folder", expected="an existing folder", got="a file"
+            ) from error
+        raise memo.source_error(error, error.filename or path, "an existing folder") from error
+
+
+def _walk(path, before):
+    """The system ends links that lead around in a circle after a few dozen."""
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                os.stat(entry.path)  # a link that leads nowhere is an error, not one file less
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{before}{entry.name}/")
+            elif entry.is_file():
+                yield before + entry.name
+
+
+def _manifest_path(manifests, file_hash):
+    return f"{manifests}/{file_hash[:2]}/{file_hash}.json"
+
+
+def _is_kept(path, file_hash):
+    """Whether a manifest is there, and as it was written."""
+    try:
+        _read_manifest.__wrapped__(path, file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=16)
+def _read_manifest(path, expected):
+    """The files in a manifest; ValueError if it is not the one that it is named after."""
+    files = [tuple(file) for file in parsed(Path(path).read_bytes())["files"]]
+    if hash_value(files) != expected:
+        raise ValueError(f"{path} is damaged")
+    return {name: (size, digest) for name, size, digest in files}
+
+
+def _identity(path):
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _compute_again(path):
+    return f"'dask cache rm {path}' and compute again"

@@ -1,0 +1,249 @@
+"""Roots: folders under which targets lie."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+from .. import config
+from ..errors import ReachError, StorageError
+from .atomic import put_first, refuse_link
+from .tables.databases import is_table, masked, place_of
+
+METADATA = ".daskcache"
+FORMAT = 1
+
+#: Folders of the metadata that each commit writes to, and those that are written to now and then.
+_OF_COMMITS = ("", "/records", "/intents", "/parts", "/trash")
+_OTHERS = ("/accepted", "/code", "/code/sources", "/failures", "/leases", "/manifests")
+
+
+class Root:
+    """A folder under which targets lie, with its metadata in ``.daskcache/``.
+
+    Parameters
+    ----------
+    path : str
+        Absolute path.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+        self.metadata = f"{path}/{METADATA}"
+        self.records = f"{self.metadata}/records"
+        self.intents = f"{self.metadata}/intents"
+        self.parts = f"{self.metadata}/parts"
+        self.failures = f"{self.metadata}/failures"
+        self.accepted = f"{self.metadata}/accepted"
+        self.trash = f"{self.metadata}/trash"
+        self.code = f"{self.metadata}/code"
+        self.manifests = f"{self.metadata}/manifests"
+        self.leases = f"{self.metadata}/leases"
+
+    def absolute(self, target_path: str) -> str:
+        return f"{self.path}/{target_path}"
+
+    def id(self) -> str | None:
+        """The root's random id, or None while nothing was stored in it."""
+        try:
+            content = parsed(Path(self.metadata, "root.json").read_bytes())
+            version, identifier = int(content["daskcache"]), str(content["id"])
+            sealed = bool(content.get("sealed", False))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._unusable(error) from error
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise StorageError(
+                "the root's id file is damaged",
+                target=f"{self.metadata}/root.json",
+                expected='{"daskcache": 1, "id": …}',
+                got=str(error),
+                hint="restore the file, or set daskcache.root to another folder",
+            ) from error
+        if version > FORMAT:
+            raise StorageError(
+                f"the root {self.path} was written by a newer daskcache",
+                expected=f"format {FORMAT} or older",
+                got=f"format {version}",
+                hint="pip install --upgrade daskcache",
+            )
+        self._check_sealing(sealed)
+        return identifier
+
+    def check(self, expected: str = "") -> None:
+        """Raise `StorageError` unless the root, which was created, is there and may be written to.
+
+        Its disk may have gone: writing would go to the folder beneath.  And this process may be a worker
+        that is not configured to seal records as the root's are, or that has another root at this path.
+
+        Parameters
+        ----------
+        expected : str, optional
+            The root's id.
+
+        Raises
+        ------
+        StorageError
+            If it is gone, or can't be used.
+        ReachError
+            If it is another root.
+        """
+        try:
+            found = os.stat(f"{self.metadata}/root.json")
+        except FileNotFoundError as error:
+            raise StorageError(
+                "the root is gone: its id file is not there any more",
+                target=self.path,
+                expected=f"{self.metadata}/root.json",
+                got="no file",
+                hint="is its disk still there, and on every worker?",
+            ) from error
+        except OSError as error:
+            raise self._unusable(error) from error
+        self._check_links(_OF_COMMITS)
+        looks = found.st_dev, found.st_ino, found.st_mtime_ns
+        if self.path not in _seen or _seen[self.path][0] != looks:
+            _seen[self.path] = looks, self.id()
+        identifier = _seen[self.path][1]
+        if expected and identifier != expected:
+            raise ReachError(
+                "another root is at this path, on this host",
+                target=self.path,
+                expected=f"id {expected}",
+                got=f"id {identifier}",
+                hint="set daskcache.root to a folder that every worker shares, under the same path",
+            )
+
+    def check_links(self) -> None:
+        """Raise `UnsafePath` if a folder of the metadata is a link: writes would end elsewhere."""
+        self._check_links((*_OF_COMMITS, *_OTHERS))
+
+    def _check_links(self, folders):
+        for folder in folders:
+            refuse_link(self.path, f"{METADATA}{folder}")
+
+    def _check_sealing(self, sealed):
+        if sealed != (config.get("key-file") is not None):
+            raise StorageError(
+                "the root has sealed records, and no key is configured"
+                if sealed
+                else "a key to seal records with is configured, but the root was made without",
+                target=self.path,
+                expected="daskcache.key-file as when the root was made",
+                got=config.get("key-file"),
+                hint="set daskcache.key-file (DASK_DASKCACHE__KEY_FILE) for clients and workers alike, "
+                "or set daskcache.root to another folder",
+            )
+
+    def create(self) -> str:
+        """Make the root's folders and id file unless they are there; return its id.
+
+        Raises
+        ------
+        StorageError
+            If the root can't be written to.
+        """
+        known = self.id()
+        self.check_links()
+        try:
+            for folder in (self.records, self.intents, self.parts, self.trash):
+                os.makedirs(folder, exist_ok=True)
+            self._check_links(_OF_COMMITS)
+            if known is None:
+                about = {"daskcache": FORMAT, "id": uuid.uuid4().hex}
+                if config.get("key-file") is not None:
+                    about["sealed"] = True
+                content = json.dumps(about)
+                part = f"{self.metadata}/root.json.{uuid.uuid4().hex}.part"
+                Path(part).write_text(content, encoding="utf-8")
+                put_first(part, f"{self.metadata}/root.json")
+        except OSError as error:
+            raise self._unusable(error) from error
+        for folder in (self.path, self.records, self.intents, self.parts, self.trash):
+            if not os.access(folder, os.W_OK):
+                raise self._unusable(PermissionError(errno.EACCES, f"{folder} is read-only"))
+        return known or str(self.id())
+
+    def _unusable(self, error):
+        return StorageError(
+            f"can't use the root: {error.strerror or error}",
+            target=self.path,
+            expected="a folder that can be made and written to",
+            got=errno.errorcode.get(error.errno or 0, str(error)),
+            hint="set daskcache.root to another folder, or mend its permissions",
+        )
+
+
+def parsed(content: bytes | str) -> Any:
+    """Parse JSON of the metadata, which anybody can have written.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+#: Of each root that this process has found as it should be: what its id file looked like, and the id.
+_seen: dict[str, tuple[tuple, str | None]] = {}
+
+
+def local_root(configured: str) -> str:
+    """Absolute path of a configured root.
+
+    Raises
+    ------
+    StorageError
+        If it is a URL.
+    """
+    check_local(configured, "a root")
+    return os.path.abspath(os.path.expanduser(configured))
+
+
+#: As text, or as `pathlib` makes it; possibly chained, as fsspec has it.  A drive has one letter.
+_URL = re.compile(r"(?:[A-Za-z][\w+.-]*::)*([A-Za-z][\w+.-]+):/+")
+
+
+def check_local(path: str | os.PathLike, what: str) -> None:
+    """Raise `StorageError` if what is to be a path is a URL, which would become a folder of that name.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    what : str
+        What it is the path of, for the error.
+    """
+    text = os.fspath(path)
+    url = _URL.match(text if isinstance(text, str) else os.fsdecode(text))
+    if url is None:
+        return
+    of_file = url[1].lower() == "file"
+    raise StorageError(
+        f"{what} can't be at a URL yet: daskcache reads and writes local paths only",
+        target=masked(str(text)),
+        expected="the path of a file or folder",
+        got=f"a URL of {url[1]}",
+        hint="write the path without file://"
+        if of_file
+        else "mount it, or copy it to a local folder; ./ before a path says that it is one",
+    )
+
+
+def relative(path: str, start: str) -> str:
+    """`path` as seen from the folder `start`, so that both can be moved together."""
+    if is_table(path) and not place_of(path).is_file:
+        return path
+    try:
+        return os.path.relpath(path, start).replace(os.sep, "/")
+    except ValueError:  # another drive
+        return path

@@ -1,0 +1,350 @@
+"""Tables of databases as targets: what `daskcache.storage` does with files, done with tables.
+
+A commit is one transaction: the table is created, filled, read back and compared before it can be seen,
+so there is no part on the disk.  Until then what is to be stored is held in memory, by a part's path.
+
+A table is known by its content, see `daskcache.storage.tables.rows`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ...errors import FormatLimit, StorageError, require
+from ...hashing.encoder import algorithm, hash_value
+from ..atomic import Overtaken
+from .databases import (
+    SEPARATOR,
+    check_no_link,
+    file_of,
+    is_kept,
+    kept_name,
+    lock,
+    place_of,
+    quoted,
+    state_of,
+    takes_back,
+    transaction,
+)
+from .rows import ORDER, Rows, is_there, rows_in
+
+# ---- looking ------------------------------------------------------------------------------------
+
+
+def read(path: str) -> Rows | None:
+    """Content of a table, read in one transaction; None if it isn't there.
+
+    Raises
+    ------
+    StorageError
+        If the database can't be reached, or refuses.
+    """
+    if _has_no_file(path):
+        return None
+    with transaction(path) as connection:
+        return rows_in(connection, place_of(path).table)
+
+
+def stamp(path: str) -> tuple[int, int] | None:
+    """See `Rows.stamp`; None if there is no table."""
+    seen = _look(path)
+    return seen and seen.stamp
+
+
+def file_hash(path: str) -> str:
+    """Hash of a table's content.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it isn't there.
+    """
+    seen = _look(path)
+    if seen is None:
+        raise _no_table(path)
+    return seen.hash
+
+
+def existing(path: str) -> Rows:
+    """Content of a table that is there; raises FileNotFoundError if it isn't."""
+    rows = read(path)
+    if rows is None:
+        raise _no_table(path)
+    return rows
+
+
+def _no_table(path):
+    return FileNotFoundError(errno.ENOENT, "there is no such table", path)
+
+
+class _Seen(NamedTuple):
+    """What a table held, in a state of its database."""
+
+    state: tuple
+    hash: str
+    stamp: tuple[int, int]
+
+
+#: By places of tables.
+_seen: dict[str, _Seen] = {}
+
+
+def _look(path):
+    """Hash and stamp of a table, which is read unless nothing in its database changed since."""
+    if _has_no_file(path):
+        return None
+    with transaction(path) as connection:
+        state = state_of(connection, path)  # before the rows: what changes meanwhile is seen next time
+        known = _seen.get(path)
+        if state is not None and known is not None and known.state == (algorithm(), *state):
+            return known
+        rows = rows_in(connection, place_of(path).table)
+    if rows is None:
+        return None
+    seen = _Seen((algorithm(), *(state or ())), rows.hash, rows.stamp)
+    if state is not None:
+        _seen[path] = seen
+    return seen
+
+
+def exists(path: str) -> bool:
+    if _has_no_file(path):
+        return False
+    with transaction(path) as connection:
+        return is_there(connection, place_of(path).table)
+
+
+def _has_no_file(path):
+    file = file_of(path)
+    return file is not None and not os.path.exists(file)
+
+
+# ---- committing ---------------------------------------------------------------------------------
+
+#: What is to be stored, by the paths of parts.
+_held: dict[str, Rows] = {}
+
+
+def hold(path: str, rows: Rows) -> None:
+    """Have rows ready as the part at a path."""
+    _held[path] = rows
+
+
+def held_or_read(path: str) -> Rows:
+    """The rows of a part, or of a table that is there.
+
+    Raises
+    ------
+    StorageError
+        If there are none.
+    """
+    rows = _held.get(path)
+    if rows is None:
+        rows = read(path)
+    if rows is None:
+        raise StorageError(
+            "no table was written",
+            target=path,
+            expected="a data frame, returned by the function",
+            got="nothing",
+            hint="return the frame: a function can't write its table itself, to target_path",
+        )
+    return rows
+
+
+def release(path: str) -> None:
+    """Forget what is held for a part.  Drops no table."""
+    _held.pop(path, None)
+
+
+def write(path: str, rows: Rows) -> None:
+    """Create a table; raises FileExistsError if there is one."""
+    place = place_of(path)
+    with transaction(path, writing=True) as connection:
+        _check_free(connection, path, place.table)
+        _create(connection, path, place.table, rows)
+
+
+def put_new(part: str, path: str) -> None:
+    """Make a part a table where none is; a table that was set aside is put back.
+
+    Raises
+    ------
+    FileExistsError
+        If a table is there.
+    FormatLimit
+        If the database would give back other values.
+    UnsafePath, StorageError
+        If it can't be written to.
+    """
+    check_no_link(path)
+    with transaction(path, writing=True) as connection:
+        table = place_of(path).table
+        _check_free(connection, path, table)
+        _put(connection, part, path, table)
+    release(part)
+
+
+def replace(
+    part: str,
+    path: str,
+    recorded: tuple[int, int] | None,
+    is_still_so: Callable[[tuple[int, int] | None], bool] | None = None,
+) -> str | None:
+    """Put a part in the place of the table that is there, which is dropped if it is as recorded.
+
+    Returns
+    -------
+    str or None
+        Where a table is kept that was not as recorded.
+
+    Raises
+    ------
+    Overtaken
+        If it is not as it was any more: a writer who was stopped, say, alters nothing when it wakes.
+    """
+    check_no_link(path)
+    kept = None
+    with transaction(path, writing=True) as connection:
+        table = place_of(path).table
+        if is_there(connection, table):
+            lock(connection, table, "ACCESS EXCLUSIVE")
+        found = rows_in(connection, table)
+        if is_still_so is not None and not is_still_so(found.stamp if found is not None else None):
+            raise Overtaken(errno.ENOENT, "another table is there by now", path)
+        if found is not None:
+            if found.stamp == recorded:
+                connection.exec_driver_sql(f"DROP TABLE {quoted(connection, table)}")
+            else:
+                kept = _set_aside(connection, path)
+        _put(connection, part, path, table)
+    release(part)
+    return kept
+
+
+def keep(path: str) -> str:
+    """Rename a table, so that it is kept; return its new place.  One that is kept already stays."""
+    if is_kept(place_of(path).table):
+        return path
+    check_no_link(path)
+    with transaction(path, writing=True) as connection:
+        return _set_aside(connection, path)
+
+
+def _check_free(connection, path, table):
+    if is_there(connection, table):
+        raise FileExistsError(errno.EEXIST, "there is a table", path)
+
+
+def _put(connection, part, path, table):
+    if part in _held:
+        _create(connection, path, table, _held[part])
+    else:
+        _rename(connection, place_of(part).table, table)
+
+
+def _set_aside(connection, path):
+    database, _, table = path.rpartition(SEPARATOR)
+    when = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
+    kept = kept_name(table, when, uuid.uuid4().hex[:4])
+    _rename(connection, table, kept)
+    return f"{database}{SEPARATOR}{kept}"
+
+
+def _rename(connection, old, new):
+    connection.exec_driver_sql(
+        f"ALTER TABLE {quoted(connection, old)} RENAME TO {quoted(connection, new)}"
+    )
+
+
+def _create(connection, path, table, rows):
+    """Create a table, fill it, and read it back."""
+    definition = _definition(table, rows)
+    definition.create(connection)
+    try:
+        _fill(connection, path, rows, table)
+        _check_same(path, rows, rows_in(connection, table))
+    except BaseException:
+        if not takes_back(connection):
+            definition.drop(connection)
+        raise
+
+
+def _definition(table, rows):
+    sa = require("sqlalchemy", "sql")
+    types = {
+        "integer": sa.BigInteger(),
+        "float": sa.Double(),
+        "boolean": sa.Boolean(),
+        "text": sa.Text(),
+        "time": sa.DateTime(),
+    }
+    columns = [sa.Column(name, types[kind]) for name, kind in zip(rows.names, rows.kinds, strict=True)]
+    number = sa.Column(ORDER, sa.Integer, primary_key=True, autoincrement=False)
+    return sa.Table(table, sa.MetaData(), number, *columns)
+
+
+_CHUNK = 10_000
+
+
+def _fill(connection, path, rows, table):
+    sa = require("sqlalchemy", "sql")
+    names = (ORDER, *rows.names)
+    # Without types: values go to the driver as they are, and every database takes texts for times.
+    statement = sa.insert(sa.table(table, *map(sa.column, names)))
+    numbered = enumerate(zip(*rows.columns, strict=True))
+    try:
+        for chunk in _chunks(numbered):
+            connection.execute(
+                statement,
+                [dict(zip(names, (number, *row), strict=True)) for number, row in chunk],
+            )
+    except sa.exc.DataError as error:
+        raise FormatLimit(
+            f"the database can't hold this result: {error.orig}",
+            target=path,
+            hint="change the values, or use a path that ends in .parquet",
+        ) from None
+
+
+def _chunks(items: Iterable):
+    chunk: list = []
+    for item in items:
+        chunk.append(item)
+        if len(chunk) == _CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _check_same(path, rows, found):
+    if found.hash == rows.hash:
+        return
+    reason = "its columns would change"
+    if found.names == rows.names:
+        for name, kind, column, *now in zip(
+            rows.names, rows.kinds, rows.columns, found.kinds, found.columns, strict=True
+        ):
+            if hash_value([kind, column]) != hash_value(now):
+                reason = f"values of the column {name!r} would change{_how(column, now[1])}"
+                break
+    raise FormatLimit(
+        f"the database can't hold this result: {reason}",
+        target=path,
+        expected="the rows as they were computed, when they are read back",
+        hint="change the values (frame[column] + 0.0 turns -0.0 into 0.0), or use a path that ends in "
+        ".parquet",
+    )
+
+
+def _how(before, after):
+    for one, other in zip(before, after, strict=True):
+        if repr(one) != repr(other):
+            return f": {one!r} to {other!r}"[:200]
+    return ""

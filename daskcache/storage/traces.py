@@ -1,0 +1,80 @@
+"""The records of a root by trace: which results equal code made of equal data, under whichever key.
+
+Records lie by key.  So their names are listed once, and what is kept of them is in which folder a trace
+is.  Folders that changed are listed again at the next verb.  Callers check what this says: if it misses
+a record, a node runs that need not.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import NamedTuple
+
+from . import files
+from .records import RecordName, RecordStore
+from .roots import Root
+
+
+def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
+    """The records with a trace.
+
+    Parameters
+    ----------
+    root : Root
+    trace : str
+    verb : str
+        Tells one verb from others: what changed is looked at once for each.
+    """
+    index = _indexes.setdefault(root.path, _Index(root.records))
+    index.refresh(verb)
+    store = RecordStore(root)
+    found = [name for shard in index.shards_with(trace) for name in store.in_shard(shard)]
+    return [name for name in found if name.trace == trace]
+
+
+class _Listed(NamedTuple):
+    """What a folder of records was when it was listed."""
+
+    mtime_ns: int
+    looked_at_ns: int
+    #: Of the traces in it.
+    hashes: frozenset[int]
+
+
+class _Index:
+    def __init__(self, folder):
+        self._folder = folder
+        self._verb = ""
+        self._shards: dict[str, _Listed] = {}
+
+    def refresh(self, verb):
+        if verb == self._verb:
+            return
+        self._verb = verb
+        self._shards = {shard: self._listed(shard) for shard in files.names_in(self._folder)}
+
+    def _listed(self, shard):
+        folder = f"{self._folder}/{shard}"
+        found = os.stat(folder).st_mtime_ns
+        known = self._shards.get(shard)
+        # a clock's tick later nothing can be added that leaves the time as it is
+        if known is not None and known.mtime_ns == found and known.looked_at_ns - found > _TICK:
+            return known
+        now = time.time_ns()
+        return _Listed(found, now, frozenset(map(_trace_hash, files.names_in(folder))))
+
+    def shards_with(self, trace):
+        wanted = hash(trace)
+        return [shard for shard, listed in self._shards.items() if wanted in listed.hashes]
+
+
+def _trace_hash(file):
+    return hash(file.split(".", 3)[2]) if file.count(".") > 3 else 0
+
+
+#: By the path of the root.
+_indexes: dict[str, _Index] = {}
+
+#: Nanoseconds in which two changes of a folder can have one time.
+_TICK = 50_000_000

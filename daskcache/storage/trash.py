@@ -1,0 +1,231 @@
+"""The trash of a root: what was in the way of a result, or was removed, and is kept.
+
+Each thing lies in a folder of its own, ``<root>/.daskcache/trash/<when>-<number>/``, under its own name,
+with an ``about.json`` that says where it was and why it is here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import ForeignTarget, StorageError, TargetMissing, UnsafePath
+from . import files
+from .atomic import entered
+from .files import Stamp
+from .paths import check_path
+from .record_check import is_line
+from .records import RecordStore, target_id
+from .roots import METADATA, Root, parsed
+from .tables import tables
+from .tables.databases import is_table
+
+_ABOUT = "about.json"
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+class Trashed(NamedTuple):
+    """One thing in the trash."""
+
+    #: Name of its folder in the trash: when it came, and a random number.
+    id: str
+    #: Where it was, from the root.
+    target: str
+    #: Why it is here, in a few words.
+    reason: str
+    #: When it came (UTC).
+    when: str
+    #: Where it is now.
+    kept: str
+
+
+def keep(root: Root, path: str, target: str, reason: str) -> str:
+    """Move a file or folder to the trash; a table is renamed, and stays in its database.
+
+    Parameters
+    ----------
+    root : Root
+    path : str
+        Where it is now.
+    target : str
+        Path from the root of the target that it is, or was.
+    reason : str
+        Why, in a few words.
+
+    Returns
+    -------
+    str
+        Where it is kept.
+
+    Raises
+    ------
+    UnsafePath
+        If it is not in the root: a folder on the way is a symbolic link, say.
+    StorageError
+        If it can't be moved.
+    """
+    within, _, name = os.path.relpath(path, root.path).replace(os.sep, "/").rpartition("/")
+    if is_table(path):
+        with entered(root.path, within, make=False):
+            return tables.keep(path)
+    now = time.gmtime()
+    folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
+    kept = f"{folder}/{target.rpartition('/')[2]}"
+    about = {"target": target, "reason": reason, "when": time.strftime(_TIME, now)}
+    try:
+        files.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
+        with entered(root.path, within, make=False) as opened:
+            opened.take(name, kept)
+    except OSError as error:
+        _remove_unused(folder)
+        raise files.storage_error(error, path) from error
+    except UnsafePath:
+        _remove_unused(folder)
+        raise
+    return kept
+
+
+def _remove_unused(folder):
+    """Remove a folder that nothing was moved to, as far as that can be told: else it stays."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{folder}/{_ABOUT}")
+        os.rmdir(folder)
+
+
+def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = None) -> str | None:
+    """Move a target to the trash whose bytes are not those that were stored.
+
+    Parameters
+    ----------
+    root : Root
+    target : str
+        Path from the root.
+    *stored : str
+        Hashes of the bytes that were stored there.
+    seen : Stamp, optional
+        What it looked like when it was found damaged.
+
+    Returns
+    -------
+    str or None
+        Where it is kept; None if somebody else moved or mended it first.
+    """
+    path = root.absolute(target)
+    if files.stamp(path) is None:
+        return None
+    try:
+        kept = keep(root, path, target, "damaged")
+    except StorageError:
+        if files.stamp(path) is None:  # somebody else found it, too, and was faster
+            return None
+        raise
+    try:
+        if seen in (None, files.stamp(kept)) and files.file_hash(kept) not in stored:
+            return kept
+    except OSError:  # it can't even be read
+        return kept
+    with contextlib.suppress(FileExistsError):  # what is there now is as new as this
+        files.put_new(root, kept, target)
+    return None
+
+
+def listed(root: Root) -> list[Trashed]:
+    """What is in the trash, oldest first."""
+    found = []
+    for name in sorted(files.names_in(root.trash)):
+        folder = f"{root.trash}/{name}"
+        try:
+            about = parsed(Path(folder, _ABOUT).read_bytes())
+            target, reason, when = (about[field] for field in ("target", "reason", "when"))
+            kept = f"{folder}/{target.rpartition('/')[2]}"
+            ours = all(map(is_line, (target, reason, when))) and os.path.lexists(kept)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue  # being made, being emptied, or not ours
+        if ours and os.path.basename(kept) not in ("", ".", "..", _ABOUT):
+            found.append(Trashed(name, target, reason, when, kept))
+    return found
+
+
+def restore(root: Root, thing: Trashed) -> str | None:
+    """Put something back where it was.
+
+    What is there now goes to the trash in its turn, if daskcache knows it.
+
+    Returns
+    -------
+    str or None
+        Where what was there is kept.
+
+    Raises
+    ------
+    UnsafePath
+        If it says that it was where no target can be: out of the root, say.
+    ForeignTarget
+        If something is there that has no record.
+    StorageError
+        If it can't be moved, or was never in a place of its own: a part that somebody left.
+    """
+    if thing.target.startswith(f"{METADATA}/"):
+        raise StorageError(
+            "this was no target: a writer left it before it was in place",
+            target=thing.kept,
+            hint="copy it from there, if it is of use",
+        )
+    check_path(thing.target, thing.target)
+    kept = None
+    try:
+        files.put_new(root, thing.kept, thing.target)
+    except FileExistsError:
+        current = files.stamp(root.absolute(thing.target))
+        known = [name.stamp for name in RecordStore(root).with_target(target_id(thing.target))]
+        if current not in known:
+            raise ForeignTarget(
+                "something is where the restored file was",
+                target=root.absolute(thing.target),
+                expected="nothing there, or what daskcache stored",
+                got="a file that has no record",
+                hint="move it away, then restore",
+            ) from None
+        displaced = files.replace(root, thing.kept, thing.target, None)
+        kept = keep(root, str(displaced), thing.target, "replaced by restore")
+    _remove(root, thing.id)
+    return kept
+
+
+def find(root: Root, *given: str) -> Trashed:
+    """The newest thing in the trash with one of these ids, or that was at one of these paths.
+
+    Raises
+    ------
+    TargetMissing
+        If there is none.
+    """
+    for thing in reversed(listed(root)):
+        if thing.id in given or thing.target in given:
+            return thing
+    raise TargetMissing(
+        f"nothing of {given[0]} is in the trash", target=root.trash, hint="'dask cache trash' lists it"
+    )
+
+
+def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
+    """Delete for good what came to the trash more than so many seconds ago; return what it was."""
+    limit = time.strftime(_TIME, time.gmtime(time.time() - older_than))
+    old = [thing for thing in listed(root) if thing.when <= limit]
+    for thing in old:
+        _remove(root, thing.id)
+    return old
+
+
+def _remove(root, identifier):
+    try:
+        files.discard(f"{root.trash}/{identifier}")
+    except OSError as error:
+        raise StorageError(
+            f"can't empty the trash: {error.strerror}", target=f"{root.trash}/{identifier}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Targets at an address of their own, as CPR's are: the hash of the data is in the path."""

@@ -1,0 +1,323 @@
+"""Targets at an address of their own: ``location/name-{data_hash}`` + ``ext``.
+
+A node's target is at a path that its template gives, and its record tells what is in it.  A target at an
+address is what CPR's were: it holds its data until it is saved, its path has the hash of its data, and
+that is all that is needed to know whether what is there is right.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import os
+import shutil
+import uuid
+from typing import Any, ClassVar
+
+from ...errors import DaskcacheError, GraphError, TargetCorrupt, TargetMissing, UnsafePath
+from ...hashing.encoder import short_digest
+from ...hashing.names import imported, public_name
+from ...storage.atomic import entered
+from ...storage.files import storage_error
+from ...storage.roots import check_local
+from ...storage.trust import check_runnable
+from ..base import Target
+
+_NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "no data"})()
+
+
+@functools.cache
+def twin_of(plain: type[Target]) -> Any:
+    """The class of targets at addresses whose files are written as `plain` says."""
+    if plain.has_address:
+        return plain
+    if plain.in_database or inspect.isabstract(plain):
+        raise GraphError(
+            f"{plain.__name__} is not for files, so it can't have an address", expected="a file format"
+        )
+    mixin = imported(plain._addressed)
+    about = {name: getattr(plain, name) for name in ("__module__", "__qualname__")}
+    about |= {"__doc__": mixin.__doc__, "plain": plain}
+    made: Any = type(plain)
+    return made(plain.__name__, (mixin, plain), about)
+
+
+class Addressed(Target):
+    """A target at an address of its own, as CPR's are.
+
+    `set_data` gives it data; `serialize`, encoding as JSON and pickling save them to
+    ``location/name-{data_hash}`` + ``ext``.  A file that is there is never written again: other data
+    have another hash, and so another file.  `get_data` reads the file and compares the hash.
+
+    Parameters
+    ----------
+    location : str
+        The folder; relative to the current one, unless it is absolute.
+    name, ext : str
+        File name without the hash, and suffix.
+    data_hash : str, optional
+        Of the data that are there: 16 hex digits (of xxh3_64).
+
+    Raises
+    ------
+    UnsafePath
+        If name and suffix are no file name.
+    StorageError
+        If the location is a URL.
+    """
+
+    has_address: ClassVar[bool] = True
+    plain: ClassVar[type[Target]]
+
+    def __init__(self, location, name, ext, data_hash=None):
+        check_file_name(name, ext)
+        check_local(location, "a target")
+        super().__init__(os.path.join(location, f"{name}{ext}"))
+        self.location, self.name, self.ext = os.fspath(location), name, ext
+        self._hash = data_hash
+        self._data = _NOTHING
+
+    # -- data ---------------------------------------------------------------------------------------
+
+    @property
+    def data_hash(self) -> str | None:
+        """Hash of the data; None if there are none yet."""
+        return self._hash if self._data is _NOTHING else self.hash_data(self._data)
+
+    @data_hash.setter
+    def data_hash(self, value):
+        self._hash = value
+
+    def set_data(self, data: Any) -> None:
+        """Take data, which are saved when the target is serialized."""
+        self._data = data
+
+    def get_data(self, cache: bool = False) -> Any:
+        """The data: those that were set, or else what is in the file.
+
+        Parameters
+        ----------
+        cache : bool
+            Changes nothing: the file is read and verified each time.
+
+        Raises
+        ------
+        GraphError
+            If there are no data yet.
+        TargetMissing, TargetCorrupt, UntrustedPickle, StorageError
+            If the file is gone, is not what was stored, or can't be read.
+        """
+        if self._data is not _NOTHING:
+            return self._data
+        path = self.get_path()
+        if not os.path.lexists(path):
+            raise TargetMissing(
+                "there is no file at the address of a target",
+                target=path,
+                expected=f"data with the hash {self._hash}",
+                hint="compute it again; a relative path is meant from the folder where it was made",
+            )
+        return self._checked(path)
+
+    def compute_data_hash(self) -> None:
+        """Set `data_hash` to that of the data; it is so anyway."""
+
+    def get_path(self) -> str:
+        """Path of the file, with the hash of the data.
+
+        Raises
+        ------
+        GraphError
+            If there are no data yet.
+        """
+        return self._path_with(self.data_hash)
+
+    def serialize(self) -> dict[str, Any]:
+        """Save the data, unless they are, and let go of them.
+
+        Returns
+        -------
+        dict
+            What the JSON of the target consists of.
+
+        Raises
+        ------
+        FormatLimit
+            If the format can't hold the data.
+        TargetCorrupt
+            If something else is at the address.
+        StorageError
+            If the operating system refuses.
+        """
+        self.save()
+        return self.describe()
+
+    def describe(self) -> dict[str, Any]:
+        """What `serialize` gives; nothing is written."""
+        return {
+            "location": self.location,
+            "name": self.name,
+            "ext": self.ext,
+            "data_hash": self.data_hash,
+        }
+
+    def save(self) -> None:
+        """Save the data, unless they are; see `serialize`."""
+        if self._data is _NOTHING:
+            return
+        data, hashed = self._data, self.data_hash
+        self._save(data, hashed)
+        self._hash, self._data = hashed, _NOTHING
+
+    def hash_data(self, data: Any) -> str:
+        """CPR's hash of data, where it has one: 16 hex digits."""
+        return short_digest(self.hash(data).encode())
+
+    # -- the file -----------------------------------------------------------------------------------
+
+    def _path_with(self, hashed):
+        if hashed is None:
+            raise GraphError(
+                f"{self!r} has no data yet", hint="call set_data(data) first, or give it its data_hash"
+            )
+        return os.path.join(self.location, f"{self.name}-{hashed}{self.ext}")
+
+    def _save(self, data, hashed):
+        path = self._path_with(hashed)
+        if os.path.lexists(path):
+            self._check_there(path, hashed)
+            return
+        folder, name = os.path.split(os.path.abspath(path))
+        own = f"{folder}/.{uuid.uuid4().hex[:16]}.part"  # so that what is written has its own name
+        try:
+            os.makedirs(own)
+            self._write_checked(data, f"{own}/{name}", hashed)
+            with entered(folder, "") as opened:
+                opened.put_new(f"{own}/{name}", name)
+        except FileExistsError:
+            self._check_there(path, hashed)
+        except DaskcacheError as error:
+            error.target = error.target or path
+            raise
+        except OSError as error:
+            raise storage_error(error, error.filename or path) from error
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def _write_checked(self, data, path, hashed):
+        """Write data to a new file, and raise FormatLimit unless they can be read back."""
+        self.write(data, path)
+        try:
+            same = self.hash_data(self.read(path)) == hashed
+        except Exception as error:
+            raise self.limit(data, f"it can't be read back ({error})", _TO_PICKLE) from error
+        if not same:
+            raise self.limit(data, "other data would be read back", _TO_PICKLE)
+
+    def _check_there(self, path, hashed):
+        """Raise unless the file that is there holds the data which would be written."""
+        self._checked(path, hashed)
+
+    def _checked(self, path, hashed=None):
+        hashed = hashed or self._hash
+        try:
+            if self.runs_code:
+                check_runnable(path)
+            data = self.read(path)
+            got = self.hash_data(data)
+        except DaskcacheError:
+            raise
+        except OSError as error:
+            if error.errno is not None:
+                raise storage_error(error, path) from error
+            raise _corrupt(path, hashed, error) from error
+        except Exception as error:
+            raise _corrupt(path, hashed, error) from error
+        if got != hashed:
+            raise _corrupt(path, hashed, got)
+        return data
+
+    # -- what Python does with it -------------------------------------------------------------------
+
+    @classmethod
+    def _at_address(cls, location, name, ext=None, **fields):
+        return cls(location, name, cls.checked_ext(ext), **fields)
+
+    def at(self, path):
+        raise GraphError(
+            f"{self!r} has an address of its own, and can't be a node's target",
+            hint=f"give the node a path template: {type(self).__name__}('folder/{{key}}{self.ext}')",
+        )
+
+    def __reduce__(self):
+        self.save()  # what travels is a handle
+        return _restored, (
+            self.plain,
+            {name: value for name, value in vars(self).items() if name != "_data"},
+        )
+
+    def __copy__(self):
+        return _restored(self.plain, vars(self))
+
+    def __deepcopy__(self, memo):
+        return _restored(self.plain, copy.deepcopy(vars(self), memo))
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.describe() == other.describe()
+
+    def __hash__(self):
+        return hash((self.plain, self.location, self.name, self.ext))
+
+    def __repr__(self):
+        fields = [f"{name}={value!r}" for name, value in self._shown().items() if value is not None]
+        return f"{self.plain.__name__}({', '.join(fields)})"
+
+    def _shown(self):
+        return {"location": self.location, "name": self.name, "ext": self.ext, "data_hash": self._hash}
+
+    def __daskcache_path__(self):
+        return os.path.join(self.location, f"{self.name}{self.ext}")
+
+    def __daskcache_encode__(self, encoder):
+        encoder.parts.append(b"target")
+        described = self.describe()
+        if described["data_hash"] is not None:  # then it is what is in it that counts, not where it is
+            del described["location"]
+        encoder.add((public_name(self.plain), described))
+
+
+def _restored(plain, state):
+    target = object.__new__(twin_of(plain))
+    target.__dict__.update({"_data": _NOTHING, **state})
+    return target
+
+
+def check_file_name(name: Any, ext: Any) -> None:
+    """Raise `UnsafePath` unless name and suffix make a file name."""
+    texts = isinstance(name, str) and isinstance(ext, str)
+    if (
+        not texts
+        or not f"{name}{ext}"
+        or any(c in f"{name}{ext}" for c in "/\\\0")
+        or f"{name}{ext}" == ".."
+    ):
+        raise UnsafePath(
+            "this is no file name",
+            expected="name and suffix without separators",
+            got=f"{name!r}, {ext!r}",
+        )
+
+
+def _corrupt(path, hashed, got):
+    return TargetCorrupt(
+        "the file at the address of a target does not hold its data: it was damaged, or edited, or an "
+        "object of that format is hashed otherwise now (config daskcache.hash)",
+        target=path,
+        expected=hashed,
+        got=got,
+        hint="move the file away, and compute it again",
+    )
+
+
+_TO_PICKLE = "use a Target for another format, e.g. Target.from_path('….pkl')"

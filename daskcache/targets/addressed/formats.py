@@ -1,0 +1,145 @@
+"""CPR's formats: how its images, tables and arrays are written, read and hashed."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import Any
+
+from ...errors import DaskcacheWarning, require
+from ..base import CODEC_ERRORS
+from ..images import tiff
+from ..images.metadata import UNKNOWN, ImageMetadata
+from ..images.pixels import narrowed
+from .base import Addressed
+from .hashes import hash_array, hash_frame
+
+
+class AddressedArray(Addressed):
+    __doc__ = Addressed.__doc__
+
+    def hash_data(self, data):
+        _check_array(self, data)
+        return hash_array(data)
+
+
+class AddressedTable(Addressed):
+    __doc__ = Addressed.__doc__
+
+    def encode_checked(self, value):
+        return [value.to_csv().encode()]
+
+    def decode(self, data):
+        return require("pandas", "table").read_csv(io.BytesIO(data), index_col=0)
+
+    def hash_data(self, data):
+        if not isinstance(data, require("pandas", "table").DataFrame):
+            raise self.limit(
+                data, f"it is a {type(data).__name__}, not a DataFrame", "return a DataFrame"
+            )
+        return hash_frame(data)
+
+    def _write_checked(self, data, path, hashed):
+        super()._write_checked(data, path, hashed)
+        back = self.read(path)
+        if list(back.columns) != list(data.columns) or list(back.dtypes) != list(data.dtypes):
+            warnings.warn(
+                f"{self._path_with(hashed)} holds the values, but CSV gives back other dtypes or column "
+                f"names: {_names(data)} would be {_names(back)}",
+                DaskcacheWarning,
+                stacklevel=2,
+            )
+
+
+class AddressedImage(Addressed):
+    """An image at an address of its own, as CPR's are: `Addressed`, in a TIFF file.
+
+    Parameters
+    ----------
+    location, name, ext, data_hash
+        As of `Addressed`.
+    metadata : dict, optional
+        As `tifffile.imwrite` takes it.
+    resolution : sequence of float, optional
+        Pixels per centimetre along X and Y; 1 where there is metadata and no resolution.
+    imagej : bool
+        Whether to write what ImageJ's own files are.  Masks, and labels in integers that such a file
+        can't have, are stored in smaller ones that can; what doesn't fit is stored as plain TIFF.  All
+        come back as they were.
+    """
+
+    def __init__(self, location, name, ext, metadata=None, resolution=None, imagej=True, data_hash=None):
+        super().__init__(location, name, ext, data_hash)
+        self.metadata = metadata
+        self.resolution = resolution
+        self.imagej = imagej
+
+    def describe(self):
+        return super().describe() | {
+            "resolution": self.resolution,
+            "metadata": self.metadata,
+            "imagej": self.imagej,
+        }
+
+    def hash_data(self, data):
+        _check_array(self, data)
+        return hash_array(data)
+
+    def _write_checked(self, data, path, hashed):
+        error = None
+        for pixels, imagej, noted in self._ways(data):
+            try:
+                content = self._encoded(data, pixels, imagej, noted)
+                if hash_array(self.decode(content)) != hashed:
+                    continue
+            except CODEC_ERRORS as reason:
+                error = error or reason
+                continue
+            with open(path, "xb") as file:
+                file.write(content)
+            return
+        raise self.limit(
+            data,
+            f"TIFF would not give back {data.dtype} of shape {data.shape} ({error or 'other values'})",
+            "convert it, correct its metadata and resolution, or use a path that ends in .npy",
+        ) from error
+
+    def _ways(self, data):
+        """Pixels, whether as ImageJ's, whether with a note of what they stand for; CPR's way first."""
+        yield data, self.imagej, False
+        if self.imagej:
+            yield narrowed(data, True), True, True
+            yield data, False, False
+        yield narrowed(data, True), False, True
+
+    def _encoded(self, data, pixels, imagej, noted):
+        options: dict[str, Any] = {"compression": "zlib", "imagej": imagej}
+        if self.metadata is not None:
+            options["metadata"] = dict(self.metadata)
+        if self.metadata is not None or self.resolution is not None:
+            options["resolution"] = (1.0, 1.0) if self.resolution is None else tuple(self.resolution)
+            options["resolutionunit"] = "CENTIMETER"
+        if noted:
+            axes = UNKNOWN * (data.ndim - 2) + "YX"
+            note = tiff.Note(data.dtype.name, pixels.dtype.name, ImageMetadata(axes), data.shape)
+            options["extratags"] = [tiff.note_tag(note)]
+        if not imagej:
+            colours = (
+                pixels.ndim > 2 and pixels.shape[-1] in (3, 4) and pixels.dtype.str[1:] in ("u1", "u2")
+            )
+            options["photometric"] = "rgb" if colours else "minisblack"
+        file = io.BytesIO()
+        require("tifffile", "image").imwrite(file, pixels, **options)
+        return file.getvalue()
+
+
+def _check_array(target, data):
+    np = require("numpy", "numpy")
+    if type(data) not in (np.ndarray, np.memmap) or data.dtype.hasobject:
+        raise target.limit(
+            data, f"it is a {type(data).__name__}, not an array of numbers", "give it np.asarray(...)"
+        )
+
+
+def _names(frame):
+    return ", ".join(f"{name} {dtype}" for name, dtype in frame.dtypes.items())[:200]

@@ -1,0 +1,349 @@
+"""Sources, targets and a few other values as JSON, in the form in which CPR wrote them.
+
+``{"__class__": "cpr.image.ImageTarget.ImageTarget", "data": {"location": …, "name": …, …}}``.  CPR's own
+classes go by CPR's names, so that each reads what the other wrote; other classes by short tags.
+
+Decoding believes nothing: a class is looked up among those that are registered here, nothing is imported
+because JSON names it, every field is checked, and paths can be confined to some folders (config
+``daskcache.resource-roots``).  What doesn't pass is an `UntrustedJSON`, or an `UnsafePath`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ... import config
+from ...errors import DaskcacheError, UnsafePath, UntrustedJSON
+from ...hashing.encoder import hash_value
+from ...hashing.names import current_name, imported, public_name
+from ..addressed.base import Addressed, check_file_name
+from ..base import Source, Target
+from ..registry import suffix_of
+from ..resource import Resource
+from .values import decode_value, encode_value
+
+CLASS, DATA = "__class__", "data"
+
+
+def target_encoder(obj: Any) -> Any:
+    """What `json.dumps` writes for a value that JSON has no form for: its argument ``default``.
+
+    The data of a target are saved, unless they are.
+
+    Raises
+    ------
+    TypeError
+        If the value is of no class that could be decoded again.
+    """
+    if isinstance(obj, Resource):
+        return _tagged(obj, save=True)
+    return encode_value(obj)
+
+
+def serialized(resource: Resource) -> dict[str, Any]:
+    """Return what the JSON of a resource consists of, without its class."""
+    return target_encoder(resource)[DATA]
+
+
+def target_decoder(result: dict) -> Any:
+    """What a JSON object stands for: the ``object_hook`` of `json.loads`.
+
+    Raises
+    ------
+    UntrustedJSON
+        If it names a class that is not registered, or has other fields than the class.
+    UnsafePath
+        If a path is outside of config ``daskcache.resource-roots``.
+    """
+    return _decoded(result, config.get("resource-roots"))
+
+
+def decoder(roots: Iterable[str | os.PathLike]) -> Callable[[dict], Any]:
+    """A `target_decoder` that refuses paths outside of these folders."""
+    known = [os.fspath(root) for root in roots]
+    return lambda result: _decoded(result, known)
+
+
+def hash_objects(*args: Any, hash_algo: Any = None, **kwargs: Any) -> str:
+    """CPR's hash of any values, in which targets stand by their fields; nothing is written.
+
+    As in JSON, a tuple counts as a list, and a number as key of a dict as its text.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        The values.
+    hash_algo : callable, optional
+        As in `hashlib`; MD5 by default, as Prefect's cache keys.
+
+    Returns
+    -------
+    str
+        Hex digits; CPR's own, unless CPR would have pickled the values.
+
+    Raises
+    ------
+    UnhashableArgument
+        If a value has no stable identity.
+    """
+    try:
+        text = json.dumps((args, kwargs), default=_described, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        text = hash_value((args, kwargs))
+    algorithm = hash_algo or (lambda data: hashlib.md5(data, usedforsecurity=False))
+    return algorithm(text.encode()).hexdigest()
+
+
+def register(tag: str, path: str) -> None:
+    """Let targets or sources of a class be encoded and decoded under a tag.
+
+    Parameters
+    ----------
+    tag : str
+        E.g. ``"meshtools.Mesh"``.
+    path : str
+        Of the class, a subclass of `Target` or `Source`: ``"package.module:Class"``.
+    """
+    _CLASSES[tag] = path
+
+
+# ---- encoding -----------------------------------------------------------------------------------
+
+
+def _described(obj):
+    return _tagged(obj, save=False) if isinstance(obj, Resource) else encode_value(obj)
+
+
+def _tagged(resource, save):
+    if isinstance(resource, Addressed):
+        tag = _tag_of(resource.plain)
+        if not _is_called_so(tag, resource.name, resource.ext):
+            raise TypeError(f"{resource!r} needs the suffix .pkl to be told from other files in JSON")
+        return {CLASS: tag, DATA: resource.serialize() if save else resource.describe()}
+    if isinstance(resource, Target):
+        raise TypeError(
+            f"{resource!r} has no address of its own: {type(resource).__name__}.from_path(…) makes one"
+        )
+    tag, fields = _source_fields(resource)
+    return {CLASS: tag, DATA: {**_address(resource), **fields}}
+
+
+def _address(source):
+    return {"location": source.location, "name": source.name, "ext": source.ext}
+
+
+def _source_fields(source):
+    tag, options = _tag_of(type(source)), source.__daskcache_options__()
+    if tag == _CPR["image:ImageSource"]:
+        return tag, {"metadata": source.metadata, "resolution": source.resolution}
+    if tag == _CPR["csv:CSVSource"]:
+        return (
+            (tag, {}) if options == {"index_col": 0} else ("daskcache.CSVSource", {"options": options})
+        )
+    if tag == _CPR["zarr:ZarrSource"]:
+        if not source._lazy:
+            return "daskcache.ZarrSource", {"options": options}
+        starts, stops = ([getattr(cut, end) for cut in source.slices] for end in ("start", "stop"))
+        fields = {"group": source.group, "slices_start": starts, "slices_stop": stops}
+        return tag, fields | {"mode": source.mode}
+    return tag, {"options": options} if options else {}
+
+
+def _tag_of(cls):
+    path = public_name(cls)
+    for tag, known in _CLASSES.items():
+        if current_name(known) in (path, f"{cls.__module__}:{cls.__qualname__}"):
+            return tag
+    raise TypeError(
+        f"{cls.__qualname__} has no tag in JSON: daskcache.cpr.serializer.register(tag, {path!r})"
+    )
+
+
+# ---- decoding -----------------------------------------------------------------------------------
+
+
+def _decoded(result, roots):
+    if CLASS not in result:
+        return result
+    tag = result[CLASS]
+    if not isinstance(tag, str) or tag not in _CLASSES:
+        return decode_value(result)
+    data = result.get(DATA)
+    if set(result) != {CLASS, DATA} or not isinstance(data, dict):
+        raise UntrustedJSON(
+            f"JSON of {tag} has not the form of a source or target",
+            expected=f"{CLASS} and {DATA}",
+            got=", ".join(map(repr, result)),
+        )
+    cls = imported(_CLASSES[tag])
+    _check_fields(tag, cls, data)
+    if not _is_called_so(tag, data["name"], data["ext"]):
+        raise UntrustedJSON(
+            "JSON names a pickle whose file has another suffix",
+            expected=".pkl, .pickle or no suffix",
+            got=f"{data['name']}{data['ext']}",
+        )
+    _confine(data, roots)
+    try:
+        return _made(tag, cls, data)
+    except DaskcacheError as error:
+        raise UntrustedJSON(f"JSON of {tag} makes none: {error.message}", got=error.got) from error
+
+
+def _made(tag, cls, data):
+    given = dict(data)
+    location, name, ext = (given.pop(field) for field in ("location", "name", "ext"))
+    if issubclass(cls, Source) and not tag.startswith("cpr."):
+        source = cls(os.path.join(location, f"{name}{ext}"), **given.get("options", {}))
+        vars(source).update(location=location, name=name, ext=ext)
+        return source
+    return cls._at_address(location, name, ext, **given)
+
+
+def _check_fields(tag, cls, data):
+    own = tag.startswith("cpr.") or issubclass(cls, Target)
+    more = tuple(cls.address_fields) if own else ("options",)
+    required = {"location", "name", "ext", *(field for field in more if field in _REQUIRED)}
+    known = {"location", "name", "ext", *more}
+    if not required <= set(data) <= known:
+        raise UntrustedJSON(
+            f"JSON of {tag} has other fields than the class",
+            expected=", ".join(sorted(known)),
+            got=", ".join(map(str, data)),
+        )
+    for field, value in data.items():
+        if not _CHECKS[field](value):
+            raise UntrustedJSON(
+                f"JSON of {tag} has a strange {field!r}",
+                expected=_CHECKS[field].__doc__,
+                got=repr(value)[:100],
+            )
+    try:
+        check_file_name(data["name"], data["ext"])
+    except UnsafePath as error:
+        raise UntrustedJSON(
+            f"JSON of {tag}: {error.message}", expected=error.expected, got=error.got
+        ) from error
+
+
+def _is_called_so(tag, name, ext):
+    """Tell if a file that is to be unpickled is called a pickle: JSON alone does not make it one."""
+    return tag != _PICKLE or suffix_of(f"{name}{ext}") in (".pkl", ".pickle", "")
+
+
+def _confine(data, roots):
+    if roots is None:
+        return
+    path = os.path.realpath(os.path.join(data["location"], f"{data['name']}{data['ext']}"))
+    allowed = [os.path.realpath(os.path.expanduser(root)) for root in roots]
+    if not any(os.path.commonpath([path, root]) == root for root in allowed):
+        raise UnsafePath(
+            "JSON names a file outside of the folders that are allowed",
+            target=path,
+            expected=f"a path below {' or '.join(allowed)}",
+            hint="daskcache.resource-roots lists them",
+        )
+
+
+def _is_text(value):
+    """a text without NUL"""
+    return isinstance(value, str) and "\0" not in value and value.isprintable()
+
+
+def _is_hash(value):
+    """16 hex digits, or null"""
+    return value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None)
+
+
+def _is_metadata(value):
+    """an object, or null"""
+    return value is None or isinstance(value, dict)
+
+
+def _is_resolution(value):
+    """two or more numbers, or null"""
+    return value is None or (isinstance(value, list) and len(value) > 1 and all(map(_is_number, value)))
+
+
+def _is_number(value):
+    return type(value) in (int, float) and math.isfinite(value) and value > 0
+
+
+def _is_flag(value):
+    """true or false"""
+    return isinstance(value, bool)
+
+
+def _is_bounds(value):
+    """whole numbers, or null for a whole axis"""
+    return isinstance(value, list) and all(each is None or type(each) is int for each in value)
+
+
+def _is_options(value):
+    """an object of plain values"""
+    return isinstance(value, dict) and all(map(_is_plain, value.values()))
+
+
+def _is_plain(value):
+    if isinstance(value, list):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (str, int, float, bool)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "location": _is_text,
+    "name": _is_text,
+    "ext": _is_text,
+    "data_hash": _is_hash,
+    "metadata": _is_metadata,
+    "resolution": _is_resolution,
+    "imagej": _is_flag,
+    "group": _is_text,
+    "slices_start": _is_bounds,
+    "slices_stop": _is_bounds,
+    "mode": _is_text,
+    "options": _is_options,
+}
+#: What CPR always wrote, besides location, name and ext.
+_REQUIRED = {"data_hash", "group", "slices_start", "slices_stop"}
+
+_CPR = {
+    "image:ImageSource": "cpr.image.ImageSource.ImageSource",
+    "image:ImageTarget": "cpr.image.ImageTarget.ImageTarget",
+    "csv:CSVSource": "cpr.csv.CSVSource.CSVSource",
+    "csv:CSVTarget": "cpr.csv.CSVTarget.CSVTarget",
+    "numpy:NumpySource": "cpr.numpy.NumpySource.NumpySource",
+    "numpy:NumpyTarget": "cpr.numpy.NumpyTarget.NumpyTarget",
+    "zarr:ZarrSource": "cpr.zarr.ZarrSource.ZarrSource",
+}
+
+_PICKLE = "daskcache.PickleTarget"
+
+#: Tag to class; the first tag of a class is the one that it is encoded with.
+_CLASSES: dict[str, str] = {
+    _CPR["image:ImageSource"]: "daskcache:ImageSource",
+    _CPR["image:ImageTarget"]: "daskcache:ImageTarget",
+    _CPR["csv:CSVSource"]: "daskcache:CSVSource",
+    _CPR["csv:CSVTarget"]: "daskcache:CSVTarget",
+    _CPR["numpy:NumpySource"]: "daskcache:NumpySource",
+    _CPR["numpy:NumpyTarget"]: "daskcache:NumpyTarget",
+    _CPR["zarr:ZarrSource"]: "daskcache:ZarrSource",
+    "daskcache.CSVSource": "daskcache:CSVSource",
+    "daskcache.ZarrSource": "daskcache:ZarrSource",
+    "daskcache.FileSource": "daskcache:FileSource",
+    "daskcache.JSONSource": "daskcache:JSONSource",
+    "daskcache.JSONTarget": "daskcache:JSONTarget",
+    "daskcache.OMEZarrTarget": "daskcache:OMEZarrTarget",
+    "daskcache.ParquetSource": "daskcache:ParquetSource",
+    "daskcache.ParquetTarget": "daskcache:ParquetTarget",
+    _PICKLE: "daskcache:PickleTarget",
+    "daskcache.TextSource": "daskcache:TextSource",
+    "daskcache.TextTarget": "daskcache:TextTarget",
+    "daskcache.ZarrTarget": "daskcache:ZarrTarget",
+}

@@ -1,0 +1,176 @@
+"""Other values in JSON, in the form in which Prefect writes them: dates, sets, exceptions, models …
+
+Prefect's own decoder imports whatever a JSON object names.  Here a class must be in a list: those below,
+and those that a program lets in with `allow`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import pathlib
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ... import errors
+from ...errors import UntrustedJSON
+
+
+def allow(cls: type) -> type:
+    """Let values of a class be encoded as JSON and decoded again.  Works as a decorator.
+
+    Parameters
+    ----------
+    cls : type
+        A pydantic model, a dataclass, an enumeration, or an exception that is made from its message.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if issubclass(cls, Exception):
+        _EXCEPTIONS[_name_of(cls)] = cls
+    elif hasattr(cls, "model_validate"):
+        _KINDS[_name_of(cls)] = _Kind(lambda value: value.model_dump(), cls.model_validate)
+    elif dataclasses.is_dataclass(cls):
+        _KINDS[_name_of(cls)] = _Kind(_fields_of, lambda data: cls(**data))
+    elif issubclass(cls, enum.Enum):
+        _KINDS[_name_of(cls)] = _Kind(lambda value: value.value, cls)
+    else:
+        raise TypeError(f"{cls!r} is no pydantic model, dataclass, enumeration or exception")
+    return cls
+
+
+def encode_value(value: Any) -> dict[str, Any]:
+    """A JSON object for a value of a class that is in the list; raises TypeError for others."""
+    name = _name_of(type(value))
+    if name in _KINDS:
+        return {"__class__": name, "data": _KINDS[name].encode(value)}
+    if isinstance(value, Exception) and _exception(name) is type(value):
+        return {"__class__": name, "message": str(value)}
+    raise TypeError(
+        f"a {name} can't be decoded from JSON again; daskcache.cpr.values.allow lets classes in"
+    )
+
+
+def decode_value(result: dict) -> Any:
+    """The value that a JSON object with a ``__class__`` stands for.
+
+    Raises
+    ------
+    UntrustedJSON
+        If its class is not in the list, or can't be made from what is there.
+    """
+    name = result["__class__"]
+    exception = _exception(name)
+    try:
+        if exception is not None and set(result) == {"__class__", "message"}:
+            if isinstance(result["message"], str):
+                return exception(result["message"])
+        elif isinstance(name, str) and name in _KINDS and set(result) == {"__class__", "data"}:
+            return _KINDS[name].decode(result["data"])
+    except Exception as error:
+        raise UntrustedJSON(f"JSON makes no {name}: {error}", got=repr(result)[:200]) from error
+    raise UntrustedJSON(
+        "JSON names a class that is not known, or has not its form",
+        got=repr(result)[:200],
+        hint="daskcache.cpr.values.allow(cls), or daskcache.cpr.serializer.register, lets a class in",
+    )
+
+
+class _Kind(NamedTuple):
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+def _name_of(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _exception(name):
+    """The exception class of that name, if it is in the list."""
+    if not isinstance(name, str):
+        return None
+    if name in _EXCEPTIONS:
+        return _EXCEPTIONS[name]
+    module, _, short = name.rpartition(".")
+    found = getattr(builtins, short, None) if module == "builtins" else None
+    return found if isinstance(found, type) and issubclass(found, Exception) else None
+
+
+def _fields_of(value):
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def _of(cls):
+    """Decoder that takes what its class takes, if it is a list."""
+
+    def decode(data):
+        if not isinstance(data, list):
+            raise TypeError(f"expected a list, got {data!r:.50}")
+        return cls(data)
+
+    return decode
+
+
+def _text(decode):
+    def checked(data):
+        if not isinstance(data, str):
+            raise TypeError(f"expected a text, got {data!r:.50}")
+        return decode(data)
+
+    return checked
+
+
+def _number(value):
+    """A decimal number as Prefect writes it, unless that would change it."""
+    if not value.is_finite():
+        return str(value)
+    plain = int(value) if value.as_tuple().exponent >= 0 else float(value)
+    return plain if str(decimal.Decimal(str(plain))) == str(value) else str(value)
+
+
+def _decimal(data):
+    if isinstance(data, bool) or not isinstance(data, (str, int, float)):
+        raise TypeError(f"expected a number, got {data!r:.50}")
+    return decimal.Decimal(str(data))
+
+
+def _timedelta(data):
+    if isinstance(data, bool) or not isinstance(data, (int, float)):
+        raise TypeError(f"expected seconds, got {data!r:.50}")
+    return datetime.timedelta(seconds=data)
+
+
+_PATHS = {
+    f"pathlib.{inner}{name}": _Kind(
+        str, _text(getattr(pathlib, name.replace("Posix", "").replace("Windows", "")))
+    )
+    for inner in ("", "_local.")
+    for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
+}
+
+_KINDS: dict[str, _Kind] = {
+    "builtins.bytes": _Kind(bytes.decode, _text(str.encode)),
+    "builtins.set": _Kind(list, _of(set)),
+    "builtins.frozenset": _Kind(list, _of(frozenset)),
+    "collections.deque": _Kind(list, _of(collections.deque)),
+    "datetime.date": _Kind(datetime.date.isoformat, _text(datetime.date.fromisoformat)),
+    "datetime.datetime": _Kind(datetime.datetime.isoformat, _text(datetime.datetime.fromisoformat)),
+    "datetime.time": _Kind(datetime.time.isoformat, _text(datetime.time.fromisoformat)),
+    "datetime.timedelta": _Kind(datetime.timedelta.total_seconds, _timedelta),
+    "decimal.Decimal": _Kind(_number, _decimal),
+    "uuid.UUID": _Kind(str, _text(uuid.UUID)),
+    **_PATHS,
+}
+_EXCEPTIONS: dict[str, type[Exception]] = {
+    _name_of(each): each
+    for each in vars(errors).values()
+    if isinstance(each, type) and issubclass(each, errors.DaskcacheError)
+}

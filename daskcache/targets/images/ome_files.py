@@ -1,0 +1,306 @@
+"""OME-TIFF images that are spread over several files, which lie in one folder.
+
+All of them are one input (`daskcache.ImageSource`): their content is its identity, and each
+plane comes from bytes that were verified.  tifffile reads such an image only from files that it
+opens itself, and with zeros in place of a file that is missing.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
+
+from ...errors import DaskcacheError, FormatLimit, SourceChanged, SourceMissing, require
+from ...hashing.encoder import digest, hash_value
+from ...storage import source_hashes
+from ..limits import check_decoded
+from .metadata import Described, described
+from .ome_xml import OMEImage, spread_image
+
+#: What is noted of the content of a file that no other file belongs to.
+_ALONE = "image in one file"
+#: Hashes of contents of which that is known, for planning to look it up fast.
+_alone: set[str] = set()
+
+
+def content_hash(path: str) -> str:
+    """Hash of the content of a TIFF file, or of all files that its image is spread over.
+
+    Only what was touched is read again; that a file is alone is found out once.
+
+    Raises
+    ------
+    SourceMissing, StorageError
+        If a file is missing, or can't be read.
+    UnsafePath, FormatLimit
+        See `daskcache.targets.images.ome_xml.spread_image`.
+    """
+    own = source_hashes.content_hash(path)
+    if own in _alone:
+        return own
+    if not source_hashes.is_noted(_ALONE, own):
+        files = files_at(path)
+        if files is not None:
+            return files.content_hash(lambda name: source_hashes.content_hash(_beside(path, name)))
+        if source_hashes.content_hash(path) != own:
+            raise SourceChanged(f"the source {path} changes while it is read", hint="try again")
+        source_hashes.note(_ALONE, own)
+    _alone.add(own)
+    return own
+
+
+def fresh_hash(path: str) -> str:
+    """`content_hash`, by reading the files whatever is remembered."""
+    files = files_at(path)
+    if files is None:
+        return source_hashes.fresh_hash(path)
+    return files.content_hash(lambda name: source_hashes.fresh_hash(_beside(path, name)))
+
+
+class Content:
+    """The bytes of a TIFF file, and of all others that its image is spread over.
+
+    Attributes
+    ----------
+    data : bytes
+        Of the file itself.
+    hash : str
+        Of all, as `content_hash` gives it.
+    files : ImageFiles or None
+        The files, if they are several.
+    """
+
+    def __init__(self, path: str):
+        self._path = path
+        self._read: dict[str, bytes] = {}
+        self.data = self._bytes(os.path.basename(path))
+        self.files = _files_of(path, io.BytesIO(self.data), lambda name: io.BytesIO(self._bytes(name)))
+        self.hash = self.files.content_hash(self._digest) if self.files else digest(self.data)
+
+    def array(self) -> Any:
+        """The image that is spread over the files."""
+        return self.files.array(self._bytes)
+
+    def _digest(self, name):
+        return digest(self._bytes(name))
+
+    def _bytes(self, name):
+        if name not in self._read:
+            self._read[name] = source_hashes.read_whole(_beside(self._path, name))
+        return self._read[name]
+
+
+def files_at(path: str) -> ImageFiles | None:
+    """The files that the image in a TIFF file is spread over; None if it is in one.
+
+    Raises
+    ------
+    SourceMissing, StorageError, UnsafePath, FormatLimit
+        As `content_hash` does.
+    """
+    with source_hashes.opened(path) as file:
+        return _files_of(path, file, lambda name: source_hashes.opened(_beside(path, name)))
+
+
+def is_spread(path: str, data: bytes) -> bool:
+    """Tell if a TIFF file with this content holds only a part of an image."""
+    try:
+        return _files_of(path, io.BytesIO(data), _refuse) is not None
+    except DaskcacheError:  # it names other files, which is enough
+        return True
+
+
+def _refuse(name):
+    raise SourceMissing(f"{name} is another file")
+
+
+def _files_of(path, file, open_beside):
+    """The files of an image, one of which is open; `open_beside` opens another by its name."""
+
+    def text_of(name):
+        try:
+            with open_beside(name) as other:
+                return _ome_text(other)
+        except SourceMissing as error:
+            raise _missing(path, name, "is described by another file") from error
+
+    if _is_whole_stack(file):
+        return None
+    found = spread_image(_ome_text(file), os.path.basename(path), text_of)
+    return found and ImageFiles(path, *found)
+
+
+def _beside(path, name):
+    return os.path.join(os.path.dirname(path), name)
+
+
+def _missing(path, name, how):
+    return SourceMissing(
+        f"the image in {path} {how}, and {name} is missing",
+        expected=f"{name} beside it, as its OME-XML says",
+        got="nothing",
+        hint="put it back under this name, or save the image as one file",
+    )
+
+
+# ---- the files of an image ----------------------------------------------------------------------
+
+
+class ImageFiles(NamedTuple):
+    """The files that an image is spread over."""
+
+    #: Path of the file that was asked for.
+    path: str
+    image: OMEImage
+    #: Names of all files, sorted.
+    names: tuple[str, ...]
+
+    def content_hash(self, hash_of: Callable[[str], str]) -> str:
+        """Joint hash of the files' names and content; `hash_of` gives that of a file, by its name.
+
+        Raises
+        ------
+        SourceMissing
+            If a file is missing.
+        """
+        hashes = []
+        for name in self.names:
+            try:
+                hashes.append((name, hash_of(name)))
+            except SourceMissing as error:
+                how = f"is spread over {len(self.names)} files"
+                raise _missing(self.path, name, how) from error
+        return hash_value(("image files", hashes))
+
+    def describe(self) -> Described:
+        """The image's metadata, and its shape."""
+        with require("tifffile", "image").TiffFile(self.path) as tif:
+            axes, shape = _squeezed(self.image.stack(), tif.pages.first)
+        return described(self.image.metadata(axes), shape)
+
+    def array(self, content_of: Callable[[str], bytes]) -> Any:
+        """The image; `content_of` gives the content of a file, by its name.
+
+        Raises
+        ------
+        FormatLimit
+            If the files don't hold what the OME-XML says, or that is too large.
+        """
+        tifffile = require("tifffile", "image")
+        try:
+            stack = self.image.stack()
+            names = {block.file for block in stack.blocks}
+            pages = {name: tifffile.TiffFile(io.BytesIO(content_of(name))).pages for name in names}
+            return _assembled(self.path, stack, pages)
+        except (ValueError, LookupError, tifffile.TiffFileError) as error:
+            raise FormatLimit(
+                f"{self.path} can't be read with the files that its OME-XML names: {error}",
+                expected=f"all planes in {', '.join(self.names)}",
+                hint="is a file cut short, or part of another image? To read what is there, take a "
+                "FileSource and tifffile",
+            ) from error
+
+
+def _assembled(path, stack, pages):
+    """The planes of a stack in one array, from the pages of files by name."""
+    np = require("numpy", "image")
+    total = math.prod(stack.shape)
+    places = dict(_places(stack, pages))
+    if len(places) < total:
+        raise ValueError(f"it says where {len(places)} planes are, of {total}")
+    first = places[0]
+    check_decoded(total * first.nbytes, path)
+    planes = np.empty((total, *first.shape), first.dtype)
+    for position, page in places.items():
+        if (page.shape, page.dtype) != (first.shape, first.dtype):
+            one, other = (f"{p.dtype}, shape {p.shape}" for p in (first, page))
+            raise ValueError(f"there are planes of {one}, and of {other}")
+        planes[position] = page.asarray()
+    return planes.reshape(_squeezed(stack, first)[1])
+
+
+def _places(stack, pages):
+    """Position and page of each plane."""
+    total = math.prod(stack.shape)
+    for start, name, first, count in stack.blocks:
+        there = len(pages[name])
+        count = min(there - first if count is None else count, total - start)
+        if first + count > there:
+            raise ValueError(f"{name} has {there} pages, and {first + count} are wanted")
+        for i in range(count):
+            yield start + i, pages[name][first + i]
+
+
+def _squeezed(stack, page):
+    """Axes and shape of a stack of such pages, without axes of length 1 besides Y and X."""
+    both = zip(stack.axes + page.axes, stack.shape + page.shape, strict=True)
+    axes, shape = zip(*[(a, n) for a, n in both if n > 1 or a in "YX"], strict=True)
+    return "".join(axes), shape
+
+
+# ---- what a file says ---------------------------------------------------------------------------
+
+_ORDERS = {b"II": "<", b"MM": ">"}
+_DESCRIPTION = 270
+#: By version of TIFF: where the place of the first page is told, and forms of that place, of a number of
+#: tags, and of a tag (number, type, count) without its value.
+_LAYOUTS = {42: (4, "I", "H", "HHI"), 43: (8, "Q", "Q", "HHQ")}
+#: What is read of a file that may be damaged: number of tags, and bytes of a description.
+_MOST_TAGS, _LONGEST = 2**12, 2**30
+#: Begins the index of a file of Micro-Manager, at byte 8.
+_INDEX = 54773648
+
+
+def _ome_text(file: BinaryIO) -> bytes:
+    """Read what may be OME-XML: the description of a TIFF file's first page, or a whole text file.
+
+    tifffile would tell the former, too; but then planning would import it, and take far longer.
+    """
+    file.seek(0)
+    header = file.read(16)
+    file.seek(0)
+    if header[:2] not in _ORDERS:
+        return file.read() if b"<" in header else b""
+    try:
+        return _description(file, header).rstrip(b"\0 \n")
+    except (struct.error, KeyError, ValueError, OverflowError):  # reading the image tells what is wrong
+        return b""
+
+
+def _description(file, header):
+    order = _ORDERS[header[:2]]
+    at, offset, number, start = _LAYOUTS[struct.unpack_from(f"{order}H", header, 2)[0]]
+    file.seek(*struct.unpack_from(order + offset, header, at))
+    (count,) = struct.unpack(order + number, file.read(struct.calcsize(number)))
+    width = struct.calcsize(offset)
+    tags = struct.Struct(f"{order}{start}{width}s")
+    for code, _, length, value in tags.iter_unpack(file.read(tags.size * min(count, _MOST_TAGS))):
+        if code == _DESCRIPTION:
+            if length <= width:
+                return value[:length]
+            file.seek(*struct.unpack(order + offset, value))
+            return file.read(min(length, _LONGEST))
+    return b""
+
+
+def _is_whole_stack(file):
+    """Tell if a file of Micro-Manager has all planes of its positions, as its own index says.
+
+    Its OME-XML is about all positions, or names the file of another position.
+    """
+    file.seek(0)
+    header = file.read(12)
+    if header[8:] not in (struct.pack("<I", _INDEX), struct.pack(">I", _INDEX)):
+        return False
+    file.seek(0)
+    with require("tifffile", "image").TiffFile(file) as tif:
+        if not tif.is_mmstack:
+            return False
+        summary, index = (tif.micromanager_metadata[name] for name in ("Summary", "IndexMap"))
+    lengths = (index.max(axis=0) - index.min(axis=0) + 1).tolist()
+    told = [int(summary.get(name, 1)) for name in ("Channels", "Slices", "Frames")]
+    return all(map(int.__ge__, lengths, told))

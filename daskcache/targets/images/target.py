@@ -1,0 +1,405 @@
+"""Images: TIFF as target, and what else imageio reads as source."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import math
+import os
+from typing import Any
+
+from ...errors import FormatLimit, require
+from ...hashing.encoder import hash_value
+from ...storage.source_hashes import source_error
+from ..base import BytesTarget, Source
+from ..limits import carried_by_dtype, check_decoded
+from ..resource import Metadata
+from . import ome_files, tiff
+from .metadata import Described, ImageMetadata, TakesOver, default_axes, fits, taken_over
+from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
+from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
+from .tiff import IMAGEJ, OME, PLAIN, Note
+
+# What comes back from TIFF as it was; tests/targets/test_registry.py proves it for each.
+_DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
+#: Bytes of a strip before compression: at most, and at least where a page is cut for two threads.
+_STRIP, _SMALLEST_STRIP = 2**20, 2**16
+_THREADS = min(2, os.cpu_count() or 1)
+#: Bytes of pixels from which on a second thread saves more time than its start takes.
+_WORTH_A_THREAD = 2**19
+#: Of deflate, for smooth images and others: the fastest that make them no larger than the default level
+#: does; but faint noise (a few photons) by up to 3 %.
+_SMOOTH_LEVEL, _LEVEL = 1, 3
+
+
+class ImageTarget(TakesOver, BytesTarget, Metadata):
+    """An array of at least two dimensions in a TIFF file that any viewer opens.
+
+    An array whose last axis has length 3 or 4, of dtype uint8 or uint16, is an RGB(A) image unless
+    `axes` says otherwise; a ``(3, H, W)`` stack is a stack of three grey planes.  Boolean masks are
+    stored as 0 and 255, 64-bit integers in the smallest of uint8 … int32 that holds their values if
+    one does; both come back as they were.
+
+    Axes, pixel sizes and channel names that a node's direct inputs have (`ImageSource`, or a node with
+    an `ImageTarget`) are taken over for a result with as many axes, along each axis that has the same
+    length in both, unless they are given here.  What two inputs contradict each other in is not taken
+    over.  Mind functions that scale, or exchange axes, at the same shape: say what holds of their
+    results.  Metadata that a file has counts as part of its data.
+
+    Parameters
+    ----------
+    path : str
+        Path template ending in ``.tif``, ``.tiff``, ``.ome.tif`` or ``.ome.tiff``.
+    compression : str or None
+        ``"zlib"`` (default; lossless), ``"zstd"`` (stock ImageJ doesn't read it), or None: as it is, so
+        that `open` gives a memory map.
+    format : str, optional
+        ``"ome"`` (OME-TIFF; default for ``.ome.tif``), ``"imagej"`` (hyperstack), or ``"plain"``.
+        Otherwise, ImageJ's for an image with metadata that it can hold, else plain TIFF: both open in
+        any viewer, but plain TIFF tells other programs the pixel size along X and Y only.
+    axes : str, optional
+        A letter for each axis: any of T, Z, C, or Q for unknown, then YX, or YXS for colours.
+    pixel_size : float, tuple or dict, optional
+        In `unit`: along Y and X; as tuple (Y, X) or (Z, Y, X); or as dict by axis.  ``{}``: unknown.
+    unit : str, optional
+        Of `pixel_size`: ``"µm"`` (default), ``"nm"``, ``"mm"`` …
+    channels : tuple of str, optional
+        Names along the axis C.  ``()``: unknown.
+    tile : tuple of int, optional
+        Rows and columns of tiles, multiples of 16: parts of large images are read faster.  Stock ImageJ
+        doesn't open tiled files.
+
+    Raises
+    ------
+    GraphError
+        If an option is none of these.
+
+    Notes
+    -----
+    Written with `tifffile <https://github.com/cgohlke/tifffile>`_, from 512 KiB on two threads: deflate
+    (compression 8) in strips, with the horizontal predictor (2) where that makes integers of 8 or 16
+    bits smaller.  ImageJ reads these since 1.53v (October 2022: ``ZIP_WITH_DIFFERENCING`` in its
+    ``ij/io/TiffDecoder.java``); older versions ignore the predictor.  It has no 64-bit floats.  Equal
+    images give equal bytes.
+    """
+
+    exact = True
+    _addressed = "daskcache.targets.addressed.formats:AddressedImage"
+    address_fields = {"metadata": None, "resolution": None, "imagej": True, "data_hash": None}  # noqa: RUF012
+
+    def __init__(
+        self,
+        path,
+        compression="zlib",
+        *,
+        format=None,
+        axes=None,
+        pixel_size=None,
+        unit=None,
+        channels=None,
+        tile=None,
+    ):
+        super().__init__(path)
+        self.compression = one_of("compression", compression, ("zlib", "zstd", None))
+        self.format = one_of("format", format, (OME, IMAGEJ, PLAIN, None))
+        self.axes = checked_axes(axes)
+        self.pixel_size = checked_sizes(pixel_size)
+        self.unit = checked_unit(unit, pixel_size)
+        self.channels = checked_channels(channels)
+        self.tile = checked_tile(tile)
+
+    # -- values -------------------------------------------------------------------------------------
+
+    def encode(self, value):
+        np = require("numpy", "image")
+        tifffile = require("tifffile", "image")
+        self._check(value, np)
+        metadata = self._metadata_of(value)
+        kind, pixels = self._stored(value, metadata, np)
+        note = Note(value.dtype.name, pixels.dtype.name, metadata, value.shape)
+        file = io.BytesIO()
+        tifffile.imwrite(
+            file,
+            pixels,
+            photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
+            tile=self.tile,
+            **self._compressed(pixels, metadata.axes),
+            **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
+        )
+        return [file.getbuffer()]
+
+    def decode(self, data):
+        tifffile = require("tifffile", "image")
+        if ome_files.is_spread(self.path, data):
+            raise FormatLimit(
+                f"{self.path} is one of several files that an OME-TIFF image is spread over",
+                expected="an image in one file",
+                hint="save the image as one file",
+            )
+        with tifffile.TiffFile(io.BytesIO(data)) as tif:
+            check_decoded(tif.series[0].nbytes, self.path)
+            note = tiff.note_of(tif)
+            array = tif.asarray()
+        return array if note is None else array.reshape(note.shape).astype(note.dtype, copy=False)
+
+    def open(self, path):
+        """Lazy access to the image in the file `path`, with the dtype and shape that `read` gives.
+
+        Returns
+        -------
+        numpy.memmap, zarr.Array or dask.array.Array
+            A memory map (read-only) of an uncompressed image; else a Zarr array (read-only, needs zarr)
+            that decodes what is asked for, in a Dask array if the file has another dtype or shape.
+        """
+        tifffile = require("tifffile", "image")
+        with tifffile.TiffFile(path) as tif:
+            note = tiff.note_of(tif)
+            contiguous = tif.series[0].dataoffset is not None
+        if contiguous:
+            array = tifffile.memmap(path, mode="r")
+        else:
+            store = tifffile.imread(path, aszarr=True, level=0)
+            array = require("zarr", "zarr").open_array(store, mode="r")
+        return array if note is None else _as_noted(array, note)
+
+    def hash(self, value):
+        """Hash of the array, and of the metadata that the file has if there is any."""
+        np = require("numpy", "image")
+        self._check(value, np)
+        return _hash(value, self._metadata_of(value))
+
+    # -- metadata -----------------------------------------------------------------------------------
+
+    def read_metadata(self, path: str | None = None) -> ImageMetadata:
+        """Axes, pixel sizes and channel names of the file `path` (default: this target's)."""
+        return _describe(path or self.path).metadata
+
+    def heritage(self, file):
+        return _describe(file)
+
+    def hash_read(self, value, path):
+        return _hash(value, self.read_metadata(path))
+
+    def counted_options(self):
+        told = {name: getattr(self, name) for name in ("axes", "pixel_size", "unit", "channels")}
+        return {name: option for name, option in told.items() if option is not None}
+
+    def _metadata_of(self, value):
+        """The metadata of the file with this value."""
+        default = default_axes(value, self._inputs)
+        if self.axes is not None and not fits(self.axes, value):
+            raise self.limit(
+                value,
+                f"an array of shape {value.shape} and {value.dtype} has not the axes {self.axes!r}",
+                "give a letter for each axis; S is for 3 or 4 samples of uint8 or uint16",
+            )
+        found = taken_over(self._inputs, value.shape, self.axes or default, fixed=self.axes is not None)
+        if self.pixel_size is not None:
+            found = dataclasses.replace(found, pixel_size=self.pixel_size, unit=self.unit)
+        if self.channels is not None:
+            found = dataclasses.replace(found, channels=self.channels)
+        self._check_told(value, found)
+        return found
+
+    def _check_told(self, value, metadata):
+        missing = [axis for axis in metadata.pixel_size if axis not in metadata.axes]
+        if missing:
+            raise self.limit(
+                value,
+                f"pixel_size has the axis {missing[0]}, which an image with the axes {metadata.axes!r} "
+                "has not",
+                "name its axes, e.g. axes='ZYX'",
+            )
+        count = dict(zip(metadata.axes, value.shape, strict=True)).get("C")
+        if metadata.channels and len(metadata.channels) != count:
+            raise self.limit(
+                value,
+                f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
+                "name its axes, e.g. axes='CYX', and each channel",
+            )
+
+    # -- how it is stored ---------------------------------------------------------------------------
+
+    def _check(self, value, np):
+        if type(value) not in (np.ndarray, np.memmap):
+            raise self.limit(
+                value,
+                f"it is a {type(value).__name__}, not an array",
+                "return an array, or use a path that ends in .pkl",
+            )
+        if value.ndim < 2 or value.size == 0:
+            raise self.limit(
+                value, f"an array of shape {value.shape} is no image", "use a path that ends in .npy"
+            )
+        if value.dtype.str[1:] not in _DTYPES or value.dtype.byteorder == ">":
+            raise self.limit(
+                value,
+                f"TIFF would not give back the dtype {value.dtype}",
+                "convert it (uint16, int32, float32 …), or use a path that ends in .npy",
+            )
+        lost = carried_by_dtype(value.dtype)
+        if lost:
+            raise self.limit(value, f"its dtype has {lost}, which would be lost", "use .pkl")
+
+    def _stored(self, value, metadata, np):
+        """The kind of file, and the pixels in it."""
+        asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
+        narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
+        pixels = narrowed(np.ascontiguousarray(value), narrow)
+        if asked is None:
+            told = not metadata.is_empty
+            kind = IMAGEJ if told and not obstacle(IMAGEJ, pixels, metadata) else PLAIN
+            return kind, pixels
+        missing = obstacle(asked, pixels, metadata)
+        if missing:
+            raise self.limit(
+                value,
+                f"the format {asked!r} has no {missing}",
+                "use format='plain' and a path that ends in .tif, or one that ends in .npy",
+            )
+        return asked, pixels
+
+    def _compressed(self, pixels, axes):
+        if self.compression is None:
+            return {}
+        # of 32 bits, ImageJ adds the differences up as floats
+        smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and is_smooth(pixels, axes)
+        threads = _THREADS if pixels.nbytes >= _WORTH_A_THREAD else 1
+        how = {"compression": self.compression, "maxworkers": threads}
+        if smooth:
+            how["predictor"] = 2
+        if self.compression == "zlib":
+            how["compressionargs"] = {"level": _SMOOTH_LEVEL if smooth else _LEVEL}
+        if self.tile is None:
+            samples = pixels.shape[-1] if axes.endswith("S") else 1
+            height, width = pixels.shape[axes.index("Y")], pixels.shape[axes.index("X")]
+            row = width * samples * pixels.itemsize
+            strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
+            how["rowsperstrip"] = math.ceil(strip / row)
+        return how
+
+
+class ImageSource(Source, Metadata):
+    """An existing image file: TIFF, or anything else that imageio reads (PNG, JPEG …).
+
+    An OME-TIFF image that is spread over several files is one source, whichever of them it is named by:
+    all of them are read, and count.  They lie in one folder, under the names in their OME-XML.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    metadata : dict, optional
+        What is to be said of the image beside its pixels, see `get_metadata`.  Nothing is read from the
+        file for it: that is `read_metadata`.
+    resolution : sequence of float, optional
+        Pixels per centimetre along X and Y.
+
+    Raises
+    ------
+    SourceMissing
+        When it is used and the file, or one that the image is spread over, does not exist.
+    UnsafePath
+        When it is used and the image is spread over several folders.
+    """
+
+    format = ImageTarget
+    address_fields = {"metadata": None, "resolution": None}  # noqa: RUF012
+
+    def __init__(self, path, metadata=None, resolution=None):
+        super().__init__(path)
+        self.metadata = metadata
+        self.resolution = resolution
+
+    def __daskcache_options__(self):
+        given = {"metadata": self.metadata, "resolution": self.resolution}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def content_hash(self):
+        return ome_files.content_hash(self.path) if self._is_tiff() else super().content_hash()
+
+    def verify(self, expected):
+        if self._is_tiff():
+            self._compare(ome_files.fresh_hash(self.path), expected)
+        else:
+            super().verify(expected)
+
+    def load_verified(self, expected):
+        if not self._is_tiff():
+            return super().load_verified(expected)
+        content = ome_files.Content(self.path)
+        self._compare(content.hash, expected)
+        return self._array(content)
+
+    def get_data(self, cache=False):
+        return self._array(ome_files.Content(self.path)) if self._is_tiff() else super().get_data()
+
+    def _array(self, content):
+        return self.decode(content.data) if content.files is None else content.array()
+
+    def decode(self, data):
+        if self._is_tiff():
+            return super().decode(data)
+        iio = require("imageio.v3", "image")
+        file = {"uri": data, "extension": self.suffix.lower()}
+        found = iio.improps(**file)
+        check_decoded(math.prod(found.shape) * found.dtype.itemsize, self.path)
+        return iio.imread(**file)
+
+    def read_metadata(self) -> ImageMetadata:
+        """Axes, pixel sizes and channel names, from OME-XML, ImageJ's description or resolution tags.
+
+        No pixels are decoded.  Sizes in resolution tags, which are per inch or centimetre, are given in
+        µm.
+
+        Raises
+        ------
+        FormatLimit
+            If it isn't a TIFF file.
+        SourceMissing, StorageError
+            If it can't be read.
+        """
+        described = self.heritage()
+        if described is None:
+            raise FormatLimit(
+                f"only the metadata of TIFF files can be read, not that of {self.path}",
+                hint="read it with imageio.v3.immeta(path)",
+            )
+        return described.metadata
+
+    def heritage(self):
+        if not self._is_tiff():
+            return None
+        files = ome_files.files_at(self.path)
+        try:
+            return _describe(self.path) if files is None else files.describe()
+        except require("tifffile", "image").TiffFileError:
+            return None  # it is for the function to read, which may know better
+        except OSError as error:
+            raise source_error(error, self.path) from error
+
+    def _is_tiff(self):
+        return self.path.lower().endswith((".tif", ".tiff"))
+
+
+def _describe(file: Any) -> Described:
+    with require("tifffile", "image").TiffFile(file) as tif:
+        return tiff.describe(tif)
+
+
+def _hash(value, metadata):
+    if metadata.is_empty:
+        return hash_value(value)
+    return hash_value(("image", value, metadata.counted))
+
+
+def _as_noted(array, note):
+    """A lazily read array with dtype and shape of the one that was stored."""
+    if note.dtype == note.stored:
+        if array.shape == note.shape:
+            return array
+        if hasattr(array, "reshape"):  # a memory map
+            return array.reshape(note.shape)
+    import dask.array
+
+    return dask.array.from_array(array).reshape(note.shape).astype(note.dtype)

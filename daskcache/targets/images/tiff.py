@@ -1,0 +1,265 @@
+"""Where TIFF files keep what isn't pixels: resolution tags, ImageJ's description, OME-XML, and a note.
+
+The first three are for other programs.  The note, JSON in a private tag of the first page, is there if
+they don't give back an image exactly: its dtype, its axes of length 1, sizes to the last digit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import math
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from .metadata import METRES, SAME, STACKED, UNKNOWN, Described, ImageMetadata, canonical_unit
+from .ome_xml import own_image, short
+
+PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
+
+#: In the range that TIFF 6.0 leaves to anyone's use.
+_NOTE_TAG = 65321
+_ASCII = 2
+_NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
+#: ImageJ takes an image of 72 dots per inch, which is what many programs write, as one without a scale.
+_SCREEN_DPI = 72
+#: Pixels per unit that a fraction of 32-bit numbers holds precisely.
+_RESOLUTIONS = 1e-4, 4e9
+_IMAGEJ_UNITS = {"µm": "micron"}
+_OME_UNITS = {"inch": "in", None: "pixel"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """What a reader needs to give back an array as it was."""
+
+    #: Names of the dtypes of the array, and of the pixels in the file.
+    dtype: str
+    stored: str
+    metadata: ImageMetadata
+    shape: tuple[int, ...]
+
+
+#: Dtypes of arrays that are stored in another one.
+_NARROWED = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64))}
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+
+def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
+    """Keyword arguments of `tifffile.imwrite`.
+
+    Parameters
+    ----------
+    kind : str
+    note : Note
+    identity : str
+        32 hex digits, from which an OME file gets its UUID: equal images, equal files.
+    """
+    metadata = note.metadata
+    found: dict[str, Any] = {"software": False, "metadata": {"axes": metadata.axes}}
+    if kind != PLAIN:
+        found[kind] = True
+        letters = stack_letters(metadata.axes, kind) or ""
+        found["metadata"]["axes"] = letters + metadata.axes[len(letters) :]
+    if kind == IMAGEJ:
+        scaled = _resolution(metadata, kind) is not None
+        found["metadata"] |= _for_imagej(metadata, scaled, found["metadata"]["axes"], note.shape)
+    if kind == OME:
+        found["metadata"] |= _for_ome(metadata, identity)
+    resolution = _resolution(metadata, kind)
+    if resolution is not None:
+        found["resolution"], found["resolutionunit"] = resolution
+    if kind != PLAIN or note.dtype != note.stored or not metadata.is_empty:
+        found["extratags"] = [note_tag(note)]
+    return found
+
+
+def note_tag(note: Note) -> tuple[int, int, int, str, bool]:
+    """A note as `tifffile.imwrite` takes it among its extratags."""
+    return _NOTE_TAG, _ASCII, 0, json.dumps(dataclasses.asdict(note), sort_keys=True), True
+
+
+def stack_letters(axes: str, kind: str) -> str | None:
+    """The axes of which an image is a stack, with letters that a kind of file knows for unknown ones.
+
+    None if it can't hold such a stack: ImageJ has the order TZC only, OME any order.
+    """
+    stacked = axes[: axes.index("Y")]
+    for letters in _orders(len(stacked), kind):
+        if all(axis in (UNKNOWN, letter) for axis, letter in zip(stacked, letters, strict=True)):
+            return letters
+    return None
+
+
+def _orders(length, kind) -> Iterator[str]:
+    """Letters for a stack of so many axes, the likeliest first."""
+    if length == 1:
+        yield "Z"
+    yield from map("".join, itertools.combinations(STACKED, length))
+    if kind == OME:
+        yield from map("".join, itertools.permutations(STACKED, length))
+
+
+def _resolution(metadata, kind):
+    """Pixels per unit along X and Y, and the unit, for resolution tags; None if they can't say it."""
+    sizes = [metadata.pixel_size.get(axis) for axis in "XY"]
+    if None in sizes:
+        return None
+    unit, scale = _NO_UNIT, 1.0
+    if kind != IMAGEJ and metadata.unit is not None:
+        unit, scale = _CENTIMETRE, METRES[metadata.unit] / METRES["cm"]
+    resolutions = tuple(1 / (size * scale) for size in sizes)
+    low, high = _RESOLUTIONS
+    return (resolutions, unit) if all(low < r < high for r in resolutions) else None
+
+
+def _for_imagej(metadata, scaled, letters, shape):
+    found: dict[str, Any] = {}
+    if scaled and metadata.unit is not None:
+        found["unit"] = _IMAGEJ_UNITS.get(metadata.unit, metadata.unit)
+    if scaled and "Z" in metadata.pixel_size:
+        found["spacing"] = metadata.pixel_size["Z"]
+    if metadata.channels:  # a label for each plane, in the order TZC
+        stacked = shape[: letters.index("Y")]
+        before = math.prod(stacked[: letters.index("C")])
+        found["Labels"] = list(metadata.channels) * before
+    return found
+
+
+def _for_ome(metadata, identity):
+    found = {"UUID": f"urn:uuid:{uuid.UUID(identity)}", "Creator": "daskcache"}
+    for axis, size in metadata.pixel_size.items():
+        found[f"PhysicalSize{axis}"] = size
+        found[f"PhysicalSize{axis}Unit"] = _OME_UNITS.get(metadata.unit, metadata.unit)
+    if metadata.channels:
+        found["Channel"] = {"Name": list(metadata.channels)}
+    return found
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+def describe(tif: Any) -> Described:
+    """What an open `tifffile.TiffFile` says of its first series."""
+    found, note = _stated(tif), note_of(tif)
+    if note is None:
+        return found
+    if _contradicts(found.metadata, note.metadata):  # another program changed it
+        return Described(dataclasses.replace(found.metadata, axes=note.metadata.axes), note.shape)
+    return Described(note.metadata, note.shape)
+
+
+def note_of(tif: Any) -> Note | None:
+    """The note in a file, if it has one that fits its pixels."""
+    tag, series = tif.pages.first.tags.get(_NOTE_TAG), tif.series[0]
+    if tag is None:
+        return None
+    try:
+        read = json.loads(tag.value)
+        told = read["metadata"]
+        sizes = {axis: float(size) for axis, size in told["pixel_size"].items()}
+        metadata = ImageMetadata(str(told["axes"]), sizes, told["unit"], tuple(told["channels"]))
+        note = Note(str(read["dtype"]), str(read["stored"]), metadata, tuple(map(int, read["shape"])))
+    except (ValueError, TypeError, KeyError, AttributeError):  # not one of ours
+        return None
+    fits = (
+        note.stored == series.dtype.name
+        and math.prod(note.shape) == math.prod(series.shape)
+        and len(metadata.axes) == len(note.shape)
+        and (note.dtype == note.stored or note.dtype in _NARROWED)
+        and metadata.unit in (None, *METRES)
+    )
+    return note if fits else None
+
+
+def _contradicts(stated, noted):
+    """Whether the places that other programs know say something else than the note."""
+    if stated.channels and stated.channels != noted.channels:
+        return True
+    for axis, size in stated.pixel_size.items():
+        ours = noted.pixel_size.get(axis)
+        units = stated.unit, noted.unit
+        if ours is None or (None in units and units != (None, None)):
+            return True
+        if None not in units:
+            size, ours = size * METRES.get(stated.unit, math.nan), ours * METRES[noted.unit]
+        if not math.isclose(size, ours, rel_tol=SAME):
+            return True
+    return False
+
+
+def _stated(tif):
+    """What a file says in the places that other programs know."""
+    series = tif.series[0]
+    known = STACKED + "YXS"
+    axes = "".join(axis if axis in known else UNKNOWN for axis in series.axes)
+    metadata = ImageMetadata(axes)
+    if tif.is_ome:
+        image = own_image(tif.ome_metadata, tif.filename)
+        metadata = image.metadata(axes) if image is not None else metadata
+    elif tif.is_imagej:
+        metadata = _from_imagej(axes, tif)
+    if not metadata.pixel_size and not tif.is_imagej:
+        metadata = dataclasses.replace(metadata, **_from_tags(tif))
+    return Described(metadata, tuple(series.shape))
+
+
+def _from_tags(tif):
+    """Pixel sizes in µm, as resolution tags are per inch or centimetre; without a unit as they are."""
+    found = _per_unit(tif.pages.first.tags)
+    if found is None:
+        return {}
+    resolutions, unit = found
+    if unit == _NO_UNIT:
+        return {"pixel_size": {axis: short(1 / r) for axis, r in resolutions.items()}}
+    unit_size = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
+    return {
+        "pixel_size": {axis: short(unit_size / r) for axis, r in resolutions.items()},
+        "unit": "µm",
+    }
+
+
+def _per_unit(tags):
+    """Pixels per unit by axis, and the unit; None if there is no scale."""
+    values = [tags.get(name) for name in ("XResolution", "YResolution")]
+    if None in values or not all(all(tag.value) for tag in values):
+        return None
+    x, y = (tag.value[0] / tag.value[1] for tag in values)
+    unit = tags.get("ResolutionUnit")
+    unit = int(unit.value) if unit is not None else _INCH
+    if (x, y) == (1, 1) or (x, y, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
+        return None
+    return {"Y": y, "X": x}, unit
+
+
+def _from_imagej(axes, tif):
+    told = tif.imagej_metadata or {}
+    unit = canonical_unit(str(told.get("unit", "")))
+    sizes = {}
+    if unit is None:
+        sizes = _from_tags(tif)
+        unit, sizes = sizes.get("unit"), sizes.get("pixel_size", {})
+    else:
+        tags = tif.pages.first.tags
+        for axis in "YX":
+            tag = tags.get(f"{axis}Resolution")
+            if tag is not None and all(tag.value):
+                sizes[axis] = short(tag.value[1] / tag.value[0])
+    spacing = told.get("spacing")
+    if "Z" in axes and sizes and isinstance(spacing, (int, float)) and spacing:
+        sizes["Z"] = abs(float(spacing))
+    return ImageMetadata(axes, sizes, unit if sizes else None, _imagej_channels(told, tif.series[0]))
+
+
+def _imagej_channels(told, series):
+    """Names of channels: the labels of planes, if they tell channels apart and nothing else."""
+    labels = told.get("Labels") or []
+    count = dict(zip(series.axes, series.shape, strict=True)).get("C", 0)
+    if not count or not all(labels) or len(labels) % count:
+        return ()
+    names = tuple(map(str, labels[:count]))
+    return names if list(names) * (len(labels) // count) == list(labels) else ()

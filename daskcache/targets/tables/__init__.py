@@ -1,0 +1,5 @@
+"""Tables: CSV, Parquet and SQL."""
+
+from ...aliases import names_of
+
+__getattr__ = names_of(__name__)

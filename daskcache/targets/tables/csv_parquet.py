@@ -1,0 +1,262 @@
+"""Tables: CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from ...errors import require
+from ..base import CODEC_ERRORS, BytesTarget, Source
+from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from .parquet_notes import notes_of, read_parquet
+
+
+class CSVTarget(BytesTarget):
+    """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
+
+    The file holds the values and nothing else, so it keeps neither dtypes nor an index.  What it takes
+    to restore them is said here, and applied whenever the file is read.  Every frame is read back before
+    it is saved; one that would come back changed is refused, naming the column.
+
+    Parameters
+    ----------
+    path : str
+        Path template ending in ``.csv``.
+    dtype : mapping of str to dtype, optional
+        Dtypes of columns and index levels that plain CSV would lose: ``"category"``, ``"float32"``,
+        ``"Int64"``, ``"datetime64[us]"``, ``"str"`` (for ``007``) … ; ``frame.dtypes`` will do.
+    index_col : str or list of str, optional
+        Names of the index levels, which become the first columns.  By default the index must be
+        0, 1, 2 …, and is not stored.
+
+    Raises
+    ------
+    FormatLimit
+        When saving what would come back changed, or anything that is no DataFrame.
+
+    Examples
+    --------
+    >>> CSVTarget("cells.csv", dtype={"kind": "category"}, index_col="id")    # doctest: +SKIP
+    """
+
+    default_ext, known_exts = ".csv", (".csv",)
+    _addressed = "daskcache.targets.addressed.formats:AddressedTable"
+
+    def __init__(self, path, dtype=None, index_col=None):
+        super().__init__(path)
+        self.dtype = {name: _named(each) for name, each in dict(() if dtype is None else dtype).items()}
+        self.index_col = index_col if index_col is None or isinstance(index_col, str) else [*index_col]
+
+    def counted_options(self):
+        return {name: option for name, option in super().counted_options().items() if option}
+
+    def encode(self, value):
+        check_frame(self, value)
+        self._check_index(value)
+        check_bare(self, value, _TO_PARQUET)
+        unknown = [name for name in self.dtype if name not in (*value.columns, *value.index.names)]
+        if unknown:
+            raise self.limit(
+                value, f"dtype= names {unknown}, which it does not have", "correct CSVTarget(dtype=...)"
+            )
+        try:
+            text = value.to_csv(index=self.index_col is not None, lineterminator="\n")
+            return [text.encode()]
+        except (*CODEC_ERRORS, csv.Error) as error:
+            raise self.limit(value, str(error), _TO_PARQUET) from error
+
+    def decode(self, data):
+        frame = _read_csv(data, self.dtype)
+        return frame if self.index_col is None else frame.set_index(self.index_col)
+
+    def is_same(self, value, decoded):
+        return super().is_same(value, decoded) and is_whole(value, decoded)
+
+    def difference(self, value, decoded):
+        return difference(value, decoded, "CSV", self._remedy)
+
+    def _check_index(self, value):
+        names = [self.index_col] if isinstance(self.index_col, str) else self.index_col
+        if names is not None and (names != list(value.index.names) or None in names):
+            raise self.limit(
+                value,
+                f"its index is called {list(value.index.names)}, and index_col= says {names}",
+                "return frame.rename_axis(...), or correct CSVTarget(index_col=...)",
+            )
+        if names is None and not _is_counting(value.index):
+            raise self.limit(
+                value,
+                "its index is not 0, 1, 2 … and CSV would lose which columns were the index",
+                "return frame.reset_index(), name the index in CSVTarget(..., index_col=...), or use a "
+                "path that ends in .parquet",
+            )
+
+    def _remedy(self, name, dtype):
+        if name in self.dtype or not isinstance(name, str) or str(dtype) == "object":
+            return _TO_PARQUET
+        return f"CSVTarget(..., dtype={{{name!r}: {str(dtype)!r}}}), or {_TO_PARQUET}"
+
+
+class ParquetTarget(BytesTarget):
+    """A data frame as Parquet: dtypes, index (with its frequency) and attrs are kept.
+
+    Parameters
+    ----------
+    path : str
+        Path template ending in ``.parquet``.
+    row_group_size : int, optional
+        Rows that are stored in one piece, which is one partition of what `open` gives.  By default
+        what PyArrow thinks best (about a million).
+
+    Raises
+    ------
+    FormatLimit
+        When saving a frame that would come back changed, or anything that is no DataFrame.
+    """
+
+    def __init__(self, path, row_group_size=None):
+        super().__init__(path)
+        self.row_group_size = row_group_size
+
+    def counted_options(self):
+        return {}
+
+    def encode(self, value):
+        require("pyarrow", "table")
+        check_frame(self, value)
+        attrs, notes = value.attrs, notes_of(value)
+        if notes:  # pandas keeps attrs in the file's metadata
+            value = value.copy(deep=False)
+            value.attrs = {**attrs, **notes}
+        file = io.BytesIO()
+        try:
+            kept = json.loads(json.dumps(attrs)) == attrs
+            value.to_parquet(file, row_group_size=self.row_group_size)
+        except CODEC_ERRORS as error:
+            raise self.limit(value, str(error), TO_PICKLE) from error
+        if not kept:
+            raise self.limit(value, f"Parquet would change its attrs, {attrs}", TO_PICKLE)
+        return [file.getvalue()]
+
+    def decode(self, data):
+        return read_parquet(io.BytesIO(data))
+
+    def is_same(self, value, decoded):
+        return super().is_same(value, decoded) and is_whole(value, decoded)
+
+    def difference(self, value, decoded):
+        return difference(value, decoded, "Parquet", lambda name, dtype: TO_PICKLE)
+
+    def open(self, path):
+        """A Dask data frame with a partition for each row group; without dask.dataframe, the frame."""
+        from .lazy import open_parquet
+
+        return open_parquet(path)
+
+
+class CSVSource(Source):
+    """An existing CSV file; arrives as a data frame, as `pandas.read_csv` reads it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    **read_options
+        Keyword arguments for `pandas.read_csv`; they are part of the source's identity.
+    """
+
+    format = CSVTarget
+    default_ext, known_exts = ".csv", (".csv",)
+
+    def __init__(self, path, **read_options):
+        super().__init__(path)
+        self.read_options = read_options
+
+    @classmethod
+    def _options_at_address(cls, fields):
+        return {"index_col": 0}  # CPR's tables have their index in the first column
+
+    def decode(self, data):
+        return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
+
+    def __daskcache_options__(self):
+        return self.read_options
+
+
+class ParquetSource(Source):
+    """An existing Parquet file; arrives as a data frame, as `pandas.read_parquet` reads it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    **read_options
+        Keyword arguments for `pandas.read_parquet`, such as ``columns``; part of the source's identity.
+    """
+
+    format = ParquetTarget
+
+    def __init__(self, path, **read_options):
+        super().__init__(path)
+        self.read_options = read_options
+
+    def decode(self, data):
+        require("pyarrow", "table")
+        return require("pandas", "table").read_parquet(io.BytesIO(data), **self.read_options)
+
+    def __daskcache_options__(self):
+        return self.read_options
+
+
+_TO_PARQUET = "use a path that ends in .parquet or .pkl"
+
+
+def _named(dtype):
+    """A dtype of NumPy by its name, which records can hold."""
+    is_numpy = type(dtype).__module__.partition(".")[0] == "numpy" and not isinstance(dtype, type)
+    return str(dtype) if is_numpy else dtype
+
+
+def _is_counting(index):
+    pd = require("pandas", "table")
+    return index.equals(pd.RangeIndex(len(index))) and index.names == [None]
+
+
+# ---- reading CSV ------------------------------------------------------------------------------------
+
+
+def _read_csv(data, dtypes):
+    """Read what `CSVTarget` writes: only an empty field is a missing value."""
+    pd = require("pandas", "table")
+    dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
+    # read_csv takes no dtypes of times: they are read as texts.
+    plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
+    exact = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
+    try:
+        frame = pd.read_csv(
+            io.BytesIO(data), keep_default_na=False, na_values=[""], dtype=plain, **exact
+        )
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    for name, dtype in dtypes.items():
+        if dtype.kind in "mM":
+            frame[name] = _times(frame[name], dtype)
+    return frame
+
+
+def _times(texts, dtype):
+    pd = require("pandas", "table")
+    try:
+        if dtype.kind == "m":
+            return pd.to_timedelta(texts).astype(dtype)
+        if not isinstance(dtype, pd.DatetimeTZDtype):
+            return pd.to_datetime(texts, format="ISO8601").astype(dtype)
+        times = pd.to_datetime(texts, format="ISO8601", utc=True).astype(dtype)
+        return times.dt.tz_convert(dtype.tz)  # which may be of another kind than an equal one
+    except ValueError as error:
+        raise ValueError(f"column {texts.name!r}: {error}") from error
+
+
+def _version(module):
+    return tuple(int(part) for part in module.__version__.split(".")[:2])

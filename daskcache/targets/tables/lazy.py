@@ -1,0 +1,67 @@
+"""Parquet files as Dask data frames."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+
+import dask
+
+from ...errors import require
+from .parquet_notes import read_parquet, restored
+
+
+def open_parquet(path: str):
+    """A Dask data frame with a partition for each row group of the file.
+
+    Each partition is what `pandas.read_parquet` gives; `dask.dataframe.read_parquet` would turn texts
+    into Arrow's.  Where Dask has no such frame (without dask.dataframe, without columns, or with names
+    that are no texts), the frame itself.
+    """
+    pq = require("pyarrow.parquet", "table")
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        notes = _notes(file)
+        empty = restored(file.schema_arrow.empty_table().to_pandas(), dict(notes))
+        index = _range(file.schema_arrow.pandas_metadata)
+    try:
+        import dask.dataframe as dd
+    except ImportError:
+        return read_parquet(path)
+    if empty.columns.empty or not all(type(name) is str for name in empty.columns):
+        return read_parquet(path)
+    with dask.config.set({"dataframe.convert-string": False}):
+        if len(sizes) < 2:
+            return dd.from_map(functools.partial(_read_all, path), [0], meta=empty)
+        starts = [0, *itertools.accumulate(sizes[:-1])]
+        read = functools.partial(_read_group, path, index)
+        return dd.from_map(read, range(len(sizes)), starts, meta=empty)
+
+
+def _read_all(path, _):
+    return read_parquet(path)
+
+
+def _read_group(path, index, position, start):
+    pq = require("pyarrow.parquet", "table")
+    with pq.ParquetFile(path) as file:
+        frame = restored(file.read_row_group(position).to_pandas(), _notes(file))
+    if index is not None:
+        frame.index = index[start : start + len(frame)]
+    return frame
+
+
+def _notes(file):
+    """The attrs that pandas keeps in a file's metadata."""
+    return json.loads((file.schema_arrow.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
+
+
+def _range(described):
+    """The index of a file that stores only where it starts and ends, which no row group knows."""
+    pd = require("pandas", "table")
+    columns = (described or {}).get("index_columns") or [None]
+    if not isinstance(columns[0], dict):
+        return None
+    first = columns[0]
+    return pd.RangeIndex(first["start"], first["stop"], first["step"], name=first["name"])

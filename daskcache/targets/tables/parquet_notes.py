@@ -1,0 +1,103 @@
+"""Notes in a Parquet file's metadata, of what pandas doesn't give back of a data frame otherwise.
+
+The notes are in the frame's attrs, which pandas keeps there as JSON, and are taken out again when the
+file is read: the frequency of index and column names, and dtypes that are called as others are.
+"""
+
+from __future__ import annotations
+
+import datetime
+import zoneinfo
+from typing import Any
+
+from ...errors import require
+from ..carried import freq_of
+
+_FREQ = "daskcache.index.freq"
+_COLUMNS_FREQ = "daskcache.columns.freq"
+#: By axis, and by position of a column or of a level of the index, what makes the dtype.
+_DTYPES = "daskcache.dtypes"
+
+
+def notes_of(frame: Any) -> dict[str, Any]:
+    """Return what is to be noted of a frame."""
+    notes: dict[str, Any] = {}
+    for key, index in ((_FREQ, frame.index), (_COLUMNS_FREQ, frame.columns)):
+        freq = freq_of(index)
+        if freq is not None:
+            notes[key] = freq.freqstr
+    levels = getattr(frame.index, "levels", [frame.index])
+    dtypes = {"columns": _noted(frame.dtypes), "index": _noted(level.dtype for level in levels)}
+    if any(dtypes.values()):
+        notes[_DTYPES] = dtypes
+    return notes
+
+
+def read_parquet(file: Any) -> Any:
+    """The frame that `ParquetTarget` wrote to a file (or path)."""
+    frame = require("pandas", "table").read_parquet(file)
+    return restored(frame, frame.attrs)
+
+
+def restored(frame: Any, attrs: dict[str, Any]) -> Any:
+    """A frame, or a part of its rows, with what was noted in its attrs, which are taken out of them."""
+    dtypes = attrs.pop(_DTYPES, {})
+    for position, note in dtypes.get("columns", {}).items():
+        column = frame.iloc[:, int(position)]
+        frame.isetitem(int(position), _with_dtype(column, note))
+    for level, note in dtypes.get("index", {}).items():
+        frame.index = _with_level(frame.index, int(level), note)
+    for key, index in ((_FREQ, frame.index), (_COLUMNS_FREQ, frame.columns)):
+        freq = attrs.pop(key, None)
+        if freq is not None:
+            index.freq = freq
+    return frame
+
+
+def _with_level(index, level, note):
+    if not hasattr(index, "levels"):
+        return _with_dtype(index, note)
+    return index.set_levels(_with_dtype(index.levels[level], note), level=level)
+
+
+def _with_dtype(values, note):
+    pd = require("pandas", "table")
+    if note == [_ARROW_STRING]:
+        return values.astype(pd.ArrowDtype(require("pyarrow", "table").string()))
+    return getattr(values, "dt", values).tz_convert(_zone_of(*note))
+
+
+def _noted(dtypes):
+    notes = {str(position): _note(dtype) for position, dtype in enumerate(dtypes)}
+    return {position: note for position, note in notes.items() if note}
+
+
+_ARROW_STRING = "arrow string"
+
+
+def _note(dtype):
+    """Return what makes a dtype that pandas or PyArrow would take for another one; None of others."""
+    pd = require("pandas", "table")
+    if isinstance(dtype, pd.ArrowDtype) and dtype.pyarrow_dtype == require("pyarrow", "table").string():
+        return [_ARROW_STRING]
+    return _note_of_zone(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
+
+
+def _note_of_zone(zone):
+    if type(zone) is zoneinfo.ZoneInfo:
+        return ["zoneinfo", zone.key] if zone.key else None
+    if type(zone) is datetime.timezone:
+        return ["timezone", zone.utcoffset(None).total_seconds()]
+    if type(zone).__module__.partition(".")[0] == "pytz":
+        offset = zone.utcoffset(None)
+        return ["pytz", zone.zone] if zone.zone else ["pytz offset", offset.total_seconds() / 60]
+    return None
+
+
+def _zone_of(kind, what):
+    if kind == "zoneinfo":
+        return zoneinfo.ZoneInfo(what)
+    if kind == "timezone":
+        return datetime.timezone(datetime.timedelta(seconds=what))
+    pytz = require("pytz", "table")
+    return pytz.timezone(what) if kind == "pytz" else pytz.FixedOffset(what)

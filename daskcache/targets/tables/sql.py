@@ -1,0 +1,238 @@
+"""Tables in databases: `SQLTarget` and `SQLSource`, through SQLAlchemy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import SourceMissing, UnsafePath, require
+from ...hashing.encoder import hash_value
+from ...storage.roots import METADATA
+from ...storage.tables import tables
+from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, place_of
+from ...storage.tables.rows import ORDER
+from ..base import Source, Target
+from ..carried import check_bare, check_frame, difference, is_whole
+from .frames import frame_of, rows_of
+
+_HINT = "use a path that ends in .parquet or .pkl"
+
+
+class SQLTarget(Target):
+    """A data frame as a table in a database: a SQLite file below the root, or any server.
+
+    The table has the frame's columns and, as primary key, ``row_number`` (0 …), so that the rows come
+    back in order.  It is filled in one transaction, and committed if it reads back as it was.  Missing
+    values, NaN among them, are NULL.
+
+    To see whether somebody edited it, also when planning, the whole table is read, unless its database
+    says that nothing in it changed since this process read it.  For big tables take Parquet.
+
+    int64, float64, bool, str and datetime64 (in pandas' default unit) come back as they were.  Of what
+    SQL has no type for, `dtype` tells what to read.  An index is refused, as is what the database would
+    change (−0.0 in SQLite, NUL in texts in PostgreSQL), naming the column.
+
+    Parameters
+    ----------
+    path : str
+        Path template ``"<database>::<table>"``.  A database with a dot in its name is a SQLite file,
+        relative to the root; one without is a name in config ``daskcache.databases``.  Or a SQLAlchemy
+        URL, ``"postgresql+psycopg://user:password@host/database::table"``: the target's ``path``, and
+        all that is recorded or shown, has a name in place of the URL, which workers get with the target.
+        Fields may be in the file and in the table's name; that is one word of ASCII.
+    dtype : dict, optional
+        Of columns, the dtypes to restore: ``{"label": "category", "score": "float32"}``.
+
+    Raises
+    ------
+    UnsafePath
+        If the path is not of this form.
+    FormatLimit
+        When saving, if the table would not come back as it was.
+    StorageError
+        When used, if the database can't be reached, or refuses.
+    """
+
+    in_database = True
+    options_matter = True
+
+    def __init__(self, path, dtype: Mapping[str, Any] | None = None):
+        database, table, self._url = _split(str(path))
+        super().__init__(f"{database}{SEPARATOR}{table}")
+        self.dtype = dict(dtype or {})
+
+    def write(self, value: Any, path: str) -> None:
+        rows = self._rows(value)
+        if f"/{METADATA}/parts/" in path:
+            tables.hold(path, rows)
+        else:
+            tables.write(path, rows)
+
+    def read(self, path: str) -> Any:
+        return frame_of(tables.existing(path), self.dtype)
+
+    def read_verified(self, path: str, verify: Callable[[str], None]) -> Any:
+        rows = tables.existing(path)
+        verify(rows.hash)
+        return frame_of(rows, self.dtype)
+
+    def counted_options(self) -> dict[str, Any]:
+        return {"dtype": self.dtype} if self.dtype else {}
+
+    def _rows(self, value):
+        pd = require("pandas", "sql")
+        check_frame(self, value)
+        check_bare(self, value, _HINT)
+        plain = pd.RangeIndex(len(value))
+        if not (isinstance(value.index, pd.RangeIndex) and value.index.identical(plain)):
+            raise self.limit(
+                value,
+                "its index is not 0, 1, 2 …, and a table has only columns",
+                "return frame.reset_index()",
+            )
+        self._check_names(value)
+        rows = rows_of(value)
+        self._check_restored(value, frame_of(rows, self.dtype))
+        return rows
+
+    def _check_names(self, frame):
+        names = list(frame.columns)
+        reason = None
+        if not names:
+            reason = "it has no columns"
+        elif not all(isinstance(name, str) and _is_name(name) for name in names):
+            reason = f"its columns need names of 1 to {LONGEST_NAME} bytes without control characters"
+        elif ORDER in map(str.lower, names):
+            reason = f"it has a column {ORDER!r}, which is to number the rows"
+        elif len(set(map(str.lower, names))) < len(names):
+            reason = "it has columns whose names differ at most in case"
+        if reason:
+            raise self.limit(frame, reason, "rename the columns: frame.rename(columns={…})")
+
+    def _check_restored(self, value, restored):
+        if self.hash(restored) != self.hash(value) or not is_whole(value, restored):
+            raise self.limit(value, *difference(value, restored, "the database", self._remedy))
+
+    def _remedy(self, name, dtype):
+        if dtype is None or name in self.dtype:
+            return _HINT
+        return f"say SQLTarget(…, dtype={{{name!r}: {str(dtype)!r}}}), or {_HINT}"
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self._url is not None:
+            named(self._url)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.path!r}{_dtype_option(self.dtype)})"
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(f"{type(self).__name__}:{self.path}:{hash_value(_texts(self.dtype))}")
+
+
+class SQLSource(Source):
+    """An existing table (or view) as an input; arrives as a data frame.
+
+    Its identity is its database's and its own name and its content, which is read whole when anything
+    in the database changed since this process read it.  Rows come in
+    the order of the primary key; without one, sorted by their content.  Integers and booleans with NULL
+    among them are ``Int64`` and ``boolean``; what pandas has no dtype for are objects.
+
+    Parameters
+    ----------
+    path : str
+        ``"<database>::<table>"``, as of `SQLTarget`; a SQLite file is relative to the current folder.
+    dtype : dict, optional
+        Of columns, the dtypes to give them; part of the source's identity.
+
+    Raises
+    ------
+    UnsafePath
+        If the path is not of this form.
+    SourceMissing
+        When used, if there is no such table.
+    StorageError
+        When used, if the database can't be reached, or refuses.
+    """
+
+    def __init__(self, path, dtype: Mapping[str, Any] | None = None):
+        database, table, self._url = _split(os.fspath(path))
+        place = place_of(f"{database}{SEPARATOR}{table}")
+        self.path = f"{os.path.abspath(database) if place.is_file else place.database}{SEPARATOR}{table}"
+        self.dtype = dict(dtype or {})
+
+    def get_data(self, cache=False):
+        return frame_of(self._rows(), self.dtype)
+
+    def content_hash(self):
+        try:
+            return tables.file_hash(self.path)
+        except FileNotFoundError:
+            raise self._missing() from None
+
+    def load_verified(self, expected):
+        rows = self._rows()
+        self._compare(rows.hash, expected)
+        return frame_of(rows, self.dtype)
+
+    def verify(self, expected):
+        self._compare(self._rows().hash, expected)
+
+    def _rows(self):
+        rows = tables.read(self.path)
+        if rows is None:
+            raise self._missing()
+        return rows
+
+    def _missing(self):
+        return SourceMissing(
+            f"the source {self.path} does not exist", expected="an existing table", got="nothing"
+        )
+
+    def __daskcache_options__(self):
+        return {"dtype": _texts(self.dtype)} if self.dtype else {}
+
+    def identify(self, content_hash):
+        options = f":{hash_value(_texts(self.dtype))}" if self.dtype else ""
+        return super().identify(content_hash) + options
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self._url is not None:
+            named(self._url)
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.path!r}{_dtype_option(self.dtype)})"
+
+    def __eq__(self, other):
+        return super().__eq__(other) and self.dtype == other.dtype
+
+    __hash__ = Source.__hash__
+
+
+def _split(path):
+    """Database, table and, if the database is given by one, URL."""
+    database, separator, table = path.rpartition(SEPARATOR)
+    if not separator or not database or not table:
+        raise UnsafePath(
+            "this names no table in a database",
+            target=masked(path),
+            expected="<database>::<table>",
+            hint='such as "results.db::measurements"',
+        )
+    if "://" not in database:
+        return database, table, None
+    return named(database), table, database
+
+
+def _is_name(name):
+    return name.isprintable() and 0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME
+
+
+def _texts(dtype):
+    return {str(name): str(kind) for name, kind in sorted(dtype.items())}
+
+
+def _dtype_option(dtype):
+    return f", dtype={dtype!r}" if dtype else ""

@@ -1,0 +1,210 @@
+"""NGFF: how OME-Zarr tells the axes, pixel sizes and channels of an image.
+
+An image is a group of arrays, each smaller than the one before.  What is told of them is in the group's
+attributes: under ``ome`` since version 0.5, before that at the top.
+
+Format: https://ngff.openmicroscopy.org/0.5/ and its earlier versions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...storage.roots import parsed
+from ...storage.source_hashes import source_error
+from ..images.metadata import SPATIAL, UNKNOWN, ImageMetadata
+from ..images.ome_xml import converted
+
+#: Axes in the order that the format prescribes.
+AXES = "tczyx"
+_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+#: Name of an axis of which nothing is known.  The format allows one, in the place of channels.
+_NO_NAME = UNKNOWN.lower()
+_UNITS = {
+    "pm": "picometer",
+    "nm": "nanometer",
+    "µm": "micrometer",
+    "mm": "millimeter",
+    "cm": "centimeter",
+    "m": "meter",
+    "inch": "inch",
+}
+_OUR_UNITS = {name: unit for unit, name in _UNITS.items()}
+#: Of channels, in turn.
+_COLOURS = "FF0000", "00FF00", "0000FF", "FF00FF", "00FFFF", "FFFF00"
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+
+def why_not(axes: str) -> str | None:
+    """Say what speaks against storing an array with these axes (tczyx, q: unknown); None if nothing."""
+    unknown = axes.count(_NO_NAME)
+    if "s" in axes:
+        return "the last one is of colours, and OME-Zarr has none"
+    if unknown > 1:
+        return f"{unknown} of them are unknown, and OME-Zarr has at most one such axis"
+    order = sorted(axes, key=AXES.replace("c", "cq").find)
+    if list(axes) != order or {"c", _NO_NAME} <= set(axes):
+        return f"OME-Zarr has the order {', '.join(AXES)}, or an unknown axis in place of c"
+    return None
+
+
+def described_axes(axes: str, units: dict[str, str]) -> list[dict[str, str]]:
+    """The axes, by their letters, with those units that are known."""
+    found = []
+    for name in axes:
+        axis = {"name": name}
+        if name in _TYPES:
+            axis["type"] = _TYPES[name]
+        if name in units:
+            axis["unit"] = units[name]
+        found.append(axis)
+    return found
+
+
+def sizes_and_units(metadata: ImageMetadata) -> tuple[dict[str, float], dict[str, str]]:
+    """Pixel sizes, and their units, by names of axes."""
+    sizes = {axis.lower(): size for axis, size in metadata.pixel_size.items()}
+    unit = _UNITS.get(metadata.unit or "")
+    return sizes, dict.fromkeys(sizes, unit) if unit else {}
+
+
+def described_channels(names: Sequence[str]) -> dict[str, Any]:
+    """Channels with their names, and the colours that the format wants them to have."""
+    colours = ["FFFFFF"] if len(names) == 1 else _COLOURS
+    channels = [
+        {"label": name, "color": colours[i % len(colours)], "active": True}
+        for i, name in enumerate(names)
+    ]
+    return {"channels": channels}
+
+
+def with_windows(told: dict[str, Any], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """Add ranges of values to show, which the format wants of channels, to the metadata of an image."""
+    windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in ranges]
+    channels = [
+        {**channel, "window": window}
+        for channel, window in zip(told["omero"]["channels"], windows, strict=True)
+    ]
+    return {**told, "omero": {**told["omero"], "channels": channels}}
+
+
+def without_windows(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes of an image without what follows from its values, and what others set to look at it."""
+    try:
+        channels = attributes["ome"]["omero"]["channels"]
+        kept = [{key: told for key, told in channel.items() if key != "window"} for channel in channels]
+    except (KeyError, TypeError, AttributeError):
+        return attributes
+    omero = {**attributes["ome"]["omero"], "channels": kept}
+    return {**attributes, "ome": {**attributes["ome"], "omero": omero}}
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[str, ImageMetadata] | None:
+    """Read the metadata of an array from the attributes of its group.
+
+    Parameters
+    ----------
+    attributes : dict
+    path : str, optional
+        Of the array within the group; by default that of the image in full size.
+
+    Returns
+    -------
+    tuple or None
+        Path of the array, and the metadata; None if they tell nothing of it that is understood.
+    """
+    try:
+        told = attributes.get("ome", attributes)
+        for image in told["multiscales"]:
+            for level in image["datasets"]:
+                if path in (None, level["path"]):
+                    return str(level["path"]), _metadata(told, image, level)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+    return None
+
+
+def of_level(folder: str) -> ImageMetadata | None:
+    """Read the metadata of an array from the groups that its folder lies in; None if it is in no image.
+
+    Raises
+    ------
+    StorageError
+        If a group can't be read.
+    """
+    path, group = os.path.basename(folder), os.path.dirname(folder)
+    while path and (attributes := _attributes_at(group)) is not None:
+        found = metadata_of(attributes, path)
+        if found is not None:
+            return found[1]
+        path = f"{os.path.basename(group)}/{path}" if os.path.basename(group) else ""
+        group = os.path.dirname(group)
+    return None
+
+
+def of_names(names: Iterable[str | None]) -> ImageMetadata:
+    """Return the metadata that the names of an array's dimensions give."""
+    return ImageMetadata("".join(_letters(names)))
+
+
+def _attributes_at(folder):
+    """Attributes of the Zarr group in a folder; None if there is none that is understood."""
+    try:
+        for name in ("zarr.json", ".zgroup"):
+            path = f"{folder}/{name}"
+            if os.path.exists(path):
+                about = parsed(Path(path).read_bytes())
+                if name == "zarr.json":
+                    return about.get("attributes", {}) if about.get("node_type") == "group" else None
+                path = f"{folder}/.zattrs"
+                return parsed(Path(path).read_bytes()) if os.path.exists(path) else {}
+    except OSError as error:
+        raise source_error(error, path) from error
+    except (ValueError, AttributeError):
+        return None
+    return None
+
+
+def _metadata(told, image, level):
+    axes = image.get("axes") or list(AXES)  # versions 0.1 and 0.2 have images of these axes only
+    described = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
+    letters = _letters(axis.get("name") for axis in described)
+    scale = [1.0] * len(letters)
+    for step in [
+        *level.get("coordinateTransformations", []),
+        *image.get("coordinateTransformations", []),
+    ]:
+        if step["type"] == "scale":
+            scale = [one * float(other) for one, other in zip(scale, step["scale"], strict=True)]
+    sizes = {}
+    for letter, axis, size in zip(letters, described, scale, strict=True):
+        unit = _OUR_UNITS.get(axis.get("unit"), axis.get("unit"))
+        if letter in SPATIAL and (unit or size != 1) and 0 < size < float("inf"):
+            sizes[letter] = size, unit
+    unit = next((sizes[axis][1] for axis in SPATIAL if axis in sizes), None)
+    in_unit = {axis: converted(*sizes[axis], unit) for axis in SPATIAL if axis in sizes}
+    known = {axis: size for axis, size in in_unit.items() if size is not None}
+    return ImageMetadata("".join(letters), known, unit, _channels(told) if "C" in letters else ())
+
+
+def _channels(told):
+    names = [channel.get("label") for channel in told.get("omero", {}).get("channels", [])]
+    return tuple(names) if all(isinstance(name, str) and name for name in names) else ()
+
+
+_WORDS = {"time": "T", "channel": "C"}
+
+
+def _letters(names):
+    """Letters of axes, as `ImageMetadata` has them; one that is there twice says nothing."""
+    found = [str(name).lower() for name in names]
+    found = [name.upper() if name in _TYPES else _WORDS.get(name, UNKNOWN) for name in found]
+    return [UNKNOWN if found.count(letter) > 1 else letter for letter in found]

@@ -1,0 +1,262 @@
+"""OME-Zarr: images with named axes and a pyramid of smaller copies, for viewers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from ...errors import GraphError, require
+from ..images.metadata import ImageMetadata, TakesOver, default_axes, taken_over
+from ..images.options import checked_channels
+from . import ngff
+from .target import AUTO, ZarrSource, ZarrTarget, described_image
+from .values import dask_array_of, open_node
+
+_METHODS = ("mean", "nearest")
+#: Planes up to this length (pixels) of the longer side need no smaller copy, unless one is asked for.
+_SMALL = 1024
+
+
+class OMEZarrTarget(TakesOver, ZarrTarget):
+    """An image of two to five dimensions in an OME-Zarr folder: the value, and smaller copies of it.
+
+    What comes back, open or as a NumPy array, is the image in full size.  Everything else is as for
+    `ZarrTarget`; options that say what is stored beside the image count in the key.
+
+    Axes, pixel sizes and channel names that a node's direct inputs have are taken over as `ImageTarget`
+    does it, unless they are given here; they count as part of the data.  What isn't known is not made
+    up: an unknown axis is called ``q``, and has no type.  The format has at most one of that kind.
+
+    Parameters
+    ----------
+    path : str
+        Path template ending in ``.ome.zarr``.
+    axes : str, optional
+        Names of the axes: ``"yx"``, with any of ``t``, ``c`` and ``z`` before them, in this order.
+    scale : dict of str to float, optional
+        Size of a pixel along each axis, e.g. ``{"y": 0.1, "x": 0.1}``; 1 where it isn't known.
+    units : dict of str to str, optional
+        Units of the axes, e.g. ``{"y": "micrometer"}``, as NGFF lists them.  With `scale` or `units`, no
+        sizes are taken over; ``{}``: they are unknown.
+    levels : int, optional
+        Number of smaller copies, each half as wide and high.  Default: until the longer side of a plane
+        has at most 1024 pixels.
+    method : {"mean", "nearest"}
+        How they are made: means of 2 × 2 pixels (rounded for integers), or every second pixel, which is
+        right for labels and masks.
+    chunks, shards, compressors, attributes
+        See `ZarrTarget`.
+    channels : tuple of str, optional
+        Names along the axis ``c``.  ``()``: unknown.
+
+    Raises
+    ------
+    FormatLimit
+        When saving what is no array with these axes, or has others than the format (several that are
+        unknown, or in another order); and as `ZarrTarget` does.
+
+    Notes
+    -----
+    Format: `NGFF 0.5 <https://ngff.openmicroscopy.org/0.5/>`_.  Coordinates are those of the pixels'
+    centres: a mean over two pixels lies half a pixel further.
+    """
+
+    def __init__(
+        self,
+        path,
+        axes=None,
+        scale=None,
+        units=None,
+        levels=None,
+        method="mean",
+        chunks=None,
+        shards=None,
+        compressors=AUTO,
+        attributes=None,
+        channels=None,
+    ):
+        super().__init__(path, chunks, shards, compressors, attributes)
+        self.axes = axes
+        self.scale = None if scale is None else {name: float(size) for name, size in scale.items()}
+        self.units = None if units is None else dict(units)
+        self.levels = levels
+        self.method = method
+        self.channels = checked_channels(channels)
+        self._check_options()
+
+    def counted_options(self) -> dict[str, Any]:
+        names = ("axes", "scale", "units", "levels", "method", "channels")
+        told = {name: getattr(self, name) for name in names} | {"attributes": self.attributes or None}
+        return {name: option for name, option in told.items() if option is not None}
+
+    # -- metadata -----------------------------------------------------------------------------------
+
+    def read_metadata(self, path: str | None = None) -> ImageMetadata:
+        """Axes, pixel sizes and channel names of the folder `path` (default: this target's)."""
+        return ZarrSource(path or self.path).read_metadata()
+
+    def heritage_folder(self, folder):
+        return described_image(open_node(folder))
+
+    def _metadata_of(self, value):
+        """The metadata of the image with this value."""
+        axes = default_axes(value, self._inputs) if self.axes is None else self.axes.upper()
+        found = taken_over(self._inputs, value.shape, axes, fixed=self.axes is not None)
+        return found if self.channels is None else dataclasses.replace(found, channels=self.channels)
+
+    def _check_options(self):
+        if self.axes is not None and not _is_axes(self.axes):
+            raise GraphError(
+                f"{self.path}: no axes of an image: {self.axes!r}",
+                expected='"yx", or with any of t, c, z before them, in this order',
+            )
+        if "ome" in self.attributes or not (self.levels is None or self.levels >= 0):
+            raise GraphError(
+                f"{self.path}: attributes={self.attributes}, levels={self.levels}",
+                expected="attributes without 'ome', which describes the image, and levels from 0 on",
+            )
+        unknown = {*(self.scale or ()), *(self.units or ())} - set(self.axes or ngff.AXES)
+        if unknown:
+            raise GraphError(f"{self.path}: scale or units of unknown axes: {sorted(unknown)}")
+        if self.method not in _METHODS:
+            raise GraphError(
+                f"{self.path}: method={self.method!r}", expected=" or ".join(map(repr, _METHODS))
+            )
+
+    def _check(self, value, what):
+        ndim = getattr(value, "ndim", None)
+        fits = ndim in range(2, 6) if self.axes is None else ndim == len(self.axes)
+        if not fits or 0 in value.shape:
+            shape = f"an array of shape {value.shape}" if ndim is not None else type(value).__name__
+            raise self.limit(
+                value,
+                f"{shape} is no image with the axes {self.axes or 'yx, zyx, czyx or tczyx'}",
+                "give OMEZarrTarget axes=..., or use a path that ends in .zarr",
+            )
+        super()._check(value, what)
+        self._check_metadata(value)
+
+    def _check_metadata(self, value):
+        metadata = self._metadata_of(value)
+        axes = metadata.axes.lower()
+        reason = ngff.why_not(axes)
+        if reason:
+            raise self.limit(
+                value,
+                f"an image of shape {value.shape} has the axes {axes!r}: {reason}",
+                "name them, e.g. OMEZarrTarget(..., axes='tzyx'), of a result that has them in this "
+                "order (numpy.transpose, numpy.moveaxis)",
+            )
+        told = {*(self.scale or ()), *(self.units or ())} - set(axes)
+        if told:
+            raise self.limit(
+                value,
+                f"scale and units name the axis {min(told)}, and the image has the axes {axes!r}",
+                "name its axes: OMEZarrTarget(..., axes=...)",
+            )
+        count = dict(zip(axes, value.shape, strict=True)).get("c")
+        if metadata.channels and len(metadata.channels) != count:
+            raise self.limit(
+                value,
+                f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
+                "name its axes, e.g. axes='cyx', and each channel",
+            )
+
+    # -- how it is stored ---------------------------------------------------------------------------
+
+    def _value_in(self, top):
+        return top["0"]
+
+    def _names_of(self, value):
+        return tuple(self._metadata_of(value).axes.lower())
+
+    def _levels_of(self, value):
+        return _default_levels(value.shape) if self.levels is None else self.levels
+
+    def _top_attributes(self, value):
+        metadata = self._metadata_of(value)
+        scale, units = ngff.sizes_and_units(metadata)
+        if self.scale is not None or self.units is not None:
+            scale, units = self.scale or {}, self.units or {}
+        axes = metadata.axes.lower()
+        levels = range(self._levels_of(value) + 1)
+        multiscale = {
+            "axes": ngff.described_axes(axes, units),
+            "datasets": [self._dataset(axes, value.shape, scale, level) for level in levels],
+            "type": self.method,
+        }
+        ome = {"version": "0.5", "multiscales": [multiscale]}
+        if metadata.channels:
+            ome["omero"] = ngff.described_channels(metadata.channels)
+        return {**self.attributes, "ome": ome}
+
+    def _counted(self, attributes):
+        return ngff.without_windows(attributes)
+
+    def _write_store(self, zarr, value, store):
+        named = self.at(self.path)
+        named._dimension_names = self._names_of(value)
+        group = zarr.create_group(store, zarr_format=3, attributes=self._top_attributes(value))
+        named._write_node(zarr, value, store, "0", {})
+        levels = self._levels_of(value)
+        for level in range(1, levels + 1):
+            larger = dask_array_of(zarr.open_array(store, path=str(level - 1), mode="r"))
+            named._write_node(zarr, _halved(larger, self.method), store, str(level), {})
+        if "omero" in group.attrs["ome"]:
+            smallest = dask_array_of(zarr.open_array(store, path=str(levels), mode="r"))
+            ranges = _ranges(smallest, named._dimension_names.index("c"))
+            group.attrs["ome"] = ngff.with_windows(group.attrs["ome"], ranges)
+
+    def _dataset(self, axes, shape, scale, level):
+        """Describe one of the arrays, as NGFF wants it."""
+        sizes = [scale.get(name, 1.0) for name in axes]
+        halvings = [min(level, length.bit_length() - 1) for length in shape]  # one pixel stays one
+        factors = [2**n if name in "yx" else 1 for name, n in zip(axes, halvings, strict=True)]
+        larger = [size * factor for size, factor in zip(sizes, factors, strict=True)]
+        transformations: list[dict] = [{"type": "scale", "scale": larger}]
+        if level and self.method == "mean":
+            shift = [size * (factor - 1) / 2 for size, factor in zip(sizes, factors, strict=True)]
+            transformations.append({"type": "translation", "translation": shift})
+        return {"path": str(level), "coordinateTransformations": transformations}
+
+
+def _halved(array, method):
+    """A Dask array of half the height and width; an odd last row or column is left out."""
+    if method == "nearest":
+        height, width = (length // 2 * 2 or 1 for length in array.shape[-2:])
+        return array[..., :height:2, :width:2]
+    da, np = require("dask.array", "zarr"), require("numpy", "zarr")
+    halves = {axis: 2 for axis in (array.ndim - 2, array.ndim - 1) if array.shape[axis] > 1}
+    means = da.coarsen(np.mean, array, halves, trim_excess=True)
+    if array.dtype.kind in "biu":
+        means = da.rint(means)
+    return means.astype(array.dtype)
+
+
+def _ranges(array, axis):
+    """The least and the largest value of each part along an axis of a Dask array, to be shown."""
+    da, np = require("dask.array", "zarr"), require("numpy", "zarr")
+    if array.dtype.kind == "c":
+        return [(0.0, 1.0)] * array.shape[axis]
+    if array.dtype.kind == "b":
+        array = array.astype("u1")
+    others = tuple(i for i in range(array.ndim) if i != axis)
+    found = da.stack([array.min(others), array.max(others)], axis=1).compute(scheduler="threads")
+    return [tuple(pair.tolist()) if np.isfinite(pair).all() else (0.0, 1.0) for pair in found]
+
+
+def _default_levels(shape):
+    longest, levels = max(shape[-2:]), 0
+    while longest > _SMALL:
+        longest, levels = longest // 2, levels + 1
+    return levels
+
+
+def _is_axes(axes):
+    return (
+        isinstance(axes, str)
+        and axes.endswith("yx")
+        and len(set(axes)) == len(axes)
+        and list(axes) == sorted(axes, key=ngff.AXES.find)
+        and set(axes) <= set(ngff.AXES)
+    )

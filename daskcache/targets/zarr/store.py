@@ -1,0 +1,263 @@
+"""Zarr stores: one that hashes each object as it is written, and one that guards what is read.
+
+Imported only where Zarr is at hand: their classes must be ones that pickle finds by name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+from zarr.abc.store import (
+    ByteRequest,
+    OffsetByteRequest,
+    RangeByteRequest,
+    Store,
+    SuffixByteRequest,
+)
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore
+
+from ...errors import UntrustedPickle
+from ...storage import files as storage
+from ...storage.files import Part
+from ...storage.manifests import VerifiedFolder, check_inside
+from ...storage.roots import parsed
+
+#: Names of files that may describe an array, or, in a group, the arrays within it.
+_METADATA = frozenset({"zarr.json", ".zarray", ".zgroup", ".zmetadata"})
+
+
+class HashingStore(LocalStore):
+    """A new folder that nobody else writes to.
+
+    Parameters
+    ----------
+    root, read_only
+        As for `LocalStore`.
+
+    Raises
+    ------
+    StorageError
+        When an object can't be written.
+    """
+
+    def __init__(self, root: Path | str, *, read_only: bool = False):
+        super().__init__(root, read_only=read_only)
+        self._path = str(root)
+        self._written: dict[str, Part] = {}
+
+    def part(self) -> Part:
+        """What was written; objects that came another way than by `set` are read to hash them."""
+        return storage.part_of(self._path, self._written)
+
+    async def set(self, key: str, value: Buffer) -> None:
+        await asyncio.to_thread(self._write, key, value)
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
+
+    def _write(self, key, value):
+        path = f"{self._path}/{key}"
+        if key in self._written:
+            storage.discard(path)
+        self._written[key] = storage.write_part(path, [value.as_buffer_like()])
+
+
+class GuardedStore(Store):
+    """A folder as Zarr reads it, whose metadata may not name a codec that runs code.
+
+    All reading goes through it.  It can be pickled; of a verified folder only the hash travels.
+
+    Parameters
+    ----------
+    folder : VerifiedFolder or PlainFolder
+
+    Raises
+    ------
+    TargetCorrupt, SourceChanged, TargetModified, UnsafePath, StorageError
+        When an object is read: see `VerifiedFolder.read`.
+    UntrustedPickle
+        When the metadata of an array is read whose data is pickled.
+    """
+
+    supports_writes = False
+    supports_deletes = False
+    supports_partial_writes = False
+    supports_listing = True
+
+    def __init__(self, folder: VerifiedFolder | PlainFolder):
+        super().__init__(read_only=True)
+        self.folder = folder
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        data = await asyncio.to_thread(self._read, key, byte_range)
+        return None if data is None else prototype.buffer.from_bytes(data)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        wanted = [self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+        return list(await asyncio.gather(*wanted))
+
+    def _read(self, key, byte_range):
+        if byte_range is None:
+            data = self.folder.read(key)
+            if data is not None and key.rpartition("/")[2] in _METADATA:
+                refuse_pickles(data, f"{self.folder.path}/{key}")
+            return data
+        if isinstance(byte_range, RangeByteRequest):
+            return self.folder.read_range(key, byte_range.start, byte_range.end)
+        if isinstance(byte_range, OffsetByteRequest):
+            return self.folder.read_range(key, byte_range.offset, None)
+        if isinstance(byte_range, SuffixByteRequest):
+            return self.folder.read_range(key, -byte_range.suffix, None)
+        raise TypeError(f"Zarr asked for an unknown kind of byte range: {byte_range!r}")
+
+    async def exists(self, key: str) -> bool:
+        return key in self.folder.files
+
+    async def getsize(self, key: str) -> int:
+        data = await asyncio.to_thread(self.folder.read, key)
+        if data is None:
+            raise FileNotFoundError(key)
+        return len(data)
+
+    async def list(self) -> AsyncIterator[str]:
+        for name in self.folder.files:
+            yield name
+
+    async def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        for name in self.folder.files:
+            if name.startswith(prefix):
+                yield name
+
+    async def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        for name in self._children.get(prefix.strip("/"), ()):
+            yield name
+
+    @functools.cached_property
+    def _children(self) -> dict[str, dict[str, None]]:
+        """Names of the files and folders in each folder."""
+        found: dict[str, dict[str, None]] = {}
+        for name in self.folder.files:
+            while name:
+                name, _, child = name.rpartition("/")
+                found.setdefault(name, {})[child] = None
+        return found
+
+    async def set(self, key: str, value: Buffer) -> None:
+        self._check_writable()
+
+    async def delete(self, key: str) -> None:
+        self._check_writable()
+
+    async def delete_dir(self, prefix: str) -> None:
+        self._check_writable()
+
+    async def set_partial_values(self, key_start_values: Iterable[tuple[str, int, bytes]]) -> None:
+        self._check_writable()  # part of the interface until Zarr 3.1
+
+    def with_read_only(self, read_only: bool = False) -> GuardedStore:
+        if not read_only:
+            raise ValueError("what daskcache verifies is read-only")
+        return GuardedStore(self.folder)
+
+    def __reduce__(self):
+        return GuardedStore, (self.folder,)
+
+    def __eq__(self, other):
+        return isinstance(other, GuardedStore) and self.folder == other.folder
+
+    def __repr__(self):
+        return f"GuardedStore({self.folder.path!r})"
+
+    __str__ = __repr__
+
+
+class PlainFolder:
+    """A folder whose content is not recorded, read in the way of a `VerifiedFolder`.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
+
+    @functools.cached_property
+    def files(self) -> dict[str, None]:
+        """Names of the files, listed when they are first asked for."""
+        return dict.fromkeys(storage.files_below(self.path))
+
+    def read(self, name: str) -> bytes | None:
+        """Return the content of a file, or None if it is not there."""
+        return self.read_range(name, 0, None)
+
+    def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
+        """Return part of a file, see `VerifiedFolder.read_range`.
+
+        Raises
+        ------
+        UnsafePath
+            If the name leads out of the folder.
+        """
+        check_inside(self.path, name)
+        try:
+            with open(f"{self.path}/{name}", "rb") as file:
+                file.seek(start, os.SEEK_END if start < 0 else os.SEEK_SET)
+                return file.read(-1 if stop is None else max(stop - start, 0))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+
+    def __reduce__(self):
+        return PlainFolder, (self.path,)
+
+    def __eq__(self, other):
+        return isinstance(other, PlainFolder) and self.path == other.path
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        return f"PlainFolder({self.path!r})"
+
+
+def refuse_pickles(metadata: bytes, path: str) -> None:
+    """Raise `UntrustedPickle` if the metadata of an array, or of several, name a codec of pickles.
+
+    Some versions of numcodecs have one, under Zarr 2's names or Zarr 3's, and run what is in a chunk.
+    """
+    try:
+        content = parsed(metadata)
+    except ValueError:  # Zarr says what is wrong with it
+        return
+    if _names_pickle(content, is_codec=False):
+        raise UntrustedPickle(
+            "this Zarr array holds pickled objects, which are not loaded",
+            target=path,
+            hint="write it again with a plain dtype",
+        )
+
+
+#: Keys under which metadata name codecs; the user's own attributes do not count.
+_OF_CODECS = frozenset({"codecs", "compressor", "filters", "index_codecs"})
+
+
+def _names_pickle(content: Any, is_codec: bool) -> bool:
+    """Tell if metadata name a codec of pickles anywhere, however it is nested."""
+    if isinstance(content, str):
+        return is_codec and any(word in content.lower() for word in ("pickle", "dill"))
+    if isinstance(content, list):
+        return any(_names_pickle(each, is_codec) for each in content)
+    if isinstance(content, dict):
+        return any(_names_pickle(v, is_codec or k in _OF_CODECS) for k, v in content.items())
+    return False

@@ -1,0 +1,229 @@
+"""Arrays to Zarr and back: chunk by chunk, so that no array has to fit in memory."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from dask.system import CPU_COUNT
+
+from ...errors import ResultError, SourceMissing, require
+from ...hashing.arrays import Slabs
+from ...storage.manifests import VerifiedFolder
+from ..limits import check_decoded
+
+#: Bytes of a chunk, before compression, unless the user or a Dask array says otherwise.
+CHUNK_BYTES = 4 * 2**20
+#: Bytes of an array that are hashed at a time.
+_SLAB_BYTES = 32 * 2**20
+
+#: What Zarr 3 specifies, and gives back as it was.
+DTYPES = frozenset("?bhilqBHILQefdFD")
+
+
+def default_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Chunks of at most 4 MiB: first the leading axes are cut, then the longer one of the last two."""
+    chunks = [max(length, 1) for length in shape]
+    leading = len(chunks) - 2
+    while math.prod(chunks) * itemsize > CHUNK_BYTES and max(chunks) > 1:
+        candidates = [axis for axis in range(max(leading, 0)) if chunks[axis] > 1]
+        axes = candidates[:1] or range(max(leading, 0), len(chunks))
+        longest = max(axes, key=chunks.__getitem__)
+        chunks[longest] = -(-chunks[longest] // 2)
+    return tuple(chunks)
+
+
+def write_numpy(value: Any, stored: Any) -> None:
+    """Write a NumPy array to an empty ``zarr.Array``.
+
+    In about as many threads as there are processors: the chunks that Zarr alone would compress at a time
+    (ten) crowd each other out of the processors' caches.
+    """
+    if not value.size and value.ndim > 0:
+        return
+    unit = getattr(stored, "shards", None) or stored.chunks
+    regions = list(_regions(value.shape, unit, value.dtype.itemsize))
+    if len(regions) == 1:
+        stored[...] = value
+        return
+
+    def write(region):
+        stored[region] = value[region]
+
+    with ThreadPoolExecutor(CPU_COUNT + 1) as pool:
+        for _ in pool.map(write, regions):
+            pass
+
+
+def _regions(shape, unit, itemsize):
+    """Slices that cut an array into whole units, several at a time of small ones."""
+    lengths = list(unit)
+    for axis in reversed(range(len(shape))):
+        times = max(CHUNK_BYTES // (math.prod(lengths) * itemsize), 1)
+        lengths[axis] = min(lengths[axis] * times, max(shape[axis], lengths[axis]))
+    cuts = [
+        [slice(start, start + length) for start in range(0, n, length)]
+        for n, length in zip(shape, lengths, strict=True)
+    ]
+    return itertools.product(*cuts)
+
+
+def write_dask(value: Any, stored: Any) -> None:
+    """Compute a Dask array block by block into an empty ``zarr.Array``.
+
+    Blocks are cut so that no two of them share a chunk (or shard).  They are computed in threads of this
+    process: a worker that waited for its own cluster might wait for ever.
+    """
+    da = require("dask.array", "zarr")
+    if value.size:
+        aligned = _aligned(value, getattr(stored, "shards", None) or stored.chunks)
+        da.store(aligned, _Sink(stored), lock=False, scheduler="threads")
+
+
+def _aligned(value, unit):
+    """The array in blocks that are whole multiples of `unit`."""
+    blocks = []
+    for sizes, length in zip(value.chunks, unit, strict=True):
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
+        if any(end % length for end in ends):
+            blocks.append(max(max(sizes) // length, 1) * length)
+        else:
+            blocks.append(sizes)
+    return value.rechunk(tuple(blocks))
+
+
+class _Sink:
+    """Takes the blocks of a Dask array, and makes sure that they are what the array said they are."""
+
+    def __init__(self, stored):
+        self.stored = stored
+
+    def __setitem__(self, region, block):
+        np = require("numpy", "zarr")
+        block = np.asanyarray(block)
+        expected = tuple(
+            len(range(*s.indices(n))) for s, n in zip(region, self.stored.shape, strict=True)
+        )
+        if type(block) not in (np.ndarray, np.memmap) or (block.dtype, block.shape) != (
+            self.stored.dtype,
+            expected,
+        ):
+            raise ResultError(
+                "a block of a Dask array is not what the array said it would be",
+                expected=f"a numpy.ndarray of {self.stored.dtype}, shape {expected}",
+                got=f"a {type(block).__name__} of {block.dtype}, shape {block.shape}",
+                hint="give map_blocks() or from_delayed() the dtype, meta and chunks of its result",
+            )
+        self.stored[region] = block
+
+    def __dask_tokenize__(self):
+        return uuid.uuid4().hex
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+def open_node(folder: VerifiedFolder | str) -> Any:
+    """Open the array or group in a folder, or in the one at a path, read-only.
+
+    Raises
+    ------
+    SourceMissing
+        If there is neither an array nor a group.
+    UntrustedPickle
+        If its data are pickled.  An array within a group raises it when it is opened.
+    """
+    zarr = require("zarr", "zarr")
+    from .store import GuardedStore, PlainFolder
+
+    known = PlainFolder(folder) if isinstance(folder, str) else folder
+    try:  # consolidated metadata may name what is elsewhere, or isn't there any more
+        return zarr.open(store=GuardedStore(known), mode="r", use_consolidated=False)
+    except FileNotFoundError as error:
+        raise SourceMissing(
+            f"{known.path} is neither a Zarr array nor a group",
+            expected="zarr.json, .zarray or .zgroup",
+        ) from error
+
+
+def value_of(node: Any, what: str) -> Any:
+    """An array or group in memory: a NumPy array, or a dict of such by name, sorted.
+
+    Raises
+    ------
+    FormatLimit
+        If it wouldn't fit; known before anything is decoded.
+    """
+    check_decoded(_nbytes(node), what)
+    return _map_arrays(node, _in_memory)
+
+
+def dask_array_of(array: Any) -> Any:
+    """A Dask array whose blocks are the chunks (or shards) of a ``zarr.Array``; all else as it is."""
+    if type(array).__module__ != "zarr.core.array":
+        return array
+    da = require("dask.array", "zarr")
+    if array.ndim == 0:
+        return da.from_array(array[...], name=False)
+    return da.from_array(array, chunks=getattr(array, "shards", None) or array.chunks, name=False)
+
+
+def slabs_of(node: Any) -> Any:
+    """What hashes as the value in memory would, for `daskcache.hashing`, without loading the whole."""
+    return _map_arrays(node, lambda array: Slabs(array.shape, array.dtype, _slabs(array, array.chunks)))
+
+
+def slabs_of_dask(array: Any) -> Slabs:
+    """The same for a Dask array, which is computed on the way."""
+    chunks = tuple(map(max, array.chunks)) if array.ndim else ()
+    computed = _Computed(array)
+    return Slabs(array.shape, array.dtype, _slabs(computed, chunks))
+
+
+class _Computed:
+    """A Dask array that is computed where it is indexed."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def __getitem__(self, region):
+        return self.array[region].compute(scheduler="threads")
+
+
+def _map_arrays(node, function):
+    if hasattr(node, "shape"):
+        return function(node)
+    return {name: _map_arrays(member, function) for name, member in sorted(node.members())}
+
+
+def _nbytes(node):
+    if hasattr(node, "shape"):
+        return math.prod(node.shape) * node.dtype.itemsize
+    return sum(_nbytes(member) for _, member in node.members())
+
+
+def _in_memory(array):
+    np = require("numpy", "zarr")
+    return np.asarray(array[...], dtype=array.dtype).reshape(array.shape)
+
+
+def _slabs(array, chunks, before=()) -> Iterator[Any]:
+    """The array in pieces which, one after the other, are its data in C order."""
+    np = require("numpy", "zarr")
+    axis = len(before)
+    if axis == len(array.shape):
+        yield np.asarray(array[before])
+        return
+    row = math.prod(array.shape[axis + 1 :]) * array.dtype.itemsize
+    if row > _SLAB_BYTES:
+        for i in range(array.shape[axis]):
+            yield from _slabs(array, chunks, (*before, slice(i, i + 1)))
+        return
+    rows = max(_SLAB_BYTES // max(row, 1), 1)
+    rows = rows // chunks[axis] * chunks[axis] or rows
+    for start in range(0, array.shape[axis], rows):
+        yield np.asarray(array[(*before, slice(start, start + rows))])

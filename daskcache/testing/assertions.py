@@ -1,0 +1,211 @@
+"""Assertions for tests of cached graphs and of target classes: yours, and daskcache's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ..events import RAN, TOPIC, listeners, messages_in
+from .contract import TargetContract
+
+__all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
+
+
+class RunCounter:
+    """Counts calls of functions across threads, processes and workers, in a file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; it must be visible to all workers.
+
+    Examples
+    --------
+    >>> runs = RunCounter(tmp_path / "runs")                 # doctest: +SKIP
+    >>> @delayed
+    ... def smooth(image):
+    ...     runs.note("smooth")
+    ...     return ...
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = os.fspath(path)
+
+    def note(self, name: str) -> None:
+        """Note one call of `name`; to be called from inside the function."""
+        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+        try:
+            os.write(descriptor, f"{name}\n".encode())
+        finally:
+            os.close(descriptor)
+
+    def names(self) -> list[str]:
+        """Names of all calls since the last `clear`, in order."""
+        path = Path(self.path)
+        return path.read_text().splitlines() if path.exists() else []
+
+    def clear(self) -> None:
+        Path(self.path).unlink(missing_ok=True)
+
+    def take(self) -> list[str]:
+        """The names, sorted, and clear."""
+        found = sorted(self.names())
+        self.clear()
+        return found
+
+    # The key of a function that refers to a counter must not depend on it.
+    def __dask_tokenize__(self) -> str:
+        return "daskcache.testing.RunCounter"
+
+
+@contextmanager
+def count_runs(client: Any = None) -> Iterator[Callable[[], Counter[str]]]:
+    """Count how often each decorated function runs while the context is open.
+
+    Runs in this process are counted, and those on the workers of `client`; not those in the processes of
+    Dask's multiprocessing scheduler.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        Default: the current one, if there is one.
+
+    Yields
+    ------
+    callable
+        Returns a `collections.Counter` of the names of the functions that ran so far.
+
+    Examples
+    --------
+    >>> with count_runs() as runs:                             # doctest: +SKIP
+    ...     dask.compute(*nodes)
+    >>> assert runs() == {"denoise": 2}                        # doctest: +SKIP
+    """
+    client = client or _current_client()
+    here: Counter[str] = Counter()
+
+    def listen(event):
+        if event.outcome == RAN:
+            here[event.function] += 1
+
+    counted: Counter[str] = Counter()
+
+    def runs():
+        if not closed:
+            counted.clear()
+            counted.update(here)
+            counted.update(on_workers())
+        return counted
+
+    closed = False
+    with nullcontext(dict) if client is None else _watching(client, "runs") as on_workers:
+        listeners.append(listen)
+        try:
+            yield runs
+            runs()
+        finally:
+            closed = True
+            listeners.remove(listen)
+
+
+@contextmanager
+def assert_nothing_runs(client: Any = None) -> Iterator[None]:
+    """Assert that no decorated function runs while the context is open.
+
+    Parameters
+    ----------
+    client : distributed.Client, optional
+        See `count_runs`.
+
+    Raises
+    ------
+    AssertionError
+        When the context closes, naming the functions that ran.
+    """
+    with count_runs(client) as runs:
+        yield
+    if runs():
+        names = ", ".join(f"{name}() × {count}" for name, count in sorted(runs().items()))
+        raise AssertionError(f"nothing was to run, but these did: {names}")
+
+
+def _current_client():
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import default_client
+
+    try:
+        return default_client()
+    except ValueError:
+        return None
+
+
+@contextmanager
+def scheduler_tasks(client: Any) -> Iterator[Callable[[], list[str]]]:
+    """Keys of the tasks that a scheduler gets while the context is open.
+
+    Parameters
+    ----------
+    client : distributed.Client
+
+    Yields
+    ------
+    callable
+        Returns the list of keys that were new to the scheduler so far.
+
+    Examples
+    --------
+    >>> with scheduler_tasks(client) as tasks:                # doctest: +SKIP
+    ...     client.compute(node).result()
+    >>> assert len(tasks()) == 1                              # doctest: +SKIP
+    """
+    with _watching(client, "keys") as tasks:
+        yield tasks
+
+
+@contextmanager
+def _watching(client, attribute):
+    """Watch a scheduler; yields a function that reads an attribute of the plugin that does so."""
+    from distributed import SchedulerPlugin
+
+    class Watcher(SchedulerPlugin):
+        name = f"daskcache-watcher-{os.urandom(4).hex()}"
+
+        def start(self, scheduler):
+            self.keys: list[str] = []
+            self.runs: Counter[str] = Counter()
+
+        def transition(self, key, start, finish, *args, **kwargs):
+            if start == "released" and finish in ("waiting", "no-worker", "queued", "processing"):
+                self.keys.append(str(key))
+
+        def log_event(self, topic, msg):
+            for event in messages_in(msg) if topic == TOPIC else ():
+                if event.get("outcome") == RAN:
+                    self.runs[event["function"]] += 1
+
+    plugin = Watcher()
+    client.register_plugin(plugin)
+
+    def of_plugin(name, attribute, dask_scheduler=None):
+        return getattr(dask_scheduler.plugins[name], attribute)
+
+    is_open, last = True, None
+
+    def read():
+        nonlocal last
+        if is_open:
+            last = client.run_on_scheduler(of_plugin, plugin.name, attribute)
+        return last
+
+    try:
+        yield read
+        read()
+    finally:
+        is_open = False
+        client.unregister_scheduler_plugin(plugin.name)
