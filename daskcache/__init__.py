@@ -1,7 +1,7 @@
 """daskcache: a Dask-first caching graph layer.
 
-Names are imported when they are first used: importing the package touches no data, starts nothing and
-costs next to nothing.
+`__all__` lists the public names.  Each is imported when it is first used, so importing the package is
+cheap, reads no data and starts nothing.  `aliases` keeps older module paths importable.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import aliases
 
+#: Module that defines each public name.
 _HOMES = {
     "CSVSource": "targets.tables.csv_parquet",
     "CSVTarget": "targets.tables.csv_parquet",

@@ -1,4 +1,7 @@
-"""Older module paths, which pickles, roots and programs may hold: they lead to the modules of today."""
+"""Older module paths, which stay importable because pickles, roots and programs may hold them.
+
+`daskcache.__init__` calls `install`.  Packages that were once single modules use `names_of`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 
-#: Modules by the paths that they had.  Nothing is taken out of this table again.
+#: Present paths of modules by their older paths.  Entries are never removed from this table.
 MOVED = {
     "accessor": "graph.accessor",
     "adopting": "planning.unrecorded",
@@ -131,7 +134,7 @@ MOVED = {
 }
 
 
-#: Packages that were modules, and where that which was in them is now.
+#: Present modules for the names of packages that were once single modules.
 OPENED = {
     "graph": "graph.verb",
     "hashing": "hashing.encoder",
@@ -145,7 +148,7 @@ OPENED = {
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds modules of this package by the paths that they had."""
+    """Find modules of this package by their older paths."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
@@ -157,16 +160,18 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Let older paths be imported.
+    """Make older paths importable.
 
-    They are looked up before the folders are: a package's folder has its modules by any of its names.
+    The finder comes before Python's own, which would load some modules a second time.  For example,
+    ``daskcache.workers`` is now the package `cluster`.  Python's finder would look for
+    ``daskcache.workers.memory`` in the folder of `cluster`, and load the file there once more.
     """
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 def names_of(package: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a package that was a module: it gives what was in there."""
+    """Return a ``__getattr__`` for a package that was once a module, to find that module's names."""
     home = f"{_PACKAGE}.{OPENED[package.partition('.')[2]]}"
 
     def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
-"""daskcache's part of Dask's own configuration.
+"""daskcache's part of Dask's configuration.
 
-The defaults are in ``daskcache.yaml``.  Reading them writes nothing.
+The defaults are in ``daskcache.yaml``.  Importing this module adds them to `dask.config` and writes
+no file.  All other modules read settings here.
 """
 
 from __future__ import annotations
@@ -21,24 +22,27 @@ dask.config.update_defaults(_DEFAULTS)
 
 
 def get(name):
-    """Value of ``daskcache.<name>`` in Dask's configuration."""
+    """Return the value of ``daskcache.<name>`` in Dask's configuration, or else its default."""
     default = functools.reduce(operator.getitem, name.split("."), _DEFAULTS["daskcache"])
     return dask.config.get(f"daskcache.{name}", default)
 
 
 def get_bytes(name):
-    """Value of ``daskcache.<name>`` as a number of bytes."""
+    """Return the value of ``daskcache.<name>`` as a number of bytes."""
     return _parsed(get(name))
 
 
 def cache_folder() -> str | None:
-    """Folder for what can be made again at any time, or None for a user without a home."""
+    """Return the absolute path of the folder for caches, or None for a user without a home.
+
+    Its files can be made again at any time.
+    """
     folder = os.path.expanduser(get("cache-folder") or f"{_caches()}/daskcache")
     return None if folder.startswith("~") else os.path.abspath(folder)
 
 
 def _caches():
-    """Where this platform keeps a user's caches."""
+    """Return the folder in which this platform keeps a user's caches; "~" stands for the home."""
     if sys.platform == "win32":
         return os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     if sys.platform == "darwin":

@@ -1,4 +1,4 @@
-"""Every error that daskcache raises.
+"""The errors that daskcache raises, and the category of its warnings.
 
 ::
 
@@ -9,28 +9,28 @@
     │   ├── UnknownFormat          no target class for this suffix
     │   ├── TargetCollision        two nodes, or two programs, claim one target
     │   ├── UnhashableArgument     an argument has no stable identity to make a key from
-    │   ├── ArgumentChanged        an argument, or the code, changed after the node was made
+    │   ├── ArgumentChanged        an argument, a source or the code changed after the node was made
     │   ├── SourceMissing          an input file is not there
     │   ├── CodeMismatch           a worker has other versions of the user's modules
     │   ├── ReachError             a worker sees another root, or lacks daskcache or a user's module
-    │   └── NotANode               a verb of daskcache got something that is no node
+    │   └── NotANode               a verb of daskcache got something other than a node
     ├── TargetError                a target on disk is not what it should be
     │   ├── ForeignTarget          a file that daskcache did not write stands in the way
     │   ├── TargetModified         someone edited the file after it was recorded
     │   ├── TargetCorrupt          the bytes are not those that were recorded
-    │   ├── TargetMissing          the file vanished between the plan and the load
-    │   ├── UntrustedPickle        a pickle that belongs to somebody else
-    │   ├── UntrustedJSON          JSON that names an unknown class, or fields that its class hasn't
+    │   ├── TargetMissing          the file vanished between the plan and the load, or was never there
+    │   ├── UntrustedPickle        a pickle of an untrusted user, or in a place where none is loaded
+    │   ├── UntrustedJSON          JSON that names an unknown class, or fields that its class lacks
     │   └── SourceChanged          an input file changed between the plan and the load
-    ├── ResultError                what a function returned can't be its result
+    ├── ResultError                a function's return value can't be the node's result
     │   └── FormatLimit            the target's format can't hold the value
     ├── StorageError               the operating system refused (full, read-only, gone …)
     ├── ProcessDied                the process of an isolated function ended without a result
-    ├── NodeFailed                 stands in for the value of a node with ``errors="collect"``
+    ├── NodeFailed                 a stand-in for the value of a node with ``errors="collect"``
     └── MissingExtra               an optional package is not installed
 
-An error names the thing, what was expected, what was found and what to do next.  All of them
-survive pickling, because they travel from workers to clients.
+An error names the thing, what was expected, what was found and what to do next.  All errors survive
+pickling, because they travel from workers to clients.
 """
 
 from __future__ import annotations
@@ -72,13 +72,13 @@ class DaskcacheError(Exception):
     Parameters
     ----------
     message : str
-        What is wrong, in one sentence.
+        One sentence about the problem.
     node, target : str, optional
         Display name of the node, and path of the target or file concerned.
     expected, got : object, optional
-        What should have been there and what was found instead.
+        The expected state, and the state that was found instead.
     hint : str, optional
-        What to do next, as a command or a code change.
+        The next step, as a command or a code change.
     """
 
     def __init__(self, message, *, node=None, target=None, expected=None, got=None, hint=None):
@@ -120,7 +120,7 @@ class TemplateError(GraphError, ValueError):
 
 
 class UnsafePath(GraphError, ValueError):
-    """A target path would leave the root, or is no valid file name."""
+    """A target path would leave the root, or is not a valid file name."""
 
 
 class UnknownFormat(GraphError, ValueError):
@@ -136,7 +136,7 @@ class UnhashableArgument(GraphError, TypeError):
 
 
 class ArgumentChanged(GraphError, ValueError):
-    """An argument was mutated between the call and the plan."""
+    """An argument, a source or the code changed after the node was made."""
 
 
 class SourceMissing(GraphError, FileNotFoundError):
@@ -148,11 +148,11 @@ class CodeMismatch(GraphError, RuntimeError):
 
 
 class ReachError(GraphError, RuntimeError):
-    """A worker doesn't see the client's root, or has no daskcache or none of the user's modules."""
+    """A worker sees another root than the client, or lacks daskcache or a user's module."""
 
 
 class NotANode(GraphError, TypeError):
-    """A verb of daskcache got something that holds no node."""
+    """A verb of daskcache got an argument that holds no node."""
 
 
 class TargetError(DaskcacheError):
@@ -160,7 +160,7 @@ class TargetError(DaskcacheError):
 
 
 class ForeignTarget(TargetError):
-    """A file that daskcache did not write stands where a target belongs."""
+    """A file that daskcache did not write is at a target's path."""
 
 
 class TargetModified(TargetError):
@@ -172,15 +172,15 @@ class TargetCorrupt(TargetError):
 
 
 class TargetMissing(TargetError, FileNotFoundError):
-    """A target that the plan was going to load is no longer there."""
+    """A target that is needed, or its record, is not there."""
 
 
 class UntrustedPickle(TargetError):
-    """A pickle belongs to somebody who is not trusted: it is not interpreted."""
+    """A pickle is not loaded, because its owner, its place or the configuration forbids it."""
 
 
 class UntrustedJSON(TargetError, ValueError):
-    """JSON names a class that is not registered, or fields that its class has not."""
+    """JSON names a class that is not registered, or fields that its class lacks."""
 
 
 class SourceChanged(TargetError):
@@ -188,11 +188,11 @@ class SourceChanged(TargetError):
 
 
 class ResultError(DaskcacheError, TypeError):
-    """What a function returned can't be the result of a node."""
+    """A function's return value can't be the result of a node."""
 
 
 class FormatLimit(ResultError):
-    """The format of the target can't hold the value without changing it."""
+    """The target's format can't hold the value without changing it."""
 
 
 class StorageError(DaskcacheError, OSError):
@@ -204,7 +204,7 @@ class ProcessDied(DaskcacheError, RuntimeError):
 
 
 class NodeFailed(DaskcacheError):
-    """Stands in for the value of a node that failed under ``errors="collect"``.
+    """A stand-in for the value of a node that failed under ``errors="collect"``.
 
     The original exception is the ``__cause__``.
     """
@@ -224,11 +224,24 @@ class MissingExtra(DaskcacheError, ImportError):
 
 
 class DaskcacheWarning(UserWarning):
-    """Category of everything that daskcache warns about."""
+    """Category of all warnings of daskcache."""
 
 
 def require(module, extra):
-    """Import an optional `module`, or say which extra of daskcache brings it."""
+    """Import and return an optional module.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module.
+    extra : str
+        The extra of daskcache that installs it.
+
+    Raises
+    ------
+    MissingExtra
+        If the module can't be imported.
+    """
     from importlib import import_module
 
     try:

@@ -1,7 +1,8 @@
-"""What happened to each node, told to whoever listens; nothing that runs knows who does.
+"""Events: one for each node that ran, was skipped, was loaded or failed.
 
-On a distributed worker an event goes to the scheduler, under the topic `TOPIC`; what happens elsewhere
-is remembered by its process.  `history` gives both.
+`runtime` and `graph` emit events without knowing the listeners, such as the adapter `prefect`.  On a
+distributed worker an event goes to the scheduler under the topic `TOPIC`, where `cluster.dashboard`
+collects it.  Elsewhere the process keeps it.  `history` returns both kinds.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from .errors import GraphError, require
 #: Topic of the events in a distributed scheduler's log: ``client.get_events(TOPIC)``.
 TOPIC = "daskcache"
 
-#: Name of the scheduler's plugin that remembers more events than the scheduler's log.
+#: Name of the scheduler's plugin that keeps more events than the scheduler's log.
 COLLECTOR = "daskcache-events"
 
-#: Events that a process, or a scheduler, remembers.
+#: Number of events that a process, or a scheduler, keeps.
 MAX_EVENTS = 10_000
 
 RAN, COPIED, SKIPPED = "ran", "copied", "skipped"
@@ -31,51 +32,52 @@ LOADED, COMPLETE, FAILED = "loaded", "complete", "failed"
 
 
 class NodeEvent(NamedTuple):
-    """What happened to one node; or to several of a function, that a plan found complete."""
+    """An event of one node, or of several nodes of a function that a plan found complete."""
 
-    #: When, in seconds since 1970.
+    #: Time of the event, in seconds since 1970.
     time: float
-    #: "ran"; "copied" (from another target); "skipped" (its target held the result after all: early
-    #: cutoff, or somebody else was faster); "loaded" (it was complete, and its value asked for);
-    #: "complete" (so were these nodes, and no task was made for them); "failed".
+    #: "ran"; "copied" (from another target); "skipped" (the target held the result after all, by early
+    #: cutoff or because another worker was faster); "loaded" (the node was complete, and its value
+    #: needed); "complete" (a plan found the nodes complete and made no task for them); "failed".
     outcome: str
     #: Name of the function.
     function: str
-    #: Display name.
+    #: Display name of the node.
     label: str = ""
     #: Hash of the recipe.
     key: str = ""
-    #: Paths from the root.
+    #: Paths of the targets from the root.
     target: str = ""
-    #: Run time of the function; of a load, time to read.
+    #: Run time of the function, or reading time of a load, in seconds.
     seconds: float = 0.0
-    #: Size of the targets that were written, or read.
+    #: Size of the targets that were written or read, in bytes.
     bytes: int = 0
-    #: Recorded run time of what did not have to run again, in seconds.
+    #: Recorded run time that was not needed again, in seconds.
     saved: float = 0.0
     #: Address of the distributed worker; empty elsewhere.
     worker: str = ""
-    #: The exception.
+    #: The exception as text; empty unless the node failed.
     error: str = ""
-    #: Number of nodes that this is about.
+    #: Number of nodes in the event.
     nodes: int = 1
 
 
-#: Called with each event of this process.
+#: Functions that are called with each event of this process.
 listeners: list[Callable[[NodeEvent], None]] = []
 
-#: What happened in this process, unless it happened on a distributed worker.
+#: Newest events of this process, without those of distributed workers.
 recent: deque[NodeEvent] = deque(maxlen=MAX_EVENTS)
 
 
 def emit(outcome: str, function: str, client: Any = None, **facts: Any) -> None:
-    """Tell what happened.
+    """Emit an event: call the listeners, and keep it or send it to the scheduler.
 
     Parameters
     ----------
     outcome, function : str
+        Fields of `NodeEvent`.
     client : distributed.Client, optional
-        Whose scheduler is told of what did not happen on a worker.
+        Its scheduler also gets the event, unless a worker of a cluster emits it.
     **facts
         The other fields of `NodeEvent`.
     """
@@ -94,7 +96,7 @@ def emit(outcome: str, function: str, client: Any = None, **facts: Any) -> None:
 
 
 def verb_client() -> Any:
-    """The distributed client that Dask's verbs go to, if they do."""
+    """Return the distributed client that Dask's verbs use, or None if they use another scheduler."""
     if "distributed" not in sys.modules:
         return None
     import dask
@@ -109,22 +111,30 @@ def verb_client() -> Any:
 
 
 def history(client: Any = None) -> Any:
-    """What happened to each node: in this process, and on the workers of a cluster.
+    """Return the events of this process and of a cluster's workers as a table.
+
+    Old events are dropped.  This process keeps 10,000, and so does a scheduler that has daskcache's
+    plugin.  Another scheduler keeps as many as config ``distributed.admin.low-level-log-length`` says.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        Default: the current one, if there is one.
+        A client of the cluster.  Default: the client that Dask's verbs use, if there is one.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each event, in order of time, with the columns of `NodeEvent`: ``time`` (UTC), outcome
-        ("ran", "copied", "skipped", "loaded", "complete", "failed"), function, label, key, target,
-        ``seconds``, ``bytes``, ``saved`` (seconds of run time that were not needed again), worker,
-        error, and the number of ``nodes``.  Old events are forgotten: this process remembers 10,000, a
-        scheduler as many if it has daskcache's plugin, else config
-        ``distributed.admin.low-level-log-length``.
+        One row for each event, in order of time, with these columns:
+
+        - ``time``: datetime64 with time zone UTC;
+        - ``outcome``: "ran", "copied", "skipped", "loaded", "complete" or "failed";
+        - ``function``, ``label``, ``key``, ``target``: the node;
+        - ``seconds``: run time, or time to read;
+        - ``bytes``: size of the targets that were written or read;
+        - ``saved``: seconds of run time that were not needed again;
+        - ``worker``: address, empty for events of other processes;
+        - ``error``: the exception as text;
+        - ``nodes``: number of nodes in the event.
 
     Raises
     ------
@@ -149,12 +159,12 @@ def history(client: Any = None) -> Any:
 
 
 def messages_in(message: Any) -> list[Any]:
-    """The messages that were sent as one."""
+    """Return the messages that were sent together as one."""
     return list(message) if isinstance(message, (list, tuple)) else [message]
 
 
 def event_of(message: Any) -> NodeEvent | None:
-    """The event in a message under `TOPIC`, unless it is something else (another version's, say)."""
+    """Return the event in a message under `TOPIC`, or None for other content, as of another version."""
     try:
         return NodeEvent(**message)
     except TypeError:
@@ -162,7 +172,10 @@ def event_of(message: Any) -> NodeEvent | None:
 
 
 def _kept():
-    """A function, sent by value, that a scheduler without daskcache can run, too."""
+    """Return a function that gets a scheduler's events.
+
+    It is sent by value, so a scheduler without daskcache can run it, too.
+    """
     topic, collector = TOPIC, COLLECTOR
 
     def kept(dask_scheduler):
@@ -176,18 +189,18 @@ def _kept():
 
 
 def worker_here() -> Any:
-    """The distributed worker whose task runs in this thread, if one does."""
+    """Return the distributed worker whose task runs in this thread, or None."""
     if "distributed.worker" not in sys.modules:
         return None
     from distributed import get_worker
 
     try:
         return get_worker()
-    except ValueError:  # a task of a scheduler of this process
+    except ValueError:  # not a worker's task, but maybe one of Dask's schedulers in this process
         return None
 
 
-#: Messages on their way to a client's scheduler, several in one call.
+#: For each client, messages that wait for the next call to its scheduler, which takes them all.
 _outboxes: WeakKeyDictionary[Any, list[dict]] = WeakKeyDictionary()
 _outbox_lock = threading.Lock()
 
@@ -197,24 +210,28 @@ def _post(client, message):
         waiting = _outboxes.setdefault(client, [])
         waiting.append(message)
         if len(waiting) > 1:
-            return  # the call that takes them along is under way
+            return  # the call that takes them all is already scheduled
     client.loop.add_callback(_send_all, client)
 
 
 async def _send_all(client):
     with _outbox_lock:
         messages = _outboxes.pop(client, [])
-    with suppress(OSError):  # it was closed meanwhile
+    with suppress(OSError):  # the connection was closed meanwhile
         for start in range(0, len(messages), _MAX_MESSAGES):
             some = messages[start : start + _MAX_MESSAGES]
             await client.scheduler.log_event(topic=TOPIC, msg=some)
 
 
+#: Largest number of messages in one call.
 _MAX_MESSAGES = 1000
 
 
 def _sendable(value):
-    """Names of files that are no valid Unicode can't be sent as they are."""
+    """Return a text with its invalid Unicode escaped, or another value as it is.
+
+    Names of files may be invalid Unicode, which can't be sent.
+    """
     if isinstance(value, str) and not value.isascii():
         return value.encode("utf-8", "backslashreplace").decode()
     return value

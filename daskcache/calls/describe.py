@@ -1,6 +1,8 @@
-"""Values as texts in records: short ones to read, and whole ones to make the value again from.
+"""Texts of values in records: short ones to read, and whole ones from which to restore the value.
 
 A text is never evaluated.  `value_of` knows literals, and the few calls that stand for plain values.
+`runtime.work` and `runtime.facts` write the texts; `planning.reasons`, `runtime.named` and
+`housekeeping.rebuild` read them.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ from typing import Any
 
 from .recipe import Ref
 
-#: Stands in a short text for what was left out.
+#: Replaces the parts that a short text leaves out.
 CUT = "..."
-#: Characters in a whole text, besides references to what is upstream; and parts of its value.
+#: Limit for a whole text: characters, upstream references not counted; and parts of the value.
 LONGEST = 1000
 
 
 class _InOrder(reprlib.Repr):
-    """Texts in which dicts keep their order."""
+    """Make texts of values; dicts keep their order."""
 
     def repr_dict(self, x, level):
         if x and level <= 0:
@@ -35,13 +37,16 @@ class _InOrder(reprlib.Repr):
         return f"{{{', '.join(pieces + [CUT] * (len(x) > self.maxdict))}}}"
 
 
-#: Short texts.
+#: Makes short texts.
 brief = _InOrder()
 brief.maxstring = brief.maxother = 80
 
 
 def whole(value: Any) -> str | None:
-    """The whole text of a value, from which `value_of` may make it again; None if it would be long."""
+    """Return the whole text of a value, from which `value_of` may restore it.
+
+    Return None for a text that would be too long, and for a value with parts that aren't plain.
+    """
     maker = _Whole()
     text = maker.repr(value)
     return text if maker.left >= 0 and len(_REF.sub("", text)) <= LONGEST else None
@@ -53,7 +58,7 @@ class _Whole(_InOrder):
         for limit in [name for name in vars(self) if name.startswith("max")]:
             setattr(self, limit, LONGEST + 1)
         self.maxlevel = 20
-        #: How many more parts there may be; negative once something was left out.
+        #: Number of parts that may still follow; negative once something was left out.
         self.left = LONGEST
 
     def repr1(self, x, level):
@@ -72,12 +77,12 @@ _REF = re.compile(r"<upstream (\d+)>")
 
 
 def value_of(text: str) -> Any:
-    """The value that a text stands for, with a `Ref` for each ``<upstream 0>``.
+    """Return the value that a text stands for, with a `Ref` for each ``<upstream 0>``.
 
     Raises
     ------
     ValueError
-        If it stands for none that could be told from its text alone.
+        If the text alone does not determine a plain value.
     """
     try:
         return _value(ast.parse(_REF.sub(r"Ref(\1)", text), mode="eval").body)
@@ -92,7 +97,7 @@ _NO_VALUE = (
     LookupError,
     ArithmeticError,
     RecursionError,
-    MemoryError,  # what the parser raises where parentheses are nested too deeply
+    MemoryError,  # raised by the parser if parentheses are nested too deeply
 )
 
 
@@ -124,7 +129,7 @@ _MAKERS: dict[str, Callable] = {
 
 
 def _maker(name):
-    """What makes a plain value: one of a few types, or a number of NumPy's."""
+    """Return the type that makes a plain value: one of `_MAKERS`, or a number type of NumPy."""
     if not name.startswith("np."):
         return _MAKERS[name]
     numpy = import_module("numpy")

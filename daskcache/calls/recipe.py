@@ -1,10 +1,11 @@
 """`Recipe`: one call of a decorated function, with its arguments, parents, key and target paths.
 
-A recipe is plain data; what users hold is the `daskcache.graph.node.Node` around it.
+A recipe is plain data.  Users hold the `graph.node.Node` around it, and `spec` describes its function.
+`planning`, `graph` and `runtime` work on recipes.
 
-Key and trace of a recipe are one formula.  Its *static* hash covers the code and the arguments, in
-which each parent stands by its place only.  Together with what the parents *are* (their keys) it gives
-the key; with what the parents *hold* (their data hashes) it gives the trace.
+A recipe's key and its trace are made by the same formula from its *static* hash.  The static hash covers
+the code and the arguments, in which each parent counts by its place only.  Together with the parents'
+keys it gives the key.  Together with the parents' data hashes it gives the trace.
 """
 
 from __future__ import annotations
@@ -54,15 +55,15 @@ class Recipe:
     spec : Spec
         The function.
     values : tuple
-        One value for each parameter; what stands for data is replaced by a `Ref`.
+        One value for each parameter.  A `Ref` replaces each argument that stands for data.
     upstream : tuple of Recipe, SourceInput or DaskInput
-        What the `Ref` in `values` refer to.
+        The parents, to which the `Ref` in `values` refer.
     static : str
         Hash of code and arguments without the parents.
     key : str
         Hash of the recipe: 32 hex digits.
     taint : str
-        Empty, but for impure nodes and what follows from them: tells equal recipes apart.
+        Text that tells equal recipes apart if they are impure or follow from impure ones; else empty.
     paths : tuple of str
         Paths of the targets, from the root; empty if nothing is cached.
     root : str
@@ -122,9 +123,9 @@ class Recipe:
         self.annotations = annotations
         self.code = code
         self.parts = parts
-        #: Tells this recipe and its place from all others in this process.
+        #: Text that tells this recipe and its place from all others in this process.
         self.identity = f"{key}{taint}{root}/{paths[0]}" if paths else key + taint
-        #: Whether an argument could change without the node being made again.
+        #: True if an argument could be modified after the node was made.
         self.mutable = not all(map(_IMMUTABLE.__contains__, map(type, values)))
 
     @property
@@ -133,7 +134,7 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """Display name."""
+        """Display name of the node."""
         return title_of(self.label, self.spec, self.paths, self.key)
 
     @property
@@ -142,11 +143,11 @@ class Recipe:
         return tuple(f.at(path) for f, path in zip(formats, self.paths, strict=True))
 
     def trace(self, data_hashes: list[str]) -> str:
-        """Hash of the code and of the data that the parents hold."""
+        """Return the hash of the code, the arguments and the data that the parents hold."""
         return combine(self.static, data_hashes)
 
     def check_code(self, now: Code) -> None:
-        """Raise `ArgumentChanged` if the code is no longer what the key was made of."""
+        """Raise `ArgumentChanged` if the code changed after the key was made."""
         if now.fingerprint == self.code:
             return
         own = getattr(self.spec.func, "__qualname__", "")
@@ -160,8 +161,8 @@ class Recipe:
         )
 
     def keep_code(self) -> None:
-        """Keep in the root what the code is, for people and for workers; its own process has done so."""
-        if self.parts is None:
+        """Store the code's parts in the root, for users and for workers."""
+        if self.parts is None:  # from another process, which has stored them
             return
         now = self.spec.code(glance=True)
         reach = now.reach if now.fingerprint == self.code else None
@@ -169,7 +170,10 @@ class Recipe:
         code_store.remember(Root(self.root), self.code, function, self.parts, reach)
 
     def revalidate(self) -> None:
-        """Raise `ArgumentChanged` if an argument or source is no longer what the key was made of."""
+        """Raise `ArgumentChanged` if an argument or source changed after the key was made.
+
+        Raise `SourceMissing` if a source is gone.
+        """
         for parent in self.upstream:
             if isinstance(parent, SourceInput):
                 self._revalidate_source(parent)
@@ -204,7 +208,10 @@ class Recipe:
 
 
 def flatten(recipe: Recipe) -> list[tuple]:
-    """A recipe and all before it as a flat list, parents first: pickling a chain must not recurse."""
+    """Return a recipe and all recipes before it as a flat list, parents first.
+
+    Pickling such a list does not recurse.  Pickling a long chain of recipes would recurse too deep.
+    """
     positions: dict[int, int] = {}
     flat: list[tuple] = []
     stack = [recipe]
@@ -224,7 +231,7 @@ def flatten(recipe: Recipe) -> list[tuple]:
 
 
 def unflatten(flat: list[tuple]) -> Recipe:
-    """The recipe that `flatten` took apart."""
+    """Return the recipe that `flatten` took apart."""
     recipes: list[Recipe] = []
     for spec, values, upstream, *state in flat:
         parents = tuple([_from_positions(item, recipes) for item in upstream])
@@ -252,7 +259,7 @@ def _from_positions(item, recipes):
 
 
 def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
-    """The recipes that a recipe is made from, directly or inside plain Dask values."""
+    """Yield the recipes that a recipe is made from, directly or inside plain Dask values."""
     for item in recipe.upstream:
         if isinstance(item, Recipe):
             yield item
@@ -261,7 +268,7 @@ def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
 
 
 class Ref:
-    """Place in the arguments of something upstream."""
+    """Reference in the arguments to one of the parents, by its place in `Recipe.upstream`."""
 
     __slots__ = ("ordinal",)
 
@@ -285,7 +292,7 @@ class Ref:
 
 
 class SourceInput(NamedTuple):
-    """A source, as it was when the node was made."""
+    """A source as it was when the node was made."""
 
     source: Source
     identity: str
@@ -304,7 +311,7 @@ _PARENTS = Recipe, SourceInput, DaskInput
 
 
 def combine(static: str, identities: list[str]) -> str:
-    """Key or trace: the static hash with what the parents are, or hold."""
+    """Return a key or trace: the static hash combined with the parents' keys or data hashes."""
     if not identities:
         return static
     return digest(f"{static}|{'|'.join(identities)}".encode("utf-8", "surrogatepass"))
@@ -315,21 +322,30 @@ def _same(value):
 
 
 def title_of(label: str, spec: Spec, paths: tuple[str, ...], key: str) -> str:
-    """Display name of a node: the label, or function and first target."""
+    """Return a node's display name: its label, or its function and first target."""
     return label or f"{spec.name}({paths[0] if paths else key[:8]})"
 
 
 def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
-    """The recipe of a call.
+    """Make the recipe of a call.
+
+    Parameters
+    ----------
+    spec : Spec
+        The function.
+    args : tuple
+    kwargs : dict
+    pure : bool
+        False to give this recipe a taint, so that it equals no other recipe, and to cache nothing.
 
     Raises
     ------
     TypeError
         If the arguments don't fit the function.
     UnhashableArgument, SourceMissing
-        If no key can be made from them.
+        If a key can't be made from the arguments.
     TemplateError, UnsafePath
-        If they don't give a path.
+        If the arguments don't give a path.
     """
     try:
         return _make_recipe(spec, args, kwargs, pure)
@@ -351,11 +367,11 @@ def _make_recipe(spec, args, kwargs, pure):
     except TypeError:
         if inspect.isfunction(spec.func):
             raise
-        spec = spec.unsigned
+        spec = spec.unsigned  # a call of another callable fails when it runs, as in Dask
         values = spec.signature.bind(args, kwargs)
     upstream = _Upstream()
     bound = values
-    if not all_scalars(values):
+    if not all_scalars(values):  # the usual call of plain scalars holds nothing to replace
         bound = tuple([upstream.substitute(value) for value in values])
     if spec.hints_left:
         spec.hints_left -= 1
@@ -392,7 +408,7 @@ def _make_recipe(spec, args, kwargs, pure):
 
 
 def _field(spec, values, key, name):
-    """Value of a template's field."""
+    """Return the value of a template's field: key, function name, argument or context variable."""
     if name == "key":
         return key
     if name == "funcname":
@@ -408,20 +424,28 @@ def _root():
     return _absolute_root(configured, "" if os.path.isabs(configured) else os.getcwd())
 
 
+# a relative root depends on the current folder, so the folder is part of the cache's key
 @functools.lru_cache(maxsize=256)
 def _absolute_root(configured, _current_folder):
     return roots.local_root(configured)
 
 
 class _Upstream:
-    """Collects what stands for data in arguments, and puts references in its place."""
+    """Collect the stand-ins for data in arguments, and put references in their place.
+
+    Stand-ins are nodes, futures, sources and Dask collections.  Equal ones get the same reference.
+    """
 
     def __init__(self):
         self.found: dict[str, tuple[int, Any]] = {}
         self.collections: list = []
 
     def substitute(self, value):
-        """`value` with references in place of stand-ins; the same object if it holds none."""
+        """Return `value` with references in place of stand-ins; the same object if it holds none.
+
+        Containers, named tuples and dataclasses are searched at any depth.  Iterators over lists, tuples
+        and sets become lists, tuples and sets.
+        """
         typ = type(value)
         if typ in SCALARS:
             return value
@@ -429,7 +453,7 @@ class _Upstream:
             return self._refer_to_node(value)
         if isinstance(value, TaskRef):  # a future
             return self._refer(f"future {value.key}", dask_delayed(_same, pure=True)(value))
-        if isinstance(value, Source):
+        if isinstance(value, Source):  # read now: the key depends on the content
             content_hash = value.content_hash()
             identity = value.identify(content_hash)
             return self._refer(f"{value.path}:{identity}", SourceInput(value, identity, content_hash))
@@ -443,6 +467,7 @@ class _Upstream:
         if typ in (list, tuple):
             return self._unless_same(value, typ([self.substitute(item) for item in value]))
         if typ in (set, frozenset):
+            # references are numbered as they are met, so the order must not depend on the process
             items = {self.substitute(item) for item in canonical_order(value)}
             return typ(items) if items != value else value
         if typ is dict:
@@ -459,7 +484,7 @@ class _Upstream:
         return value
 
     def finish(self) -> tuple:
-        """What the references refer to, in order."""
+        """Return the parents to which the references refer, in order."""
         joint = _joint(
             [item for _, item in self.found.values() if not isinstance(item, (*_PARENTS, Delayed))]
         )
@@ -483,7 +508,7 @@ class _Upstream:
 
     def _refer_to_node(self, node):
         recipe = node._recipe
-        if node._dask is not None and not recipe.paths:  # it is nowhere but where it was persisted
+        if node._dask is not None and not recipe.paths:  # its value exists only where it was persisted
             held = DaskInput(Delayed(node._key, node._dask), recipe.key + recipe.taint, ())
             return self._refer(f"held {node._key}", held)
         return self._refer(recipe.identity, recipe)
@@ -524,7 +549,7 @@ _ITERATORS: dict[type, type] = {type(iter([])): list, type(iter(())): tuple, typ
 
 
 def _joint(collections):
-    """Plain Dask values for collections, optimised together as Dask does within one call."""
+    """Return plain Dask values by collection id, optimised together as Dask does within one call."""
     if len(collections) < 2:
         return {id(c): dask_delayed(c) for c in collections}
     together = dask_delayed(collections)
@@ -541,7 +566,7 @@ def _dask_input(collection, joint):
 
 
 def _hint_at_plain_paths(spec, values):
-    """Say, once for a function, that a plain path to an existing file is not tracked."""
+    """Warn, in one call per function, that a plain path to an existing file is not tracked."""
     for name, value in zip(spec.signature.names, values, strict=True):
         if isinstance(value, (str, pathlib.Path)) and _is_existing_file(value):
             spec.hints_left = 0

@@ -1,4 +1,8 @@
-"""What runs in this thread: the body of a decorated function, a node, a flow."""
+"""Context variables for the body, the node and the flow that run in this thread.
+
+`runtime.body` and `prefect.bodies` set them around bodies, `modes` around flows.  `graph.node` and
+`modes` read them to decide how a call behaves, and `cluster.logs` to find the node that logs.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,11 @@ if TYPE_CHECKING:
     from ..graph.node import Node
     from ..runtime.work import Work
 
-#: True while the body of a decorated function runs: decorated functions that it calls just run.
+#: True while the body of a decorated function runs.  Decorated functions called there run at once.
 inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 
-#: The work whose body runs; None outside of any.
+#: The work whose body runs; None outside bodies.
 running: ContextVar[Work | None] = ContextVar("running", default=None)
 
-#: The list that collects the nodes which a flow makes; None outside of any flow.
+#: The list that collects the nodes made in a flow; None outside flows.
 made: ContextVar[list[Node] | None] = ContextVar("made", default=None)

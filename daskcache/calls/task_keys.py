@@ -1,7 +1,8 @@
-"""Dask keys of the tasks that make and load nodes, and the states of those that are still to do.
+"""Dask keys of the tasks that make and load nodes, and the states of unfinished tasks.
 
-A key starts with the name of the function, by which Dask's dashboard groups tasks, and has the key of
-the recipe.  It ends in a token, which tells tasks of one node apart: see `daskcache.graph`.
+A Dask key starts with the function's name, by which Dask's dashboard groups tasks.  The recipe's key
+follows, then a token that tells tasks of the same node apart.  `graph.builder` makes the tokens.
+`graph.other_programs` and `cluster.dashboard_page` recognise tasks by their keys and states.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 
 from dask.utils import key_split
 
-#: States of a task that a scheduler has still to do.
+#: States of a task that its scheduler has not finished.
 TO_DO = ("waiting", "queued", "no-worker", "processing")
 
 _RESULT, _VALUE = "-result", "-value"
@@ -21,31 +22,31 @@ _MAKING_KEY = re.compile(
 
 
 def entry_key(function: str, key: str, token: str) -> str:
-    """Of a task that makes a node and returns its entry."""
+    """Return the Dask key of a task that makes a node and returns its entry."""
     return f"{function}-{key}-{token}"
 
 
 def result_key(function: str, key: str, token: str) -> str:
-    """Of a task that makes a node and returns its value."""
+    """Return the Dask key of a task that makes a node and returns its value."""
     return f"{function}{_RESULT}-{key}-{token}"
 
 
 def value_key(function: str, key: str, token: str) -> str:
-    """Of a task that loads a value."""
+    """Return the Dask key of a task that loads a value."""
     return f"{function}{_VALUE}-{key}-{token}"
 
 
 def token_of(task_key: str, key: str) -> str:
-    """What a task's key ends in, behind the key of its recipe."""
+    """Return the token of a task's Dask key: the text after the recipe's key."""
     return task_key.rpartition(f"{key}-")[2]
 
 
 def node_made_by(task_key: str) -> tuple[str, str] | None:
-    """Function and recipe key of the node that a task makes; None if it makes none."""
+    """Return the function's name and the recipe's key of the node that a task makes, or None."""
     match = _MAKING_KEY.fullmatch(task_key)
     return (match["function"], match["key"]) if match else None
 
 
 def making_prefixes(function: str) -> tuple[str, str]:
-    """The names by which Dask groups the tasks that make a function's nodes."""
+    """Return the names by which Dask groups the tasks that make a function's nodes."""
     return key_split(entry_key(function, _NO_KEY, "0")), key_split(result_key(function, _NO_KEY, "0"))

@@ -1,14 +1,10 @@
-"""What daskcache does for the processes of a distributed cluster.
+"""Plugins for the schedulers, nannies and workers of a distributed cluster.
 
-Workers give memory back to the system (`memory`) and stay alive while a task blocks them
-(`keepalive`); bodies that block them can run in processes of their own (`isolation`); what they log
-reaches the client (`logs`).  `attaching` puts these things on a cluster: by itself, at the first verb of
-a client (`prepare`); by ``daskcache.attach(client)``; or without any client::
-
-    dask scheduler --preload daskcache.workers
-    dask worker --preload daskcache.workers ...
-
-The modules are imported where distributed is in use already.
+`memory` gives freed memory back to the system, `keepalive` keeps blocked workers alive, and `logs` sends
+log records to the client.  `dashboard` adds a page, and `probe` checks workers before a graph is sent.
+`attaching` puts the plugins on a cluster: at a client's first verb (`prepare`), by
+``daskcache.attach(client)``, or by ``--preload daskcache.cluster`` of ``dask scheduler`` and
+``dask worker``.  The modules are imported only where distributed is already in use.
 """
 
 from __future__ import annotations
@@ -29,18 +25,19 @@ async def _attach_if_bare(client: Any) -> None:
     await attach_if_bare(client)
 
 
-#: What is done for a client before, or while, its first graph with cached nodes runs.
+#: Steps that are taken for a client before, or while, its first graph with cached nodes runs.
 STEPS: list[Callable[[Any], Awaitable[None]]] = [_attach_if_bare]
 
-#: How long a verb waits for the steps, in seconds; after that they go on beside it.
+#: Seconds for which a verb waits for the steps.  After that, they go on in the background.
 _PATIENCE = 5.0
 
 
 def prepare(client: Any) -> None:
-    """Do what is to be done once for a client and its scheduler.
+    """Take the steps of `STEPS`, once for a client and its scheduler.
 
-    It is called while the client sends a graph, under a lock that its event loop needs: that is given up
-    while this waits.  In the thread of the loop itself (asynchronous clients) nothing can be waited for.
+    This runs while the client sends a graph, under a lock that its event loop needs.  So the lock is
+    released for the wait.  The thread of the loop itself (asynchronous clients) can't wait, so there the
+    steps run later.
     """
     if is_prepared(client):
         return
@@ -80,11 +77,11 @@ async def _take_steps(client):
 
 
 async def dask_setup(server: Any) -> None:
-    """What ``--preload daskcache.workers`` does with the scheduler, worker or nanny of its process."""
+    """Set up the scheduler, worker or nanny of a process that preloads this package."""
     from .attaching import preload
 
     await preload(server)
 
 
 async def dask_teardown(server: Any) -> None:
-    """A server that closes tears its own plugins down."""
+    """Do nothing, because a server that closes tears its own plugins down."""

@@ -1,11 +1,10 @@
-"""What daskcache adds to a cluster is put there once, replaced as a whole, and taken away again.
+"""Attach daskcache's plugins to a cluster, replace them as a whole, and detach them.
 
-Each kind of process has one plugin of ours, by the name `NAME`: the scheduler a `ClusterPlugin`, which
-knows the settings; nannies and workers a guard (`_guarded`), which brings the plugins proper.  Those who
-join later get theirs from the scheduler.
-
-A worker whose plugins can't be unpickled exits, so the guards pickle by value and need nothing but
-distributed: where daskcache can't be imported they say so, and the worker goes on without it.
+Each process has one plugin with the name `NAME`.  The scheduler has a `ClusterPlugin` with the settings.
+Nannies and workers, also those that join later, get a guard (`_guarded`) that brings the plugins of
+`memory`, `logs` and `keepalive`.  A worker exits if it can't unpickle its plugins.  So the guards pickle
+by value and need only distributed.  Where daskcache can't be imported, they report that, and the worker
+goes on without the plugins.
 """
 
 from __future__ import annotations
@@ -32,15 +31,15 @@ from .keepalive import KeepAlivePlugin, KeepAliveTimer, configured_ttl, period_f
 from .logs import LogsPlugin
 from .memory import TrimPlugin
 
-#: Name of the plugins on scheduler, nannies and workers.
+#: Name of the plugins on the scheduler, nannies and workers.
 NAME = "daskcache"
 
-#: Topic of the events that tell of workers that go without.
+#: Topic of the events about workers that go on without the plugins.
 TOPIC = "daskcache-workers"
 
 
 class Settings(NamedTuple):
-    """What is put on a cluster."""
+    """Settings of the plugins on a cluster."""
 
     trim: bool = True
     #: See `daskcache.cluster.memory.TrimPlugin`.
@@ -48,7 +47,7 @@ class Settings(NamedTuple):
     keepalive: bool = True
     #: Seconds after which a worker that doesn't answer counts as hung.
     max_block: float = 6 * 3600.0
-    #: Whether the scheduler's dashboard gets a page.
+    #: True to add a page to the scheduler's dashboard.
     dashboard: bool = True
     #: Names of the loggers whose records go to the client.
     loggers: tuple[str, ...] = ()
@@ -66,38 +65,51 @@ def attach(
     loggers: Iterable[str] = (),
     level: int | str = "INFO",
 ) -> Any:
-    """Add to a cluster what keeps its workers lean and alive, and shows and tells what they do.
+    """Attach daskcache's plugins to a cluster: memory trimming, keepalive, a dashboard page and logs.
 
-    The first verb of a client that needs nodes does the same with the configuration, unless the cluster
-    has it already.  What was attached before is replaced; attaching the same again changes nothing.
-    Workers that join later get it, too.  One that can't import daskcache goes on without, and a
-    `DaskcacheWarning` names it.
+    A client's first verb over cached nodes attaches the configured plugins, unless the cluster has some
+    already.  This call replaces the plugins that are attached.  Attaching the same settings again
+    changes nothing.  Workers that join later get the plugins, too.  A worker that can't import daskcache
+    goes on without them, and a `DaskcacheWarning` names it.
 
     Parameters
     ----------
     client : distributed.Client
-        Of an asynchronous client, await what is returned.
+        A client of the cluster.
     trim : bool, optional
-        Whether workers give memory that they have freed back to the system.
+        True to give the memory that workers have freed back to the system.
         Default: config ``daskcache.workers.trim``.
     mallopt : int or str, optional
-        Bytes from which on allocations come from the system, and go back to it at once: such allocations
-        are far dearer then.  Default: config ``daskcache.workers.mallopt``, which is none.
+        Size in bytes from which on allocations come from the system and go back to it at once.  Such
+        allocations are far more expensive.
+        Default: config ``daskcache.workers.mallopt``, which is none.
     keepalive : bool, optional
-        Whether workers that are blocked by a task stay alive.
+        True to keep workers alive while a task blocks them.
         Default: config ``daskcache.workers.keepalive``.
     max_block : str or float, optional
-        The time (seconds) after which a blocked worker counts as hung.
+        Time after which a blocked worker counts as hung, in seconds or as text ("2 hours").
         Default: config ``daskcache.keepalive.max-block``, which is 6 hours.
     dashboard : bool, optional
-        Whether the scheduler's dashboard gets a page, ``/daskcache``; see `daskcache.dashboard`.
-        Default: config ``daskcache.workers.dashboard``.
+        True to add the page ``/daskcache`` to the scheduler's dashboard; see
+        `daskcache.cluster.dashboard`.  Default: config ``daskcache.workers.dashboard``.
     loggers : iterable of str
-        Names of loggers.  What they, and those below them, say on workers goes to the loggers of the
-        same names in this process; the records have the attributes ``worker`` (address), ``node``
-        (label), ``key`` and ``lineno``.  Whether they are printed is for this process's handlers to say.
+        Names of loggers.  Records of these loggers and their children on workers go to the loggers of
+        the same names in this process.  The records have the attributes ``worker`` (address), ``node``
+        (label), ``key`` and ``lineno``.  The handlers of this process decide if they are printed.
     level : int or str
-        The least level that these loggers let pass on workers.
+        The lowest level that these loggers let pass on workers, as a number or a name.
+
+    Returns
+    -------
+    None or awaitable
+        An awaitable if the client is asynchronous.
+
+    Raises
+    ------
+    KeyError
+        If `level` is a text that is not the name of a logging level.
+    ValueError
+        If `mallopt` or `max_block` is a text that can't be parsed.
 
     See Also
     --------
@@ -123,30 +135,41 @@ def attach(
 
 
 def detach(client: Any) -> Any:
-    """Take away from a cluster what daskcache has added; this client adds nothing again by itself.
+    """Detach daskcache's plugins from a cluster.
+
+    The verbs of this client attach nothing again.
 
     Parameters
     ----------
     client : distributed.Client
-        Of an asynchronous client, await what is returned.
+        A client of the cluster.
+
+    Returns
+    -------
+    None or awaitable
+        An awaitable if the client is asynchronous.
+
+    See Also
+    --------
+    attach
     """
     _asked[client] = None
     return client.sync(_detach, client)
 
 
 async def attach_if_bare(client: Any) -> None:
-    """Attach what is configured, unless something is attached already."""
+    """Attach the plugins that were asked for or configured, unless some are attached already."""
     settings = _asked.get(client, configured())
     if settings is not None:
         await _attach(client, settings, False)
 
 
-#: What was asked for explicitly: it holds for a client's next scheduler, too.  None: nothing.
+#: Settings from calls of `attach`, which hold for a client's next scheduler, too; None after `detach`.
 _asked: weakref.WeakKeyDictionary[Any, Settings | None] = weakref.WeakKeyDictionary()
 
 
 async def preload(server: Any) -> None:
-    """Add to a scheduler, worker or nanny what its configuration says, without any client."""
+    """Attach the configured plugins to a scheduler, worker or nanny without a client."""
     settings = configured()
     if isinstance(server, Scheduler):
         await put_on_cluster(settings, True, server)
@@ -160,7 +183,7 @@ async def preload(server: Any) -> None:
 
 
 def configured(**given: Any) -> Settings:
-    """The settings of the configuration, with what is `given` in their place."""
+    """Return the settings of the configuration, replaced by those that are `given`."""
     for name in ("trim", "mallopt", "keepalive", "dashboard"):
         given.setdefault(name, config.get(f"workers.{name}"))
     mallopt = given["mallopt"]
@@ -207,11 +230,12 @@ def _warn(event):
 
 
 class ClusterPlugin(SchedulerPlugin):
-    """Says what is attached to a cluster; keeps workers without a nanny alive.
+    """Hold the settings of a cluster, and keep workers without a nanny alive.
 
     Parameters
     ----------
     settings : Settings
+        Settings of the plugins that are attached.
     """
 
     name = NAME
@@ -232,7 +256,7 @@ class ClusterPlugin(SchedulerPlugin):
 
 
 async def put_on_cluster(settings: Settings, replace: bool, dask_scheduler: Any = None) -> None:
-    """Attach, on the scheduler; with `replace` also if something else is attached already."""
+    """Attach the plugins from the scheduler; with `replace`, also if others are attached already."""
     async with _lock(dask_scheduler):
         there = dask_scheduler.plugins.get(NAME)
         if there is not None and (not replace or there.settings == settings):
@@ -249,7 +273,7 @@ async def put_on_cluster(settings: Settings, replace: bool, dask_scheduler: Any 
 
 
 async def take_off_cluster(dask_scheduler: Any = None) -> None:
-    """Detach, on the scheduler."""
+    """Detach the plugins from the scheduler."""
     async with _lock(dask_scheduler):
         await _take_off(dask_scheduler)
         _set_page(dask_scheduler, False)
@@ -264,7 +288,10 @@ async def _take_off(scheduler):
 
 
 def _set_page(scheduler, wanted):
-    """Have the page on the dashboard, with the numbers that it has by now; or remove what is ours."""
+    """Add the dashboard page, or remove it if `attach` added it.
+
+    A page that is there stays, with its numbers.
+    """
     collector = scheduler.plugins.get(COLLECTOR)
     if wanted and collector is None:
         register(scheduler)
@@ -274,14 +301,14 @@ def _set_page(scheduler, wanted):
 
 
 async def _register(scheduler, kind, guard):
-    """Give a guard to all that are there or join later; take it back if one can't take it."""
+    """Give a guard to all present and later workers or nannies; take it back if one fails on it."""
     if guard.parts:
         register = getattr(scheduler, f"register_{kind}_plugin")
         try:
             await register(None, cloudpickle.dumps(guard), name=NAME, idempotent=False)
-        except OSError as error:  # one left in the meantime; the others have it
+        except OSError as error:  # one left in the meantime, and the others have the guard
             logger.info("a %s left while plugins were attached: %s", kind, error)
-        except Exception as error:  # noqa: BLE001 - who joins later would not survive it
+        except Exception as error:  # noqa: BLE001 - workers that join later would not survive it
             await _unregister(scheduler, kind)
             scheduler.log_event(TOPIC, {"who": f"each {kind} of the cluster", "error": str(error)})
 
@@ -295,7 +322,7 @@ async def _unregister(scheduler, kind):
 
 
 def _lock(scheduler):
-    """One change at a time."""
+    """Return the lock under which a scheduler's plugins are changed."""
     if not hasattr(scheduler, "_daskcache_lock"):
         scheduler._daskcache_lock = asyncio.Lock()
     return scheduler._daskcache_lock
@@ -321,8 +348,9 @@ def _nanny_plugins(settings, ttl):
 
 
 def _guarded(base, plugins):
-    """A plugin of the class `base` that brings `plugins`, or says why it can't."""
+    """Return a plugin of the class `base` that brings `plugins`, or reports why it can't."""
 
+    # the imports are inside and the plugins are pickled, so that it can be unpickled without daskcache
     class Guard(base):
         def __init__(self, name, topic, parts):
             self.name = name
@@ -337,7 +365,7 @@ def _guarded(base, plugins):
 
             server = nanny if worker is None else worker
             previous = getattr(server, "_daskcache_guard", None)
-            if previous is not None:  # nannies don't tear down what is replaced
+            if previous is not None:  # nannies don't tear down a plugin that is replaced
                 await previous.teardown(worker, nanny)
             server._daskcache_guard = self
             for part in self.parts:
@@ -347,7 +375,7 @@ def _guarded(base, plugins):
                     if inspect.isawaitable(done):
                         await done
                     self.live.append(plugin)
-                except Exception as error:  # noqa: BLE001 - it is told to the client
+                except Exception as error:  # noqa: BLE001 - it is reported to the client
                     told = f"{type(error).__name__}: {error}"
                     logging.getLogger("distributed.worker").warning(
                         "daskcache is not attached: %s", told

@@ -1,4 +1,7 @@
-"""The distributed clients of this process; distributed is not imported for them."""
+"""Facts about the distributed clients of this process.
+
+The other modules of `cluster` and `graph` use them.  Nothing here imports distributed.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,12 @@ import sys
 import weakref
 from typing import Any
 
-#: Id of the scheduler that a client was prepared for.
+#: For each client, the id of the scheduler for which it was prepared.
 _prepared: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
 def live_clients() -> list[Any]:
-    """The distributed clients of this process; distributed is not imported for it."""
+    """Return the running distributed clients of this process, without importing distributed."""
     module = sys.modules.get("distributed.client")
     if module is None:
         return []
@@ -20,7 +23,7 @@ def live_clients() -> list[Any]:
 
 
 def in_loop_of(client: Any) -> bool:
-    """Whether this thread runs the event loop of a distributed client."""
+    """Return True if this thread runs the event loop of a distributed client."""
     try:
         return asyncio.get_running_loop() is client.loop.asyncio_loop
     except RuntimeError:
@@ -32,9 +35,9 @@ def is_prepared(client: Any) -> bool:
 
 
 def mark_prepared(client: Any) -> None:
-    """Say that nothing more is to be done by itself, as long as the client has the same scheduler."""
+    """Note that a client is prepared, as long as it has the same scheduler."""
     _prepared[client] = _scheduler_id(client)
 
 
 def _scheduler_id(client):
-    return client._scheduler_identity.get("id", "")  # what asks the scheduler would wait for it
+    return client._scheduler_identity.get("id", "")  # a call that asks the scheduler would wait for it

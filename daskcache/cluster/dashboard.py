@@ -1,9 +1,10 @@
-"""A page on the scheduler's dashboard: hits and misses by function, bytes written, time saved, runs.
+"""The scheduler's collector of events, and its dashboard page, which `dashboard_page` draws.
 
-It comes with the plugins at the first verb (`daskcache.attach`).  `dask scheduler --preload
-daskcache.dashboard` has it from the start, as has config ``distributed.scheduler.preload``; a scheduler
-that is running gets it alone by ``client.run_on_scheduler(daskcache.dashboard.register)``.  The page is
-``/daskcache`` and, as a pane for JupyterLab's Dask extension, ``/individual-daskcache``.
+The page shows hits and misses by function, bytes written, time saved and running nodes.  Its path is
+``/daskcache``, or ``/individual-daskcache`` as a pane for JupyterLab's Dask extension.  `attaching` adds
+it at a client's first verb.  ``dask scheduler --preload daskcache.cluster.dashboard``, or config
+``distributed.scheduler.preload``, adds it from the start.  A running scheduler gets the page alone by
+``client.run_on_scheduler(daskcache.cluster.dashboard.register)``.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ logger = logging.getLogger("daskcache.dashboard")
 
 
 class EventCollector(SchedulerPlugin):
-    """Remembers the newest events for `daskcache.history`, and adds all of them up.
+    """Keep the newest events for `daskcache.history`, and add up all events.
 
     Attributes
     ----------
     events : deque of dict
+        The newest events, at most `daskcache.events.MAX_EVENTS`.
     tally : Tally
+        The sums of all events by function.
     is_attached : bool
-        Whether it came with the plugins of `daskcache.attach`, and goes with them.
+        True if `daskcache.attach` added the collector; `daskcache.detach` removes it only then.
     """
 
     name = COLLECTOR
@@ -50,9 +53,9 @@ class EventCollector(SchedulerPlugin):
 
 
 def register(dask_scheduler: Scheduler) -> bool:
-    """Collect a scheduler's events, and show them on its dashboard.
+    """Collect a scheduler's events, and add the page to its dashboard.
 
-    What is there already stays, with its numbers.
+    A collector or page that is there already stays, with its numbers.
 
     Parameters
     ----------
@@ -61,25 +64,25 @@ def register(dask_scheduler: Scheduler) -> bool:
     Returns
     -------
     bool
-        Whether there is a page: not on a scheduler without a dashboard.
+        True if there is a page; False on a scheduler without a dashboard, or if Dask refuses the page.
     """
     collector: Any = dask_scheduler.plugins.get(COLLECTOR)
     if collector is None:
         collector = EventCollector()
         dask_scheduler.add_plugin(collector)
-    if "bokeh" not in sys.modules:  # then this scheduler has no dashboard
+    if "bokeh" not in sys.modules:  # a scheduler with a dashboard has imported it
         return False
     try:
         from .dashboard_page import add_page
 
         return add_page(dask_scheduler, collector.tally)
-    except Exception as error:  # noqa: BLE001 - insides of Dask, which nobody promises to keep
+    except Exception as error:  # noqa: BLE001 - undocumented parts of Dask, which may change
         logger.info("no page on the dashboard: %s: %s", type(error).__name__, error)
         return False
 
 
 def unregister(dask_scheduler: Scheduler) -> None:
-    """Take back what `register` did.
+    """Remove the collector and the page that `register` added.
 
     Parameters
     ----------
@@ -96,5 +99,5 @@ def unregister(dask_scheduler: Scheduler) -> None:
 
 
 def dask_setup(scheduler: Scheduler) -> None:
-    """What ``--preload daskcache.dashboard`` calls."""
+    """Register the collector and the page on a scheduler that preloads this module."""
     register(scheduler)

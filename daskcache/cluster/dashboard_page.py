@@ -1,13 +1,11 @@
-"""What the page on the scheduler's dashboard shows, in Bokeh; imported by a scheduler that has it.
+"""The dashboard page in Bokeh.  `dashboard` imports it where the scheduler has a dashboard.
 
-Dask documents how to watch its dashboard, not how to add to it.  This relies on
+Dask does not document additions to its dashboard.  ``tests/integration/test_dashboard.py`` shows if a
+change of Dask breaks the page.  This module relies on
 
-- ``scheduler.http_application``, to which applications can be added while it serves;
-- ``BokehApplication`` and ``template_variables`` of ``distributed.dashboard``: the latter gives the
-  links in the pages' heads, in lists that all pages share;
+- ``scheduler.http_application``, which takes further applications while it serves;
+- ``BokehApplication`` and ``template_variables`` (links in the heads, in lists that all pages share);
 - the application's ``_applications``, which ``individual-plots.json`` lists for JupyterLab.
-
-``tests/integration/test_dashboard.py`` says what broke, should Dask change them.
 """
 
 from __future__ import annotations
@@ -36,10 +34,10 @@ from .tally import Tally
 
 PAGE, PANE = "/daskcache", "/individual-daskcache"
 
-#: Milliseconds from one look at the numbers to the next.
+#: Milliseconds between two updates of the page.
 _INTERVAL = 500
 
-#: Functions that have a bar, those with the most nodes first; and nodes that are listed as running.
+#: Largest number of functions that have a bar (those with the most nodes), and of running nodes listed.
 _MAX_BARS, _MAX_RUNNING = 20, 100
 
 
@@ -50,12 +48,12 @@ def add_page(scheduler: Scheduler, tally: Tally) -> bool:
     ----------
     scheduler : distributed.Scheduler
     tally : Tally
-        What the page shows.
+        The sums that the page shows.
 
     Returns
     -------
     bool
-        False if there is no dashboard.
+        False if the scheduler has no dashboard.
     """
     first = _bokeh_application(scheduler)
     if first is None:
@@ -68,7 +66,7 @@ def add_page(scheduler: Scheduler, tally: Tally) -> bool:
     scheduler.http_application.add_application(own)
     own.initialize(IOLoop.current())
     own.start()
-    first._applications[PANE] = own._applications[PANE]
+    first._applications[PANE] = own._applications[PANE]  # for JupyterLab; see the module's docstring
     heads["pages"].append(PAGE.strip("/"))
     return True
 
@@ -108,7 +106,7 @@ def _pane(tally, scheduler, extra, doc):
 
 
 class CachePage(DashboardComponent):
-    """Hits and misses by function, bytes written, time saved, and the nodes that run now."""
+    """A component with hits and misses by function, bytes written, time saved, and running nodes."""
 
     def __init__(self, scheduler: Scheduler, tally: Tally):
         self.scheduler = scheduler
@@ -130,7 +128,7 @@ class CachePage(DashboardComponent):
     @without_property_validation
     @log_errors
     def update(self):
-        """Show the numbers as they are now."""
+        """Update the page to the present numbers."""
         sums = self.tally.functions
         names = sorted(sums, key=lambda name: -sums[name].hits - sums[name].misses)
         shown = names[:_MAX_BARS][::-1]
@@ -168,7 +166,7 @@ class CachePage(DashboardComponent):
         )
 
     def _left(self, function):
-        """Nodes of a function that the scheduler has yet to run."""
+        """Return the number of a function's nodes that the scheduler has yet to run."""
         prefixes = map(self.scheduler.task_prefixes.get, making_prefixes(function))
         return sum(prefix.states.get(state, 0) for prefix in filter(None, prefixes) for state in TO_DO)
 
@@ -183,7 +181,7 @@ class CachePage(DashboardComponent):
         return [(*what, format_time(seconds)) for seconds, *what in rows[:_MAX_RUNNING]]
 
 
-#: Fields of `daskcache.cluster.tally.Sums` that have a bar, and its colour.
+#: Fields of `daskcache.cluster.tally.Sums` that have a bar, and the bar's colour.
 _BARS = {"hits": "#2a9d55", "misses": "#d95f02", "failures": "#b2182b"}
 
 _FUNCTION_HEAD = (

@@ -1,13 +1,10 @@
-"""Workers stay alive while a task keeps them from saying that they are.
+"""Heartbeats for workers that a task blocks.  `attaching` adds them to schedulers and nannies.
 
-A task that holds the interpreter's lock (the GIL) stops its worker's heartbeat, and after
-``distributed.scheduler.worker-ttl`` the scheduler takes the worker for dead: it restarts it and runs the
-task again, and again, until it gives up.  So somebody else says that the worker is there: its nanny,
-which sees the process (`KeepAlivePlugin`), or, where there is none, the scheduler itself, as long as the
-worker has a task to run and its connection stands (`KeepAliveTimer`).  A process that dies is noticed at
-once all the same, by its nanny or by its connection.
-
-Either stops after ``daskcache.keepalive.max-block``: a worker that hangs is found in the end.
+A task that holds the GIL stops its worker's heartbeat.  After ``distributed.scheduler.worker-ttl`` the
+scheduler restarts the worker and reruns the task, until it gives up.  So the worker's nanny, which sees
+the process, sends heartbeats for it (`KeepAlivePlugin`).  Without a nanny, the scheduler refreshes the
+worker while it has a task and a connection (`KeepAliveTimer`).  A dead process is still noticed at once,
+by its nanny or connection.  After ``daskcache.keepalive.max-block`` both stop: a worker is hung then.
 """
 
 from __future__ import annotations
@@ -25,20 +22,25 @@ from tornado.ioloop import PeriodicCallback
 
 logger = logging.getLogger(__name__)
 
-#: The longest time between two looks, in seconds.
+#: Longest time between two checks, in seconds.
 _LONGEST_PERIOD = 30.0
 
 
 def cluster_config(tcp_timeout: str = "1 hour") -> dict[str, Any]:
-    """Configuration for a cluster that one starts oneself, which then needs no more to stay alive.
+    """Return a configuration under which a cluster that the user starts needs no keepalive.
 
-    Workers are never taken for dead because they are silent, only because their connections break; and
-    connections don't break because a worker is silent for less than `tcp_timeout`.
+    The scheduler never takes a silent worker for dead, only one whose connection breaks.  A connection
+    doesn't break while the worker is silent for less than `tcp_timeout`.
 
     Parameters
     ----------
     tcp_timeout : str
-        How long data may wait for a worker that is blocked.
+        Time that data may wait for a blocked worker, such as "1 hour".
+
+    Returns
+    -------
+    dict
+        Names and values for `dask.config.set`.
 
     Examples
     --------
@@ -52,22 +54,22 @@ def cluster_config(tcp_timeout: str = "1 hour") -> dict[str, Any]:
 
 
 def period_for(ttl: float) -> float:
-    """Seconds between two looks, for a scheduler that wants a heartbeat in each `ttl` seconds."""
+    """Return the seconds between two checks for a scheduler with a ``worker-ttl`` of `ttl` seconds."""
     return min(ttl / 5, _LONGEST_PERIOD)
 
 
 def configured_ttl() -> float | None:
-    """The time after which schedulers with this process's configuration take workers for dead."""
+    """Return the configured seconds after which schedulers take silent workers for dead, or None."""
     return parse_timedelta(dask.config.get("distributed.scheduler.worker-ttl"))
 
 
 class KeepAlivePlugin(NannyPlugin):
-    """Sends heartbeats for a worker that can't.
+    """Send heartbeats for a nanny's worker while the worker can't.
 
     Parameters
     ----------
     period : float
-        Seconds between two looks at the worker.
+        Seconds between two checks of the worker.
     max_block : float
         Seconds without an answer after which the worker counts as hung.
     """
@@ -96,7 +98,7 @@ class KeepAlivePlugin(NannyPlugin):
 
 
 class _Watch:
-    """What a nanny knows of its worker, which has another address whenever it was restarted."""
+    """A nanny's knowledge of its worker.  A restarted worker has another address."""
 
     def __init__(self, nanny, period, max_block):
         self.nanny = nanny
@@ -118,14 +120,17 @@ class _Watch:
             await self._heartbeat()
 
     def _forget(self, address):
-        """Begin with a new worker."""
+        """Forget the worker so far, and begin with the one at `address`."""
         if self.question is not None:
             self.question.cancel()
         self.address, self.question = address, None
         self.answered = time.monotonic()
 
     async def _answers(self):
-        """Whether the worker answers within a period.  One question at a time: it may take hours."""
+        """Return True if the worker answers within a period.
+
+        A blocked worker may take hours to answer, so only one question is open at a time.
+        """
         if self.question is None:
             self.question = asyncio.create_task(_ask(self.nanny, self.address))
         done, _ = await asyncio.wait([self.question], timeout=self.period)
@@ -135,7 +140,7 @@ class _Watch:
         return question.result()
 
     async def _heartbeat(self):
-        """Repeat the worker's last heartbeat, without what is counted up from one to the next."""
+        """Repeat the worker's last heartbeat, without the counts since the heartbeat before."""
         if self.metrics is None:
             answer = await self.nanny.scheduler.run_function(
                 function=dumps(metrics_of), args=dumps((self.address,)), kwargs=dumps({})
@@ -145,7 +150,7 @@ class _Watch:
             answer = await self.nanny.scheduler.heartbeat_worker(
                 address=self.address, metrics=self.metrics
             )
-            if answer["status"] == "missing":  # the scheduler has given it up: there is no more to say
+            if answer["status"] == "missing":  # the scheduler has given the worker up
                 self.metrics = {}
 
 
@@ -158,10 +163,11 @@ async def _ask(nanny, address):
 
 
 def metrics_of(address: str, dask_scheduler: Any = None) -> dict[str, Any]:
-    """The metrics of a worker's last heartbeat; empty if the scheduler doesn't know the worker."""
+    """Return the metrics of a worker's last heartbeat, or an empty dict for an unknown worker."""
     worker = dask_scheduler.workers.get(address)
     if worker is None:
         return {}
+    # the scheduler adds these up at each heartbeat: repeated, they would count twice
     metrics = dict(worker.metrics)
     metrics["bandwidth"] = {**metrics["bandwidth"], "workers": {}, "types": {}}
     metrics["digests_total_since_heartbeat"] = {}
@@ -169,15 +175,16 @@ def metrics_of(address: str, dask_scheduler: Any = None) -> dict[str, Any]:
 
 
 class KeepAliveTimer:
-    """Refreshes, on the scheduler, when workers without a nanny were last seen.
+    """Refresh, on the scheduler, the times when workers without a nanny were last seen.
 
-    It also takes over the scheduler's own timer for that: in a cluster within one process, a task that
-    blocks the worker blocks the scheduler, too, whose first act afterwards must not be to look for
-    workers that were silent.
+    It also replaces the scheduler's own timer for silent workers.  In a cluster within one process, a
+    task that blocks the worker blocks the scheduler, too.  When the scheduler goes on, the times must be
+    refreshed before it looks for silent workers.
 
     Parameters
     ----------
     scheduler : distributed.Scheduler
+        A scheduler with a ``worker_ttl``.
     max_block : float
         Seconds without a heartbeat after which a worker counts as hung.
     """
@@ -185,7 +192,7 @@ class KeepAliveTimer:
     def __init__(self, scheduler: Any, max_block: float):
         self._scheduler = scheduler
         self._max_block = max_block
-        #: Per address: when it was really seen last, and what was put in place of that.
+        #: For each address, the time when the worker was last seen, and the time put in its place.
         self._refreshed: dict[str, tuple[float, float]] = {}
         self._own_timer = scheduler.periodic_callbacks.get("worker-ttl")
         self._period = period_for(scheduler.worker_ttl)
@@ -215,7 +222,7 @@ class KeepAliveTimer:
             if worker.nanny or not worker.processing:
                 continue
             seen, put = self._refreshed.get(address, (0.0, 0.0))
-            if worker.last_seen != put:
+            if worker.last_seen != put:  # a real heartbeat has come since
                 seen = worker.last_seen
             if now - seen < self._max_block:
                 worker.last_seen = now

@@ -1,7 +1,8 @@
-"""What loggers say on workers reaches the client's loggers of the same names.
+"""Forwarding of log records from workers to the client's loggers of the same names.
 
-A worker sends the records of the loggers that it was asked for as events of the scheduler; the client
-hands each to its own logger, whose handlers print it, or not.  No configuration file is touched.
+`attaching` puts `LogsPlugin` on workers.  A worker sends the records of the chosen loggers as events of
+the scheduler.  The client passes each record to its own logger, whose handlers decide about printing.
+Configuration files stay as they are.  `runtime.log_records` describes records so that they can travel.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ TOPIC = "daskcache-logs"
 
 
 class LogsPlugin(WorkerPlugin):
-    """Sends records of named loggers from a worker to the scheduler.
+    """Send records of named loggers from a worker to the scheduler.
 
     Parameters
     ----------
     loggers : tuple of str
-        Names of loggers; those below them belong to them.
+        Names of loggers.  Their children are included.
     level : int
-        The least level that is sent.
+        The lowest level that is sent.
     """
 
     def __init__(self, loggers: tuple[str, ...], level: int):
@@ -43,7 +44,7 @@ class LogsPlugin(WorkerPlugin):
 
 
 class Forwarder(logging.Handler):
-    """Sends what loggers of this process say; one for all the workers in it."""
+    """Handler that sends the log records of a process, for all the workers in it."""
 
     def __init__(self):
         super().__init__()
@@ -57,7 +58,7 @@ class Forwarder(logging.Handler):
             for name in loggers:
                 logger = logging.getLogger(name)
                 self._levels.setdefault(name, logger.level)
-                logger.addHandler(self)  # once, however often it is added
+                logger.addHandler(self)  # logging keeps a handler once, however often it is added
                 logger.setLevel(level)
 
     def remove(self, worker: Any) -> None:
@@ -70,7 +71,7 @@ class Forwarder(logging.Handler):
                 logger.setLevel(self._levels.pop(name))
 
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "origin", None):  # it comes from another worker
+        if getattr(record, "origin", None):  # it comes from another process
             return
         worker = self._worker()
         if worker is None:
@@ -85,7 +86,7 @@ class Forwarder(logging.Handler):
             self.handleError(record)
 
     def _worker(self):
-        """The worker whose task runs in this thread; without a task, any of the process."""
+        """Return the worker whose task runs in this thread, or else any worker of the process."""
         try:
             return get_worker()
         except ValueError:
@@ -93,9 +94,9 @@ class Forwarder(logging.Handler):
 
 
 def hand_on(told: dict[str, Any]) -> None:
-    """Give a worker's record to this process's logger of the same name.
+    """Pass a worker's record to this process's logger of the same name.
 
-    What a worker in this very process said has been there already.
+    Records of workers in this process are left out, because the logger has handled them already.
     """
     if told["origin"] == PROCESS:
         return
@@ -104,14 +105,14 @@ def hand_on(told: dict[str, Any]) -> None:
 
 
 def _message(told):
-    """The message, and where it comes from."""
+    """Return the message followed by its node, worker and line."""
     line = f"{os.path.basename(told['pathname'])}:{told['lineno']}"
     places = [told["node"], told["worker"], line]
     return f"{told['msg']} [{', '.join(place for place in places if place)}]"
 
 
 def receive(event: tuple[float, dict[str, Any]]) -> None:
-    """Handler of the topic's events."""
+    """Handle an event of the topic."""
     hand_on(event[1])
 
 

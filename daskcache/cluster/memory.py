@@ -1,7 +1,8 @@
-"""Memory that a worker has freed goes back to the system.
+"""Trimming of workers' memory: freed memory goes back to the system.  `attaching` puts it on workers.
 
-The C library keeps much of what is freed, for the next time (distributed#5971): the worker looks full,
-spills and pauses.  glibc's ``malloc_trim`` gives it back, and Arrow's pool has a call of its own.
+The C library keeps much of the freed memory for later use (distributed#5971).  So the worker looks full,
+spills and pauses.  glibc's ``malloc_trim`` gives the memory back, and Arrow's pool has a separate
+call for it.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from tornado.ioloop import PeriodicCallback
 
 logger = logging.getLogger(__name__)
 
-#: Bytes above what the process needs that are not worth a trim.
+#: Bytes above the need of the process that are not worth a trim.
 SLACK = 64 * 2**20
 
-#: Seconds between two looks, and at most, if trims free next to nothing.
+#: Seconds between two checks, and their maximum if trims free next to nothing.
 PERIOD, LONGEST_PERIOD = 0.5, 30.0
 
-#: Seconds to wait for each second that a trim took: it gets at most 1 % of the time.
+#: Seconds to wait for each second that a trim took, so that trims get at most 1 % of the time.
 _REST = 99
 
 #: Parameters of ``mallopt``, from malloc.h.
@@ -34,15 +35,15 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 class TrimPlugin(WorkerPlugin):
-    """Trims the memory of a worker's process.
+    """Trim the memory of a worker's process.
 
-    Where the C library is not glibc it does nothing, and says so once.
+    With another C library than glibc it does nothing, and logs that once.
 
     Parameters
     ----------
     mallopt : int, optional
-        Bytes from which on allocations come from the system, and go back to it at once.  They are far
-        dearer then.
+        Size in bytes from which on allocations come from the system and go back to it at once.  Such
+        allocations are far more expensive.
     """
 
     def __init__(self, mallopt: int | None = None):
@@ -52,7 +53,7 @@ class TrimPlugin(WorkerPlugin):
     def setup(self, worker: Any) -> None:
         if not _trimmer.works:
             return
-        if self.mallopt:
+        if self.mallopt:  # the trim threshold alone does nothing
             for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
                 _trimmer.libc.mallopt(parameter, self.mallopt)
         _trimmer.add(worker)
@@ -71,14 +72,14 @@ async def _look():
 
 
 class Trimmer:
-    """Decides when this process is trimmed; one for all the workers in it.
+    """Trim a process when it holds too much free memory; one trimmer serves all its workers.
 
     Attributes
     ----------
     base : int
-        Bytes that the process needs besides what its workers hold: the least that was ever seen.
+        Bytes that the process needs besides its workers' results, the smallest number ever seen.
     trims : int
-        How often it was trimmed, not counting when workers were added.
+        Number of trims, without those when workers were added.
     """
 
     def __init__(self):
@@ -91,7 +92,7 @@ class Trimmer:
 
     @property
     def works(self) -> bool:
-        """Whether the C library can trim."""
+        """True if the C library can trim."""
         if not hasattr(self, "libc"):
             self.libc = _glibc()
             if self.libc is None:
@@ -100,13 +101,16 @@ class Trimmer:
 
     def add(self, worker: Any) -> None:
         with self._guard:
-            self.trim()
+            self.trim()  # first, so that freed memory does not count as needed
             unmanaged = _rss() - self._managed()
             self.base = min(self.base, unmanaged) if self.workers else unmanaged
             self.workers.add(worker)
 
     def look(self) -> None:
-        """Trim, if it is time to look and there is something to gain."""
+        """Trim if a check is due and the process holds more than `SLACK` above its need.
+
+        After a trim that freed little, the next check comes later.
+        """
         if time.monotonic() < self._due or not self._guard.acquire(blocking=False):
             return
         try:
@@ -128,14 +132,14 @@ class Trimmer:
             self._guard.release()
 
     def trim(self) -> None:
-        """Give back what is free."""
+        """Give free memory back to the system."""
         self.libc.malloc_trim(0)
         arrow = sys.modules.get("pyarrow")
         if arrow is not None:
             arrow.default_memory_pool().release_unused()
 
     def _managed(self):
-        """Bytes of results that the workers hold in memory."""
+        """Return the bytes of results that the workers hold in memory."""
         return sum(_managed_by(worker) for worker in list(self.workers))
 
 

@@ -1,11 +1,10 @@
-"""Whether workers can do what a graph asks of them, before it is sent: one probe for all of them.
+"""The probe: a check before a graph is sent that all workers have the roots and code for it.
 
-A worker is to see the same root (by its random id: a path may exist on every host, each with a disk of
-its own), to have the same daskcache, and to import the user's modules with the code that the client has.
-Workers that come later (queues, adaptive clusters) are probed when they join, and a warning names those
-that can't; whatever was probed, each node checks root and code where it runs.
-
-The probe travels by value and needs nothing but distributed: a worker without daskcache says so.
+A worker must see the same root, know the same version of daskcache, and import the user's modules with
+the client's code.  Roots are compared by random id, as one path may be on a separate disk on every host.
+Workers that join later (queues, adaptive clusters) are probed then, and a warning names those that lack
+something.  Each node checks root and code again where it runs.  The probe travels by value and needs
+only distributed, so a worker without daskcache can report that.  `graph.needs` calls `check_reach`.
 """
 
 from __future__ import annotations
@@ -25,22 +24,22 @@ from ..runtime.code_check import check_code
 from ..storage.roots import Root
 from .client import in_loop_of
 
-#: Topic of the events by which workers that join later tell what they lack.
+#: Topic of the events in which workers that join later report what they lack.
 TOPIC = "daskcache-reach"
-#: Name of the plugin.
+#: Name of the worker plugin.
 NAME = "daskcache-reach"
-#: Seconds for which a verb waits for the answers; after that the probe goes on beside it.
+#: Seconds for which a verb waits for the answers.  After that, the probe goes on in the background.
 _PATIENCE = 5.0
-#: Bytes of a pickled function that are sent beside the tasks: one with more has data in its closure.
+#: Largest size in bytes of a pickled function that is probed; a larger one has data in its closure.
 _LARGEST = 100_000
 
 
 class Needs(NamedTuple):
-    """What workers have to have."""
+    """The roots and functions that workers need for a graph."""
 
-    #: Path of each root, and its id.
+    #: Absolute path and id of each root.
     roots: tuple[tuple[str, str], ...] = ()
-    #: Root and fingerprint of each function, and the function, pickled as it is for tasks.
+    #: Root, fingerprint and pickle of each function; pickled as for tasks.
     functions: tuple[tuple[str, str, bytes], ...] = ()
 
     def plus(self, other: Needs) -> Needs:
@@ -53,14 +52,19 @@ class Needs(NamedTuple):
 
 
 def needs_of(roots: Mapping[str, str], functions: Mapping[tuple[str, str], Spec]) -> Needs:
-    """The needs of a graph.
+    """Return the needs of a graph.
 
     Parameters
     ----------
     roots : mapping
-        Absolute path to id.
+        The id of each root by its absolute path.
     functions : mapping
-        Root and fingerprint to the function.
+        The specs of functions by root and fingerprint.
+
+    Returns
+    -------
+    Needs
+        All roots, and the functions whose pickles are not too large.
     """
     from distributed.protocol.pickle import dumps
 
@@ -70,20 +74,25 @@ def needs_of(roots: Mapping[str, str], functions: Mapping[tuple[str, str], Spec]
 
 
 def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
-    """Check that every worker of a client's cluster has what a graph needs, once for each need.
+    """Check that every worker of a client's cluster has what a graph needs.
+
+    Each need is checked once for a scheduler, or again after an error.  Config ``daskcache.reach`` turns
+    errors into warnings ("warn") or the check off ("off").
 
     Parameters
     ----------
     client : distributed.Client
     needs : Needs
     wait : bool
-        False where the client's event loop can't be waited for.  There, and where workers take long to
+        False where the client's event loop can't be waited for.  There, or if workers take long to
         answer, a warning comes later in place of the error.
 
     Raises
     ------
-    ReachError, CodeMismatch
-        Naming the workers that lack something, and the cure.
+    ReachError
+        If workers lack a root, daskcache or a module.  The error names them and the cure.
+    CodeMismatch
+        If all that is wrong is that workers have other code.  The error names them and the cure.
     """
     mode = config.get("reach")
     known = _known.get(client)
@@ -98,12 +107,12 @@ def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
     if wait and mode == "error" and not in_loop_of(client):
         error = question.wait()
         if error is not None:
-            known.needs = known.needs.without(new)  # once that is mended, they are asked again
+            known.needs = known.needs.without(new)  # workers are asked again once that is mended
             raise error
 
 
 class _Known:
-    """What was asked of the workers of a scheduler."""
+    """The needs about which the workers of a scheduler have been asked."""
 
     def __init__(self, scheduler):
         self.scheduler = scheduler
@@ -115,14 +124,17 @@ _known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
 
 
 def _scheduler_id(client):
-    return client._scheduler_identity.get("id", "")  # what asks the scheduler would wait for it
+    return client._scheduler_identity.get("id", "")  # a call that asks the scheduler would wait for it
 
 
 # ---- asking ---------------------------------------------------------------------------------------
 
 
 class _Question:
-    """What workers lack; told by an error to who waits for the answer, else by a warning."""
+    """A question to all workers about new needs.
+
+    A caller that waits gets the error.  If the caller does not wait, or no longer, a warning has it.
+    """
 
     def __init__(self, client, known, new):
         self._client, self._known, self._new = client, known, new
@@ -132,7 +144,7 @@ class _Question:
         self._error: Exception | None = None
 
     def wait(self) -> Exception | None:
-        """The error, if workers say within a few seconds that there is one."""
+        """Return the error that the workers report within `_PATIENCE` seconds, or None."""
         self._is_awaited = True
         self._answered.wait(_PATIENCE)
         with self._lock:
@@ -157,7 +169,7 @@ class _Question:
             answers = await client._run(_by_value(_probe), _as_bytes(self._new), on_error="return")
             plugin = _plugin(_as_bytes(known.needs), frozenset(answers))
             await client._register_worker_plugin(plugin, NAME, False)
-        except Exception as error:  # noqa: BLE001 - the verb will say what is wrong with the cluster
+        except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
             if client.status == "running":
                 story = f"workers can't be asked what they reach: {type(error).__name__}: {error}"
                 warnings.warn(story, DaskcacheWarning, stacklevel=2)
@@ -170,11 +182,11 @@ def _as_bytes(needs):
 
 
 def _error_of(answers):
-    """The error that says which workers lack what."""
+    """Return the error that names the workers and what they lack, or None."""
     by_story: dict[tuple[str, str], list[str]] = {}
     for worker, answer in sorted(answers.items()):
         if answer is None or (isinstance(answer, BaseException) and not isinstance(answer, ImportError)):
-            continue  # it has all; or it is gone, or going
+            continue  # it has everything, or it is gone or closing
         story = answer if isinstance(answer, tuple) else ("missing", str(answer))
         by_story.setdefault(story, []).append(worker)
     if not by_story:
@@ -199,7 +211,7 @@ _CURES = {
 
 
 def _tell(event):
-    """A worker that joined later lacks something."""
+    """Warn about a worker that joined later and lacks something."""
     _, message = event
     error = _error_of({message["worker"]: (message["kind"], message["story"])})
     warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
@@ -209,7 +221,17 @@ def _tell(event):
 
 
 def answer(needs: Needs) -> tuple[str, str] | None:
-    """What this process lacks: "root", "missing" or "code", and a sentence; None if that is nothing."""
+    """Return what this process lacks, or None.
+
+    Parameters
+    ----------
+    needs : Needs
+
+    Returns
+    -------
+    tuple of str or None
+        "root", "missing" or "code", and an explanation; None if the process has all that is needed.
+    """
     for path, identifier in needs.roots:
         lacking = _about_root(path, identifier)
         if lacking:
@@ -219,7 +241,7 @@ def answer(needs: Needs) -> tuple[str, str] | None:
             check_code(Root(path), fingerprint, pickle.loads(pickled))
         except CodeMismatch as error:
             return "code", f"{error.message} (expected {error.expected}; got {error.got})"
-        except Exception as error:  # noqa: BLE001 - whatever its module does
+        except Exception as error:  # noqa: BLE001 - modules can raise anything
             return "missing", f"can't import a function's module ({type(error).__name__}: {error})"
     return None
 
@@ -237,7 +259,7 @@ def _about_root(path, identifier):
 
 
 async def _probe(needs, dask_worker=None):
-    """Answer in a thread: a root on a network can take its time."""
+    """Answer in a thread, because a root on a network can take its time."""
     import asyncio
     import pickle
 
@@ -257,14 +279,17 @@ async def _probe(needs, dask_worker=None):
 
 
 def _by_value(function, **names):
-    """The function as cloudpickle takes it by value: it seems to be of no module."""
+    """Return a twin of a function that cloudpickle takes by value, because its module does not exist."""
     twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
     twin.__module__ = "daskcache probe"
     return twin
 
 
 def _plugin(needs: bytes, asked: Collection[str]) -> Any:
-    """A worker plugin that probes its worker, unless that was asked; it travels by value, too."""
+    """Return a worker plugin that probes its worker, unless the worker was `asked` already.
+
+    It travels by value, too.
+    """
     from distributed import WorkerPlugin
 
     probe, topic = _by_value(_probe), TOPIC

@@ -1,4 +1,7 @@
-"""What events of nodes add up to, by function: of any number of events, the same few numbers."""
+"""Sums of node events by function, for the page that `dashboard_page` draws.
+
+`dashboard.EventCollector` adds the events.  The memory needed does not grow with their number.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,16 @@ from dataclasses import dataclass
 
 from ..events import FAILED, RAN, NodeEvent
 
-#: Functions that are told apart; what further ones do is added up under `OTHERS`.
+#: Largest number of functions with separate sums.  Further ones share the sums of `OTHERS`.
 MAX_FUNCTIONS = 500
 OTHERS = "(others)"
 
 
 @dataclass
 class Sums:
-    """What happened to the nodes of one function."""
+    """Sums over the events of one function's nodes."""
 
-    #: Nodes that did not run, because there was a result: loaded, skipped, copied, or not even needed.
+    #: Nodes that did not run because there was a result: loaded, skipped, copied, or found complete.
     hits: int = 0
     #: Nodes that ran.
     misses: int = 0
@@ -23,7 +26,7 @@ class Sums:
     failures: int = 0
     #: Run time, in seconds.
     seconds: float = 0.0
-    #: Size of the targets that were written.
+    #: Size of the targets that were written, in bytes.
     written: int = 0
     #: Recorded run time of the hits, in seconds.
     saved: float = 0.0
@@ -46,6 +49,7 @@ class Tally:
     Attributes
     ----------
     functions : dict of str to Sums
+        The sums by function name.
     """
 
     def __init__(self):

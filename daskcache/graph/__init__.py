@@ -1,4 +1,9 @@
-"""Plans to Dask graphs; nodes, verbs and ``node.dc``: what users hold."""
+"""The Dask side of daskcache: nodes, verbs, and the planned graphs that Dask computes.
+
+`node` has `delayed` and `Node`, `accessor` has ``node.dc``, and `api` has the package's functions.
+`verb` and `builder` turn plans into Dask graphs; `late`, `composed` and `frames` handle composed graphs.
+Next to it, `planning` decides what is left to run, and `runtime` runs it on workers.
+"""
 
 from ..aliases import names_of
 

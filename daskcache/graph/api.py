@@ -1,4 +1,8 @@
-"""The functions of the package over nodes: verbs, plans, and what the accessor says of each."""
+"""The package's functions over nodes: `compute`, `plan`, and those of `Accessor` for several nodes.
+
+`daskcache` exports them, and `housekeeping` uses plans and `nodes_in`.  `verb` runs computations,
+`planning` makes the decisions, and `accessor` handles single nodes.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,22 @@ from .node import Node
 
 
 class Plan:
-    """What will be skipped, loaded, run or decided for the requested nodes, and why.
+    """A plan for requested nodes, with the action for each node and the reasons.
 
-    Iterate over it for its `PlannedNode`; in a notebook it shows as a table.
+    `plan` makes plans.  Iterating yields each `PlannedNode`, upstream nodes first.  In a notebook, a
+    plan shows as a table.
+
+    Parameters
+    ----------
+    recipes : list of Recipe
+        The recipes of the requested nodes.
+    planner : Planner
+        The planner to which they were given.
+
+    Attributes
+    ----------
+    nodes : tuple of PlannedNode
+        The requested nodes and all nodes upstream of them, upstream nodes first.
     """
 
     def __init__(self, recipes: list[Recipe], planner: Planner):
@@ -37,22 +54,41 @@ class Plan:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of nodes for each action."""
+        """Number of nodes for each action: "run", "decide", "blocked", "load" and "skip".
+
+        "decide": a worker decides if the node runs, once its inputs' data are known.  "blocked": the
+        node can't run because of a user's file at a target.  "skip": the node is not needed.
+        """
         found = Counter(node.action for node in self.nodes)
         return {action: found[action] for action in (RUN, DECIDE, BLOCKED, LOAD, SKIP)}
 
     @property
     def left(self) -> int:
-        """Number of nodes that are to run, or whose worker will decide."""
+        """Number of nodes with the action "run" or "decide"."""
         return self.counts[RUN] + self.counts[DECIDE]
 
     @property
     def seconds(self) -> float:
-        """Estimated run time of what is left, in seconds of one worker thread."""
+        """Estimated run time of the nodes that are left, in seconds on one worker thread.
+
+        Nodes without an estimate count as 0 s.
+        """
         return sum(self.estimate(node) or 0 for node in self.nodes if node.is_to_do)
 
     def estimate(self, node: PlannedNode) -> float | None:
-        """Seconds that a node took when it ran last, or that its function takes on average."""
+        """Estimate the run time of a node from recorded run times.
+
+        Parameters
+        ----------
+        node : PlannedNode
+            A node of this plan.
+
+        Returns
+        -------
+        float or None
+            Seconds of the node's last run.  Without a record, the mean for the function's nodes in this
+            plan, or None if none of them has a record.
+        """
         if node.seconds is not None:
             return node.seconds
         return self._average_seconds.get(node.recipe.name)
@@ -72,18 +108,51 @@ class Plan:
         ----------
         **kwargs
             As in `dask.compute`.
+
+        Returns
+        -------
+        tuple
+            One value for each requested node.  With ``errors="collect"``, the value of a failed or
+            blocked node is a `NodeFailed`.
+
+        Raises
+        ------
+        ForeignTarget, TargetModified
+            If a node is blocked, unless the plan was made with ``errors="collect"``.
+        TargetMissing, TargetCorrupt
+            If a stored result is gone or damaged when it is loaded.
+        Exception
+            Any error of a function that runs, unless the plan was made with ``errors="collect"``.
         """
         nodes = tuple(Node(recipe) for recipe in self._recipes)
         return verb.compute_planned(nodes, self._planner, kwargs)
 
     def to_frame(self):
-        """The plan as a `pandas.DataFrame`, a row for each node."""
+        """Return the plan as a data frame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each node, upstream nodes first.  The columns are ``node``, ``function``,
+            ``action``, ``state``, ``seconds``, ``bytes``, ``target``, ``why`` and ``key``.
+
+        Raises
+        ------
+        MissingExtra
+            If pandas is not installed.
+        """
         from ..planning.display.tables import plan_frame
 
         return plan_frame(self)
 
     def svg(self) -> str:
-        """A picture of the plan as SVG."""
+        """Draw the plan.
+
+        Returns
+        -------
+        str
+            SVG text with one box for each node.  Large plans have one box for each function.
+        """
         from ..planning.display.svg import plan_svg
 
         return plan_svg(self)
@@ -102,51 +171,60 @@ class Plan:
 
 
 def make_plan(recipes: list[Recipe], force=False, collect: bool = False) -> Plan:
-    """Plan the computation of `recipes`; reads only, and shows what can't run as blocked."""
+    """Plan the computation of `recipes`.  It only reads, and nodes that can't run are blocked."""
     planner = Planner(force, collect)
     planner.request_all(recipes)
     return Plan(recipes, planner)
 
 
 def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
-    """What computing these nodes would do, and why.  Reads only.
+    """Plan the computation of nodes.  Planning only reads, and runs nothing.
 
     Parameters
     ----------
-    *args : nodes, or lists, tuples and dicts of them
-        What would be requested.
-    force : bool or nodes
-        Rerun everything, or these nodes, although they are complete.
+    *args : nodes, or lists, tuples, sets and dicts of them
+        The requested nodes.
+    force : bool, or nodes
+        True to rerun all nodes, or the nodes to rerun, even if they are complete.
     errors : {"raise", "collect"}
-        For `Plan.compute`, see `compute`.
+        Treatment of failures in `Plan.compute`; see `compute`.
 
     Returns
     -------
     Plan
-        Shows as a table; ``plan.compute()`` runs exactly it.
+        The actions and their reasons, shown as a table.  ``plan.compute()`` runs exactly this plan.
+        Nodes that can't run because of a user's file at a target are shown as blocked.
 
     Raises
     ------
     NotANode
-        If an argument holds no node.
-    TargetCollision, ArgumentChanged
-        If two nodes claim one target, or a node was made from what is something else now.
+        If an argument holds something other than nodes, or there are none.
+    TargetCollision
+        If two nodes claim one target, or another function made it.
+    ArgumentChanged, SourceMissing
+        If an argument, a source or the code changed after a node was made, or a source is gone.
+    ValueError
+        If `errors` has another value than those above.
     """
     return make_plan([n._recipe for n in nodes_in(args)], _forced(force), _collect(errors))
 
 
 def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any) -> tuple:
-    """Compute nodes and other collections; complete nodes are read here, without any task.
+    """Compute nodes and other Dask collections.
+
+    Complete nodes among the arguments are read in this process, without a task.  If such a result
+    is damaged, its node runs again, with a `DaskcacheWarning`.
 
     Parameters
     ----------
     *args : nodes and other Dask collections, or lists, tuples and dicts of them
-        What to compute.
-    force : bool or nodes
-        Rerun everything, or these nodes, although they are complete.
+        The collections to compute.
+    force : bool, or nodes
+        True to rerun all nodes, or the nodes to rerun, even if they are complete.
     errors : {"raise", "collect"}
-        With "collect", what can go on after a failure goes on; the value of a failed node, and of
-        those that need it, is a `NodeFailed`.
+        "raise": the first failure ends the computation.  "collect": all nodes that don't need the
+        failed one still run.  The value of a failed or blocked node, and of those that need it, is a
+        `NodeFailed`.
     **kwargs
         As in `dask.compute`, e.g. ``scheduler="threads"``.
 
@@ -154,6 +232,24 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     -------
     tuple
         The arguments, with values in place of collections.
+
+    Raises
+    ------
+    NotANode
+        If the arguments hold no collection, or `force` holds something other than nodes.
+    ForeignTarget, TargetModified
+        If a node can't run because of a user's file at its target.  Nothing has run then.  Not with
+        ``errors="collect"``.
+    TargetCollision
+        If two nodes claim one target, or another function made it.
+    ArgumentChanged, SourceMissing
+        If an argument, a source or the code changed after a node was made, or a source is gone.
+    TargetCorrupt
+        If a stored result is damaged once more after a rerun, or with `force`.
+    ValueError
+        If `errors` has another value than those above.
+    Exception
+        Any error of a function that runs, with ``errors="raise"``.
     """
     if all(isinstance(arg, Node) for arg in args):
         collections, repack = args, tuple
@@ -166,105 +262,229 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
 
 
 def why(node: Node) -> str:
-    """Why a node would run, or who adopted its result, a line each; empty if it is complete."""
+    """Explain a node's state.
+
+    Parameters
+    ----------
+    node : Node
+
+    Returns
+    -------
+    str
+        One reason per line: each reason to run, or the user that adopted the result.  Empty if the node
+        is complete and its own function made the result.
+
+    Raises
+    ------
+    NotANode
+        If `node` is not a node.
+    TargetCollision, ArgumentChanged, SourceMissing
+        As `plan` does.
+    """
     return _one(node).why()
 
 
 def accept(*nodes: Node) -> int:
-    """Say that what changed does not change the results of these nodes: they are complete as they are.
+    """Declare stale nodes complete, because the changes don't affect their results.
+
+    The records get the user and the time.
 
     Parameters
     ----------
     *nodes : Node
-        Each after those that it depends on.
+        Upstream nodes first.
 
     Returns
     -------
     int
-        How many were stale.
+        Number of nodes that were stale.
 
     Raises
     ------
-    NotANode, TargetMissing, TargetModified, GraphError
-        If one can't be accepted, see `Accessor.accept`; those before it are.
+    NotANode
+        If an argument is not a node.
+    TargetMissing
+        If a target does not exist.
+    TargetModified
+        If a target is not the one that was stored, or was adopted for another recipe.
+    GraphError
+        If a node has no target, or depends on results that are stale themselves.
+
+    Notes
+    -----
+    After an error, the nodes before the failed one stay accepted.
     """
     return sum([_one(node).accept() for node in nodes])
 
 
 def adopt(*nodes: Node) -> int:
-    """Take in what a person edited, or put where the results of these nodes belong.
+    """Make the files at these nodes' targets their results, after a user edited them or put them there.
+
+    The files are read in the dtypes of the results that they replace.  The records get the user and the
+    time.  Downstream nodes run again if the data differ.  Adopted results of other recipes are kept, as
+    `keep` does.
 
     Parameters
     ----------
     *nodes : Node
-        Each after those that it depends on.
+        Upstream nodes first.
 
     Returns
     -------
     int
-        How many targets were not as stored.
+        Number of nodes whose files were adopted or kept.
 
     Raises
     ------
-    NotANode, TargetMissing, TargetCorrupt, FormatLimit, UntrustedPickle
-        If one can't be adopted, see `Accessor.adopt`; those before it are.
+    NotANode
+        If an argument is not a node.
+    TargetMissing
+        If a target does not exist.
+    TargetCorrupt
+        If a file can't be read in its target's format.
+    FormatLimit
+        If a file can't be read in the dtypes, axes or columns of the result that it replaces.
+    UntrustedPickle
+        If a file is a pickle that must not be read.
+    GraphError
+        If an adopted result can't be kept because it is damaged.
+
+    Notes
+    -----
+    After an error, the nodes before the failed one stay adopted.
     """
     return sum([_one(node).adopt() for node in nodes])
 
 
 def keep(*nodes: Node) -> int:
-    """Let adopted results of these nodes stand for their recipes as they are now.
+    """Keep adopted results of other recipes as the results of these nodes' present recipes too.
+
+    The records get the user and the time.  The results still stand for their former recipes.
 
     Parameters
     ----------
     *nodes : Node
+        Nodes with adopted results.
 
     Returns
     -------
     int
-        How many had been made for other recipes.
+        Number of results that were made for other recipes.
 
     Raises
     ------
-    NotANode, TargetMissing, GraphError
-        If one can't be kept, see `Accessor.keep`; those before it are.
+    NotANode
+        If an argument is not a node.
+    TargetMissing
+        If a node has no adopted result.
+    GraphError
+        If an adopted result is damaged.
+
+    Notes
+    -----
+    After an error, the results before the failed one stay kept.
     """
     return sum([_one(node).keep() for node in nodes])
 
 
 def release(*nodes: Node) -> int:
-    """Give up adopted results of these nodes: they go to the trash, and the nodes run when needed.
+    """Move the adopted results of these nodes to the trash, so that the nodes run when needed.
 
     Parameters
     ----------
     *nodes : Node
+        Nodes with or without adopted results.
 
     Returns
     -------
     int
-        How many had been adopted.
+        Number of nodes that had adopted results.
 
     Raises
     ------
     NotANode
-        If one is no node; the results of those before it are released.
+        If an argument is not a node.
+    UnsafePath
+        If a folder on the way to a target is a symbolic link.
+    StorageError
+        If a target can't be moved.
+
+    Notes
+    -----
+    After an error, the results before the failed one stay in the trash.
     """
     return sum([_one(node).release() for node in nodes])
 
 
 def invalidate(*nodes: Node) -> None:
-    """Forget that these nodes are complete: their targets are moved to the root's trash."""
+    """Move the targets of these nodes to the root's trash, so that the nodes count as missing.
+
+    Parameters
+    ----------
+    *nodes : Node
+        Nodes with or without targets.
+
+    Raises
+    ------
+    NotANode
+        If an argument is not a node.
+    UnsafePath
+        If a folder on the way to a target is a symbolic link.
+    StorageError
+        If a target can't be moved.
+
+    Notes
+    -----
+    After an error, the targets before the failed one stay in the trash.
+    """
     for node in nodes:
         _one(node).invalidate()
 
 
 def status(node: Node) -> str:
-    """State of a node, as of now: "complete", "adopted", "missing", "stale" …"""
+    """Return a node's current state.
+
+    Parameters
+    ----------
+    node : Node
+
+    Returns
+    -------
+    {"complete", "adopted", "missing", "stale", "modified", "corrupt", "foreign", "failed", "pending"}
+        "complete": the targets hold the node's result.  "adopted": a user's file is the result.
+        "missing": a target does not exist, or the node is not cached.  "stale": the target was made
+        from other code, arguments or data, or expired.  "modified": the target was edited after it was
+        stored.  "corrupt": the target is damaged.  "foreign": daskcache did not write the target.
+        "failed": the target is missing, and the last run failed.  "pending": the state depends on
+        upstream nodes that have to run.
+
+    Raises
+    ------
+    NotANode
+        If `node` is not a node.
+    TargetCollision, ArgumentChanged, SourceMissing
+        As `plan` does.
+    """
     return _one(node).state
 
 
 def target(node: Node) -> Target | tuple[Target, ...] | None:
-    """Where a node's result lives."""
+    """Return a node's target.
+
+    Parameters
+    ----------
+    node : Node
+
+    Returns
+    -------
+    Target, tuple of Target, or None
+        The target with its absolute path; a tuple for several results.  None if the node is not cached.
+
+    Raises
+    ------
+    NotANode
+        If `node` is not a node.
+    """
     return _one(node).target
 
 
@@ -275,12 +495,17 @@ def _one(node):
 
 
 def nodes_in(args: Any) -> list[Node]:
-    """The nodes in nested arguments, in order.
+    """Return the nodes in nested arguments, in order.
+
+    Parameters
+    ----------
+    args : sequence
+        Nodes, or lists, tuples, sets and dicts of them.
 
     Raises
     ------
     NotANode
-        If something among them is none, or there is none.
+        If the arguments hold something other than nodes, or no node.
     """
     found: list[Node] = []
     stack = list(reversed(args))

@@ -1,12 +1,15 @@
-"""Plans to tasks.
+"""Tasks for the nodes of a plan.  `graph.verb` and `prefect.preparing` use `GraphBuilder`.
 
-There are three kinds of tasks.  An *entry task* makes one node and returns its `Entry`; it depends on
-the entry tasks of the nodes before it, so what passes between tasks is handles, not data.  A *value
-task* loads what a handle stands for; there is one only where a value is wanted: for each requested node,
-and for each node that a plain Dask task consumes.  A *result task* is both as one, for a requested node
-whose entry nothing else in the verb needs: most of what a small node costs is the scheduler's work for a
-task.  Should the entry be needed after all while that is under way, the entry task waits for it, and
-finds the node finished.  There are result tasks only where no other program uses the scheduler.
+There are three kinds of tasks:
+
+- An *entry task* makes a node and returns its `Entry`.  It depends on the entry tasks of the nodes
+  upstream, so handles pass between tasks, not data.
+- A *value task* loads the value behind a handle.  Only requested nodes have one, and nodes that a plain
+  Dask task consumes.
+- A *result task* does both, because most of a small node's cost is the scheduler's work for each task.
+  It is for a requested node whose entry nothing else in the verb needs.  If a later verb needs the entry
+  while the result task is pending, an entry task waits for it and finds the node finished.  New result
+  tasks are made only where no other program uses the scheduler.
 
 A finished node has no task that makes it: its entry is written into the tasks that need it.
 """
@@ -39,8 +42,8 @@ from .other_programs import is_alone, unfinished
 class EntryTask(Task):
     """A task that makes a node, for its entry or its value.
 
-    Dask's optimisers leave it alone: fused into what follows, a node would run once in each of the
-    collections that need it.
+    Dask's optimisers must not fuse it with its consumers.  Otherwise the node would run once in each of
+    the collections that need it.
     """
 
     __slots__ = ()
@@ -56,7 +59,7 @@ def _entry_task(key, function, work, *handles):
 
 
 class GraphBuilder:
-    """Makes tasks for what a planner decides.
+    """Make the tasks for a planner's decisions.
 
     Parameters
     ----------
@@ -65,17 +68,17 @@ class GraphBuilder:
     Attributes
     ----------
     tasks : dict
-        Dask key to task; closed: every key that a task depends on is there.
+        Dask key to task.  It holds every key that one of its tasks depends on.
     annotated : dict
         Kind of annotation to a dict from Dask key to value.
     annotations : dict
         Kind of annotation to a function from Dask key to value.
     outputs : frozenset of str
-        Keys of the futures that a composed graph is sent for, if there is one.
+        Keys of the futures for which a composed graph is sent; empty for other graphs.
     values : frozenset of str
-        Recipes whose values are in that graph, not only their entries, by identity.
+        Identities of the recipes whose values are in the composed graph, not only their entries.
     held : list of distributed.Future
-        What keeps tasks under way which such a graph needs, until the scheduler has it.
+        Futures that keep pending tasks alive until the scheduler has the composed graph that needs them.
     """
 
     def __init__(self, planner: Planner):
@@ -83,7 +86,7 @@ class GraphBuilder:
         self.outputs: frozenset[str] = frozenset()
         self.values: frozenset[str] = frozenset()
         self.held: list[Any] = []
-        #: Whether planning raised, which ends the verb: what was planned is not sent.
+        #: True if planning raised an error.  That ends the verb, so nothing of it is sent.
         self.failed = False
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
@@ -92,30 +95,33 @@ class GraphBuilder:
         self._entry_keys: dict[str, str] = {}
         self._value_keys: dict[tuple[str, str | None], str] = {}
         self._result_keys: dict[str, str] = {}
-        #: What is new since it was last said for whose sake it is sent.
+        #: New tasks, for which `Attempts.send` has not yet noted the futures that need them.
         self._new: list[MakingTask] = []
-        #: Whether no other program uses the scheduler, which could need an entry meanwhile.
+        #: True if no other program uses the scheduler.  Another one could need an entry meanwhile.
         self._is_alone = False
-        #: Keys of result tasks that other programs may have sent, and of those that they have.
+        #: Keys of result tasks that other programs may have sent, and of those that are unfinished.
         self._result_tasks: list[str] = []
         self._shared: set[str] = set()
-        #: See `singly`.
+        #: True within `singly`.
         self._is_single = False
+        #: Identities of the recipes whose targets must exist in the end (`add_entry`).
         self._pinned: set[str] = set()
         self._needs = TaskNeeds()
 
     def add_requested(self, recipes: Iterable[Recipe]) -> None:
-        """Add what it takes to get the values of all nodes that a verb is given."""
+        """Add the tasks that a verb needs for the values of its nodes."""
         requested, client = list(recipes), client_of_verb()
         with self._noting_failure():
             self.planner.request_all(requested)
             self.planner.check()
+            # Asking the scheduler blocks, so ask only for the verb's first nodes, and only if something
+            # has to run.
             is_first = not self.tasks
             self._is_alone = is_first and self._something_runs(requested) and is_alone(client)
             self._add_values(requested)
             if is_first and self.tasks and not self._is_alone:
                 self._shared = unfinished(client, self._result_tasks)
-            if self._shared:
+            if self._shared:  # start again, with result tasks for these nodes
                 self._forget_tasks()
                 self._add_values(requested)
 
@@ -133,6 +139,7 @@ class GraphBuilder:
         return any(planned.is_to_do for planned in plans)
 
     def _add_values(self, recipes):
+        # Parents go first: a requested node that is upstream of another one needs an entry task.
         before = [self._add_parents(recipe) for recipe in recipes]
         for recipe, self._new in zip(recipes, before, strict=True):
             if recipe.identity in self._result_keys or (recipe.identity, None) in self._value_keys:
@@ -151,11 +158,11 @@ class GraphBuilder:
             known.clear()
 
     def requested_value(self, recipe: Recipe) -> str:
-        """Add what it takes to get the value of a node that a verb is given; return its key."""
+        """Add the tasks for the value of a node that a verb was given; return the value's key."""
         return self._result_keys.get(recipe.identity) or self.add_value(recipe)
 
     def _add_parents(self, recipe):
-        """Add the tasks for all that a requested node is made from; return what is new."""
+        """Add the tasks for the inputs of a requested node; return the new ones that make nodes."""
         self._new = []
         planned = self.planner.request(recipe)
         self.planner.write_down()
@@ -168,34 +175,35 @@ class GraphBuilder:
         return self._new
 
     def _add_result(self, planned) -> MakingTask | None:
-        """Add a result task, unless the entry is needed or another task makes the node already."""
+        """Add and return a node's result task, or return None if it can't have one."""
         if not planned.is_to_do or planned.recipe.identity in self._entry_keys:
             return None
         if planned.outdated or not planned.recipe.paths:
-            return None  # who needs the entry later would not find the node finished
+            return None  # a later entry task that waits for it would not find the node finished
         evidence, *given = self._made_from(planned)
         earlier = self._earlier(planned, evidence)
         if earlier is not None:
             return self._add_as_sent(earlier) if earlier.task.gives_value else None
         _, task = self._new_tasks(planned.recipe, evidence)
         if not self._is_alone and task.key not in self._shared:
-            return None
+            return None  # another program could send the entry task, and the node would run twice
         self._add_making(task, planned, *given)
         return task
 
     def add_value(self, recipe: Recipe, key: str | None = None) -> str:
-        """Add what it takes to get a node's value by way of its entry; return the key of the value."""
+        """Add the tasks for a node's value, loaded through its entry; return the value's key."""
         if (recipe.identity, key) not in self._value_keys:
-            others, self._new = self._new, []
+            others, self._new = self._new, []  # calls nest: a node may be upstream in a Dask value
             with self._noting_failure():
                 self._add_new_value(recipe, key)
             self._new = others
         return self._value_keys[recipe.identity, key]
 
     def add_value_under_way(self, recipe: Recipe) -> str | None:
-        """Add the result task of a node if there is one, of this verb or under way; return its key.
+        """Return the key of a node's result task, if this verb has one or one is pending, else None.
 
-        The entry task says whether there is one: what it waits for has to be in the graph, too.
+        The entry task is added to find out, and the result task with it.  The graph must have both,
+        because the entry task waits for the result task.
         """
         if recipe.identity not in self._result_keys:
             with self._noting_failure():
@@ -205,7 +213,10 @@ class GraphBuilder:
 
     @contextmanager
     def singly(self) -> Iterator[None]:
-        """Within, what is added is for a graph that names the tasks it takes: no others get into it."""
+        """Add tasks, within this context, for a graph of late tasks.
+
+        Such a graph takes only the tasks that it names, so no task may depend on others.
+        """
         self._is_single = True
         try:
             yield
@@ -235,9 +246,9 @@ class GraphBuilder:
         self._value_keys[recipe.identity, key] = value_key
 
     def add_entry(self, recipe: Recipe, pinned: bool = False) -> str | None:
-        """Add what it takes to make a node, unless it is complete; return the key of its entry.
+        """Add the tasks that make a node; return the key of its entry, or None if it is complete.
 
-        If it is `pinned`, its target is there in the end also if nothing needs its data.
+        With `pinned`, its target exists in the end even if nothing needs its data.
         """
         if pinned:
             self._pinned.add(recipe.identity)
@@ -251,18 +262,22 @@ class GraphBuilder:
         return self._entry_keys[recipe.identity]
 
     def add_check(self, recipe: Recipe) -> str:
-        """Add the entry task of a node, complete or not: it looks again before it runs, and is made."""
+        """Add the entry task of a node, complete or not, and pin the node; return the key.
+
+        The task checks again before it runs the function.
+        """
         self._pinned.add(recipe.identity)
         planned = self.planner.request(recipe)
         self._new = []
         return self._add_entry(planned)
 
     def entry_key_of(self, recipe: Recipe) -> str | None:
-        """Key of a node's entry task, if it was added."""
+        """Return the key of a node's entry task, or None if it was not added."""
         return self._entry_keys.get(recipe.identity)
 
     def _add_entry(self, planned: PlannedNode) -> str:
-        """Add the entry tasks of a node and of what has to run before it."""
+        """Add the entry tasks of a node and of the nodes that must run before it; return its key."""
+        # with a stack, because chains of nodes can be longer than Python's recursion limit
         known = self._entry_keys
         stack = [planned]
         while stack:
@@ -290,7 +305,7 @@ class GraphBuilder:
             sent = self._add_as_sent(earlier)
             if not sent.gives_value:
                 return sent.key
-            result_key = sent.key
+            result_key = sent.key  # it gives no entry, so an entry task waits for it
             if self._is_single:
                 self._result_keys[planned.recipe.identity] = result_key
         entry_task, result_task = self._new_tasks(planned.recipe, evidence)
@@ -298,18 +313,21 @@ class GraphBuilder:
             self._add_making(result_task, planned, inputs, handles)
             result_key = result_task.key
         if result_key:
-            handles.append(TaskRef(result_key))
+            handles.append(TaskRef(result_key))  # not an input: it only makes the entry task wait
         else:
             self._result_tasks.append(result_task.key)
         self._add_making(entry_task, planned, inputs, handles)
         return entry_task.key
 
     def _may_send(self, earlier, recipe):
-        """Whether a task under way gets into the graph, if it has a key other than the node's entry."""
+        """Return True if an earlier task can be part of this graph.
+
+        A graph of late tasks takes a result task only where it names the node's value.
+        """
         return not (earlier.task.gives_value and self._is_single) or recipe.identity in self.values
 
     def _made_from(self, planned):
-        """What a task that makes a node rests on, is given, and gets from the tasks before it."""
+        """Return the evidence, inputs and upstream handles of a node's task."""
         recipe = planned.recipe
         handles: list[TaskRef] = []
         inputs: list[Any] = []
@@ -334,7 +352,7 @@ class GraphBuilder:
         return Evidence(terms, planned.records, tuple(made_from)), inputs, handles
 
     def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
-        """The two tasks, one of which makes a node: for its entry, and for its value."""
+        """Return the two tasks that can make a node: the entry task and the result task."""
         token = _token(*evidence)
         first_key = task_keys.entry_key(recipe.name, recipe.key, token)
         attempt = self._attempts.number(first_key)
@@ -381,27 +399,30 @@ class GraphBuilder:
         self._annotate(task.key, recipe, running=True)
 
     def _verb_to_look_elsewhere(self, planned):
-        """The verb, if only a worker can see whether equal code has made a node of equal data."""
+        """Return the verb if only a worker can look for an equal result at other targets, else "".
+
+        That is so while inputs are unfinished, because planning can't know their data.
+        """
         waits = any(parent is not None and parent.is_to_do for parent in planned.parents)
         if not waits or planned.outdated or self.planner.store(planned.recipe.root).is_empty():
             return ""
         return self.planner.verb
 
     def _earlier(self, planned, evidence) -> Earlier | None:
-        """The task under way that makes a node, if that explains what its plan finds by now."""
+        """Return the pending task that makes a node, if it explains the plan's findings, else None."""
         if self._is_single and not self.outputs:
-            return None  # a scheduler of this process gets nothing that only another one has
+            return None  # for a scheduler of this process, which does not have a cluster's tasks
         earlier = self._attempts.under_way(evidence)
         if earlier is None or not self._has_progressed(planned, earlier.task.evidence, evidence):
             return None
-        if self.outputs:  # what it was sent with is not always sent again with a composed graph
+        if self.outputs:  # a composed graph does not always include what the task was sent with
             held = self._attempts.hold(earlier.task, self.outputs)
             self.held += held
             return earlier if held else None
         return earlier
 
     def _add_as_sent(self, earlier) -> MakingTask:
-        """Add a task that is under way with all that it was sent with: under one key, nothing else."""
+        """Add a pending task as it was sent, with its dependencies: a key must keep its meaning."""
         stack = [earlier.task.key]
         while stack:
             key = stack.pop()
@@ -416,9 +437,10 @@ class GraphBuilder:
         return earlier.task
 
     def _has_progressed(self, planned, earlier, evidence):
-        """Whether an earlier task that is under way explains what its node's plan finds different now.
+        """Return True if a pending task explains the differences between its plan and the plan of now.
 
-        That is: what it is made from is finished meanwhile; of several targets, some are in place.
+        It does if its inputs were finished meanwhile, or if some of its several targets are in place.
+        A person's edit is not explained.
         """
         records = list(zip(earlier.records, evidence.records, strict=True))
         news = [(planned, now) for before, now in records if before != now]
@@ -429,33 +451,37 @@ class GraphBuilder:
         ):
             if before == now:
                 continue
+            # the key of the task that makes the parent includes the parent's recipe key
             if parent is None or not parent.is_complete or parent.recipe.key not in before:
                 return False
             news += [(parent, name) for name in parent.records]
         return all(self._was_made(node, name) for node, name in news)
 
     def _was_made(self, planned, name):
-        """Whether a function made what a record of a node is about, not a person."""
+        """Return True if a record of a node says that its function made the content, not a person."""
         record = name and self.planner.store(planned.recipe.root).read(name)
         return bool(record) and name.key == planned.recipe.key and "edited" not in record
 
     def check_workers(self) -> None:
-        """Within a verb: raise unless the workers of its client can run the tasks."""
+        """Raise an error, within a verb, unless the workers of its client can run the tasks."""
         if self._may_check():
             self._needs.check(client_of_verb(), wait=True)
 
     def ask_workers(self) -> None:
-        """As a client sends the tasks, and can't be waited for: let a warning say what workers lack."""
+        """Check the workers while a client sends the tasks; a later warning says what they lack.
+
+        The client can't be waited for here.
+        """
         sent = sending() if self._may_check() else None
         if sent is not None and not is_for_some_workers():
             self._needs.check(sent[0], wait=False)
 
     def _may_check(self):
-        """False, too, if tasks are only for some of the workers: those are checked where they run."""
+        """Return True if a check is due; tasks for some workers only are checked where they run."""
         return not (self._needs.are_checked or self.annotations.keys() & {"workers", "resources"})
 
     def _add_dask_value(self, item: DaskInput) -> str:
-        """Add the graph of a plain Dask value, nodes in it included; return its key."""
+        """Add the graph of a plain Dask value, including nodes in it; return the value's key."""
         graph = item.delayed.__dask_graph__()
         late_keys, plain = split_graph(graph)
         for late in late_keys:
@@ -477,15 +503,15 @@ class GraphBuilder:
         self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored
 
 
-#: Annotations that bind a node to some workers: its function must not run in the task of another node.
+#: Annotations that bind a node to some workers.  Its function must not run in another node's task.
 _BOUND = {"resources", "workers"}
 
 
 def finished(planned: PlannedNode) -> tuple:
-    """What `load_finished` takes of a complete node."""
+    """Return the arguments of `load_finished` for a complete node."""
     return planned.entry, planned.recipe.name, planned.seconds or 0.0
 
 
 def _token(*evidence):
-    """Short hash that makes a Dask key say what its task does."""
+    """Return the short hash of evidence that makes a Dask key say what its task does."""
     return short_digest(repr(evidence).encode("utf-8", "surrogatepass"))

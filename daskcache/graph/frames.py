@@ -1,7 +1,8 @@
-"""The step that Dask is in, read off the functions that are running.
+"""Facts about the running Dask call, found by walking the stack.
 
 Dask does not say where a verb begins and ends, which client sends, or that a graph is being composed.
-``tests/integration/test_dask_internals.py`` says what broke, should Dask change these functions.
+The callers' frames do.  `graph.verb`, `graph.late`, `graph.builder` and `graph.node` ask here.  If Dask
+changes these functions, ``tests/integration/test_dask_internals.py`` says what broke.
 """
 
 from __future__ import annotations
@@ -11,22 +12,20 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import Any
 
-#: Functions of Dask that cull graphs or pickle them, and a local variable of each.
+#: Functions of Dask that pickle or cull graphs, and for each the name of its set of wanted keys.
 _STEPS = {"_graph_to_futures": "keyset", "cull": "keys_set"}
 
 
 def dask_step() -> Any:
-    """An object that lives as long as the step that Dask is in: as long as one verb reads graphs.
+    """Return an object that identifies the running step of a Dask verb, and lives as long as the step.
 
-    Dask does not say where a verb begins and ends, so this looks at the functions that are running:
-    ``HLGExpr.from_collection``, called in one loop for all collections of a verb;
-    ``HighLevelGraph.cull``; and ``Client._graph_to_futures``, which pickles.
-    ``tests/integration/test_dask_internals.py`` says what broke, should Dask change them.
+    A step is one of three: the loop that calls ``HLGExpr.from_collection`` for all collections of a
+    verb; ``HighLevelGraph.cull``; and ``Client._graph_to_futures``, which pickles.
 
     Returns
     -------
     frame, set or None
-        The frame of the loop, or the set of the wanted keys.
+        The frame of the loop, or the set of the wanted keys.  None outside such a step.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -40,26 +39,26 @@ def dask_step() -> Any:
 
 
 def is_sending() -> bool:
-    """Whether a distributed client pickles a graph just now, to send it to its scheduler."""
+    """Return True while a distributed client pickles a graph to send it to its scheduler."""
     return _running("_graph_to_futures", "distributed.client") is not None
 
 
 def sending() -> tuple[Any, dict[str, Any], Any] | None:
-    """The distributed client that pickles a graph just now, the futures that it made, the expression."""
+    """Return the client that is pickling a graph, its new futures and the expression, or None."""
     frame = _running("_graph_to_futures", "distributed.client")
     return frame and tuple(frame.f_locals[name] for name in ("self", "futures", "expr"))
 
 
 def is_for_some_workers() -> bool:
-    """Whether a distributed client pickles a graph just now for workers that its verb names."""
+    """Return True while a distributed client pickles a graph for workers that the verb names."""
     frame = _running("_graph_to_futures", "distributed.client")
     return frame is not None and bool(frame.f_locals.get("workers"))
 
 
 def client_of_verb() -> Any:
-    """The distributed client that a verb under way will send its graph to; None if none is known.
+    """Return the distributed client to which the running verb will send its graph.
 
-    Nor is it of a verb that names the workers for its graph.
+    Return None if no client is known, or if the verb of a client names the workers for its graph.
     """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
@@ -75,7 +74,7 @@ def client_of_verb() -> Any:
 
 
 def culled_layers() -> Iterable[Any]:
-    """The layers of the graph that is culled just now."""
+    """Return the layers of the graph that is being culled, or an empty tuple."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and not (frame.f_code.co_name == "cull" and "keys_set" in frame.f_locals):
         frame = frame.f_back
@@ -83,12 +82,15 @@ def culled_layers() -> Iterable[Any]:
 
 
 def is_composing() -> bool:
-    """Whether a graph is composed just now, by `dask.delayed` over nodes in containers."""
+    """Return True while `dask.delayed` composes a graph of nodes in containers."""
     return _running("unpack_collections", "dask.delayed") is not None
 
 
 def is_read_for_composing(reader: FrameType) -> bool:
-    """Whether ``node.dask``, read in the frame `reader`, is read for composing: a quicker look."""
+    """Return True if the frame `reader` reads ``node.dask`` for composing.
+
+    This is faster than `is_composing`, because it looks at fixed frames only.
+    """
     if reader.f_code.co_name != "from_collection" or reader.f_back is None:
         return False
     caller = reader.f_back.f_back
@@ -96,6 +98,7 @@ def is_read_for_composing(reader: FrameType) -> bool:
 
 
 def _running(function, module):
+    # The frame of the innermost running call, or None.  It skips the caller in this module.
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and not _is(frame, function, module):
         frame = frame.f_back

@@ -1,9 +1,10 @@
-"""What stands for nodes in graphs that are composed before they are planned.
+"""Placeholders for nodes in graphs that are composed before they are planned.
 
-``dask.delayed(f)(node)`` keeps a graph of layers, and a lazy layer in it can wait for the plan
-(`daskcache.graph.RecipeLayer`).  ``dask.delayed(f)([node])``, with nodes in lists, dicts or keyword
-arguments, materialises the layers: what is left are single tasks and their keys.  So there each node
-is a `LateTask`, under a `LateKey`, which is planned when the graph is culled or pickled.
+``dask.delayed(f)(node)`` keeps a graph of layers.  There a `RecipeLayer` waits for the plan.
+``dask.delayed(f)([node])``, with nodes in lists, dicts or keyword arguments, materialises the layers,
+and only single tasks and their keys remain.  There each node is a `LateTask` under a `LateKey`.  Both
+are planned when the graph is culled or pickled.  `graph.node` makes the lazy layers, and `graph.verb`
+has the layer with the plan.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from .frames import dask_step, is_composing, is_sending
 
 
 class LateKey(str):
-    """Key of a node's value, or of its entry, in a graph that is not planned yet.
+    """Key of a node's value or entry in a graph that is not planned yet.
 
-    The graph refers to it in many places.  When a distributed client pickles the graph, it becomes the
-    planned key in all of them.
+    The graph refers to the key in many places.  In all of them it becomes the planned key when a
+    distributed client pickles the graph.
     """
 
     __slots__ = ("is_value", "recipe")
@@ -44,10 +45,10 @@ class LateKey(str):
 
 
 class LateTask(GraphNode):
-    """The task of a node in a graph that is not planned yet.
+    """Task for a node's value or entry in a graph that is not planned yet.
 
-    While graphs are composed it depends on all that the node is made from.  It is planned anew each
-    time that a graph is culled, and then depends on what is left to do.
+    While a graph is composed, the task depends on everything that the node is made from.  It is planned
+    again each time a graph is culled.  Then it depends only on the tasks that are left to do.
     """
 
     __slots__ = ("_culled_in", "_planned")
@@ -70,16 +71,19 @@ class LateTask(GraphNode):
 
     @property
     def recipe_keys(self) -> dict[str, str]:
-        """What hashing a composed graph counts in place of this task."""
+        """Recipe key by Dask key, which stands for this task in the hash of a composed graph."""
         return {self.key: self.key.recipe.key}
 
     @property
     def recipes(self) -> tuple[Recipe, ...]:
-        """The recipe whose value this is."""
+        """The recipe of the node, or an empty tuple if the task is for its entry."""
         return (self.key.recipe,) if self.key.is_value else ()
 
     def planned(self) -> GraphNode:
-        """The task that this is, in the verb under way."""
+        """Return the planned task for the running verb, with late keys.
+
+        It is planned again when Dask begins another step that culls or sends.  Each has its own set.
+        """
         step = dask_step()
         if self._planned is None or (isinstance(step, set) and self._culled_in() is not step):
             self._planned = _local_task(self.key)
@@ -93,7 +97,7 @@ class LateTask(GraphNode):
         return LateTask(self.key)
 
     def substitute(self, subs, key=None):
-        if is_composing():  # to be renamed together with all that it depends on: stay, be referred to
+        if is_composing():  # Dask renames it with its dependencies: stay under this key, as an alias
             return Alias(self.key) if self.key.is_value else DataNode(None, None)
         return self if key in (None, self.key) else self.planned().substitute(subs, key)
 
@@ -112,7 +116,7 @@ class LateTask(GraphNode):
 
 
 def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
-    """Tasks for a node's value under `key`, and for all that it is made from."""
+    """Return late tasks for a node's value under `key` and for everything that it is made from."""
     tasks: dict[Any, GraphNode] = {key: LateTask(key)}
     stack = [recipe]
     while stack:
@@ -133,8 +137,9 @@ def late_tasks(recipe: Recipe, key: LateKey) -> dict[Any, GraphNode]:
 
 
 def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
-    """Annotations of the nodes among `tasks`, in the form of those of a layer."""
-    # a layer without annotations would take those in force, which are for what is composed of the nodes
+    """Return the annotations of the nodes among `tasks`, in the form that a layer has."""
+    # A layer without annotations would take those in force, which are not meant for the nodes but for
+    # the tasks composed of them.
     found: dict[str, dict[str, Any]] = {"priority": {}} if dask.get_annotations() else {}
     for key in tasks:
         if isinstance(key, LateKey):
@@ -144,20 +149,21 @@ def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
 
 
 def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
-    """A graph for composing, which plans when it is used."""
+    """Return a graph for composing, which is planned when it is used."""
     return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
 
 
 class RecipeLayer(Layer):
-    """A node in a composed graph: tasks that are planned when they are asked for.
+    """Layer of a node in a composed graph, with tasks that are planned when they are read.
 
-    In the graph the node's value goes by the node's own key (see `daskcache.graph.late.LateKey`).
+    In the graph the key of the node's value is the node's own `LateKey`.
 
     Attributes
     ----------
     recipes : tuple of Recipe
+        The node's recipe.
     recipe_keys : dict
-        Dask key to recipe key: what hashing a composed graph counts.
+        Dask key to recipe key, which stands for the layer in the hash of a composed graph.
     """
 
     has_legacy_tasks = False
@@ -170,7 +176,7 @@ class RecipeLayer(Layer):
         self.key = key
 
     def plan(self) -> tuple[dict[Any, GraphNode], dict]:
-        """Tasks and annotations, as of now, with the value under the node's own key."""
+        """Return the tasks and annotations as of now, with the value under the node's own key."""
         if is_composing():
             tasks = late_tasks(self.recipes[0], self.key)
             return tasks, late_annotations(tasks)
@@ -183,6 +189,7 @@ class RecipeLayer(Layer):
 
     def __reduce__(self):
         builder = _layer_of(self.recipes[0]).builder
+        # for a scheduler the value gets its planned key, as does each `LateKey` that refers to it
         key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
         builder.ask_workers()
         return plain_layer, (cull(builder.tasks, [key]), builder.annotations)
@@ -222,7 +229,7 @@ class RecipeLayer(Layer):
 
 
 def _layer_of(recipe):
-    from .verb import layer_of  # which plans, and is not needed to make nodes
+    from .verb import layer_of  # not at the top: to make nodes takes no planner
 
     return layer_of(recipe)
 
@@ -232,7 +239,7 @@ def _entry_key(recipe):
 
 
 def _keys_before(key):
-    """Late keys that a node's value, or its entry, may depend on."""
+    """Yield the keys that a node's value or entry may depend on, before it is planned."""
     if key.is_value:
         yield _entry_key(key.recipe)
         return
@@ -244,7 +251,7 @@ def _keys_before(key):
 
 
 def _local_task(key):
-    """The planned task under its late key, depending on late keys: for schedulers of this process."""
+    """Return the planned task with late keys, for schedulers of this process."""
     layer = _layer_of(key.recipe)
     with layer.builder.singly():
         return _local_task_of(layer.builder, layer.direct, key)
@@ -258,9 +265,10 @@ def _local_task_of(builder, direct, key):
     planned = _entry_if_possible(builder, key.recipe)
     if planned is None:
         return DataNode(key, None)
-    if planned in direct:  # the verb was given this node, or what follows from it, by itself too
+    if planned in direct:  # the verb was also given this node, or one downstream of it, directly
         return Alias(key, planned)
     task = builder.tasks[planned]
+    # the graph has each task under its late key only, so the planned keys are translated back
     names = {
         builder.add_entry(item): _entry_key(item)
         for item in key.recipe.upstream
@@ -270,6 +278,7 @@ def _local_task_of(builder, direct, key):
 
 
 def _sent_key(key):
+    # Must give the same key as `_sent_task`, which Dask pickles separately.
     builder = _layer_of(key.recipe).builder
     if key.is_value:
         return _add_sent_value(builder, key.recipe)
@@ -278,7 +287,7 @@ def _sent_key(key):
 
 
 def _sent_task(key):
-    """The planned task under its planned key; of a finished node something that nothing needs."""
+    """Return the planned task under its planned key; for a finished node's entry, an unused value."""
     builder = _layer_of(key.recipe).builder
     if key.is_value:
         task = builder.tasks[_add_sent_value(builder, key.recipe)]
@@ -290,7 +299,11 @@ def _sent_task(key):
 
 
 def _entry_if_possible(builder, recipe):
-    """Key of the entry task.  A node that can't run may not be needed; if it is, its value says so."""
+    """Return the key of the entry task, or None if the node is complete or can't run.
+
+    Planning a node that can't run would raise, though maybe nothing needs it.  If something does,
+    planning its value reports that.
+    """
     return builder.add_entry(recipe) if builder.planner.can_run(recipe) else None
 
 

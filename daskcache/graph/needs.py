@@ -1,4 +1,7 @@
-"""What the tasks of a verb need: roots that are there, and on the workers functions as they are here."""
+"""The needs of a verb's tasks: roots that exist, and on workers the same functions as here.
+
+`graph.builder` notes them while it makes tasks.  `cluster.probe` then checks the workers.
+"""
 
 from __future__ import annotations
 
@@ -11,22 +14,24 @@ from ..storage.roots import Root
 
 
 class TaskNeeds:
-    """Roots and functions, put down as tasks are made.
+    """The roots and functions that the tasks of one verb need.
 
     Attributes
     ----------
     are_checked : bool
-        Whether workers were checked for all of them.
+        True if the workers were checked for all functions noted so far.
     """
 
     def __init__(self) -> None:
         self._root_ids: dict[str, str] = {}
-        #: Functions whose code was kept, by root and fingerprint.
+        #: Functions whose code was stored, by root and fingerprint.
         self._codes: dict[tuple[str, str], Spec] = {}
         self.are_checked = False
 
     def root_id(self, recipe: Recipe) -> str:
-        """Id of a node's root, which is made if need be; empty for a node that stores nothing.
+        """Return the id of a node's root, or "" for a node that stores nothing.
+
+        The root is created if it does not exist.
 
         Raises
         ------
@@ -44,14 +49,17 @@ class TaskNeeds:
         return self._root_ids[recipe.root]
 
     def keep_code(self, recipe: Recipe) -> None:
-        """Keep what a node's code is, for people and for workers."""
+        """Store the code of a node's function in its root, for users and workers."""
         if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
             self._codes[recipe.root, recipe.code] = recipe.spec
             self.are_checked = False
             recipe.keep_code()
 
     def check(self, client: Any, wait: bool) -> None:
-        """Check that the workers of a client have all this; for what it raises see `check_reach`."""
+        """Check that the workers of a client have the roots and functions.
+
+        `check_reach` describes `wait` and the errors.
+        """
         if client is None or not self._root_ids:
             return
         from ..cluster.probe import check_reach, needs_of

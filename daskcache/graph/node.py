@@ -1,14 +1,11 @@
 """`delayed` and `Node`: calls of decorated functions as lazy Dask values.
 
-A node is a `dask.delayed.Delayed` around a `Recipe`.  It stands for the value, so its attributes are
-the value's (``node.columns`` is a lazy ``value.columns``), and it adds one public name, ``node.dc``.
+A node wraps a `Recipe` as a `dask.delayed.Delayed`.  Its attributes are lazy attributes of the value,
+such as ``node.columns``.  Dask reads a node's graph in two ways:
 
-Dask reads a collection's graph in two ways, and a node answers each as it should:
-
-- the verbs (``dask.compute``, ``Client.persist`` …) read ``node.dask``: that is the moment to plan, and
-  what they get is the planned graph, in which finished work does not appear;
-- composing (``dask.delayed(f)(node)``, ``node + 1``) reads ``node.__dask_graph__()``: it gets a lazy
-  layer, which plans when the composed graph is computed in turn.
+- Verbs (``dask.compute``, ``Client.persist`` …) read ``node.dask``: the graph planned at this moment.
+- Composing (``dask.delayed(f)(node)``, ``node + 1``) reads ``node.__dask_graph__()``: a lazy layer,
+  which plans when the composed graph is computed.
 """
 
 from __future__ import annotations
@@ -57,60 +54,76 @@ def delayed(
 ) -> Any:
     """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
 
-    Use it as a decorator, with or without parameters, or call it.  Values and objects that can't be
-    called become plain Dask values, as with `dask.delayed`; they are never cached.
+    Use it as a decorator, with or without parameters, or call it.  Objects that can't be called become
+    plain Dask values, as with `dask.delayed`.  Those are never cached.
 
     Parameters
     ----------
     obj : callable or object
-        What to wrap.
-    name, nout, traverse
+        The function or object to wrap.  Without it, a decorator with the other parameters is returned.
+    name, traverse
         As in `dask.delayed`.
     pure : bool, optional
-        Decorated functions are pure unless this (or config ``delayed_pure``) is False; what an impure
-        function returns is never cached.
+        False if the function is impure.  The results of an impure function are never cached.  Default:
+        Dask's config ``delayed_pure``, or True if that is not set.
+    nout : int, optional
+        Number of results, as in `dask.delayed`.  Default: the number of targets if they are a tuple.
     target : str, Target, or tuple or mapping of them, optional
         Path template, relative to the root.  A tuple or mapping has one for each of several results.
         Default: ``"{funcname}/{key}{ext}"``, where the return annotation chooses the suffix.
     store : subclass of Target, optional
-        The format, when the suffix should not decide it.
+        The target's format.  Default: the format registered for the path's suffix.
     save : bool
         False without a target: the node is not cached.  False with a target: the function writes the
         file itself, at the path that its parameter ``target_path`` receives.
     version : object, optional
-        Stands for the body of the function and all that it reaches: "I say when this changed".  Module
-        and qualified name stay in the key, and so does the data that a closure or partial holds.
+        Version that stands in the key for the function's body and for the code that it reaches.  Change
+        it when the code changes.  Module, qualified name, and the data in a closure or partial still
+        count.
     ignore : str or sequence of str
         Names of arguments that are not part of the key.
     check : {"record", "exists", "content"}
-        When a target counts as complete: its record and its size and mtime agree; the file is there,
-        whoever made it; or its bytes still have the recorded hash.
+        Evidence that a target is complete.  "record": its size and mtime agree with its record.
+        "exists": the file exists, whichever program made it.  "content": as "record", and its bytes
+        still have the recorded hash.
     on_modified : {"error", "adopt", "recompute"}
-        What to do about a target that a person edited, or corrected and adopted for another recipe.
-        "error": verbs raise before anything runs.  "adopt": the edit stands, whatever the recipe, and
-        what follows runs again.  "recompute": the edited file goes to the root's trash.
+        Response to a target that a user edited, or to an adopted result that was made for another
+        recipe.  "error": verbs raise an error before anything runs.  "adopt": the edited file is the
+        result, whatever the recipe, and downstream nodes run again.  "recompute": the edited file goes
+        to the root's trash, and the node runs again.
     label : str, optional
         Template of the display name.
     expires : str, optional
-        Age after which a result is stale, e.g. ``"7 days"``.
+        Age after which a result is stale, e.g. ``"7 days"``.  A number without a unit means seconds.
     tracked : {"user", "function"}, or sequence of str
-        Which code counts: the function and every function, class and constant of the user's own modules
-        that it reaches; the function alone, with its defaults and its closure; or as "user", and the
-        versions of these installed packages too.
+        The code that is part of the key.  "user": the function, and every function, class and constant
+        of the user's own modules that it reaches.  "function": the function alone, with its defaults
+        and its closure.  A sequence of package names: as "user", with the versions of these packages.
     isolate : bool
-        Run the body in a process of its own, which dies with its worker: for what holds the
-        interpreter's lock (GIL) for long, or crashes.  Arguments and result are pickled on their way
-        between the processes, and starting one takes a moment.  Not part of the key.
+        True to run the body in a separate process, which dies with its worker.  This suits functions
+        that hold the interpreter's lock (GIL) for long, or that crash.  Arguments and results are
+        pickled on their way between the processes, and the start of a process takes a moment.  Not part
+        of the key.
 
     Returns
     -------
-    Function
-        Call it to make a `Node`.  For what can't be called, a plain `dask.delayed.Delayed`.
+    Function or Delayed
+        A decorated function.  A call of it makes a `Node`; inside the body of another decorated
+        function, it runs at once.  A `dask.delayed.Delayed` is returned as it is.  Dask collections and
+        objects that can't be called become a plain `dask.delayed.Delayed`.
 
     Raises
     ------
-    TemplateError, UnsafePath, UnknownFormat
-        If a target can't work.
+    TemplateError
+        If a target or label template has a bad field.
+    UnsafePath
+        If a target's path can't be used.
+    UnknownFormat
+        If no format is registered for a target's suffix.
+    GraphError
+        If `check`, `on_modified` or `tracked` has another value than those above.
+    ValueError
+        If `nout` is not a non-negative integer.
 
     Examples
     --------
@@ -148,7 +161,7 @@ def delayed(
 
 
 class Function(DelayedLeaf):
-    # A decorated function.  No docstring: `help` and IDEs shall find the wrapped function's.
+    # A decorated function.  It has no docstring, so that `help` and IDEs find the wrapped function's.
 
     __slots__ = ("__dict__", "_spec")
 
@@ -168,10 +181,10 @@ class Function(DelayedLeaf):
 
     def __call__(self, *args, **kwargs):
         spec = self._spec
-        if inside_body.get():
+        if inside_body.get():  # a body gets values, not nodes
             return spec.func(*args, **kwargs)
         key, pure = None, spec.options.pure
-        if kwargs:
+        if kwargs:  # Dask's functions take these two as well
             key = kwargs.pop("dask_key_name", None)
             pure = kwargs.pop("pure", pure)
         if pure is None:
@@ -208,7 +221,7 @@ def _function(spec):
 
 
 def _teach_autoreload():
-    """Let %autoreload, if it is in use, update decorated functions that were imported by name."""
+    """Let IPython's %autoreload, if loaded, update decorated functions that were imported by name."""
     rules = getattr(sys.modules.get("IPython.extensions.autoreload"), "UPDATE_RULES", None)
     if rules is not None and _AUTORELOAD_RULE not in rules:
         rules.append(_AUTORELOAD_RULE)
@@ -223,13 +236,21 @@ _AUTORELOAD_RULE = (
 class Node(Delayed):
     """One call of a decorated function: a lazy Dask value with a key and a target.
 
-    Made by calling what `delayed` returns.  It computes, composes and persists like any `Delayed`;
-    what daskcache knows of it is behind the accessor ``node.dc``.
+    Calls of decorated functions make nodes; see `delayed`.  A node computes, composes and persists like
+    any `dask.delayed.Delayed`.  Its one additional public name is the accessor ``node.dc``, which has
+    the node's key, target and state.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The call, with its key and target paths.
+    key : str, optional
+        Dask key of the value.  Default: the function's name and the recipe's key.
     """
 
     __slots__ = (
         "_recipe",
-        "_planned_key",  # of a computed node the key; else the key in the graph last read, by thread
+        "_planned_key",  # key of a computed node; else, by thread, the key in the graph it read last
     )
 
     def __init__(self, recipe: Recipe, key: str | None = None):
@@ -247,19 +268,29 @@ class Node(Delayed):
 
     @property
     def dc(self):
-        """What daskcache knows of this node: ``.key``, ``.target``, ``.state``, ``.why()`` …"""
+        """The node's `Accessor`, with ``.key``, ``.target``, ``.state``, ``.why()`` …"""
         from .accessor import Accessor
 
         return Accessor(self._recipe)
 
     @property
     def dask(self):
-        """The planned graph: what is left to do for this node, as of now."""
+        """The planned graph, with the tasks that are left to run for this node now.
+
+        Raises
+        ------
+        ForeignTarget, TargetModified
+            If a node can't run because of a user's file at its target.
+        TargetCollision
+            If two nodes claim one target.
+        ArgumentChanged, SourceMissing
+            If an argument, a source or the code changed after a node was made, or a source is gone.
+        """
         if self._dask is not None:
             return self._dask
         from .verb import planned_graph
 
-        if is_read_for_composing(sys._getframe(1)):
+        if is_read_for_composing(sys._getframe(1)):  # a composed graph plans when it is computed
             return self.__dask_graph__()
         try:
             graph, key = planned_graph(self._recipe)
@@ -278,17 +309,33 @@ class Node(Delayed):
         return [self._key_here()]
 
     def _key_here(self):
-        """Key of the value in the graph that this thread read last."""
+        """Return the value's key in the graph that this thread read last."""
         planned = self._planned_key
         return planned.get(get_ident(), self._key) if type(planned) is dict else planned
 
     def compute(self, **kwargs):
-        """Compute the value; if it is complete, read it here without any task.
+        """Compute the value.  If the node is complete, read it in this process, without a task.
 
         Parameters
         ----------
         **kwargs
             As in `dask.compute`.
+
+        Returns
+        -------
+        object
+            The function's result.
+
+        Raises
+        ------
+        ForeignTarget, TargetModified
+            If a node can't run because of a user's file at its target.
+        TargetCollision
+            If two nodes claim one target.
+        ArgumentChanged, SourceMissing
+            If an argument, a source or the code changed after a node was made, or a source is gone.
+        Exception
+            Any error of a function that runs.
         """
         from .verb import compute
 
@@ -311,7 +358,7 @@ class Node(Delayed):
 
         if self._dask is not None:
             return _computed_again, (self._dask, flatten(self._recipe), self._planned_key)
-        if is_sending():  # inside an expression of a data frame, say, where it could not plan any more
+        if is_sending():  # e.g. inside a data frame's expression: it can't plan after it was sent
             graph, key = sent_graph(self._recipe)
             return Delayed, (key, graph, self._length)
         return _node, (flatten(self._recipe), str(self._key))
@@ -324,7 +371,7 @@ class Node(Delayed):
 
 
 def holding(node: Node, value: Any) -> Node:
-    """A node that has its value, as `persist` would give it."""
+    """Return the node with its value in its graph, as `persist` would return it."""
     key = str(node._key)
     return _computed({key: DataNode(key, value)}, node._recipe, key)
 
@@ -338,7 +385,7 @@ def _computed_again(graph, flat, key):
 
 
 def _computed(graph, recipe, key, rename=None):
-    """The node with its graph replaced: by futures, by values (persist), or by tasks (optimize)."""
+    """Return the node with another graph: of futures or values (persist), or of tasks (optimize)."""
     if not isinstance(graph, HighLevelGraph):
         graph = HighLevelGraph.from_collections(key, graph)
     if rename:
@@ -351,7 +398,8 @@ def _computed(graph, recipe, key, rename=None):
     return node
 
 
-# `Delayed.__setattr__` is written in Python; nodes are made by the hundred thousand.
+# Slots are set directly, because `Delayed.__setattr__` is written in Python and graphs may have hundreds
+# of thousands of nodes.
 _set_key = vars(Delayed)["_key"].__set__
 _set_dask = vars(Delayed)["_dask"].__set__
 _set_length = vars(Delayed)["_length"].__set__

@@ -1,7 +1,7 @@
-"""What other programs have under way on a scheduler.
+"""Questions to a scheduler about other programs and their unfinished tasks.
 
-They give the tasks of equal nodes equal keys.  But a node may be made by one of two tasks (see
-`daskcache.graph.builder`), and a program does not know which one another has sent.  So it asks.
+Programs give the tasks of equal nodes equal keys.  But one of two tasks may make a node: an entry task
+or a result task.  A program can't know which of them another program has sent, so `graph.builder` asks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from ..cluster.client import live_clients
 
 
 def is_alone(client: Any) -> bool:
-    """Whether no other program uses the scheduler now; False if that can't be known.
+    """Return True if no other program uses the scheduler now; False also if that can't be known.
 
     Parameters
     ----------
     client : distributed.Client or None
-        None stands for a scheduler of this process.
+        None stands for a scheduler of this process, which no other program can use.
     """
     if client is None:
         return True
@@ -28,18 +28,19 @@ def is_alone(client: Any) -> bool:
     own = [each.id for each in live_clients()]
     try:
         return not client.run_on_scheduler(_others(own))
-    except (OSError, ValueError):  # it is gone, which the verb says; or it runs nothing for clients
+    except (OSError, ValueError):  # it is gone, as the verb will say, or refuses functions
         return False
 
 
 def unfinished(client: Any, keys: Iterable[str]) -> set[str]:
-    """Which of these tasks a scheduler has still to do, whoever has sent them.
+    """Return the keys of the tasks that a scheduler has not finished, whichever client sent them.
 
     Parameters
     ----------
     client : distributed.Client or None
-        None, and an asynchronous one, which can't be waited for, say nothing.
+        None gives an empty set.  So does an asynchronous client, which can't be waited for.
     keys : iterable of str
+        Dask keys to ask about.
     """
     wanted = list(keys)
     if client is None or client.asynchronous or not wanted:
@@ -52,11 +53,12 @@ def unfinished(client: Any, keys: Iterable[str]) -> set[str]:
 
 
 def _others(own):
-    """A function, sent by value, that a scheduler without daskcache can run, too."""
+    """Return a function that lists the other programs' clients; `own` are the ids of ours."""
+    # pickled by value, because it is nested: it runs also on a scheduler without daskcache
 
     def others(dask_scheduler):
-        # `clients` has published data and the like, too
+        # not `clients`, which also has entries for published data and the like
         connected = [name for name in dask_scheduler.client_comms if name not in own]
-        return [name for name in connected if not name.startswith("Client-worker-")]  # of tasks
+        return [name for name in connected if not name.startswith("Client-worker-")]  # those of tasks
 
     return others

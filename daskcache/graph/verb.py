@@ -1,18 +1,17 @@
-"""Plans to Dask graphs.
+"""Dask graphs for verbs, such as ``compute`` and ``persist``: one plan and one layer for each verb.
 
-`daskcache.graph.builder` decides which tasks a planned graph has.  Three rules keep Dask from being
-confused:
+`graph.node`, `graph.api`, `graph.late`, `modes` and `prefect` use it.  `graph.builder` makes the tasks.
+Three rules keep Dask's view of the graph right:
 
-- *Planning happens at the verb.*  Verbs read ``node.dask`` of all their collections, one after the
-  other; all these reads extend one `VerbLayer`, with one planner and one closed set of tasks, which is
-  closed as soon as it is used.  Nothing is remembered between verbs.
-- *A composed graph is not frozen.*  It carries a `RecipeLayer`, which plans when it is culled or
-  pickled, all of which happens on the client, and is plain tasks from then on.
-- *A Dask key is not a recipe's key.*  A scheduler keeps the first task of a key as long as any future
-  needs it.  So a key says what its task does: it ends in a hash of the evidence that the plan rests on
-  (target, records, what is upstream), and of the attempt (see `daskcache.graph.attempts`).  In a
-  composed graph, where the keys are there before the plan, a `LateKey` becomes that key when it is
-  pickled for a scheduler.
+- *Planning happens at the verb.*  A verb reads ``node.dask`` of its collections one after the other.
+  All these reads extend one `VerbLayer`, which has one planner and all the tasks that its tasks depend
+  on.  The layer is closed as soon as Dask uses it, and the next verb plans again.
+- *A composed graph is not frozen.*  It holds a `RecipeLayer` or late tasks (`graph.late`), which are
+  planned on the client when Dask culls or pickles the graph.  From then on they are plain tasks.
+- *A Dask key is not a recipe's key.*  A scheduler keeps the first task of a key for as long as any
+  future needs it.  So the key says what its task does.  It ends in a hash of the plan's evidence
+  (target, records, inputs) and the number of the attempt (`graph.attempts`).  A composed graph has keys
+  before it has a plan, so a `LateKey` becomes the planned key when it is pickled for a scheduler.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ from .frames import culled_layers, dask_step, sending
 
 
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
-    """The graph of the current verb with `recipe` in it, and the key of its value."""
+    """Return the current verb's graph with `recipe` in it, and the key of the recipe's value."""
     layer = current_layer()
     layer.add_expected()
     key = layer.builder.requested_value(recipe)
@@ -56,7 +55,7 @@ def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
 
 
 def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
-    """The graph of a node that is itself on its way to a scheduler, and the key of its value."""
+    """Return the graph of a node that is being pickled for a scheduler, and the key of its value."""
     builder = current_layer().builder
     key = builder.add_value(recipe)
     layer = plain_layer(cull(builder.tasks, [key]), builder.annotations)
@@ -66,9 +65,25 @@ def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
 def compute(
     collections: tuple, force=False, collect: bool = False, make: Iterable[Recipe] = (), **kwargs: Any
 ) -> tuple:
-    """Compute collections; nodes that are complete are read here, without any task.
+    """Compute collections; complete nodes are read here, without a task.
 
-    What is in `make` is made with them, but not loaded.
+    If a target turns out to be damaged, its node is made again.  The error is raised if the same target
+    is damaged again, or with `force`.
+
+    Parameters
+    ----------
+    collections : tuple of Dask collections
+    force, collect
+        As in `Planner`.
+    make : iterable of Recipe
+        Nodes to make together with the collections, but not to load.
+    **kwargs
+        As in `dask.compute`.
+
+    Returns
+    -------
+    tuple
+        The values of the collections.
     """
     making = list(make)
     recipes = [*_recipes_among(collections), *making]
@@ -86,9 +101,10 @@ def compute(
 
 
 def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: bool = False) -> Entry:
-    """Make a node in this thread, with what it needs, unless it is complete; return its entry.
+    """Make a node and the nodes that it needs in this thread, unless it is complete; return its entry.
 
-    Of what is `given`, only the files are looked at, not what they were made from.
+    `given` has entries of nodes upstream.  They count as complete if their files are unchanged,
+    whatever these were made from.
     """
     at_hand = list(given)
     damaged: set[str | None] = set()
@@ -110,6 +126,7 @@ def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: 
 
 
 def compute_planned(collections, planner, kwargs, making=()):
+    # `compute` without its retry, for a planner that has planned the collections already.
     planner.check()
     planner.write_down()
     layer = VerbLayer(planner)
@@ -126,7 +143,7 @@ def compute_planned(collections, planner, kwargs, making=()):
                 results[position] = load_finished(*finished(planned), client)
                 continue
         rest.append(position)
-    with layer:
+    with layer:  # the verb within reads ``node.dask``, and gets this layer's plan
         keys = [key for key in (layer.builder.add_entry(each, pinned=True) for each in making) if key]
         entries = [Delayed(key, layer.graph(), layer=layer.name) for key in keys]
         layer.expect(collections[i] for i in rest)
@@ -146,9 +163,11 @@ def _recipes_among(collections):
 
 
 class _Current(threading.local):
-    """The layer of the verb under way in a thread, with what tells that verb from others."""
+    """The layer of the verb that a thread is running, and the step of Dask that identifies the verb."""
 
+    #: The layer whose context the thread is in; it goes before `layer`.
     given: VerbLayer | None = None
+    #: A function that gives the step of `layer` (see `frames.dask_step`), or None.
     step: Any = None
     layer: VerbLayer | None = None
 
@@ -157,11 +176,11 @@ _current = _Current()
 
 
 def current_layer() -> VerbLayer:
-    """The layer of the verb under way in this thread; a layer of its own for who just looks."""
+    """Return the layer of the verb that this thread runs, or a new layer if none is running."""
     if _current.given is not None:
         return _current.given
     step = dask_step()
-    if step is None:
+    if step is None:  # a user reads ``node.dask`` outside a verb
         return VerbLayer()
     layer = _current.layer
     if layer is None or not layer.open or _current.step() is not step:
@@ -171,12 +190,12 @@ def current_layer() -> VerbLayer:
     return layer
 
 
-#: Layers of composed graphs that were sent, with the futures that they were sent for.
+#: Layers of composed graphs that were sent, each with the futures that it was sent for.
 _sent_layers: list[tuple[SentFutures, VerbLayer]] = []
 
 
 def _new_layer(step):
-    if isinstance(step, FrameType):
+    if isinstance(step, FrameType):  # a verb reads its collections, and plans them all at once
         layer = VerbLayer()
         layer.expect(step.f_locals.get("collections", ()))
         return layer
@@ -187,17 +206,20 @@ def _new_layer(step):
 
 
 def _layer_to_send(client, futures, expr):
-    """The layer for the composed graphs in an expression that a client sends to get `futures`.
+    """Return the layer for the composed graphs in an expression that a client sends to get `futures`.
 
-    What is composed of nodes has a key of plain Dask.  As long as a future of it lives, the scheduler
-    knows it with the tasks that it was sent with, so it is sent with the same ones again (`layer_of`).
+    A task that is composed of nodes has a key of plain Dask.  As long as a future of that key lives, the
+    scheduler keeps the task with the dependencies that it had at first.  So the graph is sent with the
+    same tasks again (`layer_of`).
     """
     cluster.prepare(client)
+    # futures that their user has dropped still look alive for some moments
     if any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers):
         drop_released(client, futures)
     _sent_layers[:] = [
         (sent, layer) for sent, layer in _sent_layers if sent.are_alive() and not layer.builder.failed
     ]
+    # futures are held only until their graph is sent, and these were sent before
     for _, earlier in _sent_layers:
         earlier.builder.held.clear()
     graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
@@ -210,12 +232,13 @@ def _layer_to_send(client, futures, expr):
 
 
 def layer_of(recipe: Recipe) -> VerbLayer:
-    """The layer that has the tasks of a node in a composed graph.
+    """Return the layer that has the tasks of a node in a composed graph.
 
-    It is that of the verb under way; but of a graph that is sent again, the one that it was sent with.
+    It is the layer of the running verb.  For a graph that is sent again, it is the layer of the first
+    time.
     """
     layer = current_layer()
-    if not layer.composed:
+    if not layer.composed:  # so far all tasks are for nodes that the verb was given directly
         layer.direct = frozenset(layer.mapping)
     for old in layer.earlier:
         if recipe.identity in old.composed:
@@ -226,7 +249,7 @@ def layer_of(recipe: Recipe) -> VerbLayer:
 
 
 def _reopened(layers):
-    """The layer of the same verb's nodes; what is composed of nodes is planned with them."""
+    """Open the verb's layer among `layers` again, to plan composed graphs with its nodes; or None."""
     for layer in layers:
         if isinstance(layer, VerbLayer):
             layer.open = True
@@ -235,7 +258,10 @@ def _reopened(layers):
 
 
 def _reference(step):
-    """A weak reference, after which nothing of the verb is kept; a frame takes none."""
+    """Return a weak reference to a step, which forgets the verb's layer when the step ends.
+
+    A frame can't be referred to weakly.  For it, return a function that holds it.
+    """
     try:
         return weakref.ref(step, _forget)
     except TypeError:
@@ -248,9 +274,9 @@ def _forget(reference):
 
 
 class VerbLayer(MaterializedLayer):
-    """The planning of one verb, and the one layer that has all its tasks.
+    """The plan of one verb and the layer with all its tasks.
 
-    As a context manager it is the layer of every verb within.
+    Used as a context manager, it is the layer of every verb within the context.
     """
 
     has_legacy_tasks = False
@@ -261,36 +287,36 @@ class VerbLayer(MaterializedLayer):
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"
         self.open = True
-        #: Layers of composed graphs that are sent again with this one.
+        #: Earlier layers of composed graphs that this verb sends again.
         self.earlier: list[VerbLayer] = []
-        #: The layers of what the verb's composed graphs are made from, by identity of the recipes.
+        #: The layer with the tasks of each node in the verb's composed graphs, by recipe identity.
         self.composed: dict[str, VerbLayer] = {}
-        #: Keys of the tasks for the nodes that the verb was given themselves.
+        #: Keys of the tasks for nodes that the verb was given directly, not in a composed graph.
         self.direct: frozenset = frozenset()
         self._expected: list[Recipe] = []
         self._graph: HighLevelGraph | None = None
         self._told = False
 
     def expect(self, collections: Iterable) -> None:
-        """Remember the nodes among a verb's collections: all are planned when the first is read."""
+        """Remember the nodes among a verb's collections, to plan all of them when the first is read."""
         self._expected = _recipes_among(collections)
 
     def add_expected(self) -> None:
-        """Plan the nodes that the verb was given; its further reads find what they need."""
+        """Plan the expected nodes and add their tasks, which later reads of the verb find."""
         recipes, self._expected = self._expected, []
         if recipes:
             with garbage_later():
                 self.builder.add_requested(recipes)
 
     def close(self) -> None:
-        """The verb has its graph: what is read from now on belongs to another one."""
+        """Close the layer, because the verb has its graph; later reads belong to another verb."""
         self.open = False
         self._graph = None
         if _current.layer is self:
             _current.layer = _current.step = None
 
     def tell_complete(self, client: Any = None) -> None:
-        """Tell, once, of the finished nodes that the verb has made no task for."""
+        """Emit events, once, about complete nodes that the verb was not asked for and did not run."""
         if self._told:
             return
         self._told = True
@@ -309,7 +335,7 @@ class VerbLayer(MaterializedLayer):
         _current.given = None
 
     def graph(self) -> HighLevelGraph:
-        """The graph that has only this layer; Dask copies it for each collection of the verb."""
+        """Return the graph of this layer alone, which Dask copies for each collection of the verb."""
         if self._graph is None:
             self._graph = HighLevelGraph({self.name: self}, {self.name: set()})
         return self._graph
@@ -329,4 +355,5 @@ class VerbLayer(MaterializedLayer):
         if (sent := sending()) is not None:
             cluster.prepare(sent[0])
             self.tell_complete(sent[0])
-        return plain_layer, (dict(self.mapping), self.annotations)  # which grows when tasks hold nodes
+        # a copy, because the mapping grows while tasks that hold nodes are pickled
+        return plain_layer, (dict(self.mapping), self.annotations)

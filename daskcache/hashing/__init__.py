@@ -1,7 +1,8 @@
-"""Values and code to hashes: the same in every process and on every host.
+"""Hash values and code: the same in every process and on every host.
 
-`encoder` encodes Python's values, `arrays`, `tables` and `collections` those of other packages.
-`functions` tells what one function does, `reach` what it refers to, `changes` how two versions differ.
+`encoder` encodes Python's values, and `arrays`, `tables` and `collections` those of other packages.
+`functions` analyses one function, `reach` all the code that it refers to.  `changes` compares versions.
+`calls` makes keys from the hashes; `storage`, `targets` and `runtime` verify data with them.
 """
 
 from ..aliases import names_of

@@ -1,10 +1,10 @@
-"""The hash algorithm: config ``daskcache.hash``, one for a process.
+"""The hash algorithm of this process, from config ``daskcache.hash``.
 
-xxh3_128 is as fast as memory and tells contents apart that nobody forged.  For stores that others can
-write to there are blake3 and SHA-256, cut to 128 bits: 32 hex digits, like xxh3_128.
+xxh3_128 is as fast as memory, and sufficient for contents that are not forged.  Stores that others can
+write to need blake3 or SHA-256.  Both are cut to 128 bits: 32 hex digits, like xxh3_128.
 
-The choice falls when something is hashed first.  Processes that get work from a client hash as it does
-(`use`).
+The first hash fixes the choice.  Workers hash with the algorithm of the client that sends them work
+(`use`).  `encoder` and the rooms `runtime`, `planning` and `housekeeping` use this module.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _DIGITS = 32
 class Algorithm(NamedTuple):
     """A hash algorithm with 32 hex digits."""
 
-    #: What hashes are tagged with.
+    #: Tag of its hashes.
     name: str
-    #: Hash of bytes, or of any buffer.
+    #: Return the hash of bytes, or of any buffer.
     digest: Callable[[Any], str]
-    #: Makes the same, to be fed piece by piece: it has ``update`` and ``hexdigest``.
+    #: Return a hash object with ``update`` and ``hexdigest``, for data that comes in pieces.
     hasher: Callable[[], Any]
 
 
@@ -75,37 +75,42 @@ def _choose():
 
 
 def digest(data: Any) -> str:
-    """Hash of bytes (or of any buffer) as 32 hex digits."""
+    """Return the hash of bytes (or of any buffer) as 32 hex digits."""
     return (_chosen or _choose())[1].digest(data)
 
 
 def hasher() -> Any:
-    """The same, to be fed piece by piece."""
+    """Return a hash object with ``update`` and ``hexdigest``, for data that comes in pieces."""
     return (_chosen or _choose())[1].hasher()
 
 
 def algorithm() -> str:
-    """Name of the algorithm, as hashes are tagged with it."""
+    """Return the tag of this process's algorithm."""
     return (_chosen or _choose())[1].name
 
 
 def configured_as(tag: str) -> str:
-    """How config ``daskcache.hash`` names the algorithm that hashes are tagged with."""
+    """Return the name in config ``daskcache.hash`` of the algorithm with this tag."""
     return tag if tag in _KNOWN else tag.removesuffix("_128")
 
 
 def configured() -> str:
-    """Name of the algorithm, as config ``daskcache.hash`` has it."""
+    """Return the name in config ``daskcache.hash`` of this process's algorithm."""
     return (_chosen or _choose())[0]
 
 
 def use(name: str) -> None:
-    """Hash as another process does, whose work this one has been given.
+    """Use the algorithm of another process, which sends this one work.
+
+    Parameters
+    ----------
+    name : str
+        The algorithm's name in config ``daskcache.hash``.
 
     Raises
     ------
     GraphError
-        If something was hashed with another algorithm already.
+        If this process already uses another algorithm.
     """
     global _chosen
     if _chosen is None:
@@ -120,7 +125,7 @@ def use(name: str) -> None:
 
 
 def check() -> None:
-    """Raise `GraphError` if the configuration was changed after something was hashed."""
+    """Raise `GraphError` if config ``daskcache.hash`` changed after the algorithm was chosen."""
     wanted = config.get("hash")
     if _chosen is not None and _chosen[0] != wanted:
         raise GraphError(

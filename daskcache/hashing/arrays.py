@@ -1,6 +1,8 @@
 """Encoders of arrays: NumPy's, SciPy's sparse ones, xarray's and Zarr's.
 
-What is hashed is the data in C order, wherever and however it lies.
+The data is hashed in C order, whatever its layout in memory or in a store.  `encoder` loads a package's
+encoders when it meets the first value of the package.  `targets.zarr.values` hashes stored arrays piece
+by piece (`Slabs`).  Tables have their encoders in `tables`.
 """
 
 from __future__ import annotations
@@ -20,15 +22,15 @@ _X87_BYTES = 10
 
 
 class Slabs:
-    """An array that comes in pieces; it hashes as the NumPy array would that they make up.
+    """An array that comes in pieces.  Its hash is that of the NumPy array with the same data.
 
     Parameters
     ----------
     shape : tuple of int
     dtype : numpy.dtype
-        Without padding or Python objects.
+        A dtype without padding or Python objects.
     pieces : iterable of numpy.ndarray
-        Its data in C order, one piece after the other.  They are taken once.
+        The data in C order, one piece after the other.  The pieces are taken once.
     """
 
     def __init__(self, shape, dtype, pieces):
@@ -47,7 +49,7 @@ class Slabs:
 
 
 def numpy_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import numpy as np
 
     return {
@@ -72,6 +74,7 @@ def _array(value, encoder):
     if isinstance(value, np.ma.MaskedArray):
         encoder.add(np.ma.getmaskarray(value))
         encoder.add(np.asarray(value.fill_value))
+    # NumPy's own subclasses keep attributes that say nothing about the data (a matrix: `_getitem`)
     elif class_name(type(value)).partition(".")[0] != "numpy" and getattr(value, "__dict__", None):
         encode_state(vars(value), encoder)  # the unit of a quantity, say
 
@@ -89,7 +92,10 @@ def _masked(value, encoder):
 
 
 def _ufunc(value, encoder):
-    """Encode a ufunc by the package that gives it; `numpy.frompyfunc` makes others of any function."""
+    """Encode a ufunc by its name and its package.
+
+    Refuse one that no package has: `numpy.frompyfunc` makes such ufuncs of any Python function.
+    """
     import numpy as np
 
     if getattr(np, value.__name__, None) is not value:
@@ -106,7 +112,7 @@ def _dtype(value, encoder):
 
 
 def _description(dtype):
-    if dtype.subdtype is not None or dtype.kind == "T":
+    if dtype.subdtype is not None or dtype.kind == "T":  # `dtype.str` would leave out part of these
         return repr(dtype)
     if dtype.names is None:
         added = class_name(dtype.type) if dtype.type.__module__ != "numpy" else ""  # bfloat16, say
@@ -129,7 +135,7 @@ def _data(array, encoder):
 
 
 def _is_padded(dtype):
-    """Whether items hold bytes that belong to no value, and so may be anything."""
+    """Test if items hold bytes that belong to no value, and so may be anything."""
     if dtype.subdtype is not None:
         return _is_padded(dtype.base)
     if dtype.names is None:
@@ -139,12 +145,13 @@ def _is_padded(dtype):
 
 
 def _unpadded(array):
-    """The parts of an array with padding that have less of it, or none."""
+    """Split an array with padding into parts that have less of it, or none."""
     dtype = array.dtype
     if dtype.names is not None:
         return [array[name] for name in dtype.names]
     if dtype.char == "G":
         return [array.real, array.imag]
+    # swapped items begin with the padding: see `_X87_BYTES`
     start = 0 if dtype.isnative else dtype.itemsize - _X87_BYTES
     number = {"names": ["number"], "formats": [f"V{_X87_BYTES}"], "offsets": [start]}
     return [array.view({**number, "itemsize": dtype.itemsize})["number"]]
@@ -157,7 +164,7 @@ def _long_doubles_are_x87():
 
 
 def _blocks(array):
-    """The bytes of an array in C order: in one piece if it lies so, else copied in blocks."""
+    """Yield the bytes of an array in C order: in one piece if it lies so, else in copied blocks."""
     if array.nbytes == 0:
         return
     if not array.flags.c_contiguous and array.nbytes > BLOCK:
@@ -194,14 +201,17 @@ def _move(source, destination):
 
 
 def scipy_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import scipy.sparse
 
     return {scipy.sparse.sparray: _sparse, scipy.sparse.spmatrix: _sparse}
 
 
 def _sparse(value, encoder):
-    """A sparse array: its format, and what is stored by position, once for each and in order."""
+    """Encode a sparse array by its format, shape and stored values.
+
+    Values are sorted by position and duplicates are summed, so the order in memory does not count.
+    """
     import scipy.sparse
 
     stored = value.tocoo(copy=True)
@@ -216,7 +226,7 @@ def _sparse(value, encoder):
 
 
 def xarray_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import xarray as xr
 
     return {xr.Variable: _variable, xr.DataArray: _labelled_array, xr.Dataset: _dataset}
@@ -224,7 +234,8 @@ def xarray_encoders():
 
 def _variable(value, encoder):
     encoder.parts.append(b"X")
-    encoder.add((value.dims, value.data, dict(value.attrs)))  # not its encoding: how it is stored
+    # not `value.encoding`, which says how the variable is stored
+    encoder.add((value.dims, value.data, dict(value.attrs)))
 
 
 def _labelled_array(value, encoder):
@@ -246,16 +257,16 @@ def _coordinates(value):
 
 
 def zarr_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import zarr
 
     return {zarr.Array: _stored_array, zarr.Group: _stored_group}
 
 
 def _stored_array(value, encoder):
-    """An array in a store: by what is stored, not by where.
+    """Encode an array in a store by its contents, not by its place.
 
-    Its data is read chunk by chunk (shard by shard), so the chunks' shape counts.
+    The data is read chunk by chunk (or shard by shard), so the shape of the chunks counts.
     """
     chunks = getattr(value, "shards", None) or value.chunks
     starts = [range(0, length, max(chunk, 1)) for length, chunk in zip(value.shape, chunks, strict=True)]

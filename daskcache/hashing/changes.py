@@ -1,4 +1,8 @@
-"""The parts of a user's code behind a fingerprint, and what changed between two lists of them."""
+"""The parts of the user's code behind a fingerprint, and the differences between two lists of parts.
+
+`reach` collects the parts, and `storage.code_store` keeps them.  `planning.reasons`, `calls.recipe`,
+`runtime.code_check` and `housekeeping.listing` report the differences.
+"""
 
 from __future__ import annotations
 
@@ -14,37 +18,39 @@ _MAX_LINES = 20
 class Part(NamedTuple):
     """A function, or a value that functions use."""
 
-    #: "function", "class", "constant", "attribute", "default" or "closure variable".
+    #: "function", "class", "constant", "attribute", "default", "closure variable" or "annotations";
+    #: "package" for a package whose version counts, and "the" for the option ``version``.
     kind: str
     module: str
     #: Qualified name within the module.
     name: str
     #: 32 hex digits.
     hash: str
-    #: The source of a function; a short text of a value.
+    #: Source of a function, or short text of a value.
     text: str
-    #: File and first line of a function.
+    #: File and first line of a function, with a colon between them.
     place: str = ""
 
     @property
     def label(self) -> str:
-        """What people call it: ``smooth()``, ``SIGMA``."""
+        """Display name: ``smooth()``, ``SIGMA``."""
         return f"{self.name}()" if self.kind == "function" else self.name
 
 
 def code_changes(before: list[Part], now: list[Part], own: str = "") -> list[str]:
-    """What changed between two lists of parts, each as a line that one can act on.
+    """Describe the changes between two lists of parts, for users.
 
     Parameters
     ----------
     before, now : list of Part
     own : str
-        Qualified name of the function itself; what else it reaches is a helper.
+        Qualified name of the function itself.  All other functions are called helpers.
 
     Returns
     -------
     list of str
-        Behind the line of a changed function follows a unified diff of its source, indented.
+        One text for each part that changed.  The text of a changed function has several lines: a
+        headline, then an indented unified diff of the source.
     """
     old, new = _by_name(before), _by_name(now)
     if old.keys() == new.keys() and all(old[name].hash == new[name].hash for name in old):
@@ -63,7 +69,9 @@ def code_changes(before: list[Part], now: list[Part], own: str = "") -> list[str
 def first_difference(
     before: list[Part], now: list[Part], modules: Collection[str] | None = None
 ) -> tuple[Part | None, Part | None] | None:
-    """The first part that differs, in both lists; None where it is missing.
+    """Return the first part that differs, as a pair of its old and its new version.
+
+    Changed parts come first, then parts missing from `now`, then added ones.
 
     Parameters
     ----------
@@ -74,7 +82,7 @@ def first_difference(
     Returns
     -------
     tuple or None
-        None if there is no difference.
+        None in place of a missing version, and None for equal lists.
     """
     old, new = (
         {
@@ -93,7 +101,7 @@ def first_difference(
 
 
 def _by_name(parts):
-    """Parts by kind and name; of several with one name (lambdas, say) each has a number."""
+    """Return parts by kind, module, name and number: several parts (lambdas, say) may share a name."""
     found: dict[tuple, Part] = {}
     for part in parts:
         number = 0

@@ -1,4 +1,8 @@
-"""Dask collections to hashes: by their graphs, whatever the Dask keys in them are called."""
+"""Hash Dask collections by their graphs, whatever the names of the Dask keys in them.
+
+`encoder` imports this module when it meets a collection.  `calls.recipe` hashes the Dask collections
+among a call's arguments with it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ from .encoder import Encoder, register
 
 
 def collection_hash(collection) -> str:
-    """Hash of a Dask collection: of its graph, whatever its Dask keys are called."""
+    """Return the hash of a Dask collection: of its graph, whatever the names of its Dask keys.
+
+    The step that turns the graph's results into a value (``__dask_postcompute__``) counts too.
+    """
     graph, known = _materialised(collection)
     encoder = _GraphEncoder(graph, known)
     finish, extra = collection.__dask_postcompute__()
@@ -21,7 +28,11 @@ def collection_hash(collection) -> str:
 
 
 def _materialised(collection):
-    """Tasks of a collection by key, and hashes of the keys that planning would make tasks for."""
+    """Return a collection's tasks by Dask key, and the known hashes of Dask keys without a task.
+
+    A node counts by the key of its recipe, because the plan makes its tasks later.  A future counts by
+    its own Dask key.
+    """
     graph = collection.__dask_graph__()
     tasks, known = {}, {}
     for layer in getattr(graph, "layers", {"": graph}).values():
@@ -31,7 +42,7 @@ def _materialised(collection):
         for key, task in layer.items():
             if hasattr(task, "recipe_keys"):
                 known.update(task.recipe_keys)
-            elif isinstance(task, TaskRef):  # a future: of a collection that was persisted
+            elif isinstance(task, TaskRef):  # a future, of a persisted collection
                 known[key] = str(task.key)
             else:
                 tasks[key] = task
@@ -39,7 +50,7 @@ def _materialised(collection):
 
 
 class _GraphEncoder(Encoder):
-    """Encodes tasks; a reference to another task counts by that task's hash."""
+    """Encode tasks; a reference to another task counts by that task's hash."""
 
     __slots__ = ("graph", "hashes")
 
@@ -59,7 +70,7 @@ class _GraphEncoder(Encoder):
         self.parts.append(b"@%b;" % self.hashes[key].encode())
 
     def _dependencies_first(self, key):
-        stack = [(key, False)]
+        stack = [(key, False)]  # recursion would go too deep in a long chain of tasks
         while stack:
             current, expanded = stack.pop()
             if current in self.hashes or current not in self.graph:

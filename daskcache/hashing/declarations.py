@@ -1,7 +1,8 @@
-"""Declarations of classes and functions that act when a program runs: fields, validators, types.
+"""Declarations in classes and functions that act when a program runs: fields, validators, types.
 
-Dataclasses, attrs and pydantic turn them into methods that have no source.  So the declarations count,
-in the form in which the library keeps them, and the user's functions in them are followed as any other.
+Dataclasses, attrs and pydantic turn declarations into methods that have no source.  So `reach` hashes
+the declarations themselves, in the form in which the library keeps them.  The user's functions in them
+are followed like any other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 
 def declared(cls: type) -> Iterator[tuple[str, Any]]:
-    """Name and value of each thing that a class declares besides its attributes."""
+    """Yield the name and value of each declaration of a class, besides its attributes."""
     if type(cls) not in _PLAIN:
         yield "metaclass", type(cls)
     if issubclass(cls, enum.Enum):
@@ -44,7 +45,7 @@ _PLAIN = (type, ABCMeta, enum.EnumType)
 
 
 def annotations_of(obj: Any) -> dict[str, Any]:
-    """Annotations of a function or class by name, evaluated where they are texts that can be."""
+    """Return a function's or class's annotations by name: evaluated if all can be, else as written."""
     try:
         return inspect.get_annotations(obj, eval_str=True)
     except Exception:  # noqa: BLE001 (whatever evaluating them raises)
@@ -52,7 +53,10 @@ def annotations_of(obj: Any) -> dict[str, Any]:
 
 
 def _field(field, types):
-    """A field of a dataclass; its default without the marker for none, of which copies are made."""
+    """Return a dataclass field as a tuple, with each default in a tuple, or None if it is missing.
+
+    None replaces the marker `dataclasses.MISSING`, because copies are made of that marker.
+    """
     defaults = [
         None if isinstance(value, type(dataclasses.MISSING)) else (value,)
         for value in (field.default, field.default_factory)
@@ -68,15 +72,15 @@ def _of(declaration, names):
     return [(name, getattr(declaration, name, None)) for name in names]
 
 
-#: Of `attrs.Attribute`.
+#: Attributes of `attrs.Attribute` that count.
 _ATTRIBUTE = (
     *("name", "default", "validator", "converter", "type", "init", "kw_only", "alias", "on_setattr"),
     *("eq", "eq_key", "order", "order_key", "hash", "repr", "metadata"),
 )
-#: Methods that attrs makes, or not, as a class wishes.
+#: Methods that attrs makes or leaves out, as the class asks.
 _ATTRS_METHODS = ("__init__", "__repr__", "__eq__", "__lt__", "__hash__", "__setattr__")
 
-#: Of pydantic's `FieldInfo`; titles, descriptions and examples are for people.
+#: Attributes of pydantic's `FieldInfo` that count.  Titles, descriptions and examples are for readers.
 _PYDANTIC_FIELD = (
     *("annotation", "default", "default_factory", "metadata", "alias", "validation_alias", "init"),
     *("serialization_alias", "discriminator", "exclude", "frozen", "validate_default", "kw_only"),
@@ -84,7 +88,7 @@ _PYDANTIC_FIELD = (
 
 
 def _pydantic_decorators(infos):
-    """Kind, name and arguments of each decorated method; the methods themselves are attributes."""
+    """Yield kind, name and arguments of each decorated method; the methods count as attributes."""
     for kind in dataclasses.fields(infos):
         for name, decorator in getattr(infos, kind.name).items():
             names = [f.name for f in dataclasses.fields(decorator.info) if f.name != "wrapped_property"]

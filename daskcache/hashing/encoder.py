@@ -1,17 +1,11 @@
-"""Values to hashes: canonical, type-tagged, the same in every process and on every host.
+"""Encode and hash Python values: canonical, the same in every process and on every host.
 
-A value is encoded as bytes in which every type has its own tag and every length is written out, so
-that two different values can't have one encoding; the hash of the bytes is the hash of the value.
-Large buffers (arrays) are hashed where they lie and stand in the encoding by their digest.
-Types of other packages have their encoders in `arrays` and `tables`, Dask collections in
-`collections`; functions and classes count by what they reach (`reach`).
-
-`dask.tokenize` is not used: it isn't stable across interpreters, nor does it want to be.
-
-What stands for data that isn't at hand (a node, a source file, a Dask collection) counts by what
-makes that data: its recipe's key, the file's content, the collection's graph.
-
-Teach it a type with :func:`register`; a type can also define ``__dask_tokenize__``.
+In an encoding every type has its own tag and every length is written out, so different values have
+different encodings.  Large buffers (arrays) are hashed in place, and their digests are encoded.
+`arrays` and `tables` encode other packages' types, `collections` Dask's graphs, `reach` code.
+A stand-in for data counts by its origin: a node by its key, a source by its content, a collection by
+its graph.  Users add types with `register`; a type can also define ``__dask_tokenize__``.
+`dask.tokenize` is not used: by its own documentation it isn't stable across interpreters.
 """
 
 from __future__ import annotations
@@ -46,32 +40,32 @@ from .installed import name_of, process_name_of
 from .names import public_name
 from .ownership import is_user_code
 
-#: Half the length, where a name must stay short and nothing depends on collisions being unheard of.
+#: Hash of half the length, for names that must stay short and where a rare collision does no harm.
 short_digest = xxhash.xxh3_64_hexdigest
 
 _pack_float = struct.Struct("<d").pack
 
 
 def tag(hex_digest: str) -> str:
-    """Name the algorithm, for people and for files: ``xxh3_128:9f…``."""
+    """Prefix a digest with the name of the algorithm, for users and for files: ``xxh3_128:9f…``."""
     return f"{algorithm()}:{hex_digest}"
 
 
 def untagged(hashed: str) -> str:
-    """The digits of a hash, with or without the name of its algorithm before them."""
+    """Return the digits of a hash, which may have the name of its algorithm before them."""
     return hashed.rpartition(":")[2]
 
 
 def hash_value(value: Any) -> str:
-    """Hash of a Python value, independent of process, host and file format.
+    """Return the hash of a Python value, independent of process, host and file format.
 
     Parameters
     ----------
     value : object
         Plain Python values nested in any way, functions, classes, Dask collections, arrays (NumPy,
-        SciPy sparse, xarray, Zarr), tables (pandas, Arrow), and instances whose state is made of
-        these.  The layout in memory of an array or table does not count; its dtypes (byte order
-        included) and shape do.
+        SciPy sparse, xarray, Zarr), tables (pandas, Arrow), and instances whose state consists of
+        these.  The dtypes (byte order included) and the shape of an array or table count.  Its layout
+        in memory does not.
 
     Returns
     -------
@@ -89,20 +83,25 @@ def hash_value(value: Any) -> str:
 
 
 def canonical_order(items, encoder: Encoder | None = None) -> list:
-    """Items sorted by their encoding (as `encoder` encodes them), whatever order they came in."""
+    """Return items sorted by their encodings (those of `encoder.ordering`), whatever their order was."""
     outer = encoder or Encoder()
     return sorted(items, key=outer.ordering().encoded)
 
 
 def register(cls: type, subclasses: bool = False) -> Callable:
-    """Decorator: register ``encode(value, encoder)`` as the encoder of instances of `cls`.
+    """Register ``encode(value, encoder)`` as the encoder of instances of `cls`, as a decorator.
 
     Parameters
     ----------
     cls : type
         The class.
     subclasses : bool
-        Whether it encodes instances of subclasses too.
+        True to encode instances of subclasses in the same way (default: False).
+
+    Returns
+    -------
+    callable
+        A decorator, which registers ``encode`` and returns it unchanged.
 
     Examples
     --------
@@ -122,35 +121,35 @@ def register(cls: type, subclasses: bool = False) -> Callable:
 
 
 class Encoder:
-    """Collects the canonical encoding of values."""
+    """Collect the canonical encoding of values."""
 
     __slots__ = ("parts",)
-    #: Whether functions and classes stand by numbers, which they get when they are met.
+    #: True if functions and classes are encoded as numbers, in the order in which they are met.
     numbers_code = False
 
     def __init__(self):
         self.parts: list[bytes] = []
 
     def nested(self) -> Encoder:
-        """A fresh encoder of the same kind, for a part that is encoded by itself."""
+        """Return a fresh encoder of the same kind, for a part that is encoded separately."""
         return type(self)()
 
     def ordering(self) -> Encoder:
-        """An encoder whose encodings put the items of a set in order."""
+        """Return an encoder whose encodings put the items of a set in order."""
         return self.nested()
 
     def encoded(self, value: Any) -> bytes:
-        """The encoding of a value by itself, which is not added."""
+        """Return the encoding of a value, without adding it."""
         part = self.nested()
         part.add(value)
         return part.encoding()
 
     def encoding(self) -> bytes:
-        """All that was added."""
+        """Return the encoding of everything added so far."""
         return b"".join(self.parts)
 
     def digest(self) -> str:
-        """Hash of all that was added."""
+        """Return the hash of everything added so far."""
         return digest(self.encoding())
 
     def add(self, value: Any) -> None:
@@ -159,7 +158,7 @@ class Encoder:
         encode(value, self)
 
     def add_checked(self, value: Any) -> None:
-        """`add`, for the outermost value: cycles and bottomless nesting become a typed error."""
+        """Add the outermost value; raise `UnhashableArgument` if it is cyclic or nested too deeply."""
         try:
             self.add(value)
         except RecursionError:
@@ -171,7 +170,7 @@ class Encoder:
         _str(_home("hashing.reach").fingerprint(value), self)
 
     def add_stand_in(self, identity: str) -> None:
-        """Add something that stands for data that isn't at hand, by what makes the data."""
+        """Add a stand-in for data that isn't at hand, by the identity of the data's origin."""
         self.parts.append(b"@%b;" % identity.encode("utf-8", "surrogatepass"))
 
     def add_buffer(self, kind: bytes, buffer) -> None:
@@ -179,7 +178,7 @@ class Encoder:
         self.add_blocks(kind, [buffer])
 
     def add_blocks(self, kind: bytes, blocks) -> None:
-        """Add a large buffer that comes in pieces, as `add_buffer` adds the whole."""
+        """Add a large buffer that comes in pieces: the encoding is that of the whole buffer."""
         state, size = hasher(), 0
         for block in blocks:
             state.update(block)
@@ -188,7 +187,7 @@ class Encoder:
 
 
 def class_name(cls: type) -> str:
-    """Name of a class, with its module or package, see `daskcache.hashing.names`."""
+    """Return the name of a class with its module or package, see `daskcache.hashing.names`."""
     return public_name(cls).replace(":", ".")
 
 
@@ -200,7 +199,7 @@ def _endless():
 
 
 def no_identity(value: Any, reason: str) -> UnhashableArgument:
-    """The error to raise for a value that can't be hashed."""
+    """Return the error to raise for a value that can't be hashed."""
     return UnhashableArgument(
         f"a value of type {class_name(type(value))} has no stable identity: {reason}",
         hint="pass something plain instead, leave the argument out of the key with ignore=[...], "
@@ -267,8 +266,8 @@ def _frozenset(value, encoder):
 
 
 def _dict(value, encoder):
-    """Encode a dict in its own order, which functions see."""
-    name = process_name_of(value)
+    """Encode a dict in its own order, because functions see that order."""
+    name = process_name_of(value)  # of `sys.modules`, say
     if name is not None:
         encoder.parts.append(b"g")
         _str(name, encoder)
@@ -285,8 +284,8 @@ def _mapping_proxy(value, encoder):
 
 
 def _in_order(items, encoder):
-    """Encodings of what has no order, with the items, whatever order they come in."""
-    if encoder.numbers_code:  # in the order in which it is met
+    """Return pairs of encoding and item for items without an order, always in the same order."""
+    if encoder.numbers_code:  # sorted first: an encoding depends on the items encoded before it
         return [(encoder.encoded(item), item) for item in canonical_order(items, encoder)]
     return sorted([(encoder.encoded(item), item) for item in items], key=operator.itemgetter(0))
 
@@ -307,7 +306,7 @@ def _path(value, encoder):
 
 
 def encode_datetime(value, encoder):
-    """An aware datetime is an instant and a zone."""
+    """Encode a datetime: an aware one is an instant and a zone."""
     encoder.parts.append(b"t")
     _clock(value, encoder)
 
@@ -318,12 +317,13 @@ def _time(value, encoder):
 
 
 def _clock(value, encoder):
-    _str(value.isoformat() + "~" * value.fold, encoder)
+    _str(value.isoformat() + "~" * value.fold, encoder)  # `fold`: first or second pass of an hour
     zone = value.tzinfo
+    # the default text of an object holds its address
     if type(zone).__repr__ is object.__repr__ and type(zone).__str__ is object.__str__:
         encoder.add(zone)
     else:
-        _str(str(zone), encoder)  # its name, which tells DST rules apart
+        _str(str(zone), encoder)  # the zone's name tells DST rules apart
 
 
 def _by_str(value, encoder):
@@ -346,6 +346,7 @@ def _enum(value, encoder):
     encoder.parts.append(b"E")
     _str(class_name(type(value)), encoder)
     encoder.add(value.name)
+    # a bare object() equals nothing but itself; the member's name stands for it
     encoder.add(None if type(value.value) is object else value.value)
 
 
@@ -393,16 +394,16 @@ def _dataclass(value, encoder):
 
 
 def _attributes(value):
-    """Attributes of an instance, without what `functools.cached_property` keeps among them."""
+    """Return an instance's attributes, without the values that `functools.cached_property` stored."""
     cls, attributes = type(value), getattr(value, "__dict__", {})
     kept = [n for n in attributes if not isinstance(getattr(cls, n, None), functools.cached_property)]
     return {name: attributes[name] for name in kept}
 
 
 def encode_state(value, encoder):
-    """Encode the state of an instance: attributes by name, in whatever order they were set.
+    """Encode the state of an instance; the order in which its attributes were set does not count.
 
-    A number that is the address of another attribute says nothing about the instance
+    A number that is the address of another attribute is left out: it says nothing about the instance
     (scikit-learn's vectorizers keep one).
     """
     if type(value) is not dict or not all(type(name) is str for name in value):
@@ -424,7 +425,7 @@ def _namedtuple(value, encoder):
 
 
 def _dask_tokenize(value, encoder):
-    """Encode a value by its token, if an equal copy has the same; else by what pickling it keeps."""
+    """Encode a value by its token if a copy has the same token, else by the state that pickle keeps."""
     token = encoder.encoded(value.__dask_tokenize__())
     if _token_of_copy(value, encoder) != token:
         _instance(value, encoder)
@@ -435,21 +436,22 @@ def _dask_tokenize(value, encoder):
 
 
 def _token_of_copy(value, encoder):
-    """The encoded token of a copy that another thread makes; None if there is none.
+    """Return the encoded token of a copy, or None if it can't be copied.
 
-    So a token that is made of an address, or of a thread, is told from one that is made of data.
+    Another thread makes the copy.  So a token made of an address or of a thread differs from the
+    original's, and a token made of data does not.
     """
     with ThreadPoolExecutor(1) as pool:
         try:
             return pool.submit(copy_context().run, _copied_token, value, encoder).result()
-        except Exception:  # noqa: BLE001 (whatever a class raises that can't be copied)
+        except Exception:  # noqa: BLE001 (a class that can't be copied may raise anything)
             return None
 
 
 def _copied_token(value, encoder):
     import cloudpickle
 
-    buffers: list[pickle.PickleBuffer] = []  # which the copy shares
+    buffers: list[pickle.PickleBuffer] = []  # shared with the copy: large data is not copied
     data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
     return encoder.encoded(pickle.loads(data, buffers=buffers).__dask_tokenize__())
 
@@ -462,9 +464,10 @@ def _collection(value, encoder):
 
 
 def _instance(value, encoder):
-    """An instance of any other class: its class and what pickling it would keep.
+    """Encode an instance of any other class by its class and the state that pickle would keep.
 
-    A global of an installed module counts by its name if it can't be taken apart, or is in itself.
+    A global that holds process state counts by its name.  Another global of an installed module counts
+    by its name if it can't be hashed otherwise: it can't be taken apart, or contains itself.
     """
     name = process_name_of(value)
     if name is None:
@@ -482,7 +485,7 @@ def _instance(value, encoder):
 
 @contextlib.contextmanager
 def _inside(value):
-    """Note that a value is being encoded; raise if it is already."""
+    """Mark a value as being encoded within this context; raise if it is marked already."""
     values = _under_way.values
     if id(value) in values:
         raise _endless()
@@ -503,11 +506,12 @@ _under_way = _UnderWay()
 
 def _encode_apart(value, encoder):
     wrapped = getattr(value, "__wrapped__", None)
-    if callable(wrapped) and not is_user_code(type(value)):  # what lru_cache makes of a function, say
+    if callable(wrapped) and not is_user_code(type(value)):  # a function inside an lru_cache, say
         encoder.parts.append(b"w")
         _str(class_name(type(value)), encoder)
         encoder.add(wrapped)
         return
+    # twice: state that differs from one time to the next can't identify the value
     first, second = _taken_apart(value), _taken_apart(value)
     part = encoder.nested()
     _reduced(value, first, part)
@@ -521,7 +525,7 @@ def _encode_apart(value, encoder):
 
 
 def _taken_apart(value):
-    """What pickling keeps: a name, or function, arguments, state, items and pairs."""
+    """Return the state that pickle keeps: a name, or function, arguments, state, items and pairs."""
     try:
         reducer = copyreg.dispatch_table.get(type(value))
         reduced = reducer(value) if reducer else value.__reduce_ex__(4)
@@ -540,7 +544,10 @@ def _taken_apart(value):
 
 
 def _same(one, two):
-    """Whether two values are one and the same, or plain containers of the same values."""
+    """Test if two values are identical, equal ints or texts, or plain containers of such values.
+
+    It is quicker than a second encoding, and may miss equal values.
+    """
     if one is two:
         return True
     if type(one) is not type(two):
@@ -576,7 +583,7 @@ def _reduced(value, reduced, encoder):
 
 # ---- finding the encoder ------------------------------------------------------------------------
 
-#: Exact types.
+#: Encoders by exact type.
 _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     type(None): _none,
     bool: _bool,
@@ -614,7 +621,7 @@ _ENCODERS: dict[type, Callable[[Any, Encoder], None]] = {
     type(NotImplemented): _singleton,
 }
 
-#: Classes whose subclasses are encoded in the same way, plus the name of the class.
+#: Encoders by class, for its subclasses too.
 _BASES: dict[type, Callable[[Any, Encoder], None]] = {
     pathlib.PurePath: _path,
     enum.Enum: _enum,
@@ -622,10 +629,10 @@ _BASES: dict[type, Callable[[Any, Encoder], None]] = {
     types.ModuleType: _module,
 }
 
-#: Encoders of other types by exact type, once they have been looked up.
+#: Encoders found for other types, by exact type.
 _FOUND: dict[type, Callable[[Any, Encoder], None]] = {}
 
-#: Modules with the encoders of packages, which are imported when a value of the package is first met.
+#: Modules with encoders, by package.  Imported when the first value of the package is met.
 _LAZY = {
     "numpy": "hashing.arrays",
     "pandas": "hashing.tables",
@@ -646,18 +653,18 @@ def _find_encoder(cls: type) -> Callable[[Any, Encoder], None]:
 
 
 def _load_encoders(package):
-    """Add the encoders of a package to `_BASES`, behind what was registered for its types."""
+    """Add the encoders of a package to `_BASES`; encoders that are registered already stay."""
     home = _LAZY.get(package)
     if home is None:
         return
     encoders = getattr(_home(home), f"{package}_encoders")
     for base, encode in encoders().items():
         _BASES.setdefault(base, encode)
-    _LAZY.pop(package, None)  # only now: another thread may be here too
+    _LAZY.pop(package, None)  # only now: another thread that comes here must find the encoders
 
 
 def _home(module):
-    """Return a module that encodes with this one: imported when a value first needs it."""
+    """Return a module that needs this one: imported late, when a value needs it."""
     return import_module(f"..{module}", __package__)
 
 

@@ -1,10 +1,10 @@
-"""One function or class of the user's, by itself: what its code does, and which names it refers to.
+"""Analysis of one function by itself: the hash of its code, and the names that it refers to.
 
-Code counts by its normalised syntax tree: no comments, docstrings, annotations, formatting, decorators,
-nor the function's own name; nothing of file paths and line numbers.  The source on disk is taken only
-if it compiles to the code that is in memory; else (an edited file, no source) bytecode counts.
+Code counts by its normalised syntax tree.  Comments, docstrings, annotations, formatting, decorators,
+the function's own name, file paths and line numbers are left out.  The source on disk counts only if it
+compiles to the code in memory.  Otherwise (an edited file, no source) bytecode counts.
 
-What a function *reaches* through the names is the matter of `daskcache.reach`.
+`reach` follows the names further.  `identity`, `calls.spec` and `storage.code_store` use it too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..errors import DaskcacheWarning
 from .encoder import hash_value
 from .ownership import view_of_another
 
-#: Names one after the other, as in ``helpers.smooth``.
+#: A name and the attributes taken of it, as in ``helpers.smooth``.
 Chain = tuple[str, ...]
 
 
@@ -36,29 +36,33 @@ class Import(NamedTuple):
 
     level: int
     module: str
-    #: What is taken from the module; None for the module itself.
+    #: Name imported from the module; None for the module itself.
     name: str | None
 
 
 class Body(NamedTuple):
-    """What a code object does, and what it refers to."""
+    """The hash of a code object, and the names that it refers to."""
 
     #: 32 hex digits.
     hash: str
-    #: What it reads: names that are global or imported in its body, with the attributes taken of them.
+    #: Names read that are global or imported in the body, with the attributes taken of them.
     chains: tuple[Chain, ...]
-    #: What its body imports, by local name.
+    #: Imports in the body, by local name.
     imports: dict[str, Import]
-    #: Global names that it assigns, or whose values it fills (``CACHE[key] = value``), itself.
+    #: Global names that the code assigns, or whose values it fills (``CACHE[key] = value``).
     assigned: frozenset[str]
-    #: Without source: all names that may be attributes.
+    #: All names that may be attributes, without source; None with source.
     attributes: frozenset[str] | None
-    #: Its text, without decorators; empty without source.
+    #: Text of the function, without decorators; empty without source.
     source: str
 
 
 def body_of(code: types.CodeType) -> Body:
-    """What a code object does, analysed once per process."""
+    """Return the analysis of a code object, which is made once per process.
+
+    Code without source takes the analysis of a process that had the source, if there is one.  That is
+    the process that sent the function (`learn_bodies`), or the one whose view is taken (`seen_as`).
+    """
     body = _body_of(code, code.co_filename)
     if body.attributes is None:
         return body
@@ -70,17 +74,17 @@ def body_of(code: types.CodeType) -> Body:
 
 @functools.cache
 def names_in(code: types.CodeType) -> frozenset[str]:
-    """Names of globals, attributes and imports that occur in a code object."""
+    """Return the names of globals, attributes and imports in a code object."""
     return frozenset(name for inner in _nested(code) for name in inner.co_names)
 
 
 def learn_bodies(bodies: dict[str, Body]) -> None:
-    """Take over what another process knows from the sources of functions that travel without them.
+    """Take over another process's analyses of functions that travel without their sources.
 
     Parameters
     ----------
-    bodies : dict
-        By the hash of their bytecode.
+    bodies : dict of str to Body
+        Analyses by the hash of the functions' bytecode.
     """
     _travelled.update(bodies)
 
@@ -89,17 +93,18 @@ _travelled: dict[str, Body] = {}
 
 
 def _importing_no_more(seen, code):
-    """Return a body as another process saw it, without imports that the code does not make.
+    """Return another process's body without the imports that the code does not make.
 
-    It was read from a file in the root, which anybody can have written.
+    The body was read from a file in the root, and other users may have written that file.
     """
     there = _imported_by(code)
+    # an import of "" fails, so `reach` imports nothing for it
     imports = {name: it if it in there else Import(0, "", None) for name, it in seen.imports.items()}
     return seen._replace(imports=imports)
 
 
 def bytecode_hash(code: types.CodeType) -> str:
-    """Hash of what a code object does, without looking at its source."""
+    """Return the hash of a code object's bytecode, without looking at its source."""
     return hash_value(("bytecode", sys.version_info[:2], _bytecode(code)))
 
 
@@ -129,7 +134,7 @@ def _body_of(code, _file_name):
 
 
 class _Names(ast.NodeVisitor):
-    """Collects the names in a function's body that stand for something outside of it."""
+    """Collect the names in a function's body that refer to something outside it."""
 
     def __init__(self, globals_read):
         self.globals_read = globals_read
@@ -138,9 +143,9 @@ class _Names(ast.NodeVisitor):
         self.filled: set[str] = set()
 
     def visit_body(self, tree):
-        """Visit what runs when the function is called: neither its defaults nor its decorators."""
+        """Visit the code that runs in a call: neither the defaults nor the decorators."""
         body = tree.body if isinstance(tree.body, list) else [tree.body]
-        for statement in body:  # imports bind names wherever they stand
+        for statement in body:  # first: an import binds its name anywhere in the body
             for node in ast.walk(statement):
                 self._note_imports(node)
         for statement in body:
@@ -151,7 +156,8 @@ class _Names(ast.NodeVisitor):
             for alias in node.names:
                 module = alias.name if alias.asname else alias.name.partition(".")[0]
                 self.imports[alias.asname or module] = Import(0, module, None)
-                self.imports[alias.name] = Import(0, alias.name, None)  # it has to be loaded at all
+                # `import a.b` binds `a`, and loads `a.b` as well
+                self.imports[alias.name] = Import(0, alias.name, None)
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 found = Import(node.level, node.module or "", alias.name)
@@ -187,7 +193,7 @@ class _Names(ast.NodeVisitor):
             self.generic_visit(node)
 
     def visit_arg(self, node):
-        pass  # its annotation
+        pass  # annotations of arguments do not count
 
     def visit_FunctionDef(self, node):
         self.visit(node.args)
@@ -206,7 +212,7 @@ class _Names(ast.NodeVisitor):
             self.chains.add(chain)
 
 
-#: Methods of containers that change them in place.
+#: Methods that change a container in place.
 _FILLING = {
     *("append", "extend", "insert", "appendleft", "extendleft", "add", "update", "setdefault"),
     *("pop", "popitem", "popleft", "remove", "discard", "clear"),
@@ -214,7 +220,7 @@ _FILLING = {
 
 
 def _constant_getattr(node):
-    """What ``getattr(helpers, "smooth")`` refers to."""
+    """Return the chain of names in ``getattr(helpers, "smooth")``, or None for other calls."""
     if isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) == 2:
         owner, name = node.args
         if isinstance(owner, ast.Name) and isinstance(name, ast.Constant) and type(name.value) is str:
@@ -223,7 +229,10 @@ def _constant_getattr(node):
 
 
 def _global_names(code):
-    """Global names that a code object reads and those that it assigns, in inner functions too."""
+    """Return the global names that a code object reads and those that it assigns.
+
+    Inner functions count too.
+    """
     read, assigned = set(), set()
     for inner in _nested(code):
         for instruction in dis.get_instructions(inner):
@@ -235,7 +244,7 @@ def _global_names(code):
 
 
 def _imports_in_bytecode(code):
-    """Imports without source: which names they bind is not looked at."""
+    """Return the imports of a code object without source, by module instead of local name."""
     found = _import_statements(code)
     return {"." * level + module: Import(level, module, None) for level, module, _ in found}
 
@@ -280,32 +289,34 @@ _FUTURE = functools.reduce(
 
 
 def _syntax_tree(code):
-    """The node of the syntax tree that `code` was compiled from, or None without its source."""
-    linecache.checkcache(code.co_filename)
+    """Return the node of the syntax tree that `code` was compiled from, or None without its source."""
+    linecache.checkcache(code.co_filename)  # the file may have been edited since it was read
     text = "".join(linecache.getlines(code.co_filename))
     if not text:
         return None
     flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     try:
         trees = _trees_in(text)
+        # rewritten code can't equal its source: trust the line
         place = code if _is_rewritten(code) else _place_in(text, flags, code)
     except (SyntaxError, ValueError):
         place = None
     if place is None:
-        if not code.co_filename.startswith("<"):  # "<string>" is what all of exec, eval and -c go by
+        if not code.co_filename.startswith("<"):  # exec, eval and -c all name their files "<string>"
             _warn_of_edit(code)
         return None
     candidates = trees.get((place.co_firstlineno, place.co_name), [])
-    if len(candidates) > 1:
+    if len(candidates) > 1:  # several lambdas on one line
         candidates = _around(place, candidates)
     return candidates[0] if candidates else None
 
 
 def _place_in(text, flags, code):
-    """Return the code object equal to `code` that a source text gives, or None.
+    """Return the code object equal to `code` in a compiled source text, or None.
 
-    CPython calls attributes of an imported module in another way if it compiles the import together with
-    the call.  Notebooks compile a cell statement by statement.
+    The text is compiled as a whole, then statement by statement, as notebooks compile a cell.  The
+    results differ: CPython 3.11 emits other bytecode for attributes of a module if it compiles the
+    module's import together with them.
     """
     for compiled in (_compiled, _compiled_by_statement):
         place = _same_code(code, compiled(text, flags).get(code.co_name, []))
@@ -316,7 +327,7 @@ def _place_in(text, flags, code):
 
 @functools.lru_cache(maxsize=64)
 def _trees_in(text):
-    """Syntax trees of the functions in a source text, by first line and name."""
+    """Return the syntax trees of the functions in a source text, by first line and name."""
     trees: dict[tuple[int, str], list] = {}
     for node in ast.walk(_parsed(text)):
         if isinstance(node, _FUNCTIONS):
@@ -328,13 +339,13 @@ def _trees_in(text):
 
 @functools.lru_cache(maxsize=64)
 def _compiled(text, flags):
-    """Code objects of a source text by name."""
+    """Return the code objects of a source text by name."""
     return _by_name([compile(text, "<source>", "exec", flags, dont_inherit=True)])
 
 
 @functools.lru_cache(maxsize=64)
 def _compiled_by_statement(text, flags):
-    """Code objects of a source text by name, each of its statements compiled by itself."""
+    """Return the code objects of a source text by name, with each statement compiled separately."""
     modules = [ast.Module([statement], []) for statement in _parsed(text).body]
     return _by_name([compile(m, "<source>", "exec", flags, dont_inherit=True) for m in modules])
 
@@ -351,12 +362,13 @@ _parsing = threading.Lock()
 
 
 def _parsed(text):
-    """The syntax tree of a source text.
+    """Return the syntax tree of a source text.
 
-    Python 3.11 counts the depth of the trees that are being made for all threads together, and raises
-    SystemError when one thread's count is not what it was because of another (python/cpython#106905).
+    Python 3.11 counts the depth of trees in the making for all threads together.  It raises SystemError
+    if another thread changes the count meanwhile (python/cpython#106905).  So threads take turns here,
+    and a failed attempt is repeated.
     """
-    with _parsing:  # other threads' parsing may still get in between
+    with _parsing:  # threads that parse outside daskcache may still get in between
         for _ in range(_MAX_ATTEMPTS - 1):
             try:
                 return ast.parse(text)
@@ -369,7 +381,15 @@ _MAX_ATTEMPTS = 20
 
 
 def _same_code(code, compiled):
-    """What does the same as `code`, of what the source gives for its name: there, or at other lines."""
+    """Return the compiled code object equal to `code`, or None.
+
+    Parameters
+    ----------
+    code : types.CodeType
+    compiled : list of types.CodeType
+        Candidates with the same name from the source.  One on the same line comes first (there, one with
+        equal positions), then one on another line.
+    """
     there = [c for c in compiled if c.co_firstlineno == code.co_firstlineno]
     elsewhere = [c for c in compiled if c.co_firstlineno != code.co_firstlineno]
     there.sort(key=lambda c: not _equal_positions(c, code))
@@ -382,7 +402,8 @@ def _equal_positions(one, other):
 
 
 def _around(code, candidates):
-    """Those of several functions on one line that `code` comes from, the innermost first."""
+    """Return the functions that contain `code`, of several on one line, innermost first."""
+    # some instructions have no position of their own: None, or columns 0 to 0
     places = [p for p in code.co_positions() if None not in p and p[2:] != (0, 0)]
     if not places:
         return []
@@ -399,7 +420,7 @@ def _around(code, candidates):
 
 
 def _is_rewritten(code):
-    """Whether pytest wrote its own assertions into the code: it differs from its source for a reason."""
+    """Test if pytest rewrote the assertions in the code, which then differs from its source."""
     return any("@pytest_ar" in inner.co_names for inner in _nested(code))
 
 
@@ -414,7 +435,7 @@ def _warn_of_edit(code):
 
 
 def _normalised(node, top=False):
-    """A syntax tree as nested tuples, without what does not change what the code does."""
+    """Return a syntax tree as nested tuples, without the parts that don't change the code's effect."""
     if isinstance(node, list):
         return tuple(_normalised(item) for item in node if not _is_bare_annotation(item))
     if not isinstance(node, ast.AST):
@@ -429,10 +450,10 @@ def _normalised(node, top=False):
             continue
         if name == "body" and isinstance(node, _NAMED):
             value = _without_docstring(value)
-        if isinstance(node, ast.JoinedStr):  # some versions end them with an empty text
+        if isinstance(node, ast.JoinedStr):  # some Python versions end f-strings with an empty text
             value = [part for part in value if getattr(part, "value", None) != ""]
         if top and name in ("name", "decorator_list"):
-            continue  # what decorators made of it is looked at itself
+            continue  # the decorated function is analysed itself
         fields.append((name, _normalised(value)))
     return (type(node).__name__, *fields)
 
@@ -454,7 +475,7 @@ def _text_of(tree, file):
 
 
 def _bytecode(code):
-    """What runs, as nested tuples in which equal constants of different types differ."""
+    """Return the code that runs, as nested tuples in which equal constants of different types differ."""
     constants = [
         _bytecode(c) if isinstance(c, types.CodeType) else hash_value(c) for c in code.co_consts
     ]

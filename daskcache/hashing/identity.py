@@ -1,7 +1,8 @@
-"""The identity of a function whose code a ``version`` stands for: its name, and the data that it holds.
+"""The identity of a function with a ``version``: its name, and the data that it holds.
 
-Two functions must not share a key because they have one version.  The names tell most of them apart;
-closures, partials and methods of one name differ in their data, and lambdas only in their code.
+The version stands for the function's code.  Two functions with the same version must not share a key.
+Most functions differ in name.  Closures, partials and methods with the same name differ in their data,
+and lambdas only in their code.  `calls.spec` and `graph.node` use `identity_of`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .functions import body_of
 
 
 def identity_of(func: Any) -> str:
-    """Hash of the names of a callable's code and of the data that it holds.
+    """Return the hash of a callable's names and of the data that it holds.
 
     Returns
     -------
@@ -29,16 +30,16 @@ def identity_of(func: Any) -> str:
 
 
 class _NamingEncoder(Encoder):
-    """Encodes functions and classes by name, with the data in the closures of functions.
+    """Encode functions and classes by name, with the data in the closures of functions.
 
-    Data that has no identity counts by its type: the version stands for it.
+    Data without a stable identity counts by its type, because the version stands for it.
     """
 
     __slots__ = ("around",)
 
     def __init__(self, around: frozenset[int] = frozenset()):
         super().__init__()
-        #: Functions that this is inside of.
+        #: Ids of the functions whose closures are being encoded: a closure may hold its own function.
         self.around = around
 
     def nested(self):
@@ -61,7 +62,7 @@ class _NamingEncoder(Encoder):
         part = _NamingEncoder(self.around | {id(function)})
         try:
             part.add(cell.cell_contents)
-        except (UnhashableArgument, ValueError) as error:  # an empty cell
+        except (UnhashableArgument, ValueError) as error:  # ValueError: an empty cell
             part = self.nested()
             part.add("" if isinstance(error, ValueError) else type(cell.cell_contents).__qualname__)
         self.add(variable)
@@ -69,7 +70,7 @@ class _NamingEncoder(Encoder):
 
 
 def _module_of(value):
-    """Name of the module of a function or class; of a script, the name by which it can be imported."""
+    """Return the module name of a function or class; for a script, the name to import it by."""
     module = getattr(value, "__module__", None)
     told = getattr(value, "__globals__", {})
     if module not in ("__main__", "__mp_main__") or not told.get("__file__"):

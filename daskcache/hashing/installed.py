@@ -1,9 +1,12 @@
-"""Objects that installed modules give: when they count by their names.
+"""Names of the objects in installed modules that count by name.
 
-Most count by what they hold, as any value does, so that a changed setting is noticed.  Two kinds don't:
+Most objects count by their contents, as any value does, so that a changed setting is noticed.  Two kinds
+count by name:
 
-- the state of a process, which is another one in each (the global random generators, ``os.environ``),
-- what can't be taken apart (many distributions of SciPy, functions of uarray).
+- the state of a process, which differs in each (the global random generators, ``os.environ``),
+- objects that can't be taken apart (many distributions of SciPy, functions of uarray).
+
+`encoder`, `arrays` and `reach` look the names up.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any
 
 from .ownership import is_user_module
 
-#: Globals that are the state of a process.
+#: Globals that hold the state of a process.
 _OF_PROCESS = (
     "os:environ",
     "os:environb",
@@ -29,7 +32,7 @@ _OF_PROCESS = (
 
 
 def process_name_of(value: Any) -> str | None:
-    """Name of a global that is the state of a process, as ``module:name``; None for any other value."""
+    """Return the name (``module:name``) of a global that holds process state; None for other values."""
     global _names_of_process
     size, names = _names_of_process
     if size != len(sys.modules):
@@ -39,7 +42,7 @@ def process_name_of(value: Any) -> str | None:
     return names.get(id(value))
 
 
-#: How many modules there were, and `_OF_PROCESS` by address.
+#: Number of loaded modules, and `_OF_PROCESS` by id.  Both are renewed when that number changes.
 _names_of_process: tuple[int, dict[int, str]] = (-1, {})
 
 
@@ -49,10 +52,10 @@ def _global(name):
 
 
 def name_of(value: Any) -> str | None:
-    """Name of a global of an installed module, as ``module:name``; None for any other value.
+    """Return the name (``module:name``) of a global of an installed module; None for other values.
 
-    It is looked for where the object says that it is, in the module of its class (or of a function), and
-    in the packages around that.
+    The search starts at the place that the object itself names.  It goes on in the module of the
+    object's class (or of a function), and in the packages around that module.
     """
     home = value if isinstance(value, types.FunctionType) else type(value)
     return _name_given_by_itself(value) or _name_near(home.__module__, value)
@@ -82,7 +85,7 @@ _NO_MODULE = types.ModuleType("none")
 
 
 def package_giving(value: Any, name: str) -> str | None:
-    """The installed package a module of which has `value` under `name`; None if there is none."""
+    """Return an installed package in which a module has `value` under `name`, or None."""
     for module, found in list(sys.modules.items()):
         if vars(found or _NO_MODULE).get(name) is value and _is_installed(module):
             return module.partition(".")[0]

@@ -1,8 +1,8 @@
-"""The stable names of classes and functions, which keys, records and archives hold.
+"""The stable names of classes and functions in keys, records and archives.
 
-A class that moves to another module keeps its name, so nothing that was made with it runs again:
-daskcache's own are named as users import them (``daskcache:CSVTarget``), and any other class says
-its name itself, in the class attribute ``public_name``::
+`encoder`, `reach`, `targets` and `storage` use them.  A class that moves to another module keeps its
+name, so nothing made with it has to run again.  daskcache's own classes are named as users import them
+(``daskcache:CSVTarget``).  Any other class can set its name in the class attribute ``public_name``::
 
     class MeshTarget(daskcache.Target):
         public_name = "meshtools:MeshTarget"
@@ -19,21 +19,24 @@ _PACKAGE = __name__.partition(".")[0]
 
 
 def public_name(obj: Any) -> str:
-    """Return the name that stands for a class or function, wherever it is defined.
+    """Return the stable name of a class or function, wherever it is defined.
 
     Returns
     -------
     str
         ``"package:Class"`` if it has a public name, else ``"package.module:Class"``.
     """
-    given = getattr(obj, "__dict__", {}).get("public_name")  # its own: a subclass is another class
+    given = getattr(obj, "__dict__", {}).get("public_name")  # not inherited: a subclass is another class
     if isinstance(given, str):
         return given
     return current_name(f"{obj.__module__}:{obj.__qualname__}")
 
 
 def current_name(name: str) -> str:
-    """Return the public name for one by module, as older records have it; any other name as it is."""
+    """Return the public name for one of daskcache's module paths, or any other name unchanged.
+
+    Older records hold module paths.
+    """
     module, _, qualified_name = name.partition(":")
     if module.startswith(f"{_PACKAGE}.") and qualified_name in sys.modules[_PACKAGE].__all__:
         return f"{_PACKAGE}:{qualified_name}"
@@ -41,12 +44,14 @@ def current_name(name: str) -> str:
 
 
 def imported(name: str) -> Any:
-    """Import what a name stands for.  For names in the program's own text: importing runs code.
+    """Import the object that a name stands for.
+
+    Importing runs code, so pass only names from the program's own text.
 
     Raises
     ------
     ImportError, AttributeError
-        If there is no such module, or nothing of this name in it.
+        If the module, or the name in it, doesn't exist.
     """
     module, _, qualified_name = name.partition(":")
     return operator.attrgetter(qualified_name)(import_module(module))

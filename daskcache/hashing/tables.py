@@ -1,7 +1,8 @@
 """Encoders of tables: pandas and Arrow.
 
-What is hashed is dtypes and values, column by column, whatever blocks or chunks they lie in, and what a
-table carries beside them: attrs, flags, the frequency of an index, a coordinate reference system.
+Dtypes and values are hashed column by column, whatever blocks or chunks they lie in.  The data that a
+table carries beside them counts too: attrs, flags, an index's frequency, a coordinate reference system.
+`encoder` loads a package's encoders when it meets the first value of the package.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from .encoder import class_name, encode_datetime, no_identity
 
 
 def pandas_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import pandas as pd
 
     return {
@@ -46,7 +47,7 @@ def _series(value, encoder):
 
 
 def _subclass(value, encoder):
-    """Class of a frame or series, and the attributes that it keeps, if it isn't one of pandas'."""
+    """Add the class of a frame or series and the attributes that it keeps, unless it is pandas' own."""
     cls = type(value)
     if cls.__module__.partition(".")[0] != "pandas":
         encoder.add((class_name(cls), {name: getattr(value, name, None) for name in cls._metadata}))
@@ -74,7 +75,7 @@ def _index(value, encoder):
     elif isinstance(value, pd.MultiIndex):
         for position, level in enumerate(value.levels):
             values = value.get_level_values(position)
-            if level.dtype != values.dtype:  # integers, some of which are missing, look like floats
+            if level.dtype != values.dtype:  # integers with missing ones among them look like floats
                 encoder.add(repr(level.dtype))
             _index(values, encoder)
     else:
@@ -90,7 +91,7 @@ def _extension_array(value, encoder):
 
 
 def _values(value, encoder):
-    """Values of a column or index: NumPy's bytes where they are plain, else one by one."""
+    """Add the values of a column or index: as NumPy's bytes if they are plain, else one by one."""
     import numpy as np
     import pandas as pd
 
@@ -111,7 +112,10 @@ def _values(value, encoder):
 
 
 def _dtype(value, encoder):
-    """Add the dtype of a column, and what arrays of other packages carry beside their values."""
+    """Add the dtype of a column.
+
+    For dtypes of other packages, add their parameters and the coordinate reference system as well.
+    """
     dtype = value.dtype
     if type(dtype).__module__.partition(".")[0] in ("numpy", "pandas"):
         encoder.add(repr(dtype))
@@ -134,14 +138,14 @@ def _missing(value, encoder):
 
 
 def pyproj_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import pyproj
 
     return {pyproj.CRS: _crs}
 
 
 def _crs(value, encoder):
-    """Encode a coordinate reference system by what it is, however it was named."""
+    """Encode a coordinate reference system by its definition, however it was named."""
     encoder.parts.append(b"j")
     encoder.add(value.to_wkt())
 
@@ -150,7 +154,7 @@ def _crs(value, encoder):
 
 
 def pyarrow_encoders():
-    """Encoders by class."""
+    """Return encoders by class."""
     import pyarrow as pa
 
     return {
@@ -208,7 +212,7 @@ def _arrow_type(value, encoder):
 
 
 def _inner_types(kind):
-    """What a type is made of, which `str` doesn't tell in full."""
+    """Return the parts of a type, because its `str` may leave some out."""
     import pyarrow as pa
 
     if isinstance(kind, pa.ExtensionType):
@@ -231,7 +235,11 @@ def _arrow_values(kind, chunks, encoder):
 
 
 def _arrow_column(kind, chunks, encoder):
-    """Which values are missing, then the others, without what Arrow keeps beside them."""
+    """Encode which values are present, then those values.
+
+    Arrow's buffers can't be hashed as they are: they have undefined bytes where values are missing, and
+    more items than a slice.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -249,7 +257,7 @@ def _arrow_column(kind, chunks, encoder):
 
 
 def _present_values(kind):
-    """The encoder of those values of a column that aren't missing."""
+    """Return the encoder for the values of a column that aren't missing."""
     import pyarrow as pa
 
     is_ = pa.types
@@ -299,6 +307,7 @@ def _structs(kind, chunks, encoder):
 def _dictionaries(kind, chunks, encoder):
     import pyarrow as pa
 
+    # indices of different dictionaries can't be compared
     if len({encoder.encoded(chunk.dictionary) for chunk in chunks}) > 1:
         chunks = pa.chunked_array(chunks).unify_dictionaries().chunks
     _arrow_column(kind.value_type, [chunk.dictionary for chunk in chunks[:1]], encoder)
@@ -306,7 +315,11 @@ def _dictionaries(kind, chunks, encoder):
 
 
 def _unions(kind, chunks, encoder):
-    """Values child by child; PyArrow's `type_codes` and `offsets` forget where a slice starts."""
+    """Encode values child by child.
+
+    Type codes and offsets are read from the buffers: PyArrow's `type_codes` and `offsets` ignore where a
+    slice starts.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -321,7 +334,7 @@ def _unions(kind, chunks, encoder):
 
 
 def _child(union, position, here):
-    """The values of a union that its child at `position` holds."""
+    """Return the values of a union that its child at `position` holds."""
     import pyarrow as pa
 
     values = union.field(position)
@@ -338,7 +351,7 @@ def _integers(kind, length, buffer, start):
 
 
 def _memory(array):
-    """The bytes of the values of an array of fixed width, none of which is missing."""
+    """Return the bytes of the values in an array of fixed width without missing values."""
     import pyarrow as pa
 
     if pa.types.is_boolean(array.type):
@@ -350,7 +363,7 @@ def _memory(array):
 
 
 def _characters(array):
-    """The bytes of all values of a large_binary array, none of which is missing."""
+    """Return the bytes of all values in a large_binary array without missing values."""
     import pyarrow as pa
 
     _, offsets, data = array.buffers()

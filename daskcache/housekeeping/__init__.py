@@ -1,1 +1,1 @@
-"""A root without its program: list, explain, verify, collect, move and audit it."""
+"""Housekeeping of a root from its records alone: list, explain, verify, collect, move and audit."""

@@ -1,15 +1,16 @@
-"""Archives: results with their records in a tar file that works under another root.
+"""Archives: results and their records in a tar file that can be taken into another root.
 
 ::
 
     daskcache.json         {"daskcache": 1, "records": {name of a record: number of its files}}
-    records/<name>.json    records, as they lie in a root
-    code/…                 what the code behind them was, as it lies in a root
+    records/<name>.json    the records, as they are stored in a root
+    code/…                 the code behind the records, as it is stored in a root
     targets/<path>         the files, by their paths from the root
 
-The format is POSIX tar (pax) without compression, so that the file can't hold more than its own size.
-An archive may come from anybody: nothing in it is believed before it is checked here, nothing in it
-names a place outside of what it is for, and only plain files are taken.
+`transfer` writes and imports archives; this module reads and checks them.  The format is POSIX tar (pax)
+without compression, so the content can't be larger than the file.  An archive may come from an untrusted
+writer.  Everything in it is checked here before it is used: only plain files are accepted, and no member
+may name a place outside of its folder.
 """
 
 from __future__ import annotations
@@ -34,26 +35,27 @@ from .verify import other_algorithm
 MANIFEST = "daskcache.json"
 RECORDS, CODE, TARGETS = "records/", "code/", "targets/"
 
-#: Bytes; a record or a manifest that is larger is none.
+#: Largest size of a record or manifest, in bytes.
 _LARGEST_TEXT = 64 * 2**20
 _HEX = re.compile(r"[0-9a-f]+\Z")
-#: Errors of `tarfile` on files that it can't read, or can't hold in memory.
+#: Errors that `tarfile` raises for files that it can't read or can't hold in memory.
 _NO_ARCHIVE = OSError, tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError
 _CODE_FILE = re.compile(r"code/(?:[0-9a-f]{32}\.json|sources/[0-9a-f]{32}\.txt)\Z")
 
 
 class Packed(NamedTuple):
-    """One target in an archive, checked as far as that goes without reading its files."""
+    """One target in an archive, checked as far as possible without reading its files."""
 
     #: Path from the root.
     path: str
     name: RecordName
-    #: The record, as it was written.
+    #: The record as it was written.
     content: bytes
-    #: Its file, or by their paths from the folder its files; empty if only the record is there.
+    #: The target's files by their paths from the target, a single file under "".  Empty if the archive
+    #: holds only the record.
     files: dict[str, tarfile.TarInfo]
     is_folder: bool
-    #: Whether reading it back runs no code of whoever wrote it.
+    #: True if reading the target back runs no code of the archive's writer.
     harmless: bool
 
     @property
@@ -62,16 +64,16 @@ class Packed(NamedTuple):
 
 
 class Archive:
-    """An archive that was opened for reading.
+    """An archive opened for reading.
 
     Raises
     ------
     StorageError
-        If it can't be read, or is no archive of daskcache.
+        If the file can't be read or is not an archive of daskcache.
     UnsafePath
-        If a member could leave its place, or is no plain file.
+        If a member is not a plain file, or has a name that an export does not give.
     TargetCorrupt
-        If a record contradicts itself.
+        If a record contradicts itself, or a target does not have its recorded size.
     """
 
     def __init__(self, path: str):
@@ -97,7 +99,7 @@ class Archive:
         self._tar.close()
 
     def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
-        """The content of a member."""
+        """Yield the content of a member in pieces of at most 1 MiB."""
         file = self._tar.extractfile(member)
         left = member.size
         while left and file is not None:
@@ -113,7 +115,7 @@ class Archive:
             raise self._unreadable(f"{member.name} is cut short")
 
     def code(self) -> Iterator[tuple[str, bytes]]:
-        """Path below ``code/``, and content, of what the archive tells of the code."""
+        """Yield the path below ``code/`` and the content of each file that describes code."""
         for name, member in self._members.items():
             if name.startswith(CODE):
                 yield name.removeprefix(CODE), self._text(member)
@@ -154,7 +156,7 @@ class Archive:
         return packed
 
     def _files_of(self, targets):
-        """Return the files of each target, by their paths from it; a file itself by ``""``."""
+        """Return each target's files by their paths from it; a single file has the path ``""``."""
         files: dict[str, dict[str, tarfile.TarInfo]] = {path: {} for path in targets}
         owners: dict[str, str] = {}
         for name, member in self._members.items():
@@ -162,6 +164,7 @@ class Archive:
                 continue
             path = name.removeprefix(TARGETS)
             own = next((p for p in _with_folders(path) if p in targets), path)
+            # two paths that differ here may be one file where the archive is unpacked (case, Unicode)
             if owners.setdefault(collision_form(own), own) != own:
                 raise self._unsafe(name, "is there twice, on some file system")
             if own not in targets or is_table(own):
@@ -172,7 +175,7 @@ class Archive:
         return files
 
     def _record(self, file_name):
-        """Return name, bytes and content of a record, checked."""
+        """Check a record and return its name, bytes and content."""
         name = RecordName.parse(file_name)
         content = self._json(f"{RECORDS}{file_name}")
         problem = "its name is no record's"
@@ -234,10 +237,10 @@ class Archive:
 
 
 def is_harmless(record: dict[str, Any]) -> bool:
-    """Tell if nothing that a record names runs code of its writer.
+    """Return True if nothing that a record names runs code of its writer.
 
-    So much is known of daskcache's own formats and sources only; and of a format only where the path's
-    suffix says the same as the record: a program reads a target by its path, whatever the record claims.
+    Only daskcache's own formats and sources are known to be harmless.  The format must also match the
+    suffix of the target's path: a program reads a target by its path, whatever the record claims.
     """
     try:
         by_suffix = target_class(record["target"])
@@ -248,7 +251,7 @@ def is_harmless(record: dict[str, Any]) -> bool:
 
 
 def _with_folders(path):
-    """Yield a path, and the folders that it is in."""
+    """Yield a path and the folders that contain it, innermost first."""
     yield path
     while "/" in path:
         path = path.rpartition("/")[0]
@@ -275,7 +278,7 @@ def _why_unsafe(member):
 
 
 def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
-    """What of a record is not as records are, or not as its name says."""
+    """Return the reason why a record is malformed or contradicts its name, else None."""
     hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
     if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
         return "its name has something else than hashes"
@@ -288,6 +291,7 @@ def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
     if other := other_algorithm(record):
         return f"it was hashed with {other!r}: import it with daskcache.hash set to that"
     path = record["target"]
+    # the id of a content-addressed target is made from its path without the data hash
     if name.target_id not in (
         target_id(path),
         target_id(path.replace(name.data_hash, DATA_HASH)),

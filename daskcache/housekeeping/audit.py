@@ -1,10 +1,11 @@
-"""Audits: finished nodes are computed once more, and what comes out is compared with what is recorded.
+"""Audits: recompute finished nodes and compare the results with their records.
 
-A difference means that the function is not deterministic, or that it depends on something that no key
-knows of.  Both make a cache wrong without anyone noticing.
+A difference means that the function is not deterministic, or that it depends on an input that its key
+does not include.  Either makes a cache wrong unnoticed.
 
 Functions run in this process, one after the other, from stored inputs.  Nothing is written to the root:
-what would be stored goes to a temporary folder, and is hashed as it would be when stored.
+results go to a temporary folder and are hashed there as they would be when stored.  `audit` starts from
+nodes; `audit_root` starts from records, with the help of `rebuild`.
 """
 
 from __future__ import annotations
@@ -52,32 +53,33 @@ UNTRACKED = (
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What an audit found out about one node."""
+    """Outcome of an audit for one node."""
 
     #: Module and qualified name of the function.
     function: str
-    #: Path of the target from the root; of several results, all of them.
+    #: Path of the target from the root; the paths of all targets if the function has several results.
     target: str
-    #: "same", "differs", "failed" (it could not be computed) or "skipped" (not called, see the reason).
+    #: "same", "differs", "failed" (the computation failed) or "skipped" (not called, see `reason`).
     outcome: str
-    #: Why it is not the same; else empty.
+    #: Reason why the outcome is not "same"; else empty.
     reason: str = ""
-    #: Hash of the data according to the record, and of what came out now.
+    #: Hash of the data according to the record.
     recorded: str | None = None
+    #: Hash of the data that the audit computed, if it did.
     recomputed: str | None = None
-    #: Run time of the function, if it ran to its end.
+    #: Run time of the function in seconds, if it finished.
     seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Audit:
-    """What came of recomputing a sample of finished nodes.  In a notebook it shows as a table."""
+    """Findings of an audit over a sample of finished nodes.  In a notebook it is shown as a table."""
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs and nothing failed."""
+        """True if no node differs and none failed."""
         return not (self.counts[DIFFERS] or self.counts[FAILED])
 
     @property
@@ -100,33 +102,37 @@ class Audit:
 
 
 def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
-    """Compute finished nodes once more, and compare what comes out with what is recorded.
+    """Recompute finished nodes and compare the results with their records.
 
-    This finds functions that are not deterministic, and inputs that no key knows of.  Functions run in
-    this process, from their stored inputs; nothing is written to the root.
+    An audit finds functions that are not deterministic, and inputs that no key includes.  Functions run
+    in this process, from their stored inputs.  Nothing is written to the root.
 
     Parameters
     ----------
     *nodes : nodes, or lists, tuples and dicts of them
-        The sample is drawn from those of them, and of all before them, that are complete.
+        The sample is drawn from the complete ones among these nodes and all nodes upstream of them.
     sample : int
-        How many nodes to compute.  What can't be computed as it was is reported, and another one drawn.
+        Number of nodes to recompute.  A node that can't be recomputed as it was is reported as
+        "skipped", and another one is drawn in its place.
     seed : int, optional
         The same seed draws the same nodes from the same graph.
 
     Returns
     -------
     Audit
-        Shows as a table; ``.findings`` has one for each node, ``.ok`` says whether all is well.
+        Is shown as a table.  ``.findings`` has one `Finding` for each node drawn; ``.ok`` is True if no
+        node differs and none failed.
 
     Raises
     ------
     NotANode
         If an argument holds no node.
     ValueError
-        If `sample` is not positive.
-    TargetCollision, ArgumentChanged
-        If the graph can't be looked at as it is.
+        If `sample` is less than 1.
+    TargetCollision
+        If two nodes of the graph have the same target.
+    ArgumentChanged
+        If an argument was modified after its node was made.
 
     Examples
     --------
@@ -149,15 +155,24 @@ def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
 def audit_root(
     root: Root, function: str | None = None, sample: int = 20, seed: int | None = None
 ) -> Audit:
-    """`audit` of what is in a root, from its records alone.
+    """Audit the results in a root from their records alone; see `audit`.
 
     Parameters
     ----------
     root : Root
     function : str, optional
-        Draw only from the nodes of this function, by its name with or without the module.
+        Draw only from the nodes of this function.  Its name may be given with or without the module.
     sample, seed
         See `audit`.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    ValueError
+        If `sample` is less than 1.
     """
     store = RecordStore(root)
     seen: set[str] = set()
@@ -168,7 +183,7 @@ def audit_root(
             return None
         try:
             entry = recorded_entry(store, record["target"], name.key)
-        except NotThere:  # it is not complete
+        except NotThere:  # only complete nodes are audited
             return None
         except CannotRecompute as reason:
             return _skipped(record, reason)
@@ -193,7 +208,7 @@ _T = TypeVar("_T", PlannedNode, RecordName)
 def _draw(
     candidates: list[_T], sample: int, seed: int | None, examine: Callable[[_T], Finding | None]
 ) -> Audit:
-    """Examine candidates in random order until enough of them were computed."""
+    """Examine candidates in random order until `sample` of them were computed."""
     if sample < 1:
         raise ValueError(f"sample must be a positive number of nodes, got {sample!r}")
     findings: list[Finding] = []
@@ -211,15 +226,15 @@ def _draw(
 
 
 def _finding(function: str, entry: Entry, recall: Callable[[], Call]) -> Finding:
-    """Compute a node again, and compare.
+    """Recompute a node and compare the result with its record.
 
     Parameters
     ----------
     function : str
     entry : Entry
-        What is recorded.
+        The recorded result.
     recall : callable
-        Makes the call again as it was, or raises `CannotRecompute`.
+        Returns the call as it was made, or raises `CannotRecompute`.
     """
     paths = ", ".join(result.target.path for result in entry.stored)
     finding = Finding(function, paths, SKIPPED, recorded=tag(entry.data_hash))
@@ -239,7 +254,10 @@ def _finding(function: str, entry: Entry, recall: Callable[[], Call]) -> Finding
 
 
 def _values(recalled: Call) -> list:
-    """Arguments for one run, read anew: the function may have modified those of the run before."""
+    """Read the arguments for one run.
+
+    They are read anew for each run, because the function may have modified those of the run before.
+    """
     spec = recalled.work.spec
     if spec.options.save is False and not spec.signature.takes_target_path:
         raise CannotRecompute("it writes its target itself, and not to a parameter target_path")
@@ -253,19 +271,23 @@ def _values(recalled: Call) -> list:
 
 
 def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
-    """Hashes of the results, as they would be stored, and the run time in seconds."""
+    """Return the hashes of the results, as if they were stored, and the run time in seconds."""
     with TemporaryDirectory(prefix="daskcache-audit-") as folder:
         elsewhere = recalled.work._replace(root=folder)
         started = time.perf_counter()
         result, own_paths = call(elsewhere, values)
         seconds = time.perf_counter() - started
         written = write_results(elsewhere, recalled.inputs, result, own_paths)
-        sweep_parts(Root(folder), written)  # a table's is held in memory
+        sweep_parts(Root(folder), written)  # hashes of tables are kept in memory
     return [data_hash for _, data_hash, *_ in written], seconds
 
 
 def _why(recalled, hashes):
-    """What makes the result differ, according to a second run."""
+    """Return the reason why a result differs, according to a second run.
+
+    If two runs disagree, the function is not deterministic.  If they agree, it depends on something that
+    is not tracked, and the reason lists the packages whose versions changed since.
+    """
     try:
         again, _ = _compute(recalled, _values(recalled))
     except Exception as error:  # noqa: BLE001 (whatever the function raises)

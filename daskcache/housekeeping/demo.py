@@ -27,7 +27,7 @@ IMAGES = (
 
 @delayed(target="denoised/{image.stem}.tif")
 def denoise(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Grey image, smoothed with a Gaussian of `sigma` pixels; float32 in 0 … 1."""
+    """Smooth the grey image with a Gaussian of `sigma` pixels; float32 in 0 … 1."""
     from skimage.color import rgb2gray
     from skimage.filters import gaussian
     from skimage.util import img_as_float
@@ -38,7 +38,7 @@ def denoise(image: np.ndarray, sigma: float) -> np.ndarray:
 
 @delayed(target="labels/{denoised.stem}.tif")
 def segment(denoised: np.ndarray, min_size: int = 30) -> np.ndarray:
-    """Labels of the connected regions brighter than Otsu's threshold; uint16, 0 is background."""
+    """Label the connected regions brighter than Otsu's threshold; uint16, 0 is background."""
     from skimage.filters import threshold_otsu
     from skimage.measure import label
 
@@ -51,7 +51,7 @@ def segment(denoised: np.ndarray, min_size: int = 30) -> np.ndarray:
 
 @delayed(target="regions/{labels.stem}.csv")
 def measure(labels: np.ndarray, denoised: np.ndarray) -> pd.DataFrame:
-    """One row for each region: area in pixels, mean intensity, eccentricity."""
+    """Measure each region, one row for each: area in pixels, mean intensity, eccentricity."""
     from skimage.measure import regionprops_table
 
     properties = ("label", "area", "mean_intensity", "eccentricity")
@@ -61,7 +61,7 @@ def measure(labels: np.ndarray, denoised: np.ndarray) -> pd.DataFrame:
 
 @delayed(target="summary.csv")
 def summarise(names: list[str], tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """One row for each image: number of regions, mean and total area in pixels."""
+    """Summarise each image in one row: number of regions, mean and total area in pixels."""
     return pd.DataFrame(
         {
             "image": names,
@@ -73,7 +73,7 @@ def summarise(names: list[str], tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def copy_images(folder: Path) -> list[Path]:
-    """Copy scikit-image's pictures to `folder`, unless they are there, and return all that it holds."""
+    """Copy scikit-image's pictures to `folder` unless they exist, and return all images in it."""
     data = Path(require("skimage", "demo").__file__).parent / "data"
     folder.mkdir(parents=True, exist_ok=True)
     for name in IMAGES:
@@ -83,7 +83,7 @@ def copy_images(folder: Path) -> list[Path]:
 
 
 def pipeline(images: list[Path], sigma: float = 2.0) -> Node:
-    """The summary node of the pipeline over `images`."""
+    """Return the summary node of the pipeline over `images`."""
     names, tables = [], []
     for path in images:
         denoised = denoise(ImageSource(path), sigma)

@@ -1,8 +1,8 @@
-"""How much room a root takes, and how to get some of it back.
+"""Disk usage of a root, and the choice of targets to delete; for ``dask cache gc`` and ``du``.
 
-What `gc` drops is a target's file, never its record.  A finished graph stays finished when its
-intermediates are gone, because the record says what they held; so they go first, those that are cheapest
-to make again first.
+Garbage collection deletes a target's file or folder, never its record.  The record says what the target
+held, so a finished graph stays finished without its intermediates.  Intermediates are therefore deleted
+before final targets, the cheapest to remake first.
 """
 
 from __future__ import annotations
@@ -28,43 +28,44 @@ HOUR = 3600.0
 
 
 class Holding(NamedTuple):
-    """One target and what speaks for keeping it."""
+    """A target on disk, with the facts that decide whether it is kept."""
 
     #: Path from the root.
     path: str
     name: RecordName
     #: Bytes on disk.
     size: int
-    #: Whether nothing that is still there was made from it.
+    #: True if no existing target was made from it.
     final: bool
-    #: When it was last written or read, in seconds since the epoch.
+    #: Time of the last write or read, in seconds since the epoch.
     used: float
-    #: Whether it is as recorded: what was edited is never dropped.
+    #: True if the target is as recorded.  Edited targets are never deleted.
     intact: bool = True
 
     @property
     def seconds_per_byte(self) -> float:
-        """What it costs to make again, for what it takes."""
+        """Run time in seconds to remake the target, divided by its size in bytes."""
         return self.name.microseconds / 1e6 / self.size if self.size else float("inf")
 
 
 class Choice(NamedTuple):
-    """What to drop, decided and not yet done."""
+    """Targets to delete, chosen but not yet deleted."""
 
-    #: In the order in which they go.
+    #: The targets in the order of their deletion.
     drop: list[Holding]
-    #: Bytes that the targets of the root take now, and afterwards.
+    #: Bytes that the root's targets take now.
     before: int
+    #: Bytes that they take after the deletion.
     after: int
 
 
 def holdings(root: Root) -> list[Holding]:
-    """The recorded targets of a root that are there, by path."""
+    """Return the recorded targets of a root that exist, by path."""
     lineage = Lineage(listed(root))
     intermediates = lineage.intermediates()
     found = []
     for item in lineage.by_path.values():
-        with contextlib.suppress(FileNotFoundError):  # it is not there, or went while we looked
+        with contextlib.suppress(FileNotFoundError):  # missing, or deleted by another process just now
             found.append(_holding(root, item, final=item.path not in intermediates))
     return found
 
@@ -78,10 +79,10 @@ def choose(
     min_age: float = HOUR,
     now: float | None = None,
 ) -> Choice:
-    """Decide which targets to drop; touches nothing.
+    """Choose the targets to delete; nothing is touched.
 
-    Intermediates go before final targets, and among each what takes the fewest seconds per byte to make
-    again goes first.
+    Intermediates go before final targets.  Within each group, the target that takes the fewest seconds
+    per byte to remake goes first.
 
     Parameters
     ----------
@@ -89,13 +90,17 @@ def choose(
     max_size : int, optional
         Bytes that the targets may take together.
     max_age : float, optional
-        Seconds; what was made longer ago is dropped whatever its size.
+        Seconds.  Targets that were made longer ago are chosen whatever their size.
     keep_final : bool
-        Keep what nothing else was made from.
+        Keep targets that no other target was made from.
     min_age : float
-        Seconds; what was written or read since then may be in use by a running graph, and is kept.
+        Seconds.  Targets that were written or read since may be in use by a running graph, and are kept.
     now : float, optional
-        Seconds since the epoch.
+        Seconds since the epoch; by default, the current time.
+
+    Returns
+    -------
+    Choice
     """
     now = time.time() if now is None else now
     before = after = sum(item.size for item in found)
@@ -117,17 +122,23 @@ def choose(
 def drop(root: Root, item: Holding) -> bool:
     """Delete a target's file or folder and keep its record.
 
+    Parameters
+    ----------
+    root : Root
+    item : Holding
+
     Returns
     -------
     bool
-        False if it is not there any more as it was when it was chosen; then it stays.
+        True if the target was deleted.  False if it is gone, or has changed or been used since it was
+        chosen; then it stays.
 
     Raises
     ------
     StorageError
         If the file system refuses.
     UnsafePath
-        If its record names a place outside of the root, or a folder on the way is a symbolic link.
+        If the record names a place outside of the root, or a folder on the way is a symbolic link.
     """
     check_path(item.path, item.path)
     location = root.absolute(item.path)
@@ -139,7 +150,8 @@ def drop(root: Root, item: Holding) -> bool:
         aside = storage.part_path(root, name) + storage.DISPLACED
         with entered(root.path, folder, make=False) as opened:
             opened.take(name, aside)
-        # A writer may have replaced it since the look before: what is aside can't be replaced.
+        # A writer may have replaced the target after the check above.  Once it is moved aside, no writer
+        # can, so it is compared again here.
         if storage.stamp(aside) == item.name.stamp:
             storage.discard(aside)
             return True
@@ -154,20 +166,20 @@ def drop(root: Root, item: Holding) -> bool:
 
 
 def old_trash(root: Root, age: float, now: float | None = None) -> list[tuple[str, int]]:
-    """Path and bytes of what has been in the root's trash for longer than `age` seconds."""
+    """Return path and bytes of each item that has been in the trash for at least `age` seconds."""
     before = (time.time() if now is None else now) - age
     found = []
     for name in sorted(storage.names_in(root.trash)):
         path = f"{root.trash}/{name}"
         status = os.lstat(path)
-        # a file keeps its mtime when it is moved; its ctime tells when that was
+        # a moved file keeps its mtime; its ctime is the time of the move
         if max(status.st_mtime, status.st_ctime) <= before:
             found.append((path, sum(size for _, size in _sizes(path))))
     return found
 
 
 def empty(path: str) -> None:
-    """Delete one thing in the trash, for good."""
+    """Delete one item in the trash permanently."""
     try:
         storage.discard(path)
     except OSError as error:
@@ -175,16 +187,16 @@ def empty(path: str) -> None:
 
 
 class Usage(NamedTuple):
-    """What takes how much room in a root, in bytes."""
+    """Disk usage of a root by kind, in bytes."""
 
-    #: Per function or folder: number of targets and their bytes.
+    #: Number of targets and their bytes, by function or folder.
     groups: dict[str, tuple[int, int]]
     trash: int
-    #: Results that are being written, or whose writers died.
+    #: Results that are being written or that dead writers left.
     parts: int
     #: Records, manifests, code and intents.
     metadata: int
-    #: Files that no record knows of.
+    #: Files without a record.
     other: int
 
     @property
@@ -194,13 +206,17 @@ class Usage(NamedTuple):
 
 
 def usage(root: Root, by: str = "function") -> Usage:
-    """What takes how much room in a root.
+    """Measure the disk usage of a root.
 
     Parameters
     ----------
     root : Root
     by : {"function", "folder"}
-        What the targets are grouped by.
+        How the targets are grouped.
+
+    Returns
+    -------
+    Usage
     """
     groups = {item.path: _group(item, by) for item in listed(root) if item.state != "missing"}
     counts = dict.fromkeys(sorted(set(groups.values())), 0)
@@ -228,9 +244,9 @@ def _holding(root: Root, item: Listed, final: bool) -> Holding:
 
 
 def _last_use(location):
-    """When a file, or one in a folder, was last written or read.
+    """Return the time when a file, or any file in a folder, was last written or read.
 
-    That a folder was listed says nothing: to look at a target is no use of it.
+    The times of folders don't count: listing a folder only looks at a target and does not use it.
     """
     folders = os.walk(location)
     files = [location] if not os.path.isdir(location) else []
@@ -247,7 +263,7 @@ def _put_back(root, aside, path):
 
 
 def _sizes(location: str) -> Iterator[tuple[str, int]]:
-    """Path from `location`, and bytes, of each file below it; of a file, its own."""
+    """Yield path from `location` and bytes of each file below it; a file itself has the path ``""``."""
     if not os.path.isdir(location) or os.path.islink(location):
         yield "", os.lstat(location).st_size
         return
@@ -256,7 +272,7 @@ def _sizes(location: str) -> Iterator[tuple[str, int]]:
         for name in names:
             try:
                 size = os.lstat(os.path.join(folder, name)).st_size
-            except FileNotFoundError:  # it went while we looked
+            except FileNotFoundError:  # deleted by another process just now
                 continue
             yield (name if place == "." else f"{place}/{name}"), size
 
@@ -272,7 +288,7 @@ def _group(item, by):
 
 
 def _kind(path):
-    """What a file is that belongs to no target."""
+    """Return the field of `Usage` that counts a file that belongs to no target."""
     top, *below = path.split("/")
     if top != METADATA:
         return "other"

@@ -1,4 +1,7 @@
-"""Which targets of a root were made from which, as their records tell."""
+"""Lineage: which targets of a root were made from which, according to their records.
+
+`gc` uses it to find intermediates, `transfer` to export upstream targets.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from .listing import Listed
 
 
 class Lineage:
-    """What the listed targets of a root were made from.
+    """The listed targets of a root and the targets that each was made from.
 
     Parameters
     ----------
@@ -23,26 +26,26 @@ class Lineage:
             self._by_key.setdefault(item.name.key, []).append(item)
 
     def siblings(self, item: Listed) -> list[Listed]:
-        """All results of the call that made a target, that one included."""
+        """Return all results of the call that made a target, including that target."""
         results = item.record.get("results") or [item.path]
         paths = results.values() if isinstance(results, dict) else results
         return [self.by_path[path] for path in paths if path in self.by_path]
 
     def parents(self, item: Listed) -> list[Listed]:
-        """What a target was made from: all results of the calls that it takes anything from."""
+        """Return all results of the calls that a target takes an input from."""
         found: dict[str, Listed] = {}
         for described in item.record.get("upstream", []):
             if "root" in described:
                 continue
             parents = list(self._by_key.get(described.get("key", ""), ()))
-            # after an early cutoff the parent has another key than this record says
+            # after an early cutoff the parent's key differs from the one in this record
             known = self.by_path.get(described.get("target", ""))
             for parent in [*parents, *(self.siblings(known) if known else ())]:
                 found[parent.path] = parent
         return list(found.values())
 
     def ancestors(self, items: Iterable[Listed]) -> list[Listed]:
-        """What some targets were made from, what that was made from, and so on."""
+        """Return all targets upstream of some targets, at any distance."""
         found: dict[str, Listed] = {}
         left = list(items)
         while left:
@@ -53,10 +56,10 @@ class Lineage:
         return list(found.values())
 
     def intermediates(self) -> set[str]:
-        """Paths of what something else was made from that is still there.
+        """Return the paths of targets that an existing target was made from, at any distance.
 
-        Such a target can go without a loss: what follows stays finished, because its record vouches for
-        what it was made from.
+        An intermediate can be deleted without a loss: downstream targets stay finished, because their
+        records vouch for their inputs.
         """
         existing = [item for item in self.by_path.values() if item.state != "missing"]
         return {item.path for item in self.ancestors(existing)}

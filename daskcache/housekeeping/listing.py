@@ -1,4 +1,8 @@
-"""The targets of a root, as their records tell: without any node, for the command line."""
+"""Listings of a root's recorded targets, made from the records without any node.
+
+The commands in `cli` use them; `gc`, `repair` and `transfer` start from `listed`.  `verify` is the
+thorough counterpart: a listing compares sizes and times, not bytes.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +25,10 @@ from ..storage.tables.databases import is_table
 from ..targets.registry import is_of_folder
 from .rebuild import source_changes
 
-#: States of a target that is as its record says.
+#: States of a target that matches its record.
 AS_RECORDED = ("complete", "adopted")
 STATES = (*AS_RECORDED, "missing", "modified")
-#: Said of code that the root did not keep.
+#: Reason to show if the root did not keep the code of the record.
 _CHANGED = "the code changed"
 
 
@@ -41,19 +45,31 @@ class Listed(NamedTuple):
 
     @property
     def is_adopted(self) -> bool:
-        """Whether a person made what it holds, or held."""
+        """True if a user made the target's content, or its last content if it is gone."""
         return self.name.adopted or "edited" in self.record
 
 
 def find_root(given: str | None) -> Root:
-    """The root that a command is about: the given one, the nearest upward, or the configured one.
+    """Find the root for a command: the given folder, or else the first root among the usual places.
+
+    The current folder comes first, then the folders above it and the configured root.  The last places
+    are the folders inside the current one, and folders named ``working`` here and above.
+
+    Parameters
+    ----------
+    given : str or None
+        The folder that the user named.
+
+    Returns
+    -------
+    Root
 
     Raises
     ------
     StorageError
-        If there is none.
+        If no root is found.
     UnsafePath
-        If a folder of its metadata is a link.
+        If a folder of the root's metadata is a link.
     """
     candidates = [given] if given else _candidates()
     for candidate in candidates:
@@ -70,12 +86,21 @@ def find_root(given: str | None) -> Root:
 
 
 def find_or_make_root(given: str | None) -> Root:
-    """`find_root`, or else make a root of the folder that is given, or configured.
+    """Find the root for a command as `find_root` does, or make the given or configured folder a root.
+
+    Parameters
+    ----------
+    given : str or None
+        The folder that the user named.
+
+    Returns
+    -------
+    Root
 
     Raises
     ------
     StorageError
-        If there is no such folder, or it can't be written to.
+        If the folder does not exist or can't be written to.
     """
     try:
         return find_root(given)
@@ -88,7 +113,7 @@ def find_or_make_root(given: str | None) -> Root:
 
 
 def listed(root: Root) -> Iterator[Listed]:
-    """Every target of a root that has a record, by path."""
+    """Yield every target of a root that has a record, by path."""
     store = RecordStore(root)
     found: dict[str, Listed] = {}
     for name in store.all():
@@ -96,6 +121,7 @@ def listed(root: Root) -> Iterator[Listed]:
         if record is None:
             continue
         item = _listed(root, record["target"], name, record)
+        # a record that matches the file wins over other records of the same path
         known = found.get(item.path)
         if known is None or known.state not in AS_RECORDED:
             found[item.path] = item
@@ -103,7 +129,7 @@ def listed(root: Root) -> Iterator[Listed]:
 
 
 def find(root: Root, given: str) -> Listed | None:
-    """The recorded target at a path, given from here or from the root."""
+    """Return the recorded target at a path from the root or the current folder, or None."""
     here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
     candidates: list[Listed] = []
     for path in (given, here):
@@ -117,22 +143,30 @@ def find(root: Root, given: str) -> Listed | None:
 
 
 def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
-    """Paths from the root of a file, of a target that is a folder, or of all files below a folder.
+    """List the files or targets to adopt at a path.
+
+    A file, a recorded target or a folder that is one target by its name stands for itself.  Any other
+    folder stands for all files below it.
 
     Parameters
     ----------
     root : Root
     given : str
-        Path from the root, or from here.
+        Path from the root or from the current folder.
     known : container of str
         Targets that have a record, by their paths from the root.
+
+    Returns
+    -------
+    list of str
+        Paths from the root.
 
     Raises
     ------
     TargetMissing
-        If nothing is there.
+        If nothing is at the path.
     UnsafePath
-        If it is outside of the root.
+        If the path is outside of the root.
     """
     here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
     path = given if not os.path.isabs(given) and storage.exists(root.absolute(given)) else here
@@ -150,7 +184,7 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
 
 
 def made_from(root: Root, items: list[Listed]) -> list[Listed]:
-    """What was made from some targets, from what was made from them, and so on."""
+    """Return all targets downstream of some targets, at any distance; not the given ones."""
     users: dict[str, list[Listed]] = {}
     for item in listed(root):
         for described in item.record.get("upstream", []):
@@ -167,7 +201,7 @@ def made_from(root: Root, items: list[Listed]) -> list[Listed]:
 
 
 def story(root: Root, item: Listed) -> list[str]:
-    """What made a target and whether that still holds, in lines."""
+    """Describe, line by line, how a target was made and whether it is still up to date."""
     record = item.record
     lines = [
         f"{item.path}: {item.state}",
@@ -193,13 +227,13 @@ def story(root: Root, item: Listed) -> list[str]:
 
 
 def _signature(told):
-    """Who decided something about a target, and when."""
+    """Format the name of the user who decided something about a target, and the time."""
     by = told.get("by") or "on_modified"
     return f"by {by}, {told['when']}" if told.get("when") else f"by {by}"
 
 
 def _code_story(root, record):
-    """Return lines on how the code that made a target differs from its module's code of now."""
+    """Describe how the code that made a target differs from the module's current code."""
     try:
         spec = function_named(record["function"])
         now = spec.code()
@@ -232,7 +266,7 @@ def _input_story(root, described):
 
 
 def _resolved(brief, record):
-    """The text of an argument, with paths in place of references to what is upstream."""
+    """Format an argument, with paths in place of the references to upstream results."""
     for position, described in enumerate(record.get("upstream", [])):
         place = described.get("target") or described.get("source") or "a Dask value"
         brief = brief.replace(f"<upstream {position}>", str(place))

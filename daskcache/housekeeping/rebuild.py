@@ -1,6 +1,7 @@
-"""Recorded calls, made again from their records alone: for audits from the command line.
+"""Recorded calls, rebuilt from their records alone for `audit.audit_root`.
 
-Whatever of a call a record can't bring back as it was raises `CannotRecompute`, which says what and why.
+A record may not suffice to rebuild the function, an argument or an input as it was.  Then a
+`CannotRecompute` is raised, whose message says why.  `listing` uses `source_changes` from here.
 """
 
 from __future__ import annotations
@@ -24,34 +25,46 @@ ACCEPTED = "it is taken as it is, though its code or inputs changed"
 
 
 class CannotRecompute(Exception):
-    """A call can't be made again as it was; the message says why."""
+    """A call can't be made again as it was; the message gives the reason."""
 
 
 class NotThere(CannotRecompute):
-    """A target is gone, or holds something else than its record says."""
+    """A target is missing or differs from its record."""
 
 
 class SourceChanged(CannotRecompute):
-    """A source does not hold what its record says."""
+    """The content of a source differs from the record."""
 
 
 class Call(NamedTuple):
-    """A call as it was recorded, ready to be made again."""
+    """A recorded call, ready to be made again."""
 
     work: Work
-    #: What the references in the arguments stand for.
+    #: Upstream results and source files that the references in the arguments stand for.
     inputs: list[Entry | FileData]
-    #: Versions of Python and of packages when it was recorded.
+    #: Versions of Python and of packages when the call was recorded.
     packages: dict[str, str]
 
 
 def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
-    """The call behind a record of a store, and behind the entry of what it made.
+    """Rebuild the call that made a recorded result.
+
+    Parameters
+    ----------
+    store : RecordStore
+    record : dict
+        The record of one of the call's targets.
+    entry : Entry
+        The call's results, see `recorded_entry`.
+
+    Returns
+    -------
+    Call
 
     Raises
     ------
     CannotRecompute
-        If the function, an argument or an input can't be had as it was.
+        If the function, an argument or an input can't be rebuilt as it was.
     """
     check_its_own(record)
     spec = _spec_of(record)
@@ -60,6 +73,7 @@ def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
         raise CannotRecompute("it has other targets now")
     values = tuple(_value(spec, position, record) for position in range(len(spec.signature.names)))
     inputs = [_input(store, described) for described in record["upstream"]]
+    # the trace covers all that counts: equal traces mean that this is the recorded call
     static = spec.static_hash(values, record["code"])
     if tag(combine(static, [item.data_hash for item in inputs])) != record["trace"]:
         raise CannotRecompute("it counts other arguments now")
@@ -69,7 +83,7 @@ def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
 
 
 def check_its_own(record: dict[str, Any]) -> None:
-    """Raise `CannotRecompute` if the function did not make the target that it is recorded for."""
+    """Raise `CannotRecompute` if a target was adopted or accepted, not made by its recorded call."""
     if "edited" in record:
         raise CannotRecompute("it was edited by hand, and adopted")
     if "accepted" in record:
@@ -77,22 +91,26 @@ def check_its_own(record: dict[str, Any]) -> None:
 
 
 def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
-    """Handle of what is at a target, as recorded, with the other results of the same call.
+    """Return the recorded entry of a target, with the other results of the same call.
 
     Parameters
     ----------
     store : RecordStore
     path : str
-        Path from the root of the only target, or of one of several.
+        Path from the root of the call's only target, or of one of several.
     key : str
-        Records of this recipe come first.
+        Records with this key are preferred.
+
+    Returns
+    -------
+    Entry
 
     Raises
     ------
     NotThere
-        If there is no such record, or something else is at a target.
+        If no record matches the file at a target, or a target is missing.
     CannotRecompute
-        If nothing but the record says how to read it.
+        If only the record names the format to read it with, and that is not trusted.
     """
     name, record = record_at(store, path, key)
     paths, layout = _results(record)
@@ -103,7 +121,7 @@ def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
 
 
 def _results(record) -> tuple[list[str], int | tuple[str, ...] | None]:
-    """Paths of all results of a call, and the form in which the function returned them."""
+    """Return the paths of a call's results, and the layout in which the function returned them."""
     results = record.get("results")
     if results is None:
         return [record["target"]], None
@@ -124,7 +142,10 @@ def _stored(store, path, key):
 
 
 def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, dict[str, Any]]:
-    """The record of what is at a target now, a touched or copied one included; see `recorded_entry`."""
+    """Return name and content of the record that matches the file at a target; see `recorded_entry`.
+
+    A touched or copied file matches if its bytes are the recorded ones.
+    """
     location = store.root.absolute(path)
     stamp = files.stamp(location)
     if stamp is None:
@@ -170,7 +191,10 @@ def _spec_of(record) -> Spec:
 
 
 def _value(spec, position, record):
-    """The value of a parameter, as its record tells it; of one that doesn't count, the default."""
+    """Rebuild a parameter's value from the record, and compare its hash with the recorded one.
+
+    A parameter that doesn't count has no value in the record; its default is used.
+    """
     name = spec.signature.names[position]
     try:
         if position not in spec.counted:
@@ -179,7 +203,7 @@ def _value(spec, position, record):
         value = value_of(everything[0] if everything else text)
         if hash_value(value) == expected:
             return value
-    except (KeyError, ValueError):  # it is not there, or stands for no plain value
+    except (KeyError, ValueError):  # not in the record, or not the text of a plain value
         pass
     raise CannotRecompute(f"the argument {name!r} can't be rebuilt from its record")
 
@@ -208,7 +232,11 @@ def _input(store, described):
 
 
 def _check_readable(entry):
-    """Check that an input reads back as it was: options of a target are not in its record."""
+    """Check that an input reads back as it was.
+
+    A record holds only those options of a target that count.  Without the others, the target may read
+    different data.
+    """
     try:
         entry.load()
         paths = [(result, f"{entry.root}/{result.target.path}") for result in entry.stored]
@@ -222,7 +250,7 @@ def _check_readable(entry):
 
 
 def source_changes(root: str, described: dict[str, Any]) -> bool:
-    """Whether the content of a source is other than its record says; False if that can't be told."""
+    """Return True if a source's content differs from its record; False if that is unknown."""
     try:
         _source_input(root, described)
     except SourceChanged:
@@ -256,6 +284,6 @@ def _source_class(described):
 
 
 def in_a_line(error: BaseException) -> str:
-    """An error as one line."""
+    """Format an error as one line: its class and the first line of its message."""
     lines = str(getattr(error, "message", error)).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

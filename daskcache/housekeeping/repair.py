@@ -1,4 +1,7 @@
-"""What is damaged, set aside; and what dead writers left, cleared up."""
+"""Repair of a root: move damaged targets to the trash, and clear up after dead writers.
+
+``dask cache verify --repair`` runs it on the findings of `verify`.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,25 @@ from .verify import CORRUPT, OK, Checked, target_in
 
 
 def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
-    """Set damaged targets aside, so that they are made again, and clear up after dead writers.
+    """Move damaged targets to the trash, so that they are made again, and clear up after dead writers.
 
-    What was edited stays where it is.  Nothing is deleted but metadata that is of no use: the intents of
-    commits that never came to anything, parts of metadata, leases of workers that are gone, and
-    manifests that no record names.  Damaged targets and the parts of results go to the trash.
+    Edited and adopted targets stay where they are.  Damaged targets and parts of results go to the
+    trash.  Only useless metadata is deleted: the intents of commits that put nothing in place, parts of
+    metadata, leases of dead workers, and manifests that no record names.
 
     Parameters
     ----------
     root : Root
     checked : list of Checked
-        What `daskcache.housekeeping.verify.verify` found.
+        The findings of `daskcache.housekeeping.verify.verify`.
     min_age : float
-        Seconds.  What changed since then may belong to a writer, perhaps on another machine, that is
-        still at work.
+        Seconds.  Metadata and parts that changed since then stay.  They may belong to a running writer,
+        perhaps on another machine.
 
     Yields
     ------
     str
-        What was done, a line for each thing.
+        One line for each action.
 
     Raises
     ------
@@ -91,7 +94,10 @@ _FOLDER_FOR_ONE = re.compile(r"[0-9a-f]{16}\Z")
 
 
 def _clear_parts(root: Root, before: float) -> Iterator[str]:
-    """Parts of results that were untouched for long, see `storage.part_path` and `part_folder`."""
+    """Clear the parts of results that did not change since `before`.
+
+    Parts are made by `storage.files.part_path`, or lie in a folder made by `part_folder`.
+    """
     for name in sorted(files.names_in(root.parts)):
         path = f"{root.parts}/{name}"
         if _last_change(path) >= before:
@@ -107,6 +113,7 @@ def _clear_parts(root: Root, before: float) -> Iterator[str]:
 
 def _clear_part(root, part):
     displaced = _name_if_displaced(part)
+    # A part with a second link was put in place as a target; the link here is left over.
     if displaced is None and os.path.isfile(part) and os.lstat(part).st_nlink > 1:
         os.unlink(part)
         return f"{part} was left by a commit that was cut short: removed, its file is in place"
@@ -119,7 +126,7 @@ def _clear_part(root, part):
 
 
 def _name_if_displaced(part):
-    """Name of the target that a part may have been in place of, if its name says so."""
+    """Return the name of the target that a part may have been, if its name says so."""
     name = part.rpartition("/")[2].removesuffix(".aside")
     if not name.endswith(DISPLACED):
         return None
@@ -127,13 +134,16 @@ def _name_if_displaced(part):
 
 
 def _place_of(root, name):
-    """Path of the only recorded target of this name; None if there is none, or another one."""
+    """Return the path of the only recorded target with this file name, else None."""
     places = [item.path for item in listed(root) if item.path.rpartition("/")[2] == name]
     return places[0] if len(places) == 1 else None
 
 
 def _settle_intents(root: Root, before: float) -> Iterator[str]:
-    """Finish the commits that were cut short after their last step but one; forget the others."""
+    """Finish commits whose target is in place but whose intent never became a record.
+
+    Other old intents are deleted.
+    """
     for file in sorted(files.names_in(root.intents)):
         intent = f"{root.intents}/{file}"
         name = RecordName.parse(files.intended_name(file), trust.seal_key())
@@ -141,7 +151,7 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
             if name is None or _last_change(intent) >= before:
                 continue
             path = target_in(_json(intent))
-        except FileNotFoundError:  # its writer finished it
+        except FileNotFoundError:  # its writer finished it just now
             continue
         location = root.absolute(path) if path else ""
         if path and files.stamp(location) == name.stamp and _holds(location, name):
@@ -153,9 +163,9 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
 
 
 def _clear_metadata(root: Root, before: float) -> Iterator[str]:
-    """Metadata that was never finished, leases that nobody renews, manifests that no record names."""
+    """Delete unfinished metadata, leases that were not renewed, and manifests that no record names."""
     manifests = list(Path(root.manifests).rglob("*.json"))
-    # looked at after the manifests: a commit writes its manifest first
+    # Records are listed after the manifests: a commit writes its manifest before its record.
     known = {name.file_hash for name in RecordStore(root).all()}
     lost = [path for path in manifests if path.stem not in known]
     for folder, pattern in ((root.metadata, "*"), (root.manifests, "**/*"), (root.code, "**/*")):
@@ -168,11 +178,14 @@ def _clear_metadata(root: Root, before: float) -> Iterator[str]:
 
 
 def _last_change(path: str) -> float:
-    """When a file, a folder, or anything in it last changed, in seconds; being moved counts."""
+    """Return the time of the last change to a file, or to a folder and anything in it, in seconds.
+
+    A move counts as a change.
+    """
     below = [os.path.join(folder, name) for folder, _, names in os.walk(path) for name in ["", *names]]
     try:
         found = [os.lstat(each) for each in (path, *below)]
-    except FileNotFoundError:  # somebody is at work there
+    except FileNotFoundError:  # a process is working there just now
         return math.inf
     return max(max(each.st_mtime, each.st_ctime) for each in found)
 
@@ -184,5 +197,5 @@ def _holds(location, name):
 def _json(path):
     try:
         return parsed(Path(path).read_bytes())
-    except ValueError:  # its writer did not come to the end of it
+    except ValueError:  # its writer did not finish it
         return None

@@ -1,4 +1,7 @@
-"""Results with their records from one root to another: export to an archive, and import from one."""
+"""Transfer of results with their records from one root to another, by an archive.
+
+`archive` defines the format and checks it; `export` writes an archive, `import_archive` takes one in.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,18 @@ from .verify import MISSING, OK, check, other_algorithm
 
 
 class Exported(NamedTuple):
-    """One target that went into an archive."""
+    """A target that was packed into an archive."""
 
     path: str
-    #: Bytes; 0 if only its record went.
+    #: Bytes; 0 if only its record was packed.
     size: int
 
 
 def export(root: Root, archive: str, targets: list[str], upstream: bool = False) -> list[Exported]:
-    """Pack targets with their records into a tar file, which `import_archive` takes into another root.
+    """Pack targets with their records into a tar file that `import_archive` takes into another root.
+
+    Only the record of a table in a database is packed: the table shares a file with others, or lies on a
+    server.
 
     Parameters
     ----------
@@ -47,19 +53,21 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     archive : str
         Path of the new file.
     targets : list of str
-        Paths from the root or from here, or patterns as in a shell.  Of a call with several results all
-        go.
+        Paths from the root or from the current folder, or shell patterns.  All results of a call are
+        packed together.
     upstream : bool
-        Also what they were made from, and so on; of what is not there any more, the record.
+        Also pack all targets upstream.  Of a missing upstream target only the record is packed.
 
-    Of a table in a database only the record goes: it lies in a file with others, or on a server.
+    Returns
+    -------
+    list of Exported
 
     Raises
     ------
     StorageError
-        If there is a file already, a table is named itself, or the file system refuses.
+        If the file exists already, `targets` names a table, or the file system refuses.
     TargetMissing
-        If there is no such target.
+        If a path or pattern matches no recorded target.
     TargetCorrupt
         If a target is not as recorded.
     """
@@ -97,7 +105,7 @@ class _Outgoing(NamedTuple):
     path: str
     name: RecordName
     record: dict[str, Any]
-    #: Names of files below the target; [""] for a file, nothing if only the record goes.
+    #: Paths of files below the target; [""] for a single file, empty if only the record is packed.
     files: list[str]
 
 
@@ -110,7 +118,7 @@ def _there_already(destination):
 
 
 def _chosen(root, lineage, targets):
-    """The targets that were asked for, with the other results of the same calls."""
+    """Yield the requested targets, with the other results of the same calls."""
     for given in targets:
         here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
         exact = [path for path in (given, here) if path in lineage.by_path][:1]
@@ -137,7 +145,7 @@ def _refuse_tables(paths):
 
 
 def _checked(store, item, may_be_missing):
-    """Return a target that is as recorded; if it is gone, or a table, its record alone."""
+    """Return a target that is as recorded; for a missing target or a table, its record alone."""
     if is_table(item.path):
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
@@ -188,6 +196,7 @@ def _write(tar, root, packed):
             _add_file(
                 tar, f"{location}/{inner}".rstrip("/"), f"{TARGETS}{item.path}/{inner}".rstrip("/")
             )
+        # a program may have replaced the target after `_checked`
         if item.files and (storage.stamp(location) != before or before.size != item.name.size):
             raise TargetCorrupt(
                 "a target changed while it was exported", target=location, hint="export it again"
@@ -218,7 +227,7 @@ def _add_file(tar, location, name):
 
 
 class Imported(NamedTuple):
-    """What came of one target in an archive."""
+    """Outcome of an import for one target."""
 
     path: str
     #: "imported", "record only" (its file is not in the archive), "there already", or "left out" (a
@@ -230,31 +239,36 @@ IMPORTED, RECORD_ONLY, THERE, LEFT_OUT = "imported", "record only", "there alrea
 
 
 def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> list[Imported]:
-    """Take the results in an archive into a root: all that fit, or none.
+    """Import the results in an archive into a root.
 
-    The program that makes them finds them complete.  Nothing that is there is replaced; a target that is
-    there with the same bytes stays.
+    The program that makes these results finds them complete afterwards.  Nothing is imported if anything
+    in the archive is invalid or conflicts with other files.  Existing files are never replaced.  A
+    target that exists with the same bytes stays.
 
     Parameters
     ----------
     root : Root
-        Made if it is not there.
+        Made if it does not exist.
     archive : str
         Path of a file that `export` wrote.
     trust_pickles : bool
-        Import formats that can run code when they are read, too.  Imported files belong to you, so
-        daskcache will trust them like those that you made.
+        Also import formats that can run code when they are read.  Imported files belong to the current
+        user, so daskcache will trust them like the user's own results.
+
+    Returns
+    -------
+    list of Imported
 
     Raises
     ------
     StorageError
-        If it is no archive, there is no room for it, or the file system refuses.
+        If the file is not an archive, the disk is too small for it, or the file system refuses.
     UnsafePath
-        If a member would not lie where it should.
+        If a member would be unpacked outside of its place.
     TargetCorrupt
-        If something in it is not what its record says.
+        If a target or record in the archive contradicts its record.
     ForeignTarget
-        If other files are where its targets belong.
+        If other files are in the places of the archive's targets.
     """
     with Archive(os.path.abspath(archive)) as opened:
         root.create()
@@ -281,7 +295,7 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
 
 
 def _outcomes(root, packed, trust_pickles):
-    """What is to become of each target, by path; raises if other files are in the way."""
+    """Decide the outcome for each target, by path; raise if other files are in the way."""
     recorded = {collision_form(item.path): item for item in listed(root)}
     outcomes, conflicts = {}, []
     for item in packed:
@@ -306,7 +320,11 @@ def _outcomes(root, packed, trust_pickles):
 
 
 def _in_the_way(root, item, recorded):
-    """Whether a path differs from a recorded one by case alone, or leads through a file or a target."""
+    """Return True if a target's path conflicts with an existing one.
+
+    It conflicts if it leads through a file or a target, or differs from a recorded path only in case or
+    Unicode form.
+    """
     known = recorded.get(collision_form(item.path))
     if known is not None and known.path != item.path:
         return True
@@ -332,7 +350,7 @@ def _check_room(root, size, archive):
 
 
 def _unpack(root, archive: Archive, item: Packed, parts):
-    """Write one target beside where it belongs, and check that it is what its record says."""
+    """Write one target as a part, and check it against its record."""
     part = storage.part_path(root, item.path.rpartition("/")[2])
     parts[item.path] = Part(part, "", item.name.stamp)
     for inner, member in item.files.items():
@@ -340,7 +358,7 @@ def _unpack(root, archive: Archive, item: Packed, parts):
         if item.is_folder:
             os.makedirs(os.path.dirname(path), exist_ok=True)
         storage.write_part(path, archive.pieces(member))
-        # as it was stored, for results that expire
+        # keep the time at which it was stored: results may expire
         os.utime(path, ns=(os.stat(path).st_atime_ns, item.name.mtime_ns))
     parts[item.path] = written = storage.part_of(part)
     if written.file_hash != item.name.file_hash:
@@ -365,10 +383,14 @@ def _keep_code(root, archive):
 
 
 def _take_in(store, item: Packed, outcome, part: Part | None):
-    """Make the record of a target, and put its file in place, in the order of every commit."""
+    """Write a target's record and put its file in place.
+
+    The steps are those of every commit: first the intent, then the file, then the record.
+    """
     if outcome == LEFT_OUT:
         return
     root, name = store.root, item.name
+    # a record vouches for a file by its time, too: the name gets the time of the file here
     if part is not None:
         name = name._replace(mtime_ns=part.stamp.mtime_ns)
     elif outcome == THERE:
@@ -395,7 +417,7 @@ def _take_in(store, item: Packed, outcome, part: Part | None):
 
 
 def _is_recorded(store, name, outcome):
-    """Whether a record vouches for what is there, or tells what was there."""
+    """Return True if the store has a record of the file in place or, without a file, of the recipe."""
     known = store.with_target(name.target_id)
     if outcome == THERE:
         return any(each.stamp == name.stamp for each in known)

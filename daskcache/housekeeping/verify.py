@@ -1,7 +1,7 @@
-"""Every recorded target read again and compared with its record.
+"""Verification: read recorded targets again and compare their bytes with their records.
 
-Planning looks at sizes and times only, so damage that keeps both is noticed when a result is loaded, or
-here.
+Planning looks at sizes and times only.  Damage that keeps both goes unnoticed until a result is loaded,
+or until it is verified here.  `repair` acts on the findings; `transfer` checks targets with `check`.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ STATES = (OK, CORRUPT, MODIFIED, MISSING, UNREADABLE)
 
 
 class Checked(NamedTuple):
-    """What came of reading one target."""
+    """Outcome of reading one target."""
 
     #: Path from the root.
     path: str
-    #: "ok", "corrupt", "modified", "missing" or "unreadable" (by the operating system).
+    #: "ok", "corrupt", "modified", "missing" or "unreadable" (see `note`).
     state: str
     #: All records of the target.
     names: tuple[RecordName, ...] = ()
-    #: What it looked like when it was read.
+    #: Size and time of the target when it was read.
     stamp: Stamp | None = None
-    #: The record whose bytes are there.
+    #: The record that the target's bytes match.
     name: RecordName | None = None
-    #: What went wrong.
+    #: Reason why the target or its record can't be read.
     note: str = ""
 
     @property
     def sound(self) -> bool:
-        """Whether nothing is to be done: gone is not damaged, a missing target is made when needed."""
+        """True if nothing is to be done.  A missing target is not damaged: it is remade when needed."""
         return self.state in (OK, MISSING)
 
 
@@ -55,13 +55,13 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
     ----------
     root : Root
     pattern : str
-        Of root-relative paths, as in a shell.
+        Shell pattern for paths from the root.
 
     Returns
     -------
     list of Checked
-        By path.  A record that can't be read is "unreadable", under its own path; so is a target whose
-        records have hashes of another algorithm than ``daskcache.hash``.
+        By path.  A record that can't be read is listed as "unreadable" under its own path.  So is a
+        target that was hashed with another algorithm than ``daskcache.hash``, if all its records were.
     """
     claims, unreadable = _claims(root)
     found = _check_all(root, {path: names for path, names in claims.items() if fnmatch(path, pattern)})
@@ -69,7 +69,7 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
         doubtful = [item for item in found.values() if not item.sound]
         if not doubtful:
             break
-        now, _unreadable = _claims(root)  # somebody may have replaced them meanwhile
+        now, _unreadable = _claims(root)  # a running program may have replaced them meanwhile
         again = {
             item.path: now.get(item.path, [])
             for item in doubtful
@@ -87,7 +87,7 @@ def _check_all(root, claims):
 
 
 def _claims(root):
-    """The records of each target, and those that can't be read."""
+    """Return the records of each target, and the targets or records that can't be read."""
     store = RecordStore(root)
     claims: dict[str, list[RecordName]] = {}
     unreadable, hashed_otherwise = [], {}
@@ -98,6 +98,7 @@ def _claims(root):
             hashed_otherwise[target] = f"hashed with {other}: set daskcache.hash to that to verify it"
         elif target is not None:
             claims.setdefault(target, []).append(name)
+        # a new store: the record may have been replaced or removed since `store` listed it
         elif name in RecordStore(root).with_key(name.key):
             path = f"{METADATA}/records/{name.shard}/{name.file_name()}"
             unreadable.append(Checked(path, UNREADABLE, note="the record says no target"))
@@ -108,7 +109,7 @@ def _claims(root):
 
 
 def other_algorithm(record: dict[str, Any]) -> str | None:
-    """The algorithm of a record's hashes, as config has it, unless it is the one in use."""
+    """Return the config name of a record's hash algorithm; None if it is the one in use."""
     name = record["file_hash"].rpartition(":")[0]
     return None if name in ("", algorithms.algorithm()) else algorithms.configured_as(name)
 
@@ -120,7 +121,20 @@ def counts(checked: list[Checked]) -> dict[str, int]:
 
 
 def check(root: Root, path: str, records: list[RecordName]) -> Checked:
-    """Read one target and compare it with some records of it."""
+    """Read one target and compare it with its records.
+
+    Parameters
+    ----------
+    root : Root
+    path : str
+        Path from the root.
+    records : list of RecordName
+        The target's records.
+
+    Returns
+    -------
+    Checked
+    """
     location, names = root.absolute(path), tuple(records)
     try:
         found = files.stamp(location)
@@ -134,6 +148,7 @@ def check(root: Root, path: str, records: list[RecordName]) -> Checked:
         return Checked(path, UNREADABLE, names, note=str(error.strerror or error))
     if unsteady or found is None:
         return Checked(path, UNREADABLE, names, note="it changes while it is read")
+    # the time is not compared: a copied or touched target still has its recorded bytes
     same = [name for name in names if (name.size, name.file_hash) == (found.size, content)]
     if same:
         newest_last = sorted(same, key=lambda name: name.stamp == found)
@@ -143,7 +158,7 @@ def check(root: Root, path: str, records: list[RecordName]) -> Checked:
 
 
 def target_in(record: Any) -> str | None:
-    """The path that a record is about, if it is a record and the path stays in the root."""
+    """Return the target's path in a record; None if it is not a record, or the path leaves the root."""
     path = record.get("target") if isinstance(record, dict) else None
     if not isinstance(path, str):
         return None
@@ -162,15 +177,15 @@ def _read_quietly(store, name):
 
 
 def _is_plain(location):
-    """Whether it is a file or folder: to open a pipe would wait for ever."""
+    """Return True for a file or folder.  Opening a pipe would block for ever."""
     mode = os.stat(location).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 def _is_damage(location, found, names):
-    """Tell damage from an edit: an edit leaves some content, and a newer time."""
+    """Tell damage from an edit: an edit leaves some content and a newer time."""
     if found.size == 0:
         return True
-    if os.path.isdir(location):  # when a folder's newest file is lost, the time goes back
+    if os.path.isdir(location):  # a folder that lost its newest file has an older time than before
         return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
     return any(found.mtime_ns == name.mtime_ns for name in names)

@@ -1,4 +1,4 @@
-"""Tasks and flows that cache, record or just run, as config ``daskcache.mode`` says."""
+"""Tasks and flows that cache, record or only run, depending on config ``daskcache.mode``."""
 
 from ..aliases import names_of
 

@@ -1,6 +1,8 @@
-"""What `daskcache.modes.tasks.Task` returns: results that are there, or to come, by one interface.
+"""Handles of tasks' results, finished or still to come.
 
-``submit`` gives something with ``result()`` and ``wait()`` in every mode.
+`tasks` returns a `CachedResult` from a call in mode "cache", and `Done`, `Submitted` or `Futures` from
+``submit`` and ``map``.  The latter have ``result()`` and ``wait()``, as Prefect's futures do.  The
+functions at the end replace handles in arguments and results by nodes or data.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from ..runtime.entry import Entry
 
 
 class CachedResult(Entry):
-    """Entry of a result that was made, or found, in this process.
+    """Entry of a result that was made or found in this process.
 
-    ``get_data()`` reads it.  As an argument of another task it stands for its data, and in templates for
-    its target.
+    ``get_data()`` reads it.  It stands for its data as an argument of another task, and for its target
+    in templates.
     """
 
-    # recipes take what has these two for a node
+    # recipes take an object with `_recipe` and `_dask` for a node
     __slots__ = ("_recipe", "_dask", "__weakref__")
 
     def __init__(self, entry: Entry, recipe: Recipe):
@@ -38,12 +40,12 @@ class CachedResult(Entry):
 
     @property
     def path(self) -> str | tuple[str, ...]:
-        """Absolute path of the target; a tuple for several results."""
+        """Absolute path of the target, or a tuple of paths for several results."""
         paths = tuple(f"{self.root}/{result.target.path}" for result in self.stored)
         return paths[0] if len(paths) == 1 else paths
 
     def bare(self) -> Entry:
-        """The same without what made it: much smaller, after a long chain of tasks."""
+        """Return the entry without its recipe, which is much smaller after a long chain of tasks."""
         entry = Entry(self.key, self.root, self.stored, self.layout, self.inline, self.label)
         entry.algorithm = self.algorithm
         return entry
@@ -59,34 +61,34 @@ def _result(entry, flat):
     return CachedResult(entry, unflatten(flat))
 
 
-#: The results that somebody still has, by their recipes.
+#: Results that are still referenced, by the ids of their recipes.
 _results: weakref.WeakValueDictionary[int, CachedResult] = weakref.WeakValueDictionary()
 
 
 def results_before(recipe: Recipe) -> list[tuple[Recipe, Entry]]:
-    """Results that a recipe is made from and that are at hand, with their recipes."""
+    """Return the results at hand from which a recipe is made, each with its recipe."""
     found = [(before, _results.get(id(before))) for before in recipes_before(recipe)]
     return [(before, result) for before, result in found if result is not None]
 
 
 class Done:
-    """A submitted call that is over.
+    """Handle of a submitted call that is over.
 
     Parameters
     ----------
     returned : object
-        What the call returned: a `CachedResult`, or a plain value.
+        Result of the call: a `CachedResult`, or a plain value.
     """
 
     def __init__(self, returned: Any):
         self.returned = returned
 
     def result(self, timeout: float | None = None) -> Any:
-        """The value."""
+        """Return the value; `timeout` has no effect."""
         return self.returned.load() if isinstance(self.returned, CachedResult) else self.returned
 
     def wait(self, timeout: float | None = None) -> None:
-        """Returns at once."""
+        """Return at once."""
 
     def __daskcache_path__(self):
         return self.returned.__daskcache_path__()
@@ -96,9 +98,10 @@ class Done:
 
 
 class Submitted:
-    """A submitted node: lazy, or, with a distributed client, under way.
+    """Handle of a submitted node.
 
-    As an argument of another task it stands for the node's value.
+    With a distributed client, the node is sent to the cluster at once.  Without one, it stays lazy.  As
+    an argument of another task, the handle stands for the node's value.
     """
 
     __slots__ = ("_node", "_recipe", "_dask", "_batch", "_future", "_outcome", "__weakref__")
@@ -108,7 +111,7 @@ class Submitted:
         self._recipe = node._recipe
         self._dask = None
         self._batch = _waiting.handles
-        #: What it raised, or None, once it is over.
+        #: None until the node is over.  Then a tuple of its exception, or of None.
         self._outcome: tuple[Exception | None] | None = None
         client = _client()
         self._future = client.compute(node) if client is not None else None
@@ -121,7 +124,7 @@ class Submitted:
         return self._node
 
     def result(self, timeout: float | None = None) -> Any:
-        """Its value, which is computed if it has to be.
+        """Return the node's value, and compute it if necessary.
 
         Parameters
         ----------
@@ -131,7 +134,7 @@ class Submitted:
         Raises
         ------
         Exception
-            What the node raised.
+            Any exception of the node.
         """
         try:
             if self._future is not None:
@@ -142,13 +145,18 @@ class Submitted:
                 raise error
             return self._node.compute()
         except Exception:
-            forget([self._recipe])  # who asked for it knows
+            forget([self._recipe])  # the caller gets the error, so the flow need not raise it again
             raise
 
     def wait(self, timeout: float | None = None) -> None:
-        """Return when it is over; `result` says how it ended.
+        """Wait until the node is over, without raising its exception.
 
-        What else was submitted and has not begun is computed with it.
+        Without a distributed client, all waiting nodes that this thread submitted are computed with it.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for a distributed client.
         """
         if self._future is not None:
             from distributed import wait
@@ -169,12 +177,12 @@ class _Waiting(threading.local):
         self.handles: weakref.WeakSet[Submitted] = weakref.WeakSet()
 
 
-#: What each thread submitted that has not begun.
+#: Handles that each thread submitted, of nodes that have not begun.
 _waiting = _Waiting()
 
 
 def _make_all(handles):
-    """Make what was submitted, in one go; if something fails, one after the other, to know what."""
+    """Compute the submitted nodes together, or one by one if that fails, to find the causes."""
     waiting = list(handles)
     handles.clear()
     error = _error_of(waiting)
@@ -184,7 +192,10 @@ def _make_all(handles):
 
 
 def _error_of(waiting):
-    """Make some nodes, and keep the values of those that aren't stored; return what is raised."""
+    """Compute some nodes, and return the exception, or None.
+
+    The handles of nodes that aren't stored keep the values.
+    """
     from ..graph.verb import compute
 
     held = [each for each in waiting if not each._recipe.paths]
@@ -199,14 +210,14 @@ def _error_of(waiting):
 
 
 def forget(recipes: list[Recipe]) -> None:
-    """The flow that made these nodes need not compute them any more."""
+    """Remove nodes from the running flow's list of nodes to compute, by their recipes."""
     nodes, done = made.get(), {id(recipe) for recipe in recipes}
     if nodes is not None:
         nodes[:] = [node for node in nodes if id(node._recipe) not in done]
 
 
 def _client():
-    """The distributed client that Dask's verbs would use now, if there is one."""
+    """Return the distributed client that Dask's verbs would use now, or None."""
     distributed = sys.modules.get("distributed")
     if distributed is None or dask.config.get("scheduler", None) not in (
         None,
@@ -221,26 +232,26 @@ def _client():
 
 
 class Futures(list):
-    """What `map` gives: a list of what `submit` gives."""
+    """List of handles, as `map` returns it, one for each call that it submits."""
 
     def result(self, timeout: float | None = None) -> list:
-        """All values."""
+        """Return all values; `timeout` applies to each of them."""
         return [each.result(timeout) for each in self]
 
     def wait(self, timeout: float | None = None) -> None:
-        """Return when all are over."""
+        """Wait until all calls are over; `timeout` applies to each of them."""
         for each in self:
             each.wait(timeout)
 
 
 class unmapped(NamedTuple):
-    """An argument of `map` that every call gets as it is."""
+    """Wrapper of an argument of `map` that goes to every call as it is."""
 
     value: Any
 
 
 def without_futures(value: Any) -> Any:
-    """`value` with what they returned in place of calls that are over, and nodes in place of others."""
+    """Return `value` with handles replaced: finished ones by their results, others by their nodes."""
     typ = type(value)
     if typ is Done:
         return value.returned
@@ -259,7 +270,7 @@ def _like(typ):
 
 
 def values_of(value: Any) -> Any:
-    """`value` with data in place of results and of calls that are over."""
+    """Return `value` with data in place of cached results and of handles of finished calls."""
     value = without_futures(value)
     typ = type(value)
     if typ is CachedResult:
@@ -272,7 +283,21 @@ def values_of(value: Any) -> Any:
 
 
 def lazy_values(value: Any, found: list[Delayed]) -> Any:
-    """Append the lazy values in `value` to a list; return a function that puts data in their place."""
+    """Append the lazy values in `value` to a list, and return a function that fills in their data.
+
+    Parameters
+    ----------
+    value : object
+        A value, with lazy ones in it at any depth of lists, tuples, sets and dicts.
+    found : list
+        List to which the lazy values are appended.
+
+    Returns
+    -------
+    callable
+        Takes the data of all values in `found`, in their order.  Returns `value` with data in place of
+        lazy values.
+    """
     typ = type(value)
     if isinstance(value, Delayed):
         found.append(value)

@@ -1,4 +1,8 @@
-"""Which mode there is, and what the parameters of `daskcache.modes.tasks.task` and `flow` mean in it."""
+"""Modes, and the parameters of `task` and `flow`.
+
+`tasks` asks for the current mode at each call, and splits its parameters into those of `delayed` and
+those of Prefect.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,14 @@ MODES = (DASK, CACHE, FUNCTION, *PREFECT)
 
 
 def current_mode() -> str:
-    """What tasks and flows do now: config ``daskcache.mode``, or what the variables of prefectx say.
+    """Return the current mode of tasks and flows.
+
+    It is config ``daskcache.mode``, or else the mode in prefectx's environment variables, or "dask".
 
     Raises
     ------
     GraphError
-        If there is no such mode.
+        If the mode is unknown.
     """
     mode = config.get("mode")
     if mode is None:
@@ -62,7 +68,7 @@ def _warn_of_old(variable, old):
     )
 
 
-#: Values that PREFECTX and PIPEX had.
+#: Modes by the values of the older environment variables PREFECTX and PIPEX.
 _OLD_MODES = {
     "do_nothing": FUNCTION,
     "cachetask": CACHE,
@@ -98,7 +104,14 @@ OF_FLOWS = frozenset(
 
 
 def split_options(options):
-    """Options of `delayed`, number of retries, options of Prefect, and whether to skip its engine."""
+    """Split the parameters of `task` by their use.
+
+    Returns
+    -------
+    tuple
+        Options of `delayed`, number of retries, options of `prefect.task`, and True if complete tasks
+        may skip Prefect's engine.
+    """
     check_known(options, _OWN | _OF_PREFECT | {"name_template", "skip"}, "task")
     own = {name: value for name, value in options.items() if name in _OWN}
     if options.get("name_template") is not None:
@@ -120,7 +133,7 @@ def check_known(options, known, decorator):
 
 
 def _stored_by(store, target):
-    """Options of `delayed` for a store: a target class, a class of the user's, or None."""
+    """Return the options of `delayed` for a store: a target class, a user's class, or None."""
     if store is None:
         return {"save": False}
     if isinstance(store, type) and issubclass(store, Target):

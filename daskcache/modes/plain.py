@@ -1,7 +1,7 @@
-"""Calls without any caching, for the modes in which a task is just its function.
+"""Calls without caching, for the mode "function" of `tasks`.
 
-A function that writes its target itself gets a path in a temporary folder, and what it left there is
-read back: so its value is the same in every mode.
+A function that writes its target itself gets a path in a temporary folder.  The file is read back, so
+that the function's value is the same in every mode.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from ..runtime.entry import arrange
 
 
 def call_plain(spec: Spec, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Call the function with data; nothing is kept.
+    """Call a task's function with data, and store nothing.
 
     Returns
     -------
     object
-        What the function returns, or what is in the files that it wrote; for ``async def``, a coroutine.
+        The function's return value, or the values in the files that it wrote.  A coroutine for
+        ``async def``.
 
     Raises
     ------
     ResultError
-        If the function has a target, and wrote nothing to its ``target_path``.
+        If the function has a target, and didn't write to its ``target_path``.
     """
     if not spec.signature.takes_target_path or _target_path(spec, args, kwargs) is not None:
         return spec.func(*args, **kwargs)
@@ -45,7 +46,7 @@ async def _call_async(spec, args, kwargs):
 
 
 def _target_path(spec, args, kwargs):
-    """The path that the caller gave."""
+    """Return the target path that the caller gave, or None."""
     position = spec.signature.names.index("target_path")
     return args[position] if len(args) > position else kwargs.get("target_path")
 

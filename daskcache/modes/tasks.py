@@ -1,17 +1,20 @@
-"""`task` and `flow`: decorators whose meaning config ``daskcache.mode`` chooses, at each call.
+"""`task` and `flow`: decorators for which config ``daskcache.mode`` decides, at each call, what to do.
 
 ============== ========================================= =========================================
 mode           a call of a task                          a call of a flow
 ============== ========================================= =========================================
 dask           makes a lazy node, as `delayed` does      calls the function, computes every node
                                                          that it made, gives values for nodes
-cache          runs now, unless complete; gives entries  calls the function
+cache          runs now unless complete; gives an entry  calls the function
 function       calls the function                        calls the function
-prefect        a task of Prefect                         a flow of Prefect
-prefect.cache  as prefect, and results are cached        a flow of Prefect
-prefect.skip   as prefect.cache, and what is complete    a flow of Prefect
-               does not reach Prefect's engine
+prefect        runs as a task of Prefect                 runs as a flow of Prefect
+prefect.cache  as prefect, and results are cached        runs as a flow of Prefect
+prefect.skip   as prefect.cache, and complete tasks      runs as a flow of Prefect
+               do not reach Prefect's engine
 ============== ========================================= =========================================
+
+`options` reads the mode and the parameters, `handles` has the results of tasks, and `plain` the calls in
+mode "function".  `daskcache.prefect` has the modes of Prefect.
 """
 
 from __future__ import annotations
@@ -47,35 +50,43 @@ from .plain import call_plain
 
 
 def task(function: Callable | None = None, /, **options: Any) -> Any:
-    """Make a function a task: what a call does is up to config ``daskcache.mode``.
+    """Make a function a task, whose results are cached or recorded.
 
-    Use it as a decorator, with or without parameters.  ``task = task(target=…)`` gives a decorator with
-    a project's defaults, to which more parameters can be given.
+    Config ``daskcache.mode`` decides what a call of it does.  Use `task` as a decorator, with or without
+    parameters.  ``task = task(target=…)`` gives a decorator with a project's defaults, which takes
+    further parameters.
 
     Parameters
     ----------
     function : callable
-        What to decorate.
-    target, store, save, version, ignore, check, on_modified, label, expires, tracked, pure, nout
-        As of `daskcache.delayed`.  `store` may also be a class with ``save`` and ``load`` (see
-        `daskcache.targets.stores.StoreTarget`); None, if it is said, means ``save=False``.
+        The function to decorate.
+    target, store, save, version, ignore, check, on_modified, label, expires, tracked, isolate
+        As for `daskcache.delayed`.  `store` may also be a class with ``save`` and ``load`` (see
+        `daskcache.targets.stores.StoreTarget`).  ``store=None`` means ``save=False``.
+    pure, nout, traverse
+        As for `daskcache.delayed`.
     name_template : str, optional
         Another name for `label`.
     skip : bool
-        False: with "prefect.skip", complete tasks go to Prefect, too.
+        False to pass complete tasks on to Prefect in mode "prefect.skip", too.
     retries : int
-        With Dask, how often a node is tried again on a cluster; else as in Prefect.
+        With Dask, the number of times that a cluster tries a node again.  Otherwise as in Prefect.
     **options
-        Keyword arguments of `prefect.task`, which mean nothing in the other modes.
+        Keyword arguments of `prefect.task`, without effect in the other modes.
 
     Returns
     -------
     Task
+        The decorated function.  Without `function`, a decorator that makes one.
 
     Raises
     ------
     GraphError
-        If there is no such parameter, or mode.
+        If a parameter is unknown.  When the task is called, if the mode is unknown.
+    TemplateError, UnsafePath, UnknownFormat
+        If a target can't work.
+    MissingExtra
+        When the task is called, if the mode needs Prefect and it is not installed.
 
     Examples
     --------
@@ -90,23 +101,29 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
 
 
 def flow(function: Callable | None = None, /, **options: Any) -> Any:
-    """Make a function a flow, which calls tasks: what it does is up to config ``daskcache.mode``.
+    """Make a function a flow, which calls tasks.
+
+    Config ``daskcache.mode`` decides what a call of it does.  Use `flow` as a decorator, with or without
+    parameters.
 
     Parameters
     ----------
     function : callable
-        What to decorate.
+        The function to decorate.
     **options
-        Keyword arguments of `prefect.flow`, which mean nothing in the other modes.
+        Keyword arguments of `prefect.flow`, without effect in the other modes.
 
     Returns
     -------
     Flow
+        The decorated function.  Without `function`, a decorator that makes one.
 
     Raises
     ------
     GraphError
-        If there is no such parameter.
+        If a parameter is unknown.  When the flow is called, if the mode is unknown.
+    MissingExtra
+        When the flow is called, if the mode needs Prefect and it is not installed.
     """
     if function is None:
         return functools.partial(flow, **options)
@@ -114,7 +131,7 @@ def flow(function: Callable | None = None, /, **options: Any) -> Any:
 
 
 class _InModes(abc.ABC):
-    """What tasks and flows have in common: in Prefect's modes they are tasks and flows of Prefect."""
+    """Base of tasks and flows, which in Prefect's modes act as tasks and flows of Prefect."""
 
     def __init__(self, function: Callable, options: Mapping[str, Any]):
         self.fn = function
@@ -122,7 +139,7 @@ class _InModes(abc.ABC):
         self._prefects: dict[str, Any] = {}
 
     def with_options(self, **options: Any) -> Any:
-        """The same function with other options, of those that its decorator takes."""
+        """Return a task or flow of the same function, with some options of its decorator changed."""
         return type(self)(self.fn, {**self._options, **options})
 
     def _in_prefect(self, mode):
@@ -132,7 +149,7 @@ class _InModes(abc.ABC):
 
     @abc.abstractmethod
     def _made_for(self, mode):
-        """The task or flow of Prefect in this mode."""
+        """Return the task or flow of Prefect for this mode."""
 
     def __getattr__(self, name):
         if name.startswith("_") or current_mode() not in PREFECT:
@@ -141,10 +158,10 @@ class _InModes(abc.ABC):
 
 
 class Task(_InModes):
-    """A decorated function.  Made by `task`.
+    """A decorated function, made by `task`.
 
-    A call does what the mode says, and so do `submit`, whose result has ``result()`` and ``wait()``, and
-    `map`.  Inside of the body of another task, a call is a plain call.
+    A call does what the mode says, and so do `submit` and `map`.  Inside the body of another task, a
+    call only calls the function.
 
     Attributes
     ----------
@@ -173,16 +190,22 @@ class Task(_InModes):
         return node if mode == DASK else _run_now(node)
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it, and return something with ``result()`` and ``wait()``.
+        """Submit a call, and return a handle with ``result()`` and ``wait()``.
 
-        Prefect's future; in mode "dask", the node, which is under way if there is a distributed client,
-        and else computed with all that is submitted as soon as a result is wanted; in other modes, what
-        is over.  ``wait_for=[…]`` is finished before.
+        In Prefect's modes the handle is Prefect's future.  In mode "dask" it stands for a node.  With a
+        distributed client, the node is sent to the cluster at once.  Without one, it waits until a
+        result is wanted, and is then computed together with the other waiting nodes.  In the other
+        modes, the call is over when `submit` returns.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Arguments of the function.  The handles and nodes in ``wait_for=[…]`` are finished first.
 
         Raises
         ------
         Exception
-            In the modes "cache" and "function", what the function raises.
+            In the modes "cache" and "function", any exception of the function.
         """
         mode = DASK if inside_body.get() else current_mode()
         if mode in PREFECT:
@@ -193,19 +216,20 @@ class Task(_InModes):
         return Done(self(*args, **kwargs))
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
-        """`submit` it for each of the items of iterable arguments, all of one length.
+        """Submit a call for each item of the iterable arguments, which must have one length.
 
-        Texts, `daskcache.modes.unmapped` (or Prefect's) and what is not iterable go to every call.
+        Texts, bytes, arguments wrapped in `daskcache.modes.unmapped` (or Prefect's `unmapped`) and those
+        that are not iterable go to every call.
 
         Returns
         -------
         list
-            With ``result()`` and ``wait()`` for all.
+            One handle per call.  The list has ``result()`` and ``wait()`` for all of them.
 
         Raises
         ------
         GraphError
-            If nothing is iterable, or lengths differ.
+            If none of the arguments is iterable, or their lengths differ.
         """
         mode = FUNCTION if inside_body.get() else current_mode()
         if mode in PREFECT:
@@ -231,7 +255,7 @@ class Task(_InModes):
 
     @property
     def _spec(self):
-        # how functions are found by name, in other processes
+        # a property of the class, by which other processes recognise a task that they find by its name
         return self._function._spec
 
     def _node(self, args, kwargs):
@@ -264,7 +288,7 @@ def _task_by_name(module, qualified_name):
 
 
 class Flow(_InModes):
-    """A decorated function that calls tasks.  Made by `flow`.
+    """A decorated function that calls tasks, made by `flow`.
 
     Attributes
     ----------
@@ -318,7 +342,7 @@ class Flow(_InModes):
 
 
 def _run_now(node):
-    """Make a node in this process, unless it is complete; return its entry, or what isn't stored."""
+    """Make a node in this process unless it is complete.  Return its entry, or a value not stored."""
     from ..graph import verb
 
     recipe = node._recipe
@@ -328,13 +352,15 @@ def _run_now(node):
 
 
 def _computed(result, nodes):
-    """The result of a flow with values in place of nodes; all that it made is made."""
+    """Return a flow's result with values in place of nodes, and compute all nodes that the flow made."""
     from ..calls.recipe import recipes_before
     from ..graph.verb import compute
 
     wanted: list[Delayed] = []
     put_in = lazy_values(without_futures(result), wanted)
+    # a node with a `_dask` was persisted or optimized, or holds its value
     recipes = {node._recipe.identity: node._recipe for node in nodes if node._dask is None}
+    # making the nodes that no other one needs makes all the others, too
     needed = {before.identity for recipe in recipes.values() for before in recipes_before(recipe)}
     needed |= {node._recipe.identity for node in wanted if isinstance(node, Node)}
     last = [recipe for identity, recipe in recipes.items() if identity not in needed]
@@ -342,7 +368,7 @@ def _computed(result, nodes):
 
 
 def _finish(wait_for):
-    """Make what a call is to wait for."""
+    """Compute the nodes and lazy values for which a call is to wait."""
     from ..graph.verb import compute
 
     if wait_for is None:
@@ -360,7 +386,7 @@ def _finish(wait_for):
 
 
 def _items(value):
-    """The items of an iterable argument of `map`, or `unmapped`."""
+    """Return the items of an iterable argument of `map` as a list, or any other one as `unmapped`."""
     if _is_unmapped(value):
         return unmapped(value.value)
     value = without_futures(value)
@@ -387,7 +413,7 @@ def _is_unmapped(value):
 
 
 def _prefect(mode):
-    """`daskcache.prefect`, which needs Prefect."""
+    """Return the module `daskcache.prefect`; raise MissingExtra if Prefect is not installed."""
     try:
         import_module("prefect")
     except ImportError as error:

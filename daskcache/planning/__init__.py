@@ -1,4 +1,9 @@
-"""What is left to do, and why: `examiner` gives each node a state, `planner` an action."""
+"""Plans: the nodes that are left to do, and why.
+
+`examiner` gives each node a state, with `unrecorded` for files without a record and `reasons` for the
+explanations.  `planner` gives each node an action.  `states` defines both, and `corrections` has the
+user's decisions about adopted results.  `display` shows plans.  `graph` turns them into Dask graphs.
+"""
 
 from ..aliases import names_of
 

@@ -1,7 +1,9 @@
-"""Adopted results and other recipes: a person keeps a correction, or releases it.
+"""The user's decisions about corrections: keep one for another recipe, or release it.
 
-A correction is what a person made of a result and adopted.  It stands for the recipe that it was made
-for.  When the node would run again, nothing happens to it until the person decides.
+A correction is a result that a user edited and adopted.  It stands for the recipe that it was made for.
+If the node would have to run again, the correction stays until the user decides.
+
+`graph` and the command line call these functions.  `examiner` finds the corrections in the way.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from .unrecorded import look_into
 
 
 def check_adoptable(root: Root, path: str) -> None:
-    """Check that a file can be read in the form of the result that it replaces, if a record knows that.
+    """Check that a file can be read in the form of the result that it replaces.
+
+    Nothing is checked if no record has the form, or if reading the file would run code.
 
     Raises
     ------
     FormatLimit
-        If it can't; naming dtypes and shapes, or columns.
+        If it can't be read so.  The error names dtypes and shapes, or columns.
     """
     store = RecordStore(root)
     for name in store.with_target(target_id(path)):
@@ -39,14 +43,15 @@ def keep(recipe: Recipe) -> bool:
     Returns
     -------
     bool
-        False if there was nothing to decide: it was made for this recipe, or is kept already.
+        False if there was nothing to decide, because the result was made for this recipe or is kept
+        already.
 
     Raises
     ------
     TargetMissing
-        If nothing was adopted.
+        If the node has no adopted result.
     GraphError
-        If it can't be kept: it is damaged.
+        If the adopted result can't be kept because it is damaged.
     """
     planner = Planner()
     planned = planner.look(recipe)
@@ -65,7 +70,7 @@ def keep(recipe: Recipe) -> bool:
     root = Root(recipe.root)
     for name in adopted:
         records.write_acceptance(root, name.target_id, keep=name.file_hash)
-    planner = Planner()
+    planner = Planner()  # a planner looks at a node once, so the note needs another one
     if planner.look(recipe).contested:
         for name in adopted:
             records.clear_acceptance(root, name.target_id)
@@ -82,12 +87,12 @@ def keep(recipe: Recipe) -> bool:
 
 
 def release(recipe: Recipe) -> bool:
-    """Give up a node's adopted result: it goes to the trash, and the node runs when it is needed.
+    """Move a node's adopted result to the trash, so that the node runs when it is needed.
 
     Returns
     -------
     bool
-        False if nothing was adopted.
+        False if the node has no adopted result.
     """
     planner = Planner()
     planned = planner.look(recipe)
@@ -99,14 +104,15 @@ def release(recipe: Recipe) -> bool:
 
 
 def release_target(store: RecordStore, path: str, name: RecordName) -> str | None:
-    """Move an adopted result to the trash, and forget that it was adopted.
+    """Move an adopted result to the trash, and remove its records.
 
-    A note stays until the node has run again: what follows was made from the correction.
+    A note of the release stays until the node has run again, because downstream results were made from
+    the correction.
 
     Returns
     -------
     str or None
-        Where it is kept; None if it was gone.
+        Its path in the trash, or None if the file was gone.
     """
     location = store.root.absolute(path)
     kept = None

@@ -1,8 +1,9 @@
-"""The state of each node: what is on disk, and whether the node would still make that.  Reads only.
+"""The state of each node, found by comparing its targets and records with its recipe.
 
-An `Examiner` looks at recipes, parents first.  It lives for one verb: it lists the records once, looks
-at each target once, and is forgotten.  What it found out on the way (a touched file, a target that
-completes a node though it was made under another key) a verb may let it write down.
+`Examiner` is the base of `planner.Planner`, which adds the actions.  Examining only reads.  An examiner
+lives for one verb: it looks at recipes, parents first, lists the records once, and looks at each target
+once.  A verb may then call `Examiner.write_down` to record the findings, such as a touched file.
+`reasons` has the explanations in words, and `unrecorded` looks into files that no record describes.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ from .states import (
 
 
 class Examiner:
-    """Looks at recipes, for the length of one verb.
+    """Find the states of nodes for one verb.
 
     Parameters
     ----------
     force : bool or iterable of Recipe
-        What to rerun although it is complete: everything, or these.
+        True to rerun all nodes, or the recipes to rerun, even if they are complete.
     running : iterable of Recipe
-        What is being computed elsewhere: nothing is known of its result yet.
+        Recipes that are being computed elsewhere.  Their results are not known yet.
     """
 
     def __init__(self, force: bool | Iterable[Recipe] = False, running: Iterable[Recipe] = ()):
@@ -71,31 +72,32 @@ class Examiner:
         self.force_all = force is True
         self.forced = set() if isinstance(force, bool) else {r.identity for r in force}
         self.running = {recipe.identity for recipe in running}
-        #: Tells the verb from others.
+        #: Random id of this verb.
         self.verb = uuid.uuid4().hex[:16]
         self._stores: dict[str, RecordStore] = {}
         self._failed: dict[str, set[str]] = {}
-        #: Who wants which target, and which folder for a target inside it.
+        #: The recipe that claims each target, and each folder because of a target inside it.
         self._claims: dict[str, Recipe] = {}
         self._folders: dict[str, Recipe] = {}
         self._crowds: Counter[str] = Counter()
         self._max_in_folder = config.get("folder-warning") or math.inf
         self._touched: list[tuple[RecordStore, RecordName]] = []
-        #: Targets that another recipe made of equal data with equal code, or that were accepted.
+        #: Targets that another recipe made from equal data with equal code, or that a user accepted.
         self._taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
-        #: Targets that a person edited, or put there, and that are to count as the result.
+        #: Files that a user edited or put in place, and that become the result.
         self._adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
-        #: Adopted results that are to stand for another recipe than the one they were made for.
+        #: Adopted results that become the result of a recipe other than their own.
         self._kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self._accepted: dict[str, records.Acceptances] = {}
-        #: Targets that were made again after an adopted result was released.
+        #: Targets that were computed again after an adopted result was released.
         self._recomputed: list[tuple[RecordStore, str]] = []
         self._codes: dict[Spec, Code] = {}
         self._now = time.time()
 
     def look(self, recipe: Recipe) -> PlannedNode:
-        """State of a node, and of all that come before it."""
+        """Examine a node and all nodes upstream of it, and return the node."""
         nodes = self.nodes
+        # a stack instead of recursion: chains may be thousands of nodes long
         stack = [recipe]
         while stack:
             current = stack[-1]
@@ -111,7 +113,7 @@ class Examiner:
         return nodes[recipe.identity]
 
     def assume(self, recipe: Recipe, entry: Entry) -> None:
-        """Take a node for complete of which there is an entry, if the files are still as that says."""
+        """Treat a node as complete if the files of its entry are unchanged."""
         places = [f"{entry.root}/{result.target.path}" for result in entry.stored]
         if [files.stamp(place) for place in places] != [result.stamp for result in entry.stored]:
             return
@@ -144,10 +146,10 @@ class Examiner:
         trace = self._expected_trace(recipe, parents)
         if recipe.paths:
             self._examine_targets(planned, trace)
-        else:
+        else:  # no target to hash: the trace stands for the data, as equal traces give equal data
             planned.state, planned.data_hash = MISSING, trace
             planned.reasons.append("is not cached")
-            if recipe.spec.options.pure is False or recipe.taint:
+            if recipe.spec.options.pure is False or recipe.taint:  # each run may give other data
                 planned.data_hash = None
         self._consider_parents(planned)
         if planned.forced:
@@ -156,7 +158,7 @@ class Examiner:
         return planned
 
     def _expected_trace(self, recipe, parents):
-        """The trace that the node would have now, or None if a parent's data is unknown."""
+        """Return the trace that the node would have now, or None if a parent's data is unknown."""
         identities = []
         for source, parent in zip(recipe.upstream, parents, strict=True):
             identity = source.identity if parent is None else parent.data_hash
@@ -186,7 +188,11 @@ class Examiner:
                 planned.state, planned.reasons = FAILED, ["failed when it last ran"]
 
     def _examine_target(self, planned, position, path, identifier, own, trace) -> RecordName | None:
-        """State of one target; returns the record that vouches for it."""
+        """Examine one target of a node, and return the record that vouches for it, or None.
+
+        The cheap evidence comes first.  Most targets agree in size and mtime with a record of their own
+        key, and are not opened.  As a rule, a file is hashed only if no record has its size and mtime.
+        """
         recipe = planned.recipe
         options = recipe.spec.options
         known_hash = own[0].data_hash if own else DATA_HASH
@@ -203,7 +209,7 @@ class Examiner:
             if planned.released:
                 planned.reasons = ["its adopted result was released"]
             return own[0] if own else None
-        if noted and "content" in noted:  # it says more than records, which may know it from before
+        if noted and "content" in noted:  # outranks records, which may know this content from before
             others = self.store(recipe.root).with_target(identifier)
             before = (own or others or [None])[0]
             adopted = self._take_in(planned, position, location, stamp, before, trace, noted)
@@ -217,10 +223,10 @@ class Examiner:
             return touched or self._found_by_others(recipe, position, location, stamp)
         others = self.store(recipe.root).with_target(identifier)
         alike = [name for name in others if name.stamp == stamp]
-        if len({name.file_hash for name in alike}) > 1:  # rivals, within one tick of the clock
+        if len({name.file_hash for name in alike}) > 1:  # rivals wrote within one tick of the clock
             content = files.file_hash(location)
             alike = [name for name in alike if name.file_hash == content]
-        if alike:  # with this key it is a commit that was cut short after its last step but one
+        if alike:  # with this key, an intent: a commit was cut short just before its last step
             name = min(alike, key=_order_for(recipe, trace))
             return self._of_this_or_other(planned, name, path, trace, location)
         touched = self._same_content(recipe, [*own, *others], location, stamp, trace)
@@ -233,9 +239,10 @@ class Examiner:
         return self._examine_unrecorded(planned, position, location, stamp, before, trace)
 
     def _examine_unrecorded(self, planned, position, location, stamp, before, trace):
-        """State of a target whose content no record knows: edited, damaged, or somebody else's.
+        """Examine a target with unrecorded content, and return the record of the result before it.
 
-        `before` is the record of what daskcache stored there, if it did.
+        The content was edited, is damaged, or is from another program.  `before` is the record of the
+        result that daskcache stored there, or None.  If the file is adopted, its new record is returned.
         """
         recipe = planned.recipe
         path = recipe.paths[position]
@@ -248,6 +255,7 @@ class Examiner:
             if adopted is not None:
                 return adopted
         edited = f"{path} was edited after it was stored"
+        # an edited file can be read, a damaged one can't; files that run code are not read to find out
         try:
             root = self.store(recipe.root).root
             if not target.runs_code and _look_into(target, root, before.file_hash) is None:
@@ -260,20 +268,20 @@ class Examiner:
         return before
 
     def is_own(self, planned: PlannedNode, path: str) -> bool:
-        """Tell if one of a node's targets holds its result, as it was recorded."""
+        """Return True if a target of the node holds the node's own result as it was recorded."""
         recipe = planned.recipe
         names = self.store(recipe.root).with_key(recipe.key)
         found = files.stamp(f"{recipe.root}/{path}")
         return any(n.target_id == target_id(path) and n.stamp == found for n in names)
 
     def takes_in(self, planned: PlannedNode) -> bool:
-        """Whether a node's target is adopted by this verb, and was not before."""
+        """Return True if this verb adopts a target of the node."""
         return any(node is planned for node, *_ in self._adopted)
 
     def _take_in(self, planned, position, location, stamp, before, trace, note):
-        """The record of what a person edited, or put there; None if it can't be the result.
+        """Return the record that adopts a user's file, or None if the file can't be the result.
 
-        `note` says which content is meant, unless it is whatever is there.
+        If `note` has a content hash, only a file with that content is adopted.
         """
         recipe = planned.recipe
         target = recipe.targets[position].at(location)
@@ -304,15 +312,15 @@ class Examiner:
         return adopted
 
     def _same_content(self, recipe, names, location, stamp, trace):
-        """The record of a target that was copied or touched, not edited.
+        """Return the record of a target that was copied or touched but not edited, or None.
 
-        Of several, one that completes the node, or else the newest.
+        If there are several, one that completes the node comes first, then the newest.
         """
         candidates = [name for name in names if name.size == stamp.size]
         candidates.sort(key=_order_for(recipe, trace))
         content = files.file_hash(location) if candidates else None
         if files.stamp(location) != stamp:
-            return None  # replaced since it was looked at: `content` is that of another file
+            return None  # the file was replaced meanwhile, and `content` is that of the new one
         for name in candidates:
             if name.file_hash == content:
                 touched = name._replace(mtime_ns=stamp.mtime_ns)
@@ -322,7 +330,7 @@ class Examiner:
         return None
 
     def _written_since(self, recipe, location, identifier):
-        """The record of a target that another program committed after this one listed the records."""
+        """Return the record of a target that another program committed after the records were listed."""
         now = RecordStore(Root(recipe.root))
         return now.vouching(identifier, location, files.stamp(location), recipe.key)
 
@@ -331,7 +339,7 @@ class Examiner:
         if (
             spec.options.check == "content"
             and files.file_hash(location) != name.file_hash
-            and files.stamp(location) == name.stamp
+            and files.stamp(location) == name.stamp  # else it was replaced while it was hashed
         ):
             planned.outdated = True
             self._worsen(planned, CORRUPT, f"{location} is damaged")
@@ -345,19 +353,24 @@ class Examiner:
         return name
 
     def _written(self, planned, name, location):
-        """When a target was written, in seconds since 1970: a table has no mtime."""
+        """Return the time when a target was written, in seconds since 1970."""
+        # a table has no mtime, but its record has the time
         if not is_table(location):
             return name.mtime_ns / 1e9
         record = self.store(planned.recipe.root).read(name) or {}
         return records.seconds_of(record.get("created", ""))
 
     def _found_by_others(self, recipe, position, location, stamp):
-        """A record, never stored, for a file that ``check="exists"`` takes as it is."""
+        """Return a record, never stored, for a file that ``check="exists"`` takes as it is."""
         content = files.file_hash(location)
         return RecordName(recipe.key, "", "", content, content, *stamp, 0)
 
     def _of_this_or_other(self, planned, name, path, trace, location):
-        """The record that vouches for a target, which may be that of another recipe."""
+        """Return the record that vouches for a target, given a record that describes its content.
+
+        A record of another recipe completes this node if their traces are equal or a user accepted the
+        target.  Otherwise the node is stale.
+        """
         recipe = planned.recipe
         if name.key == recipe.key:
             return name
@@ -370,7 +383,7 @@ class Examiner:
         return name
 
     def _is_accepted(self, recipe, name):
-        """Whether somebody said that what another recipe made is the result of this one, too."""
+        """Return True if a user accepted another recipe's target as the result of this one."""
         note = self._accepted[recipe.root].get(name.target_id)
         if note is None or note.get("key") != name.key:
             return False
@@ -378,7 +391,15 @@ class Examiner:
         return record.get("function") == recipe.spec.qualified_name
 
     def _other_recipe(self, planned, name, path):
-        """The target holds what another recipe made: an older form of this one, or a rival."""
+        """Explain a target that another recipe made, and mark the node as stale.
+
+        The other recipe is an earlier version of this one, or a rival for the path.
+
+        Raises
+        ------
+        TargetCollision
+            If another function made the target.
+        """
         recipe = planned.recipe
         record = self.store(recipe.root).read(name)
         if record is None:
@@ -397,7 +418,7 @@ class Examiner:
         if before != algorithms.algorithm():
             self._worsen(planned, STALE, f"hashed with {before} then, {algorithms.algorithm()} now")
             return
-        if record.get("replaced") == recipe.key:
+        if record.get("replaced") == recipe.key:  # that recipe has overwritten this one's result
             warnings.warn(
                 f"two recipes take turns at {recipe.root}/{path}, and each rerun replaces the other's "
                 "result: put what differs between them, or {key}, into the path template",
@@ -408,7 +429,7 @@ class Examiner:
             self._worsen(planned, STALE, reason)
 
     def _compare_trace(self, planned, trace):
-        """Whether the target was made from the data that the parents hold now."""
+        """Mark the node as stale if its targets were made from other data than the parents hold now."""
         recipe = planned.recipe
         if planned.state not in (COMPLETE, MISSING) or recipe.spec.options.check == "exists":
             return
@@ -425,6 +446,7 @@ class Examiner:
         if trace is not None:
             self._worsen(planned, STALE, "what it was made from holds other data now")
             return
+        # without a trace to compare, those parents whose data are known are compared one by one
         record = self.store(recipe.root).read(name) or {}
         for parent, described in zip(planned.parents, record.get("upstream", ()), strict=False):
             known = parent and parent.data_hash
@@ -433,7 +455,7 @@ class Examiner:
                 self._worsen(planned, STALE, f"{path} holds other data now")
 
     def _look_elsewhere(self, planned, trace):
-        """What equal code made of equal data, at other targets: it is copied if it is needed."""
+        """Find the result of equal code and equal data at other targets, to be copied if needed."""
         store = self.store(planned.recipe.root)
         if trace is None or store.is_empty():
             return
@@ -451,10 +473,11 @@ class Examiner:
             planned.reasons = [f"will be copied from {', '.join(found.paths)}"]
 
     def _consider_parents(self, planned):
-        """A complete node after one that may change is decided when that one has run.
+        """Mark a node as pending or unsettled if its parents may change.
 
-        Whether this one may change passes through nodes whose target is gone, or is another recipe's
-        now: these say nothing of the data themselves, but come out as before if their parents do.
+        A complete node below a parent that may change can be decided only when that parent has run.  A
+        missing target, or one that another recipe has overwritten, does not make a node unsettled.  Such
+        a node gets the same data as before if its parents do, so only its parents count.
         """
         if planned.state == COMPLETE and planned.recipe.spec.options.check == "exists":
             return
@@ -471,10 +494,13 @@ class Examiner:
         planned.unsettled = bool(changing) or has_target or planned.released
 
     def _consider_adopted(self, planned, trace):
-        """A correction stands for the recipe that it was made for; for others a person decides."""
+        """Give a node with an adopted result its state.
+
+        An adopted result stands for the recipe that it was made for.  For others, the user decides.
+        """
         if planned.state in (MODIFIED, FOREIGN):
-            return  # what is there now is not what was adopted
-        # where a record's name doesn't say it, its content may: it is read if the node would run again
+            return  # the file there now is not the adopted one
+        # older records say it in their content, not in their name: read if the node would run again
         is_read = planned.state == STALE or planned.forced or planned.outdated
         candidates = [name for name in planned.records if name is not None and (name.adopted or is_read)]
         adopted = [name for name in candidates if self._stands(planned, name)]
@@ -483,14 +509,14 @@ class Examiner:
         record = self.store(planned.recipe.root).read(adopted[0]) or {}
         if planned.state == COMPLETE and not planned.forced:
             planned.state = ADOPTED
-        elif planned.state != PENDING:  # else its worker decides, and replaces nothing that was adopted
+        elif planned.state != PENDING:  # a pending node's worker decides, and replaces no adopted result
             self._contest(planned, adopted, trace, record)
         if planned.state == ADOPTED:
             planned.reasons.insert(0, _adopted_by(planned, record, self._accepted[planned.recipe.root]))
             planned.forms = tuple(self._form(planned, name) for name in planned.records)
 
     def _stands(self, planned, name):
-        """Whether a record is that of an adopted result which is still there."""
+        """Return True if the record is of an adopted result whose file still exists."""
         recipe = planned.recipe
         if not self.store(recipe.root).is_adopted(name):
             return False
@@ -498,7 +524,10 @@ class Examiner:
         return files.exists(f"{recipe.root}/{located(path, name.data_hash)}")
 
     def _contest(self, planned, adopted, trace, record):
-        """What becomes of a node that would run again, though a person made what is there."""
+        """Keep the adopted result of a node that would run again, or mark the node as contested.
+
+        The result is kept if ``on_modified="adopt"`` or the user asked to keep it, unless it is damaged.
+        """
         notes = self._accepted[planned.recipe.root]
         kept = planned.recipe.spec.options.on_modified == "adopt" or all(
             (notes.get(name.target_id) or {}).get("keep") == name.file_hash for name in adopted
@@ -506,7 +535,7 @@ class Examiner:
         planned.keeps = kept
         if kept and len(adopted) < len(planned.records):
             planned.unsettled, planned.data_hash = True, None
-            return  # other results of the function are to be made; its worker keeps this one
+            return  # the function's other results have to be made; the worker keeps this one
         story = made_for(record, planned.recipe)
         if kept and planned.state != CORRUPT:
             planned.forced = planned.outdated = planned.unsettled = False
@@ -519,7 +548,7 @@ class Examiner:
         planned.state = ADOPTED
 
     def _keep(self, planned, trace):
-        """Let what a person adopted be the result of this recipe, made from whatever data."""
+        """Make an adopted result the result of this recipe, whatever data it was made from."""
         recipe = planned.recipe
         trace = trace or records.ANY_TRACE
         is_adopted = self.store(recipe.root).is_adopted
@@ -528,7 +557,7 @@ class Examiner:
         planned.data_hash = joint_hash([name.data_hash for name in names])
 
     def _replace_records(self, planned, names, noted):
-        """Let other records of its targets take the places of a node's, once they are written down."""
+        """Replace a node's records by new ones of the same targets, and note them to be written."""
         store = self.store(planned.recipe.root)
         for old, new in zip(planned.records, names, strict=True):
             store.foresee(new, old)
@@ -536,27 +565,35 @@ class Examiner:
         planned.records = tuple(names)
 
     def _form_before(self, planned, before):
-        """The form of the result that an adopted file replaces, if its record says it."""
+        """Return the form of the result that an adopted file replaces, or None if not recorded."""
         record = before and self.store(planned.recipe.root).read(before)
         return record.get("form") if record else None
 
     def _form(self, planned, name):
-        """The form in which an adopted file is read; see `daskcache.targets.forms`."""
+        """Return the form in which an adopted file is read; see `daskcache.targets.forms`."""
         if name is None or not name.adopted:
             return None
         return (self.store(planned.recipe.root).read(name) or {}).get("form")
 
     def _worsen(self, planned, state, reason):
+        # of several targets, the one in the worst state decides
         order = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
         if order.index(state) > order.index(planned.state):
             planned.state = state
         planned.reasons.append(reason)
 
     def _claim(self, recipe: Recipe, path: str) -> None:
-        """Note that a recipe wants a target; raise if that one is taken."""
+        """Claim a target for a recipe.
+
+        Raises
+        ------
+        TargetCollision
+            If another recipe claims the target, one inside it, or one around it.
+        """
         self._count(recipe, path)
         if DATA_HASH in path:
             return  # equal data may share a file
+        # file systems may ignore case, and a table lies inside its database as a file in its folder
         form = f"{recipe.root}/{collision_form(path).replace(SEPARATOR, '/')}"
         rival, why = self._rival(recipe, form)
         if rival is not None:
@@ -570,7 +607,7 @@ class Examiner:
             )
 
     def _count(self, recipe, path):
-        """Warn, once, of a folder that gets more targets than file systems and people are good at."""
+        """Warn once about a folder that gets more targets than file systems and people handle well."""
         folder = f"{recipe.root}/{path}".rpartition("/")[0]
         self._crowds[folder] += 1
         if self._crowds[folder] == self._max_in_folder + 1 and not is_table(path):
@@ -583,7 +620,10 @@ class Examiner:
             )
 
     def _rival(self, recipe: Recipe, form: str) -> tuple[Recipe | None, str]:
-        """Another recipe that wants the same target, one inside it or one around it; and the story."""
+        """Return a recipe that claims the same target, one inside it or one around it, and the reason.
+
+        Without such a recipe, the folders above the target are claimed, and the result is (None, "").
+        """
         first = self._claims.setdefault(form, recipe)
         if first.identity != recipe.identity:
             if first.key == recipe.key and first.root == recipe.root:
@@ -595,17 +635,17 @@ class Examiner:
         while len(folder) > len(recipe.root) and folder not in self._folders:
             if folder in self._claims:
                 return self._claims[folder], "one target lies inside another"
-            self._folders[folder] = recipe
+            self._folders[folder] = recipe  # folders above a known one are known, too
             folder = folder.rpartition("/")[0]
         return None, ""
 
-    # -- what was found out on the way ------------------------------------------------------------------
+    # -- findings ---------------------------------------------------------------------------------------
 
     def write_down(self) -> None:
-        """Record what was found out: for verbs, not for plans.
+        """Record the findings.  Verbs call this; plans only read.
 
-        That is: new mtimes of targets that were copied or touched, and targets that complete a node
-        though they were made under another key.
+        Findings are new mtimes of copied or touched targets, targets of another key that complete a
+        node, and adopted or kept results.
         """
         while self._touched:
             store, touched = self._touched.pop()
@@ -632,7 +672,7 @@ class Examiner:
     def _record_taken_over(self, planned, old, new):
         recipe = planned.recipe
         store = self.store(recipe.root)
-        if new.trace == old.trace:
+        if new.trace == old.trace:  # early cutoff, and not a user's decision to be recorded
             record_under_new_key(store, old, new.key)
             return
         note = self._accepted[recipe.root].get(old.target_id) or {}
@@ -664,7 +704,7 @@ class Examiner:
         records.clear_acceptance(store.root, old.target_id)
 
     def record_of(self, planned: PlannedNode) -> dict[str, Any] | None:
-        """Content of the record of a node's first target; None if there is none."""
+        """Return the content of the record of a node's first target, or None."""
         if not planned.records or planned.records[0] is None:
             return None
         return self.store(planned.recipe.root).read(planned.records[0])
@@ -680,10 +720,11 @@ class Examiner:
 
 
 def _order_for(recipe, trace):
-    """Return the sort key of records that say the same of a target: the first one counts.
+    """Return a sort key for the records that describe one target equally; the first one is used.
 
-    It is this node's own, or else one that completes the node, or the newest; of equals a correction's.
-    The choice does not depend on how the folder of records is listed.
+    The node's own record comes first, then one that completes the node, then the newest.  Of equals, the
+    record of an adopted result comes first.  So the choice does not depend on how the folder of records
+    is listed.
     """
     return lambda name: (
         name.key != recipe.key,
@@ -694,7 +735,7 @@ def _order_for(recipe, trace):
 
 
 def _adopted_by(planned, record, notes):
-    """Who adopted what is at a node's target, and when."""
+    """Return the reason with the name of the user that adopted a node's result, and the time."""
     name = planned.records[0]
     note = (name and notes.get(name.target_id)) or {}
     told = note if "content" in note else record.get("edited") or {}
@@ -707,13 +748,13 @@ def _may_change(planned):
 
 
 def _is_overwritten(planned):
-    """Whether a target of it holds what another recipe made, and that is all that is the matter."""
+    """Return True if the node is stale only because another recipe made a target of it."""
     others = [name for name in planned.records if name is not None and name.key != planned.recipe.key]
     return planned.state == STALE and not planned.outdated and bool(others)
 
 
 def _look_into(*args):
-    """Return what is at a target that was edited, as `adopting.look_into` does; few plans need that."""
+    """Call `unrecorded.look_into`, which few plans need and so is imported here."""
     from .unrecorded import look_into
 
     return look_into(*args)
@@ -726,7 +767,7 @@ def _damage(target):
 
 
 def _inputs(planned):
-    """Handles of what a node is made from, as far as its record describes them."""
+    """Yield the handles of a node's inputs, as its record describes them."""
     for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
         if isinstance(item, SourceInput):
             yield FileData(item)

@@ -1,9 +1,10 @@
-"""Nodes to a plan: what is left to do, and why.  Reads only.
+"""The action of each node: run, decide, load, skip or blocked.
 
-A `Planner` examines recipes, parents first: the *state* of each depends on what is on disk.  Then it
-goes down from the requested ones and gives each an *action*, which depends on what is needed.
+`Planner` extends `examiner.Examiner`.  It examines recipes, parents first, because the *state* of a node
+depends on files and on its parents.  Then it walks upstream from the requested nodes and gives each an
+*action*, which depends on the need for its value.  Planning only reads.
 
-A `Plan` is the frozen outcome: what is shown and, by `Plan.compute`, exactly what runs.
+`graph.api` freezes the result as a `Plan`, which is shown and, by `Plan.compute`, runs as it is.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from .states import (
 
 
 class Planner(Examiner):
-    """Plans what to do, for the length of one verb.
+    """Decide the actions of nodes for one verb.
 
     Parameters
     ----------
     force, running
         See `Examiner`.
     collect : bool
-        Whether nodes that can't run are left out, instead of being an error.
+        True to leave out nodes that can't run, instead of raising an error.
     """
 
     def __init__(
@@ -50,11 +51,11 @@ class Planner(Examiner):
     ):
         super().__init__(force, running)
         self.collect = collect
-        #: Nodes that would have to run, but for what is at their targets.
+        #: Nodes that have to run but must not, because of a user's file at a target.
         self._blocked: dict[str, PlannedNode] = {}
 
     def request(self, recipe: Recipe) -> PlannedNode:
-        """Plan a node whose value is wanted, with all that comes before it, and `check`."""
+        """Plan a requested node and all nodes upstream of it, then `check`."""
         planned = self._request(recipe)
         self.check()
         return planned
@@ -69,28 +70,31 @@ class Planner(Examiner):
         return planned
 
     def request_all(self, recipes: Iterable[Recipe]) -> None:
-        """Plan nodes whose values are wanted, as `request` does; see `check`."""
+        """Plan requested nodes as `request` does, but without its `check`."""
         with garbage_later():
             for recipe in recipes:
                 self._request(recipe)
 
     def can_run(self, recipe: Recipe) -> bool:
-        """Tell if a node is complete or can run, without requesting it."""
+        """Return True if a node is complete or can run, without requesting it."""
         decided: list[PlannedNode] = []
         planned = self.look(recipe)
         blocked = not planned.is_complete and self._decide(planned, decided)
-        for node in decided:
+        for node in decided:  # take the actions back: this was only a question
             node.action = SKIP
         return not blocked
 
     def _need(self, planned: PlannedNode) -> None:
-        """Decide to run a node, and what that needs; all of it, or nothing if something can't run."""
+        """Decide to run a node and the nodes that it needs, or none of them if one can't run."""
         decided: list[PlannedNode] = []
         blocked = self._decide(planned, decided)
         if blocked:
             self._block(planned, decided, blocked)
 
     def _decide(self, planned, decided):
+        # Walk upstream from a node that has to run, as far as complete nodes, which are loaded.
+        # `decided` gets the nodes that are to run, so that callers can take that back.  Return those
+        # that must not run.
         blocked = []
         stack = [planned]
         while stack:
@@ -98,7 +102,7 @@ class Planner(Examiner):
             if current.is_to_do:
                 continue
             if current.action == BLOCKED or _is_blocked(current):
-                blocked.append(current)
+                blocked.append(current)  # the walk goes on, so that the error names all such nodes
                 continue
             current.action = self._how(current)
             decided.append(current)
@@ -119,6 +123,8 @@ class Planner(Examiner):
         return blocked
 
     def _how(self, planned):
+        # A worker can decide only where an earlier result has a record to compare with the new inputs.
+        # If all parents are complete, planning has compared them, and waiting would add nothing.
         if planned.outdated or not planned.recipe.paths:
             return RUN
         was_made = planned.records and None not in planned.records
@@ -127,7 +133,7 @@ class Planner(Examiner):
         return DECIDE if decided else RUN
 
     def _block(self, requested, decided, blocked):
-        """Take back what was decided for a node that can't run, and say which ones can't, either."""
+        """Take back the decisions for a node that can't run, and block the nodes on the way to it."""
         stuck = {node.recipe.identity for node in blocked}
         undone = {node.recipe.identity for node in decided}
         for identity, node in self.nodes.items():  # parents first
@@ -144,12 +150,17 @@ class Planner(Examiner):
         requested.action = BLOCKED
 
     def check(self) -> None:
-        """Raise if a requested node can't run because of what a person has left at a target.
+        """Raise an error if requested nodes can't run because of a user's files at targets.
+
+        With `collect`, nothing is raised.
 
         Raises
         ------
-        ForeignTarget, TargetModified
-            Naming every such node.
+        ForeignTarget
+            If daskcache did not write a file at a target.  The error names every such node.
+        TargetModified
+            If a target was edited, or an adopted result belongs to another recipe.  The error names
+            every such node.
         """
         if self.collect or not self._blocked:
             return
@@ -167,7 +178,7 @@ class Planner(Examiner):
 
 
 def blocked_failure(planned: PlannedNode) -> NodeFailed:
-    """What stands in for the value of a node that can't run, where failures are collected."""
+    """Return the stand-in for the value of a node that can't run, for ``errors="collect"``."""
     recipe = planned.recipe
     return NodeFailed(
         f"TargetModified: {'; '.join(headlines(planned.reasons))}",
@@ -193,8 +204,10 @@ def _obstacle(planned):
 
 @contextmanager
 def garbage_later():
-    """Pause the garbage collector: all that planning makes lives on, and it would look at it again and
-    again."""
+    """Pause the garbage collector.
+
+    The objects that planning makes all live on, and the collector would scan them again and again.
+    """
     paused = gc.isenabled()
     gc.disable()
     try:

@@ -1,4 +1,8 @@
-"""What changed between a record and a recipe, in lines that one can act on."""
+"""Reasons: the differences between a record and a recipe, as lines that a user can act on.
+
+`examiner` adds them to stale nodes, and `display` shows their first lines.  Differences in code come
+from `hashing.changes`.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +16,20 @@ from ..runtime.work import describe_arguments, describe_format
 from ..storage import code_store, roots
 from ..storage.roots import Root
 
-#: Changed inputs that are named one by one.
+#: Number of changed inputs that are named one by one.
 MAX_REASONS = 3
 
 
 def headlines(reasons: list[str]) -> list[str]:
-    """Reasons without the details below their first lines."""
+    """Return the first line of each reason, without the details below it."""
     return [reason.partition("\n")[0] for reason in reasons]
 
 
 def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
-    """What changed between a record and a recipe, each as a line that one can act on."""
+    """Return the differences between a record and a recipe, one line for each.
+
+    Code and arguments come first, then the format, then the inputs.
+    """
     changes = _code_differences(record.get("code"), recipe)
     before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
     for name in {**before, **now}:
@@ -40,7 +47,7 @@ def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
 
 
 def made_for(record: dict[str, Any], recipe: Recipe) -> str:
-    """The arguments that a record's result was made for, where a recipe has others; empty if none."""
+    """Return "made for ..." with the recorded arguments that differ from the recipe's, or ""."""
     before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
     changed = [(name, old) for name, old in before.items() if name in now and now[name][1] != old[1]]
     return "made for " + ", ".join(f"{name}={old[0]}" for name, old in changed) if changed else ""
@@ -57,7 +64,7 @@ def _code_differences(before, recipe):
 
 
 def _format_difference(record, recipe):
-    """What changed in how the target is read."""
+    """Return the differences in the format and options of the target that a record describes."""
     for path, target in zip(recipe.paths, recipe.spec.formats, strict=True):
         described = describe_format(target)
         if path != record.get("target"):
@@ -69,7 +76,7 @@ def _format_difference(record, recipe):
 
 
 def _option_differences(before, now):
-    """What changed in the options of a target, from their texts: one by one, if these tell all."""
+    """Return the differences between two texts of options, one by one if the texts can be parsed."""
     if before == now:
         return []
     try:

@@ -1,4 +1,8 @@
-"""What a plan says of each node: its state, and what is to be done."""
+"""`PlannedNode`, a node with its state and action, and the names of states and actions.
+
+`examiner` sets the states and `planner` the actions.  `graph` builds tasks from planned nodes, and
+`planning.display` shows them.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from ..runtime.work import Elsewhere
 from ..storage.paths import located
 from ..storage.records import RecordName
 
-#: States.
+#: States of a node.
 COMPLETE, ADOPTED, MISSING, STALE = "complete", "adopted", "missing", "stale"
 MODIFIED, CORRUPT, FOREIGN, FAILED, PENDING = "modified", "corrupt", "foreign", "failed", "pending"
-#: Actions.
+#: Actions of a node.
 SKIP, LOAD, RUN, DECIDE, BLOCKED = "skip", "load", "run", "decide", "blocked"
 
-#: States in which a node that still has its target may come out with other data when it is made again.
+#: States in which a node that has a target may get other data when it runs again.
 UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
 
 
@@ -27,14 +31,17 @@ class PlannedNode:
     Attributes
     ----------
     recipe : Recipe
+    parents : list of PlannedNode or None
+        The upstream nodes, in the order of the recipe's inputs; None for an input that is not a node.
     state, action : str
-        See the vocabulary in the README.
+        One of the states and actions of this module.
     reasons : list of str
-        Why it is not complete, or who adopted it; empty if its function made it, and it is complete.
+        Reasons for the state, such as a changed argument or the user that adopted the result.  Empty if
+        the node is complete and its own function made the result.
     records : tuple of RecordName or None
-        Per target, the record that vouches for what is there.
+        For each target, the record that vouches for its content.
     data_hash : str or None
-        Hash of the data that it holds, or would hold according to its record.
+        Hash of the node's data, or of the data that it would have according to its record.
     """
 
     __slots__ = (
@@ -65,38 +72,38 @@ class PlannedNode:
         self.reasons: list[str] = []
         self.records: tuple[RecordName | None, ...] = ()
         self.data_hash: str | None = None
-        #: Where its results are under other keys, if they have to be at its own targets.
+        #: Equal results at other targets, which are copied if the node's own targets are needed.
         self.elsewhere: Elsewhere | None = None
         self.forced = False
-        #: Whether what is there must not pass for the result (forced, expired, damaged).
+        #: True if the present target must not pass for the result (forced, expired, damaged).
         self.outdated = False
-        #: Whether, made again, it may come out with other data than what follows was made from.
+        #: True if the node may get other data than those from which downstream results were made.
         self.unsettled = False
         self.requested = False
-        #: Whether what a person made is there, and the node would have to run again.
+        #: True if the node would have to run again, but an adopted result is at its target.
         self.contested = False
-        #: Whether what a person adopted stands, whatever made it.
+        #: True if an adopted result stands for this recipe, whatever recipe it was made for.
         self.keeps = False
-        #: Whether a person gave up what was adopted as its result: what follows was made from that.
+        #: True if a user released its adopted result, from which downstream results were made.
         self.released = False
-        #: Per target, the form in which an adopted file is read; empty if none was adopted.
+        #: For each target, the form in which an adopted file is read; empty if none was adopted.
         self.forms: tuple[dict[str, Any] | None, ...] = ()
-        #: Why a file can't be adopted that is meant to be.
+        #: The error that keeps a file from being adopted, or None.
         self.refusal: FormatLimit | None = None
 
     @property
     def is_complete(self) -> bool:
-        """Whether its target holds its result, made by its function or adopted."""
+        """True if the node's targets hold its result, computed or adopted, and no rerun was forced."""
         return self.state in (COMPLETE, ADOPTED) and not self.contested and not self.forced
 
     @property
     def is_to_do(self) -> bool:
-        """Whether there is a task for it, which makes it or finds it made."""
+        """True if the node gets a task, which runs it or finds it complete."""
         return self.action in (RUN, DECIDE)
 
     @property
     def entry(self) -> Entry:
-        """Handle of the finished result: path and hashes, no data."""
+        """The handle of the finished result: paths and hashes without data."""
         recipe = self.recipe
         forms = self.forms or (None,) * len(self.records)
         stored = tuple(
@@ -114,12 +121,12 @@ class PlannedNode:
 
     @property
     def seconds(self) -> float | None:
-        """Run time of the function according to the record."""
+        """The recorded run time of the function in seconds, or None without a record."""
         known = [name.microseconds for name in self.records if name is not None]
         return known[0] / 1e6 if known else None
 
     @property
     def nbytes(self) -> int | None:
-        """Size of the targets according to their records."""
+        """The recorded size of the targets in bytes, or None without a record."""
         known = [name.size for name in self.records if name is not None]
         return sum(known) if known else None

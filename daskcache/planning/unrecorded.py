@@ -1,4 +1,8 @@
-"""Files whose content no record knows: what is in them."""
+"""Hashes of files with unrecorded content: edited, damaged, or written by other programs.
+
+`examiner` uses them to tell an edit from damage, and to adopt a user's file.  `corrections` uses them to
+check a file before it is adopted.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +19,45 @@ from ..targets.forms import in_form
 
 
 class Found(NamedTuple):
-    """What is in a file that no record knows."""
+    """The hashes of a file or folder with unrecorded content."""
 
     data_hash: str
     file_hash: str
-    #: Of a folder, see `daskcache.storage.files.manifest_of`.
+    #: The files of a folder, None for a file; see `daskcache.storage.files.manifest_of`.
     manifest: list[tuple[str, int, str]] | None
 
 
 def look_into(
     target: Target, root: Root, stored: str | None = None, form: dict[str, Any] | None = None
 ) -> Found | None:
-    """What is in a target; None if it is damaged, can't be read in its format, or changes meanwhile.
+    """Read and hash a target with unrecorded content.
 
     Parameters
     ----------
     target : Target
-        With its absolute path.
+        The target with its absolute path.
     root : Root
+        The root in which it lies.
     stored : str, optional
-        Hash of the bytes that were stored there.  A folder which is just that, but for files that are
-        missing or empty, is damaged, though its format may read it: Zarr fills in for such chunks.
+        File hash of the result that was stored there.  A folder that differs from it only by missing or
+        empty files counts as damaged.  Its format may still read it, because Zarr reads missing chunks
+        as fill values.
     form : dict, optional
-        The form in which it will be read; see `daskcache.targets.forms`.
+        The form in which the target will be read; see `daskcache.targets.forms`.
+
+    Returns
+    -------
+    Found or None
+        None if the target is damaged, can't be read in its format, or changes while it is read.
 
     Raises
     ------
     FormatLimit
-        If it can't be read in that form.
-    UntrustedPickle, StorageError
-        If it must not be read, or the system refuses.
+        If the target can't be read in `form`.
+    UntrustedPickle
+        If it is a pickle that must not be read.
+    StorageError
+        If the operating system refuses to read it.
     """
     try:
         found = storage.part_of(target.path)
@@ -63,9 +76,9 @@ def look_into(
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno is None:  # a library's name for a file that is not in its format
+        if error.errno is None:  # raised by a library for a file that is not in its format
             return None
-        raise storage.storage_error(error, target.path) from error  # says nothing of the file
+        raise storage.storage_error(error, target.path) from error  # says nothing about the file
     except Exception:  # noqa: BLE001 (whatever a library raises on a file that is not in its format)
         return None
     return Found(data_hash, found.file_hash, found.manifest) if unchanged else None
@@ -81,5 +94,6 @@ def _has_lost_files(found: Part, root: Root, stored: str) -> bool:
     known = kept_files(root.manifests, stored) if found.manifest is not None else None
     if known is None:
         return False
+    # only files with content count: lost ones are missing, or were left empty
     there = {(name, size, digest) for name, size, digest in found.manifest or () if size}
     return there < {(name, size, digest) for name, (size, digest) in known.items() if size}

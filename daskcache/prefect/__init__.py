@@ -1,7 +1,7 @@
-"""daskcache in Prefect flows: tasks whose results have targets, and runners that skip finished work.
+"""daskcache in Prefect flows: tasks whose results have targets, and runners that skip complete tasks.
 
-The rest of the package neither needs Prefect nor imports this.  Names are imported when they are first
-used.
+The rest of the package works without Prefect; `modes.tasks` imports this room in its Prefect modes.
+Names are imported when they are first used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The arguments of a call, of which another process may have hashed some."""
+"""Arguments of a call, with the hashes that this process or another one has computed.
+
+`stored` makes them where a task is submitted; `policies` makes cache keys from them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ..targets.base import Source
 
 
 class NotKnownYet(Exception):
-    """A key was asked for, and an argument is the result of a task that is not finished."""
+    """A key needs an argument that is the result of an unfinished task."""
 
 
 class Arguments(dict):
@@ -21,12 +24,12 @@ class Arguments(dict):
 
     Parameters
     ----------
-    arguments : dict
-        By name.
+    arguments : mapping
+        Values by name.
     late : iterable of str
-        Those that are not known yet.
+        Names of arguments that are not known yet.
     hashes : mapping
-        What another process has found: hashes, or the error of an argument that has none.
+        Results of another process by name: a hash, or the error of an argument that has none.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class Arguments(dict):
         super().__init__(arguments)
         self.late = frozenset(late)
         self.hashes = dict(hashes or {})
-        #: The functions and classes of the user's own in those that were hashed here.
+        #: The user's functions and classes in each argument that was hashed here, by name.
         self.code: dict[str, list] = {}
 
     @classmethod
@@ -46,13 +49,13 @@ class Arguments(dict):
         return arguments if isinstance(arguments, cls) else cls(arguments or {})
 
     def all(self) -> dict[str, Any]:
-        """Return the arguments themselves; raise NotKnownYet if one is late."""
+        """Return the arguments themselves; raise `NotKnownYet` if one is late."""
         if self.late:
             raise NotKnownYet(sorted(self.late))
         return dict(self)
 
     def sources(self) -> tuple[tuple[Source, str], ...]:
-        """Return the sources in arguments that were hashed, and the hashes of their content."""
+        """Return the sources in arguments that were hashed here, each with the hash of its content."""
         found = []
 
         def note(value):
@@ -70,14 +73,20 @@ class Arguments(dict):
         ----------
         names : iterable of str
         by_client : bool
-            Whether this is the process that submits: another one can't tell what a function counts as.
+            True in the process that submits the call.  Another process can't know how the client
+            identifies a function, so an argument that holds one has no hash there.
+
+        Returns
+        -------
+        dict of str to str
+            Hashes by name.
 
         Raises
         ------
         UnhashableArgument, SourceMissing
-            If one has none.
+            If an argument has no hash.
         NotKnownYet
-            If one is late; the others are in `hashes` by then.
+            If an argument is late.  The hashes of the others are in `hashes` by then.
         """
         names = sorted(names)
         for name in names:

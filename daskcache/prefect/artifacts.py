@@ -1,4 +1,4 @@
-"""Targets as artifacts of Prefect: a link to each file that a task made."""
+"""Prefect artifacts for targets: a link to each file that a task made.  Used by `bodies`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from ..storage.tables.databases import masked
 
 
 def make_artifact(entry: Entry | Held) -> None:
-    """Show the targets of a result in Prefect's UI; a server that can't be reached is no failure."""
+    """Show a result's targets in Prefect's UI.
+
+    If Prefect's server can't be reached, a warning is logged; the task does not fail.
+    """
     for result in getattr(entry, "stored", ()):
         path = f"{entry.root}/{result.target.path}"  # type: ignore[union-attr]
         try:
@@ -33,5 +36,5 @@ def make_artifact(entry: Entry | Held) -> None:
 
 
 def artifact_key(path: str) -> str:
-    """The key of a target's artifact: lower-case letters, digits and dashes."""
+    """Return the key of a target's artifact: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", str(Path(path)).lower()).strip("-")

@@ -1,7 +1,8 @@
-"""What runs in place of a cached task's function, inside of Prefect's engine on a worker.
+"""Bodies: callables that run in place of a cached task's function, in Prefect's engine on a worker.
 
-A `Body` knows what is to be done since the task was submitted; a `LateBody` plans on the worker, because
-an argument is the result of a task that daskcache knows nothing of; a `DataBody` caches nothing.
+A `Body` knows its plan since the task was submitted.  A `LateBody` plans on the worker, because an
+argument is the result of a task that daskcache does not know.  A `DataBody` caches nothing.  `preparing`
+and `tasks` make them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Awaited(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What a worker needs of the configuration of the process that submits."""
+    """Configuration of the submitting process that a worker needs."""
 
     root: str
     context: dict[str, Any]
@@ -53,7 +54,7 @@ class Settings(NamedTuple):
 
 
 class _AnyBody:
-    """Calls `run` with the parameters; looks to Prefect like the user's function."""
+    """Base of bodies: calls `run` with the bound parameters, and looks to Prefect like the function."""
 
     def __init__(self, spec: Spec):
         self.__name__ = spec.name
@@ -68,7 +69,7 @@ class _AnyBody:
 
 
 class _Async(_AnyBody):
-    """The same for ``async def``: the engine awaits it."""
+    """The same body for an ``async def`` task, awaited by the engine; it runs in a thread."""
 
     def __init__(self, body: _AnyBody):
         self.body = body
@@ -80,12 +81,12 @@ class _Async(_AnyBody):
 
 
 def as_async(body: _AnyBody) -> _AnyBody:
-    """A body whose call is to be awaited."""
+    """Return a body whose call is awaited."""
     return _Async(body)
 
 
 def _bare_signature(spec):
-    """The parameters' names and kinds: annotations and defaults need not travel."""
+    """Return the parameters' names and kinds only; workers don't need annotations and defaults."""
     parameters = spec.signature.inspected.parameters.values()
     optional = {parameter.name for parameter in parameters if parameter.default is not parameter.empty}
     return inspect.Signature(
@@ -97,19 +98,19 @@ def _bare_signature(spec):
 
 
 class Body(_AnyBody):
-    """Makes one node, with what has to run before it, unless it is there already.
+    """Body that makes one node, with everything that has to run before it, unless it is complete.
 
     Parameters
     ----------
     spec : Spec
     tasks : dict
-        Graph of what is to be done.
+        Graph of the tasks to run.
     key : str
-        The task in it whose entry is the result.
+        Key of the task in `tasks` whose entry is the result.
     awaited : dict
-        Key of a task in the graph to the `Awaited` upstream that makes its entry.
+        For each key in `tasks` that an upstream task run fills, its `Awaited`.
     with_artifact : bool
-        Whether a new target is shown as a Prefect artifact.
+        True to show a new target as a Prefect artifact.
     """
 
     def __init__(self, spec, tasks: dict, key: str, awaited: dict[str, Awaited], with_artifact: bool):
@@ -123,6 +124,7 @@ class Body(_AnyBody):
         entries = list(_entries_in(bound.arguments))
         tasks = dict(self.tasks)
         for key, upstream in self.awaited.items():
+            # Prefect has put the upstream's result into the arguments: take its entry from there
             (entry, *_) = [e for e in entries if is_of(e, *upstream)]
             tasks[key] = DataNode(key, entry)
         with _watched() as outcomes:
@@ -131,16 +133,16 @@ class Body(_AnyBody):
 
 
 class LateBody(_AnyBody):
-    """Plans and makes one node, whose arguments are known only now.
+    """Body that plans and makes one node whose arguments are known only on the worker.
 
     Parameters
     ----------
     spec : Spec
     settings : Settings
     recipes : list
-        Flattened recipes of the tasks upstream that are known.
+        Flattened recipes of the known upstream tasks.
     force : bool
-        Whether to rerun what is complete.
+        True to rerun the task even if it is complete.
     with_artifact : bool
         See `Body`.
     """
@@ -178,11 +180,14 @@ class LateBody(_AnyBody):
         with _config_lock, dask.config.set(root), context(**self.settings.context):
             recipe = make_recipe(spec, bound.args, bound.kwargs, True)
         if spec is not self.spec:
-            recipe.parts = None  # the client has kept what the code is
+            recipe.parts = None  # the client has stored the code already, see `preparing._late`
         return recipe
 
     def _spec_of_client(self, known, bound):
-        """Return the function as it counts for the client; let those upstream do so, too."""
+        """Return the function with the client's fingerprint, and give upstream functions theirs.
+
+        The worker may have other versions of the user's modules, so its own fingerprints must not count.
+        """
         code = self.settings.code
         if code.arguments is not None:
             check_arguments(code.arguments, bound.arguments)
@@ -196,12 +201,12 @@ class LateBody(_AnyBody):
         return self.spec.as_of_client(code.fingerprint)
 
 
-#: Dask's configuration is that of the process: two tasks must not set it at the same time.
+#: Dask's configuration is shared by the process, so two tasks must not set it at the same time.
 _config_lock = threading.Lock()
 
 
 class DataBody(_AnyBody):
-    """Calls the function with data in place of handles and sources; keeps nothing."""
+    """Body that calls the function with data in place of handles and sources, and caches nothing."""
 
     def __init__(self, spec: Spec):
         super().__init__(spec)
@@ -222,7 +227,7 @@ class DataBody(_AnyBody):
 
 
 class AsyncDataBody(DataBody):
-    """The same for ``async def``: loading is done when the coroutine is made."""
+    """The same body for an ``async def`` task; data are loaded when the coroutine is made."""
 
     async def __call__(self, *args, **kwargs):
         return await super().__call__(*args, **kwargs)
@@ -246,7 +251,8 @@ def _entries_in(arguments) -> Iterator[Entry]:
 
 
 def _finished(entry, outcomes, with_artifact):
-    """What the engine gets: the handle; of a result that was there, in a state that says so."""
+    """Return the entry for the engine; for a skipped node, a state that shows it as Cached."""
+    # the last event is the node's own; events before it are of upstream nodes
     if outcomes and outcomes[-1] == "skipped":
         return Completed(name="Cached", message="its target was complete", data=entry)
     forget_if_rolled_back(entry)
@@ -268,7 +274,7 @@ def _listen(event: NodeEvent):
 
 @contextmanager
 def _watched() -> Iterator[list[str]]:
-    """The outcomes of the nodes that run in this context, in order."""
+    """Collect the outcomes of the nodes that run in this context, in order."""
     if _listen not in listeners:
         listeners.append(_listen)
     token = _outcomes.set([])

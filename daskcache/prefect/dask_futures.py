@@ -1,4 +1,4 @@
-"""The future of a task run on a Dask cluster."""
+"""`DaskFuture`: the future of a task run on a Dask cluster.  Used by `dask_runner`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
 class DaskFuture(PrefectWrappedFuture):
-    """Future of a task run; that of Dask holds the final state.
+    """Future of a task run around a Dask future, whose result is the run's final state.
 
-    A task that Dask lost (its workers died too often, say) or gave up has no state of its own.  It gets
-    one here, so that nobody waits for it in vain.
+    A task that was cancelled, or lost because its workers died too often, has no final state.  It gets
+    one here, so that callers don't wait for it in vain.
     """
 
     def __init__(self, task_run_id: UUID, wrapped_future: distributed.Future, name: str):
@@ -68,12 +68,13 @@ class DaskFuture(PrefectWrappedFuture):
 
 @contextmanager
 def _stepping_aside() -> Iterator[None]:
-    """Free this thread's place on a worker for the tasks that are waited for."""
+    """Free this thread's slot on a worker while it waits for other tasks."""
     try:
         distributed.get_worker()
     except ValueError:
         yield
         return
+    # without this, nested tasks on a worker with one thread would wait for ever
     distributed.secede()
     try:
         yield

@@ -1,4 +1,7 @@
-"""`DaskCacheTaskRunner`: Prefect's tasks on a Dask cluster; what is complete does not get there."""
+"""`DaskCacheTaskRunner`: Prefect tasks on a Dask cluster, without the tasks that are complete.
+
+`submitting` decides which calls are sent to the cluster; this module sends them and owns the client.
+"""
 
 from __future__ import annotations
 
@@ -29,24 +32,24 @@ from .workers import flush_workers, prepare_workers
 
 
 class DaskCacheTaskRunner(DaskTaskRunner):
-    """Runs tasks on a Dask cluster, and skips complete ones when they are submitted.
+    """Task runner for a Dask cluster that skips complete tasks when they are submitted.
 
-    A skipped task never reaches the scheduler: its future is finished when it is made, and the task run
-    shows as Cached.  The cluster is started, or connected to, when the first task has to run.  At the
-    end of a flow the runner waits for all that was submitted.
+    A skipped task never reaches the scheduler: its future is finished from the start, and the task run
+    is shown as Cached.  The cluster is started, or connected to, when the first task has to run.  At the
+    end of a flow the runner waits for all submitted tasks.
 
     Parameters
     ----------
     cluster, address, cluster_class, cluster_kwargs, adapt_kwargs, client_kwargs, performance_report_path
-        As of `prefect_dask.DaskTaskRunner`.
+        As for `prefect_dask.DaskTaskRunner`.
     record : {"event", "none"}
-        Whether skipped tasks are told to Prefect's server.
-    extra_loggers : sequence of str
-        Names of loggers whose messages on workers go to Prefect, beside those in Prefect's setting
-        ``PREFECT_LOGGING_EXTRA_LOGGERS``.
+        "event" reports skipped tasks to Prefect's server; "none" does not.
+    extra_loggers : iterable of str
+        Names of loggers whose messages on workers go to Prefect, in addition to those in Prefect's
+        setting ``PREFECT_LOGGING_EXTRA_LOGGERS``.
     api_keepalive : float, optional
-        Seconds between requests to Prefect's server while a flow runs, for proxies that close what is
-        idle.  Default: none.
+        Seconds between requests to Prefect's server while a flow runs, for proxies that close idle
+        connections.  Default: no requests.
     """
 
     def __init__(
@@ -100,7 +103,7 @@ class DaskCacheTaskRunner(DaskTaskRunner):
 
     @property
     def client(self) -> PrefectDaskClient:
-        """The Dask client; made, and its workers prepared, when it is first asked for."""
+        """The Dask client; made on first access, with its workers prepared."""
         if self._client is None:
             with self._without_scheduler():
                 client = super().client
@@ -108,9 +111,10 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         return self._client
 
     def _without_scheduler(self):
-        """Take the flow's scheduler, if it is set (see `nodes`), out of Dask's configuration.
+        """Remove the flow's scheduler, if `nodes` has set one, from Dask's configuration.
 
-        A client that is a default one puts back, when it is closed, what it finds there: after the flow.
+        A default client, when it is closed, restores the scheduler that it found.  That would be the
+        flow's, long after the flow has ended.
         """
         scheduler = dask.config.get("scheduler", None)
         is_ours = getattr(scheduler, "runner", None) is self
@@ -129,7 +133,10 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         return super().map(task, with_data(parameters), wait_for)
 
     def _send(self, task, parameters, wait_for, dependencies):
-        """Submit a task to Dask, as `PrefectDaskClient.submit` does, but for what that repeats."""
+        """Submit a task to Dask as `PrefectDaskClient.submit` does, without the work that it repeats.
+
+        Most of that is the dump of Prefect's settings; see `sent_context`.
+        """
         client = self.client
         task_run_id = uuid7()
         inputs = {
@@ -157,7 +164,7 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         return DaskFuture(task_run_id, future, task.name)
 
     def drain(self) -> None:
-        """Wait for all tasks that were submitted."""
+        """Wait for all submitted tasks."""
         self._submitter.drain()
 
     def unseen_failures(self, seen: set) -> list[CacheFuture]:
@@ -166,16 +173,16 @@ class DaskCacheTaskRunner(DaskTaskRunner):
 
     @property
     def count(self) -> int:
-        """How many tasks were not skipped."""
+        """Number of tasks that were not skipped."""
         return self._submitter.count
 
     @property
     def keys(self) -> set[str]:
-        """Keys of the recipes that were submitted."""
+        """Keys of the submitted recipes."""
         return self._submitter.keys
 
     def cancel_all(self) -> None:
-        """Give up the tasks that have not begun."""
+        """Cancel the tasks that have not started."""
         self._submitter.cancel()
 
     def duplicate(self) -> DaskCacheTaskRunner:
@@ -202,7 +209,7 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         return isinstance(other, DaskCacheTaskRunner) and self._settings() == other._settings()
 
     def __reduce__(self):
-        # on workers it is only what nested tasks are submitted with: they find the cluster they are in
+        # On workers the runner only submits nested tasks, which find the cluster that they run in.
         return _runner, ({**self._settings(), "cluster": None, "address": self.address},)
 
 
@@ -211,7 +218,7 @@ def _runner(settings):
 
 
 def _run(task, **kwargs):
-    """What Dask runs: the task in Prefect's engine; its final state is the result."""
+    """Run a task in Prefect's engine, on a worker; return its final state."""
     return _clean_context().run(_run_here, task, kwargs)
 
 
@@ -222,10 +229,10 @@ def _run_here(task, kwargs):
 
 
 def _clean_context() -> Context:
-    """The current context without what is Prefect's in it.
+    """Return a copy of the current context without Prefect's variables.
 
-    A task that submits tasks leaves traces of its own context in those that the worker's event loop
-    starts later: such as a client of Prefect's server that is closed by then.
+    A task that submits tasks leaves its own context in later tasks that the worker's event loop starts.
+    Those tasks would use a client of Prefect's server, for example, that is closed by then.
     """
     own = {model.__var__ for model in _models(ContextModel) if "__var__" in vars(model)}
     clean = Context()
@@ -240,7 +247,7 @@ def _models(model):
 
 
 def _for_workers(arguments):
-    """Arguments with Dask's own futures, and finished states, in place of Prefect's futures."""
+    """Replace Prefect's futures in arguments by Dask's futures or finished states."""
 
     def replace(value):
         if isinstance(value, CacheFuture):

@@ -1,4 +1,7 @@
-"""Tasks and flows as values, and where functions refer to them: by the function that they run."""
+"""Encoders for Prefect's tasks and flows: they count as the functions that they run.
+
+They are used for tasks and flows in arguments, and for those that functions refer to.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from ..hashing.encoder import Encoder
 
 
 def prefect_encoders() -> dict[type, Callable[[Any, Encoder], None]]:
-    """Return the encoders of Prefect's classes, see `daskcache.hashing`."""
+    """Return the encoders for Prefect's classes, see `daskcache.hashing`."""
     from prefect import Flow, Task
 
     return {Task: _task, Flow: _flow}
 
 
 def _task(task, encoder):
-    # names, retries, descriptions … say nothing about what a call returns
+    # names, retries, descriptions … have no influence on what a call returns
     if hasattr(type(task), "_spec"):
         Function.__daskcache_encode__(task, encoder)
     else:

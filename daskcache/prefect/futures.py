@@ -1,4 +1,7 @@
-"""Futures of cached tasks: finished when they are made, or around those of a task runner."""
+"""`CacheFuture`: the future of a cached task, finished from the start or around a task runner's future.
+
+`submitting` makes them.  `dask_futures` holds the futures of the Dask runner inside them.
+"""
 
 from __future__ import annotations
 
@@ -23,13 +26,13 @@ class CacheFuture(PrefectTaskRunFuture):
     Attributes
     ----------
     recipe : Recipe or None
-        What makes the result, as far as it is known.
+        The recipe of the result, if it is known.
     inner : PrefectFuture or None
-        The task runner's own future; None if the task was finished when it was submitted.
+        The task runner's future; None if the task was finished when it was submitted.
     gives_data : bool
-        Whether `result` reads the data of a handle.
+        True if `result` returns data in place of a handle.
     looked_at : bool
-        Whether somebody waited for it, so that a failure did not go unseen.
+        True if a caller has asked for the outcome, so that a failure was seen.
     """
 
     def __init__(
@@ -49,13 +52,13 @@ class CacheFuture(PrefectTaskRunFuture):
 
     @property
     def final_state(self) -> State | None:
-        """The final state, if this process knows it already."""
+        """The final state, if this process knows it already, else None."""
         if self._final_state is None and self.inner is not None and is_done(self.inner):
             self.settle()
         return self._final_state
 
     def settle(self, timeout: float | None = None) -> None:
-        """Wait, without counting as somebody who looks at the outcome."""
+        """Wait for the outcome without marking it as seen."""
         if self._final_state is not None or self.inner is None:
             return
         try:
@@ -98,13 +101,14 @@ class CacheFuture(PrefectTaskRunFuture):
         self.inner.add_done_callback(when_done)
 
     def cancel(self) -> None:
-        """Give up the task, unless it has begun."""
+        """Cancel the task unless it has started."""
         wrapped = getattr(self.inner, "wrapped_future", None)
         if wrapped is not None:
             wrapped.cancel()
 
     def __reduce__(self):
-        # for task runners that know nothing of it: where it is pickled to, its state is what is of use
+        # Other task runners may pickle it with a task's arguments.  In another process only its state is
+        # of use.
         self.settle()
         return _same, (self._final_state,)
 
@@ -121,7 +125,7 @@ def _same(state):
 
 
 def unwrapped(arguments: Any) -> Any:
-    """Arguments with futures of the task runner's own, and final states, in place of `CacheFuture`."""
+    """Replace each `CacheFuture` in arguments by its final state or the task runner's future."""
 
     def replace(value):
         if not isinstance(value, CacheFuture):
@@ -132,7 +136,7 @@ def unwrapped(arguments: Any) -> Any:
 
 
 def settled(state: State, recipe: Recipe | None) -> State:
-    """A final state as users get it: its result knows what made it."""
+    """Return a final state as users get it: its result is a `CachedResult`, which knows its recipe."""
     value = value_in(state)
     if recipe is None or not isinstance(value, Entry) or isinstance(value, CachedResult):
         return state
@@ -140,7 +144,7 @@ def settled(state: State, recipe: Recipe | None) -> State:
 
 
 def is_done(future: PrefectFuture) -> bool:
-    """Whether a future is finished, without asking the server."""
+    """Return True if a future is finished; the server is not asked."""
     if future._final_state is not None:
         return True
     wrapped = getattr(future, "wrapped_future", None)
@@ -148,6 +152,6 @@ def is_done(future: PrefectFuture) -> bool:
 
 
 def value_in(state: State) -> Any:
-    """What a completed state holds, if it is at hand."""
+    """Return the value of a completed state, if it is at hand."""
     data = state.data
     return getattr(data, "result", data) if type(data).__name__ == "ResultRecord" else data

@@ -1,4 +1,7 @@
-"""Requests to Prefect's server while a flow runs, for proxies that close idle connections."""
+"""Requests to Prefect's server while a flow runs, for proxies that close idle connections.
+
+Used by `dask_runner`.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ _logger = get_logger("task_runner.daskcache")
 
 
 class Keepalive:
-    """A daemon thread that asks after the server's health.
+    """Daemon thread that sends requests to the server.
 
     Parameters
     ----------
     interval : float or None
-        Seconds between requests; None: there is no thread.
+        Seconds between requests; with None, the thread is not started.
     """
 
     def __init__(self, interval: float | None):

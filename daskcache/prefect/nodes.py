@@ -1,4 +1,4 @@
-"""Nodes of `daskcache.delayed` that a flow computes: on its cluster, and as task runs."""
+"""Nodes of `daskcache.delayed` in a flow: they use its cluster and are recorded as task runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from .recording import finish
 
 @contextmanager
 def nodes_run_on(runner: Any) -> Iterator[None]:
-    """Within, Dask's verbs use the cluster of a `DaskCacheTaskRunner`, unless the user has chosen."""
+    """Make Dask's verbs use the cluster of a `DaskCacheTaskRunner` within this context.
+
+    A scheduler that the user has set takes precedence.
+    """
     if not isinstance(runner, DaskCacheTaskRunner) or dask.config.get("scheduler", None) is not None:
         yield
         return
@@ -27,7 +30,11 @@ def nodes_run_on(runner: Any) -> Iterator[None]:
 
 
 class _Scheduler:
-    """What Dask calls to get keys of a graph; the cluster is started when there is something to get."""
+    """Dask scheduler that gets keys of a graph from a task runner's cluster.
+
+    The cluster is started with the first graph.  The nodes' events are recorded as task runs, except
+    those of tasks that the flow submitted itself.
+    """
 
     def __init__(self, runner: DaskCacheTaskRunner):
         self.runner = runner
@@ -45,7 +52,7 @@ class _Scheduler:
 
 
 def _record(event, record):
-    """Show what happened to one node as a task run."""
+    """Record the outcome of one node as a task run."""
     state = _STATES[event.outcome]()
     started = state.timestamp - timedelta(seconds=event.seconds)
     name = event.function
@@ -63,7 +70,7 @@ def _record(event, record):
     finish(node, f"{name}-{event.key[:8]}", {}, state, record=record, started=started)
 
 
-#: What loads what is complete is no run.
+#: States of task runs by a node's outcome.  Loading a complete node is not a run.
 _STATES = {
     RAN: Completed,
     COPIED: Completed,

@@ -1,8 +1,8 @@
-"""Cache keys for Prefect's tasks: pure, by content, and made by the process that submits.
+"""Cache keys for plain Prefect tasks, made from code and content by the process that submits the task.
 
-A task's code travels with the task as its client sees it (`sent_code`), with every task runner.  So do
-the hashes of arguments that are known at submit, and the whole key if all are (`stored`).  A worker
-hashes the results of upstream tasks, no more.
+The key of a call must be the same wherever it is made.  With every task runner, a task therefore carries
+its code as the client sees it (`sent_code`).  It also carries the hashes of arguments that are known at
+submit, and the whole key if all are (`stored`).  A worker only hashes the results of upstream tasks.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from .sent_code import code_of_task, sent_function
 
 
 def task_input_hash(context: Any, arguments: dict[str, Any], *, compat: bool = False) -> str:
-    """A cache key of a task's code and arguments: the ``cache_key_fn`` of a `prefect.task`.
+    """Make a cache key from a task's code and arguments: the ``cache_key_fn`` of a `prefect.task`.
 
-    Code counts as in `daskcache.delayed`, sources by their content, targets by the hash of their data.
-    Nothing is written.  Workers use the code's fingerprint of the process that submitted the task; one
-    that has other versions of the user's modules fails the task with `CodeMismatch`.
+    Code counts as in `daskcache.delayed`, a source by its content, a target by the hash of its data.
+    Nothing is written.  Workers use the code's fingerprint from the process that submitted the task.  A
+    worker with other versions of the user's modules fails the task with `CodeMismatch`.
 
     Parameters
     ----------
     context : prefect.context.TaskRunContext
-        Of the task run; only ``context.task`` is used.
+        Context of the task run; only ``context.task`` is used.
     arguments : dict
         The arguments by name.
     compat : bool
-        Make CPR's own keys, so that what CPR stored is found: with
-        ``functools.partial(task_input_hash, compat=True)``.  They tell functions apart by bytecode alone
-        (not by the constants or helpers that it uses), and sources by path alone.
+        Make CPR's own keys, so that results stored by CPR are found: with
+        ``functools.partial(task_input_hash, compat=True)``.  They distinguish functions by bytecode
+        alone (without the constants and helpers that they use), and sources by path alone.
 
     Returns
     -------
@@ -55,6 +55,10 @@ def task_input_hash(context: Any, arguments: dict[str, Any], *, compat: bool = F
     ------
     UnhashableArgument
         If an argument has no stable identity.  Prefect logs it, and runs the task uncached.
+    SourceMissing
+        If the file of a source is missing.
+    CodeMismatch
+        If the task came from another process, and the client's code is not known.
     """
     task, given = context.task, Arguments.of(arguments)
     code = code_of_task(task)
@@ -71,13 +75,13 @@ def task_input_hash(context: Any, arguments: dict[str, Any], *, compat: bool = F
 class ResourceInputs(CachePolicy):
     """Cache policy that counts a task's arguments: sources by content, targets by their data's hash.
 
-    It composes with Prefect's others: ``ResourceInputs() + TASK_SOURCE``.
+    It can be combined with Prefect's policies: ``ResourceInputs() + TASK_SOURCE``.
 
     Parameters
     ----------
     exclude : list of str
-        Names of arguments that don't count; also ``ResourceInputs() - "name"`` (subtract before adding:
-        Prefect's compound policies pass subtraction on to their own kind alone).
+        Names of arguments that don't count.  ``ResourceInputs() - "name"`` adds one.  Subtract before
+        adding: Prefect's compound policies pass subtraction on to their own kind alone.
     """
 
     exclude: list[str] = field(default_factory=list)
@@ -85,7 +89,7 @@ class ResourceInputs(CachePolicy):
     def compute_key(
         self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str | None:
-        """Hash of the arguments; None if there are none.
+        """Return the hash of the arguments; None if there are none.
 
         Raises
         ------
@@ -104,7 +108,10 @@ class ResourceInputs(CachePolicy):
 
 
 def has_key_of_ours(policy: Any) -> bool:
-    """Return whether a cache policy consists of ours, and of those whose keys are known at submit."""
+    """Return True if a cache policy includes one of daskcache's, and its key can be made at submit.
+
+    The other parts may only be `TaskSource` and `FlowParameters`, whose keys are known at submit.
+    """
     parts = policy.policies if isinstance(policy, CompoundCachePolicy) else [policy]
     return any(map(_is_ours, parts)) and all(
         _is_ours(part) or isinstance(part, (TaskSource, FlowParameters)) for part in parts
@@ -132,19 +139,19 @@ def _hashes(code, arguments, excluded):
 
 
 def _reduced(task):
-    """Take a task apart for pickling; the code of one with a key of ours goes along as it is seen here.
+    """Reduce a task for pickling; a task with daskcache's key takes its code along as seen here.
 
-    Prefect's own task runners have no other hook where tasks are submitted.
+    Pickling is the only hook that Prefect's own task runners offer when a task is submitted.
     """
     make, args, state, *rest = object.__reduce_ex__(task, 4)
     if has_key_of_ours(task.cache_policy):
         state = {**state, "fn": sent_function(task)}
-        state.pop("_spec", None)  # is made again where it is asked for
+        state.pop("_spec", None)  # a cached property, made again when it is needed
     return make, args, state, *rest
 
 
 def carries_code(cls: type[Task]) -> type[Task]:
-    """Let tasks of a class take their `SentCode` along when they are pickled.  Works as a decorator."""
+    """Make tasks of a class carry their `SentCode` when they are pickled.  Works as a decorator."""
     copyreg.pickle(cls, _reduced)
     return cls
 

@@ -1,4 +1,8 @@
-"""What is to be done for the call of a cached task, decided when it is submitted."""
+"""Preparation of cached tasks: the plan for a call, made when it is submitted.
+
+`submitting` prepares the calls of a flow; `tasks` prepares calls without ``submit``.  The plan runs on a
+worker as one of the callables in `bodies`.
+"""
 
 from __future__ import annotations
 
@@ -44,22 +48,25 @@ if TYPE_CHECKING:
 
 
 class Prepared(NamedTuple):
-    """What is to be done for one call."""
+    """The plan for one call."""
 
-    #: The task to run, with a body for this call.
+    #: The task to run, with the body for this call.
     task: CachedTask
-    #: What it makes; None as long as that is not known.
+    #: Recipe of the result; None if it is not known yet.
     recipe: Recipe | None
-    #: Name of the task run, as far as it is known.
+    #: Name of the task run; empty if it is not known yet.
     name: str
-    #: The final state, if there is nothing to do (or nothing can be done).
+    #: The final state, if the result is complete or the call can't be planned; else None.
     state: State | None
 
 
 class Preparer:
-    """Prepares the calls of one flow; calls that follow each other closely share a look at the root."""
+    """Preparer of the calls of one flow.
 
-    #: How long a look at the root is good for, in seconds.  What it misses, the worker finds.
+    Calls that follow each other within `MAX_AGE` share a planner, and so one look at the root.
+    """
+
+    #: Seconds for which a look at the root is used.  Results stored since then are found by the worker.
     MAX_AGE = 1.0
 
     def __init__(self):
@@ -67,19 +74,23 @@ class Preparer:
         self._planner: Planner | None = None
         self._looked = 0.0
         self._rolled_back = 0
-        #: Key of the recipe that wants a target, and name of its function.
+        #: Key and function name of the recipe that has claimed a target, by the target's absolute path.
         self._claims: dict[str, tuple[str, str]] = {}
 
     def prepare(self, task: CachedTask, parameters: dict[str, Any], skips: bool = True) -> Prepared:
-        """Decide what a call needs.
+        """Plan a call.  An error of daskcache becomes a failed state.
 
         Parameters
         ----------
         task : CachedTask
         parameters : dict
-            As Prefect has bound them; with futures, results, sources and nodes in them.
+            As Prefect has bound them, with futures, results, sources and nodes in them.
         skips : bool
-            Whether a complete target finishes the call here.
+            True to finish the call here if its target is complete.
+
+        Returns
+        -------
+        Prepared
         """
         try:
             with self._lock:
@@ -123,10 +134,14 @@ class Preparer:
                 )
 
     def _planner_for(self, found, forced):
-        """The planner of the burst, unless something is under way that it can't know of."""
+        """Return the shared planner, or a new one if the shared planner does not know the current state.
+
+        A call with running upstream tasks or a forced rerun gets a planner for itself.
+        """
         if forced or found.running:
             return Planner(forced, running=[future.recipe for future in found.running])
         now = time.monotonic()
+        # outdated, if an upstream task has finished that the planner found incomplete
         known = self._planner.nodes if self._planner is not None else {}
         outdated = any(
             recipe.identity in known and not known[recipe.identity].is_complete
@@ -146,11 +161,11 @@ class _Upstream:
     """The arguments of a call, with nodes in place of the tasks that make them."""
 
     def __init__(self, parameters):
-        #: Tasks that are not finished; their recipes are known.
+        #: Futures of unfinished tasks whose recipes are known.
         self.running: list[CacheFuture] = []
-        #: Recipes of tasks that are.
+        #: Recipes of finished tasks.
         self.finished: list[Recipe] = []
-        #: Whether there is something whose value must be waited for.
+        #: True if the value of an argument is known only when its task is finished.
         self.unknown = False
         self.parameters = {
             name: visit_collection(value, self._replace, return_data=True)
@@ -158,12 +173,12 @@ class _Upstream:
         }
 
     def recipes(self) -> list[Recipe]:
-        """Recipes of all the tasks upstream that are known."""
+        """Return the recipes of all known upstream tasks."""
         return [*self.finished, *[future.recipe for future in self.running if future.recipe]]
 
     def _replace(self, value):
         if isinstance(value, BaseAnnotation):
-            self.unknown = True  # Prefect takes it off on the worker, with what it means for failures
+            self.unknown = True  # Prefect removes it on the worker, and treats failures as it says
             return value
         if isinstance(value, CacheFuture):
             return self._of_cached(value)
@@ -177,7 +192,7 @@ class _Upstream:
             return self._of_state(value, value)
         if isinstance(value, CachedResult):
             self.finished.append(value._recipe)
-        elif isinstance(value, Entry):  # of a state that came from a worker
+        elif isinstance(value, Entry):  # in a state that came from a worker
             return value.load()
         return value
 
@@ -193,7 +208,7 @@ class _Upstream:
 
     def _of_state(self, state, original):
         if not state.is_completed():
-            self.unknown = True  # the engine says so, in the state of this task
+            self.unknown = True  # the engine reports the failure in the state of this task
             return original
         value = value_in(state)
         if isinstance(value, Entry):
@@ -212,7 +227,7 @@ def wait_for_upstream(*arguments: Any) -> None:
 
 
 def is_ready(wait_for: Any) -> bool:
-    """Whether what a call waits for is completed."""
+    """Return True if all futures and states in `wait_for` are completed."""
     ready = True
 
     def look(value):
@@ -232,7 +247,10 @@ def _refreshes(task):
 
 
 def _bound(task, recipe, name, planner, running):
-    """The task for this call: what is to be done, without what is running already."""
+    """Return the task with a body for this call: the graph to run, without running tasks.
+
+    The entries of running tasks are awaited: the body finds them in the call's arguments.
+    """
     builder = GraphBuilder(planner)
     key = builder.add_check(recipe)
     tasks, awaited = builder.tasks, {}
@@ -260,14 +278,14 @@ def _late(task, found, force):
 
 
 def _code_in(parameters):
-    """Return the user's functions and classes in those arguments of a call that are known."""
+    """Return the user's functions and classes in the known arguments of a call, by argument."""
     found = {}
     for name, value in parameters.items():
         encoder = ArgumentEncoder()
 
         def look(value, encoder=encoder):
             if isinstance(value, _CODE):
-                with suppress(UnhashableArgument):  # the worker says so
+                with suppress(UnhashableArgument):  # the worker raises it
                     encoder.add_checked(value)
 
         visit_collection(value, look, return_data=False)
@@ -279,7 +297,10 @@ _CODE = (types.FunctionType, types.MethodType, functools.partial, type, Task)
 
 
 def _name(task, recipe, found):
-    """Name of the task run: the node's label, or Prefect's template, filled; empty if that must wait."""
+    """Return the task run's name: the node's label, or Prefect's template with its fields filled.
+
+    The name is empty if the template needs a running task's result.
+    """
     if task.task_run_name is None:
         return recipe.label
     if found.running:
@@ -288,7 +309,7 @@ def _name(task, recipe, found):
 
 
 def _with_body(task, body, name):
-    """A copy of a task that runs `body`, under this name."""
+    """Return a copy of a task that runs `body`, with this name."""
     bound = copy.copy(task)
     bound.__dict__.pop("__wrapped__", None)
     bound.fn = as_async(body) if task.isasync else body
@@ -298,7 +319,7 @@ def _with_body(task, body, name):
 
 
 class _Name:
-    """A task run's name that is known already; Prefect would fill a text once more."""
+    """A task run's name that is filled already.  A callable, because Prefect fills a text once more."""
 
     def __init__(self, name):
         self.name = name

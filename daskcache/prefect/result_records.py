@@ -1,8 +1,8 @@
-"""Results that Prefect stored, read without believing them.
+"""Results that Prefect stored, read without trusting them.
 
-Such a record names the serializer that is to read it, pickle included, and Prefect imports what it
-names.  Here a record is read by the task's own serializer, or by daskcache's if it was written by that
-or by CPR's; one that names another is refused.
+A stored record names the serializer to read it with, pickle included, and Prefect imports what the
+record names.  Here a record is read by the task's own serializer.  A record that daskcache's or CPR's
+serializer wrote is read by daskcache's; any other serializer is refused.
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ from .serializers import DECODERS, cpr_serializer
 
 
 def stored_record(store: ResultStore, key: str) -> ResultRecord | None:
-    """What is stored under a key; None if there is nothing, or it has expired.
+    """Return the record stored under a key; None if it is missing or has expired.
 
     Parameters
     ----------
     store : prefect.results.ResultStore
-        Of the task.
+        Result store of the task.
     key : str
+
+    Returns
+    -------
+    prefect.results.ResultRecord or None
 
     Raises
     ------
     UntrustedJSON
         If the record names a serializer that is not the task's, or can't be read.
     UnsafePath
-        If it names files outside of config ``daskcache.resource-roots``.
+        If the record names files outside of config ``daskcache.resource-roots``.
     """
     found = _document(store, key)
     if found is None:
@@ -59,7 +63,7 @@ def stored_record(store: ResultStore, key: str) -> ResultRecord | None:
 
 
 def check_files(result: Any) -> None:
-    """Raise TargetMissing if a file that a result names is gone."""
+    """Raise `TargetMissing` if a file that a result names is missing."""
 
     def look(resource):
         if isinstance(resource, Resource) and not os.path.lexists(resource.get_path()):
@@ -69,10 +73,10 @@ def check_files(result: Any) -> None:
 
 
 def _document(store, key):
-    """Metadata and serialized result, as they stand there."""
+    """Return the stored metadata and the serialized result, or None."""
     document = _parsed(_read(store.metadata_storage or store.result_storage, key))
     if document is None:
-        return None  # for Prefect, too, what is no record is not there
+        return None  # Prefect, too, treats an invalid record as missing
     if store.metadata_storage is not None:
         content = _read(store.result_storage, document.get("storage_key"))
         return None if content is None else (document, content)
@@ -101,7 +105,10 @@ def _parsed(content):
 
 
 def _serializer_for(named, store, key):
-    """What reads a result: never the serializer that is named, but an equal one that is known."""
+    """Return the serializer to read a result with: a known one that equals the one that is named.
+
+    The named serializer itself is never built, because the record may come from an untrusted writer.
+    """
     own = store.serializer
     expected = _essence(own.model_dump(serialize_as_any=True))
     if _essence(named) == expected:
@@ -119,7 +126,7 @@ def _serializer_for(named, store, key):
 
 
 def _essence(serializer):
-    """What a serializer reads by."""
+    """Return the settings of a serializer that matter for reading."""
     if not isinstance(serializer, dict):
         return None
     return {

@@ -1,4 +1,4 @@
-"""Which result belongs to which recipe."""
+"""Results and recipes: match an entry with its recipe, and make a node from a recipe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CachedResult", "as_node", "is_of"]
 
 
 def is_of(entry: Entry, root: str, key: str, paths: tuple[str, ...]) -> bool:
-    """Whether `entry` is the result of the recipe with this root, key and target paths."""
+    """Return True if `entry` is the result of the recipe with this root, key and target paths."""
     if (entry.root, entry.key, len(entry.stored)) != (root, key, len(paths)):
         return False
     return all(
@@ -24,5 +24,5 @@ def is_of(entry: Entry, root: str, key: str, paths: tuple[str, ...]) -> bool:
 
 
 def as_node(recipe: Recipe) -> Any:
-    """What stands for a recipe among the arguments of another one."""
+    """Return the node of a recipe, to stand for its result in the arguments of another recipe."""
     return Node(recipe)

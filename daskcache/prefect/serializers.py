@@ -6,20 +6,24 @@ from typing import Any
 
 from prefect.serializers import JSONSerializer
 
-#: Names of the decoder in stored results: daskcache's, and CPR's, whose JSON is the same.
+#: Names of the decoder in stored results: daskcache's and CPR's.  Both write the same JSON.
 DECODERS = ("daskcache.cpr.serializer.target_decoder", "cpr.Serializer.target_decoder")
 
 
 def cpr_serializer(dumps_kwargs: dict[str, Any] | None = None) -> JSONSerializer:
-    """The ``result_serializer`` for tasks that return sources and targets.
+    """Make the ``result_serializer`` for tasks that return sources and targets.
 
-    The data of targets are saved at their addresses, and the JSON says where; it is as CPR's.  Nothing
-    in it is imported by name when it is read: see `daskcache.target_decoder`.
+    The data of targets are saved to their files, and the JSON holds the paths.  The JSON is the same as
+    CPR's.  When it is read, nothing in it is imported by name: see `daskcache.target_decoder`.
 
     Parameters
     ----------
     dumps_kwargs : dict, optional
-        For `json.dumps`, e.g. ``{"indent": 2}``.
+        Keyword arguments for `json.dumps`, e.g. ``{"indent": 2}``.
+
+    Returns
+    -------
+    prefect.serializers.JSONSerializer
 
     Examples
     --------

@@ -1,4 +1,7 @@
-"""`with_skipping`: any task runner, but complete tasks don't reach it."""
+"""`with_skipping`: a task runner around any other one, which complete tasks don't reach.
+
+`submitting` decides which calls are complete.  `dask_runner` has the task runner for Dask.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,18 @@ from .submitting import Submitter, with_data
 
 
 def with_skipping(runner: TaskRunner, record: str = "event") -> SkippingTaskRunner:
-    """Make a task runner skip what is complete.
+    """Make a task runner skip complete tasks.
 
     Parameters
     ----------
     runner : prefect.task_runners.TaskRunner
-        One of threads or processes, say.  For Dask there is `DaskCacheTaskRunner`.
+        A runner for threads or processes, for example.  For Dask, use `DaskCacheTaskRunner`.
     record : {"event", "none"}
-        Whether skipped tasks are told to Prefect's server, where they show as Cached.
+        "event" reports skipped tasks to Prefect's server, which shows them as Cached; "none" does not.
+
+    Returns
+    -------
+    SkippingTaskRunner
 
     Examples
     --------
@@ -30,7 +37,7 @@ def with_skipping(runner: TaskRunner, record: str = "event") -> SkippingTaskRunn
 
 
 class SkippingTaskRunner(TaskRunner):
-    """A task runner around another one.  Made by `with_skipping`."""
+    """Task runner around another one, for tasks that are not complete.  Made by `with_skipping`."""
 
     def __init__(self, runner: TaskRunner, record: str = "event"):
         super().__init__()
@@ -40,7 +47,7 @@ class SkippingTaskRunner(TaskRunner):
 
     @classmethod
     def around_started(cls, runner: TaskRunner) -> SkippingTaskRunner:
-        """Around a task runner that somebody else started, and will stop."""
+        """Wrap a task runner that its owner has started, and will stop."""
         around = cls(runner)
         around._started = True
         return around
@@ -70,7 +77,7 @@ class SkippingTaskRunner(TaskRunner):
         return super().map(task, with_data(parameters), wait_for)
 
     def drain(self) -> None:
-        """Wait for all tasks that were submitted."""
+        """Wait for all submitted tasks."""
         self._submitter.drain()
 
     def unseen_failures(self, seen: set) -> list:
@@ -79,11 +86,11 @@ class SkippingTaskRunner(TaskRunner):
 
     @property
     def count(self) -> int:
-        """How many tasks were not skipped."""
+        """Number of tasks that were not skipped."""
         return self._submitter.count
 
     def cancel_all(self) -> None:
-        """Give up what has not begun."""
+        """Cancel the tasks that have not started."""
         self._submitter.cancel()
         if hasattr(self.runner, "cancel_all"):
             self.runner.cancel_all()
@@ -109,7 +116,10 @@ class SkippingTaskRunner(TaskRunner):
 
 
 def adopt_runner() -> None:
-    """Make the running flow's task runner one that skips, if it isn't: else nothing would be cached."""
+    """Make the running flow's task runner skip complete tasks, unless it does so already.
+
+    Under any other runner nothing would be cached.
+    """
     flow_context = FlowRunContext.get()
     if flow_context is not None and not hasattr(flow_context.task_runner, "preparer"):
         flow_context.task_runner = SkippingTaskRunner.around_started(flow_context.task_runner)

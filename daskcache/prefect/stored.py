@@ -1,4 +1,7 @@
-"""Results of plain Prefect tasks that are stored under a key of ours: found when they are submitted."""
+"""Results of plain Prefect tasks, found when a task is submitted.
+
+They are stored by Prefect under a key of daskcache's (`policies`) and read by `result_records`.
+"""
 
 from __future__ import annotations
 
@@ -32,29 +35,30 @@ _logger = get_logger("task_runner.daskcache")
 
 
 class StoredResults:
-    """Looks up results for the plain tasks of one flow."""
+    """Lookup of stored results for the plain tasks of one flow."""
 
     def __init__(self):
-        #: By id of the task, which is kept so that no other gets the same one.
+        #: Result stores by id of the task.  The task is kept, so that no other gets its id.
         self._stores: dict[int, tuple[Task, ResultStore]] = {}
 
     def prepare(
         self, task: Task, parameters: dict[str, Any], is_ready: bool = True
     ) -> tuple[Task, State | None]:
-        """Make a call's key, as far as it is known before it runs, and look for its result.
+        """Make a call's key, as far as it is known before the call runs, and look up its result.
 
         Parameters
         ----------
         task : prefect.Task
         parameters : dict
-            As Prefect has bound them; with futures and states in them.
+            As Prefect has bound them, with futures and states in them.
         is_ready : bool
-            Whether there is nothing that the call has to wait for.
+            True if the call does not have to wait for other tasks.
 
         Returns
         -------
         task : prefect.Task
-            What to run: it takes the key, and what it is made of, to where it runs.
+            The task to run.  It carries the key, and all that the key is made from, to the process that
+            runs it.
         state : State or None
             The final state, if the result is stored.
         """
@@ -98,12 +102,12 @@ class StoredResults:
 
 
 class Call(NamedTuple):
-    """A call's key, as far as the process knows it that submits."""
+    """The key of a call, as far as the submitting process knows it."""
 
     process: str
-    #: The key; None as long as an argument is not known, or if one has no hash.
+    #: The key; None if an argument is not known yet or has no hash.
     key: str | None
-    #: Hashes of arguments, or the error of one that has none.
+    #: Hash of each argument that was hashed, or the error of one that has none; empty if there is a key.
     hashes: dict[str, str | DaskcacheError]
 
 
@@ -119,26 +123,27 @@ def _looked_at(task, arguments):
 
 @dataclass
 class Guarded(CachePolicy):
-    """A cache policy for one call that was looked at when it was submitted.
+    """Cache policy for one call that was looked up when it was submitted.
 
-    It looks at what is stored before Prefect's engine does, which believes it.
+    Prefect's engine trusts a stored result.  The policy therefore checks the result before the engine
+    reads it.
     """
 
     policy: Any = None
     call: Call | None = None
-    #: Whether results that name CPR's decoder are to be read in other processes, too.
+    #: True to read results that name CPR's decoder in other processes, too.
     with_alias: bool = False
 
     def compute_key(
         self, task_ctx: Any, inputs: dict[str, Any], flow_parameters: dict[str, Any], **kwargs: Any
     ) -> str | None:
-        """Return the key.
+        """Return the call's key, after a check of the result stored under it.
 
         Raises
         ------
         DaskcacheError
-            If an argument has no hash, or what is stored can't be used; Prefect logs it, and runs the
-            task uncached.
+            If an argument has no hash, or the stored result can't be used.  Prefect logs it, and runs
+            the task uncached.
         """
         key = self._key(task_ctx, inputs, flow_parameters, kwargs)
         if self.with_alias:
@@ -151,7 +156,7 @@ class Guarded(CachePolicy):
 
     def _key(self, task_ctx, inputs, flow_parameters, kwargs):
         call = self.call
-        if call is None or call.process == this_process():  # arguments may be others by now
+        if call is None or call.process == this_process():  # arguments may have changed since
             return self.policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs)
         if call.key is not None:
             return call.key
@@ -165,13 +170,13 @@ def _guarded(policy, call):
 
 
 def refreshes(task: Task) -> bool:
-    """Whether a task is to run whatever is stored."""
+    """Return True if a task is to run even if its result is stored."""
     asked = task.refresh_cache
     return bool(PREFECT_TASKS_REFRESH_CACHE.value() if asked is None else asked)
 
 
 def _known(parameters):
-    """Return the arguments as the function would get them, and which of them are late."""
+    """Return the arguments as the function would get them, with the names of those that are late."""
     values, late = {}, set()
 
     def resolve(value, context):

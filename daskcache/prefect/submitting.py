@@ -1,4 +1,8 @@
-"""Submitting tasks so that what is complete does not reach the task runner."""
+"""Submission of tasks: complete ones get a finished future, others go to the task runner.
+
+The task runners in `dask_runner` and `skipping` use it.  `preparing` plans cached tasks, `stored` looks
+up the results of others.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +21,21 @@ from .transactions import forget_if_rolled_back
 
 
 class Submitter:
-    """Submits the tasks of one flow run.
+    """Submitter of the tasks of one flow run.
 
     Parameters
     ----------
     send : callable
-        Submits a task to the runner proper: ``send(task, parameters, wait_for, dependencies)``.
+        Submits a task to the actual runner: ``send(task, parameters, wait_for, dependencies)``.
     record : {"event", "none"}
-        Whether skipped tasks are told to Prefect's server.
+        "event" reports skipped tasks to Prefect's server; "none" does not.
     is_here : bool
-        Whether tasks run in this process.
+        True if tasks run in this process.
+
+    Raises
+    ------
+    ValueError
+        If `record` is neither "event" nor "none".
     """
 
     def __init__(self, send: Callable[..., PrefectFuture], record: str = "event", is_here: bool = False):
@@ -34,20 +43,20 @@ class Submitter:
             raise ValueError(f"record must be {' or '.join(map(repr, RECORDS))}, got {record!r}")
         self.preparer = Preparer()
         self.record = record
-        #: Futures of tasks that were not skipped, but for those that are long completed.
+        #: Futures of tasks that were not skipped.  Completed ones are removed now and then.
         self.futures: list[CacheFuture] = []
-        #: How many tasks were not skipped.
+        #: Number of tasks that were not skipped.
         self.count = 0
-        #: Keys of the recipes that were submitted.
+        #: Keys of the submitted recipes.
         self.keys: set[str] = set()
         self._send = send
         self._is_here = is_here
         self._stored = StoredResults()
-        #: Who makes what just now, by identity of the recipe.
+        #: Futures of calls that may be running, by identity of the recipe.
         self._making: weakref.WeakValueDictionary[str, CacheFuture] = weakref.WeakValueDictionary()
 
     def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
-        """The future of a call: finished, if its target is complete."""
+        """Return the future of a call; it is finished if the result is complete."""
         if hasattr(task, "caches"):  # a CachedTask
             if task.caches:
                 future = self._submit_cached(task, parameters, wait_for, dependencies)
@@ -68,8 +77,9 @@ class Submitter:
             return self._finished(task, prepared.name, parameters, state, wait_for, dependencies, recipe)
         rival = self._making.get(recipe.identity) if recipe is not None else None
         if rival is not None and rival.final_state is None:
-            wait_for = [*(wait_for or ()), rival]  # and find what that one makes
+            wait_for = [*(wait_for or ()), rival]  # it makes the result, then this call finds it
         future = self._running(prepared.task, recipe, parameters, wait_for, dependencies)
+        # in this process, the body itself watches the transaction around its task run
         if not self._is_here:
             forget_if_rolled_back(future)
         if recipe is not None:
@@ -93,7 +103,7 @@ class Submitter:
     def _keep(self, future):
         self.count += 1
         self.futures.append(future)
-        if self.count % _PRUNED_EVERY == 0:  # what nobody else holds need not stay in memory
+        if self.count % _PRUNED_EVERY == 0:  # completed futures would only take up memory
             self.futures = [
                 each
                 for each in self.futures
@@ -101,19 +111,22 @@ class Submitter:
             ]
 
     def drain(self) -> None:
-        """Wait for all tasks that were submitted."""
+        """Wait for all submitted tasks."""
         while pending := [future for future in self.futures if future.final_state is None]:
             for future in pending:
                 future.settle()
 
     def cancel(self) -> None:
-        """Give up the tasks that have not begun."""
+        """Cancel the tasks that have not started."""
         for future in self.futures:
             if future.final_state is None:
                 future.cancel()
 
     def unseen_failures(self, seen: set) -> list[CacheFuture]:
-        """Futures of tasks that failed without anybody looking, but for those with ids in `seen`."""
+        """Return the futures of failed tasks whose outcome was not looked at.
+
+        Task runs with ids in `seen` are left out.
+        """
         return [
             future
             for future in self.futures
@@ -128,7 +141,7 @@ _PRUNED_EVERY = 500
 
 
 def with_data(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of a `map` with what cached tasks returned read: it may be what to map over."""
+    """Load results of cached tasks in the parameters of a `map`, which may map over them."""
     return {name: _data(value) for name, value in parameters.items()}
 
 

@@ -1,4 +1,7 @@
-"""`task`: functions whose results have targets, as tasks of Prefect."""
+"""`task`: Prefect tasks whose results are cached in targets, or stored by Prefect under daskcache's key.
+
+`preparing` plans their calls, `bodies` run them, `stored` finds results that Prefect stored.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ from .recording import finish
 from .skipping import adopt_runner
 from .stored import StoredResults
 
-#: What the decorators do: plain Prefect; cache; cache, and skip what is complete when it is submitted.
+#: Modes of the decorators: plain Prefect; cache results; cache, and skip complete tasks at submit.
 MODES = ("prefect", "prefect.cache", "prefect.skip")
 
 _OPTIONS = {field.name for field in dataclasses.fields(Options)}
@@ -38,23 +41,32 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
 
     Parameters
     ----------
-    function : callable, or what `daskcache.delayed` returns
-        What to wrap.
+    function : callable, or function decorated with `daskcache.delayed`
+        The function to wrap.
     mode : {"prefect", "prefect.cache", "prefect.skip"}, optional
-        What a call does.  Default: config ``daskcache.mode`` if it is one of these, else
-        ``"prefect.skip"``.
+        "prefect" makes a call run as a plain Prefect task.  "prefect.cache" caches results.
+        "prefect.skip" also finishes a complete task when it is submitted.  Default: config
+        ``daskcache.mode`` if it is one of these, else ``"prefect.skip"``.
     **options
-        Those of `daskcache.delayed` (``target``, ``store``, ``save``, ``label`` …) and those of
-        `prefect.task` (``retries``, ``tags``, ``on_completion`` …).  ``version`` is both.
-        ``artifacts=False`` leaves out the artifacts that show new targets.  ``results="data"`` lets
-        futures give data in place of handles.
+        Options of `daskcache.delayed` (``target``, ``store``, ``save``, ``label`` …) and of
+        `prefect.task` (``retries``, ``tags``, ``on_completion`` …).  ``version`` goes to both.
+        ``artifacts=False`` makes no Prefect artifacts for new targets.  With ``results="data"``,
+        futures return data in place of handles.
 
     Returns
     -------
-    CachedTask, or StoredTask
-        A call returns a `CachedResult` (``get_data()`` reads it), ``submit`` a future of one.  With a
-        cache key of daskcache's (`task_input_hash`, `ResourceInputs`) and neither target nor store,
-        Prefect stores what the function returns, as CPR's tasks did: a `StoredTask`.
+    CachedTask or StoredTask
+        A call of a `CachedTask` returns a `CachedResult`, whose ``get_data()`` reads the data;
+        ``submit`` returns a future of one.  A task with daskcache's cache key (`task_input_hash`,
+        `ResourceInputs`) and neither target nor store is a `StoredTask`.  Prefect stores the values
+        that its function returns, as CPR's tasks did.
+
+    Raises
+    ------
+    TypeError
+        If `function` is a Prefect task already.
+    ValueError
+        If ``results`` is neither "handle" nor "data".
 
     Examples
     --------
@@ -77,7 +89,7 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
 
 
 def _is_keyed(options):
-    """Whether Prefect is to store results under a key of ours."""
+    """Return True if Prefect is to store results under daskcache's key."""
     policy = options.get("cache_policy")
     if options.get("cache_key_fn") is not None:
         policy = CachePolicy.from_cache_key_fn(options["cache_key_fn"])
@@ -85,7 +97,7 @@ def _is_keyed(options):
 
 
 def _split(options):
-    """Options of `delayed`, of `CachedTask`, and of Prefect."""
+    """Split options into those of `delayed`, of `CachedTask` and of Prefect."""
     own = {name: value for name, value in options.items() if name in _OPTIONS}
     extras = {name: value for name, value in options.items() if name in ("artifacts", "results")}
     if extras.get("results") not in (None, "handle", "data"):
@@ -99,7 +111,7 @@ def _split(options):
 
 
 def _respecified(spec, own):
-    """A spec with some other options; itself, without any."""
+    """Return a spec with some options replaced; the same spec if there are none."""
     return Spec(spec.func, dataclasses.replace(spec.options, **own)) if own else spec
 
 
@@ -123,13 +135,16 @@ class CachedTask(Task):
         self._drop_other_key()
 
     def _drop_other_key(self):
-        """Let the target say what is complete: Prefect would believe what it stored under a key."""
+        """Remove a cache policy of daskcache's: only the target decides if a task is complete.
+
+        Prefect would trust a result that it stored under the key.
+        """
         if has_key_of_ours(self.cache_policy):
             self.cache_policy = NO_CACHE
 
     @property
     def _spec(self) -> Spec:
-        # also how `daskcache.calls.spec` finds it by name, in other processes
+        # `daskcache.calls.spec` uses this name, too, to find the function in other processes
         return self._own_spec
 
     @property
@@ -138,29 +153,32 @@ class CachedTask(Task):
 
     @property
     def mode(self) -> str:
-        """What a call does now."""
+        """The current mode: the task's, or else the configured one.
+
+        It is "prefect.skip" if that is not a mode of Prefect.
+        """
         mode = self._mode or current_mode()
         return mode if mode in MODES else MODES[-1]
 
     @property
     def caches(self) -> bool:
-        """Whether results are stored."""
+        """True if results are stored."""
         return self.mode != "prefect" and bool(self._own_spec.formats)
 
     @property
     def skips(self) -> bool:
-        """Whether a call whose target is complete is finished when it is submitted."""
+        """True if a call with a complete target is finished when it is submitted."""
         return self.mode == "prefect.skip"
 
     def plain(self) -> Task:
-        """The task for a call that is not cached: data in, data out."""
+        """Return the task for a call that is not cached: it takes and returns data."""
         bound = copy.copy(self)
         bound.__dict__.pop("__wrapped__", None)
         bound.fn = (AsyncDataBody if self.isasync else DataBody)(self._own_spec)
         return bound
 
     def with_options(self, **options: Any) -> CachedTask:
-        """A copy with other options, of daskcache's or of Prefect's."""
+        """Return a copy with other options of daskcache or Prefect."""
         own, extras, prefects = _split(options)
         mode = prefects.pop("mode", self._mode)
         prefects.pop("version", None)
@@ -174,12 +192,12 @@ class CachedTask(Task):
         return twin
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """As of `prefect.Task`, with any task runner."""
+        """Submit a call as `prefect.Task` does, with any task runner."""
         adopt_runner()
         return super().submit(*args, **self._given(kwargs))
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
-        """As of `prefect.Task`, with any task runner."""
+        """Map over arguments as `prefect.Task` does, with any task runner."""
         adopt_runner()
         return super().map(*args, **self._given(kwargs))
 
@@ -199,7 +217,10 @@ class CachedTask(Task):
         return self._outcome(state, prepared, return_state)
 
     def _given(self, kwargs):
-        """Keyword arguments as Prefect binds them, who does not know that the path is given later."""
+        """Add a placeholder for ``target_path`` to keyword arguments, if the function takes it.
+
+        Prefect binds the arguments before the path is known.
+        """
         return {"target_path": None, **kwargs} if self.spec.signature.takes_target_path else kwargs
 
     async def _call_async(self, parameters, wait_for, return_state):
@@ -213,7 +234,7 @@ class CachedTask(Task):
         return self._outcome(state, prepared, return_state)
 
     def _prepare(self, parameters, wait_for):
-        """What a call in this process is to do; if it is nothing, it is recorded."""
+        """Plan a call in this process; a call that is finished already is recorded here."""
         if not self.caches:
             return Prepared(self.plain(), None, "", None)
         preparer, record = _of_runner()
@@ -229,15 +250,16 @@ class CachedTask(Task):
 
 @carries_code
 class StoredTask(Task):
-    """A Prefect task whose results Prefect stores, under a key of ours.  Made by `task`.
+    """A Prefect task whose results Prefect stores under daskcache's key.  Made by `task`.
 
-    It takes and returns what its function does.  What is stored is found when it is submitted, with any
-    task runner; a stored result that can't be trusted, or names files that are gone, is made again.
+    It takes and returns the same values as its function.  A stored result is found when the task is
+    submitted, with any task runner.  A stored result that can't be trusted, or names missing files, is
+    made again.
     """
 
     def __init__(self, spec: Spec, mode: str | None = None, **options: Any):
         super().__init__(spec.func, **options)
-        #: Of these, those count that say what the key is made of: version, tracked, ignore.
+        #: Options of `delayed`.  Only those that define the key are used: version, tracked, ignore.
         self._options = spec.options
         self._mode = mode
 
@@ -247,12 +269,15 @@ class StoredTask(Task):
 
     @property
     def mode(self) -> str:
-        """What a call does now."""
+        """The current mode: the task's, or else the configured one.
+
+        It is "prefect.skip" if that is not a mode of Prefect.
+        """
         mode = self._mode or current_mode()
         return mode if mode in MODES else MODES[-1]
 
     def with_options(self, **options: Any) -> StoredTask:
-        """A copy with other options of `prefect.task`."""
+        """Return a copy with other options of `prefect.task`."""
         twin = object.__new__(StoredTask)
         mode = options.pop("mode", self._mode)
         twin.__dict__.update(vars(Task.with_options(self, **options)))
@@ -261,13 +286,13 @@ class StoredTask(Task):
         return twin
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """As of `prefect.Task`, with any task runner."""
+        """Submit a call as `prefect.Task` does, with any task runner."""
         if self.mode == MODES[-1]:
             adopt_runner()
         return super().submit(*args, **kwargs)
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
-        """As of `prefect.Task`, with any task runner."""
+        """Map over arguments as `prefect.Task` does, with any task runner."""
         if self.mode == MODES[-1]:
             adopt_runner()
         return super().map(*args, **kwargs)
@@ -294,7 +319,7 @@ async def _awaitable(outcome):
 
 
 def _of_runner():
-    """What the flow's task runner prepares calls with, and how it records those that are skipped."""
+    """Return the preparer and the `record` option of the flow's task runner, or defaults."""
     flow_context = FlowRunContext.get()
     runner = flow_context.task_runner if flow_context else None
     if hasattr(runner, "preparer"):

@@ -1,11 +1,10 @@
-"""Results that tasks make in a transaction of Prefect's: what is rolled back is not reused.
+"""Results of tasks in a Prefect transaction: a result that is rolled back is not reused.
 
 Prefect stores its own results when a transaction is committed.  A target is in place, with its record,
-as soon as it is made, so that the next task can read it; when a ``with transaction():`` around it is
-rolled back, it goes to the root's trash.
-
-Prefect also rolls back the tasks that a failing task has called.  Their targets stay: they are whole,
-the next attempt goes on from there, and the user asked for no transaction.
+as soon as it is made, so that the next task can read it.  If a ``with transaction():`` around it is
+rolled back, the target goes to the root's trash.  Prefect also rolls back tasks called by a failing
+task.  Their targets stay: they are whole, the next attempt uses them, and the user did not ask for a
+transaction.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from ..storage import files, trash
 from ..storage.roots import Root
 from .futures import CacheFuture, value_in
 
-#: Number of results that went to the trash: a look at a root before that is out of date.
+#: Number of results moved to the trash.  A planner that looked before the last is out of date.
 rolled_back = 0
 
 
 def forget_if_rolled_back(result: Entry | CacheFuture) -> None:
-    """Let a new result not be reused if the transaction around it is rolled back.
+    """Register a new result for removal, in case the user's transaction around it is rolled back.
 
     Parameters
     ----------
     result : Entry or CacheFuture
-        The result of this task run; or the future of a task in another process, where there is no
-        transaction.
+        The result of this task run, or the future of a task in another process, where the transaction
+        is not known.
     """
     around = get_transaction()
     if around is None or not any(map(_is_users, _with_parents(around))):
@@ -51,7 +50,7 @@ def _with_parents(transaction: BaseTransaction) -> Iterator[BaseTransaction]:
 
 
 def _is_users(transaction):
-    """Return whether a transaction is a user's: Prefect's engine opens one for each task run."""
+    """Return True for a user's transaction; Prefect's engine opens another one for each task run."""
     logs_for: Any = getattr(transaction.logger, "extra", None) or {}
     return transaction.store is None or "task_run_id" not in logs_for
 
@@ -61,7 +60,7 @@ def _forget(entry, transaction=None):
     root = Root(entry.root)
     for result in getattr(entry, "stored", ()):
         path = result.target.path
-        if files.stamp(root.absolute(path)) == result.stamp:  # else it is not this one any more
+        if files.stamp(root.absolute(path)) == result.stamp:  # otherwise another result has replaced it
             trash.keep(root, root.absolute(path), path, "rolled back")
             rolled_back += 1
 

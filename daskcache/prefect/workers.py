@@ -1,4 +1,4 @@
-"""What a cluster's workers need for Prefect's tasks: daskcache's plugins, and loggers that report."""
+"""Preparation of a cluster's workers for Prefect tasks: daskcache's plugins, and log forwarding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..cluster import prepare
 
 
 def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
-    """Give all workers, now and later, what they need.
+    """Register daskcache's plugins and the log forwarding with all workers, including later ones.
 
     Parameters
     ----------
@@ -33,19 +33,19 @@ def prepare_workers(client: Client, extra_loggers: Iterable[str] = ()) -> None:
 
 
 def flush_workers(client: Client) -> None:
-    """Let workers, which are about to be closed, send what they have to tell Prefect's server."""
+    """Let workers send pending logs and events to Prefect's server before they are closed."""
     client.run(_flush, on_error="ignore")
 
 
 async def _flush():
-    await APILogWorker.drain_all(timeout=_PATIENCE)  # its queue does not tell whether all has been sent
+    await APILogWorker.drain_all(timeout=_PATIENCE)  # its queue does not show if all was sent
     deadline = time.monotonic() + _PATIENCE
     services = list(EventsWorker._instances.values())
     while any(service._queue.unfinished_tasks for service in services) and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
 
 
-#: How long a server that does not answer is waited for, in seconds.
+#: Seconds to wait for a server that does not answer.
 _PATIENCE = 10
 
 
@@ -55,15 +55,16 @@ def _configured():
 
 
 class ForwardLogs(WorkerPlugin):
-    """Sends what some loggers of a worker say to Prefect.
+    """Worker plugin that forwards the messages of some loggers to Prefect.
 
-    Prefect's own setting reaches workers, too, but leaves the loggers at WARNING.
+    Prefect's own setting also reaches workers, but leaves the loggers at WARNING.
 
     Parameters
     ----------
     names : list of str
+        Names of the loggers.
     level : int
-        From which level on.
+        Lowest level that is forwarded.
     """
 
     def __init__(self, names: list[str], level: int = logging.INFO):

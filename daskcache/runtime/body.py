@@ -1,4 +1,7 @@
-"""Calling the function of a node, in this process, and checking that it returned a result."""
+"""The call of a node's function in this process, with a check of the result.
+
+`node` uses it for ordinary functions, and `isolation` in the child process.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,15 @@ from .work import Work
 
 
 def body(work: Work, args: tuple, kwargs: dict) -> Any:
-    """Call the function here; see `call`."""
+    """Call the node's function in this process, and check what it returned.
+
+    Raises
+    ------
+    Exception
+        Any error of the function.
+    ResultError
+        If the function returned a generator, a coroutine or a lazy Dask value.
+    """
     spec = work.spec
     tokens = inside_body.set(True), running.set(work)
     try:
@@ -52,7 +63,7 @@ def _check_result(work, result):
 
 
 def _run_coroutine(coroutine):
-    """Run it to its end, in a thread of its own where this one has a running loop (a notebook)."""
+    """Run a coroutine to its end, in another thread if this one has a running loop, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

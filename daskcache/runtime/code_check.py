@@ -1,11 +1,10 @@
-"""Checks that a worker holds the code that the client saw: else it makes wrong results under right keys.
+"""Checks that a worker holds the code that the client saw, so that no wrong result gets a right key.
 
-The worker looks at the function that it is about to call, and at all that this reaches in the modules
-that it imported itself, as the client has done.  Which modules are the user's own is for the client to
-say (what it edits may be installed on the worker), and what travelled with the task (notebook cells) is
-known by its bytecode, as its source stayed behind.
-
-Functions and classes that arguments hold are compared, too: `ArgumentEncoder` finds them.
+`node`, `isolation`, `cluster.probe` and `prefect` call them.  The worker explores the function, and the
+user's code behind it, in the modules that it imported itself.  The client decides which modules are the
+user's own, because the worker may have them installed.  Code that travelled with the task (notebook
+cells) is known by its bytecode, because its source stayed behind.  `ArgumentEncoder` finds the functions
+and classes in arguments, which are compared too.
 """
 
 from __future__ import annotations
@@ -31,6 +30,8 @@ from ..storage.roots import Root
 def check_code(root: Root, fingerprint: str, spec: Spec) -> None:
     """Check that this process holds the code that the client saw.
 
+    Nothing is checked if this process stored the code itself, or if the root does not have it.
+
     Raises
     ------
     CodeMismatch
@@ -44,7 +45,7 @@ def check_code(root: Root, fingerprint: str, spec: Spec) -> None:
 
 
 def check_sent_code(fingerprint: str, seen: SeenCode, spec: Spec) -> None:
-    """Check the same for code that is kept in no root, but came with its task.
+    """Check code that came with its task and is not stored in a root; see `check_code`.
 
     Raises
     ------
@@ -55,7 +56,7 @@ def check_sent_code(fingerprint: str, seen: SeenCode, spec: Spec) -> None:
         _check("", fingerprint, seen.view, lambda: seen.parts, spec)
 
 
-#: What this process has for a fingerprint, by root and fingerprint.
+#: Code of this process that passed the check, by root ("" for sent code) and fingerprint.
 _agreed: dict[tuple[str, str], Reach] = {}
 
 
@@ -68,7 +69,7 @@ def _check(root: str, fingerprint: str, view: View, wanted: Callable[[], list[Pa
     try:
         with seen_as(view):
             code = code_of(spec.func, spec.options)
-    except UnhashableArgument:  # the client could hash it: it is something else once it was pickled
+    except UnhashableArgument:  # the client could hash it, but pickling made something else of it
         return
     if code.fingerprint != fingerprint:
         _compare(wanted(), code.parts, spec)
@@ -77,10 +78,10 @@ def _check(root: str, fingerprint: str, view: View, wanted: Callable[[], list[Pa
 
 
 def _compare(wanted: list[Part], here: list[Part], spec: Spec) -> None:
-    """Raise if the parts differ in more than pickling explains."""
+    """Raise `CodeMismatch` if the parts differ in more than pickling explains."""
     if _is_imported(spec.func):
         modules = None
-    else:  # what isn't in a module travelled with the task
+    else:  # a function that isn't in a module travelled with the task, with its local functions
         wanted, here = ([p for p in parts if not _travels(p, spec)] for parts in (wanted, here))
         modules = {part.module for part in wanted} - {"__main__"}
     difference = first_difference(wanted, here, modules)
@@ -102,23 +103,26 @@ def _mismatch(difference, whole):
 
 
 def _is_imported(func: Any) -> bool:
-    """Return whether a function is one that this process imported: a module has it under its name.
+    """Return True if this process imported a function, so that a module has it under its name.
 
-    A function that was pickled as a whole is another object than the one that the module has.
+    A function that was pickled by value is not the object in the module.
     """
     module = sys.modules.get(getattr(func, "__module__", None) or "")
     try:
         found = operator.attrgetter(func.__qualname__)(module)
     except AttributeError:
         return False
-    found = getattr(found, "__func__", found)  # a decorated class method
+    found = getattr(found, "__func__", found)  # the function of a class method
     if hasattr(type(found), "_spec"):
         found = found._spec.func
-    return func is found or func is getattr(found, "__dict__", {}).get("fn")  # of a task of Prefect
+    return func is found or func is getattr(found, "__dict__", {}).get("fn")  # a Prefect task's function
 
 
 def _travels(part, spec):
-    """Return whether a part is pickled with a function that goes by value, or with one beside it."""
+    """Return True if a part is pickled with a function that travels by value.
+
+    That holds for the function's own members, and for local functions and lambdas of its module.
+    """
     own = getattr(spec.func, "__qualname__", "")
     return part.name.startswith(f"{own}.") or ("<" in part.name and part.module == spec.module)
 
@@ -128,7 +132,7 @@ def _shown(part):
 
 
 def this_process() -> str:
-    """Return a name that no other process has, not even one that was forked from this one."""
+    """Return a name for this process that differs from all others, forked ones included."""
     return f"{os.getpid()}-{_NONCE}"
 
 
@@ -136,14 +140,14 @@ _NONCE = uuid.uuid4().hex
 
 
 class SeenCode(NamedTuple):
-    """A function or class as its client sees it, for another process to compare with."""
+    """A function or class as the client sees it, for comparison in another process."""
 
     view: View
     parts: list[Part]
 
 
 def seen_code(reach: Reach | None, parts: list[Part]) -> SeenCode:
-    """Return what a reach and its parts are for another process."""
+    """Return a reach and its parts for another process, without the source text of functions."""
     short = [part._replace(text="") if part.kind == "function" else part for part in parts]
     if reach is None:
         return SeenCode(View(frozenset(), {}), short)
@@ -152,7 +156,7 @@ def seen_code(reach: Reach | None, parts: list[Part]) -> SeenCode:
 
 
 def joint_view(views: Iterable[View], modules: Iterable[str] = ()) -> View:
-    """Return views as one, with more modules of the user's."""
+    """Merge views into one, and add further modules of the user."""
     views = list(views)
     bodies = {hashed: body for view in views for hashed, body in view.bodies.items()}
     return View(frozenset(modules).union(*[view.modules for view in views]), bodies)
@@ -164,19 +168,19 @@ def joint_view(views: Iterable[View], modules: Iterable[str] = ()) -> View:
 class ArgumentCode(NamedTuple):
     """The functions and classes that the arguments of a call hold, as the client sees them."""
 
-    #: The process that looked.
+    #: Name of the process that explored them, see `this_process`.
     process: str
-    #: By name of the argument.
+    #: Functions and classes by name of the argument.
     seen: dict[str, list[SeenCode]]
 
     @property
     def views(self) -> list[View]:
-        """Return the views of all."""
+        """Return the views of all functions and classes."""
         return [each.view for several in self.seen.values() for each in several]
 
 
 class ArgumentEncoder(Encoder):
-    """Encodes an argument, and notes the functions and classes of the user's own that it holds."""
+    """Encoder of an argument that collects the user's functions and classes in it."""
 
     __slots__ = ("code",)
 
@@ -194,12 +198,17 @@ class ArgumentEncoder(Encoder):
 
 
 def code_in_arguments(found: Mapping[str, Iterable]) -> ArgumentCode | None:
-    """Return the code that `ArgumentEncoder` found, by argument, as this process sees it.
+    """Return the code that `ArgumentEncoder` found, as this process sees it.
+
+    Parameters
+    ----------
+    found : mapping of str to iterable
+        Functions and classes by name of the argument.
 
     Returns
     -------
     ArgumentCode or None
-        None if there is none.
+        None if no argument holds code.
     """
     seen = {name: [_seen(reach_of(each)) for each in code] for name, code in found.items() if code}
     return ArgumentCode(this_process(), seen) if seen else None
@@ -212,12 +221,14 @@ def _seen(reach):
     return known
 
 
-#: A function may be an argument of thousands of calls.
+#: Results of `_seen`, kept because a function may be an argument of thousands of calls.
 _seen_before: WeakKeyDictionary[Reach, SeenCode] = WeakKeyDictionary()
 
 
 def check_arguments(sent: ArgumentCode, arguments: Mapping[str, Any]) -> None:
     """Check that functions and classes in arguments are those that the client saw.
+
+    The process that explored them needs no check.
 
     Raises
     ------
@@ -234,7 +245,7 @@ def check_arguments(sent: ArgumentCode, arguments: Mapping[str, Any]) -> None:
             with seen_as(view):
                 encoder.add_checked(arguments[name])
                 here = [part for each in encoder.code for part in _in_modules(Reach(each).parts)]
-        except UnhashableArgument:  # the client could hash it: it is something else once it was pickled
+        except UnhashableArgument:  # the client could hash it, but pickling made something else of it
             continue
         modules = {part.module for part in wanted} - {"__main__"}
         difference = first_difference(wanted, here, modules)
@@ -243,9 +254,9 @@ def check_arguments(sent: ArgumentCode, arguments: Mapping[str, Any]) -> None:
 
 
 def _in_modules(parts):
-    """Return those parts that modules of this process have: the others are pickled with the arguments.
+    """Return the parts that modules of this process have; the others are pickled with the arguments.
 
-    Of a class that is pickled as a whole, not even the qualified name remains what it was.
+    A class that is pickled by value does not even keep its qualified name.
     """
     return [
         part

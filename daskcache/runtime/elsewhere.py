@@ -1,4 +1,8 @@
-"""Results that equal code made of equal data, at other targets: an equal trace, an equal result."""
+"""A search for results at other targets that equal code made of equal data.
+
+The trace of a node is a hash of its code and its data, so equal traces mean equal results.  `node` and
+`planning.examiner` search; `store` copies what they find.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,25 @@ from .work import Elsewhere, describe_format
 def find_elsewhere(
     store: RecordStore, spec: Spec, trace: str, names: Iterable[RecordName]
 ) -> Elsewhere | None:
-    """The results with a trace among some records; None if there are none that are of use.
+    """Find the results with a node's trace among some records.
 
-    Of several, those that a person corrected, and of these the newest.
+    Results that are there and in the node's formats are preferred.  Among equals, those that a person
+    corrected come first, then the newest.
 
     Parameters
     ----------
     store : RecordStore
     spec : Spec
-        The function of the node.
+        The node's function.
     trace : str
-        Of the node.
+        The node's trace.
     names : iterable of RecordName
+        Records to search.
+
+    Returns
+    -------
+    Elsewhere or None
+        None if no results are of use.
     """
     found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, dict]]] = {}
     for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
@@ -40,7 +51,7 @@ def find_elsewhere(
 
 
 def _places(record, spec):
-    """The paths of all results of the call that a record is about; none if it has another form."""
+    """Return the paths of all results of a record's call; () if they are laid out differently now."""
     results = record.get("results")
     if spec.layout is None:
         return (record["target"],) if results is None else ()
@@ -56,15 +67,15 @@ def _candidate(store, spec, places, members):
     placed = zip(places, names, strict=True)
     there = all(_is_there(store.root.absolute(path), name) for path, name in placed)
     if not there and any(map(store.is_adopted, names)):
-        return None  # what the function would make is something else
+        return None  # a person's correction is gone, and the function would make other data
     alike = all(map(_has_format, records, spec.formats))
     if not alike and not (there and len(places) == 1):
-        return None  # it is of use only if it can be read, and written in the other format
+        return None  # another format is of use only if it can be read and written anew
     return Elsewhere(names, places, there, alike)
 
 
 def _is_there(location, name):
-    """Tell if a file is as recorded, be it touched or copied since."""
+    """Return True if a file is as recorded, even if it was touched or copied since."""
     found = files.stamp(location)
     if found is None or found.size != name.size:
         return False

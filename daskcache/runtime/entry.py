@@ -1,4 +1,8 @@
-"""`Entry`: the small handle that a cached node passes on in place of its data."""
+"""Handles that nodes pass on in place of their data, such as `Entry` for a stored result.
+
+`node` and `store` make them on workers, and `planning` makes entries on clients.  An entry verifies the
+files that it reads.  `hot_cache` keeps values that this process wrote or verified.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +35,19 @@ from . import hot_cache
 
 
 class Stored(NamedTuple):
-    """One result in its target."""
+    """A single result in its target."""
 
     #: Format, with the path relative to the root.
     target: Target
     data_hash: str
     file_hash: str
     stamp: Stamp
-    #: Of what a person adopted: the form of the result that it replaces, see `daskcache.targets.forms`.
+    #: For an adopted file, the form of the result that it replaces, see `daskcache.targets.forms`.
     form: dict[str, Any] | None = None
 
 
 class Entry:
-    """Handle of a stored result: where it is and what is in it.
+    """Handle of a stored result, with its location and hashes.
 
     Attributes
     ----------
@@ -54,15 +58,15 @@ class Entry:
     stored : tuple of Stored
         One for each result of the function.
     layout : None, int or tuple of str
-        None for a single result, a number for a tuple of results, names for a dict of them.
+        None for a single result, the length of a tuple, or the names in a dict of results.
     inline : tuple of bytes, or None
-        The files' contents, if they are small.
+        Contents of the files if they are small.
     label : str
         Display name of the node.
     read_only : bool
-        Whether a damaged file stays where it is, instead of going to the trash so that the node reruns.
+        True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
     algorithm : str
-        How the process that made the entry hashes.
+        Hash algorithm of the process that made the entry.
     """
 
     __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
@@ -79,12 +83,12 @@ class Entry:
 
     @property
     def data_hash(self) -> str:
-        """Hash of the value: what the trace of the nodes that follow is made of."""
+        """Hash of the value, which enters the traces of the nodes downstream."""
         return joint_hash([result.data_hash for result in self.stored])
 
     @property
     def place(self) -> str:
-        """Path of its (first) target, from the root."""
+        """Path of the (first) target, from the root."""
         return self.stored[0].target.path
 
     def load(self) -> Any:
@@ -93,14 +97,16 @@ class Entry:
         Raises
         ------
         TargetMissing, TargetModified, TargetCorrupt
-            If the file is gone, or is not the one that was recorded.
+            If the file is gone, or does not hold the bytes that were recorded.
         """
         return self._load(shared=False)
 
     get_data = load
 
     def lend(self) -> Any:
-        """Read the value for a function that may not change it: what this process keeps is shared.
+        """Read the value for a function, sharing the arrays that this process keeps.
+
+        Shared arrays are read-only.
 
         Raises
         ------
@@ -110,9 +116,9 @@ class Entry:
         return self._load(shared=True)
 
     def open(self) -> Any:
-        """Lazy access to the value: a memory map, a Zarr array, a Dask collection …
+        """Open the value lazily, for example as a memory map, a Zarr array or a Dask collection.
 
-        What the format can't give lazily is read.
+        The value is read if its format has no lazy access, or if it is an adopted file with a form.
 
         Raises
         ------
@@ -126,7 +132,9 @@ class Entry:
         return arrange(values, self.layout)
 
     def heritage(self) -> list[Any]:
-        """What targets may take over from the files; see `daskcache.targets.base.Target.heritage`.
+        """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`.
+
+        The list has an item for each result that has any.
 
         Raises
         ------
@@ -154,7 +162,10 @@ class Entry:
         return self._from_file(result, functools.partial(self._keep_or_find, shared))
 
     def _keep_or_find(self, shared, path, result):
-        """The value that this process keeps, if what is there looks as it was stored; else read."""
+        """Return the value from the hot cache, or read it from the file and keep it.
+
+        A kept value counts only while the file looks as it was stored.
+        """
         if result.form is not None:
             value = self._read_in_form(path, result)
             return hot_cache.likewise(value) if shared else value
@@ -188,7 +199,7 @@ class Entry:
             raise
         except OSError as error:
             raise storage_error(error, path) from error
-        except Exception as error:  # each format has its own errors for bytes that it can't read
+        except Exception as error:  # each format raises other errors for bytes that it can't read
             raise TargetError(
                 f"a result can't be read as what it is recorded to be: {type(error).__name__}: {error}",
                 node=self.label,
@@ -225,7 +236,7 @@ class Entry:
             return self._from_folder(path, result, result.target.heritage_folder)
         try:
             return result.target.heritage(path)
-        finally:  # whether or not it could be read: a damaged file is not the format's fault
+        finally:  # even if reading failed: for a damaged file, `TargetCorrupt` is the better error
             self._verify(path, result, file_hash(path))
 
     def _open_verified(self, path, result):
@@ -240,7 +251,7 @@ class Entry:
             self._verify(path, result, digest_of(file))
             opened = result.target.open(path)
             if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                self._verify(path, result, "another file")  # it was replaced between the two looks
+                self._verify(path, result, "another file")  # it was replaced since it was hashed
         return opened
 
     def _from_folder(self, path, result, access):
@@ -254,7 +265,10 @@ class Entry:
             raise
 
     def _check_not_replaced(self, path, result):
-        """Raise if another result, which its record vouches for, is there now: it isn't damaged."""
+        """Raise `TargetModified` if the file is another result now, with a record that vouches for it.
+
+        Its bytes differ from the entry's, but it is not damaged and must not go to the trash.
+        """
         found = stamp(path)
         if found is None or found == result.stamp:
             return
@@ -291,9 +305,10 @@ class Entry:
         raise error
 
     def set_aside(self, error: TargetCorrupt) -> None:
-        """Move a result that is damaged to the trash, so that its node reruns; the error says so.
+        """Move a damaged result to the trash, so that its node reruns, and say so in the error's hint.
 
-        A folder that was touched since it was stored stays: the next plan tells damage from an edit.
+        A folder that was touched since it was stored stays, because the next plan tells damage from an
+        edit.  An adopted result stays as well.
 
         Parameters
         ----------
@@ -321,7 +336,7 @@ class Entry:
     def _kept(self, result):
         try:
             kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
-        except (StorageError, UnsafePath) as error:  # where it can only be read, say
+        except (StorageError, UnsafePath) as error:  # a read-only disk, for example
             return f", once that is moved away (it can't be moved from here: {error.got})"
         return f" (what was there is kept as {kept})" if kept else ""
 
@@ -348,7 +363,7 @@ def _entry(algorithm, *fields):
 
 
 class Held:
-    """Handle of a result that is not stored: the value itself, and what identifies it."""
+    """Handle of a result that is not stored: the value itself and its data hash."""
 
     __slots__ = ("value", "data_hash")
 
@@ -369,17 +384,19 @@ class Held:
 
 
 class Deferred:
-    """Handle of a result whose data hash is known, but which is not at its target: it may not be needed.
+    """Handle of a result with a known data hash that is not at its target yet.
+
+    It is made only if a task needs its data.
 
     Attributes
     ----------
     key : str
     root : str
     place : str
-        Path of its target, from the root.
+        Path of the (first) target, from the root.
     data_hash : str
     make : callable
-        Makes it, by copying it or by running its function, and returns its entry.
+        Makes the result, by a copy or by a run of its function, and returns its entry.
     """
 
     __slots__ = ("key", "root", "place", "data_hash", "make")
@@ -399,7 +416,7 @@ class Deferred:
 
 
 class Failure:
-    """Handle of a node that failed, or could not run because one before it failed."""
+    """Handle of a node that failed, or did not run because a node upstream failed."""
 
     __slots__ = ("error",)
 
@@ -414,14 +431,14 @@ class Failure:
 
 
 def joint_hash(data_hashes: list[str]) -> str:
-    """Data hash of a node from those of its results."""
+    """Return the data hash of a node from the data hashes of its results."""
     if len(data_hashes) == 1:
         return data_hashes[0]
     return digest("|".join(data_hashes).encode())
 
 
 def arrange(values: list, layout) -> Any:
-    """Put several results in the form in which the function returned them."""
+    """Arrange results as the function returned them: a single value, a tuple or a dict."""
     if layout is None:
         return values[0]
     if isinstance(layout, int):
@@ -430,7 +447,7 @@ def arrange(values: list, layout) -> Any:
 
 
 def _has_heritage(target):
-    """Tell if results of this class say anything of themselves that others may take over."""
+    """Return True if a target class defines a heritage for other results."""
     if issubclass(target, FolderTarget):
         return target.heritage_folder is not FolderTarget.heritage_folder
     return target.heritage is not Target.heritage

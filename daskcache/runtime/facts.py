@@ -1,4 +1,8 @@
-"""What records say, and how one takes the place of another while the target stays as it is."""
+"""Facts for records, and functions that replace a record while its target stays as it is.
+
+`store` and `node` write the facts of calls.  `planning.examiner` records targets that a person accepted,
+kept or adopted.  The files of records are in `storage.records`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,21 @@ def facts_of_call(
     previous: RecordName | None,
     form: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the record of one result of a call says."""
+    """Return the facts for the record of one result of a call.
+
+    Parameters
+    ----------
+    work : Work
+    inputs : list of Entry, Held, Deferred, DaskData or FileData
+    places : list of str
+        Paths of all results, from the root.
+    position : int
+        Index of the result.
+    previous : RecordName or None
+        Record that the new one replaces.
+    form : dict, optional
+        Form of the result, see `daskcache.targets.forms`.
+    """
     facts = {
         "function": work.spec.qualified_name,
         "code": work.code,
@@ -41,7 +59,7 @@ def facts_of_call(
 
 
 def describe_input(root: str, item: Any) -> dict[str, Any]:
-    """What a record says of an input."""
+    """Describe an input for a record."""
     if isinstance(item, (Entry, Deferred)):
         elsewhere = {} if item.root == root else {"root": item.root}
         return {"key": item.key, "target": item.place, "data_hash": tag(item.data_hash), **elsewhere}
@@ -51,7 +69,7 @@ def describe_input(root: str, item: Any) -> dict[str, Any]:
 
 
 def _describe_source(source, root):
-    """Where a source is, and what it takes to make it again."""
+    """Describe a source by its path, class and options, so that it can be made again."""
     path, place = source.path, source.__daskcache_path__()
     described = {"source": roots.relative(path, root), "class": public_name(type(source))}
     if place != path:
@@ -66,10 +84,13 @@ def _describe_source(source, root):
 
 
 def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> RecordName:
-    """Early cutoff: the inputs hold what they held before, so the target is what it would be."""
+    """Replace a record by one under another key, and return its name: an early cutoff.
+
+    The inputs hold the same data as before, so a run would make the same target.
+    """
     renamed = name._replace(key=key)
     content = store.read(name)
-    if content is None:  # somebody else was faster, or it was damaged: the next verb sees what is there
+    if content is None:  # another worker was faster, or the record is damaged: the next verb looks
         return renamed
     facts = {k: v for k, v in content.items() if k in _CARRIED}
     replace_record(store, name, renamed, record_content(renamed, **facts, same_as=name.key))
@@ -98,7 +119,10 @@ _CARRIED = (
 def record_accepted(
     store: RecordStore, old: RecordName, new: RecordName, facts: dict[str, Any], note: dict
 ) -> None:
-    """Record a target that a person accepted as the result of a recipe that did not make it."""
+    """Record a target that a person accepted as the result of a recipe that did not make it.
+
+    The new record replaces the old one; nothing happens if that can't be read.
+    """
     content = store.read(old)
     if content is None:
         return
@@ -110,18 +134,21 @@ def record_accepted(
 def record_kept(
     store: RecordStore, old: RecordName, new: RecordName, facts: dict[str, Any], note: dict
 ) -> None:
-    """Record that an adopted result stands for another recipe, too.
+    """Record that an adopted result stands for another recipe too.
 
-    Its own record stays: going back to the recipe that it was made for finds it complete.
+    The old record stays unless both have the same key.  So the recipe that the result was made for finds
+    it complete if the user goes back to it.
 
     Parameters
     ----------
+    store : RecordStore
     old, new : RecordName
-        The record that it has, and the one for the other recipe.
+        The present record, and the one for the other recipe.
     facts : dict
         See `facts_of_recipe`.
     note : dict
-        Who decided so and when; empty if the node does by itself (``on_modified="adopt"``).
+        Name of the person and time of the decision; empty if the node decides by itself
+        (``on_modified="adopt"``).
     """
     content = store.read(old)
     if content is None:
@@ -146,21 +173,24 @@ def record_adopted(
 
     Parameters
     ----------
+    store : RecordStore
     old : RecordName or None
-        Of what daskcache had stored there.
+        Record of the file that daskcache had stored there.
     new : RecordName
-        Of what is there.
+        Record of the file that is there now.
+    recipe : Recipe
     position : int
-        Which result of the recipe it is.
+        Index of the result among those of the recipe.
     inputs : list of dict
         See `describe_input`.
     note : dict
-        Who adopted it and when; empty if the node does so by itself (``on_modified="adopt"``).
+        Name of the person and time of the adoption; empty if the node adopts by itself
+        (``on_modified="adopt"``).
     """
     target = recipe.targets[position]
     before = store.read(old) if old is not None else None
     made = {"stored": tag(old.data_hash), "file": tag(old.file_hash)} if old is not None else {}
-    if before and "edited" in before:  # and adopted again: what the function made is still the same
+    if before and "edited" in before:  # adopted before: the function's own result is still the same
         made = {k: v for k, v in before["edited"].items() if k in ("stored", "file")}
     facts = {
         "function": recipe.spec.qualified_name,
@@ -181,7 +211,7 @@ _OF_TARGET = ("function", "target", "format", "options", "form", "results")
 
 
 def facts_of_recipe(recipe: Recipe, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a record says of a recipe: code, arguments and inputs (see `describe_input`)."""
+    """Return a record's facts about a recipe: code, arguments and inputs (see `describe_input`)."""
     return {
         "code": recipe.code,
         "arguments": describe_arguments(recipe.spec, recipe.values),
@@ -194,7 +224,7 @@ def _signature(note):
 
 
 def replace_record(store: RecordStore, old: RecordName, new: RecordName, content: bytes) -> None:
-    """Put a record in the place of another one of the same target, which stays as it is."""
+    """Replace a record by another one of the same target; the target stays as it is."""
     store.write(new, content)
     if old != new:
         store.remove(old)

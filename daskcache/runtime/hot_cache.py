@@ -1,17 +1,10 @@
-"""What this process has just written or read (verified): the next task here reads no file.
+"""The hot cache: values that this process wrote or read, so that its next task reads no file.
 
-A value is kept under the hash of the file that holds it and the format that reads it, and is what that
-format reads back, not what was computed, unless the two are known to be equal.  It is handed out only
-while the target looks as it did when it was stored; whatever else is there is for `Entry` to judge.
-
-No function can change what another one gets.  What is kept belongs to the cache alone; arrays are handed
-out as views that can't be written to, and frames as copies (pandas' copy-on-write has a way around it:
-``frame["a"].array[0] = 1``).  What can be neither is not kept.
-
-On a distributed worker the cache is bounded by ``daskcache.hot-cache``, a share of the worker's memory
-limit.  It gives way when the memory of the process is above the worker's target, as distributed's own
-data does.  Elsewhere there is no limit to take a share of, and other things in the process, so that
-nothing is kept unless a number of bytes is configured.
+`store` keeps what it writes, and `entry` what it reads.  The key is the file's hash and the format.  The
+value is the one that the format reads back, not the computed one, unless both are known to be equal.
+`Entry` uses it only while the target looks as it was stored.  No function can change what another one
+gets: the cache owns its values.  It hands out arrays as read-only views or copies, frames as copies, and
+containers rebuilt.  Any other mutable value is not kept.
 """
 
 from __future__ import annotations
@@ -26,11 +19,11 @@ from typing import Any, NamedTuple
 from .. import config
 from ..targets.base import UNKNOWN, Target
 
-#: Milliseconds between two looks at the memory of a worker that keeps something.
+#: Milliseconds between two checks of a worker's memory.
 _INTERVAL = 500
-#: Beyond, a container is taken apart for longer than it takes to read it again.
+#: Items up to which a container is kept.  Taking a larger one apart takes longer than reading it again.
 _MAX_ITEMS = 10_000
-#: Types whose values can't be changed.
+#: Immutable types.
 _SCALARS = (int, float, complex, bool, str, bytes, type(None))
 
 
@@ -40,7 +33,7 @@ class _Kept(NamedTuple):
 
 
 class HotCache:
-    """Values by key, up to a number of bytes; what was used longest ago goes first."""
+    """A mapping of keys to values that evicts the least recently used beyond a number of bytes."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -59,7 +52,7 @@ class HotCache:
             return kept.value
 
     def put(self, key: Any, value: Any, nbytes: int, limit: int) -> None:
-        """Keep a value of `nbytes` unless that alone is more than `limit`, the bytes of all."""
+        """Keep a value of `nbytes`, unless it alone exceeds `limit`, the bytes for all values."""
         if nbytes > limit:
             return
         with self._lock:
@@ -69,27 +62,27 @@ class HotCache:
         self.shrink(limit)
 
     def shrink(self, limit: int) -> None:
-        """Let go of what is beyond `limit` bytes."""
+        """Evict values until at most `limit` bytes are left."""
         with self._lock:
             while self._kept and self.nbytes > limit:
                 _, kept = self._kept.popitem(last=False)
                 self.nbytes -= kept.nbytes
 
 
-#: Of this process.
+#: The cache of this process.
 cache = HotCache()
 
 
 def find(target: Target, file_hash: str, shared: bool) -> Any:
-    """The value in a target, if it is kept; else `UNKNOWN`.
+    """Return the value in a target if the cache has it, else `UNKNOWN`.
 
     Parameters
     ----------
     target : Target
     file_hash : str
-        What it holds.
+        Hash of the target's file.
     shared : bool
-        Whether arrays that can't be written to will do; else they are copied.
+        True to get arrays as read-only views, False to get copies.
     """
     if not cache:
         return UNKNOWN
@@ -98,17 +91,24 @@ def find(target: Target, file_hash: str, shared: bool) -> Any:
 
 
 def keep(target: Target, file_hash: str, value: Any, is_alone: bool) -> bool:
-    """Keep what a target reads back; return whether it is kept.  It may be: then it can't be changed.
+    """Keep the value that a target reads back.
+
+    The cache may keep the object itself instead of a copy.  Its arrays are read-only from then on.
 
     Parameters
     ----------
     target : Target
     file_hash : str
-        What it holds.
+        Hash of the target's file.
     value : object
-        What it reads back.
+        The value as the target reads it back.
     is_alone : bool
-        Whether nobody else has a reference to the value, or to a part of it.
+        True if nothing else refers to the value or to a part of it.
+
+    Returns
+    -------
+    bool
+        True if the value is kept.
     """
     limit = current_limit()
     if not limit:
@@ -121,27 +121,37 @@ def keep(target: Target, file_hash: str, value: Any, is_alone: bool) -> bool:
 
 
 def handed_out(value: Any, shared: bool) -> Any:
-    """What is kept, for somebody who may change it unless it is `shared`."""
+    """Return a kept value for a caller: read-only arrays if `shared`, else copies to change freely."""
     if _is_array(value):
         return value.view() if shared else value.copy()
     if _is_frame(value):
+        # pandas' copy-on-write is not enough: ``frame["a"].array[0] = 1`` goes around it
         return value.copy()
     return _rebuilt(value, lambda item: handed_out(item, shared))
 
 
 def likewise(value: Any) -> Any:
-    """What is not kept, in the form of what is: no chance decides whether it can be changed."""
+    """Freeze a value that is not cached, so that callers get read-only data either way.
+
+    A value that can't be kept, or any value while the cache is off, stays as it is.
+    """
     return _frozen(value, True) if is_on() and _size(value) is not None else value
 
 
 def is_on() -> bool:
-    """Whether something may be kept here and now."""
+    """Return True if the cache is on here: a share of a memory limit counts only on workers."""
     configured = config.get("hot-cache")
     return bool(configured) and (not isinstance(configured, float) or _worker() is not None)
 
 
 def current_limit() -> int:
-    """Bytes that may be kept here and now; 0 for none."""
+    """Return the number of bytes that the cache may hold now; 0 if it keeps nothing.
+
+    A float in ``daskcache.hot-cache`` is a share of the memory limit of a distributed worker.  Elsewhere
+    no such limit exists, and the process holds other things.  So nothing is kept there unless a number
+    of bytes is configured.  On a worker the cache also gives way, as distributed's own data does, when
+    the memory of the process is above the worker's target.
+    """
     configured = config.get("hot-cache")
     if not configured:
         return 0
@@ -159,7 +169,10 @@ def current_limit() -> int:
 
 
 def owns_its_data(array: Any) -> bool:
-    """Whether a value is an array that nobody refers to if nobody has a reference to it itself."""
+    """Return True if a value is an array that owns its memory and has no weak references.
+
+    If the caller then holds the only reference to it, nothing else can change its data.
+    """
     is_owner = _is_array(array) and array.base is None and array.flags.owndata
     return is_owner and not weakref.getweakrefcount(array)
 
@@ -169,7 +182,7 @@ def _alone():
     return sys.getrefcount(value)
 
 
-#: What ``sys.getrefcount(value)`` is if the local variable `value` is all that refers to it.
+#: Result of ``sys.getrefcount(value)`` if only the local variable `value` refers to the object.
 ALONE = _alone()
 
 
@@ -182,7 +195,7 @@ def _key(target, file_hash):
 
 
 def _size(value: Any) -> int | None:
-    """Bytes of a value, if it can be kept."""
+    """Return the bytes of a value, or None if it can't be kept."""
     left = [_MAX_ITEMS]
     try:
         return _measured(value, left)
@@ -206,7 +219,7 @@ def _measured(value, left):
         items = (each for item in value.items() for each in item)
         return sys.getsizeof(value) + sum(_measured(item, left) for item in items)
     if _is_array(value):
-        return max(value.nbytes, _base_bytes(value))
+        return max(value.nbytes, _base_bytes(value))  # a view keeps the memory of its whole base
     if _is_frame(value):
         return int(value.memory_usage(deep=True).sum())
     raise _NotKept
@@ -217,7 +230,7 @@ def _is_array(value):
 
 
 def _class_in(module, name):
-    """A class of a module that values can be of; None if it isn't imported, or not as far as that."""
+    """Return a class of a module, or None if the module is not imported or not yet complete."""
     return getattr(sys.modules.get(module), name, None)
 
 
@@ -226,7 +239,7 @@ def _base_bytes(value):
 
 
 def _is_detached(array):
-    """Whether its memory is that of arrays or bytes: not of a file, which can change."""
+    """Return True if an array's memory belongs to an array or bytes, not to a file that can change."""
     base = array
     while type(base) is type(array) and base.base is not None:
         base = base.base
@@ -234,7 +247,7 @@ def _is_detached(array):
 
 
 def _is_frame(value):
-    """Whether it is a data frame whose cells can't be changed."""
+    """Return True if a value is a data frame without ``attrs`` and without an object dtype."""
     if type(value) is not _class_in("pandas", "DataFrame") or value.attrs:
         return False
     import pandas
@@ -244,7 +257,10 @@ def _is_frame(value):
 
 
 def _frozen(value, is_alone):
-    """The value, or a copy if it isn't the cache's alone, with arrays that can't be written to."""
+    """Return a value with read-only arrays.
+
+    Arrays and frames are copied unless `is_alone`.  Arrays over a file's memory are always copied.
+    """
     if _is_array(value):
         array = value if is_alone and _is_detached(value) else value.copy()
         array.flags.writeable = False
@@ -266,7 +282,7 @@ def _rebuilt(value: Any, function: Callable) -> Any:
 
 
 def _worker():
-    """The distributed worker whose task this is, if it is one's."""
+    """Return the distributed worker that runs the current task, or None."""
     if "distributed.worker" not in sys.modules:
         return None
     from distributed import get_worker
@@ -287,7 +303,7 @@ def _memory_limit(worker):
 
 
 def _excess(worker):
-    """Bytes by which the worker's process is above its target; negative if there is room."""
+    """Return the bytes by which a worker's process exceeds its memory target; negative below it."""
     manager = worker.memory_manager
     fraction = manager.memory_target_fraction or manager.memory_spill_fraction or 1.0
     return worker.monitor.get_process_memory() - int(fraction * _memory_limit(worker))
@@ -298,7 +314,10 @@ _watching = threading.Lock()
 
 
 def _watch(worker):
-    """Look at the worker's memory now and then, as long as it lives: tasks of others need it, too."""
+    """Check the worker's memory periodically, and shrink the cache when it is short.
+
+    The checks go on as long as the worker lives, because tasks that never use the cache need memory too.
+    """
     with _watching:
         if worker in _watched:
             return
@@ -318,7 +337,7 @@ def _watch(worker):
         callback = PeriodicCallback(give_way, _INTERVAL)
         worker = reference()
         if worker is not None:
-            worker.periodic_callbacks["daskcache-hot-cache"] = callback  # stopped when it closes
+            worker.periodic_callbacks["daskcache-hot-cache"] = callback  # stops when it closes
             callback.start()
 
     worker.loop.add_callback(start)

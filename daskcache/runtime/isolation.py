@@ -1,8 +1,9 @@
-"""A node's body in a process of its own, for what would block its worker: ``delayed(isolate=True)``.
+"""A node's body in a child process, for functions that would block the worker: ``isolate=True``.
 
-The child gets function and arguments through its standard input and sends back result or exception.
-It ends when its standard input closes, so it does not outlive the process that started it; a body that
-holds the interpreter's lock can't see that, and is killed by the system, where that is Linux.
+`node` calls `call_isolated`, and the child runs `serve`, which calls `body`.  The child reads the
+function and its arguments from its standard input, and sends back the result or the exception.  It ends
+when its standard input closes, so it does not outlive its parent.  A body that holds the interpreter's
+lock can't notice that; on Linux the system kills it.
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ def call_isolated(work: Work, args: tuple, kwargs: dict) -> Any:
     Raises
     ------
     Exception
-        Whatever the function raises, with the child's traceback as a note.
+        Any error of the function, with the child's traceback as a note.
     CodeMismatch
         If the child imports another version of the code than this process has.
     ProcessDied
-        If the child ends without a result: it was killed, or crashed.
+        If the child ends without a result because it was killed or crashed.
     """
     command = _CHILD.format(path=[os.path.abspath(p) for p in sys.path], pid=os.getpid())
     child = subprocess.Popen(
@@ -75,7 +76,7 @@ def _end(child):
     child.kill()
     child.wait()
     child.stdout.close()
-    with suppress(BrokenPipeError):  # what it did not read is lost
+    with suppress(BrokenPipeError):  # closing flushes data that the child did not read
         child.stdin.close()
 
 
@@ -85,7 +86,7 @@ def _send_request(stream, work, args, kwargs):
         for name, logger in logging.root.manager.loggerDict.items()
         if isinstance(logger, logging.Logger) and logger.level
     }
-    # what the call doesn't need may be large, or belong to this process
+    # leave out fields that the call doesn't need: they may be large, or belong to this process
     bare = work._replace(values=(), inputs=(), described={}, previous=(), elsewhere=None)
     head = {"config": dask.config.config, "levels": levels, "level": logging.root.level}
     cloudpickle.dump((head, bare, args, kwargs), stream, protocol=5)
@@ -118,7 +119,7 @@ def serve(parent: int) -> None:
     """Run one call, as the child of `parent`."""
     _die_with(parent)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what the function prints is no answer
+    os.dup2(2, 1)  # output that the function prints must not mix with the answers
     head, work, args, kwargs = pickle.load(requests)
     threading.Thread(target=_end_with, args=(requests,), daemon=True).start()
     dask.config.update(dask.config.config, head["config"], priority="new")
@@ -126,22 +127,21 @@ def serve(parent: int) -> None:
     _send_logs(sender, head)
     try:
         sender.send(_RETURNED, _result(work, args, kwargs))
-    except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
+    except BaseException as error:  # noqa: BLE001 - the parent raises it
         sender.send(_RAISED, (_travelling(error), traceback.format_exc()))
-    os._exit(0)  # threads of the function don't keep it
+    os._exit(0)  # threads that the function left running must not keep the process
 
 
 def _result(work, args, kwargs):
     algorithms.use(work.algorithm)
     if work.paths:
-        check_code(
-            Root(work.root), work.code, work.spec
-        )  # files may have changed since the parent began
+        # modules may have been edited since the parent imported them
+        check_code(Root(work.root), work.code, work.spec)
     return body(work, args, kwargs)
 
 
 class _Sender:
-    """Sends messages to the parent, from whatever thread."""
+    """Sender of messages to the parent, safe to use from any thread."""
 
     def __init__(self, stream):
         self._stream = stream
@@ -155,10 +155,10 @@ class _Sender:
 
 
 def _travelling(error):
-    """An exception, or, if it doesn't pickle, one that says what it was."""
+    """Return an exception, or a `RuntimeError` that describes it if it can't be pickled."""
     try:
         pickle.loads(cloudpickle.dumps(error))
-    except Exception as obstacle:  # noqa: BLE001 - whatever its class does
+    except Exception as obstacle:  # noqa: BLE001 - its class may raise anything
         return RuntimeError(f"{type(error).__name__}: {error} (it can't be pickled: {obstacle})")
     return error
 
@@ -167,7 +167,7 @@ def _send_logs(sender, head):
     class Handler(logging.Handler):
         def emit(self, record):
             told = described(record)
-            del told["origin"]  # the parent's, for who receives it
+            del told["origin"]  # the parent forwards the record as its own
             sender.send(_LOGGED, told)
 
     logging.root.addHandler(Handler())
@@ -177,14 +177,14 @@ def _send_logs(sender, head):
 
 
 def _end_with(stream):
-    """End when the parent closes its end of a pipe, or is gone."""
+    """End this process when the parent closes its end of a pipe, or ends itself."""
     stream.read(1)
     os._exit(1)
 
 
 def _die_with(parent):
-    """On Linux, be killed when the thread that started this process ends."""
+    """Let Linux kill this process when the thread that started it ends."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent and sys.platform != "win32":
-        os._exit(1)  # it was gone already
+        os._exit(1)  # the parent ended before prctl was called

@@ -1,4 +1,4 @@
-"""Log records as plain data, for sending them from one process to another."""
+"""Log records as plain data, which `isolation` and `cluster.logs` send from process to process."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import logging
 import uuid
 from typing import Any
 
-#: Tells this process from others, also on other hosts.
+#: Random name of this process, unique across hosts.
 PROCESS = uuid.uuid4().hex
 
 
 def described(record: logging.LogRecord) -> dict[str, Any]:
-    """A record as plain data, with the process that it comes from as ``origin``."""
+    """Return a log record as plain data, with the name of its process as ``origin``."""
     message = record.getMessage()
     if record.exc_info and not record.exc_text:
         record.exc_text = logging.Formatter().formatException(record.exc_info)

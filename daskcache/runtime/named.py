@@ -1,8 +1,8 @@
-"""Names in records, looked up among the modules that this program has imported itself.
+"""Functions and classes that records name, looked up in modules that this program has imported.
 
-A record can come from anybody, and names a function, a format and classes of sources.  Nothing is
-imported because a record names it, but for daskcache's own classes; and a class whose reading runs code
-counts only where the program itself says so, by the format of the function that the record is about.
+`node`, `planning.corrections` and `housekeeping` use it.  A record may come from an untrusted source, so
+its names import nothing but daskcache's own classes.  A class that runs code when it reads a file is not
+chosen by a record: it counts only as a format of this program's function.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .work import describe_format
 
 
 class Unknown(LookupError):
-    """A name that has no meaning here; the message says why."""
+    """A name that can't be resolved in this program; the message says why."""
 
 
 def function_named(name: str) -> Spec:
@@ -28,12 +28,16 @@ def function_named(name: str) -> Spec:
     Parameters
     ----------
     name : str
-        Its module and qualified name, as records have it.
+        Module and qualified name, as in records.
+
+    Returns
+    -------
+    Spec
 
     Raises
     ------
     Unknown
-        If it is in no module that was imported here, or is not a decorated function.
+        If no imported module has it, or if it is not a decorated function.
     """
     if name.startswith("__main__."):
         raise Unknown("it is defined in a script or notebook (__main__), not in a module")
@@ -55,14 +59,15 @@ def function_named(name: str) -> Spec:
 
 
 def target_of(record: Mapping[str, Any], spec: Spec | None = None) -> Target | None:
-    """Return the target that a record is about; None if it can't be had from the record alone.
+    """Return the target that a record is about, or None if the record is not enough to make it.
 
     Parameters
     ----------
     record : mapping
         Content of a record.
     spec : Spec, optional
-        This program's function that the record is about: a format whose reading runs code must be its.
+        This program's function that the record is about.  A format that runs code when it reads a file
+        must be one of its formats.
     """
     said = {field: record[field] for field in ("format", "options") if field in record}
     for own in spec.formats if spec is not None else ():
@@ -78,12 +83,12 @@ def target_of(record: Mapping[str, Any], spec: Spec | None = None) -> Target | N
 
 
 def source_class_named(name: str) -> type[Source]:
-    """Return the class of sources of this name.
+    """Return the source class of this name.
 
     Raises
     ------
     Unknown
-        If it was not imported here, is not a class of sources, or runs code when it reads a file.
+        If it was not imported here, is not a source class, or runs code when it reads a file.
     """
     found = class_of(name)
     if found is None:
@@ -96,14 +101,17 @@ def source_class_named(name: str) -> type[Source]:
 
 
 def is_plain(name: str) -> bool:
-    """Tell if a name is that of one of daskcache's own classes whose reading runs no code."""
+    """Return True if a name is that of a daskcache class that reads files without running code."""
     return _is_own(name) and not getattr(class_of(name), "runs_code", True)
 
 
 def class_of(name: str) -> type | None:
-    """Return the class ``"package.module:Class"`` that was imported here, or is daskcache's; or None."""
+    """Return the class named ``"package.module:Class"``, or None.
+
+    It must be a public class of daskcache, or be in a module that was imported here.
+    """
     module, _, qualified_name = name.partition(":")
-    if _is_own(name):  # by its public name, wherever it is defined
+    if _is_own(name):  # the public name counts, in whichever module the class is defined
         import daskcache
 
         found = getattr(daskcache, qualified_name) if qualified_name in daskcache.__all__ else None
@@ -117,7 +125,10 @@ def _is_own(name):
 
 
 def _inside(module, qualified_name):
-    """Return what a module, or a class in it, holds under a name, without running any code of theirs."""
+    """Return the object of a qualified name in a module, or None, without running the module's code.
+
+    `vars` runs no ``__getattr__`` and no descriptor.
+    """
     found = module
     for part in qualified_name.split("."):
         if not isinstance(found, (ModuleType, type)):

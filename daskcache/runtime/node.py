@@ -1,7 +1,9 @@
-"""One node on a worker: check again, load the inputs, call, store, hand on an entry.
+"""One node on a worker: check again, load the inputs, call the function, store, return an entry.
 
-Tasks of a planned graph call `run_node`, `load_value`, or both as one.  They get `Work`, which says
-everything about the node, and the handles (`Entry`, `Held`, `Failure`) of the nodes before it.
+`graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks;
+`housekeeping.audit` calls functions again through `call`.  A task gets the node's `Work` and the handles
+(`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.  `body` and `isolation` hold the call
+itself, `store` writes and commits its results, and `elsewhere` finds equal ones at other targets.
 """
 
 from __future__ import annotations
@@ -49,11 +51,24 @@ from .work import DaskData, DaskValue, FileData, Work
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
-    """Make a node's result, unless it is there already, and return its handle."""
+    """Return the handle of a node's result, and make the result unless it exists.
+
+    Parameters
+    ----------
+    work : Work
+    *handles : Entry, Held, Deferred, Failure or NodeFailed
+        Results of the tasks upstream, at the positions that ``work.inputs`` names.
+
+    Returns
+    -------
+    Entry, Held, Deferred or Failure
+        A failure upstream is passed on.  An error becomes a `Failure` if ``work.collect`` is set, and is
+        raised otherwise.
+    """
     for handle in handles:
         if isinstance(handle, Failure):
             return handle
-        if isinstance(handle, NodeFailed):  # of a result task that was waited for
+        if isinstance(handle, NodeFailed):  # a result task upstream loads a `Failure` as its error
             return Failure(handle)
     if isinstance(work.spec, AbsentSpec):
         raise work.spec.error()
@@ -76,7 +91,7 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
     return handle
 
 
-#: Of an exception's text, what an event tells.
+#: Characters of an exception's text that an event carries.
 _MAX_ERROR = 300
 
 
@@ -92,12 +107,12 @@ def _emit(work, outcome, **facts):
 
 
 def _size(handle):
-    """Bytes in the targets behind a handle."""
+    """Return the bytes in the targets behind a handle."""
     return sum([result.stamp.size for result in handle.stored]) if isinstance(handle, Entry) else 0
 
 
 class _Turns:
-    """Lets threads of one process make a target one after the other: the second finds it finished."""
+    """Locks by target: threads of one process take turns, so that the second finds the result."""
 
     def __init__(self):
         self._guard = threading.Lock()
@@ -125,7 +140,13 @@ _turns = _Turns()
 
 
 def _run(work, inputs, trace):
-    """Outcome, run time in seconds (that it took, or would have taken again), and handle."""
+    """Return the outcome, the run time in seconds, and the handle of a node.
+
+    The run time is that of this run or, if nothing ran, the recorded one that was saved.
+
+    A finished result comes first, then an adopted one, then an equal result from elsewhere.  The
+    function runs only if there is none of these.
+    """
     if work.paths:
         Root(work.root).check(work.root_id)
         if not work.outdated:
@@ -137,6 +158,7 @@ def _run(work, inputs, trace):
             return SKIPPED, 0.0, _kept(work, inputs, trace, adopted)
     if work.paths and not work.outdated:
         found = work.elsewhere or _find_elsewhere(work, trace)
+        # the data hash is known, and perhaps nothing in the verb needs the data
         if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
             return SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found)
         if found is not None and found.is_there:
@@ -150,7 +172,7 @@ def _run(work, inputs, trace):
 
 
 def _run_with_lease(work, inputs, trace, seconds):
-    """The same, unless somebody else is at it: then wait for the result."""
+    """Make a node under a lease, or wait for its result while another worker holds the lease."""
     name = f"{work.key}-{target_id(work.paths[0])}"
     lease = leases.Lease(Root(work.root), name, seconds)
     found = lease.take(lambda: _if_finished(work, trace))
@@ -171,7 +193,8 @@ def _if_finished(work, trace):
 def _make(work, inputs, trace):
     if any(isinstance(item, Deferred) for item in inputs):
         inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
-        trace = combine(work.static, [_identity(item) for item in inputs])  # they may be random
+        # an input that runs now may be random, and differ from the data hash that was known
+        trace = combine(work.static, [_identity(item) for item in inputs])
     if work.paths:
         root = Root(work.root)
         check_code(root, work.code, work.spec)
@@ -182,7 +205,7 @@ def _make(work, inputs, trace):
     started = time.perf_counter()
     try:
         result, own_paths = call(work, arguments(work, inputs))
-    except TargetCorrupt as error:  # of an input that is read lazily
+    except TargetCorrupt as error:  # the function reads an input lazily, and found it damaged
         for item in inputs:
             if isinstance(item, Entry):
                 item.set_aside(error)
@@ -190,19 +213,21 @@ def _make(work, inputs, trace):
     seconds = time.perf_counter() - started
     if not work.paths:
         return RAN, seconds, Held(result, _held_hash(work, result, trace))
+    # the hot cache may then keep the array itself, without a copy
     is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
     return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
 
 
 def _adopted_there(work):
-    """Return the records of results that a person adopted and that are there; none if they may go.
+    """Return the records of adopted results that are at the node's targets.
 
-    They come before whatever equal code made of equal data at other targets.
+    They take precedence over results that equal code made of equal data elsewhere.  With
+    ``on_modified="recompute"`` they may be replaced, and the list is empty.
 
     Raises
     ------
     TargetModified
-        If there are any, and the person has to decide.
+        If an adopted result is there and a person has to decide about it.
     """
     if work.spec.options.on_modified == "recompute":
         return []
@@ -219,7 +244,10 @@ def _adopted_there(work):
 
 
 def _kept(work, inputs, trace, adopted):
-    """Return the entry of a node all of whose results a person adopted, recorded for it as it is now."""
+    """Record adopted results for the node as it is now, and return its entry.
+
+    A person has adopted every result of the node.
+    """
     facts = [
         facts_of_call(work, inputs, list(work.paths), position, name)
         for position, name in enumerate(work.previous)
@@ -233,7 +261,7 @@ def _kept(work, inputs, trace, adopted):
 
 
 def _find_elsewhere(work, trace):
-    """The results of equal code and data at other targets, or that were at this one."""
+    """Find results that equal code made of equal data, at other targets or earlier at this one."""
     names = [name for name in work.previous if name is not None]
     if not (names or work.verb):
         return None
@@ -247,7 +275,7 @@ def _find_elsewhere(work, trace):
 
 
 def _deferred(work, inputs, trace, found):
-    """A handle of what is known of the node, which is made when its data is needed."""
+    """Return a handle that knows the node's data hash, and makes the data only when it is needed."""
     make = functools.partial(_make_deferred, work, inputs, trace, found)
     path = located(work.paths[0], found.names[0].data_hash)
     data_hash = joint_hash([name.data_hash for name in found.names])
@@ -255,7 +283,7 @@ def _deferred(work, inputs, trace, found):
 
 
 def _make_deferred(work, inputs, trace, found):
-    """The entry of a node that was deferred: its data is needed after all."""
+    """Make a deferred node after all, and return its entry."""
     with _turns.take(f"{work.root}/{work.paths[0]}"):
         finished, _ = _find_finished(work, trace)
         if finished is not None:
@@ -265,19 +293,24 @@ def _make_deferred(work, inputs, trace, found):
             if copied is not None:
                 _emit(work, COPIED, saved=_recorded_seconds(found.names), bytes=_size(copied))
                 return copied
-        # others that need it wait: its task, which is shared, is over
+        # The node's task is over, so Dask no longer shares its work.  Several tasks may make the node
+        # now, in different processes: the lease lets one of them run it, and the others wait.
         outcome, seconds, entry = _run_with_lease(work, inputs, trace, _DEFERRED_LEASE)
         ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
         _emit(work, outcome, seconds=ran, saved=saved, bytes=_size(entry))
         return entry
 
 
-#: Seconds of the lease of a worker that makes a deferred node.
+#: Seconds of the lease that a worker takes to make a deferred node.
 _DEFERRED_LEASE = 60.0
 
 
 def _copied(work, inputs, trace, found):
-    """The entry of results that were copied from elsewhere; None if they are no longer as recorded."""
+    """Copy results from elsewhere, and return their entry.
+
+    Files in the node's formats are copied as they are; another format is read and written anew.  Return
+    None if the results are not as recorded, or if the node's format would give other data.
+    """
     if found.is_alike:
         return store_copies(work, inputs, trace, found)
     inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
@@ -289,7 +322,10 @@ def _copied(work, inputs, trace, found):
 
 
 def _value_elsewhere(work, found):
-    """What is to be written in another format: open, not loaded, from folder to folder."""
+    """Return the value found elsewhere, for writing it in another format; None if it can't be read.
+
+    Between two folder formats it is opened lazily, not loaded.
+    """
     from .named import target_of
 
     (name,), (path,) = found.names, found.paths
@@ -302,30 +338,31 @@ def _value_elsewhere(work, found):
     both_folders = isinstance(target, FolderTarget) and isinstance(work.spec.formats[0], FolderTarget)
     try:
         return entry.open() if both_folders else entry.load()
-    except TargetError:  # it changed since it was found
+    except TargetError:  # the file changed since it was found
         return None
 
 
-# ---- results of persons ----------------------------------------------------------------------------
+# ---- values of handles -----------------------------------------------------------------------------
 
 
 def load_value(handle: Entry | Held | Deferred | Failure) -> Any:
-    """The value that a handle stands for."""
+    """Return the value of a handle; for a `Failure` the error itself."""
     return handle.load()
 
 
 def run_and_load(work: Work, *handles: Any) -> Any:
-    """`run_node` and `load_value` as one, where nothing else needs the handle."""
+    """Run a node and load its value in one task, for graphs in which only the value is used."""
     return run_node(work, *handles).load()
 
 
 def load_finished(entry: Entry, function: str, saved: float, client: Any = None) -> Any:
-    """The value of a node that was complete when its graph was planned.
+    """Load the value of a node that was complete when its graph was planned, and emit an event.
 
     Parameters
     ----------
     entry : Entry
     function : str
+        Name of the node's function.
     saved : float
         Recorded run time in seconds.
     client : distributed.Client, optional
@@ -365,21 +402,24 @@ def _identity(item):
 
 
 def _object(item, wanted):
-    """What a parameter annotated with a Source or Target class receives."""
+    """Return the argument for a parameter annotated with a Source or Target class."""
     if isinstance(item, FileData):
         return item.verified_source()
     if isinstance(item, Entry):
         target = item.stored[0].target
         if isinstance(target, PickleTarget) and not isinstance(target, wanted):
             value = item.load()
-            if isinstance(value, Resource):  # the function before returned a target itself
+            if isinstance(value, Resource):  # the upstream function returned a source or target
                 return value
         return target.at(f"{item.root}/{target.path}")
     return item.load()
 
 
 def _opened(item, kind):
-    """What a parameter annotated with a lazy array's class receives, if the format has it."""
+    """Return the argument for a parameter annotated with the class of a lazy array.
+
+    A format without lazy access gives the value in memory.
+    """
     opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
     if kind != "dask":
         return opened
@@ -389,7 +429,9 @@ def _opened(item, kind):
 
 
 def arguments(work: Work, inputs: list) -> list:
-    """Values for the call, with data in place of references.
+    """Return the values for the call, with data in place of each `Ref`.
+
+    Each input is loaded at most once.
 
     Raises
     ------
@@ -420,7 +462,10 @@ def arguments(work: Work, inputs: list) -> list:
 
 
 def fill(value: Any, data: Any) -> Any:
-    """`value` with ``data(ordinal)`` in place of each `Ref` in its containers."""
+    """Return `value` with ``data(ordinal)`` in place of each `Ref` in its containers.
+
+    Random generators are copied, so that the call does not change their state.
+    """
     typ = type(value)
     if typ is Ref:
         return data(value.ordinal)
@@ -435,7 +480,7 @@ def fill(value: Any, data: Any) -> Any:
     if hasattr(typ, "__dataclass_fields__"):
         return _fill_dataclass(value, data)
     if _is_random_generator(value):
-        return copy.deepcopy(value)  # its state is part of the key: the body must not advance it
+        return copy.deepcopy(value)  # its state is part of the key, and the body must not advance it
     return value
 
 
@@ -452,7 +497,7 @@ def _fill_dataclass(value, data):
 def _is_random_generator(value):
     if isinstance(value, random.Random):
         return True
-    module = sys.modules.get("numpy.random")  # another thread may just be importing it
+    module = sys.modules.get("numpy.random")  # another thread may be importing it now
     classes = (getattr(module, name, None) for name in ("Generator", "RandomState"))
     return isinstance(value, tuple(filter(None, classes)))
 
@@ -461,14 +506,20 @@ def _is_random_generator(value):
 
 
 def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
-    """Call the function; return its result and the parts that it wrote itself, if it did.
+    """Call the node's function, in this process or isolated.
+
+    Returns
+    -------
+    result : object
+    own_paths : list of str, or None
+        Paths given to the function as ``target_path``, which it writes itself.  None if it takes none.
 
     Raises
     ------
     Exception
-        Whatever the function raises.
+        Any error of the function.
     ResultError
-        If what it returned is no result.
+        If the function returned a generator, a coroutine or a lazy Dask value.
     """
     spec = work.spec
     own_paths = None
@@ -491,7 +542,10 @@ def _isolated(work, args, kwargs):
 
 
 def _held_hash(work, result, trace):
-    """Data hash of a value that isn't stored; of an impure function's, by what it is."""
+    """Return the data hash of a value that isn't stored.
+
+    It is the trace, but for an impure function the hash of the value, or a random one if it has none.
+    """
     if work.spec.options.pure is not False:
         return trace
     try:
@@ -504,15 +558,16 @@ def _held_hash(work, result, trace):
 
 
 def _find_finished(work, trace):
-    """Entry of the node if its targets are complete, or hold what the same code made of equal data.
+    """Return the entry and the recorded run time in seconds of a finished node, else (None, 0.0).
 
-    With it, the recorded run time in seconds.
+    A node is finished if its targets are complete, or hold what the same code made of equal data.  In
+    the second case a key upstream changed but its data did not: the records move to the new key.
     """
     store = RecordStore(Root(work.root))
     names = []
     for path, previous in zip(work.paths, work.previous, strict=True):
         if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
-            return None, 0.0  # a quick no, without listing records
+            return None, 0.0  # the quick way out: no records are listed
         candidates = [*store.with_key(work.key), *([previous] if previous else [])]
         name = _matching(work, candidates, path, trace)
         if name is None:

@@ -1,4 +1,7 @@
-"""Errors about what a person has left where results belong: it is never replaced unasked."""
+"""Errors about files of a person where results belong, which are never replaced unasked.
+
+`planning.planner` and `store` raise them.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,19 @@ from ..errors import ForeignTarget, TargetModified
 
 
 class Obstacle(NamedTuple):
-    """A node that can't run because of what is at its target."""
+    """A node that can't run because of the files at its targets."""
 
     #: Display name of the node.
     title: str
     root: str
-    #: Of its targets, from the root.
+    #: Paths of the targets, from the root.
     paths: tuple[str, ...]
-    #: The reasons, a line each.
+    #: Reasons, one line each.
     reasons: list[str]
 
 
 def foreign(nodes: Sequence[Obstacle]) -> ForeignTarget:
-    """The error about files that daskcache did not write."""
+    """Return the error about files that daskcache did not write."""
     return ForeignTarget(
         "files that daskcache did not write are where results belong"
         if len(nodes) > 1
@@ -37,7 +40,7 @@ def foreign(nodes: Sequence[Obstacle]) -> ForeignTarget:
 
 
 def modified(nodes: Sequence[Obstacle]) -> TargetModified:
-    """The error about results that were edited, and not adopted."""
+    """Return the error about results that were edited but not adopted."""
     return TargetModified(
         f"{len(nodes)} targets were edited after they were stored"
         if len(nodes) > 1
@@ -52,7 +55,7 @@ def modified(nodes: Sequence[Obstacle]) -> TargetModified:
 
 
 def corrected(nodes: Sequence[Obstacle]) -> TargetModified:
-    """The error about results that were adopted, and that other recipes would replace."""
+    """Return the error about adopted results that other recipes would replace."""
     stand = "they stand" if len(nodes) > 1 else "it stands"
     return TargetModified(
         f"running {len(nodes)} nodes would replace adopted results"

@@ -1,4 +1,8 @@
-"""The results of a node to their targets: written, committed with a record, handed on as an entry."""
+"""Write a node's results to its targets, commit them with a record, and return the entry.
+
+`node` and `housekeeping.audit` use this module.  The system calls of the commit protocol are in
+`storage.files`, the claims of rival writers in `storage.claims`, and the content of records in `facts`.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +29,24 @@ from .work import Elsewhere, FileData, Work
 
 
 class Written(NamedTuple):
-    """One result that is written but not committed."""
+    """A result that is written but not committed."""
 
     part: Part
     data_hash: str
-    #: Of the file, if it is at hand.
+    #: Content of the file, if it is in memory.
     content: bytes | None = None
-    #: What the target reads back, if that is known.
+    #: The value as the target reads it back, if known.
     value: Any = UNKNOWN
-    #: Whether that is another object than the function returned.
+    #: True if `value` is not the object that the function returned.
     is_fresh: bool = False
-    #: See `daskcache.targets.forms`.
+    #: Form of the value, see `daskcache.targets.forms`.
     form: dict[str, Any] | None = None
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
-    """Write and commit each result; return the entry.
+    """Write and commit each result, and return the entry.
 
-    `is_alone` says whether nobody else has a reference to the result.
+    `is_alone` is True if nothing else refers to the result.
     """
     root = Root(work.root)
     try:
@@ -55,6 +59,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     names, committed = _commit_all(work, inputs, trace, results, [int(seconds * 1e6)] * len(results))
     contents = [written.content for written in results]
     inline = None
+    # if the records differ, another writer's result stands, and the values at hand are not it
     if committed == names and None not in contents and _is_small(contents):
         inline = tuple(contents)
     if work.failed_before:
@@ -69,7 +74,10 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
 
 
 def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entry | None:
-    """Copy and commit results that equal code made of equal data; None if one is not as recorded."""
+    """Copy and commit results that equal code made of equal data.
+
+    Return None, and remove the copies, if a result is not as recorded.
+    """
     root = Root(work.root)
     store, copies, carried = RecordStore(root), [], []
     try:
@@ -91,9 +99,10 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
 
 
 def _commit_all(work, inputs, trace, results, microseconds, carried=None):
-    """Commit what is written; return the records that were meant, and those that hold in the end.
+    """Commit written results.
 
-    `carried` has, of each, what the record says of a person who adopted it.
+    Return the intended records, and those that hold in the end.  `carried` has the facts of each
+    result's adoption, for its record.
     """
     root = Root(work.root)
     carried = carried or [{}] * len(results)
@@ -124,7 +133,7 @@ def _commit_all(work, inputs, trace, results, microseconds, carried=None):
 
 
 def write_results(work, inputs, result, own_paths) -> list[Written]:
-    """Write each result beside its destination."""
+    """Write each result beside its destination, or take what the function wrote itself."""
     if own_paths is None and work.spec.options.save is False:
         return [_adopt_own(work, path) for path in work.paths]
     if own_paths is not None:
@@ -147,7 +156,7 @@ def write_results(work, inputs, result, own_paths) -> list[Written]:
 
 
 def sweep_parts(root, written):
-    """Remove the parts that are not in place."""
+    """Remove written results that are not in place yet."""
     for part, *_ in written:
         if part.path.startswith(f"{root.parts}/"):
             files.sweep(part.path)
@@ -155,7 +164,7 @@ def sweep_parts(root, written):
 
 
 def heirs(work, inputs) -> tuple[Target, ...]:
-    """The targets of a node, with what they take over from its direct inputs."""
+    """Return the node's targets, each with the heritage of the direct inputs."""
     formats = work.spec.formats
     if all(type(target).inherit is Target.inherit for target in formats):
         return formats
@@ -167,7 +176,10 @@ def heirs(work, inputs) -> tuple[Target, ...]:
 
 
 def _existing(root, place, part):
-    """The file that another node with equal data put there already, in place of the part."""
+    """Return the part, or the equal file that another node already put at its destination.
+
+    Nodes with equal data share a file if the path contains the data hash.
+    """
     destination = root.absolute(place)
     found = files.stamp(destination)
     try:
@@ -185,7 +197,7 @@ def _is_small(contents):
 
 
 def _results(work, result):
-    """The results of one call, one for each target."""
+    """Return the results of a call, one for each target."""
     layout = work.spec.layout
     if layout is None:
         return [result]
@@ -233,7 +245,7 @@ def _part_of_value(work, target, path, value):
 
 
 def _part_written(work, target, path):
-    """The part that the function wrote itself."""
+    """Return the part that the function wrote to its ``target_path``."""
     if not target.in_database and files.stamp(path) is None:
         raise ResultError(
             f"{work.spec.name}() takes a target_path, so it writes its target itself, but did not",
@@ -246,7 +258,10 @@ def _part_written(work, target, path):
 
 
 def _adopt_own(work, path):
-    """What a function with ``save=False`` and no ``target_path`` wrote straight to its destination."""
+    """Return the file that a function with ``save=False`` wrote directly to its destination.
+
+    Such a function has no parameter ``target_path``.
+    """
     destination = f"{work.root}/{path}"
     if files.stamp(destination) is None:
         raise ResultError(
@@ -261,7 +276,10 @@ def _adopt_own(work, path):
 
 
 def own_part_path(root: str, path: str) -> str:
-    """Where somebody else is to write a target: in a folder of its own, so that it keeps its name."""
+    """Make a folder for one part, and return the part's path in it.
+
+    A part that a function, a format or a copy writes there keeps the target's file name.
+    """
     return f"{files.part_folder(Root(root))}/{path.rpartition('/')[2]}"
 
 
@@ -273,7 +291,12 @@ def discard_own(paths):
 def _commit(
     work, root: Root, place: str, position: int, part: Part, name: RecordName, facts: dict
 ) -> RecordName:
-    """Put one part in place with its record; return the record that holds in the end."""
+    """Put one part in place with its record, and return the record that holds in the end.
+
+    The intent is written before the part is put in place, and becomes the record afterwards.  So a crash
+    leaves the old result, or a new one that an intent vouches for.  If another result stands, the part
+    is removed and that result's record is returned.
+    """
     previous = work.previous[position]
     destination = root.absolute(place)
     file_name = name.file_name()
@@ -287,7 +310,7 @@ def _commit(
             winner, displaced = _place(work, root, part, place, name, facts, previous, intent, claim)
     except BaseException:
         if _may_be_in_place(destination, part):
-            intent = ""  # it vouches
+            intent = ""  # stays, because it vouches for the part
         else:
             claim.release()
         _sweep(root, intent, part, destination)
@@ -304,7 +327,7 @@ def _commit(
             RecordStore(root).remove(previous)
             if previous.file_hash != name.file_hash:
                 forget_manifest(root, previous.file_hash)
-    finally:  # last: a warning may be an error
+    finally:  # last, because a warning may be configured to raise an error
         if displaced:
             _keep_displaced(work, root, place, displaced)
         _remove_own_folder(root, part)
@@ -312,7 +335,10 @@ def _commit(
 
 
 def _may_be_in_place(destination, part):
-    """Whether an intent is needed that vouches for what is there, though its commit failed."""
+    """Return True if a part may have reached its place although its commit failed.
+
+    Then its intent must stay, because nothing else vouches for the file.
+    """
     if part.path == destination:
         return False
     try:
@@ -322,7 +348,7 @@ def _may_be_in_place(destination, part):
 
 
 def _sweep(root, intent, part, destination):
-    """Remove what a commit that did not take place has made."""
+    """Remove the intent and the part of a commit that did not take place."""
     if intent:
         files.sweep(intent)
     if part.path != destination:
@@ -331,13 +357,25 @@ def _sweep(root, intent, part, destination):
 
 
 def _place(work, root, part, path, name, facts, previous, intent, claim):
-    """Link or exchange.
+    """Put a part in place: link it if nothing is there, else exchange it with what is there.
+
+    A file may be exchanged if a record or an intent vouches for it, or if the node may displace it.  An
+    exchange can't check that, so the writer first claims the record; see `daskcache.storage.claims`.
+    Each change by another writer starts another round.
 
     Returns
     -------
-    tuple
-        The record of another writer who was first, if one was; and where a file is that was displaced
-        and is to be kept, if there is one.
+    winner : RecordName or None
+        Record of the result that stands instead of this one: another writer's, or an adopted one.
+    displaced : str or None
+        Path of a displaced file that must be kept.
+
+    Raises
+    ------
+    ForeignTarget
+        If something is there that no record vouches for, and the node may not displace it.
+    TargetModified
+        If an adopted result is there and a person has to decide about it.
     """
     destination = root.absolute(path)
     while True:
@@ -349,12 +387,14 @@ def _place(work, root, part, path, name, facts, previous, intent, claim):
             except FileExistsError:
                 current = files.stamp(destination)
         store = RecordStore(root)
+        # the record that the plan found holds only if neither file nor record changed since
         vouching = previous
         if previous is None or previous.stamp != current or not store.has(previous):
             vouching = store.vouching(name.target_id, destination, current, name.key, besides=intent)
             if vouching is None and files.stamp(destination) != current:
-                continue
+                continue  # the file changed while its record was looked for
         if vouching is not None and vouching.key == name.key and vouching != previous:
+            # another writer of the same node was first, and its result counts
             return _yield_to(work, vouching, name), None
         if vouching is not None and not _may_displace(work) and store.is_adopted(vouching):
             return keep_adopted(work, vouching, name.trace, facts), None
@@ -364,34 +404,35 @@ def _place(work, root, part, path, name, facts, previous, intent, claim):
             check = partial(_is_still_so, root, name, previous, intent, claim, current)
             try:
                 is_persons = vouching is None or store.is_adopted(vouching)
+                # without a stamp to compare, whatever is displaced is kept
                 ours = None if work.damaged or is_persons else vouching.stamp
                 return None, files.replace(root, part.path, path, ours, check)
             except files.Overtaken:
-                continue  # somebody lost patience with this writer, or was faster
+                continue  # another writer took over the claim, or was faster
 
 
 def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]) -> RecordName:
-    """Let what a person adopted be a result of a node that would replace it, if that is their wish.
+    """Record an adopted result as the result of a node that would replace it.
 
     Parameters
     ----------
     work : Work
     name : RecordName
-        Its record.
+        Record of the adopted result.
     trace : str
-        Of the node.
+        Trace of the node.
     facts : dict
-        What a record says of the node; see `daskcache.runtime.facts.facts_of_call`.
+        Facts for the record, see `daskcache.runtime.facts.facts_of_call`.
 
     Returns
     -------
     RecordName
-        Of the record of it for this node.
+        The adopted result's record for this node.
 
     Raises
     ------
     TargetModified
-        If the person has to decide.
+        If a person has to decide about the result, see `check_kept`.
     """
     check_kept(work, name)
     kept = name._replace(key=work.key, trace=trace, adopted=True)
@@ -399,13 +440,18 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     root = Root(work.root)
     record_kept(RecordStore(root), name, kept, of_recipe, {})
     if work.keeps:
-        records.clear_acceptance(root, name.target_id)  # which was about this recipe, not about others
+        records.clear_acceptance(root, name.target_id)  # it was about this recipe, not about others
     return kept
 
 
 def check_kept(work: Work, name: RecordName) -> None:
-    """Raise `TargetModified` if a person has to decide about an adopted result, see `keep_adopted`."""
-    is_for_this = name.key == work.key and name.trace == ANY_TRACE  # whose data was not known yet
+    """Raise `TargetModified` if a person has to decide about an adopted result.
+
+    It stands without a question if it was adopted for this node, if a person decided to keep it, or with
+    ``on_modified="adopt"``.
+    """
+    # adopted for this key before the data of its inputs was known
+    is_for_this = name.key == work.key and name.trace == ANY_TRACE
     if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
         from . import obstacles
 
@@ -426,9 +472,9 @@ def _foreign(work, destination):
 
 
 def _is_still_so(root, name, previous, intent, claim, seen, stamp):
-    """Whether a writer may go on, which has kept others out since: nobody has overtaken it before.
+    """Return True if no rival has overtaken a writer that now keeps others out of a database.
 
-    A table's stamp is that of its rows: a rival's can be the same.
+    The stamp alone does not tell: it stands for a table's rows, and a rival may have written equal ones.
     """
     store = RecordStore(root)
     rivals = [
@@ -443,7 +489,7 @@ def _keep_displaced(work, root, path, displaced):
     reason = "damaged" if work.damaged else "edited"
     try:
         kept = trash.keep(root, displaced, path, reason)
-    except StorageError:  # it stays where it is
+    except StorageError:  # the file stays where it is
         kept = displaced
     warnings.warn(
         f"{root.absolute(path)} was {reason}; what was there is kept as {kept}",
@@ -468,7 +514,7 @@ def _yield_to(work, winner, name):
 
 
 def _remove_own_folder(root, part):
-    """Remove the folder that was made for a part that somebody else wrote."""
+    """Remove the folder that `own_part_path` made for a part."""
     folder = part.path.rpartition("/")[0]
     if folder.startswith(f"{root.parts}/"):
         files.sweep_part_folder(folder)
@@ -489,7 +535,7 @@ def entry_of(work, names, inline=None):
 
 
 def _form_of_adopted(work, name):
-    """The form in which a file is read that a person adopted."""
+    """Return the form in which an adopted file is read, or None."""
     if not name.adopted:
         return None
     return (RecordStore(Root(work.root)).read(name) or {}).get("form")

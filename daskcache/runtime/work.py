@@ -1,4 +1,8 @@
-"""`Work`: all that a worker needs to know of a node, and what its inputs are there."""
+"""`Work`, a node's description for a worker, and the inputs that come with it.
+
+`graph.builder` makes it, `node`, `store` and `isolation` use it.  The functions that describe arguments
+and formats for records are here too; `facts`, `planning.reasons` and `named` share them.
+"""
 
 from __future__ import annotations
 
@@ -14,71 +18,72 @@ from .code_check import ArgumentCode, ArgumentEncoder
 
 
 class DaskValue(NamedTuple):
-    """Place of an upstream value that plain Dask computed."""
+    """Reference to an upstream value that plain Dask computes, by position among the handles."""
 
     position: int
     identity: str
 
 
 class Elsewhere(NamedTuple):
-    """The results of a node at other targets than its own."""
+    """Results at other targets that equal code made of equal data."""
 
-    #: Their records, one for each result.
+    #: Records of the results, one each.
     names: tuple[RecordName, ...]
-    #: Where they are, or were, from the root.
+    #: Paths of the results from the root, which may be gone.
     paths: tuple[str, ...]
-    #: Whether they are there, as recorded.
+    #: True if all files are there as recorded.
     is_there: bool
-    #: Whether they are in the formats of the node, so that their data hashes are its own.
+    #: True if the files are in the node's formats, so that their data hashes are the node's.
     is_alike: bool
 
 
 class Work(NamedTuple):
-    """All that a worker needs to know of a node."""
+    """A node's description for a worker: call, targets, and findings of the plan."""
 
     spec: Spec
-    #: Bound arguments with a `Ref` for what is upstream.
+    #: Bound arguments, with a `Ref` in place of each upstream value.
     values: tuple
-    #: What each `Ref` refers to: position of the handle among the task's arguments, `DaskValue`,
-    #: `Entry` of a finished node, or `SourceInput`.
+    #: Input for each `Ref`: position of the handle among the task's arguments, `DaskValue`, `Entry` of
+    #: a finished node, or `SourceInput`.
     inputs: tuple
     key: str
     static: str
-    #: Fingerprint of the function, as the client sees it.
+    #: Fingerprint of the function's code, as the client sees it.
     code: str
-    #: Arguments that only the client can hash (functions from notebooks, say), described.
+    #: Descriptions of arguments that only the client can hash, such as functions from notebooks.
     described: dict[str, list]
     root: str
     paths: tuple[str, ...]
     label: str = ""
-    #: Per target: the record that vouches for what is there now, if the plan found one.
+    #: For each target the record that vouches for the present file, if the plan found one.
     previous: tuple[RecordName | None, ...] = ()
-    #: What is there must not pass for the result: it is forced, expired or damaged.
+    #: True if the present files must not count as the result: forced, expired or damaged.
     outdated: bool = False
-    #: What is there is damaged, and is kept aside.
+    #: True if the present files are damaged.  They are kept in the trash.
     damaged: bool = False
-    #: Turn an exception into a `Failure` instead of raising it.
+    #: True to turn an exception into a `Failure` instead of raising it.
     collect: bool = False
-    #: Where equal code has made it of equal data: to be copied instead of computed.
+    #: Results to copy instead of running, if the plan found any that equal code made of equal data.
     elsewhere: Elsewhere | None = None
-    #: Whether there is a note of a failure to clear.
+    #: True if the root has a note of an earlier failure to clear.
     failed_before: bool = False
-    #: The root's id.
+    #: Id of the client's root, for checking that the worker sees the same one.
     root_id: str = ""
-    #: How its client hashes.
+    #: Hash algorithm of the client.
     algorithm: str = "xxh3_128"
-    #: Whether what a person adopted stands, whatever made it.
+    #: True if adopted results stand for this recipe, by ``on_modified="adopt"`` or a user's decision.
     keeps: bool = False
-    #: The verb (`daskcache.storage.traces`), if equal code and data may have results under other keys.
+    #: Name of the verb, if only the worker can search for equal results under other keys, else "".
+    #: See `daskcache.storage.traces`.
     verb: str = ""
-    #: Whether its targets have to be there, also if nothing in the verb needs their data.
+    #: True if the targets must be there in the end, even if nothing in the verb needs their data.
     pinned: bool = False
-    #: The functions and classes that the arguments hold, as the client sees them.
+    #: Functions and classes in the arguments, as the client sees them.
     argument_code: ArgumentCode | None = None
 
     @property
     def title(self) -> str:
-        """Display name."""
+        """Display name of the node."""
         return title_of(self.label, self.spec, self.paths, self.key)
 
     def named_values(self) -> dict[str, Any]:
@@ -95,7 +100,7 @@ class DaskData(NamedTuple):
 
 
 class FileData:
-    """A source on the worker: read when it is asked for, and verified."""
+    """A source on the worker, read and verified on demand."""
 
     def __init__(self, parent: SourceInput):
         self.source = parent.source
@@ -106,7 +111,7 @@ class FileData:
         return self.source.load_verified(self.content_hash)
 
     def heritage(self):
-        """What targets may take over from it; see `daskcache.targets.base.Target.heritage`."""
+        """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`."""
         found = self.source.heritage_verified(self.content_hash)
         return [] if found is None else [found]
 
@@ -114,7 +119,7 @@ class FileData:
         return self.source.open_verified(self.content_hash)
 
     def verified_source(self):
-        """The source itself, for functions that read it their own way."""
+        """Verify the source, and return it for a function that reads the file itself."""
         self.source.verify(self.content_hash)
         return self.source
 
@@ -122,10 +127,25 @@ class FileData:
 def describe_arguments(
     spec: Spec, values: tuple, known: dict | None = None, code: dict[str, list] | None = None
 ) -> dict[str, list]:
-    """Per argument, a short text and the hash: what `why` compares.
+    """Describe each argument by a short text and its hash, which `why` compares.
 
-    Where the short text leaves something out, the whole one follows if it isn't long: an audit makes the
-    argument again from it.  The user's functions and classes in them are added to `code`.
+    A shortened text is followed by the whole one, if `whole` gives one, so that an audit can make the
+    argument again.
+
+    Parameters
+    ----------
+    spec : Spec
+    values : tuple
+        Bound arguments.
+    known : dict, optional
+        Descriptions to use as they are, by name of the argument.
+    code : dict, optional
+        Gets the user's functions and classes in each argument, by its name.
+
+    Returns
+    -------
+    dict of str to list
+        Short text, hash and perhaps whole text, by name of the argument.
     """
     described = dict(known or {})
     for position in spec.counted:
@@ -144,7 +164,7 @@ def describe_arguments(
 
 
 def describe_format(target: Target) -> dict[str, str]:
-    """What it takes to read a target: the name of its class, and options if they matter."""
+    """Describe a target's format by the name of its class, and by its options if it counts any."""
     options = target.counted_options()
     described = {"options": whole(options) or brief.repr(options)} if options else {}
     return {"format": public_name(type(target)), **described}

@@ -1,4 +1,4 @@
-"""One root: files, records, commits, trash and leases; and tables of databases in place of files."""
+"""Storage of one root: files, records, commits, trash, leases, and database tables in place of files."""
 
 from ..aliases import names_of
 

@@ -1,9 +1,10 @@
-"""Files and folders put in place in one step, in folders that are entered without following links.
+"""Atomic placement of files and folders, through folders entered without following links.
 
-A `Folder` is entered name by name from an open root, so that nobody who swaps a folder for a symbolic
-link meanwhile can lead a write out of the root.  A name must be that of something in the folder before
-it: ``..`` and the like are refused here, whoever wrote the path.  What is put into it replaces nothing,
-or is exchanged with what is there: linkat(2), and renameat2(2) or, on macOS, renameatx_np(2).
+`files` commits with it; `trash`, `leases`, `roots` and housekeeping use it too.  A `Folder` is entered
+name by name from an open root.  So a folder swapped for a symbolic link meanwhile can't lead a write
+out of the root.  Names such as ``..`` are refused here, wherever the path came from.  A new file
+replaces nothing (linkat(2)); a replacement is exchanged with the existing file: renameat2(2) or, on
+macOS, renameatx_np(2).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _NO_REPLACE, _EXCHANGE = "no replace", "exchange"
 
 
 class Overtaken(FileNotFoundError):
-    """Another writer has taken over, or was faster: look again at what is there."""
+    """Another writer has taken over or was faster: the caller has to look at the target again."""
 
 
 class Folder:
@@ -36,9 +37,10 @@ class Folder:
     Attributes
     ----------
     descriptor : int or None
-        None where the system can't work relative to open folders; then its path is used.
+        Descriptor of the folder.  None on systems that can't work relative to open folders: the path
+        is used there.
     path : str
-        Where it was found.
+        Path of the folder when it was entered.
     """
 
     def __init__(self, descriptor: int | None, path: str):
@@ -46,12 +48,14 @@ class Folder:
         self.path = path
 
     def put_new(self, part: str, name: str) -> None:
-        """Put a file or folder where nothing is; a file may still be at `part`, too.
+        """Put the file or folder `part` at the free place `name`.
+
+        A file is hard-linked if possible.  It is then still at `part` as well.
 
         Raises
         ------
         FileExistsError
-            If something is there, an empty folder included.
+            If the place is taken, even by an empty folder.
         """
         kind = os.lstat(part).st_mode
         if stat.S_ISDIR(kind) or stat.S_ISLNK(kind):  # os.link would follow a link
@@ -70,7 +74,7 @@ class Folder:
             self._rename(part, name, _NO_REPLACE)  # a file system without hard links
 
     def exchange(self, part: str, name: str) -> None:
-        """Put a file or folder in the place of another one, which is then at `part`."""
+        """Exchange the file or folder `part` with the one at `name`, which is then at `part`."""
         try:
             self._rename(part, name, _EXCHANGE)
         except OSError as error:
@@ -79,15 +83,15 @@ class Folder:
             self._exchange_from_afar(part, name)
 
     def replace(self, part: str, name: str) -> None:
-        """Put a file here, in the place of one of that name if there is one."""
+        """Move the file `part` to `name`, replacing a file of that name."""
         os.replace(part, self._place(name), dst_dir_fd=self.descriptor)
 
     def take(self, name: str, destination: str) -> None:
-        """Move what is here elsewhere; a link is moved itself, not what it leads to."""
+        """Move the entry `name` to `destination`; a symbolic link is moved, not followed."""
         os.rename(self._place(name), destination, src_dir_fd=self.descriptor)
 
     def sync(self) -> None:
-        """Wait until what was put here would survive a power cut."""
+        """Wait until the entries of the folder would survive a power cut."""
         if self.descriptor is not None:
             os.fsync(self.descriptor)
 
@@ -110,16 +114,16 @@ class Folder:
         except BaseException:
             os.unlink(near)
             raise
-        try:
+        try:  # the displaced file has to be at `part`, as after any exchange
             shutil.copy2(near, part)
-        except BaseException:  # what was displaced, back to where it was
+        except BaseException:  # put the displaced file back where it was
             self._rename(near, name, _EXCHANGE)
             os.unlink(near)
             raise
         os.unlink(near)
 
     def _brought_near(self, part):
-        """A copy of a file, here: it lies on another file system than the folder."""
+        """Copy a part into the folder from another file system, which no link or rename can cross."""
         near = f"{self.path}/.{uuid.uuid4().hex[:16]}.part"
         shutil.copy2(part, near)
         return near
@@ -136,7 +140,7 @@ class Folder:
         self._rename_weakly(part, name, how)
 
     def _rename_weakly(self, part, name, how):
-        """The same where the system has no such call: another writer can come between the steps."""
+        """Rename in several steps where the system has no such call; another writer can come between."""
         _say_once_that_it_is_weak()
         place, descriptor = self._place(name), self.descriptor
         if how is _NO_REPLACE:
@@ -144,7 +148,8 @@ class Folder:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), f"{self.path}/{name}")
             os.rename(part, place, dst_dir_fd=descriptor)
         else:
-            aside = "{}.aside{}".format(*os.path.splitext(part))  # told by its ends, as the part is
+            # The name keeps the number and the suffix by which parts are recognized.
+            aside = "{}.aside{}".format(*os.path.splitext(part))
             os.rename(place, aside, src_dir_fd=descriptor)
             try:
                 os.rename(part, place, dst_dir_fd=descriptor)
@@ -163,23 +168,28 @@ class Folder:
 
 @contextmanager
 def entered(root: str, folder: str, durable: bool = False, make: bool = True) -> Iterator[Folder]:
-    """Enter a folder below a root; what is missing of it is made.
+    """Enter a folder below a root, making missing folders on the way.
 
     Parameters
     ----------
     root : str
         Absolute path; it may itself be a link.
     folder : str
-        Path from the root, empty for the root.
+        Path from the root; empty for the root itself.
     durable : bool
-        Whether new folders are to survive a power cut.
+        Make new folders survive a power cut.
     make : bool
-        Whether to make what is missing; else it is a FileNotFoundError.
+        Make missing folders; if False, a missing folder raises FileNotFoundError.
+
+    Yields
+    ------
+    Folder
+        The folder, open until the context ends.
 
     Raises
     ------
     UnsafePath
-        If a part of the way is a symbolic link, or no name of something in a folder.
+        If a folder on the way is a symbolic link, or a component is not a plain name (such as ``..``).
     OSError
         If a folder can't be made or entered.
     """
@@ -203,7 +213,7 @@ _SEPARATORS = frozenset(filter(None, ("/", "\0", os.sep, os.altsep)))
 
 
 def _check_names(names, path):
-    """Raise `UnsafePath` unless each name is that of something in a folder."""
+    """Raise `UnsafePath` unless each name is the plain name of an entry in a folder."""
     for name in names:
         if name in ("", ".", "..") or not _SEPARATORS.isdisjoint(name):
             raise UnsafePath(
@@ -216,13 +226,13 @@ def _check_names(names, path):
 
 
 def _close(descriptor):
-    """Close a folder.  Nothing was written through it: an error here says nothing of what was put."""
+    """Close a folder, ignoring errors: nothing was written through the descriptor that could be lost."""
     with suppress(OSError):
         os.close(descriptor)
 
 
 def refuse_link(root: str, folder: str) -> None:
-    """Raise `UnsafePath` if a folder below a root is a symbolic link now."""
+    """Raise `UnsafePath` if a folder below a root is currently a symbolic link."""
     if os.path.islink(f"{root}/{folder}"):
         raise _leads_away(root, folder, folder.rpartition("/")[2])
 
@@ -238,7 +248,7 @@ def _entered_one(descriptor, name, root, folder, durable, make):
             os.mkdir(name, dir_fd=descriptor)
             if durable:
                 os.fsync(descriptor)
-        except FileExistsError:  # somebody else made it just now
+        except FileExistsError:  # another process made it just now
             pass
         return os.open(name, flags, dir_fd=descriptor)
     except OSError as error:
@@ -251,7 +261,10 @@ def _entered_one(descriptor, name, root, folder, durable, make):
 
 
 def _entered_by_path(root, names, make):
-    """The same where folders can't be held open: a swap between the look and the use goes unnoticed."""
+    """Enter a folder by its path, where folders can't be held open.
+
+    A folder swapped for a link between the check and its use goes unnoticed.
+    """
     path = root
     for name in names:
         path = f"{path}/{name}"
@@ -272,7 +285,7 @@ def _leads_away(root, folder, name):
 
 
 def put_first(part: str, destination: str) -> None:
-    """Put a file where nothing is; if something is, that one counts, whoever wrote it."""
+    """Put the file `part` at `destination` unless a file is there already; the first one stays."""
     try:
         os.link(part, destination)
     except FileExistsError:
@@ -280,7 +293,7 @@ def put_first(part: str, destination: str) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise
-        os.rename(part, destination)  # no hard links here: the last one counts
+        os.rename(part, destination)  # no hard links on this file system: the last writer wins
         return
     try:
         os.unlink(part)
@@ -291,7 +304,7 @@ def put_first(part: str, destination: str) -> None:
 
 
 def clone(source: str, path: str) -> None:
-    """Copy a file to a new one, which shares its data on file systems that can (Btrfs, XFS)."""
+    """Copy a file to a new one, sharing its data on file systems that support this (Btrfs, XFS)."""
     with open(source, "rb") as original, open(path, "xb") as copy:
         if not _share(original, copy):
             shutil.copyfileobj(original, copy, 2**20)
@@ -302,18 +315,18 @@ def _share(original, copy):
         return False
     import fcntl
 
-    with suppress(OSError):  # another file system, or one that can't
+    with suppress(OSError):  # the copy is on another file system, or sharing is not supported
         fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
         return True
     return False
 
 
-#: See ioctl_ficlone(2).
+#: Request code, see ioctl_ficlone(2).
 _FICLONE = 0x40049409
 
 
 def say_it_remains(path: str, error: OSError) -> None:
-    """Warn of a file or folder of our own that can't be removed."""
+    """Warn that a file or folder of daskcache can't be removed."""
     warnings.warn(
         f"can't remove {path}, which is of no use any more: {error.strerror or error}",
         DaskcacheWarning,
@@ -333,7 +346,7 @@ def _say_once_that_it_is_weak():
 
 @functools.cache
 def _rename_call():
-    """The system's rename without replacing, or with exchanging; None if it has none."""
+    """Return the system's call to rename without replacing, or to exchange; None if it has none."""
     if sys.platform == "win32":
         return None
     import ctypes

@@ -1,11 +1,10 @@
-"""Who replaces a target: one writer at a time, decided by a rename.
+"""Claims: one writer at a time may replace a target, decided by a rename.
 
-An exchange asks nobody.  So a writer first claims the record of what is there: it renames it from the
-records to the intents, where it still vouches for the target, and puts the number of its own part behind
-it.  The rename succeeds for one writer.  The others wait for what comes of it, and yield.
-
-If nothing comes of it (the claimer died, or is stopped), the next one takes the claim over.  It first
-moves the claimer's part away: an exchange that comes late finds nothing to put, and looks again.
+An exchange always succeeds, so the commit in `daskcache.runtime.store` claims the target first.  It
+renames the record from the records to the intents, appending the number of its part.  The record
+still vouches for the target there.  The rename succeeds for one writer; the others wait and yield to its
+result.  If none comes (the claimer died or was stopped), the next writer takes the claim over.  It moves
+the claimer's part away first, so that a late exchange finds nothing to put and looks again.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from . import atomic, files, trash
 from .records import RecordName, RecordStore
 from .roots import Root
 
-#: Seconds for which a writer waits for another one that has claimed the same target.  Between claim and
-#: exchange there is no work, only a few system calls.
+#: Seconds to wait for another writer that has claimed the same target.  A few system calls separate
+#: claim and exchange.
 PATIENCE = 2.0
 _PAUSE = 0.02
 
@@ -33,18 +32,23 @@ class Claim:
         self._number = files.number_of(root, part)
         self._deadline: float | None = None
         self._is_alone = False
-        #: Where the claimed record is now, and where it was.
+        #: Paths of the claimed record: now, and before the claim.
         self._held: tuple[str, str] | None = None
 
     def attempt(self, name: RecordName) -> bool:
-        """Claim a record, or wait a moment; if it fails, look at the target again.
+        """Try to claim a record; on failure, pause, so that the caller looks at the target again.
+
+        Returns
+        -------
+        bool
+            True if the target may be replaced now.
 
         Raises
         ------
         StorageError
             If the file system refuses.
         """
-        if not name.trace:  # of a file that was taken as it is (check="exists"): nothing is recorded
+        if not name.trace:  # accepted as it is (check="exists"): without a record
             return True
         own = f"{self.root.intents}/{name.file_name()}.{self._number}"
         try:
@@ -60,20 +64,20 @@ class Claim:
         return False
 
     def is_held(self) -> bool:
-        """Whether nobody has taken over what was claimed."""
+        """Test if no other writer has taken the claim over."""
         return self._held is None or os.path.lexists(self._held[0])
 
     def release(self) -> None:
-        """Give back what was claimed: nothing came of it."""
+        """Give the claimed record back: the target was not replaced."""
         if self._held is not None:
             now, before = self._held
-            # If it can't be given back, or somebody has taken it over: it vouches where it is, too.
+            # If this fails, or another writer took it over, the record vouches from where it is.
             with contextlib.suppress(OSError):
                 atomic.put_first(now, before)
             self._held = None
 
     def settle(self) -> None:
-        """Forget the claimed record: what it vouched for is replaced."""
+        """Remove the claimed record: the content that it vouched for is replaced."""
         if self._held is not None:
             files.sweep(self._held[0])
             self._held = None
@@ -97,10 +101,11 @@ class Claim:
         return time.monotonic() > self._deadline
 
     def _take_over(self, rivals, own):
-        """Claim what another writer has claimed; or what has no record any more, which nobody can.
+        """Take over a rival's claim; return True if this writer may replace the target.
 
-        That there is no record may mean that somebody has replaced the target just now: only if, after
-        another look at it, there is still none, nobody is at work.
+        Without a rival, the record is gone and nothing can be claimed.  Another writer may have replaced
+        the target just now, so the first such call returns False and the target is examined again.  If
+        the record is still missing then, no other writer is at work.
         """
         if not rivals:
             was_alone, self._is_alone = self._is_alone, True
@@ -110,7 +115,7 @@ class Claim:
         return self._take(rivals[0], own)
 
     def _put_out_of_action(self, rival):
-        """Move a claimer's part away, which may hold what it has displaced just now."""
+        """Move a rival's part to the trash: it may already hold the file that the rival displaced."""
         for part in files.parts_with(self.root, rival.rpartition(".")[2]):
             try:
                 trash.keep(self.root, part, self.target, "part of a writer that did not go on")

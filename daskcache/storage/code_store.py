@@ -1,8 +1,9 @@
-"""What the code behind a fingerprint was: kept once in each root, for people and for workers.
+"""The code behind each fingerprint, stored once per root.
 
 ``<root>/.daskcache/code/<fingerprint>.json`` lists the parts; ``code/sources/<hash>.txt`` holds the
-source of each function once.  `daskcache.why` compares it with the code of today, and workers compare it
-with the modules that they imported (`daskcache.runtime.code_check`).
+source of each function once.  `calls.recipe` and `prefect.preparing` write them.  `planning.reasons`
+compares them with the code of today (`daskcache.why`).  Workers compare them with the modules that they
+imported (`runtime.code_check`).
 """
 
 from __future__ import annotations
@@ -27,12 +28,24 @@ from .roots import FORMAT, Root, parsed
 def remember(
     root: Root, fingerprint: str, function: str, parts: list[Part], reach: Reach | None
 ) -> None:
-    """Keep what the code behind a fingerprint is, unless it is there already.
+    """Store the code behind a fingerprint, unless it is stored already.
+
+    Parameters
+    ----------
+    root : Root
+    fingerprint : str
+        Hash of the code, 32 hex digits.
+    function : str
+        Name of the function.
+    parts : list of Part
+        The parts of the code, as `daskcache.why` shows them.
+    reach : Reach or None
+        The code as this process saw it, for `recall_view`.
 
     Raises
     ------
     StorageError
-        If it can't be written.
+        If the code can't be written.
     """
     made_here.add((root.path, fingerprint))
     path = _path(root, fingerprint)
@@ -61,12 +74,12 @@ def _write(root, path, function, parts, reach):
     _write_once(path, json.dumps(content, ensure_ascii=False))
 
 
-#: Roots and fingerprints of the code that this process holds itself.
+#: Pairs of root path and fingerprint whose code this process has itself: workers need no check of it.
 made_here: set[tuple[str, str]] = set()
 
 
 def recall(root: Root, fingerprint: str) -> list[Part] | None:
-    """The parts behind a fingerprint; None if they were not kept."""
+    """Return the parts of the code behind a fingerprint, or None if they are missing or unreadable."""
     try:
         return [_part(root, fields) for fields in _read(root, fingerprint)["parts"]]
     except _UNREADABLE:
@@ -74,7 +87,7 @@ def recall(root: Root, fingerprint: str) -> list[Part] | None:
 
 
 def recall_view(root: Root, fingerprint: str) -> View | None:
-    """How the process that made a fingerprint saw the code; None if that was not kept."""
+    """Return the view of the code in the process that made a fingerprint, or None if not stored."""
     try:
         content = _read(root, fingerprint)
         bodies = {hashed: _body(plain) for hashed, plain in content["bodies"].items()}
@@ -84,15 +97,15 @@ def recall_view(root: Root, fingerprint: str) -> View | None:
         return None
 
 
-#: Errors of reading a file that was not kept, or that somebody else wrote.
+#: Errors from reading a file that is missing, or that another program wrote.
 _UNREADABLE = OSError, ValueError, TypeError, KeyError, AttributeError
 _HASH = re.compile(r"[0-9a-f]{32}\Z")
 
 
 def files_behind(root: Root, fingerprint: str) -> list[str]:
-    """Return the files that keep the code behind a fingerprint, by their paths from ``code/``."""
+    """Return the paths, from ``code/``, of the files that hold the code behind a fingerprint."""
     parts = recall(root, fingerprint)
-    if parts is None:  # it was not kept
+    if parts is None:  # the code was not stored
         return []
     sources = sorted({part.hash for part in parts if part.kind == "function"})
     there = [hashed for hashed in sources if os.path.isfile(_source_path(root, hashed))]
@@ -126,7 +139,7 @@ def _source_path(root, hashed):
 
 
 def _checked(hashed):
-    """Return a hash that is to name a file; raise ValueError for a text that could lead elsewhere."""
+    """Return `hashed`, which names a file; raise ValueError for a text that could lead elsewhere."""
     if not _HASH.match(hashed):
         raise ValueError(f"no hash: {hashed!r:.80}")
     return hashed
@@ -143,7 +156,7 @@ def _part(root, fields):
 
 
 def _check_texts(values):
-    """Raise ValueError unless all values are texts: anybody can have written their file."""
+    """Raise ValueError unless all values are texts: the file may come from any program."""
     if not all(isinstance(value, str) for value in values):
         raise ValueError("it has something else in place of a text")
 
@@ -153,7 +166,7 @@ def _read_source(path):
     try:
         with open(path, encoding="utf-8") as file:
             return file.read()
-    except (OSError, ValueError):  # it is gone, or is no text
+    except (OSError, ValueError):  # the file is gone, or not valid UTF-8
         return ""
 
 

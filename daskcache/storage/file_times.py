@@ -1,15 +1,11 @@
-"""Checks if the look of a file (size, mtime, ctime, inode) vouches for its content.
+"""Test if a file's stamp (size, mtime, ctime, inode) vouches for its content.
 
-`daskcache.storage.source_hashes` reads a file once, and takes it for unchanged while it looks the same.
-Some writes leave no trace in how it looks:
-
-- a second write within one tick of the file system's clock (git's "racy" rule);
-- a write through a memory map to a page that was written to before: Linux sets the times when a page is
-  written to for the first time, and not again until it has stored the page;
-- a write through a memory map to a file system in memory, which never stores a page.
-
-So how a file looks counts only if the file had been left alone for some while when reading began.  All
-its pages have been stored by then: the next write to any of them sets the times.
+`source_hashes` reads a file once and treats it as unchanged while its stamp is the same.  Some writes
+leave the stamp as it was: a second write within one tick of the file system's clock (git's "racy" rule),
+and writes through a memory map.  Linux sets the times at the first write to a mapped page, and not again
+until the page is stored; a file system in memory never stores it.  So a stamp counts only if the file
+was left alone for some time before the read.  All its pages are stored then: the next write sets the
+times.
 """
 
 from __future__ import annotations
@@ -18,50 +14,50 @@ import functools
 import sys
 from pathlib import Path
 
-#: Nanoseconds.  The coarsest clock of a file system is that of FAT, which ticks every two seconds.
+#: Nanoseconds between ticks of the coarsest clock of a file system: FAT ticks every two seconds.
 TICK_NS = 2 * 10**9
 
-#: Where Linux says, in hundredths of a second, how old a page gets before it is stored, and how often it
-#: looks for such pages.
+#: Files with Linux's settings, in hundredths of a second: the age at which a written page is stored, and
+#: the interval between two searches for such pages.
 _STORING = "/proc/sys/vm/dirty_expire_centisecs", "/proc/sys/vm/dirty_writeback_centisecs"
-#: Storing takes time, too.  By default Linux needs 35 s at most, which 7 GiB of other data waiting to be
-#: stored did not change (measured on ext4).
+#: Factor for the time that storing itself takes.  By default Linux needs 35 s at most; 7 GiB of other
+#: data waiting to be stored did not change that (measured on ext4).
 _MARGIN = 4
-#: Where the system doesn't say how long it takes.
+#: Nanoseconds to assume on systems without these settings.
 _UNKNOWN_NS = 300 * 10**9
 
-#: What fstatfs(2) calls tmpfs, ramfs and hugetlbfs.
+#: Types of tmpfs, ramfs and hugetlbfs in fstatfs(2).
 _IN_MEMORY = frozenset({0x01021994, 0x858458F6, 0x958458F6})
 
 
 def is_settled(descriptor: int, changed_ns: int, began_ns: int) -> bool:
-    """Tell if a file that was read can't change from now on without looking different.
+    """Return True if every later change of a file that was read shows in its stamp.
 
     Parameters
     ----------
     descriptor : int
-        Of the open file.
+        Descriptor of the open file.
     changed_ns : int
-        The later of its mtime and ctime, when it was opened; nanoseconds.
+        The later of its mtime and ctime when it was opened, in nanoseconds.
     began_ns : int
-        Time just before it was opened; nanoseconds.
+        Time just before it was opened, in nanoseconds.
     """
     return changed_ns + _storing_ns() < began_ns and not _is_in_memory(descriptor)
 
 
 @functools.cache
 def _storing_ns():
-    """Nanoseconds after which a page that was written to is surely stored."""
+    """Return the nanoseconds after which a written page is stored for certain."""
     try:
         age, interval = (int(Path(path).read_text()) for path in _STORING)
     except (OSError, ValueError):
         return _UNKNOWN_NS
-    # With an interval of 0, pages are stored when memory is short: that may be never.
+    # With an interval of 0, pages are stored only when memory is short, which may be never.
     return max(_MARGIN * (age + interval) * 10**7, TICK_NS) if interval else float("inf")
 
 
 def _is_in_memory(descriptor):
-    """Tell if the file lies in memory only, as far as Linux says."""
+    """Return True if Linux reports a file system in memory, or reports nothing."""
     if sys.platform != "linux":
         return False
     described = _buffer()
@@ -72,7 +68,7 @@ def _is_in_memory(descriptor):
 def _buffer():
     import ctypes
 
-    return ctypes.create_string_buffer(256)  # more than a struct statfs, whose first field is the type
+    return ctypes.create_string_buffer(256)  # larger than a struct statfs, whose first field is the type
 
 
 @functools.cache

@@ -1,21 +1,19 @@
-"""Files on disk: what they look like, and the commit protocol.
+"""Files and folders: stamps, hashes, and the steps of a commit, which `runtime.store` takes in order.
 
-A visible target is a whole target.  A commit goes
+A visible target is always complete.  A commit has four steps:
 
 1. write the result to a part (below ``.daskcache/parts/``) and hash it,
 2. write the record as this writer's *intent* (a file under ``.daskcache/intents/``),
-3. put the part in place: linked if the target is new, exchanged if it replaces one,
-4. rename the intent to be the record.
+3. put the part in place: link it if the target is new, exchange it with an existing target,
+4. rename the intent to the record.
 
-A crash before 3 leaves what was there; a crash after 3 leaves a target that an intent vouches for.
-Nothing that daskcache did not write is overwritten: `link` fails if a file is there, and what an
-exchange displaced is thrown away only if it is what its record says, else it goes to the trash.
-Folders between the root and a target are entered without following links (`daskcache.storage.atomic`).
+A crash before step 3 changes no target; after step 3, the intent vouches for the new target.
+Files that daskcache did not write are never overwritten: a link fails if a file is there.  A displaced
+file is deleted only if it is as its record says; otherwise it goes to the trash (`trash`).  Folders
+between the root and a target are entered without following links (`atomic`).
 
-A target may be a table of a database instead: `daskcache.storage.tables.tables` has what differs then.
-
-That is enough for the death of any process.  With ``daskcache.durability: power`` each step is also on
-the disk before the next one begins.
+This survives the death of any process.  With ``daskcache.durability: power`` each step is also on the
+disk before the next one begins.  `tables.tables` holds the same steps for tables of databases.
 """
 
 from __future__ import annotations
@@ -39,23 +37,23 @@ from .roots import METADATA, Root
 from .tables import tables
 from .tables.databases import is_table
 
-#: Ends the name of a part that may be what was in the place of a target: not ours to delete.
+#: Suffix of a part that may be a displaced target, which must not be deleted unchecked.
 DISPLACED = ".displaced"
 
-#: Bytes that are hashed and written at a time: what was just hashed is still in a processor's cache.
+#: Bytes to hash and write at a time: a block that was just hashed is still in the CPU's cache.
 _BLOCK = 2**19
 _O_BINARY = getattr(os, "O_BINARY", 0)
-#: Of the number of a part.
+#: Number of hex digits in a part's number.
 _DIGITS = 16
 
 
 class Stamp(NamedTuple):
-    """What a file or folder looks like from outside."""
+    """Size and time of a file, folder or table, to notice changes without reading it."""
 
-    #: Bytes; of a folder, of all its files.
+    #: Size in bytes; for a folder, the sum over its files.
     size: int
-    #: Time of the last change in nanoseconds; of a folder, of its newest file; of a table, which has no
-    #: such time, a number that stands for its content.
+    #: Time of the last change in nanoseconds; for a folder, that of its newest file.  A table has no
+    #: such time: a number derived from its content takes its place.
     mtime_ns: int
 
 
@@ -65,7 +63,7 @@ class Part(NamedTuple):
     path: str
     file_hash: str
     stamp: Stamp
-    #: Of a folder: what is in it, see `manifest_of`.
+    #: For a folder, its files, see `manifest_of`.
     manifest: list[tuple[str, int, str]] | None = None
 
 
@@ -73,7 +71,7 @@ class Part(NamedTuple):
 
 
 def stamp(path: str) -> Stamp | None:
-    """Size and mtime of a file or folder, or None if there is nothing."""
+    """Return the stamp of a file, folder or table, or None if nothing is there."""
     if is_table(path):
         known = tables.stamp(path)
         return known and Stamp(*known)
@@ -94,12 +92,12 @@ def stamp(path: str) -> Stamp | None:
 
 
 def exists(path: str) -> bool:
-    """Whether something is there: a file, a folder, a link that leads nowhere, or a table."""
+    """Return True if a file, folder, table or symbolic link (even a broken one) is at a path."""
     return tables.exists(path) if is_table(path) else os.path.lexists(path)
 
 
 def file_hash(path: str) -> str:
-    """Hash of a file's bytes, of the manifest of a folder, or of a table's rows."""
+    """Return the hash of a file's bytes, a folder's manifest, or a table's rows."""
     if is_table(path):
         return tables.file_hash(path)
     if os.path.isdir(path):
@@ -109,12 +107,15 @@ def file_hash(path: str) -> str:
 
 
 def manifest_of(path: str) -> list[tuple[str, int, str]]:
-    """Name (from the folder, with ``/``), size in bytes and hash of each file below a folder, sorted."""
+    """Return name (from the folder, with ``/``), size in bytes and hash of its files, sorted by name."""
     return [(name, found.size, digest) for name, found, digest in _hashed_below(path, {})]
 
 
 def _hashed_below(path, written):
-    """Name, stamp and hash of each file below a folder; what is `written`, and looks so, is not read."""
+    """Yield name, stamp and hash of each file below a folder.
+
+    A file in `written` is read again only if its stamp changed.
+    """
     for name in files_below(path):
         found = _stamp_of(os.stat(f"{path}/{name}"))
         known = written.get(name)
@@ -123,16 +124,16 @@ def _hashed_below(path, written):
 
 
 def digest_of(file) -> str:
-    """Hash of what is left to read in an open binary file."""
+    """Return the hash of the unread rest of an open binary file."""
     state = hashing.hasher()
-    view = memoryview(bytearray(1 << 18))  # one buffer that stays in the processor's cache
+    view = memoryview(bytearray(1 << 18))  # one buffer, which stays in the CPU's cache
     while count := file.readinto(view):
         state.update(view[:count])
     return state.hexdigest()
 
 
 def _folder_stamp(path, folder):
-    """Of one and the same folder, even if another takes its place while its files are looked at."""
+    """Return the stamp of a folder; start again if another folder replaces it meanwhile."""
     try:
         stamps = [_stamp_of(os.stat(f"{path}/{name}")) for name in files_below(path)]
     except OSError as error:
@@ -145,7 +146,7 @@ def _folder_stamp(path, folder):
 
 
 def _joint_stamp(stamps):
-    """Of a folder with files that look so."""
+    """Return the stamp of a folder from those of its files."""
     return Stamp(sum(s.size for s in stamps), max((s.mtime_ns for s in stamps), default=0))
 
 
@@ -161,7 +162,7 @@ def _is_still(path, folder):
 
 
 def files_below(path: str) -> list[str]:
-    """Names (from the folder, with ``/``) of the files below a folder, sorted."""
+    """Return the names (from the folder, with ``/``) of all files below a folder, sorted."""
     return sorted(_names_below(path, ""))
 
 
@@ -178,29 +179,29 @@ def _names_below(path, before):
 
 
 def part_path(root: Root, name: str) -> str:
-    """A path for a part that is to become a file of this name."""
+    """Return a new path for a part that will become a file named `name`."""
     return f"{root.parts}/{uuid.uuid4().hex[:_DIGITS]}-{name}"
 
 
 def part_folder(root: Root) -> str:
-    """A new folder for a part that somebody else writes, so that it can have its own name."""
+    """Make a folder for a part that other code writes; the part in it can have its target's name."""
     path = f"{root.parts}/{uuid.uuid4().hex[:_DIGITS]}"
     _wrap(os.makedirs, path)
     return path
 
 
 def number_of(root: Root, part: str) -> str:
-    """What tells a part, or the folder made for it, from others."""
+    """Return the number that identifies a part, or the folder made for it."""
     return part.removeprefix(f"{root.parts}/")[:_DIGITS]
 
 
 def parts_with(root: Root, number: str) -> list[str]:
-    """The part, or folder for one, with a number, whatever became of it."""
+    """Return the paths of parts, or of folders for parts, with a number, even after a rename."""
     return [f"{root.parts}/{name}" for name in names_in(root.parts) if name.startswith(number)]
 
 
 def write_part(path: str, pieces: Iterable) -> Part:
-    """Write bytes-like `pieces` to the new file `path`, hashing on the way."""
+    """Write bytes-like `pieces` to the new file `path`, hashing them on the way."""
     try:
         descriptor = _created(path)
         try:
@@ -220,7 +221,7 @@ def write_part(path: str, pieces: Iterable) -> Part:
 
 
 def copied_part(source: str, path: str) -> Part:
-    """The part that is a copy of a file or folder, made at `path`."""
+    """Copy a file or folder to `path`; return the copy as a part."""
     try:
         if os.path.isdir(source):
             shutil.copytree(source, path, copy_function=clone)
@@ -233,14 +234,20 @@ def copied_part(source: str, path: str) -> Part:
 
 
 def part_of(path: str, written: Mapping[str, Part] = MappingProxyType({})) -> Part:
-    """The part that somebody else wrote to `path`, a file or a folder.
+    """Hash a file, folder or table that other code wrote; return it as a part.
 
     Parameters
     ----------
     path : str
+        Path of the part.
     written : mapping, optional
-        Of a folder, the files that `write_part` wrote, by their name from it: they are read again only
-        if they look different now.
+        Files of a folder that `write_part` wrote, by their name from the folder.  They are read again
+        only if their stamp changed.
+
+    Raises
+    ------
+    StorageError
+        If nothing was written, or it can't be read.
     """
     if is_table(path):
         rows = tables.held_or_read(path)
@@ -268,16 +275,21 @@ def _folder_part(path, written):
 
 
 def check_place(root: Root, destination: str, root_id: str = "") -> None:
-    """Raise `StorageError` if `destination` can't be written to, as far as a look can tell.
+    """Check the root and the permissions at `destination`, without writing.
 
-    And `ReachError` if `root_id` is given, and is not the id of the root.
+    Raises
+    ------
+    StorageError
+        If the root is gone, or `destination` is in a read-only folder.
+    ReachError
+        If `root_id` is given and differs from the root's id.
     """
     root.check(root_id)
     check_folder(destination)
 
 
 def check_folder(destination: str) -> None:
-    """The part of `check_place` that is not about the root."""
+    """Raise `StorageError` if the nearest existing folder above `destination` is read-only."""
     folder = destination.rpartition("/")[0]
     while not os.path.isdir(folder):
         folder = folder.rpartition("/")[0]
@@ -286,7 +298,7 @@ def check_folder(destination: str) -> None:
 
 
 def write_intent(root: Root, name: str, content: bytes) -> str:
-    """Write the record-to-be `name`; return the path of this writer's intent, a file of its own."""
+    """Write the intent of a record `name`; return its path, which is unique to this writer."""
     path = f"{root.intents}/{name}.{uuid.uuid4().hex[:16]}"
     write_part(path, [content])
     if _must_outlast_power():
@@ -295,20 +307,20 @@ def write_intent(root: Root, name: str, content: bytes) -> str:
 
 
 def put_new(root: Root, part: str, target_path: str) -> None:
-    """Put a file or folder where nothing is.
+    """Put a part in place as a new target.
 
     Parameters
     ----------
     root : Root
     part : str
-        Path of what to put.
+        Path of the part: a file, a folder or a table.
     target_path : str
-        Where to, from the root; folders are made.
+        Path of the target from the root; missing folders are made.
 
     Raises
     ------
     FileExistsError
-        If something is there, an empty folder included.
+        If the place is taken, even by an empty folder.
     UnsafePath
         If a folder on the way is a link.
     StorageError
@@ -336,37 +348,39 @@ def replace(
     recorded: Stamp | None,
     is_still_so: Callable[[tuple[int, int] | None], bool] | None = None,
 ) -> str | None:
-    """Put a file or folder in the place of what is there.
+    """Put a part in place of an existing target.
 
     Parameters
     ----------
     root : Root
     part : str
-        Path of what to put.
+        Path of the part: a file, a folder or a table.
     target_path : str
-        Where to, from the root.
+        Path of the target from the root.
     recorded : Stamp or None
-        What the record says of the file that is there.  If the displaced file is anything else, it
-        is not thrown away.
+        Stamp of the existing target in its record.  If the displaced target has another one, it is not
+        deleted.
     is_still_so : callable, optional
-        Asked whether a table is to be replaced, once nobody else can write: takes what is there.
+        Used for tables only.  It is called with the existing table's stamp (None without a table) once
+        other writers are locked out; if it returns False, nothing is replaced.
 
     Returns
     -------
     str or None
-        Where a displaced file is that was not as recorded.
+        Path of the displaced target if it was not as recorded, else None.
 
     Raises
     ------
     Overtaken
-        If another writer has taken over, see `daskcache.storage.claims`; or was faster with a table.
+        If another writer took the claim over, see `daskcache.storage.claims`, or replaced the table
+        first.
     UnsafePath, StorageError
-        If nothing was put; the part is removed.
+        If nothing was replaced; the part is removed.
     """
     folder, _, name = target_path.rpartition("/")
     if is_table(target_path):
         return _replace_table(root, part, target_path, recorded, is_still_so)
-    # From here on the part's name says that it may be somebody's only copy.
+    # From here on the part may be a user's only copy of the displaced file; its name says so.
     swapped = f"{part}{DISPLACED}"
     own = _identity(part)
     try:
@@ -409,13 +423,16 @@ def _identity(path):
 
 
 def _sweep_own(swapped, own):
-    """Remove a part after an exchange failed; a network may say so of one that took place."""
+    """Remove a part after a failed exchange, unless the displaced file is there.
+
+    A network file system may report failure of an exchange that took place.
+    """
     if own is not None and _identity(swapped) == own:
         sweep(swapped)
 
 
 def _exchanged(folder, part, name):
-    """Exchange a part with what is there; False if that is cleared away at this moment."""
+    """Exchange a part with the target; return False if that vanished and the part was put as new."""
     try:
         folder.exchange(part, name)
     except FileNotFoundError:
@@ -428,17 +445,17 @@ def _exchanged(folder, part, name):
 def _is_as_recorded(path, recorded):
     try:
         return stamp(path) == recorded
-    except StorageError:  # what can't be looked at is kept
+    except StorageError:  # it can't be examined, so it is kept
         return False
 
 
 def settle(root: Root, target_path: str) -> None:
-    """With ``daskcache.durability: power``, wait until a target that was put is on the disk.
+    """Wait until a placed target is on the disk; needed only with ``daskcache.durability: power``.
 
     Raises
     ------
     StorageError
-        If the system can't say so.
+        If the system can't confirm it.
     """
     if not _must_outlast_power():
         return
@@ -450,12 +467,12 @@ def settle(root: Root, target_path: str) -> None:
 
 
 def intended_name(intent: str) -> str:
-    """Name of the record that an intent is to become."""
+    """Return the name of the record that an intent will become."""
     return intent.rpartition(".")[0]
 
 
 def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
-    """Make an intent the record `name`."""
+    """Rename an intent to the record `name`."""
     durable = _must_outlast_power()
     try:
         with entered(root.path, f"{METADATA}/records/{shard}", durable) as folder:
@@ -467,7 +484,7 @@ def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
 
 
 def discard(path: str) -> None:
-    """Remove a file or folder of our own, if it is there; forget the rows of a part."""
+    """Remove a file or folder of daskcache if it exists; for a table's part, forget its rows."""
     if is_table(path):
         tables.release(path)
         return
@@ -482,7 +499,7 @@ def discard(path: str) -> None:
 
 
 def sweep(path: str) -> None:
-    """`discard` what has served its purpose: if it can't be removed, say so, and go on."""
+    """Discard a path that is not needed any more; warn if it can't be removed."""
     try:
         discard(path)
     except OSError as error:
@@ -490,7 +507,7 @@ def sweep(path: str) -> None:
 
 
 def sweep_part_folder(folder: str) -> None:
-    """`sweep` what `part_folder` made, unless something displaced is in it still."""
+    """Sweep a folder made by `part_folder`, unless a displaced target is still in it."""
     with contextlib.suppress(OSError):
         os.rmdir(folder)
         return
@@ -506,7 +523,7 @@ def sweep_part_folder(folder: str) -> None:
 
 
 def names_in(folder: str) -> list[str]:
-    """Names of what is in a folder; none if there is no such folder."""
+    """Return the names of a folder's entries, or an empty list if the folder is missing."""
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -516,7 +533,7 @@ def names_in(folder: str) -> list[str]:
 
 
 def _created(path):
-    """Descriptor of a new file; the folder for it is made if need be."""
+    """Create a new file, with its folder if needed; return the descriptor."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | _O_BINARY
     try:
         return os.open(path, flags, 0o666)
@@ -530,7 +547,7 @@ def _must_outlast_power():
 
 
 def _sync(path):
-    """Wait until a file, or the list of a folder's files, is on the disk."""
+    """Wait until a file, or the list of a folder's entries, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -569,9 +586,9 @@ def _wrap(function, path, *args, **kwargs):
 
 
 def storage_error(error, path):
-    """The typed error for what the system refused; to be raised from that."""
+    """Return the `StorageError` for an error of the system, to be raised from it."""
     if isinstance(error, StorageError):
-        return copy.copy(error)  # one that is its own cause can't be pickled
+        return copy.copy(error)  # an error that is its own cause can't be pickled
     return StorageError(
         f"the file system refused: {error.strerror or error}",
         target=path,

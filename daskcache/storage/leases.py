@@ -1,12 +1,10 @@
-"""Leases: who runs a node says so, and others that are to run the same node wait for its result.
+"""Leases: a worker announces that it runs a node, and others wait for its result.
 
-Workers of one scheduler never run a node twice.  With several schedulers on one root they may; then one
-result wins, and the other's time is lost.  With ``daskcache.lease: 30s`` a worker that runs a node holds
-a file below ``<root>/.daskcache/leases/``, which a thread renews, and others wait until the target is
-there or the lease has expired.
-
-A lease saves work, and guards nothing: that is what the commit does.  It expires when it was not renewed
-for its time *as the one who waits has seen it*: no clocks of different hosts are compared.
+Workers of one scheduler never run a node twice.  Those of several schedulers on one root may: one result
+wins, the other's time is lost.  With ``daskcache.lease: 30s`` a worker that runs a node (`runtime.node`)
+holds a file below ``<root>/.daskcache/leases/``, renewed by a thread.  Others wait until the target is
+there or the lease has expired.  A lease only saves work; the commit (`files`) guards the target.  It
+expires when *the waiting worker* has seen no renewal for its time: clocks of hosts are not compared.
 """
 
 from __future__ import annotations
@@ -26,14 +24,14 @@ from . import atomic, files
 from .atomic import refuse_link
 from .roots import METADATA, Root
 
-#: How often a lease is renewed in its time.
+#: Number of renewals within a lease's time.
 _RENEWALS = 4
-#: Seconds between two looks at somebody else's lease, and what part of its time they are at most.
+#: Seconds between two looks at another worker's lease, and the least number of looks within its time.
 _LOOK, _LOOKS = 0.25, 10
 
 
 def configured_seconds() -> float | None:
-    """The time of a lease in seconds; None if there are to be none."""
+    """Return the time of a lease in seconds, or None if leases are off."""
     configured = config.get("lease")
     return parse_timedelta(configured, default="s") if configured else None
 
@@ -45,9 +43,9 @@ class Lease:
     ----------
     root : Root
     name : str
-        What tells the node from others: a file name.
+        Name of the lease's file without its suffix, unique to the node.
     seconds : float
-        The time after which it expires unless it is renewed.
+        Time after which the lease expires unless it is renewed.
     """
 
     def __init__(self, root: Root, name: str, seconds: float):
@@ -58,17 +56,17 @@ class Lease:
         self._beats = 0
 
     def take(self, finished: Callable[[], Any]) -> Any:
-        """Take the lease, or wait until somebody else has done the work.
+        """Take the lease, or wait until another worker has done the work.
 
         Parameters
         ----------
         finished : callable
-            Returns the result if it is there, else None.
+            Returns the result if it is there, else None; takes no arguments.
 
         Returns
         -------
         object or None
-            What `finished` returned; None if the lease is held now.
+            The result that `finished` returned, or None if this worker now holds the lease.
 
         Raises
         ------
@@ -78,6 +76,7 @@ class Lease:
         others = _Watched(self.path)
         while True:
             if self._create():
+                # Another worker may have finished between the last look and this lease.
                 found = finished()
                 if found is not None:
                     self._remove()
@@ -93,13 +92,13 @@ class Lease:
                 return found
 
     def release(self) -> None:
-        """Let others run the node, if it is still to be run."""
+        """Stop renewing the lease and remove it, so that others may run the node."""
         _renewing.discard(self)
         if self._is_own():
             self._remove()
 
     def renew(self) -> bool:
-        """Say that it is still held; return whether it is."""
+        """Renew the lease; return False if it is not held any more."""
         if not self._is_own():
             return False
         part = f"{self.path}.{self._id}"
@@ -112,7 +111,7 @@ class Lease:
         return True
 
     def _create(self):
-        """Whether the file was not there, and is now, whole."""
+        """Create the lease's file, complete from the start; return False if another lease is there."""
         try:
             refuse_link(self.root.path, f"{METADATA}/leases")
             os.makedirs(self.root.leases, exist_ok=True)
@@ -136,7 +135,7 @@ class Lease:
 
 
 class _Watched:
-    """Somebody else's lease, as it is seen from here."""
+    """Another worker's lease, as seen by this process."""
 
     def __init__(self, path):
         self.path = path
@@ -144,7 +143,7 @@ class _Watched:
         self._since = time.monotonic()
 
     def has_expired(self, seconds):
-        """Whether it has stayed as it is for its time, or for `seconds` if it doesn't say."""
+        """Test if the lease was not renewed for its time, or for `seconds` if its file gives no time."""
         content = _read(self.path)
         if content is None or content != self._content:
             self._content, self._since = content, time.monotonic()
@@ -152,7 +151,10 @@ class _Watched:
         return time.monotonic() - self._since > _seconds_of(content, seconds)
 
     def remove(self):
-        """Take the expired lease away: one of those who wait does, and only if it was not renewed."""
+        """Remove the expired lease, unless it was renewed meanwhile.
+
+        The rename succeeds for one of the waiting workers.  A renewed lease is put back.
+        """
         aside = f"{self.path}.{uuid.uuid4().hex}"
         try:
             os.rename(self.path, aside)
@@ -183,7 +185,7 @@ def _seconds_of(content, default):
 
 
 class _Renewing:
-    """The leases that this process holds, and the thread that renews them while there are any."""
+    """The leases that this process holds, with a thread to renew them as long as there are any."""
 
     def __init__(self):
         self._condition = threading.Condition()
@@ -215,14 +217,14 @@ class _Renewing:
                     self._condition.wait(left)
                     continue
                 self._due[lease] = time.monotonic() + lease.seconds / _RENEWALS
-                if not _renewed(lease):  # under the lock: what is released meanwhile must not come back
+                if not _renewed(lease):  # under the lock, so that a released lease does not come back
                     self._due.pop(lease, None)
 
 
 def _renewed(lease):
     try:
         return lease.renew()
-    except OSError:  # it expires if that goes on; whoever waits runs the node, and one result wins
+    except OSError:  # if errors go on, it expires; a waiting worker runs the node, and one result wins
         return True
 
 

@@ -1,9 +1,10 @@
-"""Folders whose content is known: each file is verified by the same read that is used.
+"""Folders with known content: stored results and inputs, verified file by file as they are read.
 
 A record holds the hash of a folder's manifest (name, size and hash of every file).  The manifest itself
-is kept beside the records under that hash, so that nobody can exchange it unnoticed; if it is gone, the
-folder is hashed as a whole, which gives it back.  A file that is missing, changed, exchanged with
-another one, or not in the manifest is never served.
+is stored beside the records under that hash, so that any change to it is noticed.  If it is gone, the
+whole folder is hashed, which gives it back.  A file that is missing, changed, exchanged with another
+one, or not in the manifest is never served.  `runtime.store` keeps manifests, `runtime.entry` opens
+stored folders, `targets.zarr.target` opens input folders.
 """
 
 from __future__ import annotations
@@ -23,20 +24,20 @@ from .roots import FORMAT, METADATA, Root, parsed
 
 
 def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
-    """Store the manifest of a folder, for those who read single files of it.
+    """Store the manifest of a folder, so that single files of it can be verified.
 
     Parameters
     ----------
     root : Root
     file_hash : str
-        Of the folder.
+        Hash of the folder.
     manifest : list or None
-        See `daskcache.storage.files.manifest_of`; None of a file, which has none.
+        See `daskcache.storage.files.manifest_of`; None for a file, and then nothing is stored.
 
     Raises
     ------
     StorageError
-        If it can't be written.
+        If the manifest can't be written.
     """
     if manifest is None:
         return
@@ -48,7 +49,7 @@ def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str
     storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.replace(part, path)  # one that is there is damaged
+        os.replace(part, path)  # an existing manifest is damaged
     except OSError as error:
         storage.sweep(part)
         raise storage.storage_error(error, path) from error
@@ -61,14 +62,14 @@ def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
     ----------
     root : Root
     location : str
-        Absolute path; of a file there is no manifest.
+        Absolute path of the target; a file has no manifest.
     file_hash : str
         Hash of the manifest, as the record has it.
 
     Returns
     -------
     bool
-        False if there was nothing to do, or the folder is another one now.
+        True if the manifest was stored; False if it was intact, or the folder's content has changed.
 
     Raises
     ------
@@ -87,12 +88,12 @@ def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
 
 
 def forget_manifest(root: Root, file_hash: str) -> None:
-    """Remove the manifest of a folder that is gone."""
+    """Remove the manifest of a folder that was removed or replaced."""
     storage.sweep(_manifest_path(root.manifests, file_hash))
 
 
 def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | None:
-    """Size in bytes and hash of each file of a stored folder, by name; None if its manifest is gone."""
+    """Return size in bytes and hash of a stored folder's files by name, or None without a manifest."""
     try:
         return _read_manifest(_manifest_path(manifests, file_hash), file_hash)
     except (OSError, ValueError, KeyError, TypeError):
@@ -100,7 +101,7 @@ def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | N
 
 
 def check_inside(folder: str, name: str) -> None:
-    """Raise `UnsafePath` unless a name, with ``/`` between folders, is that of something in a folder."""
+    """Raise `UnsafePath` unless `name`, with ``/`` between its parts, stays inside the folder."""
     if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
         raise UnsafePath(
             f"{folder} refers to the file {name!r}, which is not in it",
@@ -109,12 +110,12 @@ def check_inside(folder: str, name: str) -> None:
 
 
 class VerifiedFolder(abc.ABC):
-    """A folder with a known content.
+    """A folder whose content is known by its hash.
 
     Parameters
     ----------
     path : str
-        The folder.
+        Path of the folder.
     expected : str
         Joint hash of its files (32 hex digits).
 
@@ -132,18 +133,18 @@ class VerifiedFolder(abc.ABC):
     @property
     @abc.abstractmethod
     def files(self) -> dict[str, tuple[int | None, str]]:
-        """See above."""
+        """Size in bytes (None if unknown) and hash of each file, by its name from the folder."""
 
     def names_there(self) -> list[str]:
-        """Names of the files that are in the folder now."""
+        """Return the names of the files that are in the folder now."""
         return storage.files_below(self.path)
 
     @abc.abstractmethod
     def refusal(self, name: str, story: str, expected, got) -> Exception:
-        """The error to raise when a file is not what it should be."""
+        """Return the error to raise for a file that is not as expected."""
 
     def check_names(self) -> None:
-        """Raise if a file is missing, or one is there that doesn't belong to it; reads no file."""
+        """Raise `refusal` if a file is missing or does not belong to the folder, without reading any."""
         there = set(self.names_there())
         for name in self.files:
             if name not in there:
@@ -153,32 +154,33 @@ class VerifiedFolder(abc.ABC):
                 raise self._extra(name)
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file; None for one that neither should be there nor is.
+        """Return the content of a file, or None for a name that is neither expected nor there.
 
         Raises
         ------
         TargetCorrupt or SourceChanged
-            If it is not as recorded.
+            If the file is not as recorded.
         TargetModified
             If the whole folder was replaced or deleted.
         UnsafePath
             If the name leads out of the folder.
         StorageError
-            If it can't be read.
+            If the file can't be read.
         """
         expected = self._expected(name)
         if expected is None:
             return None
         with self._open(name) as file:
+            # One byte more than expected is enough to notice that the file has grown.
             data = file.read() if expected[0] is None else file.read(expected[0] + 1)
         self._compare(name, expected, len(data), digest(data))
         return data
 
     def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
-        """Part of a file, from byte `start` (from the end if negative) to before `stop`.
+        """Return the bytes of a file from `start` (counted from the end if negative) to before `stop`.
 
-        The whole file is verified when a part of it is read first, and later on what is read of it.
-        Raises as `read` does.
+        The first such call for a file verifies all of it; later calls verify the blocks that they read.
+        None and errors are as in `read`.
         """
         expected = self._expected(name)
         if expected is None:
@@ -189,7 +191,7 @@ class VerifiedFolder(abc.ABC):
             stop = size if stop is None else max(stop, start)
             known = self._blocks.get(name)
             data = known.part(file, start, stop) if known is not None else None
-            if data is None:
+            if data is None:  # read for the first time, or a block changed, for which `_compare` raises
                 passing = _Passing(file, start, stop)
                 self._compare(name, expected, size, storage.digest_of(passing))
                 self._blocks[name] = passing.blocks
@@ -197,7 +199,7 @@ class VerifiedFolder(abc.ABC):
         return data
 
     def _expected(self, name):
-        """Size and hash of a file; None for one that neither should be there nor is."""
+        """Return size and hash of a file, or None for a name that is neither expected nor there."""
         check_inside(self.path, name)
         expected = self.files.get(name)
         if expected is None and os.path.isfile(f"{self.path}/{name}"):
@@ -239,19 +241,19 @@ class VerifiedFolder(abc.ABC):
 
 
 class _Blocks:
-    """Hashes of the blocks of a file that was verified."""
+    """Hashes of the blocks of a verified file."""
 
     def __init__(self):
         self.width = 0
         self.hashes: list[str] = []
 
     def add(self, block):
-        """Hash the next block; all but the last have one length."""
+        """Hash the next block; all blocks but the last have the same length."""
         self.width = self.width or len(block)
         self.hashes.append(digest(block))
 
     def part(self, file, start, stop):
-        """Bytes of an open file from `start` to `stop`; None if a block with some of them changed."""
+        """Return the bytes of a file from `start` to `stop`, or None if a block of them changed."""
         if not self.width or stop <= start:
             return b""
         first = start // self.width
@@ -266,7 +268,7 @@ class _Blocks:
 
 
 class _Passing:
-    """An open file whose blocks are hashed, and part of which is kept, as the whole is read."""
+    """An open file that hashes its blocks and keeps one range of bytes while it is read."""
 
     def __init__(self, file, start, stop):
         self.kept = bytearray()
@@ -291,9 +293,9 @@ class TargetFolder(VerifiedFolder):
     Parameters
     ----------
     path, expected : str
-        See `VerifiedFolder`; the hash is the file hash of its record.
+        See `VerifiedFolder`; the hash is the file hash in the target's record.
     manifests : str
-        Folder of the root's manifests.
+        Path of the folder with the root's manifests.
     node : str
         Display name of the node, for errors.
     """
@@ -347,7 +349,7 @@ class TargetFolder(VerifiedFolder):
 
 
 class SourceFolder(VerifiedFolder):
-    """An input folder.  Its files are verified; their hashes are remembered (`source_hashes`)."""
+    """An input folder.  Its files are verified; `source_hashes` remembers their hashes."""
 
     @functools.cached_property
     def files(self):
@@ -371,25 +373,27 @@ class SourceFolder(VerifiedFolder):
 
 
 def source_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
-    """Name and hash of each file below an input folder, sorted.
+    """Return name and hash of each file below an input folder, sorted by name.
 
     Parameters
     ----------
     path : str
     fresh : bool
-        Read every file, whatever is remembered.
+        Read every file, ignoring remembered hashes.
 
     Raises
     ------
-    SourceMissing, StorageError
-        If there is no such folder, or a file can't be read.
+    SourceMissing
+        If the folder does not exist, or is a file.
+    StorageError
+        If a file can't be read.
     """
     hash_file = memo.fresh_hash if fresh else memo.content_hash
     return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
 
 
 def source_files(path: str) -> list[str]:
-    """Names of all files below an input folder, links followed, sorted."""
+    """Return the names of all files below an input folder, sorted; links are followed."""
     try:
         return sorted(_walk(path, ""))
     except OSError as error:
@@ -401,11 +405,14 @@ def source_files(path: str) -> list[str]:
 
 
 def _walk(path, before):
-    """The system ends links that lead around in a circle after a few dozen."""
+    """Yield the names of all files below a folder.
+
+    The system ends a circle of links after a few dozen.
+    """
     with os.scandir(path) as entries:
         for entry in entries:
             if entry.is_symlink():
-                os.stat(entry.path)  # a link that leads nowhere is an error, not one file less
+                os.stat(entry.path)  # a broken link is an error, not a file less
             if entry.is_dir():
                 yield from _walk(entry.path, f"{before}{entry.name}/")
             elif entry.is_file():
@@ -417,7 +424,7 @@ def _manifest_path(manifests, file_hash):
 
 
 def _is_kept(path, file_hash):
-    """Whether a manifest is there, and as it was written."""
+    """Return True if a manifest is stored and intact; the read is never served from memory."""
     try:
         _read_manifest.__wrapped__(path, file_hash)
     except (OSError, ValueError, KeyError, TypeError):
@@ -427,7 +434,7 @@ def _is_kept(path, file_hash):
 
 @functools.lru_cache(maxsize=16)
 def _read_manifest(path, expected):
-    """The files in a manifest; ValueError if it is not the one that it is named after."""
+    """Return the files in a manifest; raise ValueError if its hash is not the expected one."""
     files = [tuple(file) for file in parsed(Path(path).read_bytes())["files"]]
     if hash_value(files) != expected:
         raise ValueError(f"{path} is damaged")

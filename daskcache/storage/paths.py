@@ -1,4 +1,8 @@
-"""Paths of targets: which ones are safe on every system, and how the hash of the data stands in them."""
+"""Paths of targets: a check that they are safe on every system, and the data hash in them.
+
+Target templates, records and the trash check paths here.  `tables.databases` does it for the
+places of tables.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,25 @@ from .tables.databases import SEPARATOR, masked, why_no_place
 
 _UNSAFE_ANYWHERE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z|.*\.part\Z|\.daskcache\Z")
-# A quick look that most paths pass; what doesn't pass is looked at component by component.
+# A fast check that most paths pass; the others are checked component by component.
 _PLAINLY_SAFE = re.compile(r"[\w%{-](?:[\w%={}()+,-]|[./ ](?=[\w%={}()+,-]))*\Z", re.ASCII)
 _RESERVED_SOMEWHERE = re.compile(
     r"(?i)(?:\A|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:[./]|\Z)|\.part(?:/|\Z)|\.daskcache"
 )
-_LONGEST_NAME = 255 - len("..0123456789abcdef.part")  # bytes; commits write beside the target
+_LONGEST_NAME = 255 - len("..0123456789abcdef.part")  # bytes; leaves room for the name of a part
 
-#: Stands in a target's path until the result, and so its hash, is known.
+#: Placeholder in a target's path until the result's hash is known.
 DATA_HASH = "{data_hash}"
 _ANY_HASH = 32 * "0"
 
 
 def located(path: str, data_hash: str) -> str:
-    """`path` with the hash of its data filled in."""
+    """Return `path` with the hash of its data filled in."""
     return path.replace(DATA_HASH, data_hash)
 
 
 def check_path(path: str, text: str) -> None:
-    """Raise `UnsafePath` unless `path`, filled from the template `text`, can lie below a root."""
+    """Raise `UnsafePath` unless `path`, made from the template `text`, is safe below a root."""
     if len(path) > 200 or not _PLAINLY_SAFE.match(path) or _RESERVED_SOMEWHERE.search(path):
         _check_slowly(path, text)
 

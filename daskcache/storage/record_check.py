@@ -1,4 +1,7 @@
-"""Whether the content of a record's file is that of a record: anybody can write such a file."""
+"""Validation of a record's content: any program can write such a file.
+
+`records` checks each record that it reads, and housekeeping those of archives.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,21 @@ from .roots import FORMAT
 
 
 def check_record(content: Any, key: str, file_hash: str) -> None:
-    """Raise unless `content` is that of the record of a key and a file.
+    """Raise unless `content` is valid for the record of a key and a file.
+
+    Parameters
+    ----------
+    content : object
+        The parsed JSON.
+    key, file_hash : str
+        Fields of the record's name, which the content must repeat.
 
     Raises
     ------
     ValueError
-        If a field is missing or can't be what it says, or the path leads out of the root.
+        If a field is missing or invalid, or a path is unsafe.
     StorageError
-        If a newer daskcache wrote it.
+        If a newer daskcache wrote the record.
     """
     if not isinstance(content, dict):
         raise ValueError("it holds no JSON object")
@@ -53,7 +63,7 @@ _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def is_line(value):
-    """Whether it is a text that a terminal can show in a line."""
+    """Return True for a text that a terminal can show in one line."""
     return isinstance(value, str) and not _NOT_IN_A_LINE.search(value)
 
 
@@ -80,20 +90,20 @@ def _is_lines(value):
 
 
 def _is_decision(value):
-    """Tell if it says who decided something, when and about which content, as far as that is known."""
+    """Return True for a decision: user, time and content as texts, or None where unknown."""
     return _is_lines(
         {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
     )
 
 
 def _are_paths(value):
-    """Whether it is the paths of several results, by position or by name."""
+    """Return True for the paths of several results, by position or by name."""
     paths = value.values() if isinstance(value, dict) else value
     return isinstance(value, (dict, list)) and all(map(_is_path, paths))
 
 
 def _are_arguments(value):
-    """Whether it is a text and a hash, and perhaps a longer text, by name."""
+    """Return True for arguments by name: each a text, a hash and optionally a longer text."""
     return isinstance(value, dict) and all(
         isinstance(item, list) and len(item) in (2, 3) and _are_texts(item) for item in value.values()
     )
@@ -109,12 +119,15 @@ def _is_input(item):
 
 
 def _are_texts(values):
-    """Names of files and what `repr` says are texts of any kind: see `listing.story`."""
+    """Return True if all values are texts; names of files and results of `repr` may hold any character.
+
+    See `listing.story`.
+    """
     return all(isinstance(value, str) for value in values)
 
 
 def _is_form(value):
-    """Whether it is dtype and shape of an array, or names and dtypes of columns."""
+    """Return True for the dtype and shape of an array, or the names and dtypes of columns."""
     if not isinstance(value, dict):
         return False
     if value.keys() == {"dtype", "shape"}:

@@ -1,11 +1,10 @@
-"""Records: what made each target.
+"""Records: one JSON file per key and target says how the target was made, readable without daskcache.
 
-A record is one JSON file per key and target, readable without daskcache.  Its *name* carries what
-planning needs (:class:`RecordName`), so that a listing of names is the index: planning opens no
-record, and on an object store needs no request per node.  Records lie in 256 folders, by the first
-two digits of the key.
-
-Records are written once and never changed.  There is nothing to lock and nothing to keep in step.
+The *name* of the file carries the fields that planning needs (:class:`RecordName`).  A listing of names
+is the index: planning opens no record, and needs no request per node on an object store.  Records lie
+in 256 folders, by the first two digits of the key.  They are written once and never changed, so they
+need no locks.  Failures and acceptances lie beside them.  `files` commits records, `record_check`
+validates their content, `traces` finds them by trace.
 """
 
 from __future__ import annotations
@@ -36,21 +35,21 @@ from .roots import FORMAT, METADATA, Root, parsed
 
 _SUFFIX = ".json"
 _FIELDS = 8
-#: A ninth field of the name of an adopted result's record.
+#: Ninth field in the name of an adopted result's record.
 _ADOPTED = "a"
-#: In place of a trace: a person said that a result stands while the data it rests on was not known.
+#: Takes the place of a trace: a user accepted a result while the data behind it was not known.
 ANY_TRACE = "any"
 
-#: How often to look for who vouches for a target, while others commit; and the seconds between.
+#: Number of searches for the record of a target while other writers commit, and seconds between them.
 _LOOKS = 10
 _PAUSE = 0.02
-#: Nanoseconds in which two changes of a folder can have one time.
+#: Nanoseconds within which two changes of a folder can have the same time.
 _TICK = 50_000_000
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class RecordName(NamedTuple):
-    """What the name of a record's file says."""
+    """The fields in the name of a record's file."""
 
     #: Hash of the recipe.
     key: str
@@ -68,14 +67,14 @@ class RecordName(NamedTuple):
     mtime_ns: int
     #: Run time of the function in microseconds.
     microseconds: int
-    #: Whether a person made what is in the target: an edit, or a file of theirs, that was adopted.
+    #: True if the target holds a user's edit or file, which was adopted.
     adopted: bool = False
 
     @classmethod
     def parse(cls, name: str, seal_key: bytes | None = None) -> RecordName | None:
-        """Read the name of a record's file; None for a file that is none.
+        """Parse the name of a record's file; return None if it is not one.
 
-        With a key to seal records with, a file whose name is not sealed is none.
+        With a seal key, a name without a valid seal is not a record's either.
         """
         parts = name.split(".")
         suffix = parts.pop()
@@ -95,11 +94,11 @@ class RecordName(NamedTuple):
             return None
 
     def unsealed(self) -> str:
-        """Name of the record's file where records are not sealed: the fields and the suffix."""
+        """Return the name of the record's file without a seal: the fields and the suffix."""
         return self._joined() + _SUFFIX
 
     def file_name(self) -> str:
-        """Name of the record's file: with a seal before the suffix, if records are sealed."""
+        """Return the name of the record's file; if records are sealed, with a seal before the suffix."""
         key = trust.seal_key()
         if key is None:
             return self.unsealed()
@@ -120,43 +119,44 @@ class RecordName(NamedTuple):
 
 
 def target_id(path: str) -> str:
-    """Short hash of a target's root-relative path."""
+    """Return the short hash (16 hex digits) of a target's path from the root."""
     return short_digest(path.encode("utf-8", "surrogatepass"))
 
 
 def collision_form(path: str) -> str:
-    """The form in which two paths are one on some file system (case, Unicode composition)."""
+    """Return the form in which paths are equal if they are one on some file system (case, Unicode)."""
     if path.isascii():
         return path.lower()
     return unicodedata.normalize("NFC", path).casefold()
 
 
 class RecordStore:
-    """The records of one root, as they are when first looked at.
+    """The records of one root, each folder as it was when first listed.
 
-    A store lives for one verb (or one check on a worker); a new one sees what is new.
+    A store lives for one verb, or one check on a worker.  Only a new store, or `vouching`, sees later
+    changes.
     """
 
     def __init__(self, root: Root):
         self.root = root
         self._shards: dict[str, dict[str, list[RecordName]]] = {}
         self._by_target: dict[str, list[RecordName]] | None = None
-        #: Records as they are, by those that are to take their places; see `foresee`.
+        #: Existing records, by the records that will replace them; see `foresee`.
         self._current: dict[RecordName, RecordName] = {}
         self._is_empty: bool | None = None
-        #: Records that were read, and whether they are of adopted results.
+        #: Records that were read: True for those of adopted results.
         self._read: dict[RecordName, bool] = {}
 
     def with_key(self, key: str) -> list[RecordName]:
-        """Records of a recipe, at whichever targets."""
+        """Return the records of a recipe, at any targets."""
         return self._shard(key[:2]).get(key, [])
 
     def in_shard(self, shard: str) -> list[RecordName]:
-        """Records in one of the folders that they are spread over."""
+        """Return the records in one of the 256 folders."""
         return [name for names in self._shard(shard).values() for name in names]
 
     def is_empty(self) -> bool:
-        """Whether the root had no records when this was first asked."""
+        """Return True if the root had no records at the first call."""
         if self._is_empty is None:
             self._is_empty = not storage.names_in(self.root.records)
         return self._is_empty
@@ -168,7 +168,7 @@ class RecordStore:
         return listed
 
     def with_target(self, identifier: str) -> list[RecordName]:
-        """Records of a target, of whichever recipes, intents of cut-short commits included."""
+        """Return the records and intents of a target, of any recipes."""
         if self._by_target is None:
             self._by_target = {}
             for name in self.all():
@@ -176,21 +176,22 @@ class RecordStore:
         return self._by_target.get(identifier, [])
 
     def is_adopted(self, name: RecordName) -> bool:
-        """Whether a person made what a record is about; before names said so, only contents did."""
+        """Return True for an adopted result's record; older ones say so in their content only."""
         if not name.adopted and name not in self._read:
             self.read(name)
         return name.adopted or self._read.get(name, False)
 
     def has(self, name: RecordName) -> bool:
-        """Whether a record is there, unclaimed; true of what was taken as it is, without a record."""
+        """Return True for an existing, unclaimed record, or a target accepted without a record."""
         return not name.trace or os.path.lexists(self.path_of(name))
 
     def all(self) -> list[RecordName]:
-        """Every record of the root, and every intent.
+        """Return all records of the root, followed by all intents.
 
-        Intents are listed first: one that becomes a record meanwhile is seen twice, not missed.  And
-        again at the end: a record that is claimed meanwhile (see `daskcache.storage.claims`) is there.
-        But records go before them: a dead writer's may say the same of a table, and be cut short.
+        Intents are listed first, so that one that becomes a record meanwhile is seen twice, not missed.
+        They are listed again at the end, to find a record that is claimed meanwhile (see
+        `daskcache.storage.claims`).  Records come first in the result: a dead writer's intent may say
+        the same of a table, and be truncated.
         """
         intents, found = self.intents(), []
         for shard in storage.names_in(self.root.records):
@@ -198,12 +199,12 @@ class RecordStore:
         return list(dict.fromkeys([*found, *intents, *self.intents()]))
 
     def intents(self, besides: str | None = None) -> list[RecordName]:
-        """Records-to-be: of commits under way, and of commits that were cut short.
+        """Return the intents of running commits and of interrupted ones.
 
         Parameters
         ----------
         besides : str, optional
-            Path of an intent to leave out: one's own.
+            Path of an intent to leave out: the caller's.
         """
         files = [n for n in storage.names_in(self.root.intents) if f"{self.root.intents}/{n}" != besides]
         return _parsed([storage.intended_name(file) for file in files])
@@ -211,23 +212,23 @@ class RecordStore:
     def vouching(
         self, target: str, location: str, stamp: Stamp | None, key: str, besides: str | None = None
     ) -> RecordName | None:
-        """The record, or somebody's intent, that says what is at a target.
+        """Return the record or intent that vouches for the content at a target, or None.
 
-        A listing can miss what is renamed while it is read (readdir(3)).  So that there is none is
-        believed if nothing was renamed meanwhile, or when it has been seen often enough.
+        A listing can miss a file that is renamed while the folder is read (readdir(3)).  So None is
+        returned only if nothing was renamed meanwhile, or after several searches.
 
         Parameters
         ----------
         target : str
-            See `target_id`.
+            Id of the target, see `target_id`.
         location : str
-            Its absolute path.
-        stamp : Stamp
-            What is there looks like this.
+            Absolute path of the target.
+        stamp : Stamp or None
+            Current stamp of the target.
         key : str
-            Records of this recipe come first.
+            Key whose records are preferred.
         besides : str, optional
-            Path of an intent to leave out: one's own.
+            Path of an intent to leave out: the caller's.
         """
         for _ in range(_LOOKS):
             moved = self._last_move()
@@ -239,7 +240,7 @@ class RecordStore:
         return None
 
     def _last_move(self):
-        """When the intents last changed, as they do at each step of a record, claimed ones included."""
+        """Return the mtime of the intents' folder, which changes at each step of a commit or claim."""
         try:
             return os.stat(self.root.intents).st_mtime_ns
         except FileNotFoundError:
@@ -253,21 +254,22 @@ class RecordStore:
         found = [name for name in near if name.target_id == target and name.stamp == stamp]
         found = found or [name for name in self.with_target(target) if name.stamp == stamp]
         if len({name.file_hash for name in found}) > 1:
-            # clocks of file systems tick every few milliseconds: rivals can have equal stamps
+            # Clocks of file systems tick every few milliseconds: rivals can have equal stamps.
             content = storage.file_hash(location)
             found = [name for name in found if name.file_hash == content]
-        # a table's stamp is that of its rows: another recipe's result can be the same
+        # A table's stamp depends on its rows only: another recipe's result can have the same.
         return min(found, key=lambda name: (name.key != key, not name.adopted), default=None)
 
     def read(self, name: RecordName) -> dict[str, Any] | None:
-        """The content of a record; None, with a warning, if it can't be read.
+        """Return the content of a record, or None if it is missing or (with a warning) unreadable.
 
         Raises
         ------
         StorageError
-            If a newer daskcache wrote it.
+            If a newer daskcache wrote the record.
         """
         now = self._as_it_is(name)
+        # A commit or claim may rename the record meanwhile, so its path is tried twice.
         for path in (self.path_of(now), *self.intents_of(now), self.path_of(now)):
             try:
                 with open(path, "rb") as file:
@@ -287,7 +289,7 @@ class RecordStore:
         return None
 
     def remove(self, name: RecordName) -> None:
-        """Forget a record."""
+        """Remove a record, with its intents and claims."""
         for path in (self.path_of(name), *self.intents_of(name)):
             try:
                 storage.discard(path)
@@ -295,26 +297,26 @@ class RecordStore:
                 raise storage.storage_error(error, path) from error
 
     def foresee(self, coming: RecordName, current: RecordName) -> RecordName:
-        """Note that one record is to take the place of another, which is read until then."""
+        """Note that `coming` will replace `current`, which is read until then; return `coming`."""
         if coming != current:
             self._current[coming] = current
         return coming
 
     def write(self, name: RecordName, content: bytes) -> None:
-        """Add a record to those of targets that stay as they are."""
+        """Write a record for a target that stays as it is."""
         intent = storage.write_intent(self.root, name.file_name(), content)
         storage.promote_intent(self.root, intent, name.file_name(), name.shard)
         self._current.pop(name, None)
 
     def refresh(self, touched: RecordName) -> None:
-        """Give the record of an unchanged target, which `foresee` named, the target's new mtime."""
+        """Rename an unchanged target's record to `touched` (see `foresee`), which has the new mtime."""
         before = self.path_of(touched)
         self._current.pop(touched, None)
         with contextlib.suppress(FileNotFoundError):  # another program was faster
             os.replace(before, self.path_of(touched))
 
     def path_of(self, name: RecordName) -> str:
-        """Where a record is, unless it is an intent."""
+        """Return the path of a record that is not an intent."""
         name = self._as_it_is(name)
         return f"{self.root.records}/{name.shard}/{name.file_name()}"
 
@@ -324,7 +326,7 @@ class RecordStore:
         return name
 
     def intents_of(self, name: RecordName) -> list[str]:
-        """Paths of intents to be this record, and of claims to what it vouches for."""
+        """Return the paths of intents of this record, and of claims on it."""
         start = name.file_name()
         return [
             f"{self.root.intents}/{n}"
@@ -339,7 +341,7 @@ class RecordStore:
         return by_key
 
     def _names_in(self, shard):
-        """List the records in a folder; raise `UnsafePath` if it is a link: they are removed there."""
+        """List the records in a folder; raise `UnsafePath` for a link, as records are removed there."""
         found = storage.names_in(f"{self.root.records}/{shard}")
         if found:
             refuse_link(self.root.path, f"{METADATA}/records/{shard}")
@@ -347,16 +349,16 @@ class RecordStore:
 
 
 def record_content(name: RecordName, **facts: Any) -> bytes:
-    """The JSON of a record.
+    """Return the JSON of a record, sealed if records are.
 
     Parameters
     ----------
     name : RecordName
-        What the file's name says; the hashes are repeated, with their algorithm, in the content.
+        Fields of the file's name.  The content repeats the hashes, with their algorithm.
     **facts
         ``function``, ``code``, ``target`` (path from the root), ``format``, ``arguments``,
-        ``upstream``, ``replaced`` …; ``created``, ``host`` and ``packages``, unless it is made here and
-        now.
+        ``upstream``, ``replaced`` …  Also ``created``, ``host`` and ``packages`` of a result made
+        earlier or elsewhere; by default they are those of this process, now.
     """
     content = {
         "daskcache": FORMAT,
@@ -375,7 +377,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
 
 
 def sealed_content(unsealed: bytes) -> bytes:
-    """The JSON of a record that came without a seal, with one if records are sealed here."""
+    """Return the JSON of a record that came without a seal, sealed if records are sealed here."""
     return _sealed(parsed(unsealed.decode("utf-8", "surrogatepass")))
 
 
@@ -391,7 +393,7 @@ def _as_bytes(content):
 
 
 def _check_seal(content):
-    """Raise ValueError if records are sealed, and this one isn't."""
+    """Raise ValueError if records are sealed and this one has no valid seal."""
     key = trust.seal_key()
     if key is None:
         return
@@ -401,14 +403,14 @@ def _check_seal(content):
 
 
 def _name_classes(content):
-    """Name the classes of a record as they are named now: older ones name them by their modules."""
+    """Replace older names of classes in a record, by module, with their names of today."""
     for described, field in ((content, "format"), *((each, "class") for each in content["upstream"])):
         if field in described:
             described[field] = current_name(described[field])
 
 
 def seconds_of(created: str) -> float:
-    """When a record says that it was created, in seconds since 1970; 0 if it doesn't."""
+    """Return a record's time of creation in seconds since 1970, or 0 if it can't be parsed."""
     try:
         return calendar.timegm(time.strptime(created, _TIME))
     except ValueError:
@@ -419,16 +421,16 @@ def seconds_of(created: str) -> float:
 
 
 def write_failure(root: Root, key: str, **facts: Any) -> None:
-    """Note that a node failed (``errors="collect"``)."""
+    """Write a note that a node failed (``errors="collect"``)."""
     path = _failure_path(root, key)
     refuse_link(root.path, f"{METADATA}/failures/{key[:2]}")
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    storage.discard(path)
+    storage.discard(path)  # parts are new files: an older note would be in the way
     storage.write_part(path, [json.dumps({"daskcache": FORMAT, **facts}).encode()])
 
 
 def failed_keys(root: Root) -> set[str]:
-    """Keys of the nodes that failed and have not been rerun since."""
+    """Return the keys of nodes that failed and have not succeeded since."""
     shards = storage.names_in(root.failures)
     return {
         name.removesuffix(_SUFFIX)
@@ -450,18 +452,18 @@ def _failure_path(root, key):
 
 
 def write_acceptance(root: Root, target: str, **what: str) -> None:
-    """Note what somebody decided about what a target holds.
+    """Write a note of a user's decision about a target's content.
 
     Parameters
     ----------
     root : Root
     target : str
-        See `target_id`.
+        Id of the target, see `target_id`.
     **what
-        ``key`` of the record of what it holds, which is right whatever changed since; ``content``, the
-        hash of a file that somebody edited, or put there, and that is to be taken in; ``keep``, the
-        hash of an adopted file that is to stand for another recipe; or ``released``, the keys of the
-        recipes whose adopted result was given up.
+        One of: ``key``, that of the record whose result is accepted whatever changed since;
+        ``content``, the hash of a user's edit or file to adopt; ``keep``, the hash of an adopted file
+        to keep for another recipe; ``released``, the keys of the recipes whose adopted result was
+        released.
     """
     clear_acceptance(root, target)
     note = {**what, "by": _user(), "when": _now()}
@@ -469,19 +471,19 @@ def write_acceptance(root: Root, target: str, **what: str) -> None:
 
 
 class Acceptances:
-    """What was accepted and not yet recorded, by target: listed now, and read when it is asked for."""
+    """Decisions of users that are not yet recorded, by target: listed at once, read on request."""
 
     def __init__(self, root: Root):
         self._folder = root.accepted
         self._targets = {name.removesuffix(_SUFFIX) for name in storage.names_in(root.accepted)}
 
     def get(self, target: str) -> dict[str, str] | None:
-        """What was said of a target, or None."""
+        """Return the decision about a target (id, see `target_id`), or None."""
         if target not in self._targets:
             return None
         try:
             note = dict(parsed(Path(self._folder, f"{target}{_SUFFIX}").read_bytes()))
-        except (OSError, ValueError, TypeError):  # somebody recorded it just now, or is writing it
+        except (OSError, ValueError, TypeError):  # a process has just recorded it, or is writing it
             return None
         return {name: told for name, told in note.items() if is_line(told)}
 

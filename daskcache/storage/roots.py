@@ -1,4 +1,9 @@
-"""Roots: folders under which targets lie."""
+"""Roots: folders under which targets lie, with metadata in ``.daskcache/``.
+
+`Root` creates, identifies and checks a root, and knows the paths of the metadata, which the other
+modules of `storage` fill.  Below it are checks of configured paths, and the parser of the metadata's
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from .tables.databases import is_table, masked, place_of
 METADATA = ".daskcache"
 FORMAT = 1
 
-#: Folders of the metadata that each commit writes to, and those that are written to now and then.
+#: Folders of the metadata: those that each commit writes to, and those that are written to rarely.
 _OF_COMMITS = ("", "/records", "/intents", "/parts", "/trash")
 _OTHERS = ("/accepted", "/code", "/code/sources", "/failures", "/leases", "/manifests")
 
@@ -29,7 +34,7 @@ class Root:
     Parameters
     ----------
     path : str
-        Absolute path.
+        Absolute path of the folder.
     """
 
     def __init__(self, path: str):
@@ -49,7 +54,14 @@ class Root:
         return f"{self.path}/{target_path}"
 
     def id(self) -> str | None:
-        """The root's random id, or None while nothing was stored in it."""
+        """Return the root's random id, or None if the root was not created yet.
+
+        Raises
+        ------
+        StorageError
+            If the id file is damaged, unreadable or of a newer daskcache, or if the root seals records
+            and this process doesn't, or the other way round.
+        """
         try:
             content = parsed(Path(self.metadata, "root.json").read_bytes())
             version, identifier = int(content["daskcache"]), str(content["id"])
@@ -77,22 +89,24 @@ class Root:
         return identifier
 
     def check(self, expected: str = "") -> None:
-        """Raise `StorageError` unless the root, which was created, is there and may be written to.
+        """Check that a created root is there and is safe to write to.
 
-        Its disk may have gone: writing would go to the folder beneath.  And this process may be a worker
-        that is not configured to seal records as the root's are, or that has another root at this path.
+        Its disk may have been unmounted: writes would go to the folder beneath.  This process may also
+        be a worker that seals records differently, or that has another root at this path.
 
         Parameters
         ----------
         expected : str, optional
-            The root's id.
+            The root's id.  If empty, any id will do.
 
         Raises
         ------
         StorageError
-            If it is gone, or can't be used.
+            If the root is gone or can't be used.
+        UnsafePath
+            If a folder of the metadata is a link.
         ReachError
-            If it is another root.
+            If another root is at this path.
         """
         try:
             found = os.stat(f"{self.metadata}/root.json")
@@ -107,6 +121,7 @@ class Root:
         except OSError as error:
             raise self._unusable(error) from error
         self._check_links(_OF_COMMITS)
+        # The id file is parsed again only if it changed: each commit checks the root.
         looks = found.st_dev, found.st_ino, found.st_mtime_ns
         if self.path not in _seen or _seen[self.path][0] != looks:
             _seen[self.path] = looks, self.id()
@@ -142,7 +157,7 @@ class Root:
             )
 
     def create(self) -> str:
-        """Make the root's folders and id file unless they are there; return its id.
+        """Make the root's folders and id file unless they exist; return its id.
 
         Raises
         ------
@@ -181,12 +196,12 @@ class Root:
 
 
 def parsed(content: bytes | str) -> Any:
-    """Parse JSON of the metadata, which anybody can have written.
+    """Parse JSON of the metadata, which any program may have written.
 
     Raises
     ------
     ValueError
-        If it is no JSON, or nested too deeply to be read.
+        If the text is not valid JSON, or nested too deeply.
     """
     try:
         return json.loads(content)
@@ -194,34 +209,35 @@ def parsed(content: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-#: Of each root that this process has found as it should be: what its id file looked like, and the id.
+#: Device, inode and mtime of the id file, and the id, of each root that this process has checked.
 _seen: dict[str, tuple[tuple, str | None]] = {}
 
 
 def local_root(configured: str) -> str:
-    """Absolute path of a configured root.
+    """Return the absolute path of a configured root, with ``~`` expanded.
 
     Raises
     ------
     StorageError
-        If it is a URL.
+        If `configured` is a URL.
     """
     check_local(configured, "a root")
     return os.path.abspath(os.path.expanduser(configured))
 
 
-#: As text, or as `pathlib` makes it; possibly chained, as fsspec has it.  A drive has one letter.
+#: A URL as text, as `pathlib` shortens it (one slash), or as fsspec chains it.  A drive has one letter.
 _URL = re.compile(r"(?:[A-Za-z][\w+.-]*::)*([A-Za-z][\w+.-]+):/+")
 
 
 def check_local(path: str | os.PathLike, what: str) -> None:
-    """Raise `StorageError` if what is to be a path is a URL, which would become a folder of that name.
+    """Raise `StorageError` if a path is a URL, which would become a folder of that name.
 
     Parameters
     ----------
     path : str or os.PathLike
+        Path from a user or the configuration.
     what : str
-        What it is the path of, for the error.
+        Purpose of the path, for the error.
     """
     text = os.fspath(path)
     url = _URL.match(text if isinstance(text, str) else os.fsdecode(text))
@@ -240,7 +256,10 @@ def check_local(path: str | os.PathLike, what: str) -> None:
 
 
 def relative(path: str, start: str) -> str:
-    """`path` as seen from the folder `start`, so that both can be moved together."""
+    """Return `path` relative to the folder `start`, so that both can be moved together.
+
+    Tables of databases known by name, and paths on another drive, stay as they are.
+    """
     if is_table(path) and not place_of(path).is_file:
         return path
     try:

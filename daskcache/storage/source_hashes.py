@@ -1,17 +1,11 @@
-"""Content hashes of input files, remembered from one start of Python to the next.
+"""Content hashes of input files, remembered across Python sessions; sources in `targets` use them.
 
-A hash holds for a path with the file's size, mtime, ctime and inode.  Nobody can set a ctime, so an
-edit of the same size is noticed even if the mtime is put back; a copy, or a file that was renamed, is
-read once more.  The device is left out: a network mount has another number each time.
+A hash is valid for a path with the file's size, mtime, ctime and inode.  Programs can't set a ctime, so
+an edit is noticed even if size and mtime stay the same.  A copied or renamed file is read again.  The
+device is left out, because a network mount gets another number each time.  A recently changed file, or
+one on a file system in memory, is not remembered: another edit could leave no trace (`file_times`).
 
-A fact about a content that takes long to find out can be noted with the content's hash.
-
-A file that changed shortly before it was read is not remembered, nor is one on a file system in memory:
-a second edit could leave no trace (`daskcache.storage.file_times`).
-
-The memo is one file of lines below ``daskcache.cache-folder``, to which any number of processes append
-without locks.  A line has a seal; one that is torn or damaged is as if it were not there.  Nor does it
-matter if the file can't be read or written, or is deleted: sources are read again, that is all.
+The memo is a file below ``daskcache.cache-folder``.  It can also hold facts about a content.
 """
 
 from __future__ import annotations
@@ -33,20 +27,20 @@ from . import files as storage
 from .file_times import is_settled
 
 _NAME = "sources-1.txt"
-#: Bytes; of a longer memo, only the newest half is kept.
+#: Size in bytes above which only the newest lines of the memo are kept, half of this size.
 _LARGEST = 64 * 2**20
 _KEY, _HASH, _SEAL = 32, 32, 8
 
 
 def content_hash(path: str) -> str:
-    """Hash of a file's bytes (32 hex digits), read only if the file was touched since the last time.
+    """Return the hash of a file's bytes (32 hex digits); read it only if its stamp changed.
 
     Raises
     ------
     SourceMissing
-        If there is no such file.
+        If the file does not exist.
     StorageError
-        If it can't be read.
+        If the file can't be read.
     """
     memo = _memo(config.get("cache-folder"))
     try:
@@ -57,12 +51,12 @@ def content_hash(path: str) -> str:
 
 
 def is_noted(fact: str, content: str) -> bool:
-    """Tell if it was noted that a fact holds of all files whose content has this hash."""
+    """Return True if a fact was noted for the content with this hash, see `note`."""
     return _memo(config.get("cache-folder")).get(_key_of_fact(fact, content)) is not None
 
 
 def note(fact: str, content: str) -> None:
-    """Remember a fact, for as long as content hashes are; see `is_noted`."""
+    """Note a fact about the content with this hash; the memo keeps it as long as content hashes."""
     _memo(config.get("cache-folder")).put(_key_of_fact(fact, content), content)
 
 
@@ -71,12 +65,12 @@ def _key_of_fact(fact, content):
 
 
 def fresh_hash(path: str) -> str:
-    """`content_hash`, by reading the file whatever is remembered."""
+    """Read a file and return the hash of its bytes; raise as `content_hash` does."""
     return _read(path).content
 
 
 def opened(path: str) -> BinaryIO:
-    """An input file, open to be read; raises as `content_hash` does."""
+    """Open an input file for reading; raise as `content_hash` does."""
     try:
         return open(path, "rb")
     except OSError as error:
@@ -84,7 +78,7 @@ def opened(path: str) -> BinaryIO:
 
 
 def read_whole(path: str) -> bytes:
-    """Content of an input file; raises as `content_hash` does."""
+    """Return the content of an input file; raise as `content_hash` does."""
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -92,7 +86,7 @@ def read_whole(path: str) -> bytes:
 
 
 def source_error(error: OSError, path: str, expected: str = "an existing file") -> DaskcacheError:
-    """The typed error for what the operating system says of an input file or folder."""
+    """Return the typed error for an error of the system about an input file or folder."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return SourceMissing(f"the source {path} does not exist", expected=expected, got="nothing")
     return StorageError(
@@ -111,12 +105,12 @@ def _read_and_remember(path, memo):
 
 
 class _Read(NamedTuple):
-    """A file that was read."""
+    """Hash of a file that was read, and its stamp."""
 
     content: str
-    #: What it looked like before.
+    #: Size, times and inode of the file before it was read.
     found: os.stat_result
-    #: Whether it has this content as long as it looks so.
+    #: True if any later change of the content shows in the stamp.
     is_settled: bool
 
 
@@ -160,7 +154,11 @@ def _memo(_configured):
 
 
 class _Memo:
-    """Hashes by key: in memory, and in the lines (key, hash, seal) of a file if there is a path."""
+    """Hashes by key, in memory and, given a path, in a file of lines (key, hash, seal).
+
+    Any number of processes append lines without locks.  A torn or damaged line does not match its seal
+    and is ignored.  If the file is deleted, unreadable or read-only, sources are read again.
+    """
 
     def __init__(self, path):
         self.path = path
@@ -203,7 +201,10 @@ def _load(path):
 
 
 def _append(path, line):
-    """Add a line in one write; the newline before it ends what another process may have left torn."""
+    """Append a line in one write.
+
+    The newline before it ends a torn line that another process may have left.
+    """
     if not os.path.exists(path):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(path, "ab", buffering=0) as file:

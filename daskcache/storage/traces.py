@@ -1,8 +1,8 @@
-"""The records of a root by trace: which results equal code made of equal data, under whichever key.
+"""Index of a root's records by trace: results that equal code made from equal data, under any key.
 
-Records lie by key.  So their names are listed once, and what is kept of them is in which folder a trace
-is.  Folders that changed are listed again at the next verb.  Callers check what this says: if it misses
-a record, a node runs that need not.
+Records lie by key.  So their names are listed once, and the index keeps the folders in which each trace
+occurs.  Folders that changed are listed again at the next verb.  `planning.examiner` and `runtime.node`
+search it and check the results they find.  If the index misses a record, a node runs needlessly.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from .roots import Root
 
 
 def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
-    """The records with a trace.
+    """Return the records with a trace.
 
     Parameters
     ----------
     root : Root
     trace : str
+        Hash of the code and of the arguments' data.
     verb : str
-        Tells one verb from others: what changed is looked at once for each.
+        Id of the verb: changed folders are listed once per verb.
     """
     index = _indexes.setdefault(root.path, _Index(root.records))
     index.refresh(verb)
@@ -34,11 +35,11 @@ def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
 
 
 class _Listed(NamedTuple):
-    """What a folder of records was when it was listed."""
+    """State of a folder of records when it was listed."""
 
     mtime_ns: int
     looked_at_ns: int
-    #: Of the traces in it.
+    #: Python's hashes of the traces in the folder.
     hashes: frozenset[int]
 
 
@@ -58,7 +59,7 @@ class _Index:
         folder = f"{self._folder}/{shard}"
         found = os.stat(folder).st_mtime_ns
         known = self._shards.get(shard)
-        # a clock's tick later nothing can be added that leaves the time as it is
+        # Only within a tick of the clock can a later addition leave the folder's time as it was.
         if known is not None and known.mtime_ns == found and known.looked_at_ns - found > _TICK:
             return known
         now = time.time_ns()
@@ -73,8 +74,8 @@ def _trace_hash(file):
     return hash(file.split(".", 3)[2]) if file.count(".") > 3 else 0
 
 
-#: By the path of the root.
+#: Indexes by the path of the root.
 _indexes: dict[str, _Index] = {}
 
-#: Nanoseconds in which two changes of a folder can have one time.
+#: Nanoseconds within which two changes of a folder can have the same time.
 _TICK = 50_000_000

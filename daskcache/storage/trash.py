@@ -1,7 +1,8 @@
-"""The trash of a root: what was in the way of a result, or was removed, and is kept.
+"""The trash of a root: files and folders that were displaced or removed, and are kept.
 
-Each thing lies in a folder of its own, ``<root>/.daskcache/trash/<when>-<number>/``, under its own name,
-with an ``about.json`` that says where it was and why it is here.
+Each item lies under its name in a separate folder, ``<root>/.daskcache/trash/<when>-<number>/``.  The
+``about.json`` beside it gives its former path and the reason.  Commits, corrections and housekeeping
+move items here; ``dask cache trash`` lists, empties and restores them.  Tables stay in their database.
 """
 
 from __future__ import annotations
@@ -30,17 +31,17 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Trashed(NamedTuple):
-    """One thing in the trash."""
+    """An item in the trash."""
 
-    #: Name of its folder in the trash: when it came, and a random number.
+    #: Name of its folder in the trash: time of arrival and a random number.
     id: str
-    #: Where it was, from the root.
+    #: Former path from the root.
     target: str
-    #: Why it is here, in a few words.
+    #: Reason for its removal, in a few words.
     reason: str
-    #: When it came (UTC).
+    #: Time of arrival (UTC).
     when: str
-    #: Where it is now.
+    #: Current path.
     kept: str
 
 
@@ -51,21 +52,21 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     ----------
     root : Root
     path : str
-        Where it is now.
+        Absolute path, inside the root.
     target : str
         Path from the root of the target that it is, or was.
     reason : str
-        Why, in a few words.
+        Reason for the move, in a few words.
 
     Returns
     -------
     str
-        Where it is kept.
+        Path where it is kept.
 
     Raises
     ------
     UnsafePath
-        If it is not in the root: a folder on the way is a symbolic link, say.
+        If it is outside the root, for example because a folder on the way is a symbolic link.
     StorageError
         If it can't be moved.
     """
@@ -91,14 +92,14 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
 
 
 def _remove_unused(folder):
-    """Remove a folder that nothing was moved to, as far as that can be told: else it stays."""
+    """Remove a trash folder after a failed move, unless something is in it."""
     with contextlib.suppress(OSError):
         os.unlink(f"{folder}/{_ABOUT}")
         os.rmdir(folder)
 
 
 def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = None) -> str | None:
-    """Move a target to the trash whose bytes are not those that were stored.
+    """Move a target to the trash if its bytes are not those that were stored.
 
     Parameters
     ----------
@@ -108,12 +109,12 @@ def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = Non
     *stored : str
         Hashes of the bytes that were stored there.
     seen : Stamp, optional
-        What it looked like when it was found damaged.
+        Stamp of the target when it was found damaged.
 
     Returns
     -------
     str or None
-        Where it is kept; None if somebody else moved or mended it first.
+        Path where it is kept, or None if another process moved or repaired it first.
     """
     path = root.absolute(target)
     if files.stamp(path) is None:
@@ -121,21 +122,22 @@ def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = Non
     try:
         kept = keep(root, path, target, "damaged")
     except StorageError:
-        if files.stamp(path) is None:  # somebody else found it, too, and was faster
+        if files.stamp(path) is None:  # another process found it, too, and was faster
             return None
         raise
+    # It is examined again in the trash, where no other process can replace it meanwhile.
     try:
         if seen in (None, files.stamp(kept)) and files.file_hash(kept) not in stored:
             return kept
     except OSError:  # it can't even be read
         return kept
-    with contextlib.suppress(FileExistsError):  # what is there now is as new as this
+    with contextlib.suppress(FileExistsError):  # another target is there by now
         files.put_new(root, kept, target)
     return None
 
 
 def listed(root: Root) -> list[Trashed]:
-    """What is in the trash, oldest first."""
+    """Return the items in the trash, oldest first."""
     found = []
     for name in sorted(files.names_in(root.trash)):
         folder = f"{root.trash}/{name}"
@@ -145,30 +147,30 @@ def listed(root: Root) -> list[Trashed]:
             kept = f"{folder}/{target.rpartition('/')[2]}"
             ours = all(map(is_line, (target, reason, when))) and os.path.lexists(kept)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue  # being made, being emptied, or not ours
+            continue  # being made, being emptied, or foreign
         if ours and os.path.basename(kept) not in ("", ".", "..", _ABOUT):
             found.append(Trashed(name, target, reason, when, kept))
     return found
 
 
 def restore(root: Root, thing: Trashed) -> str | None:
-    """Put something back where it was.
+    """Put an item back at its former path.
 
-    What is there now goes to the trash in its turn, if daskcache knows it.
+    A target that is there now goes to the trash in turn, if it has a record.
 
     Returns
     -------
     str or None
-        Where what was there is kept.
+        Path where the displaced target is kept, or None if the place was free.
 
     Raises
     ------
     UnsafePath
-        If it says that it was where no target can be: out of the root, say.
+        If the former path in ``about.json`` can't be that of a target, for example outside the root.
     ForeignTarget
-        If something is there that has no record.
+        If a file without a record is there.
     StorageError
-        If it can't be moved, or was never in a place of its own: a part that somebody left.
+        If the item can't be moved, or is not a target but a part that a writer left behind.
     """
     if thing.target.startswith(f"{METADATA}/"):
         raise StorageError(
@@ -191,6 +193,7 @@ def restore(root: Root, thing: Trashed) -> str | None:
                 got="a file that has no record",
                 hint="move it away, then restore",
             ) from None
+        # Without a recorded stamp the displaced target is kept, not deleted.
         displaced = files.replace(root, thing.kept, thing.target, None)
         kept = keep(root, str(displaced), thing.target, "replaced by restore")
     _remove(root, thing.id)
@@ -198,12 +201,12 @@ def restore(root: Root, thing: Trashed) -> str | None:
 
 
 def find(root: Root, *given: str) -> Trashed:
-    """The newest thing in the trash with one of these ids, or that was at one of these paths.
+    """Return the newest item in the trash with one of the given ids or former paths.
 
     Raises
     ------
     TargetMissing
-        If there is none.
+        If the trash has none.
     """
     for thing in reversed(listed(root)):
         if thing.id in given or thing.target in given:
@@ -214,7 +217,7 @@ def find(root: Root, *given: str) -> Trashed:
 
 
 def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
-    """Delete for good what came to the trash more than so many seconds ago; return what it was."""
+    """Delete items that came to the trash `older_than` or more seconds ago; return them."""
     limit = time.strftime(_TIME, time.gmtime(time.time() - older_than))
     old = [thing for thing in listed(root) if thing.when <= limit]
     for thing in old:

@@ -1,11 +1,10 @@
-"""Whom to believe: who may have written what is about to be read.
+"""Trust: owners of files that may run code when read, and seals of records.
 
-Reading a pickle can run code.  So one is read only if it belongs to the user, or to config
-``daskcache.trusted-owners``, in a root that does; and not at all with ``daskcache.pickle: refuse``.
-
-Who can write to a root can also rewrite a target with its record, so that both agree.  Against that,
-records can be sealed: with a key in a file outside of the root (``daskcache.key-file``) each record's
-name and content carry an HMAC (RFC 2104, SHA-256), and what isn't sealed with that key is no record.
+Reading a pickle can run code.  So a pickle is read only if it and its root belong to the user or to a
+user in config ``daskcache.trusted-owners``.  With ``daskcache.pickle: refuse`` none is read.  A user
+with write access to a root can rewrite a target together with its record.  Seals guard against that:
+with a key in a file outside the root (``daskcache.key-file``), `records` adds an HMAC (RFC 2104,
+SHA-256) to each name and content.  Files that are not sealed with the key don't count as records.
 """
 
 from __future__ import annotations
@@ -21,19 +20,25 @@ import warnings
 from .. import config
 from ..errors import DaskcacheWarning, StorageError, UntrustedPickle
 
-#: Hex digits of a seal in a record's name: 128 bits.
+#: Number of hex digits of a seal: 128 bits.
 SEAL_DIGITS = 32
 
 
 def check_runnable(path: str, root: str | None = None) -> None:
-    """Raise `UntrustedPickle` unless what reading a file may run comes from somebody who is trusted.
+    """Check the owners of a file that may run code when it is read.
 
     Parameters
     ----------
     path : str
-        The file (or folder) to be read.
+        Path of the file or folder to be read.
     root : str, optional
-        The root that it is in.
+        Path of the root that holds it.
+
+    Raises
+    ------
+    UntrustedPickle
+        If config ``daskcache.pickle`` is ``refuse``, or the file or root has an untrusted owner.
+        Owners are not checked on Windows.
     """
     if config.get("pickle") == "refuse":
         raise UntrustedPickle(
@@ -73,12 +78,12 @@ def _user_id(owner):
 
 
 def seal_key() -> bytes | None:
-    """The key that records are sealed with, or None if they aren't.
+    """Return the key to seal records with, or None if they are not sealed.
 
     Raises
     ------
     StorageError
-        If the configured file has no key.
+        If the configured file can't be read or holds no key.
     """
     path = config.get("key-file")
     if path is None:
@@ -87,12 +92,12 @@ def seal_key() -> bytes | None:
 
 
 def seal(content: bytes, key: bytes) -> str:
-    """HMAC of bytes, as hex digits."""
+    """Return the HMAC of bytes: SHA-256, cut to `SEAL_DIGITS` hex digits."""
     return hmac.new(key, content, hashlib.sha256).hexdigest()[:SEAL_DIGITS]
 
 
 def is_sealed(content: bytes, found: str, key: bytes) -> bool:
-    """Whether a seal is that of the content."""
+    """Return True if `found` is the seal of the content."""
     return hmac.compare_digest(seal(content, key), found)
 
 

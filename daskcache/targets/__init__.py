@@ -1,1 +1,1 @@
-"""Targets and sources, one class per format; see `daskcache.targets.base` for what they share."""
+"""Targets and sources, one class per format.  `daskcache.targets.base` has their base classes."""

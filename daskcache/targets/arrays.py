@@ -1,4 +1,8 @@
-"""NumPy's own formats: one array, or a dict of them."""
+"""NumPy's own formats: ``.npy`` for an array, ``.npz`` for a dict of arrays.
+
+`registry` chooses these classes by the suffix.  `limits` holds the checks that other formats of arrays
+share with them.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,21 @@ from .limits import carried_by_dtype, check_decoded
 class NumpyTarget(BytesTarget):
     """A NumPy array in an ``.npy`` file (NEP 1), or a dict of them in an ``.npz`` file.
 
-    Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both.
+    Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both formats.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.npy`` or ``.npz``.
     compressed : bool
-        Whether an ``.npz`` file is deflated.
+        True to deflate an ``.npz`` file.
 
     Raises
     ------
     FormatLimit
-        When saving arrays of Python objects, masked arrays or other subclasses, or anything else that
-        is no array (``.npy``) or no dict of arrays by text (``.npz``).  When reading a file that
-        declares more than config ``daskcache.max-decoded``.
+        When saving arrays of Python objects, masked arrays or other subclasses.  When saving anything
+        but an array (``.npy``), or a dict of arrays with text keys (``.npz``).  When reading an archive
+        that declares more than config ``daskcache.max-decoded``.
     TargetCorrupt
         When reading a file that holds more or less than it declares.
     UntrustedPickle
@@ -46,11 +50,11 @@ class NumpyTarget(BytesTarget):
         self.compressed = compressed
 
     def counted_options(self):
-        return {}
+        return {}  # compression changes the bytes, but neither the arrays nor how they are read
 
     @property
     def is_archive(self) -> bool:
-        """Whether it holds a dict of arrays."""
+        """True if the file holds a dict of arrays."""
         return self.path.lower().endswith(".npz")
 
     def encode(self, value):
@@ -68,7 +72,7 @@ class NumpyTarget(BytesTarget):
         return self._decode_archive(data) if self.is_archive else self._decode_array(data, self.path)
 
     def open(self, path):
-        """A read-only memory map of an ``.npy`` file; the arrays themselves of an ``.npz`` file."""
+        """Open an ``.npy`` file as a read-only memory map; read the arrays of an ``.npz`` file."""
         if self.is_archive:
             return self.read(path)
         np = require("numpy", "numpy")
@@ -89,11 +93,13 @@ class NumpyTarget(BytesTarget):
             raise self.limit(
                 value, f"{name} is of dtype {value.dtype}, Python objects", "convert it, or use .pkl"
             )
+        # the dtype as the file's header will describe it
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
             raise self.limit(value, f"{name} is of dtype {value.dtype}, which would change", "use .pkl")
         lost = carried_by_dtype(value.dtype)
         if lost:
             raise self.limit(value, f"the dtype of {name} has {lost}, which would be lost", "use .pkl")
+        # ascontiguousarray adds an axis to an array without axes; reshape takes it away again
         array = np.ascontiguousarray(value).reshape(value.shape)
         header = _header(array)
         if len(header) > _LONGEST_HEADER:
@@ -109,14 +115,17 @@ class NumpyTarget(BytesTarget):
         return [file.getbuffer()]
 
     def _member(self, key, arrays):
-        """What a zip file says of an array: nothing of when, where and by whom it was written."""
+        """Return the zip entry for an array.
+
+        It names no time, user or system, so that equal arrays give equal bytes.
+        """
         if type(key) is not str:
             raise self.limit(arrays, f"the key {key!r} is no text", "use texts as keys, or .pkl")
         member = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
         if member.filename != f"{key}.npy" or not _is_name(key):
             raise self.limit(arrays, f"the key {key!r} can't name a file in an archive", "rename it")
         member.compress_type = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
-        member.create_system = 3  # Unix, whatever this is
+        member.create_system = 3  # Unix, on every system
         member.external_attr = 0o644 << 16
         return member
 
@@ -149,18 +158,37 @@ class NumpyTarget(BytesTarget):
 
 
 class NumpySource(Source):
-    """An existing ``.npy`` file, which arrives as an array, or ``.npz`` file, as a dict of arrays."""
+    """An existing ``.npy`` or ``.npz`` file.
+
+    A decorated function receives an array for ``.npy``, and a dict of arrays for ``.npz``.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and the file does not exist.
+    TargetCorrupt
+        When the file is read and holds more or less than it declares.
+    UntrustedPickle
+        When the file is read and holds Python objects.
+    FormatLimit
+        When an archive is read that declares more than config ``daskcache.max-decoded``.
+    """
 
     format = NumpyTarget
     known_exts = (".npy", ".npz")
 
 
-#: What `numpy.load` takes from a file that isn't trusted to be harmless; bytes.
+#: Bytes of the longest header that `numpy.load` accepts from a file that isn't trusted.
 _LONGEST_HEADER = 10_000
 
 
 def _header(array):
-    """What an .npy file says before the data."""
+    """Return the bytes of an .npy file before its data."""
     np = require("numpy", "numpy")
     file = io.BytesIO()
     try:
@@ -172,7 +200,7 @@ def _header(array):
 
 
 def _check_header(file, size, name):
-    """Raise unless an .npy file of `size` bytes holds just the data that it declares."""
+    """Raise unless an .npy file of `size` bytes holds exactly the data that it declares."""
     formats = require("numpy", "numpy").lib.format
     version = formats.read_magic(file)
     # Version 3.0 differs from 2.0 in the encoding of the names of fields alone.

@@ -1,4 +1,10 @@
-"""`Target`: where a result lives and in which format; `Source`: an input file that no node makes."""
+"""Base classes of all formats.
+
+`Target` is the place and format of a result.  `Source` is an input file that no node makes.
+`BytesTarget` is a target whose file is made in memory, `FolderTarget` a target that is a folder.
+The formats in this package derive from them, and a user's may, too.  `runtime.store` and
+`runtime.entry` write and read through them.  `resource` holds the base that targets and sources share.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +27,7 @@ from ..storage.trust import check_runnable
 from .registry import source_class, target_class
 from .resource import Resource
 
-#: What packages raise on values that a format can't hold.
+#: Errors that packages raise on values that a format can't hold.
 CODEC_ERRORS = (
     ValueError,
     TypeError,
@@ -33,11 +39,11 @@ CODEC_ERRORS = (
 )
 
 
-#: In place of a value that is not known without reading it.
+#: Stands for a value that is unknown until its file is read.
 UNKNOWN: Any = type("UNKNOWN", (), {"__repr__": lambda self: "UNKNOWN", "__slots__": ()})()
 
 
-#: What CPR adds to formats, by name: it is made from them.
+#: CPR's additions to formats.  They are named by text and imported late, as they import this module.
 _TWIN, _SERIALIZED = (
     "daskcache.targets.addressed.base:twin_of",
     "daskcache.targets.cpr.serializer:serialized",
@@ -45,12 +51,14 @@ _TWIN, _SERIALIZED = (
 
 
 class Target(Resource):
-    """Where a result lives and in which format.  Subclass it to add a format.
+    """The place and format of a result.  Subclass it to add a format.
 
-    A subclass writes a value to a path, reads it back, and may hash it.  What it reads back must be
-    what it was given; what it can't hold it refuses with `FormatLimit`.  Check a new class with
-    ``daskcache.testing.TargetContract``.  Keys and records name a class by its module, unless it says
-    its name itself: with ``public_name = "package:Class"`` it can move.
+    A subclass writes a value to a path, reads it back, and may hash it.  The value read back must equal
+    the value written.  A subclass refuses values that it can't hold, with `FormatLimit`.  Check a new
+    class with ``daskcache.testing.TargetContract``.
+
+    Keys and records name a class by its module.  Set ``public_name = "package:Class"`` to make the name
+    independent of the module, so that the class can move.
 
     Parameters
     ----------
@@ -61,34 +69,47 @@ class Target(Resource):
 
     Notes
     -----
-    `from_path`, or ``location, name, ext`` in place of a path, make a target as CPR's are, at an address
-    of its own: see `daskcache.cpr.addressed.Addressed`.
+    `from_path`, or ``location, name, ext`` in place of a path, make a target as in CPR: its path holds
+    the hash of its data.  See `daskcache.targets.addressed.base.Addressed`.
     """
 
     def __init__(self, path: str):
         self.path = str(path)
 
     address_fields: ClassVar[dict[str, Any]] = {"data_hash": None}
-    #: Name of the mixin that makes it a target at an address.
+    #: Name of the mixin for targets whose path holds the hash of their data, as in CPR.
     _addressed: ClassVar[str] = "daskcache.targets.addressed.base:Addressed"
 
-    #: Whether reading can run code: then no record chooses the class, and the file must be trusted.
+    #: True if reading can run code.  Then no record chooses the class, and the file must be trusted.
     runs_code: ClassVar[bool] = False
-    #: Whether it is options, not only what is stored, that decide which value is read.
+    #: True if the options, not only the stored content, decide which value is read.
     options_matter: ClassVar[bool] = False
-    #: Whether what it writes is a folder of files.
+    #: True if the target is a folder of files.
     is_folder: ClassVar[bool] = False
-    #: Whether it is a table in a database, whose path has the form ``<database>::<table>``.
+    #: True if the target is a table in a database.  Its path has the form ``<database>::<table>``.
     in_database: ClassVar[bool] = False
 
     @abc.abstractmethod
     def write(self, value: Any, path: str) -> Part | None:
         """Write `value` to the new file (or folder) `path`.
 
+        Parameters
+        ----------
+        value : object
+            The result of the node's function.
+        path : str
+            Absolute path, at which nothing exists yet.
+
         Returns
         -------
         Part or None
-            Of what was hashed as it was written; what returns None is read again to hash it.
+            The written part, if it was hashed while it was written.  After None, the file is read again
+            to hash it.
+
+        Raises
+        ------
+        FormatLimit
+            If the format can't hold the value.
         """
 
     @abc.abstractmethod
@@ -96,45 +117,64 @@ class Target(Resource):
         """Read the value in the file (or folder) `path`."""
 
     def get_data(self, cache: bool = False) -> Any:
-        """Read the value at this target's own path, which is then a file's (or folder's)."""
+        """Read the value at this target's path, which must be that of a file (or folder)."""
         if self.runs_code:
             check_runnable(self.path)
         return self.read(self.path)
 
     def open(self, path: str) -> Any:
-        """Lazy access to the value in the file (or folder) `path`, where the format has it.
+        """Open the value in the file (or folder) `path` lazily, if the format supports it.
 
-        A memory map, a Zarr array, a Dask collection …; by default the value itself.
+        Returns
+        -------
+        object
+            A memory map, a Zarr array, a Dask collection …; by default the value itself.
         """
         return self.read(path)
 
     def read_verified(self, path: str, verify: Callable[[str], None]) -> Any:
-        """Read the value in what `verify` is given the hash of; that raises if it is not as recorded."""
+        """Verify the file `path`, then read the value in it.
+
+        Parameters
+        ----------
+        path : str
+            The file.
+        verify : callable
+            Takes the file's hash; raises if it is not the recorded one.
+        """
         verify(files.file_hash(path))
         return self.read(path)
 
     def hash(self, value: Any) -> str:
-        """Hash of `value`, independent of the format: 32 hex digits."""
+        """Return the hash of `value`: 32 hex digits, the same in every format by default."""
         return hash_value(value)
 
     def counted_options(self) -> dict[str, Any]:
-        """Options that say what the file holds, or how it is read; by default, all of them.
+        """Return the options that decide what the file holds, or how it is read.
 
-        Named as the keyword arguments that they are.  They are part of the key: no file is read with
+        By default, these are all options.  They are part of the node's key, so no file is read with
         other options than it was written with.
+
+        Returns
+        -------
+        dict
+            The options by keyword of the constructor.
         """
         return {name: option for name, option in vars(self).items() if name != "path"}
 
     def hash_file(self, path: str) -> str:
-        """`hash` of what is in the file (or folder) `path`, which a function wrote itself."""
+        """Return the `hash` of the value in the file (or folder) `path`.
+
+        A function may have written the file itself.
+        """
         return self.hash_read(self.read(path), path)
 
     def hash_read(self, value: Any, path: str) -> str:
-        """`hash` of a value that was read from `path`, be it converted since to another dtype."""
+        """Return the `hash` of a value read from `path`; its dtype may have been converted since."""
         return self.hash(value)
 
     def heritage(self, file: str | BinaryIO) -> Any:
-        """What results made from this file may take over beside its value, e.g. pixel sizes; or None.
+        """Return the metadata that results made from this file may inherit, e.g. pixel sizes; or None.
 
         Parameters
         ----------
@@ -144,34 +184,51 @@ class Target(Resource):
         return None
 
     def inherit(self, heritage: list[Any]) -> Target:
-        """This target with what its value takes over from what the node was made from.
+        """Return this target with the metadata that its value inherits from the node's inputs.
 
-        What makes files differ must make hashes (`hash`, `hash_file`) differ: else what follows from
-        them would not be made again when only that changes.
+        Inherited metadata that changes the file must change `hash` and `hash_file` too.  Otherwise,
+        dependent nodes would not rerun when only the metadata changes.
 
         Parameters
         ----------
         heritage : list
-            What `heritage` found in the node's direct inputs.
+            Results of `heritage` for the node's direct inputs.
         """
         return self
 
     def hash_result(self, value: Any, path: str) -> str:
-        """Hash of what `read` will give back of `value`, which was just written to `path`."""
+        """Return the hash of the value that `read` will return for `value`, just written to `path`."""
         return self.hash(value)
 
     def read_back(self, value: Any, path: str) -> Any:
-        """What `read` gives back of `value`, just written to `path`; `UNKNOWN` if it has to be read."""
+        """Return the value that `read` would return for `value`, just written to `path`.
+
+        Returns
+        -------
+        object
+            `UNKNOWN` if the file has to be read to know it.
+        """
         return UNKNOWN
 
     def limit(self, value: Any, reason: str, hint: str) -> FormatLimit:
-        """The error to raise when `value` can't be held."""
+        """Return the error to raise when the format can't hold `value`.
+
+        Parameters
+        ----------
+        value : object
+            The value.  None gets a reason and hint for functions without a ``return``.
+        reason : str
+            The obstacle, in a few words.
+        hint : str
+            The remedy.
+        """
         if value is None:
             reason, hint = "the function returned None", "forgot to return?"
         return FormatLimit(f"{type(self).__name__} can't hold this result: {reason}", hint=hint)
 
     def at(self, path: str) -> Target:
-        """The same format, with the same options, at another path."""
+        """Return a target of the same format and options at another path."""
+        # past the constructor, whose parameters differ between classes
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, path=path)
         return twin
@@ -196,27 +253,27 @@ class Target(Resource):
 class BytesTarget(Target):
     """A format whose file is made in memory, and hashed as it is written and read.
 
-    Subclasses define `encode` and `decode`.  Unless they are `exact`, every value is decoded again
-    before it is saved, and refused if it doesn't come back as it was.
+    Subclasses define `encode` and `decode`.  Unless the class is `exact`, every value is decoded again
+    before it is saved.  A value that changes on the way is refused.
     """
 
-    #: Whether `decode` gives back every value that `encode` accepts.
+    #: True if `decode` returns every value that `encode` accepts unchanged.
     exact: ClassVar[bool] = False
 
     @abc.abstractmethod
     def encode(self, value: Any) -> Iterable:
-        """The file's content, as bytes-like pieces."""
+        """Return the file's content as bytes-like pieces."""
 
     @abc.abstractmethod
     def decode(self, data: bytes) -> Any:
-        """The value in a file's content."""
+        """Return the value in a file's content."""
 
     def is_same(self, value: Any, decoded: Any) -> bool:
-        """Tell if a value came back from the file as it was."""
+        """Return True if a value came back from the file unchanged."""
         return self.hash(decoded) == self.hash(value)
 
     def difference(self, value: Any, decoded: Any) -> tuple[str, str]:
-        """What a value lost on its way through the file, and what to do about it."""
+        """Return the change that a value suffers in this format, and a remedy, as two texts."""
         return (
             f"a {type(value).__name__} comes back as another value",
             "use another format, e.g. a path that ends in .pkl",
@@ -226,7 +283,20 @@ class BytesTarget(Target):
         return self.encode_and_read_back(value)[0]
 
     def encode_and_read_back(self, value: Any) -> tuple[list, Any]:
-        """Pieces of the file, and what `decode` gives back of them, or `UNKNOWN`."""
+        """Encode a value, and check that it can be read back unless the class is `exact`.
+
+        Returns
+        -------
+        pieces : list
+            The file's content, as bytes-like pieces.
+        decoded : object
+            The value that `decode` returns for them, or `UNKNOWN`.
+
+        Raises
+        ------
+        FormatLimit
+            If the value can't be encoded, or doesn't come back unchanged.
+        """
         pieces = list(self.encode(value))
         if self.exact:
             return pieces, value if comes_back_as_it_is(value) else UNKNOWN
@@ -251,9 +321,9 @@ class BytesTarget(Target):
 
 
 def comes_back_as_it_is(value: Any) -> bool:
-    """Whether an equal value that was read from a file can't be told from this one.
+    """Return True if an equal value read from a file is indistinguishable from this one.
 
-    Of an array that holds if it lies in memory as formats give arrays back.
+    An array must also have the memory layout in which formats return arrays: C-contiguous and aligned.
     """
     if type(value) in (str, bytes, bool, int, float, complex, type(None)):
         return True
@@ -265,7 +335,7 @@ def comes_back_as_it_is(value: Any) -> bool:
 
 
 class FolderTarget(Target):
-    """A format whose files lie in a folder, and are verified one by one as they are read.
+    """A format that stores a value as a folder of files, each verified as it is read.
 
     Subclasses define `write`, `read`, `read_folder` and `open_folder`.
     """
@@ -274,23 +344,23 @@ class FolderTarget(Target):
 
     @abc.abstractmethod
     def read_folder(self, folder: VerifiedFolder) -> Any:
-        """The value in a folder, read through it."""
+        """Return the value in a folder, with every file read through `folder`."""
 
     @abc.abstractmethod
     def open_folder(self, folder: VerifiedFolder) -> Any:
-        """Lazy access to the value in a folder, through it."""
+        """Open the value in a folder lazily, with every file read through `folder`."""
 
     def heritage_folder(self, folder: VerifiedFolder) -> Any:
-        """`heritage` of a folder, read through it."""
+        """Return the `heritage` of a folder, with every file read through `folder`."""
         return None
 
 
 class Source(Resource):
-    """An existing input file.  Passed to a decorated function, it arrives there as its data.
+    """An existing input file.  A decorated function that takes it receives the file's data.
 
-    Its identity is its file name and its content, so a node made from it reruns when the content
-    changes, and only then.  The content is read once, and again when the file was touched, copied or
-    renamed (see `daskcache.storage.source_hashes`).
+    A source is identified by its file name and content.  So a node made from it reruns only when one of
+    them changes.  The file is read once to hash it, and again after it was touched, copied or renamed
+    (see `daskcache.storage.source_hashes`).
 
     Parameters
     ----------
@@ -300,30 +370,30 @@ class Source(Resource):
     Raises
     ------
     SourceMissing
-        When it is used and there is no such file.
+        When the source is used and the file does not exist.
     StorageError
-        If it is given by a URL; or when it is used and can't be read.
+        If the path is a URL.  When the source is used and the file can't be read.
     """
 
     def __init__(self, path):
         check_local(path, "a source")
         self.path = os.path.abspath(path)
 
-    #: The target class whose format this is.
+    #: Target class that reads the same format.
     format: ClassVar[type[BytesTarget]]
-    #: Whether reading can run code: then no record chooses the class, and the file must be trusted.
+    #: True if reading can run code.  Then no record chooses the class, and the file must be trusted.
     runs_code: ClassVar[bool] = False
 
     def decode(self, data: bytes) -> Any:
-        """The value in the file's content."""
+        """Return the value in the file's content."""
         return self.format(self.path).decode(data)
 
     def get_data(self, cache: bool = False) -> Any:
-        """Read the file; `cache` changes nothing, see `Resource.get_data`."""
+        """Read the file.  `cache` has no effect, see `Resource.get_data`."""
         return self.decode(self._read())
 
     def get_path(self) -> str:
-        """Path of the file, as it was given to `from_path`; else the absolute one."""
+        """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute."""
         return os.path.join(self.location, f"{self.name}{self.ext}")
 
     @classmethod
@@ -337,16 +407,16 @@ class Source(Resource):
         return source
 
     def serialize(self) -> dict[str, Any]:
-        """What the JSON of this source consists of."""
+        """Return the content of this source's JSON form, as CPR writes it."""
         return imported(_SERIALIZED)(self)
 
     @classmethod
     def _options_at_address(cls, fields):
-        """Keyword arguments of the constructor for what CPR's takes."""
+        """Return the constructor's keyword arguments for those of CPR's constructor."""
         return fields
 
     def heritage(self) -> Any:
-        """What results made from this file may take over beside its value; see `Target.heritage`."""
+        """Return the metadata that results made from this file may inherit; see `Target.heritage`."""
         return None
 
     @property
@@ -363,29 +433,42 @@ class Source(Resource):
 
     @property
     def parent(self) -> str:
-        """Name of the folder that it is in."""
+        """Name of the folder that holds the file."""
         return Path(self.__daskcache_path__()).parent.name
 
     def content_hash(self) -> str:
-        """Hash of the file's bytes (32 hex digits), read again only if the file was touched."""
+        """Return the hash of the file's bytes: 32 hex digits.
+
+        The file is read again only after it was touched.
+
+        Raises
+        ------
+        SourceMissing
+            If the file does not exist.
+        StorageError
+            If it can't be read.
+        """
         return content_hash(self.path)
 
     def load_verified(self, expected: str) -> Any:
-        """Read the file if its content still has the hash `expected`, else raise SourceChanged."""
+        """Read the file, and raise SourceChanged if its content has another hash than `expected`."""
         data = self._read()
         self._compare(digest(data), expected)
         return self.decode(data)
 
     def open_verified(self, expected: str) -> Any:
-        """Lazy access to what `load_verified` reads, where the format has it."""
+        """Open lazily the data that `load_verified` reads, if the format supports it."""
         return self.load_verified(expected)
 
     def verify(self, expected: str) -> None:
-        """Raise SourceChanged unless the content, read again, still has the hash `expected`."""
+        """Read the file again, and raise SourceChanged if it has another hash than `expected`."""
         self._compare(fresh_hash(self.path), expected)
 
     def heritage_verified(self, expected: str) -> Any:
-        """`heritage`, if the file's content still has the hash `expected`, else raise SourceChanged."""
+        """Return `heritage`, and raise SourceChanged if the content has another hash than `expected`.
+
+        Without a heritage, the content is not checked.
+        """
         found = self.heritage()
         if found is not None:
             self._compare(self.content_hash(), expected)
@@ -409,18 +492,18 @@ class Source(Resource):
         return self.path
 
     def __daskcache_options__(self) -> dict[str, Any]:
-        """Keyword arguments which, after the path, make this source again.
+        """Return the keyword arguments that, after the path, recreate this source.
 
-        They are part of its identity, and in the records of nodes made from it.
+        They are part of the source's identity.  The records of nodes made from it hold them, too.
         """
         return {}
 
     def identity(self) -> str:
-        """What tells this source from others: class, file name and content."""
+        """Return the text that identifies this source: class, file name, content hash and options."""
         return self.identify(self.content_hash())
 
     def identify(self, content_hash: str) -> str:
-        """The identity that this source has when its content has this hash."""
+        """Return the identity that this source has if its content has the given hash."""
         options = dict(sorted(self.__daskcache_options__().items()))
         counted = f":{hash_value(options)}" if options else ""
         return f"{type(self).__name__}:{self.filename}:{tag(content_hash)}{counted}"
@@ -441,7 +524,22 @@ class Source(Resource):
 
 
 class FileSource(Source):
-    """Any input file.  It arrives as its `pathlib.Path`: the function reads it itself."""
+    """Any input file, for functions that read the file themselves.
+
+    A decorated function receives its absolute `pathlib.Path`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and the file does not exist.
+    StorageError
+        If the path is a URL.  When the source is used and the file can't be read.
+    """
 
     def decode(self, data: bytes) -> Path:
         return Path(self.path)

@@ -1,7 +1,8 @@
-"""Checks of what a data frame carries besides its values: that a format keeps it.
+"""Checks that a format keeps all that a data frame carries besides its values.
 
-Some of it `hash_value` leaves out, because it makes no difference to what follows; but a frame that is
-saved comes back as it was, or is refused.
+Examples are ``attrs``, flags, and the ``freq`` of an index.  `hash_value` leaves some of these out,
+because they make no difference to dependent nodes.  Nevertheless, a saved frame comes back unchanged or
+is refused.  The targets in `targets.tables` use these checks.  `forms` has the dtypes of results.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ TO_PICKLE = "use a path that ends in .pkl"
 
 
 def check_frame(target: Target, value: Any) -> None:
-    """Refuse what is no plain data frame, and what no file of one keeps.
+    """Refuse anything but a plain data frame, and flags that no file keeps.
 
     Raises
     ------
     FormatLimit
+        If `value` is not exactly a `pandas.DataFrame`, or forbids duplicate labels.
     """
     pd = require("pandas", "table")
     if isinstance(value, pd.Series):
@@ -43,11 +45,12 @@ def check_frame(target: Target, value: Any) -> None:
 
 
 def check_bare(target: Target, value: Any, hint: str) -> None:
-    """Refuse a frame with what a format of columns alone has no place for.
+    """Refuse a frame with extras that a format of bare columns can't store.
 
     Raises
     ------
     FormatLimit
+        If the frame has attrs, or its index or columns have a frequency.
     """
     for name, lost in (
         ("attrs", value.attrs),
@@ -59,22 +62,30 @@ def check_bare(target: Target, value: Any, hint: str) -> None:
 
 
 def is_whole(value: Any, decoded: Any) -> bool:
-    """Tell if a frame came back with all that it carries; their values are equal."""
+    """Return True if a frame came back with all that it carries besides its values.
+
+    The values themselves are not compared.
+    """
     return _traits(value) == _traits(decoded)
 
 
 def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], str]) -> tuple[str, str]:
-    """Name what a frame lost, and what to do about it.
+    """Name the first loss of a frame on its way through a file, and a remedy.
 
     Parameters
     ----------
     value, decoded : pandas.DataFrame
-        What was saved, and what came back.
+        The frame that was saved, and the frame that came back.
     by : str
-        The format.
+        Name of the format.
     remedy : callable
-        Gives what to do about a column (or a named level of the index), by its name and dtype; None and
-        None stand for the whole.
+        Takes the name and dtype of a column (or named level of the index), returns the remedy as text.
+        For the whole frame, name and dtype are None.
+
+    Returns
+    -------
+    reason, hint : str
+        See `Target.limit`.
     """
     for name, before, after in _columns(value, decoded):
         if _kind(before.dtype) != _kind(after.dtype):
@@ -103,11 +114,11 @@ _AXES = {
 
 
 def freq_of(index: Any) -> Any:
-    """Frequency of an index of times, which its dtype doesn't tell; None of any other index."""
+    """Return the frequency of an index of times, which is not in its dtype; None for other indexes."""
     return getattr(index, "freq", None) if index.dtype.kind in "mM" else None
 
 
-# ---- what there is --------------------------------------------------------------------------------
+# ---- traits of frames and dtypes ------------------------------------------------------------------
 
 
 def _traits(frame):
@@ -122,13 +133,16 @@ def _traits(frame):
 
 
 def _index_traits(index):
-    """Of a MultiIndex, not how its levels are kept: unused values, and frequencies of levels."""
+    """Return all that an index carries besides its values.
+
+    Unused values and frequencies of a MultiIndex' levels are left out.  They only describe its storage.
+    """
     levels = getattr(index, "levels", [index])
     return type(index), hash_value(list(index.names)), freq_of(index), [_kind(i.dtype) for i in levels]
 
 
 def _kind(dtype):
-    """All that tells a dtype from others, some of which compare equal or are called the same."""
+    """Return a value that differs for any two dtypes, even if they compare equal or share a name."""
     pd = require("pandas", "table")
     inner: Any = None
     if isinstance(dtype, pd.CategoricalDtype):
@@ -147,7 +161,7 @@ def _zone(zone):
 
 
 def _columns(value, decoded):
-    """Name, before and after of each column, and of each named level of the index."""
+    """Yield name, saved and decoded values of each column and each named level of the index."""
     for position in range(min(value.shape[1], decoded.shape[1])):
         yield value.columns[position], value.iloc[:, position], decoded.iloc[:, position]
     if value.index.nlevels == decoded.index.nlevels:
@@ -157,16 +171,16 @@ def _columns(value, decoded):
 
 
 def _bare(column):
-    """A column, or the values of a level of an index, without their name and the column's index."""
+    """Return a column without name and index, or the values of an index level without name."""
     values = column.rename(None)
     return values.reset_index(drop=True) if hasattr(values, "reset_index") else values
 
 
-# ---- what to call it ------------------------------------------------------------------------------
+# ---- names for messages ---------------------------------------------------------------------------
 
 
 def _told_apart(one, two):
-    """Names of two dtypes, as short as tells them apart."""
+    """Return the shortest names of two dtypes that differ."""
     for name in (str, repr, lambda dtype: f"{type(dtype).__name__} {dtype}", _with_zone):
         if name(one) != name(two):
             return name(one), name(two)
@@ -179,7 +193,10 @@ def _with_zone(dtype):
 
 
 def _indexes_told_apart(one, two):
-    """Two indexes by the dtypes of their levels, which a MultiIndex' values may not show."""
+    """Return texts that show how two indexes differ.
+
+    Dtypes of levels come first, as a MultiIndex' values may not show them.
+    """
     levels = [getattr(index, "levels", [index]) for index in (one, two)]
     old, new = (", ".join(str(level.dtype) for level in each) for each in levels)
     if old != new:

@@ -1,4 +1,7 @@
-"""Values for template fields that are no arguments: ``with daskcache.context(base="img01"): …``."""
+"""`context`: values for template fields that are not arguments, e.g. ``context(base="img01")``.
+
+`template` describes the fields.  `calls.recipe` fills them when a node is made.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,26 @@ from .. import config
 
 
 class Context(MutableMapping):
-    """Values that templates can use; read when a node is made.
+    """Mapping of values that path and label templates can use, read when a node is made.
 
-    ``with context(base="img01"):`` sets them for a block, in this thread or task;
-    ``context["base"] = "img01"`` sets one for the whole process; the defaults beneath are config
-    ``daskcache.context``.
+    ``with context(base="img01"):`` sets values for a block, in this thread or asyncio task.
+    ``context["base"] = "img01"`` sets a value for the whole process.  Values of a block come first,
+    then those of the process, then those of config ``daskcache.context``.
+
+    Parameters
+    ----------
+    **values : object
+        Values by name, for the block of the ``with`` statement.
+
+    Returns
+    -------
+    context manager
+        Its target is the context itself.
+
+    Raises
+    ------
+    KeyError
+        When reading a value that is not set, or deleting one that is not set for the process.
 
     Examples
     --------

@@ -1,4 +1,7 @@
-"""The files of a folder as one input."""
+"""`FolderSource`: the files of a folder as one input.
+
+`base.Source` is the input of a single file.  `storage.source_hashes` remembers the hashes of members.
+"""
 
 from __future__ import annotations
 
@@ -20,40 +23,41 @@ from .registry import source_class
 class FolderSource(Source):
     """The files of a folder that match a pattern, as one input.
 
-    Passed to a decorated function, it arrives there as the list of its members' absolute
-    `pathlib.Path`, in order; where the parameter is annotated with ``FolderSource``, as itself.
+    A decorated function receives a sorted list of the members' absolute `pathlib.Path`.  A parameter
+    annotated with ``FolderSource`` receives the source itself.
 
-    Its identity is its members: their paths from the folder and their content.  So a node made from it
-    reruns when a member is added, removed, renamed or edited.  Nothing else counts, the folder's own
-    name included.
+    The source is identified by its members: their paths from the folder and their content.  So a node
+    made from it reruns when a member is added, removed, renamed or edited.  Nothing else counts, not
+    even the folder's own name.
 
-    Iterating over it gives a source for each member, so that each can have a node of its own.
+    Iterating yields a source for each member, so that each can have a separate node.
 
     Parameters
     ----------
     folder : str or os.PathLike
         The folder.  A relative path is taken from the current folder.
     pattern : str
-        As in a shell, upper and lower case differ: ``*``, ``?`` and ``[…]`` within a name, ``**`` for
-        any number of folders.  Names that begin with a dot match only where the pattern has the dot.
-        Folders, pipes and devices are no members; symbolic links are followed.
+        Pattern as in a shell: ``*``, ``?`` and ``[…]`` within a name, ``**`` for any number of folders.
+        Upper and lower case differ.  Names that begin with a dot match only if the pattern has the dot.
+        Folders, pipes and devices are not members.  Symbolic links are followed.
     source : type of Source, optional
-        Class of the members when iterated over.  By default the suffix decides; what no other class
-        is made for is a `FileSource`.
+        Class of the members when iterated over.  By default, the suffix decides; members with an
+        unknown suffix are of class `FileSource`.
 
     Raises
     ------
     GraphError
-        If the pattern could match nothing below the folder, or `source` is no class of sources.
+        If the pattern could match nothing below the folder, or `source` is not a subclass of `Source`.
     SourceMissing
-        When it is used and there is no such folder, or a matching link leads nowhere.
+        When the source is used and the folder does not exist, or a matching link leads nowhere.
     StorageError
-        When it is used and a folder or member can't be read, or links lead around in a circle.
+        If the folder is a URL.  When the source is used and a folder or member can't be read, or links
+        form a circle.
 
     Warns
     -----
     DaskcacheWarning
-        Once, if there are no members.
+        Once for each folder and pattern without members.
 
     Examples
     --------
@@ -76,7 +80,7 @@ class FolderSource(Source):
         super().__init__(os.path.join(self.folder, pattern))
 
     def names(self) -> list[str]:
-        """Paths of the members from the folder, with ``/`` between names, sorted."""
+        """Return the members' paths from the folder, with ``/`` between names, sorted."""
         try:
             return sorted(set(_matches(self.folder, _components(self.pattern))))
         except OSError as error:
@@ -84,11 +88,14 @@ class FolderSource(Source):
             raise source_error(error, error.filename or self.folder, expected) from error
 
     def get_data(self, cache: bool = False) -> list[Path]:
-        """Paths of the members."""
+        """Return the members' absolute paths, sorted."""
         return self._paths(self.names())
 
     def content_hash(self) -> str:
-        """Hash of the members' names and content; only members that were touched are read again."""
+        """Return the joint hash of the members' names and content: 32 hex digits.
+
+        Only members that were touched are read again.
+        """
         names = self.names()
         if not names:
             _warn_of_no_members(self.path)
@@ -131,7 +138,7 @@ class FolderSource(Source):
 
 
 def _components(pattern):
-    """The parts of a pattern between the slashes."""
+    """Return the parts of a pattern between the slashes, and raise GraphError if they can't match."""
     parts = tuple(pattern.split("/"))
     if any(part in ("", ".", "..") for part in parts):
         raise GraphError(
@@ -143,19 +150,19 @@ def _components(pattern):
 
 
 def _matches(folder, parts):
-    """Paths from `folder` of the files that match, some more than once.
+    """Yield the paths, from `folder`, of the files that match; some more than once.
 
-    Links that lead around in a circle end with an error: the system follows a few dozen in a path.
+    Links that form a circle end with an error, as the system follows only a few dozen links in a path.
     """
     part, rest = parts[0], parts[1:]
-    if part == "**":
+    if part == "**":  # any number of folders: none here, one or more by keeping `parts` below
         yield from _matches(folder, rest)
     with os.scandir(folder) as entries:
         for entry in entries:
             if not _fits(entry.name, part):
                 continue
             if entry.is_symlink():
-                os.stat(entry.path)  # a link that leads nowhere is an error, not one member less
+                os.stat(entry.path)  # a link that leads nowhere is an error, not a missing member
             if not rest:
                 if entry.is_file():
                     yield entry.name

@@ -1,8 +1,8 @@
-"""The form of a result (dtype and shape, or columns), and corrected files in the form of the result.
+"""The form of a result (dtype and shape, or columns), and the conversion of corrected files to it.
 
-Programs in which people correct results store them in other dtypes: Fiji makes 0 and 255 of a boolean
-mask, and 16 bits of 64-bit labels.  A record keeps the form of what the function made, and a corrected
-file that was adopted is read in that form, or is refused when it can't be.
+Programs for manual correction change dtypes.  Fiji stores a boolean mask as 0 and 255, and 64-bit labels
+in 16 bits.  So a record keeps the form of the function's result (`runtime.store`).  An adopted file is
+read in that form, or refused if it can't be (`runtime.entry`, `planning.unrecorded`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from typing import Any
 
 from ..errors import FormatLimit, require
 
-#: Columns of a table beyond which its form is not kept.
+#: Most columns of a table whose form is kept.
 _MAX_COLUMNS = 1000
 
 
 def form_of(value: Any) -> dict[str, Any] | None:
-    """Return the form of a value as plain data; None if it has none.
+    """Return the form of a value as plain data, or None if it has none.
+
+    Structured dtypes, arrays of Python objects, tables with many columns, and tables with column names
+    other than texts have no form.
 
     Parameters
     ----------
@@ -25,8 +28,8 @@ def form_of(value: Any) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        Of an array (NumPy's, Zarr's, Dask's …) ``dtype`` and ``shape``; of a data frame ``columns``, a
-        list of names with their dtypes.
+        For an array (NumPy's, Zarr's, Dask's …): ``dtype``, a str, and ``shape``, a list of int.  For a
+        data frame: ``columns``, a list of pairs of name and dtype.
     """
     if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "iloc"):
         return _form_of_frame(value)
@@ -50,9 +53,9 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     Parameters
     ----------
     value : object
-        As its format reads it.
+        The value as its format reads it.
     form : dict or None
-        See `form_of`; None leaves the value as it is.
+        The form, see `form_of`; None leaves the value unchanged.
 
     Returns
     -------
@@ -62,7 +65,7 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     Raises
     ------
     FormatLimit
-        If that would change a value, or axes or columns differ.
+        If the conversion would change a value, or the number of axes or the columns differ.
     """
     if form is None or form_of(value) == form:
         return value
@@ -90,21 +93,24 @@ def _array_in_form(value, dtype, shape):
 
 
 def _mask(np, array):
-    """Booleans for what holds 0 and one other value, as programs without booleans store them."""
+    """Return booleans for an array of 0 and one other value, or None for other arrays.
+
+    Programs without booleans store masks in this way.
+    """
     highest = array.max(initial=0)
     is_mask = bool(((array == 0) | (array == highest)).all())
     return array != 0 if is_mask else None
 
 
 def _converted(np, array, dtype):
-    """The same values in another dtype; None if one of them would change."""
+    """Return the same values in another dtype, or None if one of them would change."""
     if array.dtype.kind not in "biufc" or dtype.kind not in "iufc":
         return None
     with np.errstate(all="ignore"):
         converted = array.astype(dtype)
         back = converted.astype(array.dtype)
     same = (back == array) | ((back != back) & (array != array))  # NaN differs from itself
-    # what wraps around comes back, too: negative numbers as unsigned ones
+    # Values that wrap around come back, too (negative numbers as unsigned ones), so compare signs.
     signs = (converted < 0) == (array < 0) if array.dtype.kind != "c" and dtype.kind != "c" else True
     return converted if bool(np.all(same & signs)) else None
 

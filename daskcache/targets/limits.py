@@ -1,4 +1,8 @@
-"""What a file may ask for when it is read: a header of a few bytes can declare a petabyte."""
+"""Limits that formats of arrays share: the size of a decoded value, and extras of a dtype.
+
+The size is checked before decoding, as a header of a few bytes can declare a petabyte.  Used by
+`arrays`, `images` and `zarr`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from ..errors import FormatLimit
 
 
 def check_decoded(nbytes: int, what: str) -> None:
-    """Raise before a value is decoded that would not fit in memory.
+    """Raise if a value would not fit in memory, before it is decoded.
 
     Parameters
     ----------
@@ -24,7 +28,7 @@ def check_decoded(nbytes: int, what: str) -> None:
     Raises
     ------
     FormatLimit
-        If it is more than config ``daskcache.max-decoded`` (by default, than this machine's memory).
+        If it exceeds config ``daskcache.max-decoded`` (by default, this machine's memory).
     """
     allowed = config.get_bytes("max-decoded") if config.get("max-decoded") else _physical_memory()
     if allowed is not None and nbytes > allowed:
@@ -37,7 +41,7 @@ def check_decoded(nbytes: int, what: str) -> None:
 
 
 def carried_by_dtype(dtype: Any) -> str | None:
-    """Name what a NumPy dtype has that no format of arrays keeps; None if nothing."""
+    """Name the extra of a NumPy dtype that no format of arrays keeps, or return None."""
     if dtype.metadata:
         return f"metadata, {dict(dtype.metadata)}"
     if dtype.isalignedstruct:
@@ -47,7 +51,7 @@ def carried_by_dtype(dtype: Any) -> str | None:
 
 
 def _physical_memory():
-    """Bytes of memory of this machine; None where the system doesn't say."""
+    """Return the bytes of memory of this machine, or None if the system doesn't report them."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -1,4 +1,8 @@
-"""Plain Python values: JSON and pickle."""
+"""Formats of Python values: JSON for plain ones, pickle for any.
+
+`registry` chooses these classes by the suffix.  `tagged` holds the JSON form of tuples, dates and other
+values.  `storage.trust` decides which pickles may be read.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,11 @@ from .tagged import from_json, to_json
 class JSONTarget(BytesTarget):
     """Plain values as indented JSON (RFC 8259), which every program reads.
 
-    Texts, numbers, booleans, None, lists and dicts with text keys are written as what they are.  What
-    JSON has no form for is tagged, e.g. ``{"$datetime": "2024-02-29T12:00:00"}``, and comes back as it
-    was: tuples, sets, dicts with other keys, NaN and infinities, complex and decimal numbers, dates,
-    times and time zones, paths, UUIDs, scalars of NumPy and pandas (see `daskcache.targets.tagged`).
+    Texts, numbers, booleans, None, lists and dicts with text keys are written as themselves.  Some other
+    values are tagged, e.g. ``{"$datetime": "2024-02-29T12:00:00"}``, and come back unchanged.  These are
+    tuples, sets, dicts with other keys, NaN and infinities, complex and decimal numbers.  Dates, times
+    with and without zones, paths, UUIDs, and scalars of NumPy and pandas are tagged, too.  See
+    `daskcache.targets.tagged`.
 
     Parameters
     ----------
@@ -32,7 +37,7 @@ class JSONTarget(BytesTarget):
     Raises
     ------
     FormatLimit
-        When saving anything else: arrays, tables, instances of classes, subclasses of the above.
+        When saving anything else: arrays, tables, instances of other classes, subclasses of the above.
     """
 
     def encode(self, value):
@@ -40,7 +45,8 @@ class JSONTarget(BytesTarget):
             text = json.dumps(to_json(value), indent=1, ensure_ascii=False, allow_nan=False)
         except CODEC_ERRORS as error:
             raise self.limit(value, str(error), _json_hint(value)) from error
-        # A lone surrogate stands as its escape; the check refuses two of them that would become one.
+        # A lone surrogate is written as its escape.  Two that would be read as one are refused: the
+        # class is not `exact`, so the text is read back before it is saved.
         return [text.encode("utf-8", "backslashreplace"), b"\n"]
 
     def decode(self, data):
@@ -48,7 +54,22 @@ class JSONTarget(BytesTarget):
 
 
 class JSONSource(Source):
-    """An existing JSON file; arrives as `json.loads` reads it, tags of `JSONTarget` included."""
+    """An existing JSON file.
+
+    A decorated function receives the value that `json.loads` reads.  Tags of `JSONTarget` stay dicts.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and the file does not exist.
+    json.JSONDecodeError
+        When the file is read and is not JSON.
+    """
 
     format = JSONTarget
 
@@ -57,14 +78,21 @@ class JSONSource(Source):
 
 
 class PickleTarget(BytesTarget):
-    """Any value that (cloud)pickle takes.
+    """Any value that pickle or cloudpickle can store.
 
-    Reading a pickle can run code: see `daskcache.storage.trust` for whose are read.
+    Reading a pickle can run code.  `daskcache.storage.trust` describes which pickles are read.
 
     Parameters
     ----------
     path : str
-        Path template; ``.pkl``, ``.pickle`` or no suffix.
+        Path template ending in ``.pkl``, ``.pickle`` or no suffix.
+
+    Raises
+    ------
+    FormatLimit
+        When saving, if config ``daskcache.pickle`` is ``refuse``.
+    UntrustedPickle
+        When reading a pickle that does not belong to the user or to ``daskcache.trusted-owners``.
     """
 
     exact = True
@@ -86,12 +114,21 @@ class PickleTarget(BytesTarget):
 
 
 class PickleSource(Source):
-    """An existing pickle, which must belong to oneself or to one of ``daskcache.trusted-owners``.
+    """An existing pickle, which must belong to the user or to one of ``daskcache.trusted-owners``.
+
+    A decorated function receives the unpickled value.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
 
     Raises
     ------
+    SourceMissing
+        When the source is used and the file does not exist.
     UntrustedPickle
-        When it is used and belongs to somebody else.
+        When the file is read and belongs to another user, or pickles are refused.
     """
 
     format = PickleTarget
@@ -107,41 +144,46 @@ def _json_hint(value):
 
 
 def _pieces(value):
-    """A pickle by reference where a class can be imported, else by value (notebooks), in pieces."""
+    """Pickle a value in pieces.
+
+    Classes are pickled by reference if they can be imported, else by value (notebooks).
+    """
     try:
         pieces = _pickled(value, _Pickler)
     except (pickle.PicklingError, AttributeError, TypeError):
         return _pickled(value, _CloudPickler)
+    # pickle names classes of __main__, but in another process __main__ is another program
     by_name = not any(b"__main__" in piece for piece in pieces if type(piece) is bytes)
     return pieces if by_name else _pickled(value, _CloudPickler)
 
 
 def _pickled(value, pickler):
-    """Pieces of a pickle; large buffers are not copied."""
+    """Return the pieces of a pickle, without a copy of large buffers."""
     pieces: list = []
     pickler(SimpleNamespace(write=pieces.append), protocol=5).dump(value)
     return [piece.raw() if type(piece) is pickle.PickleBuffer else piece for piece in pieces]
 
 
 class _Pickler(pickle.Pickler):
-    """Keeps the byte order of arrays."""
+    """Pickler that keeps the byte order of arrays."""
 
     def reducer_override(self, obj):
         return _as_native(obj) or NotImplemented
 
 
 class _CloudPickler(cloudpickle.Pickler):
-    """The same for what is pickled by value."""
+    """Pickler by value that keeps the byte order of arrays."""
 
     def reducer_override(self, obj):
         return _as_native(obj) or super().reducer_override(obj)
 
 
 def _as_native(obj):
-    """How an array in another machine's byte order is pickled; None if `obj` is none.
+    """Return the reduce value of an array in foreign byte order, or None for any other object.
 
-    NumPy would turn those that it can't pickle as a buffer (of times, parts of others) to this machine's
-    order.  So the bytes are taken for numbers in this order, until they are read.
+    NumPy converts such an array to this machine's order if it can't pickle it as a buffer: an array of
+    times, or a part of another array.  So the pickle holds a view of the same bytes in this machine's
+    order, and reading it views them in the foreign order again.
     """
     np = sys.modules.get("numpy")
     if np is None or type(obj) not in (np.ndarray, np.memmap):

@@ -1,4 +1,8 @@
-"""Which class reads and writes which suffix.  Classes are named by text and imported when needed."""
+"""The table of suffixes: the target and the source class for each.
+
+Classes are named by text and imported when needed.  `calls.spec` and `Resource.from_path` look targets
+and sources up here.  Users add suffixes with `register_suffix`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ _TARGETS = {
     "": "daskcache:PickleTarget",
 }
 
-#: Before anybody registers another class.
+#: The table as shipped, without users' classes.
 _OWN = dict(_TARGETS)
 
 _SOURCES = {
@@ -40,13 +44,25 @@ _SOURCES = {
     ".zarr": "daskcache:ZarrSource",
     ".ome.zarr": "daskcache:ZarrSource",
 }
-# Not pickles: whoever means to load one names PickleSource.
+# Pickles are left out, as reading them can run code: a user names PickleSource to load one.
 _ANY_SOURCE = "daskcache:FileSource"
 _TABLE = "daskcache:SQLTarget"
 
 
 def register_suffix(suffix: str, target: str) -> None:
-    """Let `target`, a class named as ``"package.module:Class"``, handle paths with `suffix`.
+    """Register a target class for a suffix, in place of an earlier one if there is any.
+
+    Parameters
+    ----------
+    suffix : str
+        The suffix with its dot, e.g. ``".ply"``.  Upper and lower case are the same.
+    target : str
+        Name of the class, ``"package.module:Class"``.  It is imported when it is first needed.
+
+    Raises
+    ------
+    UnknownFormat
+        If the suffix has no dot in front, or the name no colon.
 
     Examples
     --------
@@ -61,7 +77,7 @@ def register_suffix(suffix: str, target: str) -> None:
 
 
 def target_class(path: str):
-    """The target class for `path`, by its suffix.
+    """Return the target class for `path`, chosen by its suffix.
 
     Raises
     ------
@@ -84,26 +100,26 @@ def target_class(path: str):
 
 
 def is_of_folder(path: str) -> bool:
-    """Whether what is registered for the suffix of `path` is a folder, not a file."""
+    """Return True if the class registered for the suffix of `path` writes a folder, not a file."""
     return suffix_of(path) in _TARGETS and target_class(path).is_folder
 
 
 def read_as(target) -> tuple[str, dict] | None:
-    """Class and options by which the files of `target` are read; None if their suffix says it all."""
+    """Return class name and options for reading the files of `target`; None if the suffix suffices."""
     options = target.counted_options()
     name = public_name(type(target))
     return None if not options and name == _OWN.get(suffix_of(target.path)) else (name, options)
 
 
 def source_class(path: str):
-    """The source class for `path`, by its suffix; `FileSource` if there is none of its own."""
+    """Return the source class for `path`, chosen by its suffix; `FileSource` for unknown suffixes."""
     return imported(_SOURCES.get(suffix_of(path), _ANY_SOURCE))
 
 
 def suffix_of(path: str) -> str:
-    """The longest registered suffix of `path` in lower case, or its last one if none is."""
+    """Return the longest registered suffix of `path` in lower case, or its last one if none is."""
     name = path.rpartition("/")[2].lower()
-    first_dot = name.find(".", 1)
+    first_dot = name.find(".", 1)  # a dot in front makes a hidden file, not a suffix
     while first_dot >= 0:
         if name[first_dot:] in _TARGETS:
             return name[first_dot:]

@@ -1,8 +1,9 @@
-"""`Resource`: what a source and a target have in common with CPR's classes of these names.
+"""`Resource`, the base of sources and targets, with the interface of CPR's classes of these names.
 
-CPR (custom-prefect-result) says where a file is by three fields, ``location``, ``name`` and ``ext``.
-The classes here take them in place of a path, too: ``ImageSource("raw", "a", ".tif")``.  A source is
-then what it always is; a target is at an address of its own, see `daskcache.cpr.addressed`.
+CPR (custom-prefect-result) locates a file by three fields, ``location``, ``name`` and ``ext``.  The
+classes in `daskcache.targets` take them in place of a path, too: ``ImageSource("raw", "a", ".tif")``.
+A source is then the same as with a path.  A target then has the hash of its data in its path, see
+`daskcache.targets.addressed`.  `base` derives `Target` and `Source` from `Resource`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from ..errors import GraphError
 
 
 class _TwoConstructors(abc.ABCMeta):
-    """Lets daskcache's own classes be called with a path, or with CPR's three fields."""
+    """Metaclass that lets daskcache's own classes take a path or CPR's three fields."""
 
     def __call__(cls, *args, **kwargs):
         if (len(args) > 1 or kwargs) and cls._is_address(args, kwargs):
@@ -24,9 +25,10 @@ class _TwoConstructors(abc.ABCMeta):
 
     def _is_address(cls, args, kwargs):
         if cls.has_address or not cls.__module__.startswith("daskcache.targets."):
-            return False  # others may have parameters of these names
+            return False  # users' classes may have parameters of these names
         if not kwargs.keys().isdisjoint(("location", "name", "ext")):
             return True
+        # without keywords: enough arguments, with texts in the places of name and ext
         enough = 3 if cls.default_ext is None else 2
         return len(args) >= enough and all(isinstance(arg, str) for arg in args[1:3])
 
@@ -43,36 +45,51 @@ class _TwoConstructors(abc.ABCMeta):
 class Resource(metaclass=_TwoConstructors):
     """A file (or folder) with data in it: a `Source` or a `Target`.
 
-    It is at ``location/name`` + ``ext``, or, a target at an address of its own,
-    ``location/name-{data_hash}`` + ``ext``.
+    Its path is ``location/name`` + ``ext``.  A target made as in CPR has the hash of its data in its
+    path: ``location/name-{data_hash}`` + ``ext``.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file, or a target's path template.
+    **options
+        Keyword arguments of the format, see the subclass.
+
+    Notes
+    -----
+    daskcache's own subclasses take CPR's fields ``location, name, ext`` in place of a path, too.
     """
 
-    #: Whether it is a target at an address of its own.
+    #: True if the target has the hash of its data in its path, as in CPR.
     has_address: ClassVar[bool] = False
-    #: What CPR's constructor takes after location, name and ext, with its defaults.
+    #: Parameters of CPR's constructor after location, name and ext, with their defaults.
     address_fields: ClassVar[dict[str, Any]] = {}
-    #: The suffix where none is given; None if it has to be.
+    #: Suffix if none is given; None if a suffix is required.
     default_ext: ClassVar[str | None] = None
-    #: The suffixes that there may be; any if there are none.
+    #: Suffixes that the class accepts; empty if it accepts any.
     known_exts: ClassVar[tuple[str, ...]] = ()
 
     path: str
 
     @classmethod
     def from_path(cls, path: str | os.PathLike, *args: Any, **fields: Any) -> Any:
-        """The source or target with this path.
+        """Return the source or target with this path.
+
+        `Source` and `Target` themselves choose the class by the suffix.
 
         Parameters
         ----------
         path : str or os.PathLike
-            Of the file; of a target, without the hash of its data.
+            The file's path; for a target, without the hash of its data.
         *args, **fields
-            As the class takes them after location, name and ext (all but ``data_hash``).
+            Parameters of CPR's constructor after location, name and ext (all but ``data_hash``).
 
         Raises
         ------
         GraphError
-            If the class is not for such files.
+            If the class does not accept the suffix.
+        TypeError
+            If the class has no such fields.
         """
         location, file_name = os.path.split(os.fspath(path))
         name, ext = os.path.splitext(file_name)
@@ -87,7 +104,13 @@ class Resource(metaclass=_TwoConstructors):
 
     @classmethod
     def checked_ext(cls, ext: str | None) -> str:
-        """The suffix, if the class is for such files; else raise GraphError."""
+        """Return the suffix, or the default one for None.
+
+        Raises
+        ------
+        GraphError
+            If the class does not accept the suffix.
+        """
         found = cls.default_ext if ext is None else ext
         if found is None or (cls.known_exts and found not in cls.known_exts):
             raise GraphError(
@@ -98,31 +121,31 @@ class Resource(metaclass=_TwoConstructors):
         return found
 
     def get_path(self) -> str:
-        """Path of the file."""
+        """Return the file's path."""
         return self.path
 
     def get_name(self) -> str:
-        """Name of the file without its suffix."""
+        """Return the file's name without its suffix."""
         return self.name
 
     @abc.abstractmethod
     def get_data(self, cache: bool = False) -> Any:
-        """The data in the file.
+        """Return the data in the file.
 
         Parameters
         ----------
         cache : bool
-            Taken for CPR's sake, which read the file anyway each time, and so does this.
+            No effect.  It is accepted for compatibility with CPR, which read the file every time, too.
         """
 
-    # An instance, or another class, may have something else under these names.
+    # Annotated only: an instance or a subclass may give these names another meaning.
     location: Any
     name: Any
     ext: Any
 
 
 class _Piece:
-    """A piece of a resource's path, unless the instance has an attribute of that name itself."""
+    """Descriptor for a piece of a resource's path.  An instance's attribute of that name wins."""
 
     def __init__(self, find):
         self._find = find
@@ -137,16 +160,20 @@ Resource.ext = _Piece(lambda path: os.path.splitext(path)[1])
 
 
 class Metadata:
-    """What the file of an image says beside its pixels, as `tifffile.imwrite` takes it.
+    """Mixin for images with metadata in the form of CPR, which is that of `tifffile.imwrite`.
 
     Attributes
     ----------
     metadata : dict or None
-        E.g. ``{"axes": "YX", "unit": "micron"}``.
+        Metadata of the image, e.g. ``{"axes": "YX", "unit": "micron"}``.
     resolution : sequence of float, or None
         Pixels per centimetre along X and Y.
     imagej : bool
-        Whether it is written as ImageJ's files are.
+        True to write the file in ImageJ's format.
+
+    See Also
+    --------
+    ImageMetadata : metadata that daskcache reads from a file.
     """
 
     metadata: dict[str, Any] | None = None
@@ -154,17 +181,17 @@ class Metadata:
     imagej: bool = True
 
     def get_metadata(self) -> dict[str, Any] | None:
-        """Metadata of the image."""
+        """Return the image's metadata, or None."""
         return self.metadata
 
     def set_metadata(self, metadata: dict[str, Any] | None) -> None:
-        """Set the metadata that the file is written with."""
+        """Set the metadata to write with the file."""
         self.metadata = metadata
 
     def get_resolution(self) -> Any:
-        """Pixels per centimetre along X and Y."""
+        """Return the pixels per centimetre along X and Y, or None."""
         return self.resolution
 
     def set_resolution(self, resolution: Any) -> None:
-        """Set the resolution that the file is written with."""
+        """Set the resolution to write with the file, in pixels per centimetre along X and Y."""
         self.resolution = resolution

@@ -1,4 +1,7 @@
-"""`StoreTarget`: classes with ``save`` and ``load``, as users of prefectx wrote them, as formats."""
+"""`StoreTarget`: a format made from a user's class with ``save`` and ``load``, as in prefectx.
+
+`modes.options` makes it from the ``store`` of a task.  `base` has the base class for new formats.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,14 @@ from .objects import PickleTarget
 
 
 class StoreTarget(Target):
-    """What a class of the user's saves and loads: ``Store(location).save(data)``, ``.load()``.
+    """A value that a user's class saves and loads: ``Store(location).save(data)``, ``.load()``.
 
-    The class writes a file (or folder) at the location that it is given, which is not yet that of the
-    target.  Or it keeps data elsewhere, in a database, say: then it says so by an attribute
-    ``outside = True`` and has ``exists()``; it is given the target's path as location, and the target is
-    a small file with the hash of the data, with which they are compared when they are loaded.
+    The class writes a file (or folder) at the given location.  While saving, that is a temporary path,
+    not yet the target's path.
+
+    A class may instead keep data elsewhere, e.g. in a database.  Then it has an attribute
+    ``outside = True`` and a method ``exists()``, and receives the target's path as location.  The target
+    is a small file with the data's hash, which is checked when the data are loaded.
 
     Parameters
     ----------
@@ -31,10 +36,13 @@ class StoreTarget(Target):
 
     Raises
     ------
+    TypeError
+        If the class has no callable ``save`` and ``load``.
     FormatLimit
-        When saving, if there is no file afterwards.
+        When saving, if the class wrote no file; or if it keeps data elsewhere and the path has the field
+        ``{data_hash}``.
     TargetMissing, TargetModified
-        When reading what is outside, and is not there any more, or is something else.
+        When reading data kept elsewhere that are gone, or differ from the saved ones.
     """
 
     runs_code = True
@@ -88,7 +96,7 @@ class StoreTarget(Target):
     hash = PickleTarget.hash
 
     def inherit(self, heritage):
-        return self  # overridden, so that `write` finds the node's own path
+        return self  # overriding it makes `runtime.store` set the node's path, which `write` needs
 
     def _write_outside(self, value, path):
         if DATA_HASH in self.path:

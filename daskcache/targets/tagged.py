@@ -1,8 +1,10 @@
-"""Values that JSON has no form for, as ``{"$tag": …}``: readable by people and by other programs.
+"""JSON for values beyond JSON's own types, as ``{"$tag": …}``: readable for people and programs.
+
+Used by `objects.JSONTarget`.
 
 ==============================  =====================================================================
-``{"$tuple": [1, 2]}``          also ``$set`` and ``$frozenset``, in an order of their own
-``{"$dict": [[1, "a"]]}``       a dict with keys that are no texts, or that looks like a tag itself
+``{"$tuple": [1, 2]}``          also ``$set`` and ``$frozenset``, in an order set by their values
+``{"$dict": [[1, "a"]]}``       a dict with keys other than texts, or that looks like a tag itself
 ``{"$float": "nan"}``           ``nan``, ``inf`` and ``-inf``
 ``{"$complex": [1.0, 2.0]}``
 ``{"$decimal": "1.10"}``        also ``$uuid`` and ``$path``
@@ -30,12 +32,12 @@ from .base import CODEC_ERRORS
 
 
 def to_json(value: Any) -> Any:
-    """What `json.dumps` is to write for `value`.
+    """Return the plain value that `json.dumps` can write for `value`.
 
     Raises
     ------
     TypeError
-        If there is no form for it, or none that gives it back as it is.
+        If JSON has no form for the value, or none that returns it unchanged.
     """
     cls = type(value)
     if cls in _PLAIN:
@@ -53,12 +55,12 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(loaded: dict[str, Any]) -> Any:
-    """The value that an object of a JSON file stands for: the ``object_hook`` of `json.loads`.
+    """Return the value for an object in a JSON file.  Use it as ``object_hook`` of `json.loads`.
 
     Raises
     ------
     TargetError
-        If the tag is unknown, or what it names is not to be had here.
+        If the tag is unknown, or names a time zone that is unknown on this machine.
     """
     if not _looks_tagged(loaded):
         return loaded
@@ -81,7 +83,7 @@ def _dict_to_json(value):
 
 
 def _scalar_to_json(value):
-    """A value of a class that has a tag, if it comes back just as it is."""
+    """Return a tagged value, and raise TypeError if it would not come back unchanged."""
     cls = type(value)
     write = _WRITERS.get(cls) or _PACKAGES.get(cls.__module__.partition(".")[0])
     if write is None:
@@ -98,7 +100,7 @@ def _scalar_to_json(value):
 
 
 def _shown(value):
-    """All that tells a scalar from others: of times, the zone and the unit too."""
+    """Return all that tells a scalar from others; for times, zone and unit too."""
     return repr(value), repr(getattr(value, "tzinfo", None)), getattr(value, "unit", None)
 
 
@@ -122,7 +124,7 @@ def _read(tag, content):
 
 
 def _time_text(value):
-    """ISO 8601, and the name of the zone if there is one."""
+    """Return a time in ISO 8601, with the name of its zone if it has one."""
     zone = value.tzinfo
     if zone is None or type(zone) is datetime.timezone:
         return value.isoformat()
@@ -145,7 +147,10 @@ def _timestamp(text, unit):
 
 
 def _in_zone(value, convert, key):
-    """A time in the zone `key`; the clocks there must show what was written."""
+    """Return a time in the zone `key`, and raise TargetError if its clocks show another time.
+
+    That happens if the rules of the zone changed after the time was written.
+    """
     if not key:
         return value
     try:
@@ -211,7 +216,7 @@ def _pandas_timedelta(content, unit):
 
 _PACKAGES = {"numpy": _numpy_to_json, "pandas": _pandas_to_json}
 
-#: Tag and content of scalars.
+#: Functions that return tag and content of a scalar, by class.
 _WRITERS = {
     complex: lambda value: ("$complex", [value.real, value.imag]),
     decimal.Decimal: lambda value: ("$decimal", str(value)),
@@ -223,7 +228,7 @@ _WRITERS = {
     datetime.timedelta: lambda value: ("$timedelta", [value.days, value.seconds, value.microseconds]),
 }
 
-#: Values from the content of a tag.
+#: Functions that return the value for a tag's content, by tag.
 _READERS = {
     "tuple": tuple,
     "set": set,

@@ -1,11 +1,10 @@
 """Path and label templates: ``"denoised/{image.stem}.tif"``.
 
-A field is an argument's name, ``{funcname}``, ``{key}``, ``{data_hash}`` or a value of the context,
-with a format spec if wanted (``{i:03d}``).  Of sources, nodes and paths it takes the attributes
-``filename``, ``stem``, ``suffix`` and ``parent``.  There is no indexing, no other attribute and no
-expression: a template is data, it is never evaluated.
-
-Folders come from the template's own text.  What a value contributes stays within one path component.
+A field is an argument's name, ``{funcname}``, ``{key}``, ``{data_hash}`` or a value of the context.  It
+may have a format spec (``{i:03d}``).  Fields of sources, nodes and paths take the attributes
+``filename``, ``stem``, ``suffix`` and ``parent``.  Indexing, other attributes and expressions are
+errors, as a template is data and is never evaluated.  Only the template's own text makes folders.  A
+value stays within one path component.  Used by `calls.spec`.
 """
 
 from __future__ import annotations
@@ -34,14 +33,15 @@ class Template:
     text : str
         The template.
     is_path : bool
-        Whether it fills to a path (checked, separators in values escaped) or to a label.
+        True for a path, which is checked, and in which separators in values are escaped.  False for a
+        label.
 
     Raises
     ------
     TemplateError
         If a field is malformed.
     UnsafePath
-        If the text itself is no path below a root.
+        If the text itself is not a path below a root.
     """
 
     def __init__(self, text: str, is_path: bool = True):
@@ -50,6 +50,7 @@ class Template:
         self.parts = _parse(text)
         self.fields = tuple(name for _, name, _, _ in self.parts if name)
         if is_path:
+            # check the text early, when a function is decorated; any value stands for a field
             literal = "".join(part[0] + ("x" if part[1] else "") for part in self.parts)
             check_path(literal, text)
 
@@ -65,14 +66,19 @@ class Template:
         Parameters
         ----------
         lookup : callable
-            Gives the value of a field's name; raises KeyError for an unknown one.
+            Takes a field's name, returns its value; raises KeyError for an unknown name.
+
+        Returns
+        -------
+        str
+            The path or label.  In a path, ``{data_hash}`` stays until the result is known.
 
         Raises
         ------
         TemplateError
-            If a name is unknown, or its value is nothing that belongs in a file name.
+            If a name is unknown, or its value can't be part of a file name.
         UnsafePath
-            If the filled path is not a valid one below the root.
+            If the filled path is not valid below the root.
         """
         filled = []
         for literal, name, attribute, spec in self.parts:
@@ -160,7 +166,7 @@ def _attribute(value, attribute, name, text):
             expected="a source, a node with a target, or a path",
             got=repr(value)[:80],
         )
-    path = Path(str(value).replace(SEPARATOR, "/"))  # of a table, its name
+    path = Path(str(value).replace(SEPARATOR, "/"))  # the table's name becomes the file name
     return {
         "filename": path.name,
         "stem": path.stem,

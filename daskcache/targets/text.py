@@ -1,4 +1,4 @@
-"""Plain text."""
+"""Plain text files, as target and as source.  `registry` chooses them for ``.txt``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from .base import BytesTarget, Source
 
 
 class TextTarget(BytesTarget):
-    """A text in UTF-8.  Newlines stay as they are, and no byte-order mark is added.
+    """A text in UTF-8.  Newlines stay unchanged, and no byte-order mark is added.
 
-    Suffixes other than ``.txt`` find it by ``delayed(store=TextTarget)`` (HTML, Markdown, SVG …).
+    Other suffixes than ``.txt`` need ``delayed(store=TextTarget)`` (HTML, Markdown, SVG …).
 
     Parameters
     ----------
     path : str
-        Path template; ``.txt``.
+        Path template ending in ``.txt``.
 
     Raises
     ------
     FormatLimit
-        When saving anything but a `str`, or one with lone surrogates.
+        When saving anything but a `str`, or a `str` with lone surrogates.
     """
 
     exact = True
@@ -44,14 +44,21 @@ class TextTarget(BytesTarget):
 
 
 class TextSource(Source):
-    """An existing text file; arrives as a `str`, with the newlines that it has.
+    """An existing text file.  A decorated function receives a `str` with unchanged newlines.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file.
+        The file.  A relative path is taken from the current folder.
     encoding : str
-        How its characters are encoded; part of the source's identity.
+        Encoding of the characters, as Python names it.  It is part of the source's identity.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and the file does not exist.
+    UnicodeDecodeError
+        When the file is read and has another encoding.
     """
 
     format = TextTarget

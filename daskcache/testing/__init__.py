@@ -1,4 +1,8 @@
-"""Helpers for the tests of a project that uses daskcache: what ran, and what a format must do."""
+"""Helpers for tests of projects that use daskcache.
+
+`assertions` counts runs and asserts that nothing runs.  `contract` holds the tests that every target
+class must pass.  No other part of the package imports this one.
+"""
 
 from ..aliases import names_of
 from .assertions import RunCounter as RunCounter

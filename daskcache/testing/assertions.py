@@ -1,4 +1,8 @@
-"""Assertions for tests of cached graphs and of target classes: yours, and daskcache's own."""
+"""Assertions for tests of cached graphs, for users' projects and for daskcache itself.
+
+`count_runs` and `assert_nothing_runs` listen to the events of `daskcache.events`, in this process and on
+the scheduler.  `contract` holds the tests for target classes.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,12 @@ __all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", 
 
 
 class RunCounter:
-    """Counts calls of functions across threads, processes and workers, in a file.
+    """Counter of function calls across threads, processes and workers, kept in a file.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; it must be visible to all workers.
+        Path of the file, which all workers must see.
 
     Examples
     --------
@@ -37,7 +41,7 @@ class RunCounter:
         self.path = os.fspath(path)
 
     def note(self, name: str) -> None:
-        """Note one call of `name`; to be called from inside the function."""
+        """Note one call of `name`.  Call it inside the function."""
         descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
         try:
             os.write(descriptor, f"{name}\n".encode())
@@ -45,7 +49,7 @@ class RunCounter:
             os.close(descriptor)
 
     def names(self) -> list[str]:
-        """Names of all calls since the last `clear`, in order."""
+        """Return the names of all calls since the last `clear`, in order."""
         path = Path(self.path)
         return path.read_text().splitlines() if path.exists() else []
 
@@ -53,12 +57,12 @@ class RunCounter:
         Path(self.path).unlink(missing_ok=True)
 
     def take(self) -> list[str]:
-        """The names, sorted, and clear."""
+        """Return the names of all calls, sorted, and clear the counter."""
         found = sorted(self.names())
         self.clear()
         return found
 
-    # The key of a function that refers to a counter must not depend on it.
+    # A constant token: the key of a function that refers to a counter must not depend on the counter.
     def __dask_tokenize__(self) -> str:
         return "daskcache.testing.RunCounter"
 
@@ -67,18 +71,19 @@ class RunCounter:
 def count_runs(client: Any = None) -> Iterator[Callable[[], Counter[str]]]:
     """Count how often each decorated function runs while the context is open.
 
-    Runs in this process are counted, and those on the workers of `client`; not those in the processes of
-    Dask's multiprocessing scheduler.
+    Runs in this process and on the workers of `client` are counted.  Runs in the processes of Dask's
+    multiprocessing scheduler are not.
 
     Parameters
     ----------
     client : distributed.Client, optional
-        Default: the current one, if there is one.
+        The default is the current client, if there is one.
 
     Yields
     ------
     callable
-        Returns a `collections.Counter` of the names of the functions that ran so far.
+        Returns a `collections.Counter` of the functions that ran so far, by name.  Later runs are not
+        added once the context is closed.
 
     Examples
     --------
@@ -125,7 +130,7 @@ def assert_nothing_runs(client: Any = None) -> Iterator[None]:
     Raises
     ------
     AssertionError
-        When the context closes, naming the functions that ran.
+        When the context closes, with the names of the functions that ran.
     """
     with count_runs(client) as runs:
         yield
@@ -147,16 +152,17 @@ def _current_client():
 
 @contextmanager
 def scheduler_tasks(client: Any) -> Iterator[Callable[[], list[str]]]:
-    """Keys of the tasks that a scheduler gets while the context is open.
+    """Collect the keys of tasks that a scheduler gets while the context is open.
 
     Parameters
     ----------
     client : distributed.Client
+        A client of the scheduler to watch.
 
     Yields
     ------
     callable
-        Returns the list of keys that were new to the scheduler so far.
+        Returns the list of keys that the scheduler got so far.
 
     Examples
     --------
@@ -170,7 +176,7 @@ def scheduler_tasks(client: Any) -> Iterator[Callable[[], list[str]]]:
 
 @contextmanager
 def _watching(client, attribute):
-    """Watch a scheduler; yields a function that reads an attribute of the plugin that does so."""
+    """Watch a scheduler with a plugin, and yield a function that reads one of its attributes."""
     from distributed import SchedulerPlugin
 
     class Watcher(SchedulerPlugin):

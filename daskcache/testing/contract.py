@@ -1,4 +1,8 @@
-"""`TargetContract`: what every target class must do, as tests to subclass."""
+"""`TargetContract`, the tests that every target class must pass.
+
+daskcache tests its own formats with it, and other packages can test theirs.  `assertions` has helpers
+for tests of graphs.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +28,23 @@ from ..targets.base import Target
 
 
 class TargetContract:
-    """Tests that a target class must pass.  Subclass it in a module of tests that pytest collects.
+    """Tests that a target class must pass.  Subclass it in a test module that pytest collects.
 
     Attributes
     ----------
     target : Target
-        An instance of the class, for a path.
+        Instance of the class, with a path.
     values : list
-        Values that it holds, no two of which are equal.
+        Values that the format holds, at least two and all different.
     refused : list
-        Values that it must refuse with `FormatLimit`.
+        Values that the format must refuse with `FormatLimit`.
     holds_none : bool
-        Whether it holds None; else it must ask "forgot to return?", as `Target.limit` does.
+        True if the format holds None.  Else it must ask "forgot to return?", as `Target.limit` does.
 
     Notes
     -----
-    A format whose results are no files or folders overrides `content` and `damages`; one that opens as
-    something unusual overrides `loaded`, one whose values need an equality of their own `same`.
+    Override `content` and `damages` for a format whose results are neither files nor folders.  Override
+    `loaded` if `Target.open` returns an unusual object, and `same` if values need their own equality.
 
     Examples
     --------
@@ -55,10 +59,10 @@ class TargetContract:
     refused: list[Any] = []  # noqa: RUF012 (subclasses replace it)
     holds_none = False
 
-    # ---- what a format may need to say ----------------------------------------------------------
+    # ---- to override for unusual formats --------------------------------------------------------
 
     def same(self, got: Any, value: Any) -> bool:
-        """Whether a value came back as it was: of its type, and with its hash."""
+        """Return True if a value came back unchanged, with the same type and hash."""
         if type(got) is not type(value):
             return False
         try:
@@ -67,7 +71,7 @@ class TargetContract:
             return self.target.hash(got) == self.target.hash(value)
 
     def loaded(self, opened: Any, value: Any) -> Any:
-        """The whole value behind what `Target.open` gave."""
+        """Load the whole value from the object that `Target.open` returned."""
         if type(opened) is type(value):
             return opened
         if hasattr(opened, "__dask_graph__"):
@@ -79,19 +83,19 @@ class TargetContract:
         return opened
 
     def place(self, folder: Path) -> str:
-        """Where in an empty folder to write to."""
+        """Return the path to write to in an empty folder."""
         return f"{folder}/{os.path.basename(self.target.path)}"
 
     def content(self, path: str) -> Any:
-        """What is stored at `path`: bytes, or for a folder a dict of them."""
+        """Return the bytes stored at `path`, or for a folder a dict of bytes by file name."""
         if os.path.isfile(path):
             return Path(path).read_bytes()
         return {os.path.relpath(file, path): Path(file).read_bytes() for file in _files(path)}
 
     def damages(self, path: str) -> Iterator[str]:
-        """Damage what is stored at `path` in one way after the other; yields what was done.
+        """Damage the result at `path` in one way after the other, and yield a description of each.
 
-        Each damage is undone before the next.  Sizes and times stay as they were, where that can be.
+        Each damage is undone before the next.  Sizes and times stay as they were where possible.
         """
         for file in _files(path):
             yield from _damages_of_file(file)
@@ -106,7 +110,7 @@ class TargetContract:
     # ---- writing and reading --------------------------------------------------------------------
 
     def test_what_is_written_is_read(self, tmp_path):
-        """A value comes back in type and value; to write it leaves it alone."""
+        """A value comes back with equal type and content, and writing does not change it."""
         for folder, value in self._each(tmp_path):
             before, path = self.target.hash(value), self.place(folder)
             self.target.write(value, path)
@@ -115,7 +119,7 @@ class TargetContract:
             _expect(self.same(got, value), f"read() gives {_brief(got)} for {_brief(value)}")
 
     def test_what_is_read_is_nobody_elses(self, tmp_path):
-        """`read` gives what is in the file, whoever wrote it: nothing is remembered."""
+        """`read` returns the content of the file, even if another instance wrote it."""
         for folder, value in self._each(tmp_path):
             path, twin = self.place(folder), pickle.loads(cloudpickle.dumps(self.target))
             self.target.write(value, path)
@@ -123,7 +127,7 @@ class TargetContract:
             _expect(self.same(got, value), f"another instance reads {_brief(got)} for {_brief(value)}")
 
     def test_open_gives_what_read_gives(self, tmp_path):
-        """What `open` gives holds the value that `read` gives."""
+        """`open` gives access to the same value as `read`."""
         for folder, value in self._each(tmp_path):
             path = self.place(folder)
             self.target.write(value, path)
@@ -131,7 +135,7 @@ class TargetContract:
             _expect(self.same(got, value), f"open() gives {_brief(got)} for {_brief(value)}")
 
     def test_equal_values_are_stored_alike(self, tmp_path):
-        """Written twice, a value gives the same content."""
+        """A value that is written twice gives the same bytes."""
         for folder, value in self._each(tmp_path):
             contents = []
             for name in ("one", "two"):
@@ -142,7 +146,7 @@ class TargetContract:
             _expect(contents[0] == contents[1], f"two files of {_brief(value)} differ")
 
     def test_nothing_is_replaced(self, tmp_path):
-        """`write` refuses a path where something is, and leaves it alone."""
+        """`write` refuses a path where a file or folder is, and does not change it."""
         path = self.place(tmp_path)
         first, second = self.values[:2]
         self.target.write(first, path)
@@ -157,7 +161,7 @@ class TargetContract:
             _expect(Path(path).read_bytes() == b"mine", "write() changed a file of somebody else")
 
     def test_what_it_can_not_hold_is_refused(self, tmp_path):
-        """A value that would not come back raises `FormatLimit` with a hint; a node stores nothing."""
+        """A value that the format can't hold raises `FormatLimit` with a hint, and is not stored."""
         for folder, value in self._each(tmp_path, self.refused):
             with _expected(FormatLimit, doing=f"writing {_brief(value)}") as caught:
                 self.target.write(value, self.place(folder))
@@ -170,7 +174,7 @@ class TargetContract:
                 _expect(not os.path.lexists(node.dc.path), f"a node stored {_brief(value)}")
 
     def test_none_is_asked_about(self, tmp_path):
-        """None is held, or asked about."""
+        """None is stored, or refused with the question "forgot to return?"."""
         path = self.place(tmp_path)
         if self.holds_none:
             self.target.write(None, path)
@@ -183,7 +187,7 @@ class TargetContract:
     # ---- hashes ---------------------------------------------------------------------------------
 
     def test_hashes_tell_values_apart(self):
-        """`hash` gives 32 hex digits, the same for equal values, others for others."""
+        """`hash` returns 32 hex digits, equal for equal values and different for others."""
         hashes = [self.target.hash(value) for value in self.values]
         for value, hashed in zip(self.values, hashes, strict=True):
             _expect(re.fullmatch("[0-9a-f]{32}", str(hashed)), f"{_brief(hashed)} is not 32 hex digits")
@@ -192,7 +196,7 @@ class TargetContract:
         _expect(len(set(hashes)) == len(hashes), "two different values have one hash")
 
     def test_hashes_are_the_same_in_another_process(self):
-        """`hash` does not depend on the process."""
+        """`hash` returns the same digits in every process."""
         code = (
             "import pickle, sys\n"
             "sys.path, *parts = pickle.load(sys.stdin.buffer)\n"
@@ -213,14 +217,14 @@ class TargetContract:
     # ---- the target itself ----------------------------------------------------------------------
 
     def test_targets_are_values(self):
-        """Targets compare and hash by class, path and options, pickle, and show how to make them."""
+        """Targets with equal class, path and options are equal, and have a repr that can make them."""
         twin = pickle.loads(cloudpickle.dumps(self.target))
         _expect(twin == self.target and hash(twin) == hash(self.target), "a copy is not equal")
         start = f"{type(self.target).__name__}({self.target.path!r}"
         _expect(repr(self.target).startswith(start), f"its repr does not start with {start}")
 
     def test_the_same_format_at_another_path(self):
-        """`at` keeps class and options, and leaves the target itself as it is."""
+        """`at` keeps class and options, and does not change the target itself."""
         path = self.target.path
         other = self.target.at(f"elsewhere/{path}")
         _expect(type(other) is type(self.target), "at() gives another class")
@@ -231,7 +235,7 @@ class TargetContract:
     # ---- in a graph -----------------------------------------------------------------------------
 
     def test_a_node_returns_what_its_target_reads(self, tmp_path):
-        """A node has one value in the run that makes it and in later ones, which read it."""
+        """A node has the same value in the run that makes it and in later runs, which read it."""
         for folder, value in self._each(tmp_path):
             with _rooted(folder):
                 runs = []
@@ -249,13 +253,13 @@ class TargetContract:
                 _expect(len(runs) == 1, f"the function ran {len(runs)} times")
 
     def test_damage_is_never_a_value(self, tmp_path):
-        """What was cut, flipped, appended to or removed raises a `TargetError`, however it is read."""
+        """A damaged result raises a `TargetError`, whether it is loaded or opened."""
         with _rooted(tmp_path):
             value = self.values[0]
             node = self._node(value)
             node.compute()
             entry = Planner().look(node._recipe).entry
-            entry.read_only = True  # damaged files are not to be taken away
+            entry.read_only = True  # keep damaged files in place, so that damages() can restore them
             for what in self.damages(node.dc.path):
                 with _expected(TargetError, doing=f"load() after damage ({what})"):
                     entry.load()
@@ -264,7 +268,7 @@ class TargetContract:
             _expect(self.same(node.compute(), value), "damages() did not undo the damage")
 
     def test_what_is_damaged_is_made_again(self, tmp_path):
-        """After damage a node gives its value, made anew, or raises a `TargetError`."""
+        """A node with a damaged result makes its value anew, or raises a `TargetError`."""
         with _rooted(tmp_path), warnings.catch_warnings():
             warnings.simplefilter("ignore", DaskcacheWarning)
             value = self.values[0]
@@ -275,7 +279,7 @@ class TargetContract:
                 _expect(self.same(node.compute(), value), f"a wrong value after damage ({what})")
 
     def _each(self, tmp_path, values=None):
-        """Each value with an empty folder of its own."""
+        """Yield each value with an empty folder for it."""
         for i, value in enumerate(self.values if values is None else values):
             folder = tmp_path / str(i)
             folder.mkdir()
@@ -328,7 +332,7 @@ def _flipped(data, i):
 def _brief(value):
     try:
         return repr(value)[:200]
-    except Exception as error:  # noqa: BLE001 (whatever a repr raises, the failure is told)
+    except Exception as error:  # noqa: BLE001 (a repr may raise anything)
         return f"a {type(value).__name__} ({error})"
 
 
@@ -339,14 +343,14 @@ def _rooted(folder):
 
 
 def _expect(holds, message):
-    """An assertion that says what is wrong, under ``python -O`` too."""
+    """Raise an AssertionError with a message, under ``python -O`` too, unless `holds` is true."""
     if not holds:
         raise AssertionError(message)
 
 
 @contextmanager
 def _expected(*errors, doing):
-    """Yields a list, which has the error once it was raised."""
+    """Expect one of some errors, and yield a list that holds it after it was raised."""
     caught: list[Exception] = []
     names = " or ".join(error.__name__ for error in errors)
     try:

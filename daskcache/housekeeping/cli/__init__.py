@@ -1,1 +1,1 @@
-"""``dask cache …``: the commands."""
+"""Commands of ``dask cache``."""

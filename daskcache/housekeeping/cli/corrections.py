@@ -1,4 +1,4 @@
-"""The commands of ``dask cache`` about adopted results: keep, release."""
+"""Commands of ``dask cache`` for adopted results: keep, release."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .shared import friendly, root_option
 @root_option
 @friendly
 def keep_command(targets: tuple[str, ...], root: str | None):
-    """Let adopted TARGETS stand for recipes that changed.
+    """Keep adopted TARGETS as results although their recipes changed.
 
-    They were made for other arguments, inputs or code.  The next plan of the program that makes them
-    takes them for its results, and records who decided so.
+    The targets were made for other arguments, inputs or code.  The next plan of the program that makes
+    them takes them for its results, and records the user who decided so.
 
     \b
     Example
@@ -35,9 +35,9 @@ def keep_command(targets: tuple[str, ...], root: str | None):
 @root_option
 @friendly
 def release_command(targets: tuple[str, ...], root: str | None):
-    """Move adopted TARGETS to the trash, to compute them anew.
+    """Move adopted TARGETS to the trash, to compute them again.
 
-    'dask cache restore' brings one back, and 'dask cache adopt' makes it the result again.
+    'dask cache restore' brings a target back, and 'dask cache adopt' makes it the result again.
 
     \b
     Example
@@ -53,7 +53,7 @@ def release_command(targets: tuple[str, ...], root: str | None):
 
 
 def _adopted(root, targets):
-    """The root, and those of its targets; all of them adopted."""
+    """Return the root and the named targets in it; raise if one was not adopted."""
     from ..listing import find, find_root
 
     found = find_root(root)

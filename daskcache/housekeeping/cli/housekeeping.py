@@ -1,4 +1,7 @@
-"""The commands of ``dask cache`` that keep a root in order: verify, gc, du, export, import."""
+"""Commands of ``dask cache`` that keep a root in order: verify, gc, du, export, import.
+
+The work is done in `verify`, `repair`, `gc` and `transfer` of `daskcache.housekeeping`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .shared import friendly, root_option
 
 
 class _Parsed(click.ParamType):
-    """An option that a parser of Dask's reads: ``10 GB``, ``30 days``."""
+    """Type of an option that one of Dask's parsers reads: ``10 GB``, ``30 days``."""
 
     def __init__(self, name, parser, example):
         self.name = name
@@ -53,9 +56,9 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
 def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: str | None):
     """Read targets again and compare them with their records.
 
-    All targets, or those whose path matches PATTERN.  Damage that keeps a file's size and time is found
-    too.  With --repair, damaged targets are moved to the root's trash, and are made again when they are
-    needed; what was edited stays.  The exit code is 1 if anything is corrupt, modified or unreadable.
+    All targets are read, or those whose path matches PATTERN.  Damage that keeps a file's size and time
+    is found, too.  With --repair, damaged targets are moved to the root's trash, and are made again when
+    needed.  Edited targets stay.  The exit code is 1 if anything is corrupt, modified or unreadable.
     """
     from .. import repair as repairing
     from .. import verify as verifying
@@ -81,7 +84,7 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
 
 
 def _advice(counts, repaired):
-    """What to do about what was found, in lines."""
+    """Format advice on the problems that were found, one line each."""
     lines = []
     if counts["corrupt"] and not repaired:
         lines.append("'dask cache verify --repair' moves what is corrupt to the trash")
@@ -121,10 +124,10 @@ def gc_command(
 ):
     """Delete results to make room, the cheapest to remake first.
 
-    Cheapest means the fewest seconds to make again for each byte.  Intermediate results go before final
-    ones.  Their records stay, so that what was made from them stays finished.  What was edited, and what
-    daskcache did not write, is never deleted.  --max-size is about results, not about the trash.  The
-    exit code is 1 if they still take more.
+    The cheapest results take the fewest seconds per byte to make again.  Intermediate results go before
+    final ones.  Records stay, so that results downstream stay finished.  Edited targets, and files that
+    daskcache did not write, are never deleted.  --max-size applies to results, not to the trash.  The
+    exit code is 1 if results still take more.
     """
     from dask.utils import format_bytes
 
@@ -176,7 +179,7 @@ def gc_command(
 @root_option
 @friendly
 def du_command(by: str, as_json: bool, root: str | None):
-    """Show what takes how much room."""
+    """Show how much room results, trash and records take."""
     from dask.utils import format_bytes
 
     from ...planning.display.tables import text_table
@@ -238,8 +241,8 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
 def import_command(archive: str, trust_pickles: bool, root: str | None):
     """Take the results in ARCHIVE into a root.
 
-    --root may name a new one.  Everything is checked before anything is put in place, and nothing that
-    is there is replaced.
+    --root may name a new folder.  Everything is checked before anything is put in place, and existing
+    files are never replaced.
     """
     from ...storage import roots
     from ...storage.roots import Root

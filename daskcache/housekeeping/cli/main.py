@@ -1,4 +1,8 @@
-"""``dask cache …``: look at a root from the command line, and see a real pipeline run."""
+"""``dask cache …``: the group, and the commands that look at a root, correct it or run the demo.
+
+Commands that keep a root in order are in `cli.housekeeping`, those for adopted results in
+`cli.corrections`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,9 @@ from .shared import friendly, import_modules, module_option, root_option
 
 
 class _Group(click.Group):
-    """A group some of whose commands lie in modules that are imported when they are asked for.
+    """Command group that imports the modules of some commands only when they are used.
 
-    Every ``dask`` command imports this module.
+    Every ``dask`` command imports this module, so it must be cheap to import.
     """
 
     def list_commands(self, ctx):
@@ -33,7 +37,7 @@ _ELSEWHERE |= dict.fromkeys(("keep", "release"), ".corrections")
 
 @click.group(cls=_Group)
 def cache():
-    """Cached results of Dask graphs: look at them, ask why, make room."""
+    """Look at the cached results of Dask graphs, ask why they are stale, make room."""
 
 
 @cache.command()
@@ -51,7 +55,7 @@ def cache():
 def demo(folder: Path, sigma: float, scheduler: str | None):
     """Denoise, segment and measure real images on a Dask cluster.
 
-    Run it twice: the second time nothing runs.  Change --sigma and see what runs again.
+    Run the command twice: the second time nothing runs.  Change --sigma and see what runs again.
     """
     from ...errors import require
 
@@ -88,7 +92,7 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
 
 
 def _what_happened(before, after):
-    """Per function: how many nodes ran, how many were skipped, and how long each took."""
+    """Format, for each function, the nodes that ran, the nodes that were skipped, and the run times."""
     from dask.utils import format_time
 
     from ...planning.display.tables import text_table
@@ -177,10 +181,10 @@ def list_targets(pattern: str, root: str | None):
 @root_option
 @friendly
 def why(target: str, modules: tuple[str, ...], root: str | None):
-    """Tell what made TARGET, and whether that still holds.
+    """Explain what made TARGET, and whether that is still up to date.
 
-    Whether the code changed can be told of functions in modules that you name with --module: nothing is
-    imported because a record says so.
+    Changes of code are found only for functions in modules that you name with --module.  A module is
+    never imported because a record names it.
     """
     from ..listing import find, find_root, story
 
@@ -206,9 +210,10 @@ def audit(
 ):
     """Compute a sample of results again and compare the data.
 
-    The sample is random: of the results of FUNCTION, or of all.  Functions in the modules that you name
-    with --module are called again, with the arguments and inputs in their records; others are skipped.
-    Nothing is written to the root.  The exit code is 1 if data differ or a function fails.
+    The sample is drawn at random from the results of FUNCTION, or from all results.  Functions in the
+    modules that you name with --module are called again with their recorded arguments and inputs.  Other
+    functions are skipped.  Nothing is written to the root.  The exit code is 1 if data differ or a
+    function fails.
     """
     from ..audit import audit_root
     from ..listing import find_root
@@ -230,9 +235,10 @@ def audit(
 @root_option
 @friendly
 def accept(targets: tuple[str, ...], root: str | None):
-    """Say that TARGETS are right, although code or inputs changed.
+    """Accept TARGETS as right, although code or inputs changed.
 
-    The next plan of the program that makes them finds them complete, and records who accepted them.
+    The next plan of the program that makes them finds them complete, and records the user who accepted
+    them.
     """
     from ...storage.records import write_acceptance
     from ..listing import find_root
@@ -275,12 +281,12 @@ def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
 @root_option
 @friendly
 def adopt(targets: tuple[str, ...], root: str | None):
-    """Take in TARGETS that were edited or put there by hand.
+    """Adopt TARGETS that were edited or put there by hand.
 
-    Or left by another program.  Of a folder that is no target, all files are taken.  The next plan of
-    the program that makes them takes them for its results, and records who adopted them.  What follows
-    from them runs again if their data differ.  A folder that --root or config daskcache.root names need
-    not have been a root before.
+    Files that another program left can be adopted, too.  If a folder is not a target, all its files are
+    adopted.  The next plan of the program that makes the targets takes them for its results, and records
+    the user who adopted them.  Results downstream run again if the data differ.  The folder named by
+    --root or config daskcache.root need not be a root yet.
     """
     from ...planning.corrections import check_adoptable
     from ...storage.files import file_hash
@@ -312,7 +318,7 @@ def adopt(targets: tuple[str, ...], root: str | None):
 @root_option
 @friendly
 def show_trash(empty: bool, older_than: str, root: str | None):
-    """List what was damaged, edited or removed, and is kept."""
+    """List damaged, edited and removed targets in the trash."""
     from dask.utils import parse_timedelta
 
     from ...planning.display.tables import text_table
@@ -341,8 +347,8 @@ def show_trash(empty: bool, older_than: str, root: str | None):
 def restore(target: str, root: str | None):
     """Put TARGET back from the trash to where it was.
 
-    TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is there now, that goes
-    to the trash instead.
+    TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is in that place now, it
+    goes to the trash instead.
     """
     from ...storage import trash
     from ..listing import find_root
@@ -355,7 +361,7 @@ def restore(target: str, root: str | None):
 
 
 def _found(root, targets):
-    """The recorded targets of these paths."""
+    """Return the recorded targets at these paths; raise if one has no record."""
     from ..listing import find
 
     items = []

@@ -1,4 +1,4 @@
-"""What all commands of ``dask cache`` share."""
+"""Options and decorators that all commands of ``dask cache`` share."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ module_option = click.option(
 
 
 def import_modules(names: tuple[str, ...]) -> None:
-    """Import the modules that the user names, from the current folder too: records import nothing."""
+    """Import the modules that the user names, also from the current folder.
+
+    Modules are imported only if the user names them, never because a record does.
+    """
     if names:
         sys.path.insert(0, os.getcwd())
     for name in names:
         try:
             import_module(name)
-        except (Exception, SystemExit) as error:  # a module of the user's raises what it likes
+        except (Exception, SystemExit) as error:  # a user's module may raise anything
             what = f"{type(error).__name__}: {error}"
             raise click.ClickException(f"can't import {name}: {what}") from error
 
 
 def friendly(command):
-    """Show daskcache's own errors as messages, not as tracebacks."""
+    """Show daskcache's own errors as messages instead of tracebacks.  Works as a decorator."""
 
     @functools.wraps(command)
     def run(*args, **kwargs):

@@ -1,1 +1,4 @@
-"""How plans are shown: text, HTML, data frames and pictures."""
+"""Views of plans and audits: `tables` has text, HTML and data frames, `svg` has pictures.
+
+`graph.api.Plan` and `housekeeping.audit` use them.
+"""

@@ -1,7 +1,7 @@
-"""A plan as a picture: a layered graph in SVG, drawn without any program.
+"""Pictures of plans: layered graphs in SVG, drawn without the `dot` program.
 
-Nodes stand in columns by how many steps come before them.  Above `MAX_NODES` there is one box for each
-function instead of one for each node.
+The column of a node is the number of steps upstream of it.  A plan of more than `MAX_NODES` nodes has
+one box for each function instead of one for each node.  `tables` has the colours.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from .tables import ACTIONS, COLORS, headline
 if TYPE_CHECKING:
     from ...graph.api import Plan
 
+#: Largest number of nodes that have one box each.
 MAX_NODES = 200
 
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN, _HEAD = 190, 34, 70, 14, 20, 44
@@ -27,12 +28,12 @@ class Box(NamedTuple):
     subtitle: str
     action: str
     column: int
-    #: Positions of the boxes that it is made from.
+    #: Positions of the upstream boxes in the list of boxes.
     parents: tuple[int, ...]
 
 
 def plan_svg(plan: Plan) -> str:
-    """The picture of a plan."""
+    """Return the picture of a plan as SVG text."""
     boxes = _node_boxes(plan) if len(plan) <= MAX_NODES else _function_boxes(plan)
     columns = Counter(box.column for box in boxes)
     tallest = max(columns.values(), default=1)
@@ -67,7 +68,7 @@ def _node_boxes(plan):
 
 
 def _function_boxes(plan):
-    """One box for each function, at the place of its first node."""
+    """Return one box for each function, in the column of its leftmost node."""
     counts: dict[str, Counter] = {}
     columns: dict[str, int] = {}
     parents: dict[str, set[str]] = {}
@@ -94,7 +95,7 @@ def _function_boxes(plan):
 
 
 def _places(boxes, columns, tallest):
-    """Top left corners; the boxes of a column stand centred, in the order of their parents."""
+    """Return the top left corner of each box.  Columns are centred, with boxes in the order given."""
     rows: Counter = Counter()
     places = []
     for box in boxes:
@@ -119,7 +120,7 @@ def _legend(plan):
 
 
 def _edge(start, end, sag):
-    """A curve from box to box; one that passes other columns sags, to be seen below their boxes."""
+    """Draw a curve between two boxes, which sags below the boxes of columns that it passes."""
     x1, y1 = start[0] + _WIDTH, start[1] + _HEIGHT / 2
     x2, y2 = end[0], end[1] + _HEIGHT / 2
     bend = (x2 - x1) / 2

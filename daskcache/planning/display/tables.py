@@ -1,4 +1,8 @@
-"""Plans and audits as text and as HTML, and a plan as a data frame."""
+"""Tables of plans and audits: text, HTML with inline styles, and data frames.
+
+`graph.api.Plan` and `housekeeping.audit.Audit` show themselves with these functions.  `svg` takes its
+colours and headline from here.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +19,12 @@ if TYPE_CHECKING:
     from ...graph.api import Plan
     from ...housekeeping.audit import Audit
 
-#: Nodes listed one by one; beyond, the summary by function has to do.
+#: Number of nodes listed one by one; the others are only in the summary by function.
 MAX_ROWS = 30
 
 ACTIONS = ("run", "decide", "blocked", "load", "skip")
 
-#: What stands for an action, readable on white and when printed without colour.
+#: Colours of actions, which are readable on white and in print without colour.
 COLORS = {
     "run": "#d95f02",
     "decide": "#b58900",
@@ -32,7 +36,7 @@ _BADGES = COLORS | {"differs": "#d95f02", "failed": "#d95f02", "skipped": "#7f8c
 
 
 def plan_rows(plan: Plan) -> list[dict[str, Any]]:
-    """One row for each node, in the order in which they would run."""
+    """Return one row for each node, in the order in which they would run."""
     return [
         {
             "node": node.recipe.title,
@@ -50,7 +54,7 @@ def plan_rows(plan: Plan) -> list[dict[str, Any]]:
 
 
 def function_rows(plan: Plan) -> list[dict[str, Any]]:
-    """One row for each function: how many of its nodes, what is done with them, how long, how big."""
+    """Return one row for each function: its nodes, those for each action, seconds left and bytes."""
     rows: dict[str, dict[str, Any]] = {}
     for node in plan:
         empty = dict.fromkeys(("nodes", *ACTIONS, "seconds", "bytes"), 0)
@@ -64,7 +68,7 @@ def function_rows(plan: Plan) -> list[dict[str, Any]]:
 
 
 def headline(plan: Plan) -> str:
-    """The plan in one line."""
+    """Return the plan in one line."""
     counts = plan.counts
     left = counts["run"] + counts["decide"] + counts["blocked"]
     if not left:
@@ -80,7 +84,7 @@ def headline(plan: Plan) -> str:
 
 
 def text_table(cells: list[list[str]]) -> str:
-    """Rows of texts as aligned columns; the first row is the head."""
+    """Return rows of cells as text with aligned columns; the first row is the head."""
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in cells]
     lines.insert(1, "  ".join("─" * width for width in widths))
@@ -88,7 +92,7 @@ def text_table(cells: list[list[str]]) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan as plain text: summary by function, then the nodes that are left to do."""
+    """Return the plan as plain text: a summary by function, then the nodes left to do."""
     left = [row for row in plan_rows(plan) if row["action"] in ("run", "decide", "blocked")]
     blocks = [f"Plan: {headline(plan)}", text_table(_function_cells(plan))]
     if left:
@@ -101,7 +105,7 @@ def plan_text(plan: Plan) -> str:
 
 
 def plan_html(plan: Plan) -> str:
-    """The plan as HTML with inline styles only, as untrusted notebooks allow."""
+    """Return the plan as HTML with inline styles only, because untrusted notebooks strip others."""
     rows = plan_rows(plan)
     cells = [["", "node", "state", "time", "size", "why"]]
     for row in rows[:MAX_ROWS]:
@@ -125,7 +129,7 @@ def plan_html(plan: Plan) -> str:
 
 
 def plan_frame(plan: Plan) -> Any:
-    """The plan as a `pandas.DataFrame`."""
+    """Return the plan as a `pandas.DataFrame` with one row for each node."""
     columns = ["node", "function", "action", "state", "seconds", "bytes", "target", "why", "key"]
     return require("pandas", "table").DataFrame(plan_rows(plan), columns=columns)
 
@@ -134,7 +138,7 @@ def plan_frame(plan: Plan) -> Any:
 
 
 def audit_headline(audit: Audit) -> str:
-    """The audit in one line."""
+    """Return the audit in one line."""
     counts = audit.counts
     skipped = counts.pop("skipped")
     verbs = {"same": "same", "differs": "differs" if counts["differs"] == 1 else "differ"}
@@ -144,7 +148,7 @@ def audit_headline(audit: Audit) -> str:
 
 
 def audit_text(audit: Audit) -> str:
-    """The audit as plain text: counts by function, what is not the same, and all in one line."""
+    """Return the audit as plain text: counts by function, problems, and a summary line."""
     blocks = [text_table(_outcome_cells(audit))] if audit.findings else []
     groups = _problem_groups(audit)
     for function, outcome, targets, reason in groups[:MAX_ROWS]:
@@ -155,7 +159,7 @@ def audit_text(audit: Audit) -> str:
 
 
 def audit_html(audit: Audit) -> str:
-    """The audit as HTML with inline styles only, as untrusted notebooks allow."""
+    """Return the audit as HTML with inline styles only, because untrusted notebooks strip others."""
     cells = [["function", "", "target", "why"]]
     for function, outcome, targets, reason in _problem_groups(audit)[:MAX_ROWS]:
         cells.append([function, _Badge(outcome), targets, reason])
@@ -167,7 +171,7 @@ def audit_html(audit: Audit) -> str:
 
 
 def _outcome_cells(audit):
-    """Per function, how many of its nodes came out how."""
+    """Return a table with the number of nodes for each function and outcome."""
     outcomes = list(audit.counts)
     rows: dict[str, Counter] = {}
     for finding in audit.findings:
@@ -179,7 +183,7 @@ def _outcome_cells(audit):
 
 
 def _problem_groups(audit):
-    """What is not the same, the worst first: all nodes of one function with one story are one group."""
+    """Return the findings other than "same", the worst first, grouped by function and reason."""
     groups: dict[tuple[str, str, str], list[str]] = {}
     for outcome in ("differs", "failed", "skipped"):
         for finding in audit.findings:
@@ -200,7 +204,7 @@ def _several(targets):
 
 
 class _Badge(str):
-    """An action or outcome, shown in its colour."""
+    """An action or outcome that HTML tables show in its colour."""
 
 
 def _function_cells(plan):

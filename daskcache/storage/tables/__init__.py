@@ -1,1 +1,1 @@
-"""Tables of databases as targets: they are committed, verified and kept as files are."""
+"""Tables of databases as targets, committed, verified and kept like files."""

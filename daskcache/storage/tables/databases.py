@@ -1,8 +1,9 @@
-"""Databases that hold tables: which one a place means, and transactions in it.
+"""Databases that hold tables: places, names for URLs, and transactions.
 
 The place of a table is ``<database>::<table>``.  A database whose name has a dot is a SQLite file below
-the root.  One without a dot is known by name: from config ``daskcache.databases``, or because this
-process met its URL, whose name is then made from all but the password.  So no place has a secret in it.
+the root.  One without a dot has a name from config ``daskcache.databases``, or one that this process
+made from its URL without the password.  So places contain no secrets.  `storage.paths` checks places,
+`targets.tables.sql` names databases, and `tables` and `rows` work in the transactions.
 """
 
 from __future__ import annotations
@@ -26,22 +27,22 @@ from ...errors import DaskcacheWarning, GraphError, MissingExtra, StorageError, 
 from ..file_times import TICK_NS
 
 SEPARATOR = "::"
-#: Bytes; PostgreSQL cuts longer names off.
+#: Largest number of bytes in a table's name; PostgreSQL truncates longer names.
 LONGEST_NAME = 63
 
-#: Seconds to wait for other writers of the same file or table.
+#: Seconds to wait for other writers of the same SQLite file or table.
 _PATIENCE = 60
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _PLACE = re.compile(r"[^:].*::[A-Za-z_{][A-Za-z0-9_{}]*\Z")  # {data_hash} may be in it
 _KEPT = re.compile(r"_kept_\d{8}_\d{6}_[0-9a-f]{4}\Z")
-#: Databases that take back a CREATE TABLE when its transaction is not committed.
+#: Databases that roll back a CREATE TABLE with its transaction.
 _TAKING_BACK = frozenset({"sqlite", "postgresql"})
 
 
 class Place(NamedTuple):
-    """Where a table is."""
+    """Database and name of a table."""
 
-    #: The database: path of a SQLite file, or a name.
+    #: Path of a SQLite file, or name of a database.
     database: str
     table: str
 
@@ -51,19 +52,19 @@ class Place(NamedTuple):
 
 
 def is_table(path: str) -> bool:
-    """Whether a path is the place of a table, not of a file."""
+    """Return True if a path is the place of a table, not of a file."""
     return SEPARATOR in path and _PLACE.match(os.path.basename(path)) is not None
 
 
 def place_of(path: str) -> Place:
-    """The place that a path means, whatever folder comes before the name of a database."""
+    """Parse the place of a table; drop folders before the name of a database that is not a file."""
     database, _, table = path.rpartition(SEPARATOR)
     place = Place(database, table)
     return place if place.is_file else Place(os.path.basename(database), table)
 
 
 def why_no_place(path: str) -> str | None:
-    """What is wrong with the place of a table, from the root; None if nothing is."""
+    """Return the fault of a table's place (relative to the root) as text, or None if it is valid."""
     database, _, table = path.partition(SEPARATOR)
     if not _IDENTIFIER.match(table) or len(table) > LONGEST_NAME:
         return (
@@ -78,7 +79,7 @@ def why_no_place(path: str) -> str | None:
 
 
 def kept_name(table: str, when: str, number: str) -> str:
-    """Name of a table that is set aside."""
+    """Return the name under which a table is set aside, cut to `LONGEST_NAME`."""
     ending = f"_kept_{when}_{number}"
     return table[: LONGEST_NAME - len(ending)] + ending
 
@@ -88,24 +89,24 @@ def is_kept(table: str) -> bool:
 
 
 def masked(text: str) -> str:
-    """A text that may be a URL, without what is secret in it."""
+    """Mask the user and passwords in a text that may be a URL."""
     text = re.sub(r"://.*@", "://***@", text)
     return re.sub(r"(?i)(pass\w*=)[^&:]*", r"\1***", text)
 
 
 # ---- databases by name --------------------------------------------------------------------------
 
-#: URLs that this process met, by the names made for them.
+#: URLs given to this process, by the names made for them.
 _met: dict[str, str] = {}
 
 
 def named(url: str) -> str:
-    """Remember a URL; return the name that stands for it: the same whatever the password.
+    """Remember a URL and return the name for it, which does not depend on the password.
 
     Raises
     ------
     GraphError
-        If it is no URL of a database, or of one in memory.
+        If it is not the URL of a database, or of a database in memory only.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
@@ -130,7 +131,7 @@ def _public_query(url):
 
 
 def _shown(url):
-    """A URL without what is secret."""
+    """Return a URL as text, without its secrets."""
     return url.set(query=_public_query(url)).render_as_string(hide_password=True)
 
 
@@ -140,14 +141,14 @@ def _parsed(url):
         parsed = sa.engine.make_url(url)
         parsed.get_dialect()
     except (sa.exc.ArgumentError, ValueError):
-        raise GraphError(  # which must not show what may hold a password
+        raise GraphError(  # the text must not show a password
             "this is no URL of a database",
             target="<URL>::<table>",
             expected='such as "postgresql+psycopg://user:password@host/database"',
             hint="see https://docs.sqlalchemy.org/en/20/core/engines.html",
         ) from None
     if parsed.drivername == "postgresql" and not find_spec("psycopg2") and find_spec("psycopg"):
-        return parsed.set(drivername="postgresql+psycopg")  # what SQLAlchemy would take is not here
+        return parsed.set(drivername="postgresql+psycopg")  # SQLAlchemy's default is not installed
     return parsed
 
 
@@ -172,22 +173,29 @@ def _url_of(name):
 
 @contextmanager
 def transaction(path: str, writing: bool = False) -> Iterator[Any]:
-    """A connection in a transaction, which is committed at the end, or rolled back by an error.
+    """Open a transaction, to be committed at the end, or rolled back after an error.
 
     Parameters
     ----------
     path : str
-        Place of the table that it is about.
+        Place of the table.
     writing : bool
-        Whether to keep other writers of the table out (of SQLite: of the file) from the start, and to
-        make a SQLite file that isn't there.
+        Lock other writers out from the start: of the table or, for SQLite, of the file.  Also make a
+        missing SQLite file.
+
+    Yields
+    ------
+    sqlalchemy.engine.Connection
+        The connection that runs the transaction.
 
     Raises
     ------
     UnsafePath
-        If to open the file would remove another one, see `_check_journal`.
+        If opening the SQLite file would remove another file, see `_check_journal`.
     StorageError
         If the database can't be reached, or refuses.
+    MissingExtra
+        If the database's driver is not installed.
     """
     sa = require("sqlalchemy", "sql")
     engine = _engine_of(path, writing)
@@ -204,11 +212,11 @@ def transaction(path: str, writing: bool = False) -> Iterator[Any]:
             hint="give the target another name",
         ) from None
     except sa.exc.SQLAlchemyError as error:
-        raise _refusal(error, path, engine.url) from None  # the chain may show what is secret
+        raise _refusal(error, path, engine.url) from None  # the chain may show secrets
 
 
 def file_of(path: str) -> str | None:
-    """The SQLite file that a table is in; None if its database is of another kind."""
+    """Return the path of a table's SQLite file, or None if its database is of another kind."""
     place = place_of(path)
     if place.is_file:
         return place.database
@@ -231,22 +239,23 @@ def _engine_of(path, writing):
         ) from None
 
 
-#: End of a SQLite journal that names a super-journal.
+#: Last bytes of a SQLite journal that names a super-journal.
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
 
 
 def _check_journal(file):
     """Raise `UnsafePath` if the journal beside a SQLite file names another file.
 
-    A commit to several files leaves such a name, the "super-journal", and whoever opens one of them next
-    removes the file of that name, wherever it is.  Commits here are to one file.
+    An interrupted commit to several files leaves such a name, the "super-journal".  The next process to
+    open one of these files removes the file of that name, wherever it is.  Commits of daskcache are to
+    one file, so the name comes from another program.
     """
     try:
         with open(f"{file}-journal", "rb") as journal:
             journal.seek(-len(_SUPER_JOURNAL), os.SEEK_END)
             if journal.read() != _SUPER_JOURNAL:
                 return
-    except OSError:  # there is none, or nothing in it
+    except OSError:  # the journal is missing or empty
         return
     raise UnsafePath(
         "the journal of a database names another file, which would be removed",
@@ -259,10 +268,10 @@ def _check_journal(file):
 
 @functools.lru_cache(maxsize=64)
 def _file_engine(path, writing):
-    """Engine of a SQLite file; as SQLAlchemy's pysqlite page has it, so that DDL is transactional.
+    """Return the engine of a SQLite file, with transactional DDL as on SQLAlchemy's pysqlite page.
 
-    A reader opens the file so that it may write, if it can: what a writer that was killed left behind
-    is rolled back by who comes next.
+    A reader opens the file for writing, too, if it may: the next process to open the file has to roll
+    back what a killed writer left.
     """
     sa = require("sqlalchemy", "sql")
     uri = f"file:{quote(path)}?mode={'rwc' if writing else 'rw'}"
@@ -288,9 +297,9 @@ def _file_engine(path, writing):
 
 @functools.lru_cache(maxsize=64)
 def _server_engine(url, _process):
-    """Engine of a server, of which a process keeps one connection: servers have few."""
+    """Return the engine of a server; a process keeps one connection open, as servers allow few."""
     sa = require("sqlalchemy", "sql")
-    # A statement that psycopg has prepared fails when the table has got other columns meanwhile.
+    # A prepared statement of psycopg fails once the table has other columns.
     options = {"prepare_threshold": None} if url.get_driver_name() == "psycopg" else {}
     engine = sa.create_engine(
         url, pool_size=1, max_overflow=-1, pool_pre_ping=True, connect_args=options
@@ -306,12 +315,12 @@ def _server_engine(url, _process):
 
 
 def takes_back(connection: Any) -> bool:
-    """Whether the database takes back a CREATE TABLE when its transaction is not committed."""
+    """Return True if the database rolls back a CREATE TABLE with its transaction."""
     return connection.dialect.name in _TAKING_BACK
 
 
 def _take_turns(connection, table, writing):
-    """On PostgreSQL, wait for other writers of the table, but not for ever; SQLite does so by itself."""
+    """Wait for other writers of the table on PostgreSQL, with a time limit; SQLite waits by itself."""
     if connection.dialect.name != "postgresql":
         return
     connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}s'")
@@ -321,17 +330,17 @@ def _take_turns(connection, table, writing):
 
 
 def lock(connection: Any, table: str, mode: str) -> None:
-    """On PostgreSQL, keep others from replacing a table, or from changing it, for this transaction."""
+    """Lock a table for this transaction on PostgreSQL; the mode says which access of others it stops."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"LOCK TABLE {quoted(connection, table)} IN {mode} MODE")
 
 
 def state_of(connection: Any, path: str) -> tuple | None:
-    """What is another as soon as anything in the database changed; None if that can't be told (yet).
+    """Return a version of the database that changes with every write, or None if unknown.
 
-    PostgreSQL: which transactions are to be seen, and since when the server runs.  SQLite: what the file
-    and its log look like, unless they were written to so recently that a second time could leave no
-    trace.
+    PostgreSQL: the visible transactions and the server's start time.  SQLite: size, times and inode of
+    the file and its log.  A second write soon after the last one may leave these as they are, so the
+    version of a freshly written file is unknown.  Other databases: always unknown.
     """
     file = file_of(path)
     if file is not None:
@@ -348,19 +357,19 @@ def _state_of_file(file):
     state = (file, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     newest = max(found.st_mtime_ns, found.st_ctime_ns)
     with contextlib.suppress(FileNotFoundError):
-        log = os.stat(f"{file}-wal")  # not its ctime: SQLite, run by root, sets the owner when it reads
+        log = os.stat(f"{file}-wal")  # not its ctime: SQLite, run by root, sets the owner on reading
         state += (log.st_size, log.st_mtime_ns, log.st_ino)
         newest = max(newest, log.st_mtime_ns)
     return state if newest + TICK_NS < now else None
 
 
 def quoted(connection: Any, name: str) -> str:
-    """A name as SQL has it."""
+    """Return a name quoted for SQL, if it needs quotes."""
     return connection.dialect.identifier_preparer.quote(name)
 
 
 def check_no_link(path: str) -> None:
-    """Raise `UnsafePath` if the SQLite file that is to be written to is a link."""
+    """Raise `UnsafePath` if the SQLite file of a table's place is a symbolic link."""
     place = place_of(path)
     if place.is_file and os.path.islink(place.database):
         raise UnsafePath(

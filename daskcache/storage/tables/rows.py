@@ -1,7 +1,8 @@
-"""The rows of a table, in the form in which they are compared, hashed and made a frame.
+"""Rows of a table, in the form to compare and hash them, and to make a frame of them.
 
-A table is known by its content.  Rows come in the order of the primary key, which is the column
-``row_number`` in tables that are made here; without a key they are sorted.
+A table is identified by its content.  Its rows are ordered by the primary key, or sorted if there is
+none.  In tables made by daskcache the key is the column ``row_number``.  `tables` reads and writes rows;
+`targets.tables.frames` converts them to and from frames.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from ...errors import require
 from ...hashing.encoder import hash_value
 from .databases import lock
 
-#: Numbers the rows, from 0.
+#: Name of the column with the number of each row, from 0.
 ORDER = "row_number"
 
-#: Kinds of columns: what their values are in Python, besides None.
+#: Kinds of columns, with the Python type of their values other than None.
 KINDS: dict[str, type] = {
     "integer": int,
     "float": float,
@@ -35,13 +36,14 @@ class Rows:
     Parameters
     ----------
     names : sequence of str
-        The columns, in order.
+        Names of the columns, in order.
     kinds : sequence of str
-        Of each column one of `KINDS`, or "other".
+        Kind of each column: one of `KINDS`, or "other".
     columns : sequence of list
-        Of each column the values.  NaN is None; times are texts, ``2000-01-01 00:00:00.000000``.
+        Values of each column, one per row.  NaN is None; times are texts,
+        ``2000-01-01 00:00:00.000000``.
     numbered : bool
-        Whether the table has an order of its own.
+        True if the rows have an order, from a primary key.
     """
 
     def __init__(self, names, kinds, columns, numbered=True):
@@ -52,13 +54,13 @@ class Rows:
 
     @functools.cached_property
     def hash(self) -> str:
-        """Hash of names, kinds and values."""
+        """Hash of the names, kinds and values (32 hex digits)."""
         columns = [plain(kind, column) for kind, column in zip(self.kinds, self.columns, strict=True)]
         return hash_value(("table", self.numbered, self.names, self.kinds, columns, len(self)))
 
     @property
     def stamp(self) -> tuple[int, int]:
-        """Size in bytes, about; and a number that changes with the content."""
+        """Approximate size in bytes, and a number that changes with the content."""
         size = sum(map(_size, self.columns))
         return size, int(self.hash[:15], 16)
 
@@ -67,9 +69,10 @@ class Rows:
 
 
 def plain(kind: str, values: list) -> Any:
-    """Values of a column as an array of numbers, if they are all what its kind says; else as they are.
+    """Return a column of numbers as an array if all values have the type of its kind, else as it is.
 
-    An empty column, and one with missing values that are no floats, stays a list.
+    Floats become float64 with None as NaN, integers int64, booleans bool.  A column of integers or
+    booleans stays a list if it is empty or has missing values.
     """
     types = set(map(type, values))
     if kind == "float" and types <= {float, type(None)}:
@@ -80,7 +83,7 @@ def plain(kind: str, values: list) -> Any:
 
 
 def rows_in(connection: Any, table: str) -> Rows | None:
-    """Content of a table in an open transaction; None if it isn't there."""
+    """Read a table in an open transaction; return None if it does not exist."""
     if not is_there(connection, table):
         return None
     lock(connection, table, "ACCESS SHARE")
@@ -90,7 +93,7 @@ def rows_in(connection: Any, table: str) -> Rows | None:
     key = looked.get_pk_constraint(table)["constrained_columns"]
     names = [column["name"] for column in described]
     kinds = [_kind(column["type"]) for column in described]
-    source = sa.table(table, *map(sa.column, names))  # without types: values as the driver gives them
+    source = sa.table(table, *map(sa.column, names))  # without types: the driver's values
     found = connection.execute(sa.select(source).order_by(*[source.c[name] for name in key])).all()
     columns = list(map(list, zip(*found, strict=True))) if found else [[] for _ in names]
     columns = [_canonical(kind, column) for kind, column in zip(kinds, columns, strict=True)]
@@ -107,7 +110,7 @@ def is_there(connection: Any, table: str) -> bool:
 
 
 def _kind(of_database):
-    """Kind of a column of this type."""
+    """Return the kind of a column from its SQLAlchemy type."""
     types = require("sqlalchemy", "sql").types
     for base, kind in (
         (types.Boolean, "boolean"),
@@ -123,8 +126,8 @@ def _kind(of_database):
 
 
 def _canonical(kind, values):
-    """Values in the form in which every database gives the same."""
-    if kind == "boolean":  # SQLite has numbers for them
+    """Return values in a form that is the same for every database."""
+    if kind == "boolean":  # SQLite stores booleans as numbers
         return [bool(v) if v in (0, 1) else v for v in values]
     if kind == "float":
         return [None if v != v else v for v in values]

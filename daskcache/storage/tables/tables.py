@@ -1,9 +1,9 @@
-"""Tables of databases as targets: what `daskcache.storage` does with files, done with tables.
+"""Tables as targets: stamp, hash, commit and trash for tables, as `storage.files` has them for files.
 
-A commit is one transaction: the table is created, filled, read back and compared before it can be seen,
-so there is no part on the disk.  Until then what is to be stored is held in memory, by a part's path.
-
-A table is known by its content, see `daskcache.storage.tables.rows`.
+A commit is one transaction: the table is created, filled, read back and compared before others can see
+it.  So a part is not on the disk: its rows are held in memory, under the part's path, until then.
+A table is identified by its content (`rows`).  `storage.files` and `storage.trash` call this module
+for places of tables.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .rows import ORDER, Rows, is_there, rows_in
 
 
 def read(path: str) -> Rows | None:
-    """Content of a table, read in one transaction; None if it isn't there.
+    """Read a table in one transaction; return None if it does not exist.
 
     Raises
     ------
@@ -51,18 +51,18 @@ def read(path: str) -> Rows | None:
 
 
 def stamp(path: str) -> tuple[int, int] | None:
-    """See `Rows.stamp`; None if there is no table."""
+    """Return the stamp of a table, see `Rows.stamp`, or None if it does not exist."""
     seen = _look(path)
     return seen and seen.stamp
 
 
 def file_hash(path: str) -> str:
-    """Hash of a table's content.
+    """Return the hash of a table's content.
 
     Raises
     ------
     FileNotFoundError
-        If it isn't there.
+        If the table does not exist.
     """
     seen = _look(path)
     if seen is None:
@@ -71,7 +71,7 @@ def file_hash(path: str) -> str:
 
 
 def existing(path: str) -> Rows:
-    """Content of a table that is there; raises FileNotFoundError if it isn't."""
+    """Read a table; raise FileNotFoundError if it does not exist."""
     rows = read(path)
     if rows is None:
         raise _no_table(path)
@@ -83,23 +83,23 @@ def _no_table(path):
 
 
 class _Seen(NamedTuple):
-    """What a table held, in a state of its database."""
+    """Hash and stamp of a table, valid for one state of its database."""
 
     state: tuple
     hash: str
     stamp: tuple[int, int]
 
 
-#: By places of tables.
+#: Tables that this process has read, by place.
 _seen: dict[str, _Seen] = {}
 
 
 def _look(path):
-    """Hash and stamp of a table, which is read unless nothing in its database changed since."""
+    """Return hash and stamp of a table, or None; read it only if its database may have changed."""
     if _has_no_file(path):
         return None
     with transaction(path) as connection:
-        state = state_of(connection, path)  # before the rows: what changes meanwhile is seen next time
+        state = state_of(connection, path)  # before the rows, so that a change meanwhile shows next time
         known = _seen.get(path)
         if state is not None and known is not None and known.state == (algorithm(), *state):
             return known
@@ -126,22 +126,22 @@ def _has_no_file(path):
 
 # ---- committing ---------------------------------------------------------------------------------
 
-#: What is to be stored, by the paths of parts.
+#: Rows that are to be stored, by the paths of their parts.
 _held: dict[str, Rows] = {}
 
 
 def hold(path: str, rows: Rows) -> None:
-    """Have rows ready as the part at a path."""
+    """Hold rows in memory as the part at a path."""
     _held[path] = rows
 
 
 def held_or_read(path: str) -> Rows:
-    """The rows of a part, or of a table that is there.
+    """Return the rows of a part, or of an existing table.
 
     Raises
     ------
     StorageError
-        If there are none.
+        If neither exists.
     """
     rows = _held.get(path)
     if rows is None:
@@ -158,12 +158,12 @@ def held_or_read(path: str) -> Rows:
 
 
 def release(path: str) -> None:
-    """Forget what is held for a part.  Drops no table."""
+    """Forget the rows held for a part, without dropping any table."""
     _held.pop(path, None)
 
 
 def write(path: str, rows: Rows) -> None:
-    """Create a table; raises FileExistsError if there is one."""
+    """Create a table with these rows; raise FileExistsError if the place is taken."""
     place = place_of(path)
     with transaction(path, writing=True) as connection:
         _check_free(connection, path, place.table)
@@ -171,16 +171,16 @@ def write(path: str, rows: Rows) -> None:
 
 
 def put_new(part: str, path: str) -> None:
-    """Make a part a table where none is; a table that was set aside is put back.
+    """Create the table of a part at a free place, or put back a table that was set aside.
 
     Raises
     ------
     FileExistsError
         If a table is there.
     FormatLimit
-        If the database would give back other values.
+        If the database can't hold the values, or would return other ones.
     UnsafePath, StorageError
-        If it can't be written to.
+        If the database can't be written to.
     """
     check_no_link(path)
     with transaction(path, writing=True) as connection:
@@ -196,17 +196,30 @@ def replace(
     recorded: tuple[int, int] | None,
     is_still_so: Callable[[tuple[int, int] | None], bool] | None = None,
 ) -> str | None:
-    """Put a part in the place of the table that is there, which is dropped if it is as recorded.
+    """Replace a table by a part; drop the old table if it is as recorded, else set it aside.
+
+    Parameters
+    ----------
+    part : str
+        Path of the part.
+    path : str
+        Place of the table.
+    recorded : tuple or None
+        Stamp of the old table in its record.
+    is_still_so : callable, optional
+        Called with the current table's stamp (None without a table) once other writers are locked
+        out.  If it returns False, nothing is changed.
 
     Returns
     -------
     str or None
-        Where a table is kept that was not as recorded.
+        Place where the old table is kept if it was not as recorded, else None.
 
     Raises
     ------
     Overtaken
-        If it is not as it was any more: a writer who was stopped, say, alters nothing when it wakes.
+        If `is_still_so` returned False: a writer that was suspended must not change a table that
+        another one has replaced meanwhile.
     """
     check_no_link(path)
     kept = None
@@ -228,7 +241,7 @@ def replace(
 
 
 def keep(path: str) -> str:
-    """Rename a table, so that it is kept; return its new place.  One that is kept already stays."""
+    """Rename a table to keep it; return its new place.  A table that is kept already stays."""
     if is_kept(place_of(path).table):
         return path
     check_no_link(path)
@@ -263,14 +276,14 @@ def _rename(connection, old, new):
 
 
 def _create(connection, path, table, rows):
-    """Create a table, fill it, and read it back."""
+    """Create a table, fill it, read it back and compare."""
     definition = _definition(table, rows)
     definition.create(connection)
     try:
         _fill(connection, path, rows, table)
         _check_same(path, rows, rows_in(connection, table))
     except BaseException:
-        if not takes_back(connection):
+        if not takes_back(connection):  # the rollback would leave the new table there
             definition.drop(connection)
         raise
 
@@ -295,7 +308,7 @@ _CHUNK = 10_000
 def _fill(connection, path, rows, table):
     sa = require("sqlalchemy", "sql")
     names = (ORDER, *rows.names)
-    # Without types: values go to the driver as they are, and every database takes texts for times.
+    # Without types, values go to the driver as they are; every database takes texts for times.
     statement = sa.insert(sa.table(table, *map(sa.column, names)))
     numbered = enumerate(zip(*rows.columns, strict=True))
     try:

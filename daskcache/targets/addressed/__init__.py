@@ -1,1 +1,1 @@
-"""Targets at an address of their own, as CPR's are: the hash of the data is in the path."""
+"""Addressed targets, as in CPR: targets that hold their data, with the data's hash in the path."""

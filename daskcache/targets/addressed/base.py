@@ -1,8 +1,9 @@
-"""Targets at an address of their own: ``location/name-{data_hash}`` + ``ext``.
+"""Addressed targets: targets at ``location/name-{data_hash}`` + ``ext``, as in CPR.
 
-A node's target is at a path that its template gives, and its record tells what is in it.  A target at an
-address is what CPR's were: it holds its data until it is saved, its path has the hash of its data, and
-that is all that is needed to know whether what is there is right.
+The path of a node's target comes from a template, and a record describes its content.  An addressed
+target holds its data until it is saved.  The hash of the data is in its path, which is enough to verify
+the file.  `formats` has CPR's own formats and `hashes` their hashes.  `daskcache.targets.base` and
+`daskcache.targets.cpr.serializer` make addressed targets from a path or from JSON.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "no data"})()
 
 @functools.cache
 def twin_of(plain: type[Target]) -> Any:
-    """The class of targets at addresses whose files are written as `plain` says."""
+    """Return the class of addressed targets for the format `plain`."""
     if plain.has_address:
         return plain
     if plain.in_database or inspect.isabstract(plain):
@@ -44,25 +45,25 @@ def twin_of(plain: type[Target]) -> Any:
 
 
 class Addressed(Target):
-    """A target at an address of its own, as CPR's are.
+    """A target that holds its data, and is saved at an address with the data's hash, as in CPR.
 
-    `set_data` gives it data; `serialize`, encoding as JSON and pickling save them to
-    ``location/name-{data_hash}`` + ``ext``.  A file that is there is never written again: other data
-    have another hash, and so another file.  `get_data` reads the file and compares the hash.
+    `set_data` gives it data.  `serialize`, encoding as JSON and pickling save them to
+    ``location/name-{data_hash}`` + ``ext``.  An existing file is never written again, because other data
+    have another hash and so another file.  `get_data` reads the file and compares the hash.
 
     Parameters
     ----------
     location : str
-        The folder; relative to the current one, unless it is absolute.
+        The folder.  A relative path is taken from the current folder.
     name, ext : str
         File name without the hash, and suffix.
     data_hash : str, optional
-        Of the data that are there: 16 hex digits (of xxh3_64).
+        Hash of the saved data: 16 hex digits (of xxh3_64).
 
     Raises
     ------
     UnsafePath
-        If name and suffix are no file name.
+        If name and suffix don't make a file name.
     StorageError
         If the location is a URL.
     """
@@ -82,7 +83,7 @@ class Addressed(Target):
 
     @property
     def data_hash(self) -> str | None:
-        """Hash of the data; None if there are none yet."""
+        """Hash of the data; None without data."""
         return self._hash if self._data is _NOTHING else self.hash_data(self._data)
 
     @data_hash.setter
@@ -90,23 +91,27 @@ class Addressed(Target):
         self._hash = value
 
     def set_data(self, data: Any) -> None:
-        """Take data, which are saved when the target is serialized."""
+        """Set the data, which are saved when the target is serialized."""
         self._data = data
 
     def get_data(self, cache: bool = False) -> Any:
-        """The data: those that were set, or else what is in the file.
+        """Return the data that were set, or else those in the file.
 
         Parameters
         ----------
         cache : bool
-            Changes nothing: the file is read and verified each time.
+            Without effect: the file is read and verified each time.
 
         Raises
         ------
         GraphError
-            If there are no data yet.
-        TargetMissing, TargetCorrupt, UntrustedPickle, StorageError
-            If the file is gone, is not what was stored, or can't be read.
+            If the target doesn't have data yet.
+        TargetMissing
+            If the file is gone.
+        TargetCorrupt
+            If the file is not as it was stored.
+        UntrustedPickle, StorageError
+            If the file is a pickle that is not trusted, or can't be read.
         """
         if self._data is not _NOTHING:
             return self._data
@@ -121,32 +126,32 @@ class Addressed(Target):
         return self._checked(path)
 
     def compute_data_hash(self) -> None:
-        """Set `data_hash` to that of the data; it is so anyway."""
+        """Do nothing: `data_hash` always follows the data.  Part of CPR's interface."""
 
     def get_path(self) -> str:
-        """Path of the file, with the hash of the data.
+        """Return the path of the file, with the hash of the data.
 
         Raises
         ------
         GraphError
-            If there are no data yet.
+            If the target doesn't have data yet.
         """
         return self._path_with(self.data_hash)
 
     def serialize(self) -> dict[str, Any]:
-        """Save the data, unless they are, and let go of them.
+        """Save the data, unless they are saved already, and release them.
 
         Returns
         -------
         dict
-            What the JSON of the target consists of.
+            Fields of the target's JSON.
 
         Raises
         ------
         FormatLimit
             If the format can't hold the data.
         TargetCorrupt
-            If something else is at the address.
+            If the file at the address holds something else.
         StorageError
             If the operating system refuses.
         """
@@ -154,7 +159,7 @@ class Addressed(Target):
         return self.describe()
 
     def describe(self) -> dict[str, Any]:
-        """What `serialize` gives; nothing is written."""
+        """Return the dict that `serialize` returns, without saving anything."""
         return {
             "location": self.location,
             "name": self.name,
@@ -163,7 +168,7 @@ class Addressed(Target):
         }
 
     def save(self) -> None:
-        """Save the data, unless they are; see `serialize`."""
+        """Save the data, unless they are saved already; see `serialize`."""
         if self._data is _NOTHING:
             return
         data, hashed = self._data, self.data_hash
@@ -171,7 +176,7 @@ class Addressed(Target):
         self._hash, self._data = hashed, _NOTHING
 
     def hash_data(self, data: Any) -> str:
-        """CPR's hash of data, where it has one: 16 hex digits."""
+        """Return the hash of data (16 hex digits): CPR's own for the formats that CPR has."""
         return short_digest(self.hash(data).encode())
 
     # -- the file -----------------------------------------------------------------------------------
@@ -189,13 +194,14 @@ class Addressed(Target):
             self._check_there(path, hashed)
             return
         folder, name = os.path.split(os.path.abspath(path))
-        own = f"{folder}/.{uuid.uuid4().hex[:16]}.part"  # so that what is written has its own name
+        # a folder for the part, so that the file is written under its final name
+        own = f"{folder}/.{uuid.uuid4().hex[:16]}.part"
         try:
             os.makedirs(own)
             self._write_checked(data, f"{own}/{name}", hashed)
             with entered(folder, "") as opened:
                 opened.put_new(f"{own}/{name}", name)
-        except FileExistsError:
+        except FileExistsError:  # another writer was faster
             self._check_there(path, hashed)
         except DaskcacheError as error:
             error.target = error.target or path
@@ -206,7 +212,7 @@ class Addressed(Target):
             shutil.rmtree(own, ignore_errors=True)
 
     def _write_checked(self, data, path, hashed):
-        """Write data to a new file, and raise FormatLimit unless they can be read back."""
+        """Write data to a new file, and raise FormatLimit if other data are read back."""
         self.write(data, path)
         try:
             same = self.hash_data(self.read(path)) == hashed
@@ -216,7 +222,7 @@ class Addressed(Target):
             raise self.limit(data, "other data would be read back", _TO_PICKLE)
 
     def _check_there(self, path, hashed):
-        """Raise unless the file that is there holds the data which would be written."""
+        """Raise unless the existing file holds the data that would be written."""
         self._checked(path, hashed)
 
     def _checked(self, path, hashed=None):
@@ -229,6 +235,7 @@ class Addressed(Target):
         except DaskcacheError:
             raise
         except OSError as error:
+            # without a number it is a library's error, about the content of the file
             if error.errno is not None:
                 raise storage_error(error, path) from error
             raise _corrupt(path, hashed, error) from error
@@ -251,7 +258,7 @@ class Addressed(Target):
         )
 
     def __reduce__(self):
-        self.save()  # what travels is a handle
+        self.save()  # only a handle is pickled, without the data
         return _restored, (
             self.plain,
             {name: value for name, value in vars(self).items() if name != "_data"},
@@ -282,7 +289,7 @@ class Addressed(Target):
     def __daskcache_encode__(self, encoder):
         encoder.parts.append(b"target")
         described = self.describe()
-        if described["data_hash"] is not None:  # then it is what is in it that counts, not where it is
+        if described["data_hash"] is not None:  # the content counts, not where it is
             del described["location"]
         encoder.add((public_name(self.plain), described))
 
@@ -294,7 +301,7 @@ def _restored(plain, state):
 
 
 def check_file_name(name: Any, ext: Any) -> None:
-    """Raise `UnsafePath` unless name and suffix make a file name."""
+    """Raise `UnsafePath` unless name and suffix make a plain file name, without separators."""
     texts = isinstance(name, str) and isinstance(ext, str)
     if (
         not texts

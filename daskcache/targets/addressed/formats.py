@@ -1,4 +1,7 @@
-"""CPR's formats: how its images, tables and arrays are written, read and hashed."""
+"""CPR's formats: addressed targets that write, read and hash images, tables and arrays as CPR does.
+
+Each class is mixed into a plain format, see `base.twin_of`.  The hashes are in `hashes`.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +45,7 @@ class AddressedTable(Addressed):
     def _write_checked(self, data, path, hashed):
         super()._write_checked(data, path, hashed)
         back = self.read(path)
+        # CPR's hash covers neither dtypes nor column names
         if list(back.columns) != list(data.columns) or list(back.dtypes) != list(data.dtypes):
             warnings.warn(
                 f"{self._path_with(hashed)} holds the values, but CSV gives back other dtypes or column "
@@ -52,20 +56,20 @@ class AddressedTable(Addressed):
 
 
 class AddressedImage(Addressed):
-    """An image at an address of its own, as CPR's are: `Addressed`, in a TIFF file.
+    """An addressed target for an image in a TIFF file, as in CPR; see `Addressed`.
 
     Parameters
     ----------
     location, name, ext, data_hash
-        As of `Addressed`.
+        As for `Addressed`.
     metadata : dict, optional
-        As `tifffile.imwrite` takes it.
+        Metadata as `tifffile.imwrite` takes it.
     resolution : sequence of float, optional
-        Pixels per centimetre along X and Y; 1 where there is metadata and no resolution.
+        Pixels per centimetre along X and Y.  Default: 1 if there is metadata, otherwise none.
     imagej : bool
-        Whether to write what ImageJ's own files are.  Masks, and labels in integers that such a file
-        can't have, are stored in smaller ones that can; what doesn't fit is stored as plain TIFF.  All
-        come back as they were.
+        True to write a file as ImageJ does.  Such a file can't hold masks, or labels of some integer
+        dtypes, so these are stored as smaller integers.  Pixels that still don't fit are stored as plain
+        TIFF.  All come back as they were.
     """
 
     def __init__(self, location, name, ext, metadata=None, resolution=None, imagej=True, data_hash=None):
@@ -105,7 +109,11 @@ class AddressedImage(Addressed):
         ) from error
 
     def _ways(self, data):
-        """Pixels, whether as ImageJ's, whether with a note of what they stand for; CPR's way first."""
+        """Yield the ways to store an image, CPR's own first; the first that works is used.
+
+        A way is a tuple: the pixels, True for ImageJ's kind of file, and True to add a note.  The note
+        tells which dtype narrowed pixels had.
+        """
         yield data, self.imagej, False
         if self.imagej:
             yield narrowed(data, True), True, True

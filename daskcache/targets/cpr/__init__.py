@@ -1,1 +1,1 @@
-"""What CPR (custom-prefect-result) is to its users: targets at addresses of their own, and its JSON."""
+"""CPR's JSON and module names (CPR is custom-prefect-result); its targets are in `targets.addressed`."""

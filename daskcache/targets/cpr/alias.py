@@ -1,7 +1,7 @@
-"""CPR's module names for daskcache's classes, where CPR is not installed.
+"""CPR's module names as aliases of daskcache's classes, where CPR is not installed.
 
-Results that CPR had Prefect store name their serializer by path, ``cpr.Serializer.target_decoder``.
-Nobody gets these modules who doesn't ask for them.
+Results that Prefect stored for CPR name their serializer by path, ``cpr.Serializer.target_decoder``.
+The aliases exist only in a process that calls `install`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 
 def install() -> bool:
-    """Let ``import cpr`` and its modules give daskcache's classes.
+    """Make ``import cpr`` and imports of its modules give daskcache's classes.
 
     Returns
     -------
     bool
-        False if nothing was done: CPR itself is installed, or the names are there already.
+        False if nothing was done, because CPR itself is installed or the aliases exist already.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def install() -> bool:
 
 
 def is_installed() -> bool:
-    """Whether CPR's names are daskcache's in this process."""
+    """Return True if CPR's module names are aliases of daskcache's in this process."""
     return isinstance(sys.modules.get("cpr.Serializer"), _Alias)
 
 
@@ -53,14 +53,14 @@ def _has_cpr():
     spec = importlib.util.find_spec("cpr")
     if spec is None or spec.origin is not None:
         return spec is not None
-    # a folder of that name, which may be anything
+    # a folder named cpr, which need not be the package
     return any(
         os.path.exists(f"{folder}/Serializer.py") for folder in spec.submodule_search_locations or ()
     )
 
 
 class _Alias(ModuleType):
-    """A module of CPR, whose names are daskcache's."""
+    """A stand-in for a module of CPR, which gives daskcache's classes under CPR's names."""
 
     def __init__(self, name):
         super().__init__(name, "Stands for a module of CPR; made by daskcache.")
@@ -73,7 +73,7 @@ class _Alias(ModuleType):
 
 
 _SERIALIZER = "daskcache.cpr.serializer"
-#: Module of CPR to its names, and where they are here.
+#: Modules of CPR, each with its names and the modules of daskcache that have them.
 _HOMES: dict[str, dict[str, str]] = {
     "cpr.Resource": {"Resource": "daskcache"},
     "cpr.Target": {"Target": "daskcache"},

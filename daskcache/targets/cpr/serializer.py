@@ -1,11 +1,10 @@
-"""Sources, targets and a few other values as JSON, in the form in which CPR wrote them.
+"""Sources, targets and a few other values as JSON, in CPR's form.  `values` has the other values.
 
-``{"__class__": "cpr.image.ImageTarget.ImageTarget", "data": {"location": …, "name": …, …}}``.  CPR's own
-classes go by CPR's names, so that each reads what the other wrote; other classes by short tags.
+``{"__class__": "cpr.image.ImageTarget.ImageTarget", "data": {"location": …, "name": …, …}}``.  CPR's
+classes have CPR's names, so that CPR and daskcache read each other's JSON.  Others have short tags.
 
-Decoding believes nothing: a class is looked up among those that are registered here, nothing is imported
-because JSON names it, every field is checked, and paths can be confined to some folders (config
-``daskcache.resource-roots``).  What doesn't pass is an `UntrustedJSON`, or an `UnsafePath`.
+Decoding trusts nothing.  A class must be registered here, and a name in JSON is never imported.  Every
+field is checked, and config ``daskcache.resource-roots`` can confine paths to some folders.
 """
 
 from __future__ import annotations
@@ -32,14 +31,26 @@ CLASS, DATA = "__class__", "data"
 
 
 def target_encoder(obj: Any) -> Any:
-    """What `json.dumps` writes for a value that JSON has no form for: its argument ``default``.
+    """Encode a value that JSON lacks, as the argument ``default`` of `json.dumps`.
 
-    The data of a target are saved, unless they are.
+    The data of a target are saved, unless they are saved already.
+
+    Parameters
+    ----------
+    obj : object
+        A source, an addressed target, or a value of a class that `daskcache.targets.cpr.values` knows.
+
+    Returns
+    -------
+    dict
+        An object for `json.dumps`, with the tag of the class.
 
     Raises
     ------
     TypeError
-        If the value is of no class that could be decoded again.
+        If the value's class could not be decoded again.
+    DaskcacheError
+        If a target's data can't be saved; see `Addressed.serialize`.
     """
     if isinstance(obj, Resource):
         return _tagged(obj, save=True)
@@ -47,17 +58,28 @@ def target_encoder(obj: Any) -> Any:
 
 
 def serialized(resource: Resource) -> dict[str, Any]:
-    """Return what the JSON of a resource consists of, without its class."""
+    """Return the fields of a resource's JSON, without its class.  The data of a target are saved."""
     return target_encoder(resource)[DATA]
 
 
 def target_decoder(result: dict) -> Any:
-    """What a JSON object stands for: the ``object_hook`` of `json.loads`.
+    """Decode a JSON object, as the ``object_hook`` of `json.loads`.
+
+    Parameters
+    ----------
+    result : dict
+        The JSON object.
+
+    Returns
+    -------
+    object
+        The source, target or other value that it stands for.  An object without a class is returned
+        unchanged.
 
     Raises
     ------
     UntrustedJSON
-        If it names a class that is not registered, or has other fields than the class.
+        If it names a class that is not registered, or its fields are not those of the class.
     UnsafePath
         If a path is outside of config ``daskcache.resource-roots``.
     """
@@ -65,27 +87,28 @@ def target_decoder(result: dict) -> Any:
 
 
 def decoder(roots: Iterable[str | os.PathLike]) -> Callable[[dict], Any]:
-    """A `target_decoder` that refuses paths outside of these folders."""
+    """Return a `target_decoder` that refuses paths outside of these folders, whatever the config."""
     known = [os.fspath(root) for root in roots]
     return lambda result: _decoded(result, known)
 
 
 def hash_objects(*args: Any, hash_algo: Any = None, **kwargs: Any) -> str:
-    """CPR's hash of any values, in which targets stand by their fields; nothing is written.
+    """Return CPR's hash of any values.
 
-    As in JSON, a tuple counts as a list, and a number as key of a dict as its text.
+    Sources and targets count by their fields, and nothing is written.  As in JSON, a tuple counts as a
+    list, and a number that is a dict's key counts as its text.
 
     Parameters
     ----------
     *args, **kwargs
         The values.
     hash_algo : callable, optional
-        As in `hashlib`; MD5 by default, as Prefect's cache keys.
+        Constructor of a hash, as in `hashlib`.  Default: MD5, as for Prefect's cache keys.
 
     Returns
     -------
     str
-        Hex digits; CPR's own, unless CPR would have pickled the values.
+        Hex digits, the same as CPR's unless CPR would have pickled the values.
 
     Raises
     ------
@@ -101,14 +124,14 @@ def hash_objects(*args: Any, hash_algo: Any = None, **kwargs: Any) -> str:
 
 
 def register(tag: str, path: str) -> None:
-    """Let targets or sources of a class be encoded and decoded under a tag.
+    """Register a class, whose targets or sources are then encoded and decoded under a tag.
 
     Parameters
     ----------
     tag : str
-        E.g. ``"meshtools.Mesh"``.
+        The class's name in JSON, e.g. ``"meshtools.Mesh"``.
     path : str
-        Of the class, a subclass of `Target` or `Source`: ``"package.module:Class"``.
+        Path of a subclass of `Target` or `Source`: ``"package.module:Class"``.
     """
     _CLASSES[tag] = path
 
@@ -143,6 +166,7 @@ def _source_fields(source):
     if tag == _CPR["image:ImageSource"]:
         return tag, {"metadata": source.metadata, "resolution": source.resolution}
     if tag == _CPR["csv:CSVSource"]:
+        # CPR's source has no options: the index is in the first column
         return (
             (tag, {}) if options == {"index_col": 0} else ("daskcache.CSVSource", {"options": options})
         )
@@ -201,6 +225,7 @@ def _made(tag, cls, data):
     location, name, ext = (given.pop(field) for field in ("location", "name", "ext"))
     if issubclass(cls, Source) and not tag.startswith("cpr."):
         source = cls(os.path.join(location, f"{name}{ext}"), **given.get("options", {}))
+        # the location as JSON has it: the constructor made it absolute
         vars(source).update(location=location, name=name, ext=ext)
         return source
     return cls._at_address(location, name, ext, **given)
@@ -233,7 +258,10 @@ def _check_fields(tag, cls, data):
 
 
 def _is_called_so(tag, name, ext):
-    """Tell if a file that is to be unpickled is called a pickle: JSON alone does not make it one."""
+    """Test if the file's suffix allows the class of this tag.
+
+    A file with another suffix than a pickle's must not be unpickled because JSON says so.
+    """
     return tag != _PICKLE or suffix_of(f"{name}{ext}") in (".pkl", ".pickle", "")
 
 
@@ -310,7 +338,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "mode": _is_text,
     "options": _is_options,
 }
-#: What CPR always wrote, besides location, name and ext.
+#: Fields that CPR always wrote, besides location, name and ext.
 _REQUIRED = {"data_hash", "group", "slices_start", "slices_stop"}
 
 _CPR = {
@@ -325,7 +353,7 @@ _CPR = {
 
 _PICKLE = "daskcache.PickleTarget"
 
-#: Tag to class; the first tag of a class is the one that it is encoded with.
+#: Classes by tag.  A class is encoded with its first tag.
 _CLASSES: dict[str, str] = {
     _CPR["image:ImageSource"]: "daskcache:ImageSource",
     _CPR["image:ImageTarget"]: "daskcache:ImageTarget",

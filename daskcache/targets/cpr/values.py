@@ -1,7 +1,7 @@
-"""Other values in JSON, in the form in which Prefect writes them: dates, sets, exceptions, models …
+"""Values other than sources and targets in JSON, in Prefect's form: dates, sets, exceptions, models …
 
-Prefect's own decoder imports whatever a JSON object names.  Here a class must be in a list: those below,
-and those that a program lets in with `allow`.
+`serializer` uses it.  Prefect's own decoder imports whatever a JSON object names.  Here a class must be
+in a list: the classes below, and those that a program adds with `allow`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ from ...errors import UntrustedJSON
 
 
 def allow(cls: type) -> type:
-    """Let values of a class be encoded as JSON and decoded again.  Works as a decorator.
+    """Allow values of a class to be encoded as JSON and decoded again.  Works as a decorator.
 
     Parameters
     ----------
     cls : type
         A pydantic model, a dataclass, an enumeration, or an exception that is made from its message.
+
+    Returns
+    -------
+    type
+        The class.
 
     Raises
     ------
@@ -48,7 +53,13 @@ def allow(cls: type) -> type:
 
 
 def encode_value(value: Any) -> dict[str, Any]:
-    """A JSON object for a value of a class that is in the list; raises TypeError for others."""
+    """Return the JSON object for a value.
+
+    Raises
+    ------
+    TypeError
+        If its class is not in the list.
+    """
     name = _name_of(type(value))
     if name in _KINDS:
         return {"__class__": name, "data": _KINDS[name].encode(value)}
@@ -60,12 +71,12 @@ def encode_value(value: Any) -> dict[str, Any]:
 
 
 def decode_value(result: dict) -> Any:
-    """The value that a JSON object with a ``__class__`` stands for.
+    """Return the value for a JSON object with a ``__class__``.
 
     Raises
     ------
     UntrustedJSON
-        If its class is not in the list, or can't be made from what is there.
+        If its class is not in the list, or can't be made from the object's fields.
     """
     name = result["__class__"]
     exception = _exception(name)
@@ -94,7 +105,7 @@ def _name_of(cls):
 
 
 def _exception(name):
-    """The exception class of that name, if it is in the list."""
+    """Return the exception class with this name, if it is in the list or a builtin, or None."""
     if not isinstance(name, str):
         return None
     if name in _EXCEPTIONS:
@@ -109,7 +120,7 @@ def _fields_of(value):
 
 
 def _of(cls):
-    """Decoder that takes what its class takes, if it is a list."""
+    """Return a decoder that makes an instance of the class from a list."""
 
     def decode(data):
         if not isinstance(data, list):
@@ -129,7 +140,7 @@ def _text(decode):
 
 
 def _number(value):
-    """A decimal number as Prefect writes it, unless that would change it."""
+    """Return a decimal number as a plain one, as Prefect writes it, or as text if that changes it."""
     if not value.is_finite():
         return str(value)
     plain = int(value) if value.as_tuple().exponent >= 0 else float(value)

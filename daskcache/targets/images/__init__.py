@@ -1,4 +1,9 @@
-"""Images: TIFF, OME-TIFF and ImageJ's hyperstacks, with their metadata."""
+"""Images in TIFF, OME-TIFF and ImageJ's hyperstacks, with their metadata.
+
+`target` has the public classes, and `options` checks their arguments.  `pixels` and `tiff` prepare
+pixels and metadata for the file.  `metadata` is independent of the format.  `ome_xml` reads OME-XML, and
+`ome_files` reads images in several files.
+"""
 
 from ...aliases import names_of
 

@@ -1,4 +1,8 @@
-"""What an image says beside its pixels, and how much of it holds for a result made from the image."""
+"""Metadata of images, and the part of it that a result inherits from its node's inputs.
+
+`target` and `targets.zarr` use it for any kind of file.  `tiff`, `ome_xml` and `targets.zarr.ngff` read
+it from their formats.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-#: Metres in each unit of length that is understood.
+#: Metres in each known unit of length.
 METRES = {"pm": 1e-12, "nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "inch": 0.0254}
 #: Axes along which pixels have a size.
 SPATIAL = "ZYX"
-#: Axes of which an image is a stack, besides those that are unknown.
+#: Axes along which planes are stacked, besides unknown ones.
 STACKED = "TZC"
 UNKNOWN = "Q"
 
@@ -28,7 +32,7 @@ _OTHER_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class ImageMetadata:
-    """What an image file says beside its pixels.
+    """Metadata of an image file: axes, pixel sizes and names of channels.
 
     Attributes
     ----------
@@ -36,11 +40,11 @@ class ImageMetadata:
         A letter for each axis of the array, as in OME and tifffile: T time, Z depth, C channel, Y, X,
         S sample (of a colour), Q unknown.
     pixel_size : dict of str to float
-        Distance between pixels along Z, Y and X, in `unit`.  What isn't known is not in it.
+        Distance between pixels along Z, Y and X, in `unit`.  Axes of unknown size are left out.
     unit : str or None
-        ``"µm"``, ``"nm"`` …; None if it isn't known.
+        ``"µm"``, ``"nm"`` …; None if it is unknown.
     channels : tuple of str
-        Names along the axis C; empty if they aren't known.
+        Names along the axis C; empty if they are unknown.
     """
 
     axes: str
@@ -50,30 +54,30 @@ class ImageMetadata:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it says no more than the array's shape does."""
+        """True if it holds no more than the array's shape does."""
         return not (self.pixel_size or self.channels or set(self.axes) & set(STACKED))
 
     @property
     def counted(self) -> tuple[Any, ...]:
-        """All of it, for a hash: pixel sizes have no order."""
+        """All fields, in a form to hash: sorted, as pixel sizes have no order."""
         return self.axes, sorted(self.pixel_size.items()), self.unit, self.channels
 
 
 class Described(NamedTuple):
-    """The metadata of an image with the shape of its array."""
+    """Metadata of an image, and the shape of its array."""
 
     metadata: ImageMetadata
     shape: tuple[int, ...]
 
 
 class TakesOver:
-    """Mixin of targets of images, which take over what the inputs of their node say of themselves."""
+    """Mixin of targets for images, whose results inherit metadata from the node's inputs."""
 
-    #: Set by `inherit`.
+    #: Metadata of the node's inputs that are images, set by `inherit`.
     _inputs: tuple[Described, ...] = ()
 
     def inherit(self, heritage: Iterable[Any]) -> Any:
-        """Return the target for a node whose inputs say this; see `Target.inherit`."""
+        """Return this target with the metadata of the node's inputs; see `Target.inherit`."""
         inputs = tuple(each for each in heritage if isinstance(each, Described))
         if not inputs:
             return self
@@ -83,7 +87,7 @@ class TakesOver:
 
 
 def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
-    """Return what a file says of an array of this shape, as far as it fits the array."""
+    """Return a file's metadata with the shape of its array, without parts that contradict the shape."""
     if len(metadata.axes) != len(shape):
         return Described(ImageMetadata(UNKNOWN * len(shape)), shape)
     count = dict(zip(metadata.axes, shape, strict=True)).get("C", 0)
@@ -93,7 +97,7 @@ def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
 
 
 def part_of(described: Described, slices: tuple[slice, ...]) -> Described:
-    """Return what holds of the part of an image that slices along its first axes cut out."""
+    """Return metadata and shape of the part of an image that slices along its first axes cut out."""
     metadata = described.metadata
     cuts = [*slices, *[slice(None)] * (len(described.shape) - len(slices))]
     shape = tuple(len(range(n)[cut]) for n, cut in zip(described.shape, cuts, strict=True))
@@ -104,19 +108,25 @@ def part_of(described: Described, slices: tuple[slice, ...]) -> Described:
 
 
 def canonical_unit(text: str | None) -> str | None:
-    """The one name of a unit; None for pixels and for nothing; what isn't known stays as it is."""
+    """Return the standard name of a unit.
+
+    Pixels and an empty text give None.  Unknown units stay unchanged.
+    """
     text = (text or "").strip()
     return text if text in METRES else _OTHER_NAMES.get(text.lower(), text)
 
 
 def default_axes(array: Any, inputs: Iterable[Described]) -> str:
-    """Axes of an array as far as it tells them itself: colours, unless an input like it is a stack."""
+    """Return the axes of an array as far as its shape and dtype show them.
+
+    A last axis that can hold colours does so, unless an input of the same shape is a stack.
+    """
     colours = "S" if _may_be_colours(array) and not _is_like_a_stack(array, inputs) else ""
     return UNKNOWN * (array.ndim - 2 - len(colours)) + "YX" + colours
 
 
 def fits(axes: str, array: Any) -> bool:
-    """Tell if an array can have these axes."""
+    """Return True if an array can have these axes."""
     return len(axes) == array.ndim and (not axes.endswith("S") or _may_be_colours(array))
 
 
@@ -132,20 +142,30 @@ def _may_be_colours(array):
 def taken_over(
     inputs: Iterable[Described], shape: tuple[int, ...], axes: str, fixed: bool
 ) -> ImageMetadata:
-    """What holds for a result of `shape`, of all that its inputs say.
+    """Return the metadata that a result of `shape` inherits from its inputs.
 
-    An input speaks of a result with as many axes, and of those axes along which both have the same
-    length: where the length changed, the image may have been scaled.  What two inputs contradict each
-    other in is not taken over.
+    An input counts if it has as many axes as the result.  It counts only for axes of the same length in
+    both: if a length differs, the image may have been scaled.  Facts on which two inputs disagree are
+    left out.
+
+    For example, take a stack with axes ZYX, pixels of 1, 0.2 and 0.2 µm, and shape (30, 512, 512).  A
+    result of shape (30, 256, 256) inherits the axis Z and its 1 µm, but no pixel sizes along Y and X.
 
     Parameters
     ----------
     inputs : iterable of Described
+        Metadata and shapes of the node's inputs.
     shape : tuple of int
+        Shape of the result.
     axes : str
-        The axes of the result, as far as they are known.
+        Axes of the result, as far as they are known.
     fixed : bool
-        Whether unknown axes stay so.
+        True to leave unknown axes unknown.
+
+    Returns
+    -------
+    ImageMetadata
+        Without pixel sizes, if those of different axes have different units.
     """
     alike = [_Voice(given, shape) for given in inputs if len(given.shape) == len(shape)]
     if not fixed:
@@ -154,6 +174,7 @@ def taken_over(
     known = {axis: size for axis, size in sizes if size is not None}
     units = {unit for _, unit in known.values()}
     channels = _agreed([voice.channels(axes) for voice in alike], tuple.__eq__)
+    # the metadata have one unit for all axes
     if len(units) > 1:
         known, units = {}, set()
     lengths = {axis: length for axis, (length, _) in known.items()}
@@ -161,12 +182,12 @@ def taken_over(
 
 
 class _Voice:
-    """What one input says of a result."""
+    """Statements of one input on the metadata of a result."""
 
     def __init__(self, given: Described, shape: Sequence[int]):
         self.metadata = given.metadata
         pairs = zip(given.metadata.axes, given.shape, shape, strict=True)
-        #: Its axes, with a blank where the length is another.
+        #: The input's axes, with a blank for each axis whose length differs from the result's.
         self.axes = [axis if before == after else " " for axis, before, after in pairs]
 
     def size(self, axis, axes):
@@ -183,17 +204,18 @@ class _Voice:
 
 
 def _named(axes, voices):
-    """Axes with the names that the inputs agree on, in place of unknown ones."""
+    """Return axes in which the names that all inputs agree on replace unknown ones."""
     named = list(axes)
     for position, axis in enumerate(axes):
         if axis == UNKNOWN:
             said = [voice.axes[position] for voice in voices]
             named[position] = _agreed([s for s in said if s in STACKED], str.__eq__) or UNKNOWN
+    # a name that two axes would have is unknown for both
     return "".join(UNKNOWN if named.count(axis) > 1 else axis for axis in named)
 
 
 def _agreed(statements, same):
-    """The first of several statements if all others are the same; None stands for none."""
+    """Return the first statement if all others are the same, else None.  None is not a statement."""
     made = [statement for statement in statements if statement is not None]
     return made[0] if made and all(same(made[0], other) for other in made) else None
 
@@ -202,5 +224,5 @@ def _same_size(one, other):
     return one[1] == other[1] and math.isclose(one[0], other[0], rel_tol=SAME)
 
 
-#: Relative difference below which two sizes are the same: TIFF's fractions are as exact as that.
+#: Relative difference up to which two sizes are the same, given the precision of TIFF's fractions.
 SAME = 1e-6

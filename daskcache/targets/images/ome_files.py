@@ -1,8 +1,8 @@
-"""OME-TIFF images that are spread over several files, which lie in one folder.
+"""OME-TIFF images that are spread over several files in one folder.
 
-All of them are one input (`daskcache.ImageSource`): their content is its identity, and each
-plane comes from bytes that were verified.  tifffile reads such an image only from files that it
-opens itself, and with zeros in place of a file that is missing.
+All files are one input (`daskcache.ImageSource`).  Their joint content identifies it, and each plane
+comes from verified bytes.  tifffile can't be used for that: it reads such an image only from files that
+it opens itself, and puts zeros in place of a missing file.  `ome_xml` finds the files' names.
 """
 
 from __future__ import annotations
@@ -21,21 +21,24 @@ from ..limits import check_decoded
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
 
-#: What is noted of the content of a file that no other file belongs to.
+#: Fact to note on the content of a file that holds its whole image.
 _ALONE = "image in one file"
-#: Hashes of contents of which that is known, for planning to look it up fast.
+#: Hashes of contents that are known to hold their whole image; planning looks them up fast.
 _alone: set[str] = set()
 
 
 def content_hash(path: str) -> str:
-    """Hash of the content of a TIFF file, or of all files that its image is spread over.
+    """Return the hash of a TIFF file's content, or the joint hash of all files of its image.
 
-    Only what was touched is read again; that a file is alone is found out once.
+    Only files that were touched are read again.  A file with its whole image is recognised once, and the
+    fact is noted with the hash of its content.
 
     Raises
     ------
     SourceMissing, StorageError
         If a file is missing, or can't be read.
+    SourceChanged
+        If the file changes while it is read.
     UnsafePath, FormatLimit
         See `daskcache.targets.images.ome_xml.spread_image`.
     """
@@ -46,6 +49,7 @@ def content_hash(path: str) -> str:
         files = files_at(path)
         if files is not None:
             return files.content_hash(lambda name: source_hashes.content_hash(_beside(path, name)))
+        # the note must be about the content that was looked at
         if source_hashes.content_hash(path) != own:
             raise SourceChanged(f"the source {path} changes while it is read", hint="try again")
         source_hashes.note(_ALONE, own)
@@ -54,7 +58,7 @@ def content_hash(path: str) -> str:
 
 
 def fresh_hash(path: str) -> str:
-    """`content_hash`, by reading the files whatever is remembered."""
+    """Return `content_hash` after reading all files again, whatever is remembered."""
     files = files_at(path)
     if files is None:
         return source_hashes.fresh_hash(path)
@@ -62,16 +66,23 @@ def fresh_hash(path: str) -> str:
 
 
 class Content:
-    """The bytes of a TIFF file, and of all others that its image is spread over.
+    """The bytes of a TIFF file, and of all other files of its image.
+
+    Each file is read once, so the hash and the array come from the same bytes.
+
+    Parameters
+    ----------
+    path : str
+        The TIFF file.
 
     Attributes
     ----------
     data : bytes
-        Of the file itself.
+        Content of the file itself.
     hash : str
-        Of all, as `content_hash` gives it.
+        Hash of all files, as `content_hash` returns it.
     files : ImageFiles or None
-        The files, if they are several.
+        The image's files, or None for a single file.
     """
 
     def __init__(self, path: str):
@@ -82,7 +93,7 @@ class Content:
         self.hash = self.files.content_hash(self._digest) if self.files else digest(self.data)
 
     def array(self) -> Any:
-        """The image that is spread over the files."""
+        """Return the image that is spread over the files."""
         return self.files.array(self._bytes)
 
     def _digest(self, name):
@@ -95,7 +106,7 @@ class Content:
 
 
 def files_at(path: str) -> ImageFiles | None:
-    """The files that the image in a TIFF file is spread over; None if it is in one.
+    """Return the files that the image in a TIFF file is spread over, or None if it is in one file.
 
     Raises
     ------
@@ -107,7 +118,7 @@ def files_at(path: str) -> ImageFiles | None:
 
 
 def is_spread(path: str, data: bytes) -> bool:
-    """Tell if a TIFF file with this content holds only a part of an image."""
+    """Return True if a TIFF file with this content holds only a part of its image."""
     try:
         return _files_of(path, io.BytesIO(data), _refuse) is not None
     except DaskcacheError:  # it names other files, which is enough
@@ -119,7 +130,17 @@ def _refuse(name):
 
 
 def _files_of(path, file, open_beside):
-    """The files of an image, one of which is open; `open_beside` opens another by its name."""
+    """Return the files of an image, or None if it is in one file.
+
+    Parameters
+    ----------
+    path : str
+        The file that was asked for.
+    file : binary file
+        The same file, open.
+    open_beside : callable
+        Opens another file in its folder by name.
+    """
 
     def text_of(name):
         try:
@@ -153,14 +174,19 @@ def _missing(path, name, how):
 class ImageFiles(NamedTuple):
     """The files that an image is spread over."""
 
-    #: Path of the file that was asked for.
+    #: Path of the requested file.
     path: str
     image: OMEImage
     #: Names of all files, sorted.
     names: tuple[str, ...]
 
     def content_hash(self, hash_of: Callable[[str], str]) -> str:
-        """Joint hash of the files' names and content; `hash_of` gives that of a file, by its name.
+        """Return the joint hash of the files' names and content.
+
+        Parameters
+        ----------
+        hash_of : callable
+            Takes a file's name, returns the hash of its content.
 
         Raises
         ------
@@ -177,18 +203,24 @@ class ImageFiles(NamedTuple):
         return hash_value(("image files", hashes))
 
     def describe(self) -> Described:
-        """The image's metadata, and its shape."""
+        """Return the image's metadata and shape, without reading pixels."""
         with require("tifffile", "image").TiffFile(self.path) as tif:
             axes, shape = _squeezed(self.image.stack(), tif.pages.first)
         return described(self.image.metadata(axes), shape)
 
     def array(self, content_of: Callable[[str], bytes]) -> Any:
-        """The image; `content_of` gives the content of a file, by its name.
+        """Return the image as an array, without axes of length 1 besides Y and X.
+
+        Parameters
+        ----------
+        content_of : callable
+            Takes a file's name, returns its content.
 
         Raises
         ------
         FormatLimit
-            If the files don't hold what the OME-XML says, or that is too large.
+            If the files don't hold the planes that the OME-XML names, or the image exceeds config
+            ``daskcache.max-decoded``.
         """
         tifffile = require("tifffile", "image")
         try:
@@ -206,11 +238,11 @@ class ImageFiles(NamedTuple):
 
 
 def _assembled(path, stack, pages):
-    """The planes of a stack in one array, from the pages of files by name."""
+    """Assemble the planes of a stack to one array, from the pages of each file by its name."""
     np = require("numpy", "image")
     total = math.prod(stack.shape)
     places = dict(_places(stack, pages))
-    if len(places) < total:
+    if len(places) < total:  # tifffile would put zeros there, which look like data
         raise ValueError(f"it says where {len(places)} planes are, of {total}")
     first = places[0]
     check_decoded(total * first.nbytes, path)
@@ -224,10 +256,11 @@ def _assembled(path, stack, pages):
 
 
 def _places(stack, pages):
-    """Position and page of each plane."""
+    """Yield position and page of each plane."""
     total = math.prod(stack.shape)
     for start, name, first, count in stack.blocks:
         there = len(pages[name])
+        # a block without a count takes the rest of its file; none goes beyond the image
         count = min(there - first if count is None else count, total - start)
         if first + count > there:
             raise ValueError(f"{name} has {there} pages, and {first + count} are wanted")
@@ -236,29 +269,31 @@ def _places(stack, pages):
 
 
 def _squeezed(stack, page):
-    """Axes and shape of a stack of such pages, without axes of length 1 besides Y and X."""
+    """Return axes and shape of a stack of such pages, without axes of length 1 besides Y and X."""
     both = zip(stack.axes + page.axes, stack.shape + page.shape, strict=True)
     axes, shape = zip(*[(a, n) for a, n in both if n > 1 or a in "YX"], strict=True)
     return "".join(axes), shape
 
 
-# ---- what a file says ---------------------------------------------------------------------------
+# ---- descriptions and indexes in files ----------------------------------------------------------
 
 _ORDERS = {b"II": "<", b"MM": ">"}
 _DESCRIPTION = 270
-#: By version of TIFF: where the place of the first page is told, and forms of that place, of a number of
-#: tags, and of a tag (number, type, count) without its value.
+#: Layout by version of TIFF (42 is classic, 43 is BigTIFF).  The first item is the position of the first
+#: page's offset.  The others are `struct` formats: of an offset, of the number of tags in a page, and of
+#: a tag (number, type, count) without its value.
 _LAYOUTS = {42: (4, "I", "H", "HHI"), 43: (8, "Q", "Q", "HHQ")}
-#: What is read of a file that may be damaged: number of tags, and bytes of a description.
+#: Most tags, and most bytes of a description, that are read from a file that may be damaged.
 _MOST_TAGS, _LONGEST = 2**12, 2**30
-#: Begins the index of a file of Micro-Manager, at byte 8.
+#: Number at byte 8 of a Micro-Manager file, which marks its index.
 _INDEX = 54773648
 
 
 def _ome_text(file: BinaryIO) -> bytes:
-    """Read what may be OME-XML: the description of a TIFF file's first page, or a whole text file.
+    """Read a text that may be OME-XML.
 
-    tifffile would tell the former, too; but then planning would import it, and take far longer.
+    It is the description of a TIFF file's first page, or the whole content of a text file.  tifffile
+    reads descriptions, too, but then planning would import it and take far longer.
     """
     file.seek(0)
     header = file.read(16)
@@ -267,7 +302,7 @@ def _ome_text(file: BinaryIO) -> bytes:
         return file.read() if b"<" in header else b""
     try:
         return _description(file, header).rstrip(b"\0 \n")
-    except (struct.error, KeyError, ValueError, OverflowError):  # reading the image tells what is wrong
+    except (struct.error, KeyError, ValueError, OverflowError):  # reading the image reports the damage
         return b""
 
 
@@ -280,7 +315,7 @@ def _description(file, header):
     tags = struct.Struct(f"{order}{start}{width}s")
     for code, _, length, value in tags.iter_unpack(file.read(tags.size * min(count, _MOST_TAGS))):
         if code == _DESCRIPTION:
-            if length <= width:
+            if length <= width:  # TIFF keeps a short value in the tag itself, not at an offset
                 return value[:length]
             file.seek(*struct.unpack(order + offset, value))
             return file.read(min(length, _LONGEST))
@@ -288,9 +323,9 @@ def _description(file, header):
 
 
 def _is_whole_stack(file):
-    """Tell if a file of Micro-Manager has all planes of its positions, as its own index says.
+    """Return True if the index of a Micro-Manager file lists all planes of its positions.
 
-    Its OME-XML is about all positions, or names the file of another position.
+    OME-XML can't be used for that: it describes all positions, or names the file of another position.
     """
     file.seek(0)
     header = file.read(12)

@@ -1,7 +1,8 @@
-"""OME-XML: what it says of an image, and in which files and pages it puts the planes.
+"""OME-XML: metadata of images, and the files and pages that hold their planes.
 
-An OME-TIFF file has it as the description of its first page.  It describes one image or several, each of
-which may be spread over several files; or it only names the file that describes them.
+An OME-TIFF file has OME-XML as the description of its first page.  It describes one or more images, each
+of which may be spread over several files.  Or it only names the file that describes them.  `tiff` reads
+metadata through this module, `ome_files` the planes.
 
 Format: https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/specification.html
 """
@@ -20,17 +21,19 @@ from .metadata import METRES, SPATIAL, ImageMetadata, canonical_unit
 class Block(NamedTuple):
     """Consecutive planes of an image that are consecutive pages of a file."""
 
-    #: Position of the first plane among those of the image.
+    #: Position of the first plane in the image.
     start: int
+    #: Name of the file, and number of the first page in it.
     file: str
     page: int
-    #: Number of planes; None: all pages that the file has.
+    #: Number of planes; None for all further pages of the file.
     planes: int | None
 
 
 class Stack(NamedTuple):
-    """Of which planes an image is a stack, and where they are."""
+    """The stack of planes that an image consists of, and the places of the planes."""
 
+    #: Letters and lengths of the axes along which planes are stacked, the slowest first.
     axes: str
     shape: tuple[int, ...]
     blocks: tuple[Block, ...]
@@ -44,14 +47,15 @@ class OMEImage:
     pixels : xml.etree.ElementTree.Element
         The element ``Pixels`` of the image.
     own, described_in : str
-        Names of the file that was asked for, and of the one with the OME-XML.
+        Names of the requested file, and of the file with the OME-XML.
     uuid : str or None
-        Of the file that was asked for.
+        UUID of the requested file.
 
     Attributes
     ----------
     files : tuple of str
-        Names of the files with its planes; of the file itself, `own`.
+        Names of the files with the image's planes, one for each block.  A block with the UUID of the
+        requested file is in `own`.
     """
 
     def __init__(self, pixels, own: str, described_in: str, uuid: str | None):
@@ -61,7 +65,10 @@ class OMEImage:
         self.files = tuple(places or [described_in])
 
     def metadata(self, axes: str) -> ImageMetadata:
-        """Pixel sizes and channel names of the image, which has these axes."""
+        """Return pixel sizes and channel names of the image, given its axes.
+
+        All sizes are in the unit of the first.  Sizes that can't be converted are left out.
+        """
         given = {axis: self._size(axis) for axis in SPATIAL if axis in axes}
         sizes = {axis: size for axis, size in given.items() if size is not None}
         unit = next((unit for _, unit in sizes.values()), None)
@@ -72,7 +79,7 @@ class OMEImage:
         return ImageMetadata(axes, known, unit, channels)
 
     def _size(self, axis):
-        """Size and unit along an axis, or None."""
+        """Return pixel size and unit along an axis, or None."""
         try:
             size = float(self.pixels.get(f"PhysicalSize{axis}", ""))
         except ValueError:
@@ -81,17 +88,18 @@ class OMEImage:
         return (size, unit) if math.isfinite(size) and size > 0 else None
 
     def stack(self) -> Stack:
-        """Where its planes are.
+        """Return the image's axes and the places of its planes.
 
         Raises
         ------
         ValueError, KeyError
-            If that isn't said.
+            If the OME-XML lacks them.
         """
+        # OME names the fastest axis first, arrays the slowest
         axes = self.pixels.attrib["DimensionOrder"].removeprefix("XY")[::-1]
         samples = [int(c.get("SamplesPerPixel", 1)) for c in self.pixels.findall("{*}Channel")]
         lengths = {axis: int(self.pixels.attrib[f"Size{axis}"]) for axis in axes}
-        lengths["C"] //= max(samples, default=1)
+        lengths["C"] //= max(samples, default=1)  # SizeC counts samples, of which a plane holds several
         blocks = [
             self._block(element, file, lengths)
             for element, file in zip(self._blocks, self.files, strict=True)
@@ -101,6 +109,7 @@ class OMEImage:
 
     def _block(self, element, file, lengths):
         start = 0
+        # the position that the indices along all axes give, the last axis being the fastest
         for axis, length in lengths.items():
             start = start * length + int(element.get(f"First{axis}", 0))
         count = element.get("PlaneCount", "1" if "IFD" in element.attrib else None)
@@ -108,7 +117,7 @@ class OMEImage:
 
 
 def converted(size: float, of: str | None, unit: str | None) -> float | None:
-    """A size in another unit; None if there is no way from one to the other."""
+    """Return a size in another unit, or None if it can't be converted."""
     if of == unit:
         return size
     if of in METRES and unit in METRES:
@@ -117,14 +126,14 @@ def converted(size: float, of: str | None, unit: str | None) -> float | None:
 
 
 def short(size: float) -> float:
-    """A size without the digits that are not in a fraction of 32-bit numbers."""
+    """Return a size rounded to the digits that a fraction of 32-bit numbers holds."""
     return float(f"{size:.9g}")
 
 
 def spread_image(
     text: bytes, own: str, text_of: Callable[[str], bytes]
 ) -> tuple[OMEImage, tuple[str, ...]] | None:
-    """The image of which a file has planes, and names of all files that make it up, sorted.
+    """Return the image that has planes in a file, and the sorted names of all its files.
 
     Parameters
     ----------
@@ -133,22 +142,23 @@ def spread_image(
     own : str
         Name of the file.
     text_of : callable
-        Gives the OME-XML that is in the file of a name.
+        Takes a file's name, returns the OME-XML in it.
 
     Returns
     -------
     tuple or None
-        None if it is in this one file.
+        None if the image is in this one file, or the text is not OME-XML.
 
     Raises
     ------
     SourceMissing
-        If the OME-XML is about other files, because this one was renamed.
+        If the OME-XML describes other files, because this one was renamed.
     UnsafePath
         If it names a file in another folder.
     FormatLimit
-        If the file that it names holds no OME-XML.
+        If the file that it refers to holds no OME-XML.
     """
+    # without these words the text names no other file, and planning need not parse it
     if b"FileName" not in text and b"BinaryOnly" not in text:
         return None
     root = _parsed(text)
@@ -178,7 +188,10 @@ def spread_image(
 
 
 def own_image(text: str | bytes, own: str) -> OMEImage | None:
-    """The image of which a file with this OME-XML and name has planes; else the first one."""
+    """Return the image that has planes in the file `own` with this OME-XML, else the first image.
+
+    Without OME-XML, or without an image in it, return None.
+    """
     root = _parsed(text)
     if root is None:
         return None
@@ -197,7 +210,10 @@ def _parsed(text):
 
 
 def _file_of(block, own, described_in, uuid):
-    """Name of the file that planes are in."""
+    """Return the name of the file that holds a block of planes.
+
+    The requested file is recognised by its UUID or name, so it may have been renamed.
+    """
     told = block.find("{*}UUID")
     if told is None:
         return described_in

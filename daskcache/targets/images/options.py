@@ -1,4 +1,8 @@
-"""Options of `ImageTarget`: what is wrong with one is said when a function is decorated."""
+"""Checks of the options of `ImageTarget`.
+
+The constructor runs them, so a wrong option raises when a function is decorated.  Each check returns the
+option in its standard form.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def checked_sizes(sizes):
     if sizes is None:
         return None
     if isinstance(sizes, (int, float)):
-        sizes = (sizes, sizes)
+        sizes = (sizes, sizes)  # along Y and X
     if not isinstance(sizes, dict) and 2 <= len(sizes) <= len(SPATIAL):
         sizes = dict(zip(SPATIAL[-len(sizes) :], sizes, strict=True))
     if not isinstance(sizes, dict) or not set(sizes) <= set(SPATIAL):

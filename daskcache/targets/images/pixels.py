@@ -1,25 +1,32 @@
-"""How the pixels of an image are stored in a TIFF file, and which kinds of file can hold them."""
+"""Pixels of images in TIFF files: the dtype to store, limits of each kind of file, and smoothness.
+
+`target` uses these before it writes.  `tiff` names the kinds of file and writes the metadata.
+"""
 
 from __future__ import annotations
 
 from ...errors import require
 from .tiff import IMAGEJ, OME, PLAIN, stack_letters
 
-#: Dtypes that ImageJ's own files have.
+#: Dtypes that ImageJ's own files can have.
 IN_IMAGEJ = {"u1", "u2", "f4"}
 _NOT_IN_OME = {"u8", "i8"}
-#: Bytes of an ImageJ file; it has no 64-bit offsets.
+#: Most bytes of pixels in an ImageJ file, whose offsets have 32 bits.
 _LARGEST_IMAGEJ = 2**32 - 2**25
 
 
 def narrowed(array, narrow):
-    """The pixels to store: masks as viewers show them, integers as small as they may be."""
+    """Return the pixels to store, with masks as 0 and 255 and integers in a small dtype if `narrow`.
+
+    Viewers show such masks as black and white.
+    """
     np = require("numpy", "image")
     if array.dtype.kind == "b":
         return array.view("u1") * np.uint8(255)
     if array.dtype.kind not in "ui" or not narrow:
         return array
     lowest, highest = array.min(), array.max()
+    # the first dtype that holds all values and is not larger
     for name in ("u1", "u2", "u4", "i4"):
         limits = np.iinfo(name)
         if np.dtype(name).itemsize <= array.itemsize and limits.min <= lowest and highest <= limits.max:
@@ -28,7 +35,7 @@ def narrowed(array, narrow):
 
 
 def obstacle(kind, pixels, metadata):
-    """What a kind of file can't hold of an image, in a few words; None if it holds all of it."""
+    """Return the part of an image that a kind of file can't hold, in a few words, or None."""
     name = pixels.dtype.str[1:]
     if kind == PLAIN:
         return None
@@ -48,17 +55,20 @@ def obstacle(kind, pixels, metadata):
 
 
 def _quotes_fit():
-    """Whether tifffile's OME-XML stays XML with quotes in it."""
+    """Return True if this tifffile writes valid OME-XML for names with quotes."""
     version = require("tifffile", "image").__version__
     return tuple(map(int, version.split(".")[:3])) >= (2026, 2, 24)
 
 
-#: Bytes that are looked at to choose a predictor.
+#: Approximate bytes in the sample of rows that decides on the predictor.
 _SAMPLE = 2**16
 
 
 def is_smooth(pixels, axes):
-    """Whether differences between neighbours take fewer bits than the pixels: not in noise."""
+    """Return True if differences between neighbours take fewer bits than the pixels, as in most images.
+
+    In noise they don't.  The estimate is the entropy of the bytes in a sample of rows.
+    """
     np = require("numpy", "image")
     rows = pixels.reshape(-1, *pixels.shape[-2 if axes.endswith("S") else -1 :])
     step = max(pixels.nbytes // _SAMPLE, 1)
@@ -67,7 +77,7 @@ def is_smooth(pixels, axes):
 
 
 def _entropy(array):
-    """Bits that each byte takes on average."""
+    """Return the bits that each byte takes on average."""
     np = require("numpy", "image")
     counts = np.bincount(np.ascontiguousarray(array).reshape(-1).view("u1"))
     shares = counts[counts > 0] / max(counts.sum(), 1)

@@ -1,4 +1,8 @@
-"""Images: TIFF as target, and what else imageio reads as source."""
+"""Images: TIFF as target; TIFF and all other formats that imageio reads as source.
+
+`pixels` chooses the stored dtype, `tiff` reads and writes the metadata.  `ome_files` reads images that
+are spread over several files.
+"""
 
 from __future__ import annotations
 
@@ -20,67 +24,72 @@ from .options import checked_axes, checked_channels, checked_sizes, checked_tile
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
 from .tiff import IMAGEJ, OME, PLAIN, Note
 
-# What comes back from TIFF as it was; tests/targets/test_registry.py proves it for each.
+# Dtypes that come back from TIFF unchanged; tests/targets/test_registry.py proves it for each.
 _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
-#: Bytes of a strip before compression: at most, and at least where a page is cut for two threads.
+#: Bytes of a strip before compression: the most, and the least if a page is cut for two threads.
 _STRIP, _SMALLEST_STRIP = 2**20, 2**16
 _THREADS = min(2, os.cpu_count() or 1)
-#: Bytes of pixels from which on a second thread saves more time than its start takes.
+#: Bytes of pixels above which a second thread saves more time than its start takes.
 _WORTH_A_THREAD = 2**19
-#: Of deflate, for smooth images and others: the fastest that make them no larger than the default level
-#: does; but faint noise (a few photons) by up to 3 %.
+#: Levels of deflate for smooth images and for others.  They are the fastest levels that make files no
+#: larger than the default level does, except for faint noise (a few photons): up to 3 % larger.
 _SMOOTH_LEVEL, _LEVEL = 1, 3
 
 
 class ImageTarget(TakesOver, BytesTarget, Metadata):
     """An array of at least two dimensions in a TIFF file that any viewer opens.
 
-    An array whose last axis has length 3 or 4, of dtype uint8 or uint16, is an RGB(A) image unless
-    `axes` says otherwise; a ``(3, H, W)`` stack is a stack of three grey planes.  Boolean masks are
-    stored as 0 and 255, 64-bit integers in the smallest of uint8 … int32 that holds their values if
-    one does; both come back as they were.
+    An array of uint8 or uint16 whose last axis has length 3 or 4 is an RGB(A) image.  It is a stack
+    instead if `axes` says so, or if an input of the same shape is a stack.  A ``(3, H, W)`` array is a
+    stack of three grey planes.  Boolean masks are stored as 0 and 255.  64-bit integers are stored in
+    the smallest of uint8 … int32 that holds their values, if one does.  Both come back unchanged.
 
-    Axes, pixel sizes and channel names that a node's direct inputs have (`ImageSource`, or a node with
-    an `ImageTarget`) are taken over for a result with as many axes, along each axis that has the same
-    length in both, unless they are given here.  What two inputs contradict each other in is not taken
-    over.  Mind functions that scale, or exchange axes, at the same shape: say what holds of their
-    results.  Metadata that a file has counts as part of its data.
+    A result inherits axes, pixel sizes and channel names from the node's direct inputs, unless they are
+    given here.  Inputs with such metadata are e.g. an `ImageSource`, or a node with an `ImageTarget`.
+    Only inputs with as many axes count, along each axis of the same length in both.  Facts on which two
+    inputs disagree are left out.  If a function scales the image or exchanges axes but keeps the shape,
+    give the metadata of its results here.  Metadata in a file count as part of its data.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.tif``, ``.tiff``, ``.ome.tif`` or ``.ome.tiff``.
     compression : str or None
-        ``"zlib"`` (default; lossless), ``"zstd"`` (stock ImageJ doesn't read it), or None: as it is, so
-        that `open` gives a memory map.
+        ``"zlib"`` (default), ``"zstd"`` (stock ImageJ doesn't read it), or None for uncompressed pixels,
+        which `open` maps into memory.  All are lossless.
     format : str, optional
-        ``"ome"`` (OME-TIFF; default for ``.ome.tif``), ``"imagej"`` (hyperstack), or ``"plain"``.
-        Otherwise, ImageJ's for an image with metadata that it can hold, else plain TIFF: both open in
-        any viewer, but plain TIFF tells other programs the pixel size along X and Y only.
+        ``"ome"`` (OME-TIFF; default for ``.ome.tif``), ``"imagej"`` (hyperstack), or ``"plain"``.  By
+        default, ImageJ's format for an image with metadata that it can hold, else plain TIFF.  Both open
+        in any viewer, but in plain TIFF other programs find the pixel size along X and Y only.
     axes : str, optional
         A letter for each axis: any of T, Z, C, or Q for unknown, then YX, or YXS for colours.
     pixel_size : float, tuple or dict, optional
-        In `unit`: along Y and X; as tuple (Y, X) or (Z, Y, X); or as dict by axis.  ``{}``: unknown.
+        Pixel size in `unit`: a number for Y and X, a tuple (Y, X) or (Z, Y, X), or a dict by axis.
+        ``{}`` for unknown sizes.
     unit : str, optional
-        Of `pixel_size`: ``"µm"`` (default), ``"nm"``, ``"mm"`` …
+        Unit of `pixel_size`: ``"µm"`` (default), ``"nm"``, ``"mm"`` …
     channels : tuple of str, optional
-        Names along the axis C.  ``()``: unknown.
+        Names along the axis C.  ``()`` for unknown names.
     tile : tuple of int, optional
-        Rows and columns of tiles, multiples of 16: parts of large images are read faster.  Stock ImageJ
-        doesn't open tiled files.
+        Rows and columns of tiles, multiples of 16.  Parts of large images are read faster from tiles.
+        Stock ImageJ doesn't open tiled files.
 
     Raises
     ------
     GraphError
-        If an option is none of these.
+        If an option has a value that is not listed here.
+    FormatLimit
+        When saving anything but an array of at least two dimensions, or a dtype that TIFF would change.
+        When saving an array that does not fit `axes`, `pixel_size`, `channels` or `format`.  When
+        reading an image larger than config ``daskcache.max-decoded``.
 
     Notes
     -----
-    Written with `tifffile <https://github.com/cgohlke/tifffile>`_, from 512 KiB on two threads: deflate
-    (compression 8) in strips, with the horizontal predictor (2) where that makes integers of 8 or 16
-    bits smaller.  ImageJ reads these since 1.53v (October 2022: ``ZIP_WITH_DIFFERENCING`` in its
-    ``ij/io/TiffDecoder.java``); older versions ignore the predictor.  It has no 64-bit floats.  Equal
-    images give equal bytes.
+    Files are written with `tifffile <https://github.com/cgohlke/tifffile>`_, on two threads from 512 KiB
+    of pixels.  By default, pixels are deflated (compression 8) in strips.  The horizontal predictor (2)
+    is used where it makes integers of 8 or 16 bits smaller.  ImageJ reads these files since 1.53v
+    (October 2022: ``ZIP_WITH_DIFFERENCING`` in its ``ij/io/TiffDecoder.java``).  Older versions ignore
+    the predictor.  ImageJ has no 64-bit floats.  Equal images give equal bytes.
     """
 
     exact = True
@@ -143,13 +152,14 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return array if note is None else array.reshape(note.shape).astype(note.dtype, copy=False)
 
     def open(self, path):
-        """Lazy access to the image in the file `path`, with the dtype and shape that `read` gives.
+        """Open the image in the file `path` lazily, with the dtype and shape that `read` returns.
 
         Returns
         -------
         numpy.memmap, zarr.Array or dask.array.Array
-            A memory map (read-only) of an uncompressed image; else a Zarr array (read-only, needs zarr)
-            that decodes what is asked for, in a Dask array if the file has another dtype or shape.
+            A read-only memory map of an uncompressed image.  Else a read-only Zarr array (needs zarr),
+            which decodes only the requested parts.  A Dask array if the file has another dtype, or a
+            compressed file another shape.
         """
         tifffile = require("tifffile", "image")
         with tifffile.TiffFile(path) as tif:
@@ -163,7 +173,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return array if note is None else _as_noted(array, note)
 
     def hash(self, value):
-        """Hash of the array, and of the metadata that the file has if there is any."""
+        """Return the hash of the array, with the metadata of the file if it has any."""
         np = require("numpy", "image")
         self._check(value, np)
         return _hash(value, self._metadata_of(value))
@@ -171,7 +181,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     # -- metadata -----------------------------------------------------------------------------------
 
     def read_metadata(self, path: str | None = None) -> ImageMetadata:
-        """Axes, pixel sizes and channel names of the file `path` (default: this target's)."""
+        """Return axes, pixel sizes and channel names of the file `path` (default: this target's)."""
         return _describe(path or self.path).metadata
 
     def heritage(self, file):
@@ -185,7 +195,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return {name: option for name, option in told.items() if option is not None}
 
     def _metadata_of(self, value):
-        """The metadata of the file with this value."""
+        """Return the metadata of the file for this value: given options first, then inherited ones."""
         default = default_axes(value, self._inputs)
         if self.axes is not None and not fits(self.axes, value):
             raise self.limit(
@@ -242,8 +252,9 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             raise self.limit(value, f"its dtype has {lost}, which would be lost", "use .pkl")
 
     def _stored(self, value, metadata, np):
-        """The kind of file, and the pixels in it."""
+        """Return the kind of file and the pixels to store in it."""
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
+        # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
         pixels = narrowed(np.ascontiguousarray(value), narrow)
         if asked is None:
@@ -262,7 +273,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     def _compressed(self, pixels, axes):
         if self.compression is None:
             return {}
-        # of 32 bits, ImageJ adds the differences up as floats
+        # up to 16 bits only: ImageJ adds up differences of 32 bits as floats
         smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and is_smooth(pixels, axes)
         threads = _THREADS if pixels.nbytes >= _WORTH_A_THREAD else 1
         how = {"compression": self.compression, "maxworkers": threads}
@@ -274,33 +285,39 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             samples = pixels.shape[-1] if axes.endswith("S") else 1
             height, width = pixels.shape[axes.index("Y")], pixels.shape[axes.index("X")]
             row = width * samples * pixels.itemsize
+            # at least two strips a page, one for each thread, unless they would be too small
             strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
             how["rowsperstrip"] = math.ceil(strip / row)
         return how
 
 
 class ImageSource(Source, Metadata):
-    """An existing image file: TIFF, or anything else that imageio reads (PNG, JPEG …).
+    """An existing image file: TIFF, or any other format that imageio reads (PNG, JPEG …).
 
-    An OME-TIFF image that is spread over several files is one source, whichever of them it is named by:
-    all of them are read, and count.  They lie in one folder, under the names in their OME-XML.
+    A decorated function receives the image as an array.
+
+    An OME-TIFF image that is spread over several files is one source.  Any of the files can name it, and
+    all of them are read and count.  They must be in one folder, under the names in their OME-XML.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file.
+        The file.  A relative path is taken from the current folder.
     metadata : dict, optional
-        What is to be said of the image beside its pixels, see `get_metadata`.  Nothing is read from the
-        file for it: that is `read_metadata`.
+        Metadata for `get_metadata` to return.  They are not read from the file; `read_metadata` reads
+        the file's metadata.
     resolution : sequence of float, optional
         Pixels per centimetre along X and Y.
 
     Raises
     ------
     SourceMissing
-        When it is used and the file, or one that the image is spread over, does not exist.
+        When the source is used and one of the image's files does not exist.
     UnsafePath
-        When it is used and the image is spread over several folders.
+        When the source is used and the image is spread over several folders.
+    FormatLimit
+        When the image is read and exceeds config ``daskcache.max-decoded``, or its files don't hold the
+        planes that their OME-XML names.
     """
 
     format = ImageTarget
@@ -347,17 +364,21 @@ class ImageSource(Source, Metadata):
         return iio.imread(**file)
 
     def read_metadata(self) -> ImageMetadata:
-        """Axes, pixel sizes and channel names, from OME-XML, ImageJ's description or resolution tags.
+        """Read axes, pixel sizes and channel names of a TIFF file.
 
-        No pixels are decoded.  Sizes in resolution tags, which are per inch or centimetre, are given in
-        µm.
+        They come from OME-XML, ImageJ's description or resolution tags.  No pixels are decoded.
+        Resolution tags are per inch or centimetre; their sizes are converted to µm.
+
+        Returns
+        -------
+        ImageMetadata
 
         Raises
         ------
         FormatLimit
-            If it isn't a TIFF file.
+            If the file is not a TIFF file.
         SourceMissing, StorageError
-            If it can't be read.
+            If the file can't be read.
         """
         described = self.heritage()
         if described is None:
@@ -374,7 +395,7 @@ class ImageSource(Source, Metadata):
         try:
             return _describe(self.path) if files is None else files.describe()
         except require("tifffile", "image").TiffFileError:
-            return None  # it is for the function to read, which may know better
+            return None  # not an error here: the function reads the file, perhaps in another way
         except OSError as error:
             raise source_error(error, self.path) from error
 
@@ -394,7 +415,7 @@ def _hash(value, metadata):
 
 
 def _as_noted(array, note):
-    """A lazily read array with dtype and shape of the one that was stored."""
+    """Return a lazily read array with the dtype and shape of the array that was stored."""
     if note.dtype == note.stored:
         if array.shape == note.shape:
             return array

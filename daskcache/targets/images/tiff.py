@@ -1,7 +1,9 @@
-"""Where TIFF files keep what isn't pixels: resolution tags, ImageJ's description, OME-XML, and a note.
+"""Metadata in TIFF files: resolution tags, ImageJ's description, OME-XML, and daskcache's note.
 
-The first three are for other programs.  The note, JSON in a private tag of the first page, is there if
-they don't give back an image exactly: its dtype, its axes of length 1, sizes to the last digit.
+The first three are for other programs, and can't always restore an image exactly.  The note, JSON in a
+private tag of the first page, adds the rest: the dtype, axes of length 1, sizes to the last digit.  If
+another program changed the metadata, only the note's axes, shape and dtype count.  `target` writes and
+reads files through this module.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from .ome_xml import own_image, short
 
 PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 
-#: In the range that TIFF 6.0 leaves to anyone's use.
+#: Tag in the range that TIFF 6.0 leaves to anyone's use.
 _NOTE_TAG = 65321
 _ASCII = 2
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
-#: ImageJ takes an image of 72 dots per inch, which is what many programs write, as one without a scale.
+#: Many programs write 72 dots per inch by default.  ImageJ takes it for an image without a scale.
 _SCREEN_DPI = 72
-#: Pixels per unit that a fraction of 32-bit numbers holds precisely.
+#: Range of pixels per unit that a fraction of 32-bit numbers holds precisely.
 _RESOLUTIONS = 1e-4, 4e9
 _IMAGEJ_UNITS = {"µm": "micron"}
 _OME_UNITS = {"inch": "in", None: "pixel"}
@@ -33,7 +35,7 @@ _OME_UNITS = {"inch": "in", None: "pixel"}
 
 @dataclasses.dataclass(frozen=True)
 class Note:
-    """What a reader needs to give back an array as it was."""
+    """The facts that a reader needs to restore an array exactly."""
 
     #: Names of the dtypes of the array, and of the pixels in the file.
     dtype: str
@@ -42,7 +44,7 @@ class Note:
     shape: tuple[int, ...]
 
 
-#: Dtypes of arrays that are stored in another one.
+#: Dtypes of arrays that may be stored in another dtype.
 _NARROWED = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64))}
 
 
@@ -50,14 +52,17 @@ _NARROWED = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 
 
 
 def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
-    """Keyword arguments of `tifffile.imwrite`.
+    """Return the keyword arguments of `tifffile.imwrite` for an image's metadata.
 
     Parameters
     ----------
     kind : str
+        Kind of file: `PLAIN`, `IMAGEJ` or `OME`.
     note : Note
+        Metadata, shape and dtypes of the image.
     identity : str
-        32 hex digits, from which an OME file gets its UUID: equal images, equal files.
+        32 hex digits for the UUID of an OME file.  They depend on the image only, so that equal images
+        give equal files.  Other kinds of file ignore them.
     """
     metadata = note.metadata
     found: dict[str, Any] = {"software": False, "metadata": {"axes": metadata.axes}}
@@ -73,20 +78,33 @@ def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
     resolution = _resolution(metadata, kind)
     if resolution is not None:
         found["resolution"], found["resolutionunit"] = resolution
+    # a plain file without metadata restores its array without a note
     if kind != PLAIN or note.dtype != note.stored or not metadata.is_empty:
         found["extratags"] = [note_tag(note)]
     return found
 
 
 def note_tag(note: Note) -> tuple[int, int, int, str, bool]:
-    """A note as `tifffile.imwrite` takes it among its extratags."""
+    """Return a note as an item of the ``extratags`` of `tifffile.imwrite`."""
     return _NOTE_TAG, _ASCII, 0, json.dumps(dataclasses.asdict(note), sort_keys=True), True
 
 
 def stack_letters(axes: str, kind: str) -> str | None:
-    """The axes of which an image is a stack, with letters that a kind of file knows for unknown ones.
+    """Return the axes along which planes are stacked, with letters of T, Z and C for unknown ones.
 
-    None if it can't hold such a stack: ImageJ has the order TZC only, OME any order.
+    For example, ``"QQYX"`` gives ``"TZ"``.
+
+    Parameters
+    ----------
+    axes : str
+        All axes of the image.
+    kind : str
+        Kind of file: `IMAGEJ` or `OME`.
+
+    Returns
+    -------
+    str or None
+        None if the kind of file can't hold such a stack.  ImageJ has the order TZC only, OME any order.
     """
     stacked = axes[: axes.index("Y")]
     for letters in _orders(len(stacked), kind):
@@ -96,7 +114,7 @@ def stack_letters(axes: str, kind: str) -> str | None:
 
 
 def _orders(length, kind) -> Iterator[str]:
-    """Letters for a stack of so many axes, the likeliest first."""
+    """Yield letters for a stack of `length` axes, the likeliest first."""
     if length == 1:
         yield "Z"
     yield from map("".join, itertools.combinations(STACKED, length))
@@ -105,7 +123,7 @@ def _orders(length, kind) -> Iterator[str]:
 
 
 def _resolution(metadata, kind):
-    """Pixels per unit along X and Y, and the unit, for resolution tags; None if they can't say it."""
+    """Return pixels per unit along X and Y, and the unit, or None if resolution tags can't hold them."""
     sizes = [metadata.pixel_size.get(axis) for axis in "XY"]
     if None in sizes:
         return None
@@ -144,17 +162,17 @@ def _for_ome(metadata, identity):
 
 
 def describe(tif: Any) -> Described:
-    """What an open `tifffile.TiffFile` says of its first series."""
+    """Return metadata and shape of the first series of an open `tifffile.TiffFile`."""
     found, note = _stated(tif), note_of(tif)
     if note is None:
         return found
-    if _contradicts(found.metadata, note.metadata):  # another program changed it
+    if _contradicts(found.metadata, note.metadata):  # another program changed the metadata
         return Described(dataclasses.replace(found.metadata, axes=note.metadata.axes), note.shape)
     return Described(note.metadata, note.shape)
 
 
 def note_of(tif: Any) -> Note | None:
-    """The note in a file, if it has one that fits its pixels."""
+    """Return the note in a file, or None if it has none that fits its pixels."""
     tag, series = tif.pages.first.tags.get(_NOTE_TAG), tif.series[0]
     if tag is None:
         return None
@@ -164,8 +182,9 @@ def note_of(tif: Any) -> Note | None:
         sizes = {axis: float(size) for axis, size in told["pixel_size"].items()}
         metadata = ImageMetadata(str(told["axes"]), sizes, told["unit"], tuple(told["channels"]))
         note = Note(str(read["dtype"]), str(read["stored"]), metadata, tuple(map(int, read["shape"])))
-    except (ValueError, TypeError, KeyError, AttributeError):  # not one of ours
+    except (ValueError, TypeError, KeyError, AttributeError):  # the tag of another program
         return None
+    # another program may have kept the tag but changed the pixels
     fits = (
         note.stored == series.dtype.name
         and math.prod(note.shape) == math.prod(series.shape)
@@ -177,7 +196,10 @@ def note_of(tif: Any) -> Note | None:
 
 
 def _contradicts(stated, noted):
-    """Whether the places that other programs know say something else than the note."""
+    """Return True if metadata in the places that other programs know differ from the note.
+
+    Facts that are only in the note are not a contradiction.
+    """
     if stated.channels and stated.channels != noted.channels:
         return True
     for axis, size in stated.pixel_size.items():
@@ -185,7 +207,7 @@ def _contradicts(stated, noted):
         units = stated.unit, noted.unit
         if ours is None or (None in units and units != (None, None)):
             return True
-        if None not in units:
+        if None not in units:  # compare in metres: other programs may use another unit
             size, ours = size * METRES.get(stated.unit, math.nan), ours * METRES[noted.unit]
         if not math.isclose(size, ours, rel_tol=SAME):
             return True
@@ -193,7 +215,7 @@ def _contradicts(stated, noted):
 
 
 def _stated(tif):
-    """What a file says in the places that other programs know."""
+    """Return the metadata in the places that other programs know, with the shape."""
     series = tif.series[0]
     known = STACKED + "YXS"
     axes = "".join(axis if axis in known else UNKNOWN for axis in series.axes)
@@ -209,7 +231,11 @@ def _stated(tif):
 
 
 def _from_tags(tif):
-    """Pixel sizes in µm, as resolution tags are per inch or centimetre; without a unit as they are."""
+    """Return fields of `ImageMetadata` from resolution tags.
+
+    The tags are per inch or centimetre, and sizes are converted to µm.  Without a unit, they stay
+    unchanged.
+    """
     found = _per_unit(tif.pages.first.tags)
     if found is None:
         return {}
@@ -224,13 +250,13 @@ def _from_tags(tif):
 
 
 def _per_unit(tags):
-    """Pixels per unit by axis, and the unit; None if there is no scale."""
+    """Return pixels per unit by axis, and the unit, or None if the tags hold no scale."""
     values = [tags.get(name) for name in ("XResolution", "YResolution")]
     if None in values or not all(all(tag.value) for tag in values):
         return None
     x, y = (tag.value[0] / tag.value[1] for tag in values)
     unit = tags.get("ResolutionUnit")
-    unit = int(unit.value) if unit is not None else _INCH
+    unit = int(unit.value) if unit is not None else _INCH  # the default of TIFF 6.0
     if (x, y) == (1, 1) or (x, y, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
         return None
     return {"Y": y, "X": x}, unit
@@ -240,6 +266,7 @@ def _from_imagej(axes, tif):
     told = tif.imagej_metadata or {}
     unit = canonical_unit(str(told.get("unit", "")))
     sizes = {}
+    # without a unit in the description, the resolution tags may have one
     if unit is None:
         sizes = _from_tags(tif)
         unit, sizes = sizes.get("unit"), sizes.get("pixel_size", {})
@@ -256,7 +283,10 @@ def _from_imagej(axes, tif):
 
 
 def _imagej_channels(told, series):
-    """Names of channels: the labels of planes, if they tell channels apart and nothing else."""
+    """Return the names of channels from the labels of planes.
+
+    The result is empty unless the same labels repeat for each group of channels.
+    """
     labels = told.get("Labels") or []
     count = dict(zip(series.axes, series.shape, strict=True)).get("C", 0)
     if not count or not all(labels) or len(labels) % count:

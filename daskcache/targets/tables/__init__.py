@@ -1,4 +1,4 @@
-"""Tables: CSV, Parquet and SQL."""
+"""Formats of tables: CSV, Parquet and SQL."""
 
 from ...aliases import names_of
 

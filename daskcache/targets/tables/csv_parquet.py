@@ -1,4 +1,8 @@
-"""Tables: CSV and Parquet."""
+"""CSV and Parquet: targets and sources of data frames in files.
+
+`daskcache.targets.carried` checks that a frame comes back whole.  `parquet_notes` keeps what pandas
+would lose in Parquet, and `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,9 @@ from .parquet_notes import notes_of, read_parquet
 class CSVTarget(BytesTarget):
     """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
 
-    The file holds the values and nothing else, so it keeps neither dtypes nor an index.  What it takes
-    to restore them is said here, and applied whenever the file is read.  Every frame is read back before
-    it is saved; one that would come back changed is refused, naming the column.
+    The file holds only values, neither dtypes nor an index.  The parameters below restore both whenever
+    the file is read.  Every frame is read back before it is saved.  A frame that would come back changed
+    is refused, with the name of the column.
 
     Parameters
     ----------
@@ -25,7 +29,7 @@ class CSVTarget(BytesTarget):
         Path template ending in ``.csv``.
     dtype : mapping of str to dtype, optional
         Dtypes of columns and index levels that plain CSV would lose: ``"category"``, ``"float32"``,
-        ``"Int64"``, ``"datetime64[us]"``, ``"str"`` (for ``007``) … ; ``frame.dtypes`` will do.
+        ``"Int64"``, ``"datetime64[us]"``, ``"str"`` (for ``007``) …  ``frame.dtypes`` works, too.
     index_col : str or list of str, optional
         Names of the index levels, which become the first columns.  By default the index must be
         0, 1, 2 …, and is not stored.
@@ -33,7 +37,7 @@ class CSVTarget(BytesTarget):
     Raises
     ------
     FormatLimit
-        When saving what would come back changed, or anything that is no DataFrame.
+        When saving a frame that would come back changed, or a value that is not a DataFrame.
 
     Examples
     --------
@@ -99,20 +103,20 @@ class CSVTarget(BytesTarget):
 
 
 class ParquetTarget(BytesTarget):
-    """A data frame as Parquet: dtypes, index (with its frequency) and attrs are kept.
+    """A data frame as Parquet, which keeps dtypes, the index (with its frequency) and attrs.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.parquet``.
     row_group_size : int, optional
-        Rows that are stored in one piece, which is one partition of what `open` gives.  By default
-        what PyArrow thinks best (about a million).
+        Number of rows in a row group.  A row group is one partition of the data frame that `open` gives.
+        Default: PyArrow's own, about a million.
 
     Raises
     ------
     FormatLimit
-        When saving a frame that would come back changed, or anything that is no DataFrame.
+        When saving a frame that would come back changed, or a value that is not a DataFrame.
     """
 
     def __init__(self, path, row_group_size=None):
@@ -149,21 +153,31 @@ class ParquetTarget(BytesTarget):
         return difference(value, decoded, "Parquet", lambda name, dtype: TO_PICKLE)
 
     def open(self, path):
-        """A Dask data frame with a partition for each row group; without dask.dataframe, the frame."""
+        """Return a Dask data frame with a partition for each row group.
+
+        It is a pandas data frame where Dask can't have it, e.g. without dask.dataframe.
+        """
         from .lazy import open_parquet
 
         return open_parquet(path)
 
 
 class CSVSource(Source):
-    """An existing CSV file; arrives as a data frame, as `pandas.read_csv` reads it.
+    """An existing CSV file as an input; it arrives as the data frame that `pandas.read_csv` gives.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file.
+        The file.  A relative path is taken from the current folder.
     **read_options
-        Keyword arguments for `pandas.read_csv`; they are part of the source's identity.
+        Keyword arguments for `pandas.read_csv`.  They are part of the source's identity.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used, if the file doesn't exist.
+    StorageError
+        If the path is a URL.  When the source is used, if the file can't be read.
     """
 
     format = CSVTarget
@@ -185,14 +199,22 @@ class CSVSource(Source):
 
 
 class ParquetSource(Source):
-    """An existing Parquet file; arrives as a data frame, as `pandas.read_parquet` reads it.
+    """An existing Parquet file as an input; it arrives as the data frame of `pandas.read_parquet`.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file.
+        The file.  A relative path is taken from the current folder.
     **read_options
-        Keyword arguments for `pandas.read_parquet`, such as ``columns``; part of the source's identity.
+        Keyword arguments for `pandas.read_parquet`, such as ``columns``.  They are part of the source's
+        identity.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used, if the file doesn't exist.
+    StorageError
+        If the path is a URL.  When the source is used, if the file can't be read.
     """
 
     format = ParquetTarget
@@ -213,7 +235,7 @@ _TO_PARQUET = "use a path that ends in .parquet or .pkl"
 
 
 def _named(dtype):
-    """A dtype of NumPy by its name, which records can hold."""
+    """Return the name of a NumPy dtype, which records can hold; any other dtype is left as it is."""
     is_numpy = type(dtype).__module__.partition(".")[0] == "numpy" and not isinstance(dtype, type)
     return str(dtype) if is_numpy else dtype
 
@@ -227,10 +249,10 @@ def _is_counting(index):
 
 
 def _read_csv(data, dtypes):
-    """Read what `CSVTarget` writes: only an empty field is a missing value."""
+    """Return the data frame in a file of `CSVTarget`, where only an empty field is a missing value."""
     pd = require("pandas", "table")
     dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
-    # read_csv takes no dtypes of times: they are read as texts.
+    # read_csv refuses dtypes of times, so these columns are read as texts first
     plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
     exact = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
     try:
@@ -253,7 +275,7 @@ def _times(texts, dtype):
         if not isinstance(dtype, pd.DatetimeTZDtype):
             return pd.to_datetime(texts, format="ISO8601").astype(dtype)
         times = pd.to_datetime(texts, format="ISO8601", utc=True).astype(dtype)
-        return times.dt.tz_convert(dtype.tz)  # which may be of another kind than an equal one
+        return times.dt.tz_convert(dtype.tz)  # equal zones may still be of different kinds
     except ValueError as error:
         raise ValueError(f"column {texts.name!r}: {error}") from error
 

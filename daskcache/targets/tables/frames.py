@@ -1,4 +1,7 @@
-"""Data frames to the rows of a table, and back."""
+"""Conversion of data frames to the rows of a database's table, and back.
+
+`sql` uses it.  `Rows` and the kinds of columns are defined in `daskcache.storage.tables.rows`.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ _HINT = "convert it, or use a path that ends in .parquet"
 
 
 def rows_of(frame: Any) -> Rows:
-    """The rows that stand for a frame, whose index is left out.
+    """Return a frame's rows, without its index.
 
     Raises
     ------
     FormatLimit
-        If no kind of column holds a column's values.
+        If a column's values fit none of the kinds of columns.
     """
     kinds, columns = [], []
     for name, series in frame.items():
@@ -37,18 +40,18 @@ def rows_of(frame: Any) -> Rows:
 
 
 def frame_of(rows: Rows, dtypes: Mapping[str, Any]) -> Any:
-    """The frame that rows stand for.
+    """Return the frame with these rows.
 
     Parameters
     ----------
     rows : Rows
     dtypes : mapping
-        Of columns, other dtypes than those that their kinds have.
+        Dtypes by column name, for columns that need another one than their kind's.
 
     Raises
     ------
     FormatLimit
-        If a column can't have its dtype.
+        If a column can't have its dtype, or doesn't exist.
     """
     pd = require("pandas", "sql")
     unknown = sorted(set(dtypes) - set(rows.names))
@@ -85,14 +88,14 @@ def _kind(series):
 
 
 def _is_of_times(dtype):
-    """Tell if values have a time of day: Arrow's dates, which pandas takes for times, have none."""
+    """Test if a dtype is of times.  Arrow's dates are not, although pandas takes them for times."""
     pd = require("pandas", "sql")
     is_date = isinstance(dtype, pd.ArrowDtype) and str(dtype.pyarrow_dtype).startswith("date")
     return pd.api.types.is_datetime64_any_dtype(dtype) and not is_date
 
 
 def _values(series, kind):
-    """Values in the form of `Rows`; None if they have none."""
+    """Return a column's values in the form of `Rows`, or None if they don't fit its kind."""
     if kind == "time":
         return _times(series)
     values = series.astype(object).tolist()
@@ -124,6 +127,7 @@ def _times(series):
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     texts = np.datetime_as_string(series.to_numpy("datetime64[us]"), unit="us").tolist()
     values = [None if text == "NaT" else text.replace("T", " ") for text in texts]
+    # years from 1 to 9999, with four digits
     return values if all(v is None or (len(v) == 26 and v > "0001") for v in values) else None
 
 
@@ -131,7 +135,7 @@ def _times(series):
 
 
 def _series(kind, values):
-    """A column with the dtype of its kind; with object, if not all of its values are of that kind."""
+    """Return a column with the dtype of its kind, or of objects if some values are not of that kind."""
     pd = require("pandas", "sql")
     array = plain(kind, values)
     if array is not values:
@@ -169,7 +173,7 @@ def _restored(name, series, dtype):
             return series.astype(dtype)
         if getattr(series.dt, "tz", None) is None:
             series = series.dt.tz_localize("UTC")
-        # dtypes of equal zones are equal, of whatever kind the zones are
+        # dtypes of equal zones are equal, even if the zones are of different kinds
         return series.astype(dtype).dt.tz_convert(dtype.tz)
     except (TypeError, ValueError, AttributeError) as error:
         raise FormatLimit(

@@ -1,4 +1,4 @@
-"""Parquet files as Dask data frames."""
+"""Opening Parquet files as Dask data frames, for `csv_parquet.ParquetTarget`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .parquet_notes import read_parquet, restored
 
 
 def open_parquet(path: str):
-    """A Dask data frame with a partition for each row group of the file.
+    """Return a Dask data frame with a partition for each row group of the file.
 
-    Each partition is what `pandas.read_parquet` gives; `dask.dataframe.read_parquet` would turn texts
-    into Arrow's.  Where Dask has no such frame (without dask.dataframe, without columns, or with names
-    that are no texts), the frame itself.
+    Each partition is as `pandas.read_parquet` gives it.  `dask.dataframe.read_parquet` would convert
+    texts to Arrow's.  The result is the pandas data frame where Dask can't have such a frame: without
+    dask.dataframe, without columns, or with column names that are not texts.
     """
     pq = require("pyarrow.parquet", "table")
     with pq.ParquetFile(path) as file:
@@ -53,12 +53,15 @@ def _read_group(path, index, position, start):
 
 
 def _notes(file):
-    """The attrs that pandas keeps in a file's metadata."""
+    """Return the attrs that pandas keeps in a file's metadata."""
     return json.loads((file.schema_arrow.metadata or {}).get(b"PANDAS_ATTRS", b"{}"))
 
 
 def _range(described):
-    """The index of a file that stores only where it starts and ends, which no row group knows."""
+    """Return the index of the whole file if only its start, stop and step are stored, or None.
+
+    A row group doesn't know its part of such an index.
+    """
     pd = require("pandas", "table")
     columns = (described or {}).get("index_columns") or [None]
     if not isinstance(columns[0], dict):

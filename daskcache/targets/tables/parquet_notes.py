@@ -1,7 +1,8 @@
-"""Notes in a Parquet file's metadata, of what pandas doesn't give back of a data frame otherwise.
+"""Notes in a Parquet file's metadata on the traits of a data frame that pandas would lose.
 
-The notes are in the frame's attrs, which pandas keeps there as JSON, and are taken out again when the
-file is read: the frequency of index and column names, and dtypes that are called as others are.
+These are the frequencies of the index and of the column names, and dtypes that share their name with
+another one.  The notes are put into the frame's attrs, which pandas keeps in the file as JSON.  They are
+removed again when the file is read.  `csv_parquet` and `lazy` use this module.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from ..carried import freq_of
 
 _FREQ = "daskcache.index.freq"
 _COLUMNS_FREQ = "daskcache.columns.freq"
-#: By axis, and by position of a column or of a level of the index, what makes the dtype.
+#: Key of the notes on dtypes: by axis, then by position of the column or index level.
 _DTYPES = "daskcache.dtypes"
 
 
 def notes_of(frame: Any) -> dict[str, Any]:
-    """Return what is to be noted of a frame."""
+    """Return the notes on a frame, to be put into its attrs; empty if it needs none."""
     notes: dict[str, Any] = {}
     for key, index in ((_FREQ, frame.index), (_COLUMNS_FREQ, frame.columns)):
         freq = freq_of(index)
@@ -34,13 +35,20 @@ def notes_of(frame: Any) -> dict[str, Any]:
 
 
 def read_parquet(file: Any) -> Any:
-    """The frame that `ParquetTarget` wrote to a file (or path)."""
+    """Return the frame that `ParquetTarget` wrote to a file (or path)."""
     frame = require("pandas", "table").read_parquet(file)
     return restored(frame, frame.attrs)
 
 
 def restored(frame: Any, attrs: dict[str, Any]) -> Any:
-    """A frame, or a part of its rows, with what was noted in its attrs, which are taken out of them."""
+    """Restore a frame, or a part of its rows, from the notes.  Change it in place and return it.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    attrs : dict
+        Attrs with the notes, which are removed from them.
+    """
     dtypes = attrs.pop(_DTYPES, {})
     for position, note in dtypes.get("columns", {}).items():
         column = frame.iloc[:, int(position)]
@@ -76,7 +84,7 @@ _ARROW_STRING = "arrow string"
 
 
 def _note(dtype):
-    """Return what makes a dtype that pandas or PyArrow would take for another one; None of others."""
+    """Return the note on a dtype that pandas or PyArrow would take for another one, or None."""
     pd = require("pandas", "table")
     if isinstance(dtype, pd.ArrowDtype) and dtype.pyarrow_dtype == require("pyarrow", "table").string():
         return [_ARROW_STRING]

@@ -1,4 +1,8 @@
-"""Tables in databases: `SQLTarget` and `SQLSource`, through SQLAlchemy."""
+"""Tables in databases as targets and sources, through SQLAlchemy.
+
+`frames` converts between data frames and rows.  `daskcache.storage.tables` reads, writes and commits
+tables.  Tables in files are in `csv_parquet`.
+"""
 
 from __future__ import annotations
 
@@ -22,36 +26,38 @@ _HINT = "use a path that ends in .parquet or .pkl"
 class SQLTarget(Target):
     """A data frame as a table in a database: a SQLite file below the root, or any server.
 
-    The table has the frame's columns and, as primary key, ``row_number`` (0 …), so that the rows come
-    back in order.  It is filled in one transaction, and committed if it reads back as it was.  Missing
-    values, NaN among them, are NULL.
+    The table has the frame's columns and a primary key ``row_number`` (0, 1, 2 …), so that the rows come
+    back in order.  It is filled in one transaction, and committed only if it reads back unchanged.
+    Missing values, including NaN, are stored as NULL.
 
-    To see whether somebody edited it, also when planning, the whole table is read, unless its database
-    says that nothing in it changed since this process read it.  For big tables take Parquet.
+    The whole table is read to detect edits, also when planning.  It is not read again as long as the
+    database reports that nothing in it changed since this process read it.  For big tables, use Parquet.
 
-    int64, float64, bool, str and datetime64 (in pandas' default unit) come back as they were.  Of what
-    SQL has no type for, `dtype` tells what to read.  An index is refused, as is what the database would
-    change (−0.0 in SQLite, NUL in texts in PostgreSQL), naming the column.
+    int64, float64, bool, str and datetime64 (in pandas' default unit) come back as they were.  `dtype`
+    restores dtypes that SQL lacks.  A frame with an index other than 0, 1, 2 … is refused.  So is a
+    value that the database would change (−0.0 in SQLite, NUL in texts in PostgreSQL), with the name of
+    its column.
 
     Parameters
     ----------
     path : str
         Path template ``"<database>::<table>"``.  A database with a dot in its name is a SQLite file,
-        relative to the root; one without is a name in config ``daskcache.databases``.  Or a SQLAlchemy
-        URL, ``"postgresql+psycopg://user:password@host/database::table"``: the target's ``path``, and
-        all that is recorded or shown, has a name in place of the URL, which workers get with the target.
-        Fields may be in the file and in the table's name; that is one word of ASCII.
+        relative to the root.  One without a dot is a name in config ``daskcache.databases``.  A
+        SQLAlchemy URL works, too: ``"postgresql+psycopg://user:password@host/database::table"``.  Then
+        a name replaces the URL in the target's ``path`` and in everything that is recorded or shown.
+        Workers get the URL with the target.  The file's name and the table's name may have fields.  The
+        table's name is one word of ASCII.
     dtype : dict, optional
-        Of columns, the dtypes to restore: ``{"label": "category", "score": "float32"}``.
+        Dtypes to restore, by column: ``{"label": "category", "score": "float32"}``.
 
     Raises
     ------
     UnsafePath
-        If the path is not of this form.
+        If the path doesn't have this form.
     FormatLimit
-        When saving, if the table would not come back as it was.
+        When saving, if the table would come back changed.
     StorageError
-        When used, if the database can't be reached, or refuses.
+        When the target is used, if the database can't be reached, or refuses.
     """
 
     in_database = True
@@ -64,6 +70,7 @@ class SQLTarget(Target):
 
     def write(self, value: Any, path: str) -> None:
         rows = self._rows(value)
+        # a part is held in memory: the table is created by the transaction that commits it
         if f"/{METADATA}/parts/" in path:
             tables.hold(path, rows)
         else:
@@ -132,28 +139,28 @@ class SQLTarget(Target):
 
 
 class SQLSource(Source):
-    """An existing table (or view) as an input; arrives as a data frame.
+    """An existing table (or view) as an input; it arrives as a data frame.
 
-    Its identity is its database's and its own name and its content, which is read whole when anything
-    in the database changed since this process read it.  Rows come in
-    the order of the primary key; without one, sorted by their content.  Integers and booleans with NULL
-    among them are ``Int64`` and ``boolean``; what pandas has no dtype for are objects.
+    Its identity consists of the database's name, the table's name and the table's content.  The content
+    is read whole if anything in the database changed since this process read it.  Rows come in the order
+    of the primary key, or, without one, sorted by their content.  Integers and booleans with NULL among
+    them are ``Int64`` and ``boolean``.  Values for which pandas lacks a dtype are objects.
 
     Parameters
     ----------
     path : str
-        ``"<database>::<table>"``, as of `SQLTarget`; a SQLite file is relative to the current folder.
+        ``"<database>::<table>"``, as for `SQLTarget`.  A SQLite file is relative to the current folder.
     dtype : dict, optional
-        Of columns, the dtypes to give them; part of the source's identity.
+        Dtypes to give to columns, by name.  They are part of the source's identity.
 
     Raises
     ------
     UnsafePath
-        If the path is not of this form.
+        If the path doesn't have this form.
     SourceMissing
-        When used, if there is no such table.
+        When the source is used, if the table doesn't exist.
     StorageError
-        When used, if the database can't be reached, or refuses.
+        When the source is used, if the database can't be reached, or refuses.
     """
 
     def __init__(self, path, dtype: Mapping[str, Any] | None = None):
@@ -212,7 +219,7 @@ class SQLSource(Source):
 
 
 def _split(path):
-    """Database, table and, if the database is given by one, URL."""
+    """Return the database's name, the table's name, and the database's URL if there is one, or None."""
     database, separator, table = path.rpartition(SEPARATOR)
     if not separator or not database or not table:
         raise UnsafePath(

@@ -1,1 +1,1 @@
-"""Zarr arrays and groups, and OME-Zarr."""
+"""Formats of Zarr arrays and groups, and of OME-Zarr images."""

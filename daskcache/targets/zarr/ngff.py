@@ -1,7 +1,8 @@
-"""NGFF: how OME-Zarr tells the axes, pixel sizes and channels of an image.
+"""NGFF, the metadata of OME-Zarr images: axes, pixel sizes, units and channels.
 
-An image is a group of arrays, each smaller than the one before.  What is told of them is in the group's
-attributes: under ``ome`` since version 0.5, before that at the top.
+An image is a group of arrays, each smaller than the one before.  The group's attributes describe them:
+under ``ome`` since version 0.5, at the top level before that.  `ome` writes this metadata, `target`
+reads it, also for plain Zarr sources, and `daskcache.targets.images.metadata` represents it.
 
 Format: https://ngff.openmicroscopy.org/0.5/ and its earlier versions.
 """
@@ -21,7 +22,7 @@ from ..images.ome_xml import converted
 #: Axes in the order that the format prescribes.
 AXES = "tczyx"
 _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-#: Name of an axis of which nothing is known.  The format allows one, in the place of channels.
+#: Name of an unknown axis.  The format allows one, in the place of the channel axis.
 _NO_NAME = UNKNOWN.lower()
 _UNITS = {
     "pm": "picometer",
@@ -33,7 +34,7 @@ _UNITS = {
     "inch": "inch",
 }
 _OUR_UNITS = {name: unit for unit, name in _UNITS.items()}
-#: Of channels, in turn.
+#: Colours of channels, in turn.
 _COLOURS = "FF0000", "00FF00", "0000FF", "FF00FF", "00FFFF", "FFFF00"
 
 
@@ -41,12 +42,16 @@ _COLOURS = "FF0000", "00FF00", "0000FF", "FF00FF", "00FFFF", "FFFF00"
 
 
 def why_not(axes: str) -> str | None:
-    """Say what speaks against storing an array with these axes (tczyx, q: unknown); None if nothing."""
+    """Return the reason why the format can't hold an array with these axes, or None.
+
+    The letters are t, c, z, y and x, s for the samples of a colour, and q for an unknown axis.
+    """
     unknown = axes.count(_NO_NAME)
     if "s" in axes:
         return "the last one is of colours, and OME-Zarr has none"
     if unknown > 1:
         return f"{unknown} of them are unknown, and OME-Zarr has at most one such axis"
+    # an unknown axis takes the place of the channels
     order = sorted(axes, key=AXES.replace("c", "cq").find)
     if list(axes) != order or {"c", _NO_NAME} <= set(axes):
         return f"OME-Zarr has the order {', '.join(AXES)}, or an unknown axis in place of c"
@@ -54,7 +59,7 @@ def why_not(axes: str) -> str | None:
 
 
 def described_axes(axes: str, units: dict[str, str]) -> list[dict[str, str]]:
-    """The axes, by their letters, with those units that are known."""
+    """Return the format's description of each axis, with its type and unit where they are known."""
     found = []
     for name in axes:
         axis = {"name": name}
@@ -67,14 +72,14 @@ def described_axes(axes: str, units: dict[str, str]) -> list[dict[str, str]]:
 
 
 def sizes_and_units(metadata: ImageMetadata) -> tuple[dict[str, float], dict[str, str]]:
-    """Pixel sizes, and their units, by names of axes."""
+    """Return the pixel sizes and their units, each as a dict by axis name."""
     sizes = {axis.lower(): size for axis, size in metadata.pixel_size.items()}
     unit = _UNITS.get(metadata.unit or "")
     return sizes, dict.fromkeys(sizes, unit) if unit else {}
 
 
 def described_channels(names: Sequence[str]) -> dict[str, Any]:
-    """Channels with their names, and the colours that the format wants them to have."""
+    """Return the ``omero`` metadata: channel names, and the colours that the format asks for."""
     colours = ["FFFFFF"] if len(names) == 1 else _COLOURS
     channels = [
         {"label": name, "color": colours[i % len(colours)], "active": True}
@@ -84,7 +89,15 @@ def described_channels(names: Sequence[str]) -> dict[str, Any]:
 
 
 def with_windows(told: dict[str, Any], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """Add ranges of values to show, which the format wants of channels, to the metadata of an image."""
+    """Return an image's metadata with a display window for each channel, as the format asks for.
+
+    Parameters
+    ----------
+    told : dict
+        The attribute ``ome`` of the image's group.
+    ranges : sequence of (float, float)
+        Lowest and highest value to show, for each channel.
+    """
     windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in ranges]
     channels = [
         {**channel, "window": window}
@@ -94,7 +107,10 @@ def with_windows(told: dict[str, Any], ranges: Sequence[tuple[float, float]]) ->
 
 
 def without_windows(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes of an image without what follows from its values, and what others set to look at it."""
+    """Return an image's attributes without the channels' display windows.
+
+    The windows follow from the values, and viewers may change them.
+    """
     try:
         channels = attributes["ome"]["omero"]["channels"]
         kept = [{key: told for key, told in channel.items() if key != "window"} for channel in channels]
@@ -108,18 +124,20 @@ def without_windows(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[str, ImageMetadata] | None:
-    """Read the metadata of an array from the attributes of its group.
+    """Return the metadata of an array from the attributes of its group.
 
     Parameters
     ----------
     attributes : dict
+        Of any version of the format.
     path : str, optional
-        Of the array within the group; by default that of the image in full size.
+        Path of the array within the group.  Default: the array of the image in full size.
 
     Returns
     -------
     tuple or None
-        Path of the array, and the metadata; None if they tell nothing of it that is understood.
+        Path of the array, and its metadata.  None if the attributes don't describe the array, or are
+        not understood.
     """
     try:
         told = attributes.get("ome", attributes)
@@ -133,7 +151,10 @@ def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[st
 
 
 def of_level(folder: str) -> ImageMetadata | None:
-    """Read the metadata of an array from the groups that its folder lies in; None if it is in no image.
+    """Return the metadata of an array from the groups above its folder; None if it isn't in an image.
+
+    The array ``a.zarr/b/0`` is looked up as ``0`` in the group ``a.zarr/b``, then as ``b/0`` in the
+    group ``a.zarr``.
 
     Raises
     ------
@@ -151,12 +172,12 @@ def of_level(folder: str) -> ImageMetadata | None:
 
 
 def of_names(names: Iterable[str | None]) -> ImageMetadata:
-    """Return the metadata that the names of an array's dimensions give."""
+    """Return the metadata that follows from the names of an array's dimensions: only the axes."""
     return ImageMetadata("".join(_letters(names)))
 
 
 def _attributes_at(folder):
-    """Attributes of the Zarr group in a folder; None if there is none that is understood."""
+    """Return the attributes of the Zarr group in a folder; None without a group that is understood."""
     try:
         for name in ("zarr.json", ".zgroup"):
             path = f"{folder}/{name}"
@@ -178,6 +199,7 @@ def _metadata(told, image, level):
     described = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
     letters = _letters(axis.get("name") for axis in described)
     scale = [1.0] * len(letters)
+    # the scale of this array comes first, then that of the whole image: they multiply
     for step in [
         *level.get("coordinateTransformations", []),
         *image.get("coordinateTransformations", []),
@@ -187,6 +209,7 @@ def _metadata(told, image, level):
     sizes = {}
     for letter, axis, size in zip(letters, described, scale, strict=True):
         unit = _OUR_UNITS.get(axis.get("unit"), axis.get("unit"))
+        # a scale of 1 without a unit is what the format holds for an unknown size
         if letter in SPATIAL and (unit or size != 1) and 0 < size < float("inf"):
             sizes[letter] = size, unit
     unit = next((sizes[axis][1] for axis in SPATIAL if axis in sizes), None)
@@ -204,7 +227,7 @@ _WORDS = {"time": "T", "channel": "C"}
 
 
 def _letters(names):
-    """Letters of axes, as `ImageMetadata` has them; one that is there twice says nothing."""
+    """Return the axes' letters, as in `ImageMetadata`; one that occurs twice becomes unknown."""
     found = [str(name).lower() for name in names]
     found = [name.upper() if name in _TYPES else _WORDS.get(name, UNKNOWN) for name in found]
     return [UNKNOWN if found.count(letter) > 1 else letter for letter in found]

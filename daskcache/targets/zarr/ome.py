@@ -1,4 +1,8 @@
-"""OME-Zarr: images with named axes and a pyramid of smaller copies, for viewers."""
+"""OME-Zarr targets: images with named axes and a pyramid of smaller copies, for viewers.
+
+`OMEZarrTarget` extends the plain format in `target`.  `ngff` makes the metadata, and `values` moves the
+arrays.  To read an existing OME-Zarr image, use `target.ZarrSource`.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +17,19 @@ from .target import AUTO, ZarrSource, ZarrTarget, described_image
 from .values import dask_array_of, open_node
 
 _METHODS = ("mean", "nearest")
-#: Planes up to this length (pixels) of the longer side need no smaller copy, unless one is asked for.
+#: Pixels of a plane's longer side up to which the default is not to make a smaller copy.
 _SMALL = 1024
 
 
 class OMEZarrTarget(TakesOver, ZarrTarget):
-    """An image of two to five dimensions in an OME-Zarr folder: the value, and smaller copies of it.
+    """An image of two to five dimensions in an OME-Zarr folder, with smaller copies of it.
 
-    What comes back, open or as a NumPy array, is the image in full size.  Everything else is as for
-    `ZarrTarget`; options that say what is stored beside the image count in the key.
+    Reading and opening give the image in full size.  Everything else is as for `ZarrTarget`.  Options
+    count in the node's key if they change what is stored beside the image.
 
-    Axes, pixel sizes and channel names that a node's direct inputs have are taken over as `ImageTarget`
-    does it, unless they are given here; they count as part of the data.  What isn't known is not made
-    up: an unknown axis is called ``q``, and has no type.  The format has at most one of that kind.
+    Axes, pixel sizes and channel names are taken over from the node's direct inputs, as by
+    `ImageTarget`, unless they are given here.  They count as part of the data.  Unknown metadata is not
+    made up: an unknown axis is called ``q`` and has no type.  The format allows one such axis at most.
 
     Parameters
     ----------
@@ -34,31 +38,35 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     axes : str, optional
         Names of the axes: ``"yx"``, with any of ``t``, ``c`` and ``z`` before them, in this order.
     scale : dict of str to float, optional
-        Size of a pixel along each axis, e.g. ``{"y": 0.1, "x": 0.1}``; 1 where it isn't known.
+        Size of a pixel along each axis, e.g. ``{"y": 0.1, "x": 0.1}``.  The file has 1 for an axis
+        without a known size.
     units : dict of str to str, optional
-        Units of the axes, e.g. ``{"y": "micrometer"}``, as NGFF lists them.  With `scale` or `units`, no
-        sizes are taken over; ``{}``: they are unknown.
+        Units of the axes, e.g. ``{"y": "micrometer"}``, as NGFF lists them.  With `scale` or `units`,
+        sizes and units are not taken over from inputs.  ``{}`` stands for unknown units.
     levels : int, optional
-        Number of smaller copies, each half as wide and high.  Default: until the longer side of a plane
-        has at most 1024 pixels.
+        Number of smaller copies, each half as wide and high as the one before.  Default: as many as it
+        takes until the longer side of a plane has at most 1024 pixels.
     method : {"mean", "nearest"}
-        How they are made: means of 2 × 2 pixels (rounded for integers), or every second pixel, which is
-        right for labels and masks.
+        Method of making the copies.  "mean" takes means of 2 × 2 pixels, rounded for integers.
+        "nearest" takes every second pixel, which is right for labels and masks.
     chunks, shards, compressors, attributes
         See `ZarrTarget`.
     channels : tuple of str, optional
-        Names along the axis ``c``.  ``()``: unknown.
+        Names of the channels, along the axis ``c``.  ``()`` stands for unknown names.
 
     Raises
     ------
+    GraphError
+        If an option is not as described here, or `scale` or `units` name an unknown axis.
     FormatLimit
-        When saving what is no array with these axes, or has others than the format (several that are
-        unknown, or in another order); and as `ZarrTarget` does.
+        When saving a value that is not an array with these axes, or is empty.  Also if the format lacks
+        its axes (several unknown ones, or another order), or the options don't fit them.  Otherwise as
+        for `ZarrTarget`.
 
     Notes
     -----
     Format: `NGFF 0.5 <https://ngff.openmicroscopy.org/0.5/>`_.  Coordinates are those of the pixels'
-    centres: a mean over two pixels lies half a pixel further.
+    centres, so the mean of two pixels lies half a pixel further than the first.
     """
 
     def __init__(
@@ -92,14 +100,31 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     # -- metadata -----------------------------------------------------------------------------------
 
     def read_metadata(self, path: str | None = None) -> ImageMetadata:
-        """Axes, pixel sizes and channel names of the folder `path` (default: this target's)."""
+        """Return axes, pixel sizes and channel names of the image in a folder.
+
+        Parameters
+        ----------
+        path : str, optional
+            The folder.  Default: this target's path.
+
+        Returns
+        -------
+        ImageMetadata
+
+        Raises
+        ------
+        SourceMissing
+            If the folder is missing, or is not a Zarr folder.
+        FormatLimit
+            If it doesn't hold an image.
+        """
         return ZarrSource(path or self.path).read_metadata()
 
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
 
     def _metadata_of(self, value):
-        """The metadata of the image with this value."""
+        """Return the metadata of the image with this value, from the inputs and the options."""
         axes = default_axes(value, self._inputs) if self.axes is None else self.axes.upper()
         found = taken_over(self._inputs, value.shape, axes, fixed=self.axes is not None)
         return found if self.channels is None else dataclasses.replace(found, channels=self.channels)
@@ -194,21 +219,24 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         return ngff.without_windows(attributes)
 
     def _write_store(self, zarr, value, store):
+        # a copy, because the names of the axes depend on the value
         named = self.at(self.path)
         named._dimension_names = self._names_of(value)
         group = zarr.create_group(store, zarr_format=3, attributes=self._top_attributes(value))
         named._write_node(zarr, value, store, "0", {})
         levels = self._levels_of(value)
         for level in range(1, levels + 1):
+            # each copy is made from the one before, as it was stored
             larger = dask_array_of(zarr.open_array(store, path=str(level - 1), mode="r"))
             named._write_node(zarr, _halved(larger, self.method), store, str(level), {})
         if "omero" in group.attrs["ome"]:
+            # ranges of the smallest copy, which is the cheapest to read
             smallest = dask_array_of(zarr.open_array(store, path=str(levels), mode="r"))
             ranges = _ranges(smallest, named._dimension_names.index("c"))
             group.attrs["ome"] = ngff.with_windows(group.attrs["ome"], ranges)
 
     def _dataset(self, axes, shape, scale, level):
-        """Describe one of the arrays, as NGFF wants it."""
+        """Return NGFF's description of the array at a level: its path, scale and translation."""
         sizes = [scale.get(name, 1.0) for name in axes]
         halvings = [min(level, length.bit_length() - 1) for length in shape]  # one pixel stays one
         factors = [2**n if name in "yx" else 1 for name, n in zip(axes, halvings, strict=True)]
@@ -221,7 +249,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
 
 def _halved(array, method):
-    """A Dask array of half the height and width; an odd last row or column is left out."""
+    """Return a Dask array of half the height and width, without an odd last row or column."""
     if method == "nearest":
         height, width = (length // 2 * 2 or 1 for length in array.shape[-2:])
         return array[..., :height:2, :width:2]
@@ -234,7 +262,11 @@ def _halved(array, method):
 
 
 def _ranges(array, axis):
-    """The least and the largest value of each part along an axis of a Dask array, to be shown."""
+    """Return the range of values to show for each index along an axis of a Dask array.
+
+    It reaches from the least to the largest value.  It is 0 to 1 for complex numbers, and where one of
+    the two is not finite.
+    """
     da, np = require("dask.array", "zarr"), require("numpy", "zarr")
     if array.dtype.kind == "c":
         return [(0.0, 1.0)] * array.shape[axis]

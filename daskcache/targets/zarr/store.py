@@ -1,6 +1,8 @@
-"""Zarr stores: one that hashes each object as it is written, and one that guards what is read.
+"""Zarr stores: one hashes each object as it is written, the other guards each read.
 
-Imported only where Zarr is at hand: their classes must be ones that pickle finds by name.
+`target` writes through `HashingStore`, and `values` reads through `GuardedStore`.  The verified folders
+below it are in `daskcache.storage.manifests`.  Pickle must find the classes by name, so they are at the
+top level of this module, which is imported only where Zarr is installed.
 """
 
 from __future__ import annotations
@@ -28,12 +30,14 @@ from ...storage.files import Part
 from ...storage.manifests import VerifiedFolder, check_inside
 from ...storage.roots import parsed
 
-#: Names of files that may describe an array, or, in a group, the arrays within it.
+#: Names of files that may describe an array, or the arrays within a group.
 _METADATA = frozenset({"zarr.json", ".zarray", ".zgroup", ".zmetadata"})
 
 
 class HashingStore(LocalStore):
-    """A new folder that nobody else writes to.
+    """A store in a new folder, which hashes each object as it is written.
+
+    No other process writes to the folder.
 
     Parameters
     ----------
@@ -52,7 +56,10 @@ class HashingStore(LocalStore):
         self._written: dict[str, Part] = {}
 
     def part(self) -> Part:
-        """What was written; objects that came another way than by `set` are read to hash them."""
+        """Return the written folder as a `Part`.
+
+        Objects that were not written by `set` are read to hash them.
+        """
         return storage.part_of(self._path, self._written)
 
     async def set(self, key: str, value: Buffer) -> None:
@@ -64,26 +71,28 @@ class HashingStore(LocalStore):
 
     def _write(self, key, value):
         path = f"{self._path}/{key}"
-        if key in self._written:
+        if key in self._written:  # `write_part` writes new files only
             storage.discard(path)
         self._written[key] = storage.write_part(path, [value.as_buffer_like()])
 
 
 class GuardedStore(Store):
-    """A folder as Zarr reads it, whose metadata may not name a codec that runs code.
+    """A read-only store, which refuses metadata that name a codec that runs code.
 
-    All reading goes through it.  It can be pickled; of a verified folder only the hash travels.
+    All reads go through the folder.  A store can be pickled.  It then takes along a verified folder's
+    hash, not its list of files.
 
     Parameters
     ----------
     folder : VerifiedFolder or PlainFolder
+        The folder to read from; a `VerifiedFolder` verifies each read.
 
     Raises
     ------
     TargetCorrupt, SourceChanged, TargetModified, UnsafePath, StorageError
-        When an object is read: see `VerifiedFolder.read`.
+        When an object is read; see `VerifiedFolder.read`.
     UntrustedPickle
-        When the metadata of an array is read whose data is pickled.
+        When the metadata of an array with pickled data is read.
     """
 
     supports_writes = False
@@ -183,7 +192,7 @@ class GuardedStore(Store):
 
 
 class PlainFolder:
-    """A folder whose content is not recorded, read in the way of a `VerifiedFolder`.
+    """A folder without a recorded content, with the reading methods of a `VerifiedFolder`.
 
     Parameters
     ----------
@@ -196,7 +205,7 @@ class PlainFolder:
 
     @functools.cached_property
     def files(self) -> dict[str, None]:
-        """Names of the files, listed when they are first asked for."""
+        """Names of the files in the folder, listed at the first access."""
         return dict.fromkeys(storage.files_below(self.path))
 
     def read(self, name: str) -> bytes | None:
@@ -204,7 +213,7 @@ class PlainFolder:
         return self.read_range(name, 0, None)
 
     def read_range(self, name: str, start: int, stop: int | None) -> bytes | None:
-        """Return part of a file, see `VerifiedFolder.read_range`.
+        """Return part of a file, or None if it is not there; see `VerifiedFolder.read_range`.
 
         Raises
         ------
@@ -232,13 +241,13 @@ class PlainFolder:
 
 
 def refuse_pickles(metadata: bytes, path: str) -> None:
-    """Raise `UntrustedPickle` if the metadata of an array, or of several, name a codec of pickles.
+    """Raise `UntrustedPickle` if the metadata of one or more arrays name a pickle codec.
 
-    Some versions of numcodecs have one, under Zarr 2's names or Zarr 3's, and run what is in a chunk.
+    Some versions of numcodecs have one, under a name of Zarr 2 or Zarr 3.  It runs the code in a chunk.
     """
     try:
         content = parsed(metadata)
-    except ValueError:  # Zarr says what is wrong with it
+    except ValueError:  # Zarr will report the error
         return
     if _names_pickle(content, is_codec=False):
         raise UntrustedPickle(
@@ -248,12 +257,12 @@ def refuse_pickles(metadata: bytes, path: str) -> None:
         )
 
 
-#: Keys under which metadata name codecs; the user's own attributes do not count.
+#: Keys under which metadata name codecs.  Other text, such as the user's attributes, does not count.
 _OF_CODECS = frozenset({"codecs", "compressor", "filters", "index_codecs"})
 
 
 def _names_pickle(content: Any, is_codec: bool) -> bool:
-    """Tell if metadata name a codec of pickles anywhere, however it is nested."""
+    """Test if metadata name a pickle codec, at any depth."""
     if isinstance(content, str):
         return is_codec and any(word in content.lower() for word in ("pickle", "dill"))
     if isinstance(content, list):

@@ -1,4 +1,8 @@
-"""Zarr: chunked, compressed arrays, and groups of them."""
+"""Zarr targets and sources: chunked, compressed arrays, and groups of them.
+
+`values` moves the arrays and `store` reads and writes the objects.  `ome` extends `ZarrTarget` for
+images.  `ZarrSource` also reads OME-Zarr images, whose metadata `ngff` understands.
+"""
 
 from __future__ import annotations
 
@@ -25,51 +29,54 @@ from .values import (
     write_numpy,
 )
 
-#: Stands for the compressor that this module chooses.
+#: Placeholder for the compressor that this module chooses.
 AUTO = "auto"
 
 
 class ZarrTarget(FolderTarget):
-    """An array in a Zarr v3 folder, or a dict of arrays (and of such dicts) as a group of them.
+    """An array in a Zarr v3 folder, or a group that holds a dict of arrays (and of such dicts).
 
-    It takes NumPy, Dask and Zarr arrays (and Zarr groups).  What is not in memory is written chunk by
-    chunk, in threads of the worker.  What comes back is a NumPy array, or a dict of such; a parameter
-    annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open instead, as does
-    ``node.dc.open()``.  Each object is verified by the read that uses it: a chunk that is missing,
-    damaged, exchanged or not one that was written is never served.
+    It takes NumPy, Dask and Zarr arrays, and Zarr groups.  Dask and Zarr arrays are written chunk by
+    chunk, in threads of the worker.  A result comes back as a NumPy array, or as a dict of them.  A
+    parameter annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open instead,
+    as ``node.dc.open()`` does.  Each object is verified by the read that uses it.  A chunk that is
+    missing, damaged, exchanged or foreign is never served.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.zarr``.
     chunks : tuple of int, optional
-        Shape of a chunk; -1 stands for a whole axis.  Default: the blocks of a Dask array and the chunks
-        of a Zarr array; cut, as NumPy arrays are, to at most 4 MiB: leading axes first.
+        Shape of a chunk; -1 stands for a whole axis.  A Zarr array keeps its chunks by default.  NumPy
+        arrays and the blocks of Dask arrays are cut to at most 4 MiB, the leading axes first.
     shards : tuple of int, optional
         Shape of the files that hold many chunks each: a multiple of `chunks`, which must be given.
     compressors : optional
         Lossless codecs, as `zarr.create_array` takes them; None stores plain bytes.  Default: Blosc with
         LZ4 and bit shuffling.
     attributes : dict, optional
-        Of the array or group; JSON.  They count in the node's key and in the data hash.
+        Attributes of the array or group, as JSON.  They count in the node's key and in the data hash.
 
     Raises
     ------
+    GraphError
+        If `attributes` are not JSON, or `shards` are given without `chunks`.
     FormatLimit
-        When saving what Zarr would not give back as it is: other dtypes than booleans, and integers
-        (8 to 64 bit), floats (16 to 64) and complex numbers in this machine's byte order; or what is
-        in Zarr already and has other attributes.
+        When saving a value that Zarr would not give back unchanged.  Allowed dtypes are booleans,
+        integers (8 to 64 bits), floats (16 to 64 bits) and complex numbers, in this machine's byte
+        order.  Also when saving a Zarr array or group with other attributes, or a Zarr array whose names
+        of dimensions would be lost.
     TargetCorrupt
         When reading a file that is not as it was written.
 
     Notes
     -----
     Format: the `Zarr specification, version 3 <https://zarr-specs.readthedocs.io>`_, written with
-    `zarr <https://zarr.dev>`_.  Every chunk is stored, even if it holds zeros only.  Equal values and
-    options give equal bytes.
+    `zarr <https://zarr.dev>`_.  Every chunk is stored, even one of zeros only.  Equal values and options
+    give equal bytes.
     """
 
-    #: Names of the axes, where the format has them.
+    #: Names of the axes; None where the format has none.
     _dimension_names: tuple[str, ...] | None = None
 
     def __init__(self, path, chunks=None, shards=None, compressors=AUTO, attributes=None):
@@ -92,7 +99,7 @@ class ZarrTarget(FolderTarget):
             return store.part()
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(path):
-                raise  # of the computation of a Dask array
+                raise  # raised by the computation of a Dask array
             raise storage.storage_error(error, path) from error
 
     def read(self, path):
@@ -127,18 +134,18 @@ class ZarrTarget(FolderTarget):
         return {"attributes": self.attributes} if self.attributes else {}
 
     def _value_in(self, top):
-        """Where the value is, in the array or group at the top of a store."""
+        """Return the array or group that holds the value, from the top of a store."""
         return top
 
     def _top_attributes(self, value):
         return self.attributes
 
     def _names_of(self, value):
-        """Names that the dimensions of the array will have."""
+        """Return the names that the array's dimensions will have, or None."""
         return self._dimension_names
 
     def _counted(self, attributes):
-        """Those of a store's attributes that `_top_attributes` gives."""
+        """Return those of a store's attributes that `_top_attributes` gives."""
         return attributes
 
     def _write_store(self, zarr, value, store):
@@ -162,7 +169,7 @@ class ZarrTarget(FolderTarget):
             write_numpy(value, self._create(zarr, value, store, name, attributes, *layout))
 
     def _layout(self, shape, chunks, shards):
-        """Shapes of chunks and shards: the user's, or else these."""
+        """Return the shapes of chunks and shards: the user's, or else the given ones."""
         if self.chunks is None:
             return chunks, shards
         if len(self.chunks) != len(shape) or (self.shards and len(self.shards) != len(shape)):
@@ -187,14 +194,17 @@ class ZarrTarget(FolderTarget):
                 zarr_format=3,
                 attributes=attributes,
                 dimension_names=self._dimension_names,
-                # what equals the fill value may still differ from it (-0.0, the payload of a NaN)
+                # values that equal the fill value may still differ from it (-0.0, the payload of a NaN)
                 config={"write_empty_chunks": True},
             )
         except (ValueError, TypeError) as error:
             raise self._refusal(f"Zarr refuses the options ({error})", "mend them") from error
 
     def _check(self, value, what):
-        """Raise `FormatLimit` unless what comes back will be what is given."""
+        """Raise `FormatLimit` unless the value will come back unchanged.
+
+        `what` names the value, or the array in it that is checked.
+        """
         if getattr(value, "attrs", None) and dict(value.attrs) != self.attributes:
             raise self._refusal(
                 f"{what} is in Zarr already and has attributes, which would be lost",
@@ -231,13 +241,13 @@ class ZarrTarget(FolderTarget):
             self._check_dask(value, what)
 
     def _lost_names(self, value):
-        """Tell if a Zarr array has names of dimensions that its copy will not have."""
+        """Test if a Zarr array has names of dimensions that its copy will not have."""
         names = _dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
         return any(names) and tuple(names) != self._names_of(value)
 
     def _check_dask(self, value, what):
         np = require("numpy", "zarr")
-        if any(length != length for length in value.shape):
+        if any(length != length for length in value.shape):  # NaN is Dask's unknown length
             raise self._refusal(f"the shape of {what} is unknown", "call compute_chunk_sizes() on it")
         if type(value._meta) is not np.ndarray:
             raise self._refusal(
@@ -250,43 +260,46 @@ class ZarrTarget(FolderTarget):
 
 
 class ZarrSource(Source):
-    """An existing Zarr array (v2 or v3); arrives as a NumPy array.  A group: as a dict of such by name.
+    """An existing Zarr array or group (v2 or v3), as an input.
 
-    A parameter annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open,
-    read-only: what is read then is verified as it is read.
+    An array arrives as a NumPy array, a group as a dict of them by name.  A parameter annotated with
+    ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open and read-only.  Its data are then
+    verified as they are read.
 
-    Its identity is the content of all files in its folder, whatever they are; of an array in an OME-Zarr
-    image, with axes, pixel sizes and channels that the image has.  Results that are images take those
-    over, as of `ImageSource`.
+    Its identity is the content of all files in its folder, of whatever kind.  For an array in an
+    OME-Zarr image, the image's axes, pixel sizes and channels count too.  Images that are made from it
+    take these over, as from an `ImageSource`.
 
     Parameters
     ----------
     path : str or os.PathLike
         The folder.  A relative path is taken from the current folder.
     group : str
-        Path of the array or group within it; what else is in the folder doesn't count.
+        Path of the array or group within the folder; the rest of the folder doesn't count.
     slices_start, slices_stop : sequence of int or None, optional
-        Where the part of an array that is wanted begins and ends, for each axis; None: with the axis.
+        Index along each axis at which the wanted part of an array begins, and before which it ends.
+        None stands for the beginning or end of the axis.
     mode : {"r"}
-        How it is opened: to be read.
+        Mode of opening it: always read-only.
 
     Raises
     ------
     SourceMissing
-        When it is used and there is no such array or group.
+        When the source is used, if the array or group doesn't exist.
     GraphError
-        If it is to be opened otherwise, the slices don't fit together, or a group is to be cut.
+        If `mode` is not "r", or the slices don't fit together.  When the source is used, if slices are
+        given for a group.
     SourceChanged
-        When a file is not what it was when the node was made.
+        When a file changed since the node was made.
     StorageError
-        When it is used and can't be read.
+        When the source is used, if it can't be read.
     UnsafePath
         If `group` leads out of the folder.
     """
 
     address_fields = {"group": "0", "slices_start": (), "slices_stop": (), "mode": "r"}  # noqa: RUF012
 
-    #: Whether `get_data` leaves what isn't cut in the file.
+    #: True if `get_data` gives the open array or group, as CPR does, unless slices are given.
     _lazy = False
 
     def __init__(self, path, group="", slices_start=(), slices_stop=(), mode="r"):
@@ -310,12 +323,20 @@ class ZarrSource(Source):
         return f"{self.path}/{self.group}" if self.group else self.path
 
     def get_data(self, cache: bool = False) -> Any:
-        """Read it; of a source with CPR's fields, the open array or group, unless slices are given."""
+        """Return the data in memory, or open if the source was made with CPR's fields.
+
+        With slices, it is always the part as a NumPy array.
+
+        Parameters
+        ----------
+        cache : bool
+            Without effect, see `Resource.get_data`.
+        """
         opened = self.open()
         return opened if self._lazy else value_of(opened, self._folder)
 
     def open(self) -> Any:
-        """The ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part as a NumPy array."""
+        """Return the ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part in memory."""
         return self.open_verified(self.content_hash())
 
     @classmethod
@@ -325,9 +346,9 @@ class ZarrSource(Source):
         return source
 
     def content_hash(self) -> str:
-        """Joint hash of its files' names and content; only files that were touched are read again.
+        """Return the joint hash of the files' names and content; only touched files are read again.
 
-        Of an array in an OME-Zarr image, what the image tells of it counts, too.
+        For an array in an OME-Zarr image, the image's metadata count too.
         """
         return self._joint_hash(hash_value(source_hashes(self._folder)))
 
@@ -349,12 +370,18 @@ class ZarrSource(Source):
         self._compare(self._joint_hash(files), expected)
 
     def read_metadata(self) -> ImageMetadata:
-        """Axes, pixel sizes and channel names of the image, or of its dimensions' names.
+        """Return the image's axes, pixel sizes and channel names.
+
+        For an array outside of OME-Zarr images, only the names of its dimensions are known.
+
+        Returns
+        -------
+        ImageMetadata
 
         Raises
         ------
         FormatLimit
-            If it is a group that is no image.
+            If it is a group without an image.
         """
         found = self.heritage()
         if found is None:
@@ -372,7 +399,11 @@ class ZarrSource(Source):
         return part_of(described(metadata, opened.shape), self.slices)
 
     def _opened(self, expected):
-        """The array or group, if its content has the hash `expected`."""
+        """Open the array or group, which must have the content hash `expected`.
+
+        Each file is verified when it is read.  In an OME-Zarr image the hash covers the metadata too.
+        Then it is compared here, and the joint hash of the files verifies the reads.
+        """
         files = expected
         if ngff.of_level(self._folder) is not None:
             files = hash_value(source_hashes(self._folder))
@@ -380,7 +411,7 @@ class ZarrSource(Source):
         return open_node(SourceFolder(self._folder, files))
 
     def _joint_hash(self, files):
-        """Hash of all that counts, from that of the files."""
+        """Return the content hash: the joint hash of the files, combined with any image metadata."""
         metadata = ngff.of_level(self._folder)
         if metadata is None:
             return files
@@ -417,7 +448,10 @@ def _slices(starts, stops):
 
 
 def described_image(group: Any) -> Described | None:
-    """Metadata and shape of the image that a group holds in several sizes; None if it holds none."""
+    """Return the metadata and shape of the image that a group holds in several sizes.
+
+    None if the group doesn't hold an image.
+    """
     found = ngff.metadata_of(group.attrs.asdict())
     if found is None or found[0] not in group:
         return None
@@ -425,13 +459,13 @@ def described_image(group: Any) -> Described | None:
 
 
 def _dimension_names(array):
-    """Names of the dimensions of a Zarr array; in version 2, those that xarray gives them."""
+    """Return the names of a Zarr array's dimensions; in version 2, those that xarray gives them."""
     names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     return names if names and len(names) == array.ndim else [None] * array.ndim
 
 
 def _hashed(value):
-    """A value, with what hashes like a NumPy array in place of each lazy one."""
+    """Return the value with each lazy array replaced by one that hashes alike, piece by piece."""
     if _is_group(value):
         return {key: _hashed(member) for key, member in sorted(_members(value))}
     if _is_dask(value):
@@ -440,7 +474,7 @@ def _hashed(value):
 
 
 def _joint_hash(value, attributes):
-    """Data hash: of the value, and of the attributes that one sees who has it open."""
+    """Return the data hash: of the value and of its attributes, which are visible when it is open."""
     return hash_value(("attributes", value, attributes) if attributes else value)
 
 
@@ -469,7 +503,7 @@ def _is_dask(value):
 
 
 def _is_name(key):
-    """Whether Zarr can have a node of this name, on any file system."""
+    """Test if Zarr can have a node of this name, on any file system."""
     return (
         type(key) is str
         and key.isprintable()

@@ -1,4 +1,7 @@
-"""Arrays to Zarr and back: chunk by chunk, so that no array has to fit in memory."""
+"""Moving arrays to Zarr and back, chunk by chunk, so that an array need not fit in memory.
+
+`target` and `ome` use it to write, read and hash.  The stores below are in `store`.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,27 @@ from ...hashing.arrays import Slabs
 from ...storage.manifests import VerifiedFolder
 from ..limits import check_decoded
 
-#: Bytes of a chunk, before compression, unless the user or a Dask array says otherwise.
+#: Bytes of a chunk before compression, unless the user or a Dask array determines its shape.
 CHUNK_BYTES = 4 * 2**20
-#: Bytes of an array that are hashed at a time.
+#: Bytes of an array that are loaded at a time to be hashed.
 _SLAB_BYTES = 32 * 2**20
 
-#: What Zarr 3 specifies, and gives back as it was.
+#: Characters of the dtypes that Zarr 3 specifies and gives back unchanged.
 DTYPES = frozenset("?bhilqBHILQefdFD")
 
 
 def default_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Chunks of at most 4 MiB: first the leading axes are cut, then the longer one of the last two."""
+    """Return the shape of chunks of at most 4 MiB.
+
+    The leading axes are cut first, then the longer one of the last two.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    itemsize : int
+        Bytes per element.
+    """
     chunks = [max(length, 1) for length in shape]
     leading = len(chunks) - 2
     while math.prod(chunks) * itemsize > CHUNK_BYTES and max(chunks) > 1:
@@ -38,10 +51,9 @@ def default_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 
 
 def write_numpy(value: Any, stored: Any) -> None:
-    """Write a NumPy array to an empty ``zarr.Array``.
+    """Write a NumPy array to an empty ``zarr.Array``, with about as many threads as processors.
 
-    In about as many threads as there are processors: the chunks that Zarr alone would compress at a time
-    (ten) crowd each other out of the processors' caches.
+    Zarr alone would compress ten chunks at a time, which crowd each other out of the processors' caches.
     """
     if not value.size and value.ndim > 0:
         return
@@ -60,7 +72,10 @@ def write_numpy(value: Any, stored: Any) -> None:
 
 
 def _regions(shape, unit, itemsize):
-    """Slices that cut an array into whole units, several at a time of small ones."""
+    """Return slices that cut an array into whole units (chunks or shards).
+
+    Small units are taken several at a time, up to 4 MiB.
+    """
     lengths = list(unit)
     for axis in reversed(range(len(shape))):
         times = max(CHUNK_BYTES // (math.prod(lengths) * itemsize), 1)
@@ -75,8 +90,8 @@ def _regions(shape, unit, itemsize):
 def write_dask(value: Any, stored: Any) -> None:
     """Compute a Dask array block by block into an empty ``zarr.Array``.
 
-    Blocks are cut so that no two of them share a chunk (or shard).  They are computed in threads of this
-    process: a worker that waited for its own cluster might wait for ever.
+    The blocks are cut so that no two of them share a chunk or shard.  Threads of this process compute
+    them, because a worker that waited for its own cluster might wait for ever.
     """
     da = require("dask.array", "zarr")
     if value.size:
@@ -85,7 +100,7 @@ def write_dask(value: Any, stored: Any) -> None:
 
 
 def _aligned(value, unit):
-    """The array in blocks that are whole multiples of `unit`."""
+    """Return the Dask array in blocks whose lengths are multiples of `unit`, except the last ones."""
     blocks = []
     for sizes, length in zip(value.chunks, unit, strict=True):
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
@@ -97,7 +112,7 @@ def _aligned(value, unit):
 
 
 class _Sink:
-    """Takes the blocks of a Dask array, and makes sure that they are what the array said they are."""
+    """A sink for the blocks of a Dask array, which checks their class, dtype and shape."""
 
     def __init__(self, stored):
         self.stored = stored
@@ -128,20 +143,25 @@ class _Sink:
 
 
 def open_node(folder: VerifiedFolder | str) -> Any:
-    """Open the array or group in a folder, or in the one at a path, read-only.
+    """Open the Zarr array or group in a folder, read-only.
+
+    Parameters
+    ----------
+    folder : VerifiedFolder or str
+        The folder, or the path of one whose content is not verified.
 
     Raises
     ------
     SourceMissing
         If there is neither an array nor a group.
     UntrustedPickle
-        If its data are pickled.  An array within a group raises it when it is opened.
+        If the data are pickled.  For an array in a group: when that array is opened.
     """
     zarr = require("zarr", "zarr")
     from .store import GuardedStore, PlainFolder
 
     known = PlainFolder(folder) if isinstance(folder, str) else folder
-    try:  # consolidated metadata may name what is elsewhere, or isn't there any more
+    try:  # consolidated metadata may name arrays that are elsewhere or were deleted
         return zarr.open(store=GuardedStore(known), mode="r", use_consolidated=False)
     except FileNotFoundError as error:
         raise SourceMissing(
@@ -151,19 +171,28 @@ def open_node(folder: VerifiedFolder | str) -> Any:
 
 
 def value_of(node: Any, what: str) -> Any:
-    """An array or group in memory: a NumPy array, or a dict of such by name, sorted.
+    """Load an array as a NumPy array, or a group as a dict of them, sorted by name.
+
+    Parameters
+    ----------
+    node : zarr.Array or zarr.Group
+    what : str
+        Name of the folder, for the error.
 
     Raises
     ------
     FormatLimit
-        If it wouldn't fit; known before anything is decoded.
+        If the value would not fit in memory.  Raised before anything is decoded.
     """
     check_decoded(_nbytes(node), what)
     return _map_arrays(node, _in_memory)
 
 
 def dask_array_of(array: Any) -> Any:
-    """A Dask array whose blocks are the chunks (or shards) of a ``zarr.Array``; all else as it is."""
+    """Return a Dask array whose blocks are the chunks or shards of a ``zarr.Array``.
+
+    Anything that is not a ``zarr.Array`` is returned unchanged.
+    """
     if type(array).__module__ != "zarr.core.array":
         return array
     da = require("dask.array", "zarr")
@@ -173,19 +202,22 @@ def dask_array_of(array: Any) -> Any:
 
 
 def slabs_of(node: Any) -> Any:
-    """What hashes as the value in memory would, for `daskcache.hashing`, without loading the whole."""
+    """Return an object that hashes like the loaded value, but loads only a piece at a time.
+
+    It is a `Slabs` for an array, and a dict of them for a group.
+    """
     return _map_arrays(node, lambda array: Slabs(array.shape, array.dtype, _slabs(array, array.chunks)))
 
 
 def slabs_of_dask(array: Any) -> Slabs:
-    """The same for a Dask array, which is computed on the way."""
+    """Return an object that hashes like the computed Dask array, but computes only a piece at a time."""
     chunks = tuple(map(max, array.chunks)) if array.ndim else ()
     computed = _Computed(array)
     return Slabs(array.shape, array.dtype, _slabs(computed, chunks))
 
 
 class _Computed:
-    """A Dask array that is computed where it is indexed."""
+    """A Dask array that computes each region when it is indexed."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype = array, array.shape, array.dtype
@@ -212,7 +244,12 @@ def _in_memory(array):
 
 
 def _slabs(array, chunks, before=()) -> Iterator[Any]:
-    """The array in pieces which, one after the other, are its data in C order."""
+    """Yield an array in pieces that, one after the other, are its data in C order.
+
+    A piece has at most 32 MiB.  An array is cut along its first axis.  Where a single index of that axis
+    has too much data, it is cut along the next axis, and so on.  For example, a stack of planes that are
+    too large gives groups of rows, plane by plane.
+    """
     np = require("numpy", "zarr")
     axis = len(before)
     if axis == len(array.shape):
@@ -224,6 +261,7 @@ def _slabs(array, chunks, before=()) -> Iterator[Any]:
             yield from _slabs(array, chunks, (*before, slice(i, i + 1)))
         return
     rows = max(_SLAB_BYTES // max(row, 1), 1)
+    # whole chunks, if they fit, so that none is decoded twice
     rows = rows // chunks[axis] * chunks[axis] or rows
     for start in range(0, array.shape[axis], rows):
         yield np.asarray(array[(*before, slice(start, start + rows))])
