@@ -1,4 +1,9 @@
-"""`Spec`: a decorated function with its options, what all its nodes share."""
+"""`Spec`: a decorated function with its options, shared by all its nodes.
+
+A spec also holds the function's `Signature`, its targets and its code (`code_of`).  `graph.node` makes
+specs, and `recipe` makes calls of them.  Specs travel to workers by the function's name if it can be
+imported.  `hashing.reach` analyses the code, and `targets.template` fills the targets' paths.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,7 @@ TRACKED = ("user", "function")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Parameters of `daskcache.delayed`, which documents them."""
+    """Parameters of `daskcache.delayed`, documented there."""
 
     pure: bool | None = None
     nout: int | None = None
@@ -80,9 +85,9 @@ class Spec:
     func : callable
         The function as the user wrote it.
     name : str
-        Its name, as Dask and ``{funcname}`` show it.
+        The function's name in Dask and in ``{funcname}``.
     formats : tuple of Target
-        One for each result; their paths are templates.  Empty if nothing is cached.
+        One target for each result, with a template as its path.  Empty if nothing is cached.
     layout : None, int or tuple of str
         Form of the results, see `daskcache.runtime.entry.Entry`.
     """
@@ -98,9 +103,9 @@ class Spec:
             name_error(error, self.name, options.target and masked(str(options.target)))
             raise
         self._code: Code | None = None
-        #: What its module has under its name, if that is importable.
+        #: This spec is importable if its module has `_named` under the function's name.
         self._named = self
-        #: How many more calls to look at for plain paths that might want to be sources.
+        #: Number of further calls to check for plain paths that should perhaps be sources.
         self.hints_left = 10
         self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
 
@@ -112,7 +117,7 @@ class Spec:
 
     @functools.cached_property
     def unsigned(self) -> Spec:
-        """The same, for calls that don't fit the signature: they fail when they run, as in Dask."""
+        """The same spec for calls that don't fit the signature: they fail when they run, as in Dask."""
         return Spec(self.func, self.options, signed=False)
 
     @functools.cached_property
@@ -125,7 +130,7 @@ class Spec:
 
     @functools.cached_property
     def max_age(self) -> float | None:
-        """Seconds after which a result is stale."""
+        """Seconds after which a result is stale; None if it does not expire."""
         return parse_timedelta(self.options.expires) if self.options.expires else None
 
     @property
@@ -138,12 +143,13 @@ class Spec:
         return f"{self.module}.{name}"
 
     def code(self, glance: bool = False) -> Code:
-        """Fingerprint of the code as it is now, or of the ``version`` that stands for it.
+        """Return the code as it is now, or the ``version`` that stands for it.
 
         Parameters
         ----------
         glance : bool
-            See `daskcache.hashing.reach.Reach.holds`.
+            True to skip large values that were checked a moment ago, see
+            `daskcache.hashing.reach.Reach.holds`.
         """
         known = self._code
         if known is None or not (known.reach is None or known.reach.holds(glance)):
@@ -151,7 +157,7 @@ class Spec:
         return known
 
     def as_of_client(self, fingerprint: str) -> Spec:
-        """Return the same for a worker that does not look at the code: it counts as for the client."""
+        """Return the same spec with the client's fingerprint, without an analysis of the code."""
         twin = Spec(self.func, self.options, self.signed)
         twin._code = Code(fingerprint, None, [])
         twin._named = self._named
@@ -170,7 +176,20 @@ class Spec:
         return tuple(i for i, name in enumerate(names) if name not in self.options.ignore)
 
     def static_hash(self, values: tuple, code: str) -> str:
-        """Hash of the code and of bound arguments, in which parents stand by their place."""
+        """Return the hash of the code and the bound arguments, in which parents count by their places.
+
+        Parameters
+        ----------
+        values : tuple
+            One value for each parameter.  Those that ``ignore`` names don't count.
+        code : str
+            Fingerprint of the code.
+
+        Raises
+        ------
+        UnhashableArgument
+            If an argument has no stable identity.
+        """
         encoder = Encoder()
         encoder.parts.append(code.encode())
         if any(self._read_as):
@@ -189,12 +208,12 @@ class Spec:
 
     @functools.cached_property
     def _read_as(self):
-        """How the files of its targets are read, where their suffixes don't say it."""
+        """Classes and options that read the targets' files; None where the suffix suffices."""
         return [read_as(target) for target in self.formats]
 
     @property
     def is_importable(self) -> bool:
-        """Whether other processes can import it by name."""
+        """True if other processes can import the function by name."""
         name = getattr(self.func, "__qualname__", "")
         return self.module != "__main__" and _spec_at(self.module, name) is self._named
 
@@ -204,10 +223,13 @@ class Spec:
         return _spec_by_value, (self.func, self.options, self.signed, self._travelling_bodies())
 
     def _travelling_bodies(self):
-        """Analyses of the functions that travel with this one: it has the same key where it arrives."""
+        """Return the analyses of the functions that travel with this one.
+
+        With them the other process computes the same key.
+        """
         try:
             reach = self.code(glance=True).reach
-        except DaskcacheError:  # calls say so
+        except DaskcacheError:  # calls report the error
             return {}
         return reach.travelling_bodies() if reach is not None else {}
 
@@ -220,19 +242,19 @@ def _shown(value):
 
 
 class Code(NamedTuple):
-    """The code of a decorated function at some moment."""
+    """The code of a decorated function at one moment."""
 
     fingerprint: str
-    #: What it reaches; None if ``version`` stands for it.
+    #: Its reach; None with a ``version``, and on a worker that takes the client's fingerprint.
     reach: Reach | None
-    #: All that counts, for telling people what changed.
+    #: The parts that count, to report changes to users.
     parts: list[Part]
 
 
 def code_of(func: Callable, options: Options) -> Code:
-    """The code of a function with these options, looked at anew.
+    """Analyse the code of a function with these options.
 
-    A version stands for the body of the function and all that it reaches, not for which function it is.
+    A ``version`` stands for the function's body and its reach.  The function's identity counts as well.
     """
     if options.version is not None:
         from ..hashing.identity import identity_of
@@ -243,13 +265,19 @@ def code_of(func: Callable, options: Options) -> Code:
     if isinstance(options.tracked, str):
         return Code(reach.fingerprint, reach, reach.parts)
     versions = {name: package_version(name) for name in options.tracked}
+    if unknown := [name for name, version in versions.items() if version is None]:
+        raise GraphError(
+            f"{func.__qualname__}() is to be tracked with {', '.join(unknown)}",
+            expected="names of installed packages, such as scikit-image or skimage",
+            got="no such package",
+        )
     packages = [Part("package", "", n, hash_value(v), str(v)) for n, v in versions.items()]
     hashed = hash_value((reach.fingerprint, sorted(versions.items())))
     return Code(hashed, reach, [*reach.parts, *packages])
 
 
 def _spec_at(module, qualified_name):
-    """The spec of the decorated function of that name, if there is one."""
+    """Return the spec of the decorated function with that name, or None."""
     try:
         found = imported(f"{module}:{qualified_name}")
     except (ImportError, AttributeError, ValueError):
@@ -271,10 +299,10 @@ def _spec_by_name(module, qualified_name):
 
 
 class AbsentSpec:
-    """Stands for a function that can't be imported in this process.
+    """Stand-in for a function that can't be imported in this process.
 
-    A worker that fails to unpickle a task leaves its scheduler, and who waits for the task waits for
-    ever.  So the error comes when the function is used.
+    A worker that fails to unpickle a task leaves its scheduler, and clients wait for the task for ever.
+    So the error is raised when the function is used.
     """
 
     def __init__(self, module: str, qualified_name: str, story: str):
@@ -305,7 +333,7 @@ def _spec_by_value(func, options, signed, bodies=()):
 
 
 class Signature:
-    """Parameters of a function, and a quick way to bind arguments to them."""
+    """Parameters of a function, with a quick way to bind arguments to them."""
 
     def __init__(self, inspected: inspect.Signature):
         self.inspected = inspected
@@ -331,7 +359,14 @@ class Signature:
         return None
 
     def bind(self, args: tuple, kwargs: dict) -> tuple:
-        """One value for each parameter, defaults filled in; raises TypeError as the call would."""
+        """Return one value for each parameter, with defaults filled in.
+
+        Raises
+        ------
+        TypeError
+            If the arguments don't fit, as in the call.
+        """
+        # the quick way handles plain parameters; `inspect` does the rest, and raises
         if self._plain and len(args) <= self._max_positional:
             if not kwargs:
                 rest = self._rest[len(args)]
@@ -359,7 +394,7 @@ class Signature:
         return tuple(bound.arguments[name] for name in self.names)
 
     def unbind(self, values: tuple) -> tuple[list, dict]:
-        """Positional and keyword arguments for a call with these values."""
+        """Return positional and keyword arguments for a call with these values."""
         args: list = []
         kwargs: dict = {}
         for name, kind, value in zip(self.names, self.kinds, values, strict=True):
@@ -386,12 +421,12 @@ def _signature_of(func):
     return Signature(_inspect(func))
 
 
-#: For functions that live as long as their modules: a worker makes their specs anew for each task.
+#: Cached, because a worker makes specs anew for each task.  Only for functions of modules, which stay.
 _known_signature = functools.lru_cache(_signature_of)
 
 
 def _is_at_its_name(func):
-    """Whether a module has this function under its name."""
+    """Test if a module has this function under its name."""
     module = sys.modules.get(getattr(func, "__module__", None))
     return type(func) is FunctionType and getattr(module, func.__name__, None) is func
 
@@ -410,15 +445,15 @@ def _inspect(func):
 
 
 def _handle_class(annotation):
-    """The class of sources or targets that a parameter asks for; None if it asks for data."""
+    """Return the class of sources or targets that a parameter asks for; None if it asks for data."""
     is_handle = isinstance(annotation, type) and issubclass(annotation, (Source, Target))
     return annotation if is_handle else None
 
 
 def _lazy_kind(annotation):
-    """Name of the package whose lazy array a parameter asks for; None if it asks for none.
+    """Return the name of the package whose lazy array a parameter asks for, or None.
 
-    By name: neither package has to be there.
+    Classes are compared by name, so neither package has to be installed.
     """
     if not isinstance(annotation, type):
         return None
@@ -436,7 +471,7 @@ _LAZY = {
 
 
 def _formats(func, options):
-    """Target prototypes of a function, and the form of its results."""
+    """Return the target prototypes of a function, and the form of its results."""
     target = options.target
     if target is None:
         if not options.save or options.pure is False:
@@ -471,7 +506,11 @@ def _format(target, options):
 
 
 def _check_kind(target):
-    """Raise `UnsafePath` if a file's path has the form of a table's place; no address will do either."""
+    """Raise an error if a target can't be a node's.
+
+    A target with an address raises `GraphError`.  A file target whose path has the form of a table's
+    place raises `UnsafePath`.
+    """
     if target.has_address:
         target.at(target.path)
     if SEPARATOR in target.path and not target.in_database:
@@ -483,7 +522,8 @@ def _check_kind(target):
 
 
 def _suffix_hint(template):
-    """What the suffix is read from: the template's own text after its last field."""
+    """Return the text from which the suffix is read: the template's own text after its last field."""
+    # "x" stands for the field: a name must not begin with the suffix's dot
     literal, field, attribute, _ = template.parts[-1]
     if field is None:
         return "x" + literal if len(template.parts) > 1 else literal
@@ -519,6 +559,6 @@ def all_scalars(values) -> bool:
 
 
 def name_error(error, node, target):
-    """Let an error name the node and the target that it is about."""
+    """Give an error the node and the target that it is about, unless it names them."""
     error.node = error.node or node
     error.target = error.target or target

@@ -1,4 +1,8 @@
-"""Whose code it is: the user's own, or that of Python and the installed packages."""
+"""The border between the user's own code and that of Python and the installed packages.
+
+`reach`, `encoder`, `installed` and `functions` ask whether to look into code or to take its name.
+`runtime.code_check` and `prefect.sent_code` look at code as another process sees it (`seen_as`).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ class View(NamedTuple):
 
     #: Names of the modules that are the user's own.
     modules: frozenset[str]
-    #: What is known from sources, by the hash of the bytecode.
+    #: Bodies analysed from sources (`functions.Body`), by the hash of their bytecode.
     bodies: Mapping[str, Any]
 
 
@@ -28,7 +32,7 @@ _view: ContextVar[View | None] = ContextVar("view", default=None)
 
 @contextmanager
 def seen_as(view: View) -> Iterator[None]:
-    """Within, code is looked at with the eyes of another process, which may have it elsewhere."""
+    """Take another process's view of the code within this context: its files may lie elsewhere."""
     token = _view.set(view)
     try:
         yield
@@ -37,7 +41,7 @@ def seen_as(view: View) -> Iterator[None]:
 
 
 def is_user_code(obj) -> bool:
-    """Whether a function or class is defined outside the standard library and the installed packages.
+    """Test if a function or class is defined outside the standard library and the installed packages.
 
     Editable installs, scripts and notebook cells are user code.
     """
@@ -53,21 +57,21 @@ def is_user_code(obj) -> bool:
 
 
 def home_of(obj) -> str:
-    """Name of the module in whose file a function or class is defined."""
+    """Return the name of the module that defines a function or class, or an empty text."""
     if isinstance(obj, types.FunctionType) and not obj.__code__.co_filename.startswith("<"):
         return obj.__globals__.get("__name__") or ""
     return getattr(obj, "__module__", None) or ""
 
 
 def is_standard(func: types.FunctionType) -> bool:
-    """Whether a function comes from the standard library."""
+    """Test if a function comes from the standard library."""
     return func.__code__.co_filename.startswith(("<frozen ", sysconfig.get_path("stdlib"))) and not (
         {"site-packages", "dist-packages"} & set(Path(func.__code__.co_filename).parts)
     )
 
 
 def is_user_module(module: types.ModuleType) -> bool:
-    """Whether a module is the user's own."""
+    """Test if a module is the user's own."""
     view = _view.get()
     if view is not None:
         return module.__name__ in view.modules
@@ -81,7 +85,7 @@ def is_user_module(module: types.ModuleType) -> bool:
 
 
 def is_user_package(name: str) -> bool:
-    """Whether a package, or module, is the user's own, be it imported yet or not."""
+    """Test if a package or module is the user's own, whether it is imported yet or not."""
     view = _view.get()
     if view is not None:
         return any(module.partition(".")[0] == name for module in view.modules)
@@ -96,7 +100,7 @@ def is_user_package(name: str) -> bool:
 
 @functools.cache
 def is_user_file(file: str) -> bool:
-    """Whether a file belongs neither to Python, nor to an installed package, nor to daskcache."""
+    """Test if a file is outside Python, the installed packages and daskcache."""
     path = Path(file)
     if file.startswith("<frozen ") or {"site-packages", "dist-packages"} & set(path.parts):
         return False
@@ -113,15 +117,24 @@ def _installed_folders():
 
 @functools.cache
 def package_version(module: str) -> str | None:
-    """Version of the distribution that `module` belongs to; None for the standard library."""
+    """Return the version of an installed package, or None if it is not one.
+
+    Parameters
+    ----------
+    module : str
+        The distribution's name (``"scikit-image"``), or the name of a module in it (``"skimage"``,
+        ``"skimage.filters"``).
+    """
     import importlib.metadata
 
+    top = module.partition(".")[0]
     try:
-        return importlib.metadata.version(module.partition(".")[0])
+        return importlib.metadata.version(top)
     except importlib.metadata.PackageNotFoundError:
-        return None
+        providers = importlib.metadata.packages_distributions().get(top)
+    return importlib.metadata.version(providers[0]) if providers else None
 
 
 def view_of_another() -> View | None:
-    """Return the view of another process that is taken in this thread, see `seen_as`; or None."""
+    """Return the other process's view that `seen_as` set in this context, or None."""
     return _view.get()

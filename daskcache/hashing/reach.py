@@ -1,15 +1,11 @@
-"""What a function reaches of the user's own code, and one fingerprint for all of it.
+"""The reach of a function: all the user's own code that it refers to, with one fingerprint.
 
-A function is followed to the functions, classes and constants that it refers to: by global name, by
-attribute of a user module, by an import in its body, through defaults, closures, containers and
-instances; and from there on.  Each function and class is described once, and what refers to it holds its
-place in the order of discovery, so cycles end and nothing is analysed twice.
+A `Reach` follows a function to the functions, classes and constants that it refers to, and on from
+there.  `functions` analyses each function's code, `declarations` each class's fields, and `ownership`
+says where the user's code ends.  Installed packages and the standard library count by name.
 
-Installed packages and the standard library count by name.  A global that the functions assign, or a
-container that they fill, is their own state, not a constant, and doesn't count.
-
-A `Reach` knows where it found what it found.  It holds as long as that is all still there, which is much
-quicker to see than to analyse it again.
+`encoder` fingerprints the functions and classes in values.  `calls.spec` and `runtime.code_check` make
+reaches of decorated functions.  `changes` compares the parts of two reaches.
 """
 
 from __future__ import annotations
@@ -52,7 +48,7 @@ _MISSING: Any = object()
 
 
 def fingerprint(obj: Any) -> str:
-    """Fingerprint of a callable or class that is somebody's *argument*.
+    """Return the fingerprint of a callable or class that occurs in a value, such as an *argument*.
 
     Returns
     -------
@@ -62,7 +58,7 @@ def fingerprint(obj: Any) -> str:
     Raises
     ------
     UnhashableArgument
-        If a default or a closure value of it has no stable identity.
+        If one of its defaults or closure values has no stable identity.
     """
     if is_followed(obj):
         return reach_of(obj).fingerprint
@@ -74,18 +70,26 @@ def fingerprint(obj: Any) -> str:
 
 
 def function_fingerprint(func: Any) -> str:
-    """Fingerprint of a function that the user decorated, wherever it is defined.
+    """Return the fingerprint of a function that the user decorated, wherever it is defined.
+
+    Returns
+    -------
+    str
+        32 hex digits.
 
     Raises
     ------
     UnhashableArgument
-        If a default or a closure value of it has no stable identity.
+        If one of its defaults or closure values has no stable identity.
     """
     return reach_of(func).fingerprint
 
 
 def reach_of(obj: Any) -> Reach:
-    """What a callable or class reaches; analysed once, and again when something in it was replaced."""
+    """Return the reach of a callable or class.
+
+    The reach of a function or class is kept, and made again when something in it was replaced.
+    """
     if not isinstance(obj, (types.FunctionType, type)):
         return Reach(obj, is_within=True)
     known = _known.get(obj)
@@ -103,12 +107,23 @@ _MAX_KNOWN = 1024
 class Reach:
     """The user's own code behind one callable or class, as it is now.
 
+    References are followed by global name, by attribute of a user module and by an import in a body.
+    They are also followed through defaults, closures, containers and instances.  For example,
+    ``def area(r): return PI * square(r)`` reaches `PI` and `square`, and then the names in `square`.
+    Each function and class is described once and numbered in the order of discovery.  References hold
+    the number, so cycles end and nothing is analysed twice.
+
+    A global that the functions assign, or a container that they fill, is state.  It doesn't count.
+
+    A reach notes where it found each object.  It holds as long as all are still there.  To check this is
+    much quicker than a new analysis.
+
     Attributes
     ----------
     fingerprint : str
         32 hex digits.
     parts : list of Part
-        All that counts.
+        The functions and values that count.
     modules : set of str
         Names of the user's own modules in it.
 
@@ -116,9 +131,10 @@ class Reach:
     ----------
     obj : callable or class
     follow : bool
-        Whether the names in its code count, or only the code itself, with its defaults and its closure.
+        True to follow the names in the code (default).  False to take only the code itself, with its
+        defaults and its closure.
     is_within : bool
-        Whether it is a part of a value that is being hashed.
+        True if `obj` is a part of a value that is being hashed (default: False).
     """
 
     def __init__(self, obj: Any, follow: bool = True, is_within: bool = False):
@@ -126,6 +142,7 @@ class Reach:
         self._is_within = is_within
         self._follow_names = follow
         known: set[Any] = set()
+        # a fact found late may concern an earlier description: repeat until a round finds nothing new
         while True:
             self._explore(obj, frozenset(known))
             if self._noted <= known:
@@ -135,35 +152,36 @@ class Reach:
     def _explore(self, obj, known):
         self.parts: list[Part] = []
         self.modules: set[str] = set()
-        #: Facts that concern what was described before they were found: globals that the functions
-        #: assign themselves, and functions whose annotations act.  Those known before, and all.
+        #: Facts that may concern earlier descriptions: globals that the functions assign themselves, and
+        #: functions whose annotations act.  First those of earlier rounds, then those of this one.
         self._known = known
         self._noted: set[Any] = set()
-        #: Where something was found: `get` of a namespace, name, value.
+        #: Places of the objects found: `get` of a namespace, name, value.
         self._bindings: list[tuple[Callable, str, Any]] = []
-        #: Functions with what can be replaced in them: code, defaults, closure.
+        #: Functions with their parts that can be replaced: code, defaults, closure.
         self._functions: list[tuple[types.FunctionType, Any, Any, Any, list]] = []
-        #: Namespaces of classes, and how many names they had: new ones may hide inherited ones.
+        #: Namespaces of classes with their number of names: a new name may hide an inherited one.
         self._classes: list[tuple[Any, int]] = []
-        #: What can be modified in place, and its hash.
+        #: Values that can be modified in place, with their hashes.
         self._values: list[tuple[Any, str]] = []
         self._nbytes = 0
         self._found: list[Any] = []
         self._places: dict[int, int] = {}
         start = self._encoded(obj)
         descriptions = []
-        for found in self._found:  # which grows
+        for found in self._found:  # the list grows meanwhile
             descriptions.append(self._describe(found))
         self.fingerprint = hash_value((start, descriptions))
         self._looked_at = time.monotonic()
 
     def holds(self, glance: bool = False) -> bool:
-        """Whether everything is still as it was found.
+        """Test if everything is still as it was found.
 
         Parameters
         ----------
         glance : bool
-            Don't look into large values that were looked at a moment ago.
+            True to skip the values that can be modified in place if they are large together and were
+            checked a moment ago (default: False).
         """
         for look_up, name, value in self._bindings:
             if look_up(name, _MISSING) is not value:
@@ -190,23 +208,26 @@ class Reach:
         return same
 
     def same_code(self) -> bool:
-        """Whether functions, classes and modules are still those that were found, whatever the data."""
+        """Test if the functions, classes and modules are still those found, whatever the data."""
         return all(
             look_up(name) is value for look_up, name, value in self._bindings if isinstance(value, _CODE)
         ) and all(func.__code__ is code for func, code, *_ in self._functions)
 
     def bodies(self) -> dict[str, Body]:
-        """What is known from the sources of the functions, by the hash of their bytecode."""
+        """Return the analyses of the functions that have sources, by the hash of their bytecode."""
         return _bodies(func for func, *_ in self._functions)
 
     def travelling_bodies(self) -> dict[str, Body]:
-        """Those of `bodies` whose functions are pickled without their sources, in short form."""
+        """Return those of `bodies` whose functions are pickled by value, without their source texts.
+
+        These are functions of `__main__`, lambdas, and functions made in functions.
+        """
         functions = (func for func, *_ in self._functions)
         found = _bodies(f for f in functions if f.__module__ == "__main__" or "<" in f.__qualname__)
         return {hashed: body._replace(source="") for hashed, body in found.items()}
 
     def place(self, obj: Any) -> int:
-        """Number of a function or class; it is described when its turn comes."""
+        """Return the number of a function or class.  A new one is described when its turn comes."""
         if id(obj) not in self._places:
             self._places[id(obj)] = len(self._found)
             self._found.append(obj)
@@ -215,7 +236,7 @@ class Reach:
         return self._places[id(obj)]
 
     def follows(self, obj: Any) -> bool:
-        """Whether a callable or class is described, not named."""
+        """Test if a callable or class is described rather than named."""
         return (obj is self._root and isinstance(obj, types.FunctionType)) or is_followed(obj)
 
     # -- functions --------------------------------------------------------------------------------------
@@ -236,6 +257,7 @@ class Reach:
         self.parts.append(
             Part("function", func.__module__, func.__qualname__, body.hash, body.source, place)
         )
+        # a value without identity is an error in the function itself, and gives a warning in helpers
         own = [
             (kind, name, self._value(func, kind, name, value, strict=func is self._root))
             for kind, values in (("default", _defaults(func)), ("closure variable", _closure(func)))
@@ -250,9 +272,10 @@ class Reach:
         return "function", body.hash, own, self._references(func, body)
 
     def _describe_wrapper(self, func):
-        """A function of an installed package around the user's own: what it is, and what it wraps.
+        """Describe an installed package's wrapper of the user's code by its name and its contents.
 
-        Those of other packages than Python's may read annotations (pydantic's `validate_call`).
+        Wrappers outside the standard library may read annotations (pydantic's `validate_call`).  So the
+        annotations of the functions inside count.
         """
         if not is_standard(func):
             self._noted.update(("wrapped", id(each)) for _, each in _wrapped_by(func))
@@ -264,7 +287,7 @@ class Reach:
         return "wrapper", func.__code__.co_qualname, wrapped
 
     def _references(self, func, body: Body):
-        """What the names in a function's code stand for."""
+        """Return the names in a function's code, each with the description of the object found."""
         if not self._follow_names:
             return []
         namespace = func.__globals__
@@ -278,10 +301,16 @@ class Reach:
                     found.append((chain, self._follow(func, "", chain[0], value, chain[1:], body)))
             elif chain[0] in namespace:
                 found.append((chain, self._look_up(func, namespace, chain, body)))
-            else:  # a builtin, or nothing yet
+            else:  # a builtin, or a global that is not defined yet
                 self._bindings.append((namespace.get, chain[0], _MISSING))
                 if not hasattr(builtins, chain[0]):
                     found.append((chain, "undefined"))
+        if body.attributes is not None:  # bytecode doesn't say which attribute is taken of which module
+            for name, statement in sorted(body.imports.items()):
+                module, value = _imported(statement, namespace)
+                if value is not _MISSING:
+                    self._bind_import(module, None, value)
+                    found.append((("import", name), self._follow_module(func, value, (), body)))
         return found
 
     def _bind_import(self, module, name, value):
@@ -292,13 +321,18 @@ class Reach:
     def _look_up(self, func, namespace, chain: Chain, body):
         name = chain[0]
         value = namespace[name]
+        # a global that the functions assign: only code in it counts
         if (id(namespace), name) in self._known and not isinstance(value, _CODE):
             return "state"
         self._bindings.append((namespace.get, name, value))
         return self._follow(func, namespace.get("__name__", ""), name, value, chain[1:], body)
 
     def _follow(self, func, module, name, value, rest: Chain, body):
-        """What a name and the attributes taken of it stand for."""
+        """Describe the object that a name, with the attributes taken of it, refers to.
+
+        Only the attribute in use counts of a module, and of a class if the attribute does not depend on
+        the class.  Otherwise the whole object counts.  An attribute set on a function counts as well.
+        """
         if isinstance(value, types.ModuleType):
             return self._follow_module(func, value, rest, body)
         if rest and isinstance(value, types.FunctionType) and rest[0] in vars(value):
@@ -308,6 +342,7 @@ class Reach:
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
             if owner is not None and _stands_alone(vars(owner)[rest[0]]):
                 member = vars(owner)[rest[0]]
+                # a subclass that gets the name later hides the owner's
                 for heir in value.__mro__[: value.__mro__.index(owner)]:
                     self._bindings.append((vars(heir).get, rest[0], _MISSING))
                 self._bindings.append((vars(owner).get, rest[0], member))
@@ -319,9 +354,11 @@ class Reach:
             return "module", module.__name__
         self.modules.add(module.__name__)
         inner = vars(module)
+        if rest:
+            _load_submodule(module, rest[0])
         if rest and rest[0] in inner:
             return self._look_up(func, inner, rest, body)
-        if rest:  # what the module makes when it is asked for
+        if rest:  # an attribute that the module makes on request (`__getattr__`)
             value = getattr(module, rest[0], _MISSING)
             if value is _MISSING:
                 return "undefined"
@@ -331,7 +368,11 @@ class Reach:
     # -- values -----------------------------------------------------------------------------------------
 
     def _value(self, owner, kind, name, value, module=None, strict=False):
-        """Something by its hash, in which functions and classes stand by their places."""
+        """Return the hash of a value, in which functions and classes stand by their numbers.
+
+        A module counts by the names in use.  A logger or lock counts by its type.  A value that can't be
+        hashed counts by its type too, with a warning; it is an error if `strict`.
+        """
         if isinstance(value, _STATELESS):
             return type(value).__name__
         if isinstance(value, types.ModuleType) and isinstance(owner, types.FunctionType):
@@ -340,7 +381,7 @@ class Reach:
             encoder = self._encoder(value, (owner, kind, name))
         except UnhashableArgument as error:
             if isinstance(error.__context__, RecursionError) and self._is_within:
-                raise  # it is the value around that has no end
+                raise  # the value around this reach is the one that is nested too deeply
             if strict:
                 raise UnhashableArgument(
                     f"{kind} {name!r} of {owner.__qualname__}(): {error.message}", hint=error.hint
@@ -366,7 +407,7 @@ class Reach:
         return encoder
 
     def _still(self, value):
-        """Hash of a value now; None if it refers to code that it didn't refer to, or has none."""
+        """Return the hash of a value now, or None if it can't be hashed or refers to new code."""
         known = len(self._found)
         try:
             encoder = _ReachEncoder(self)
@@ -378,7 +419,7 @@ class Reach:
     # -- classes ----------------------------------------------------------------------------------------
 
     def _describe_class(self, cls):
-        """A class by what it holds, whatever text it was made from."""
+        """Describe a class by its members, bases and declarations, whatever its source text."""
         from .declarations import declared
 
         members = []
@@ -395,7 +436,7 @@ class Reach:
 
 
 class _ReachEncoder(Encoder):
-    """Encodes values of a reach: functions and classes stand by their places in it."""
+    """Encode the values of a reach; functions and classes stand by their numbers in it."""
 
     __slots__ = ("reach", "sizes")
     numbers_code = True
@@ -403,7 +444,7 @@ class _ReachEncoder(Encoder):
     def __init__(self, reach, sizes=None):
         super().__init__()
         self.reach = reach
-        #: Of the large buffers, in bytes.
+        #: Sizes of the large buffers, in bytes.
         self.sizes = [] if sizes is None else sizes
 
     def add_blocks(self, kind, blocks):
@@ -423,14 +464,18 @@ class _ReachEncoder(Encoder):
         return _ReachEncoder(self.reach, self.sizes)
 
     def ordering(self):
-        return Encoder()  # places are given in the order of what is being put in order
+        return Encoder()  # without numbers, which depend on the order that is being made
 
     def nbytes(self):
         return sum(self.sizes) + len(self.encoding())
 
 
 def _part(kind, module, name, encoder, value):
-    """A value as a part: code that it holds is a part of its own, whose place says nothing about it."""
+    """Return a value as a part.
+
+    Code in the value is a separate part.  The number of that code is left out of the hash, because it
+    says nothing about the value.
+    """
     return Part(kind, module, name, digest(_PLACE.sub(b"@", encoder.encoding())), _brief.repr(value))
 
 
@@ -438,16 +483,16 @@ _PLACE = re.compile(rb"@code \d+;")
 
 #: Types whose instances can't be modified in place.
 _IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
-#: What is followed, or named, whatever is assigned to it.
+#: Types of values that are followed or named even if the functions assign the global.
 _CODE = (types.ModuleType, types.FunctionType, type)
-#: In place of a function, if the user's own code reads annotations.
+#: Noted if the user's own code reads annotations: then those of all functions count.
 _ANNOTATIONS_ACT = "annotations act"
 _READ_ANNOTATIONS = {"__annotations__", "get_annotations", "get_type_hints", "signature"}
-#: What does nothing to results.
+#: Types of values that don't affect results.
 _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 
-#: What can be modified in place is looked at at each call up to this size (bytes), beyond only every
-#: moment (seconds); and always when a plan is made.
+#: Values that can be modified in place are checked at each call if they are up to this size (bytes)
+#: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
 
@@ -459,7 +504,7 @@ _brief.maxstring = _brief.maxother = 80
 
 
 def is_followed(obj, depth=0):
-    """Whether a callable or class is the user's own, or an installed wrapper around such a one."""
+    """Test if a callable or class is the user's own, or an installed wrapper around the user's own."""
     if isinstance(obj, type):
         return is_user_code(obj)
     if not isinstance(obj, types.FunctionType) or depth > 3:
@@ -481,7 +526,7 @@ def _wrapped_by(func) -> Iterator[tuple[str, Any]]:
 
 
 def _is_generated(func):
-    """Whether a decorator made a function from a text of its own, as beartype's does."""
+    """Test if a decorator made a function from generated text, as beartype's does."""
     return func.__code__.co_filename.startswith("<@") and hasattr(func, "__wrapped__")
 
 
@@ -499,7 +544,7 @@ def _bodies(functions):
 
 
 def _defaults(func) -> dict[str, Any]:
-    """Defaults by name; a node as a default is upstream of the call, not part of the code."""
+    """Return defaults by name, without nodes: those are upstream of the call, not part of the code."""
     found = inspect.signature(func, follow_wrapped=False).parameters.values()
     return {
         p.name: p.default
@@ -514,13 +559,16 @@ def _closure(func) -> dict[str, Any]:
 
 
 def _imported(found: Import, namespace):
-    """The module of an import in a function's body, and what it gives: `_MISSING` if not the user's."""
+    """Return the module of an import in a function's body, and the object that the import binds.
+
+    The object is `_MISSING` if the import fails, or if the package is not the user's own.
+    """
     name = found.module
     try:
         if found.level:
             name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
         if not is_user_package(name.partition(".")[0]):
-            return None, _MISSING  # whether it was imported yet or not: the code names it
+            return None, _MISSING  # imported yet or not, it counts by its name in the code
         module = importlib.import_module(name)
         if found.name is None:
             return module, module
@@ -528,11 +576,26 @@ def _imported(found: Import, namespace):
             return module, importlib.import_module(f"{name}.{found.name}")
         return module, getattr(module, found.name)
     except (ImportError, ValueError, TypeError):
-        return None, _MISSING  # it will fail, or not, when the function runs
+        return None, _MISSING  # the import may still succeed when the function runs
+
+
+def _load_submodule(module, name):
+    """Import a package's submodule that code names as an attribute, as in ``pkg.sub.area(x)``.
+
+    The function, or something that it calls, imports it before it runs.  Without this, the key would
+    depend on what the process has imported by now, and an edit of a submodule not yet loaded would pass.
+    """
+    if hasattr(module, "__path__") and not hasattr(module, name):
+        _imported(Import(0, module.__name__, name), {})
 
 
 def _used(module, body):
-    """Names of a module that is used as a whole: all, or without source those that may be meant."""
+    """Return the names that count in a module used as a whole.
+
+    With source these are all its names.  Without source they are the names that the code may mean.
+    """
+    for name in sorted(body.attributes or ()):
+        _load_submodule(module, name)
     found = []
     for name, value in sorted(vars(module).items()):
         if isinstance(value, types.ModuleType):
@@ -551,6 +614,7 @@ def _counts_in_class(cls, name, value):
     if isinstance(value, _MADE_FOR_FIELDS) or name in _MADE_BY_PYTHON:
         return False
     special = name.startswith("__") and name.endswith("__")
+    # members of an enum count as declarations (`declared`); `enum` itself sets the other names
     if issubclass(cls, enum.Enum) and (isinstance(value, cls) or name.startswith("_")):
         return special and isinstance(value, types.FunctionType) and is_user_code(value)
     if not special:
@@ -558,6 +622,7 @@ def _counts_in_class(cls, name, value):
     func = getattr(value, "__func__", value)
     if not isinstance(func, (types.FunctionType, property)):
         return name == "__slots__"
+    # generated methods have no source; the declarations that they are made from count instead
     inner = inspect.unwrap(func)
     if not isinstance(inner, types.FunctionType) or not _MAKES_METHODS & vars(cls).keys():
         return True
@@ -571,20 +636,20 @@ _MADE_FOR_FIELDS = (
     type(vars(namedtuple("_Example", "field"))["field"]),
 )
 
-#: Of abstract classes, and of annotations (Python 3.14).
+#: Attributes that Python sets in abstract classes, and for annotations (Python 3.14).
 _MADE_BY_PYTHON = {"_abc_impl", "__annotate__", "__annotate_func__"}
 
-#: What tells classes whose special methods are generated, by each version of Python in its own way.
+#: Attributes of classes whose special methods are generated.  Each version of Python generates others.
 _MAKES_METHODS = {"__dataclass_fields__", "__attrs_attrs__", "_field_defaults", "_is_protocol"}
 
 
 def _stands_alone(member):
-    """Whether what a class attribute gives does not depend on the class."""
+    """Test if the value of a class attribute does not depend on the class."""
     return type(member) in _IMMUTABLE or isinstance(member, staticmethod)
 
 
 def _plain_member(value):
-    """What a descriptor is made of."""
+    """Return the functions that a descriptor is made of; return other values unchanged."""
     if isinstance(value, property):
         return "property", value.fget, value.fset, value.fdel
     if isinstance(value, (classmethod, staticmethod)):
@@ -609,7 +674,7 @@ def _installed_name(obj):
 
 
 def _held_by(obj) -> list[Any]:
-    """Data in a function that has no name of its own: a lambda, or one that another function made."""
+    """Return the data in a function without a global name: a lambda, or one made in a function."""
     if not isinstance(obj, types.FunctionType) or "<" not in obj.__qualname__:
         return []
     return [name_of(obj) or (list(_closure(obj).items()), obj.__defaults__, obj.__kwdefaults__)]
