@@ -1,4 +1,8 @@
-"""What daskcache knows of a node: behind ``node.dc``, and as functions of the package."""
+"""`Accessor`, the object behind ``node.dc``: a node's key, target, state and stored result.
+
+`api` offers most of it as functions of the package.  `planning` finds the states and decides about
+corrections, and `storage` has the records and the trash.
+"""
 
 from __future__ import annotations
 
@@ -21,32 +25,53 @@ from ..planning.states import (
     PlannedNode,
 )
 from ..storage import files, records, trash
+from ..storage.paths import DATA_HASH, located
 from ..storage.records import target_id
 from ..storage.roots import Root
 from ..targets.base import Target
 
 
 class Accessor:
-    """What daskcache knows of one node.  Everything but `load` reads only metadata."""
+    """A node's key, target and state, and the user's decisions about its result.
+
+    Properties and `why` examine the node anew each time, and change nothing.  They rely on records,
+    sizes and mtimes.  They read a target only if these don't suffice, or with ``check="content"``.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The node's recipe.
+
+    Notes
+    -----
+    All but `key` examine the upstream nodes too; `target`, `path` and `invalidate` do so only for a path
+    with ``{data_hash}``.  They raise `TargetCollision` if two of these nodes claim one target, or if
+    another function made it.  They raise `ArgumentChanged` if an argument, a source or the code changed after a node was made, and
+    `SourceMissing` if a source is gone.
+    """
 
     def __init__(self, recipe: Recipe):
         self._recipe = recipe
 
     @property
     def key(self) -> str:
-        """Hash of the recipe: 32 hex digits.  Known before anything runs."""
+        """Hash of the recipe, 32 hex digits.  It is known before anything runs."""
         return self._recipe.key
 
     @property
     def target(self) -> Target | tuple[Target, ...] | None:
-        """Where the result lives, at its absolute path; a tuple for several results."""
+        """The node's target with its absolute path; a tuple for several results.
+
+        None if the node is not cached.  A path keeps its ``{data_hash}`` until the result is there.
+        """
         recipe = self._recipe
-        targets = tuple(t.at(f"{recipe.root}/{t.path}") for t in recipe.targets)
+        places = zip(recipe.targets, self._located(), strict=True)
+        targets = tuple(target.at(f"{recipe.root}/{path}") for target, path in places)
         return targets[0] if len(targets) == 1 else targets or None
 
     @property
     def path(self) -> str | tuple[str, ...] | None:
-        """Absolute path of the target."""
+        """Absolute path of the target; a tuple for several results, or None if not cached."""
         target = self.target
         if isinstance(target, tuple):
             return tuple(t.path for t in target)
@@ -54,60 +79,84 @@ class Accessor:
 
     @property
     def state(self) -> str:
-        """State of the node, as of now: "complete", "adopted", "missing", "stale" …"""
+        """The node's current state, one of those that `daskcache.status` lists."""
         return self._look().state
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """What made the target: the content of its record, or None."""
+        """Content of the record of the (first) target, or None without a record.
+
+        It describes the call that made the target: function, code, arguments and inputs.
+        """
         planner = Planner()
         return planner.record_of(planner.look(self._recipe))
 
     def why(self) -> str:
-        """Why the node would run, or who adopted its result, a line each; empty if it is complete."""
+        """Explain the node's state.
+
+        Returns
+        -------
+        str
+            One reason per line: each reason to run, or the user that adopted the result.  Empty if the
+            node is complete and its own function made the result.
+        """
         return "\n".join(self._look().reasons)
 
     def load(self) -> Any:
         """Read the stored result.
 
+        Returns
+        -------
+        object
+            The result; a tuple or dict if the node has several targets.
+
         Raises
         ------
         TargetMissing
-            If the node is not complete.
+            If the node is not complete, or its file vanished.
         TargetCorrupt
-            If the bytes are not those that were stored.  They are in the trash then: the node reruns.
+            If the bytes are not those that were stored.  The file is moved to the trash, so that the
+            node runs again.
+        TargetModified
+            If the file was edited or replaced after the node was examined.
+        UntrustedPickle
+            If it is a pickle that must not be read.
         """
         return self._complete_entry().load()
 
     def open(self) -> Any:
-        """Lazy access to the stored result: a memory map, a Zarr array, a Dask collection …
+        """Open the stored result lazily.  Treat it as read-only.
 
-        What the format can't give lazily is read.  Treat it as read-only.
+        Returns
+        -------
+        object
+            A memory map, a Zarr array, a Dask collection …, depending on the format.  Without lazy
+            access in the format, the result is read.
 
         Raises
         ------
-        TargetMissing
-            If the node is not complete.
-        TargetCorrupt
+        TargetMissing, TargetCorrupt, TargetModified, UntrustedPickle
             As `load` does.
         """
         return self._complete_entry().open()
 
     def accept(self) -> bool:
-        """Say that what changed does not change the result: the stale target is complete as it is.
+        """Declare a stale target complete, because the changes don't affect the result.
 
-        Who accepted what is recorded.  What follows from the node is complete again, too, unless it is
-        stale for reasons of its own.
+        The record gets the user and the time.  Downstream nodes are complete again too, unless they are
+        stale for other reasons.
 
         Returns
         -------
         bool
-            False if there was nothing to accept: the node was complete.
+            True if the target was stale, False if the node was complete already.
 
         Raises
         ------
-        TargetMissing, TargetModified
-            If the target is not there, or not what was stored.
+        TargetMissing
+            If the target does not exist.
+        TargetModified
+            If the target is not the one that was stored, or was adopted for another recipe.
         GraphError
             If the node has no target, or depends on results that are stale themselves.
         """
@@ -119,7 +168,7 @@ class Accessor:
         names = [name for name in planned.records if name is not None]
         for name in names:
             records.write_acceptance(Root(recipe.root), name.target_id, key=name.key)
-        planner = Planner()
+        planner = Planner()  # a planner looks at a node once, so the note needs another one
         accepted = planner.look(recipe)
         if not accepted.is_complete:
             for name in names:
@@ -151,27 +200,31 @@ class Accessor:
             )
 
     def adopt(self) -> bool:
-        """Take in what a person edited, or put where the result belongs: it counts as the result.
+        """Make the file at the target the node's result, after a user edited it or put it there.
 
-        It is read in the dtype of the result that it replaces (0 and 255 as booleans, say).  Its record
-        says by whom it was adopted.  What follows from the node runs again if its data differ.  When the
-        node itself would have to run again, `keep` and `release` say what becomes of it.
+        The file is read in the dtype of the result that it replaces, for example 0 and 255 as booleans.
+        Its record gets the user and the time.  Downstream nodes run again if the data differ.  If the
+        node itself has to run again later, `keep` or `release` the adopted result.
+
+        An adopted result that was made for another recipe is kept, as `keep` does.
 
         Returns
         -------
         bool
-            False if there was nothing to adopt: the target is as it was stored.
+            True if a file was adopted or kept, False if the target is as it was stored.
 
         Raises
         ------
         TargetMissing
-            If nothing is there.
+            If the target does not exist.
         TargetCorrupt
-            If it can't be read in the target's format.
+            If the file can't be read in the target's format.
         FormatLimit
             If it can't be read in the dtypes, axes or columns of the result that it replaces.
         UntrustedPickle
             If it is a pickle that must not be read.
+        GraphError
+            As `keep` does.
         """
         recipe = self._recipe
         planner = Planner()
@@ -188,7 +241,7 @@ class Accessor:
         for path, identifier in zip(edited, identifiers, strict=True):
             content = files.file_hash(root.absolute(path))
             records.write_acceptance(root, identifier, content=content)
-        planner = Planner()
+        planner = Planner()  # the next look adopts the files with these notes, if they can be read
         look = planner.look(recipe)
         state = look.state
         if state in (MODIFIED, FOREIGN, CORRUPT):
@@ -219,40 +272,66 @@ class Accessor:
             )
 
     def keep(self) -> bool:
-        """Let the adopted result stand for the recipe as it is now, too: it was made for another one.
+        """Keep the adopted result of another recipe as the result of the present recipe too.
 
-        Who decided so is recorded.  For the recipe that it was made for it stands as before.
+        The record gets the user and the time.  The result still stands for its former recipe.
 
         Returns
         -------
         bool
-            False if there was nothing to decide.
+            True if the result was made for another recipe.  False if there was nothing to decide.
 
         Raises
         ------
         TargetMissing
-            If nothing was adopted.
+            If the node has no adopted result.
         GraphError
-            If it can't be kept: it is damaged.
+            If the adopted result is damaged.
         """
         return corrections.keep(self._recipe)
 
     def release(self) -> bool:
-        """Give up the adopted result: it goes to the trash, and the node runs when it is needed.
+        """Move the adopted result to the trash, so that the node runs when it is needed.
 
         Returns
         -------
         bool
-            False if nothing was adopted.
+            True if the node had an adopted result.
+
+        Raises
+        ------
+        UnsafePath
+            If a folder on the way to the target is a symbolic link.
+        StorageError
+            If the target can't be moved.
         """
         return corrections.release(self._recipe)
 
     def invalidate(self) -> None:
-        """Forget that the result is complete: the target is moved to the root's trash."""
-        for path in self._recipe.paths:
+        """Move the target to the root's trash, so that the node counts as missing.
+
+        Raises
+        ------
+        UnsafePath
+            If a folder on the way to the target is a symbolic link.
+        StorageError
+            If the target can't be moved.
+        """
+        for path in self._located():
             location = f"{self._recipe.root}/{path}"
             if files.exists(location):
                 trash.keep(Root(self._recipe.root), location, path, "removed")
+
+    def _located(self):
+        """Return the targets' paths, with the hash of the data where it is part of a path."""
+        paths = self._recipe.paths
+        if not any(DATA_HASH in path for path in paths):
+            return paths
+        names = self._look().records or (None,) * len(paths)
+        return tuple(
+            located(path, name.data_hash) if name else path
+            for path, name in zip(paths, names, strict=True)
+        )
 
     def _complete_entry(self):
         planned = self._look()

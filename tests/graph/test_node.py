@@ -437,6 +437,25 @@ def test_the_accessor_tells_what_daskcache_knows(root):
     assert node.dc.state == "missing"
 
 
+def test_a_path_with_the_hash_of_the_data(root):
+    """It is known once the result is there; then it can be opened, and moved away."""
+
+    @dc.delayed(target=("numbers/{i}-{data_hash}.json", "{i}.json"))
+    def number(i):
+        return i, i
+
+    node = number(3)
+    assert node.dc.path == (f"{root}/numbers/3-{{data_hash}}.json", f"{root}/3.json")
+    node.compute()
+    path, _ = node.dc.path
+    assert path == f"{root}/numbers/3-{dc.hashing.hash_value(3)}.json"
+    assert Path(path).exists()
+    assert [target.path for target in node.dc.target] == list(node.dc.path)
+    dc.invalidate(node)
+    assert not Path(path).exists()
+    assert node.dc.state == "missing"
+
+
 def test_the_functions_of_the_package_agree_with_the_accessor():
     """`dc.why`, `dc.status` and `dc.target` are the accessor's, as functions."""
     node = number(8)
