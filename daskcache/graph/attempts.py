@@ -1,12 +1,13 @@
-"""What this process has sent to a distributed scheduler, and whether it is still under way.
+"""Tasks that this process has sent to a distributed scheduler, and their fates.
 
-A scheduler keeps the first task that it gets under a key for as long as any future needs it.  So a
-key must not come back with another meaning: a task that is planned again, though it is over (its
-target was deleted since, or it failed), needs a new key; one that is still under way keeps its key,
-so that the work is shared.
+`graph.builder` uses `Attempts`, and `graph.verb` uses `SentFutures` and `drop_released`.
 
-What is under way is read off the client's own futures.  The scheduler can't be asked: composed graphs
-are planned while the client pickles them, and it holds a lock then that the answer would wait for.
+A scheduler keeps the first task of a key for as long as any future needs it.  So a key must not come
+back with another meaning.  A task that is over needs a new key when it is planned again: it failed, or
+its target was deleted since.  A task that is still pending keeps its key, so that its work is shared.
+
+The client's own futures tell which tasks are pending.  The scheduler can't be asked: composed graphs are
+planned while the client pickles them, under a lock that the answer would wait for.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from ..cluster.client import in_loop_of, live_clients
 
 
 class Evidence(NamedTuple):
-    """What the plan of an entry task rests on."""
+    """The facts that the plan of an entry task rests on."""
 
-    #: Recipe, root and how it is to be run: these are the same in whatever shares the task.
+    #: Recipe, root and the way to run it: equal for all plans that can share the task.
     terms: tuple
-    #: Per target, the record that vouches for what is there.
+    #: For each target, the record that vouches for its content.
     records: tuple
-    #: Per input, the key of the task that makes it, or the hash of its data.
+    #: For each input, the key of the task that makes it, or the hash of its data.
     made_from: tuple[str, ...]
 
 
@@ -35,11 +36,11 @@ class MakingTask(NamedTuple):
     """A task that makes a node."""
 
     key: str
-    #: Of an entry task that rests on the same evidence, without the attempt's number.
+    #: Key of the entry task for the same evidence, without the number of the attempt.
     first_key: str
     attempt: int
     evidence: Evidence
-    #: Whether it returns the node's value; else it returns the entry.
+    #: True if the task returns the node's value, False if it returns the entry.
     gives_value: bool
 
 
@@ -53,42 +54,46 @@ class Earlier(NamedTuple):
 
 
 class _Sent(NamedTuple):
-    #: How many attempts there were before.
+    #: Number of attempts before this one.
     attempt: int
-    #: Keys of futures that it was sent for; when none of them is pending any more, it is over.
+    #: Keys of the futures that it was sent for.  It is over when none of them is pending any more.
     futures: frozenset[str]
 
 
-#: What became of what was sent.
+#: Fates of a task that was sent.
 _PENDING, _OVER, _UNKNOWN = "pending", "over", "unknown"
 
-#: How long to wait for what another thread does with a client, in seconds.
+#: Seconds to wait for another thread that holds a client's lock.
 _MOMENT = 0.5
 
-#: The newest attempt to make each node, by the key of its entry task without the attempt's number.
+#: The newest attempt to make each node, by `MakingTask.first_key`.
 _sent: dict[str, _Sent] = {}
 
-#: Beyond, what was sent is forgotten, and with it only that running work could be shared.
+#: Number of entries in `_sent` beyond which those without a future are dropped.  More are kept only
+#: while they have futures; then the number is that of these, doubled.
 _MAX_REMEMBERED = 200_000
+_most = _MAX_REMEMBERED
 
-#: Of each node that may be under way, by its terms, the verb that has sent it last.
+#: For each node that may be pending, by its terms, the last verb that sent it.
 _newest: dict[tuple, Attempts] = {}
 
-#: The verbs that may be under way.
+#: The verbs that may have pending tasks.
 _verbs: list[Attempts] = []
 _lock = threading.Lock()
-#: So many are asked at each verb whether they are over; more, when they have doubled.
+#: Number of verbs that are all checked at each new verb.  More are checked when they have doubled.
 _FEW = 16
 _limit = _FEW
 
 
 class Attempts:
-    """Gives the tasks of a verb their keys; what it sends is known as long as it is under way.
+    """The attempts of one verb to make nodes: numbers for its keys, and pending tasks to share.
+
+    Tasks that the verb sends are remembered until they are over.
 
     Parameters
     ----------
     builder : GraphBuilder
-        Of the verb, with its tasks and annotations.
+        The verb's builder, with its tasks and annotations.  The builder itself is referred to weakly.
     """
 
     def __init__(self, builder: Any):
@@ -97,17 +102,20 @@ class Attempts:
         self._fates: dict[frozenset[str], str] = {}
         self._builder = weakref.ref(builder)
         self._tasks, self._annotated = builder.tasks, builder.annotated
-        #: By terms.
+        #: The newest task for each node, by terms.
         self._making: dict[tuple, MakingTask] = {}
         self._futures: list[frozenset[str]] = []
 
     def number(self, first_key: str) -> int:
-        """How many attempts to make a node are over, by its entry task's key without that number."""
+        """Return a node's attempt number: that of the last attempt, plus one if that is over.
+
+        It is 0 if nothing was sent for the node.
+        """
         sent = _sent.get(first_key) if self._clients else None
         return 0 if sent is None else sent.attempt + (self._fate(sent.futures) == _OVER)
 
     def under_way(self, evidence: Evidence) -> Earlier | None:
-        """The newest task for the same terms, if that is not over yet."""
+        """Return the newest task for the same terms if it is pending, else None."""
         verb = _newest.get(evidence.terms) if self._clients else None
         if verb is None:
             return None
@@ -118,19 +126,27 @@ class Attempts:
         return Earlier(task, verb._tasks, verb._annotated)
 
     def hold(self, task: MakingTask, but: Collection[str] = ()) -> list[Any]:
-        """Futures that keep a task under way until they are dropped; none if it is over by now.
+        """Return new futures that keep a pending task alive, or an empty list if it is over by now.
 
-        A future that its user has dropped looks as before for some moments, until its client releases
-        it, and the scheduler forgets the task.
+        A future that its user has dropped still looks pending for some moments.  Then its client
+        releases it and the scheduler forgets the task.  The new futures prevent that until they are
+        dropped themselves.
+
+        Parameters
+        ----------
+        task : MakingTask
+        but : collection of str
+            Keys of futures to leave out.
         """
         from distributed import Future
 
         held: list[Any] = []
         for client in self._clients:
             if not client._refcount_lock.acquire(timeout=_MOMENT):
-                continue  # another thread has it, which may wait for ours
+                continue  # the thread that holds it may wait for a lock of this thread
             try:
-                for key in _sent[task.first_key].futures.difference(but):
+                sent = _sent.get(task.first_key)
+                for key in sent.futures.difference(but) if sent is not None else ():
                     state = client.futures.get(key)
                     if state is not None and state.status == _PENDING:
                         held.append(Future(key, client))
@@ -139,18 +155,19 @@ class Attempts:
         return held
 
     def value_key(self, key: str) -> str:
-        """`key`, with something new behind it if a live future holds an error under that name."""
+        """Return `key`, with a random suffix if a live future of that key has failed."""
+        # under the same key, the scheduler would return the old error without running anything
         if any(status in ("error", "cancelled", "lost") for status in self._statuses([key])):
             return f"{key}-{uuid.uuid4().hex[:8]}"
         return key
 
     def send(self, making: Iterable[MakingTask], futures: frozenset[str]) -> None:
-        """Remember tasks, and who needs them."""
+        """Remember tasks and the keys of the futures that need them."""
         if not self._clients:
             return
-        if len(_sent) > _MAX_REMEMBERED:
-            _sent.clear()
         with _lock:
+            if len(_sent) > _most:
+                _forget_what_has_no_future(self._clients)
             if not self._futures:
                 _verbs.append(self)
             self._futures.append(futures)
@@ -160,9 +177,9 @@ class Attempts:
                 _newest[task.evidence.terms] = self
 
     def take_back(self) -> None:
-        """Let nothing of the verb pass for under way: it failed, so none of it is sent after all.
+        """Forget the tasks of the verb, which failed before any of them was sent.
 
-        Its futures may stay for long, as pending as others: the traceback of the error holds them.
+        Its futures may stay pending for long, because the traceback of the error holds them.
         """
         with _lock:
             self._forget()
@@ -175,8 +192,8 @@ class Attempts:
                 del _newest[terms]
 
     def is_over(self) -> bool:
-        """Whether nobody waits for the verb any more."""
-        if self._builder() is not None:  # it is being planned, or may be sent again
+        """Return True if no future of the verb is pending any more."""
+        if self._builder() is not None:  # the verb is being planned, or its graph may be sent again
             return False
         return all(_fate_of(futures, self._clients) != _PENDING for futures in self._futures)
 
@@ -190,9 +207,10 @@ class Attempts:
 
 
 def _fate_of(futures, clients):
-    """Whether one of these futures is pending, or they are alive but none is: then it is over.
+    """Return the fate of a task that was sent for these futures.
 
-    Without any, the task was not sent after all, or the scheduler has forgotten it.
+    It is pending if one of them is, and over if some are alive but none is pending.  It is unknown if
+    none is alive: the task was not sent after all, or the scheduler has forgotten it.
     """
     statuses = _statuses_of(futures, clients)
     if not statuses:
@@ -206,8 +224,9 @@ def _statuses_of(keys, clients):
 
 
 def _forget_what_is_over():
-    """Let go of the graphs of verbs that are over."""
+    """Drop the graphs of verbs that are over."""
     global _limit
+    # many verbs are checked only when their number has doubled, so a verb does not pay for all others
     if _FEW < len(_verbs) < _limit:
         return
     with _lock:
@@ -216,18 +235,31 @@ def _forget_what_is_over():
         _limit = max(_FEW, 2 * len(_verbs))
 
 
+def _forget_what_has_no_future(clients):
+    """Drop the attempts that no client has a future of: their schedulers have forgotten them, too.
+
+    An attempt with a future must stay.  Its scheduler would return the old result under its key, even if
+    the target was deleted since; so the next attempt needs another number.
+    """
+    global _most
+    for first_key in [k for k, sent in _sent.items() if not _statuses_of(sent.futures, clients)]:
+        del _sent[first_key]
+    _most = max(_MAX_REMEMBERED, 2 * len(_sent))
+
+
 class SentFutures:
-    """The futures that a composed graph was sent for; tells whether a scheduler may remember it."""
+    """The futures that a composed graph was sent for, as long as a scheduler may remember it."""
 
     def __init__(self, client: Any, keys: Collection[str]):
         self._client = client
         self._states = {key: client.futures[key] for key in keys if key in client.futures}
 
     def live_on(self, client: Any, keys: Collection[str]) -> bool:
-        """Whether one of `keys`, asked for by `client`, was among them and was not released since."""
+        """Return True if `client` still has one of these futures, under one of `keys`."""
         if client is not self._client:
             return False
         common = self._states.keys() & keys
+        # a key that was released and asked for again has another state object
         return any(client.futures.get(key) is self._states[key] for key in common)
 
     def are_alive(self) -> bool:
@@ -235,23 +267,31 @@ class SentFutures:
         return any(known.get(key) is state for key, state in self._states.items())
 
 
-#: How long to wait for a client's event loop, in seconds.
+#: Seconds to wait for a client's event loop.
 _PATIENCE = 10
 
 
 def drop_released(client: Any, futures: dict[str, Any]) -> None:
-    """Give each of `futures`, which a client has just made, the fate of a first future of its key.
+    """Drop old results of keys for which a client has just made new futures, unless a user holds them.
 
-    A future that is released is dropped some moments later, by the client's event loop.  A new future of
-    the same key that is made in between keeps the old result alive, which no user holds any more.  So
-    the new ones are released as well, and made again when the loop is done.  To be called under the
-    client's lock; in the thread of an asynchronous client's own loop nothing can be waited for.
+    The client's event loop drops a released future some moments later.  A new future of the same key
+    that is made in between keeps the old result alive, although no user holds it any more.  So the new
+    futures are released too, and made again when the loop is done.
+
+    The caller holds the client's lock.  In the thread of the event loop (asynchronous clients) nothing
+    is changed, because that thread can't wait for itself.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    futures : dict
+        Key to new future.  The futures are replaced in place.
     """
     if in_loop_of(client):
         return
     for future in futures.values():
         future.release()
-    lock = threading.Condition(client._refcount_lock)  # which the loop needs for dropping them
+    lock = threading.Condition(client._refcount_lock)  # `wait` releases it for the loop, which needs it
 
     def wake():
         with lock:

@@ -18,6 +18,7 @@ from clusters import on_cluster, small_cluster
 from distributed import Client, Variable, get_client
 
 import daskcache as dc
+from daskcache.graph import attempts
 from daskcache.runtime import store as storing
 from daskcache.testing.assertions import scheduler_tasks
 
@@ -435,3 +436,19 @@ def test_graphs_that_are_over_are_let_go(local_client):
         return held() is None
 
     _wait_until(is_let_go)
+
+
+def test_attempts_with_a_future_are_not_forgotten(local_client, monkeypatch, tmp_path):
+    """However many nodes were sent: else the scheduler's old error would pass for a new one."""
+    monkeypatch.setattr(attempts, "_MAX_REMEMBERED", 1)
+    monkeypatch.setattr(attempts, "_most", 1)
+    number = dc.delayed(lambda i: i, target="numbers/{i}.json", version=1)
+    there = dc.delayed(lambda path: 1 // Path(path).exists(), target="there.json", version=1)
+    node = dc.delayed(lambda x: x, target="after.json", version=1)(there(str(tmp_path / "flag")))
+    failed = local_client.compute(node)
+    with pytest.raises(ZeroDivisionError):
+        failed.result()
+    (tmp_path / "flag").touch()
+    for i in range(1, 4):
+        assert local_client.compute(number(i)).result() == i
+    assert local_client.compute(node).result() == 1
