@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import prefect
 from pipeline import make, slow
@@ -141,6 +143,22 @@ def test_flows_of_deployments(server, tmp_path, full):
         "1.json",
         "2.json",
     ]
+
+
+def test_what_the_page_shows(server, tmp_path):
+    """The program of docs/how-to/prefect.md computes; the second time, nothing runs."""
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "prefect.md"
+    program = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)[0]
+    (tmp_path / "shown.py").write_text(program)
+    environment = {**os.environ, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment.pop("DASK_DASKCACHE__ROOT", None)
+    for state in ("Completed", "Cached"):
+        done = subprocess.run(
+            [sys.executable, "shown.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.stdout.splitlines()[-1] == "[0, 0, 1, 3]", done.stderr
+        finished = re.findall(r"Task run .* - Finished in state (\w+)", done.stdout + done.stderr)
+        assert finished == [state] * 8
 
 
 def test_entrypoints(server):
