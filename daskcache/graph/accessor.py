@@ -46,8 +46,8 @@ class Accessor:
     -----
     All but `key` examine the upstream nodes too; `target`, `path` and `invalidate` do so only for a path
     with ``{data_hash}``.  They raise `TargetCollision` if two of these nodes claim one target, or if
-    another function made it.  They raise `ArgumentChanged` if an argument, a source or the code changed after a node was made, and
-    `SourceMissing` if a source is gone.
+    another function made it.  They raise `ArgumentChanged` if an argument, a source or the code changed
+    after a node was made, and `SourceMissing` if a source is gone.
     """
 
     def __init__(self, recipe: Recipe):
