@@ -187,7 +187,8 @@ def configured(**given: Any) -> Settings:
     for name in ("trim", "mallopt", "keepalive", "dashboard"):
         given.setdefault(name, config.get(f"workers.{name}"))
     mallopt = given["mallopt"]
-    max_block = given.pop("max_block", None) or config.get("keepalive.max-block")
+    max_block = given.pop("max_block", None)
+    max_block = config.get("keepalive.max-block") if max_block is None else max_block
     given["mallopt"] = parse_bytes(mallopt) if mallopt else None
     return Settings(**given, max_block=parse_timedelta(max_block))
 

@@ -171,7 +171,10 @@ def old_trash(root: Root, age: float, now: float | None = None) -> list[tuple[st
     found = []
     for name in sorted(storage.names_in(root.trash)):
         path = f"{root.trash}/{name}"
-        status = os.lstat(path)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:  # another process is emptying the trash
+            continue
         # a moved file keeps its mtime; its ctime is the time of the move
         if max(status.st_mtime, status.st_ctime) <= before:
             found.append((path, sum(size for _, size in _sizes(path))))

@@ -101,10 +101,12 @@ class SkippingTaskRunner(TaskRunner):
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self.drain()
-        self.runner.__exit__(*error)
-        super().__exit__(*error)
+        try:
+            if error[0] is None:
+                self.drain()
+        finally:
+            self.runner.__exit__(*error)
+            super().__exit__(*error)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SkippingTaskRunner):

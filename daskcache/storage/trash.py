@@ -195,7 +195,8 @@ def restore(root: Root, thing: Trashed) -> str | None:
             ) from None
         # Without a recorded stamp the displaced target is kept, not deleted.
         displaced = files.replace(root, thing.kept, thing.target, None)
-        kept = keep(root, str(displaced), thing.target, "replaced by restore")
+        if displaced is not None:  # else another process removed it in the meantime
+            kept = keep(root, displaced, thing.target, "replaced by restore")
     _remove(root, thing.id)
     return kept
 

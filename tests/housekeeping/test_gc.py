@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from daskcache import events
 from daskcache.errors import TargetMissing, UnsafePath
 from daskcache.housekeeping.cli.main import cache
-from daskcache.housekeeping.gc import Holding, choose, drop, holdings, usage
+from daskcache.housekeeping.gc import Holding, choose, drop, holdings, old_trash, usage
 from daskcache.storage import files as storage
 from daskcache.storage.records import RecordName, target_id
 from daskcache.storage.roots import Root
@@ -258,6 +258,14 @@ def test_something_must_be_asked_for(stored):
     done = gc(stored)
     assert done.exit_code == 2
     assert "--max-size, --max-age or --trash" in done.output
+
+
+def test_what_leaves_the_trash_meanwhile_is_not_listed(stored, monkeypatch):
+    """Two processes may empty the trash at the same time."""
+    CliRunner().invoke(cache, ["rm", "both.json", "--root", stored.path])
+    names_in = storage.names_in
+    monkeypatch.setattr(storage, "names_in", lambda folder: [*names_in(folder), "20260101T000000Z-gone"])
+    assert len(old_trash(stored, 0)) == len(os.listdir(stored.trash)) == 1
 
 
 def test_the_trash_goes_only_when_asked_for(stored, root):

@@ -112,6 +112,7 @@ def test_each_part_can_be_switched_off():
         assert len(attaching._worker_plugins(attaching.configured(trim=True))) == 1
     assert len(attaching._nanny_plugins(attaching.configured(), 300.0)) == 1
     assert attaching._nanny_plugins(attaching.configured(), None) == []
+    assert attaching.configured(max_block=0).max_block == 0
 
 
 def test_attaching_again_changes_nothing(fresh):

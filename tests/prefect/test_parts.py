@@ -105,6 +105,20 @@ def test_runners_are_duplicated_with_their_options():
     assert with_skipping(ThreadPoolTaskRunner(max_workers=3)) != threads
 
 
+def test_a_wrapped_runner_ends_whatever_its_tasks_do(monkeypatch):
+    """Its threads and processes must not outlive the flow."""
+    runner = with_skipping(ThreadPoolTaskRunner(max_workers=1))
+
+    def drain():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "drain", drain)
+    with pytest.raises(KeyboardInterrupt), runner:
+        assert runner.runner._started
+    assert not runner.runner._started
+    assert not runner._started
+
+
 def test_bodies_of_flows_can_be_called_without_prefect():
     """`fn` is the user's function, as in tests of Prefect's flows."""
 

@@ -341,6 +341,24 @@ def test_restore_replaces_what_was_stored_and_nothing_else(chain, root):
     assert things(root)["first.json"].reason == "replaced by restore"
 
 
+def test_restore_where_what_was_there_is_removed_meanwhile(chain, root, monkeypatch):
+    """Nothing was displaced, so nothing is kept, and the item leaves the trash."""
+    one = chain()[0]
+    one.compute()
+    command(root, "rm", "first.json")
+    one.compute()
+    replace = trash.files.replace
+
+    def late(root, part, path, *rest):
+        os.remove(root.absolute(path))
+        return replace(root, part, path, *rest)
+
+    monkeypatch.setattr(trash.files, "replace", late)
+    done = command(root, "restore", "first.json")
+    assert (done.exit_code, done.output) == (0, "first.json is back\n")
+    assert things(root) == {}
+
+
 def test_adopt_stays_below_the_root(chain, root, tmp_path):
     """What is outside of the root can't be adopted."""
     chain()[0].compute()

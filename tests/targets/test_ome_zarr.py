@@ -29,6 +29,7 @@ def written(folder, value=IMAGE, **options):
     target.write(value, path)
     assert hash_value(target.read(path)) == hash_value(np.asarray(value))
     assert target.hash_file(path) == target.hash(value)
+    assert target.hash_read(target.read(path), path) == target.hash(value)
     return zarr.open_group(path, mode="r")
 
 

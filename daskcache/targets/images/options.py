@@ -7,6 +7,7 @@ option in its standard form.
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from ...errors import GraphError
 from .metadata import METRES, SPATIAL, STACKED, UNKNOWN, canonical_unit
@@ -36,16 +37,18 @@ def _split(axes):
 def checked_sizes(sizes):
     if sizes is None:
         return None
-    if isinstance(sizes, (int, float)):
-        sizes = (sizes, sizes)  # along Y and X
-    if not isinstance(sizes, dict) and 2 <= len(sizes) <= len(SPATIAL):
-        sizes = dict(zip(SPATIAL[-len(sizes) :], sizes, strict=True))
-    if not isinstance(sizes, dict) or not set(sizes) <= set(SPATIAL):
-        raise _wrong("pixel_size", sizes, "a number, (Y, X), (Z, Y, X), or a dict with keys Z, Y, X")
-    sizes = {axis: float(sizes[axis]) for axis in SPATIAL if axis in sizes}
-    if not all(math.isfinite(size) and size > 0 for size in sizes.values()):
+    forms = "a number, (Y, X), (Z, Y, X), or a dict with keys Z, Y, X"
+    by_axis = sizes
+    if not isinstance(sizes, dict):
+        along = (sizes, sizes) if isinstance(sizes, Real) else _items("pixel_size", sizes, forms)
+        if not 2 <= len(along) <= len(SPATIAL):
+            raise _wrong("pixel_size", sizes, forms)
+        by_axis = dict(zip(SPATIAL[-len(along) :], along, strict=True))
+    if not set(by_axis) <= set(SPATIAL):
+        raise _wrong("pixel_size", sizes, forms)
+    if not all(_is_number(size) and math.isfinite(size) and size > 0 for size in by_axis.values()):
         raise _wrong("pixel_size", sizes, "positive numbers")
-    return sizes
+    return {axis: float(by_axis[axis]) for axis in SPATIAL if axis in by_axis}
 
 
 def checked_unit(unit, sizes):
@@ -62,20 +65,31 @@ def checked_unit(unit, sizes):
 def checked_channels(channels):
     if channels is None:
         return None
-    if isinstance(channels, str) or not all(
-        isinstance(c, str) and c and c.isprintable() for c in channels
-    ):
+    names = _items("channels", channels, "a tuple of names")
+    if isinstance(channels, str) or not all(isinstance(c, str) and c and c.isprintable() for c in names):
         raise _wrong("channels", channels, "a tuple of names")
-    return tuple(channels)
+    return names
 
 
 def checked_tile(tile):
     if tile is None:
         return None
-    tile = tuple(tile)
-    if len(tile) != 2 or not all(isinstance(n, int) and n > 0 and n % 16 == 0 for n in tile):
-        raise _wrong("tile", tile, "two multiples of 16, e.g. (256, 256)")
-    return tile
+    expected = "two multiples of 16, e.g. (256, 256)"
+    sides = _items("tile", tile, expected)
+    if len(sides) != 2 or not all(isinstance(n, int) and n > 0 and n % 16 == 0 for n in sides):
+        raise _wrong("tile", tile, expected)
+    return sides
+
+
+def _items(name, given, expected):
+    try:
+        return tuple(given)
+    except TypeError:
+        raise _wrong(name, given, expected) from None
+
+
+def _is_number(size):
+    return isinstance(size, Real) and not isinstance(size, bool)
 
 
 def _wrong(name, given, expected):

@@ -113,7 +113,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         self.format = one_of("format", format, (OME, IMAGEJ, PLAIN, None))
         self.axes = checked_axes(axes)
         self.pixel_size = checked_sizes(pixel_size)
-        self.unit = checked_unit(unit, pixel_size)
+        self.unit = checked_unit(unit, self.pixel_size)
         self.channels = checked_channels(channels)
         self.tile = checked_tile(tile)
 

@@ -128,7 +128,7 @@ class ZarrTarget(FolderTarget):
         return _joint_hash(slabs_of(self._value_in(top)), self._counted(top.attrs.asdict()))
 
     def hash_read(self, value, path):
-        return _joint_hash(_hashed(value), open_node(path).attrs.asdict())
+        return _joint_hash(_hashed(value), self._counted(open_node(path).attrs.asdict()))
 
     def counted_options(self) -> dict[str, Any]:
         return {"attributes": self.attributes} if self.attributes else {}
