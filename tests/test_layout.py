@@ -199,6 +199,15 @@ def test_circles_are_found():
     assert circles(arrows) == [["a", "b", "c"], ["e", "f"]]
 
 
+def test_helpers_for_tests_of_projects():
+    """`daskcache.testing` says what it offers, to readers and to type checkers."""
+    from daskcache import testing
+
+    offered = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
+    assert testing.__all__ == offered
+    assert [name for name in offered if name not in vars(testing)] == []
+
+
 def test_suites_are_those_that_are_there():
     """Each suite has a budget, and the files that are said to be slow exist: else they run last."""
     top = Path(suites.__file__).parents[1]

@@ -5,9 +5,9 @@ class must pass.  No other part of the package imports this one.
 """
 
 from ..aliases import names_of
-from .assertions import RunCounter as RunCounter
-from .assertions import assert_nothing_runs as assert_nothing_runs
-from .assertions import count_runs as count_runs
-from .contract import TargetContract as TargetContract
+from .assertions import RunCounter, assert_nothing_runs, count_runs, scheduler_tasks
+from .contract import TargetContract
+
+__all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
 
 __getattr__ = names_of(__name__)
