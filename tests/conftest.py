@@ -10,6 +10,7 @@ import textwrap
 
 import dask
 import hypothesis
+import needs
 import pytest
 import suites
 
@@ -31,6 +32,14 @@ def pytest_configure(config):
     hypothesis.settings.register_profile("repeatable", derandomize=not config.getoption("--full"))
     hypothesis.settings.load_profile("repeatable")
     config.option.loadscopereorder = False  # xdist's own order has the slow files last
+    config.addinivalue_line(
+        "markers", "needs(*names): parts of a machine that the test needs, see needs.py"
+    )
+
+
+def pytest_runtest_setup(item):
+    """Leave a test out whose needs are not met, see `needs`."""
+    needs.check(tuple(n for mark in item.iter_markers("needs") for n in mark.args), os.environ)
 
 
 def pytest_collection_modifyitems(config, items):

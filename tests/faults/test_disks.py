@@ -24,6 +24,7 @@ NOBODY = 65534
 # ---- no space ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("mounts")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_space(apart, name):
@@ -148,6 +149,7 @@ def lose_permissions(base, folder, rights):
 # ---- no disk ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.needs("mounts")
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_disk_vanishes(apart, name):
     """If the root's disk vanishes while a node runs, it is a StorageError; nothing is written there."""

@@ -9,6 +9,8 @@ from formats import EVERY
 from scenes import MODES, Scene, unexpected
 from tracing import KILL, Action, in_child, trace
 
+pytestmark = pytest.mark.needs("ptrace")
+
 _STRIDE = 5
 
 

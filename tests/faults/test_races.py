@@ -127,6 +127,7 @@ def _quietly(function, send):
 # ---- a writer that wakes up late ----------------------------------------------------------------------
 
 
+@pytest.mark.needs("ptrace")
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", ["new", "replaced"])
 @pytest.mark.parametrize("name", EVERY)

@@ -17,6 +17,8 @@ import daskcache as dc
 from daskcache.errors import DaskcacheError
 from daskcache.storage.files import DISPLACED
 
+pytestmark = pytest.mark.needs("ptrace")
+
 _LOOK = {"stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2", "readlink"}
 _OPEN = {"open", "openat", "openat2"}
 _MAKE = {"mkdir", "mkdirat", "link", "linkat", "symlink", "symlinkat"}

@@ -14,6 +14,8 @@ from hosts import Hosts
 
 from daskcache.testing.assertions import RunCounter
 
+pytestmark = pytest.mark.needs("network namespaces")
+
 #: A scheduler notices that a host is gone after a few seconds, instead of minutes.
 IMPATIENT = {
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",

@@ -15,7 +15,6 @@ import threading
 import time
 import traceback
 import warnings
-from glob import glob
 from pathlib import Path
 
 import dask
@@ -23,6 +22,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
+from needs import postgresql_programs
 from sql_cases import MOMENTS, frame, frames, run_and_kill, write_program
 
 import daskcache as dc
@@ -39,6 +39,8 @@ from daskcache.errors import (
 from daskcache.storage.tables import databases, tables
 from daskcache.storage.tables import rows as table_rows
 
+pytestmark = pytest.mark.needs("postgresql")
+
 SECRET = "s3cr3t-Pa55"
 
 
@@ -47,8 +49,7 @@ class Server:
 
     def __init__(self, folder, user):
         self.folder, self.user = folder, user
-        found = sorted(glob("/usr/lib/postgresql/*/bin/initdb")) or [str(shutil.which("initdb"))]
-        self.programs = os.path.dirname(found[-1])
+        self.programs = postgresql_programs()
         self.run("initdb", "-D", f"{folder}/data", "-U", "keeper", "-E", "UTF8", "-A", "trust")
         access = "local all keeper trust\nlocal all all scram-sha-256\n"
         Path(folder, "data", "pg_hba.conf").write_text(access)

@@ -80,6 +80,7 @@ def address_of_extra(client):
     return next(address for address, about in workers.items() if about["id"] == "extra")
 
 
+@pytest.mark.needs("root")
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_worker_that_does_not_see_the_root(client, root, verb):
     """The error names it and the cure, before anything runs; without that worker all is well."""
@@ -95,6 +96,7 @@ def test_a_worker_that_does_not_see_the_root(client, root, verb):
     assert VERBS[verb](double(3), client) == 6
 
 
+@pytest.mark.needs("root")
 @pytest.mark.parametrize(
     "compose", [lambda n: dask.delayed(increment)(n), lambda n: dask.delayed(max)([n])]
 )
@@ -109,6 +111,7 @@ def test_graphs_composed_of_nodes(client, root, compose):
         assert address_of_extra(client) in str(caught[-1].message)
 
 
+@pytest.mark.needs("root")
 def test_a_worker_that_sees_another_root(client, root):
     """A folder of the same path on a disk of its own: told by its id, and by the task if need be."""
     dask.compute(double(1))
@@ -139,6 +142,7 @@ def _others(client, address):
     return [worker for worker in client.scheduler_info(n_workers=-1)["workers"] if worker != address]
 
 
+@pytest.mark.needs("root")
 def test_a_worker_that_joins_later(client, root):
     """A warning names it when it joins."""
     dask.compute(double(1))

@@ -547,7 +547,7 @@ def test_a_root_may_be_a_link(tmp_path):
     assert (tmp_path / "disk/a/x").read_bytes() == b"new"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only an administrator can mount a file system")
+@pytest.mark.needs("root")
 def test_a_folder_on_another_file_system(place):
     """Below the root another file system may be mounted: parts are brought there first."""
     mounted = Path(place.absolute("m"))
