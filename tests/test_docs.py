@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,8 +22,38 @@ def blocks(page):
     return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
 
 
-def run(*command, cwd):
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(TOP)}
+#: A marker above a shell block says that it isn't run here, and why.
+_SHELL = re.compile(
+    r"(?:^<!-- (?P<marker>[^\n]+) -->\n)?^```sh\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
+)
+_SHELL_BLOCKS = {
+    f"{page.relative_to(TOP)}:{page.read_text()[: found.start('code')].count(chr(10))}": found
+    for page in PAGES
+    for found in _SHELL.finditer(page.read_text())
+}
+#: The markers of blocks that other tests run, or CI.
+_RUN_ELSEWHERE = ("demo command", "test command")
+
+_PROJECT = """
+import json
+import daskcache as dc
+
+@dc.delayed(target="sums/{label}.json")
+def sums(label, numbers):
+    return sum(numbers)
+
+@dc.delayed(target="total.json", on_modified="recompute")
+def total(sums):
+    return sum(sums)
+
+if __name__ == "__main__":
+    parts = [sums(label, numbers) for label, numbers in {"a": [1, 2], "b": [3, 4]}.items()]
+    assert total(parts).compute() == 10
+"""
+
+
+def run(*command, cwd, **settings):
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(TOP), **settings}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
 
@@ -38,6 +69,44 @@ def test_what_a_page_shows_runs(page, tmp_path):
     (tmp_path / "shown.py").write_text(blocks(page))
     done = run(sys.executable, "shown.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def shell(command, folder):
+    """Run a command in a project, whose results are in ``results``; what it prints."""
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    settings = {"DASK_DASKCACHE__ROOT": "results", "HOME": str(folder), "PATH": path}
+    done = run("bash", "-euo", "pipefail", "-c", command, cwd=folder, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A project with results; an edited file of one is in the trash."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "pipeline.py").write_text(_PROJECT)
+    shell("python pipeline.py", folder)
+    (folder / "results" / "total.json").write_text("11")
+    shell("python pipeline.py", folder)
+    return folder
+
+
+@pytest.mark.parametrize("place", [name for name, found in _SHELL_BLOCKS.items() if not found["marker"]])
+def test_what_a_page_has_typed_runs(place, project, tmp_path):
+    """What it adopts was edited, and what it only imports was exported."""
+    folder = shutil.copytree(project, tmp_path / "project")
+    code = _SHELL_BLOCKS[place]["code"]
+    if "import results.tar" in code and "export" not in code:
+        shell("dask cache export results.tar 'sum*'", folder)
+    if "adopt" in code:
+        (folder / "results" / "total.json").write_text("12")
+    shell(code.replace("TARGET", "results/total.json").replace("FOLDER", "results"), folder)
+
+
+def test_few_shell_blocks_are_not_run():
+    """Each has a marker with its reason, or is run by another test."""
+    markers = [found["marker"] for found in _SHELL_BLOCKS.values() if found["marker"]]
+    assert len(markers) <= 10
+    assert [m for m in markers if m not in _RUN_ELSEWHERE and not m.startswith("not run: ")] == []
 
 
 def test_the_pages_build_without_a_warning(tmp_path):
