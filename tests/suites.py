@@ -9,7 +9,7 @@ from collections.abc import Iterable
 #: suites run.  Clusters and servers live until the end, and are never quite idle: their tests are last.
 #: What is heavier belongs behind ``--full``.
 BUDGETS = {
-    "tests": 60,
+    "tests": 150,
     "tests/hashing": 100,
     "tests/storage": 250,
     "tests/targets": 300,
