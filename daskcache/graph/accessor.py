@@ -26,7 +26,7 @@ from ..planning.states import (
 )
 from ..storage import files, records, trash
 from ..storage.paths import DATA_HASH, located
-from ..storage.records import target_id
+from ..storage.record import target_id
 from ..storage.roots import Root
 from ..targets.base import Target
 

@@ -25,8 +25,8 @@ from ..errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from ..hashing.encoder import tag
 from ..runtime.named import class_of, is_plain
 from ..storage.paths import DATA_HASH, check_path
+from ..storage.record import RecordName, collision_form, target_id
 from ..storage.record_check import check_record
-from ..storage.records import RecordName, collision_form, target_id
 from ..storage.roots import FORMAT, parsed
 from ..storage.tables.databases import is_table
 from ..targets.registry import target_class

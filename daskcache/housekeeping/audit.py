@@ -28,7 +28,8 @@ from ..runtime.entry import Entry, joint_hash
 from ..runtime.node import arguments, call
 from ..runtime.store import sweep_parts, write_results
 from ..runtime.work import FileData, Work
-from ..storage.records import RecordName, RecordStore, package_versions
+from ..storage.record import RecordName, package_versions
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .rebuild import (
     ACCEPTED,

@@ -19,7 +19,7 @@ from ..storage import files as storage
 from ..storage import trash
 from ..storage.atomic import entered
 from ..storage.paths import check_path
-from ..storage.records import RecordName
+from ..storage.record import RecordName
 from ..storage.roots import METADATA, Root
 from .lineage import Lineage
 from .listing import Listed, listed

@@ -16,10 +16,11 @@ from ..errors import DaskcacheError, StorageError, TargetMissing
 from ..hashing.changes import code_changes
 from ..hashing.encoder import tag
 from ..runtime.named import Unknown, function_named
-from ..storage import code_store, records, roots
+from ..storage import code_store, roots
 from ..storage import files as storage
 from ..storage.paths import check_path
-from ..storage.records import RecordName, RecordStore
+from ..storage.record import RecordName, target_id
+from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
 from ..storage.tables.databases import is_table
 from ..targets.registry import is_of_folder
@@ -133,7 +134,7 @@ def find(root: Root, given: str) -> Listed | None:
     here = os.path.relpath(os.path.abspath(given), root.path).replace(os.sep, "/")
     candidates: list[Listed] = []
     for path in (given, here):
-        identifier = records.target_id(path)
+        identifier = target_id(path)
         store = RecordStore(root)
         for name in store.with_target(identifier):
             record = store.read(name)

@@ -18,7 +18,8 @@ from ..runtime.entry import Entry, Stored
 from ..runtime.named import Unknown, function_named, source_class_named, target_of
 from ..runtime.work import FileData, Work
 from ..storage import files
-from ..storage.records import RecordName, RecordStore, target_id
+from ..storage.record import RecordName, target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 
 ACCEPTED = "it is taken as it is, though its code or inputs changed"

@@ -16,7 +16,8 @@ from ..errors import StorageError
 from ..storage import files, trash, trust
 from ..storage.files import DISPLACED
 from ..storage.manifests import mend_manifest
-from ..storage.records import RecordName, RecordStore
+from ..storage.record import RecordName
+from ..storage.records import RecordStore
 from ..storage.roots import Root, parsed
 from .listing import listed
 from .verify import CORRUPT, OK, Checked, target_in

@@ -24,7 +24,8 @@ from ..storage.code_store import files_behind
 from ..storage.files import Part
 from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
-from ..storage.records import RecordName, RecordStore, collision_form, sealed_content
+from ..storage.record import RecordName, collision_form, sealed_content
+from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from ..storage.tables.databases import is_table
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed

@@ -19,7 +19,8 @@ from ..hashing import algorithms
 from ..storage import files
 from ..storage.files import Stamp
 from ..storage.paths import check_path
-from ..storage.records import RecordName, RecordStore
+from ..storage.record import RecordName
+from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
 
 OK, CORRUPT, MODIFIED, MISSING, UNREADABLE = "ok", "corrupt", "modified", "missing", "unreadable"

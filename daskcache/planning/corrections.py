@@ -12,7 +12,8 @@ from ..calls.recipe import Recipe
 from ..errors import GraphError, TargetMissing
 from ..runtime.named import target_of
 from ..storage import files, records, trash
-from ..storage.records import RecordName, RecordStore, target_id
+from ..storage.record import RecordName, target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .planner import Planner
 from .unrecorded import look_into

@@ -35,7 +35,8 @@ from ..runtime.work import DaskData, FileData
 from ..storage import files, records
 from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.paths import DATA_HASH, located
-from ..storage.records import RecordName, RecordStore, collision_form, target_id
+from ..storage.record import ANY_TRACE, RecordName, collision_form, seconds_of, target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.tables.databases import SEPARATOR, is_table
 from ..targets.base import FolderTarget
@@ -299,7 +300,7 @@ class Examiner:
         adopted = RecordName(
             recipe.key,
             target_id(recipe.paths[position]),
-            trace or records.ANY_TRACE,
+            trace or ANY_TRACE,
             found.data_hash,
             found.file_hash,
             *stamp,
@@ -358,7 +359,7 @@ class Examiner:
         if not is_table(location):
             return name.mtime_ns / 1e9
         record = self.store(planned.recipe.root).read(name) or {}
-        return records.seconds_of(record.get("created", ""))
+        return seconds_of(record.get("created", ""))
 
     def _found_by_others(self, recipe, position, location, stamp):
         """Return a record, never stored, for a file that ``check="exists"`` takes as it is."""
@@ -436,7 +437,7 @@ class Examiner:
         name = planned.records[0]
         if trace == name.trace:
             return
-        if name.trace == records.ANY_TRACE:
+        if name.trace == ANY_TRACE:
             self._keep(planned, trace)
             return
         if trace is not None and self._is_accepted(recipe, name):
@@ -550,7 +551,7 @@ class Examiner:
     def _keep(self, planned, trace):
         """Make an adopted result the result of this recipe, whatever data it was made from."""
         recipe = planned.recipe
-        trace = trace or records.ANY_TRACE
+        trace = trace or ANY_TRACE
         is_adopted = self.store(recipe.root).is_adopted
         names = [n._replace(key=recipe.key, trace=trace, adopted=is_adopted(n)) for n in planned.records]
         self._replace_records(planned, names, self._kept)

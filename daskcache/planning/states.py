@@ -13,7 +13,7 @@ from ..errors import FormatLimit
 from ..runtime.entry import Entry, Stored
 from ..runtime.work import Elsewhere
 from ..storage.paths import located
-from ..storage.records import RecordName
+from ..storage.record import RecordName
 
 #: States of a node.
 COMPLETE, ADOPTED, MISSING, STALE = "complete", "adopted", "missing", "stale"

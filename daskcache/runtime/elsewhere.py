@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from ..calls.spec import Spec
 from ..storage import files
-from ..storage.records import RecordName, RecordStore
+from ..storage.record import RecordName
+from ..storage.records import RecordStore
 from ..storage.tables.databases import is_table
 from .work import Elsewhere, describe_format
 

@@ -26,7 +26,8 @@ from ..hashing.encoder import digest, tag
 from ..storage import trash
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
 from ..storage.manifests import TargetFolder
-from ..storage.records import RecordStore, target_id
+from ..storage.record import target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target

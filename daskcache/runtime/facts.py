@@ -13,7 +13,8 @@ from ..calls.recipe import Recipe
 from ..hashing.encoder import tag
 from ..hashing.names import public_name
 from ..storage import roots
-from ..storage.records import RecordName, RecordStore, record_content
+from ..storage.record import RecordName, record_content
+from ..storage.records import RecordStore
 from .entry import Deferred, Entry, arrange
 from .work import FileData, Work, describe_arguments, describe_format
 

@@ -27,7 +27,8 @@ from ..hashing import algorithms
 from ..hashing.encoder import hash_value
 from ..storage import files, leases, records
 from ..storage.paths import DATA_HASH, located
-from ..storage.records import RecordStore, target_id
+from ..storage.record import target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import FolderTarget
 from ..targets.objects import PickleTarget

@@ -18,7 +18,8 @@ from ..storage.claims import Claim
 from ..storage.files import Part
 from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.paths import DATA_HASH, located
-from ..storage.records import ANY_TRACE, RecordName, RecordStore, record_content, target_id
+from ..storage.record import ANY_TRACE, RecordName, record_content, target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
 from ..targets.forms import form_of

@@ -12,7 +12,7 @@ from ..calls.describe import CUT, brief, whole
 from ..calls.recipe import SourceInput, title_of
 from ..calls.spec import Spec
 from ..hashing.names import public_name
-from ..storage.records import RecordName
+from ..storage.record import RecordName
 from ..targets.base import Target
 from .code_check import ArgumentCode, ArgumentEncoder
 

@@ -14,7 +14,8 @@ import os
 import time
 
 from . import atomic, files, trash
-from .records import RecordName, RecordStore
+from .record import RecordName
+from .records import RecordStore
 from .roots import Root
 
 #: Seconds to wait for another writer that has claimed the same target.  A few system calls separate

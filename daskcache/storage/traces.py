@@ -12,7 +12,8 @@ import time
 from typing import NamedTuple
 
 from . import files
-from .records import RecordName, RecordStore
+from .record import RecordName
+from .records import RecordStore
 from .roots import Root
 
 

@@ -20,8 +20,9 @@ from . import files
 from .atomic import entered
 from .files import Stamp
 from .paths import check_path
+from .record import target_id
 from .record_check import is_line
-from .records import RecordStore, target_id
+from .records import RecordStore
 from .roots import METADATA, Root, parsed
 from .tables import tables
 from .tables.databases import is_table

@@ -18,7 +18,8 @@ from daskcache.hashing import encoder as hashing
 from daskcache.housekeeping import transfer as moving
 from daskcache.housekeeping.archive import Archive
 from daskcache.storage import files as storage
-from daskcache.storage.records import RecordName, RecordStore, target_id
+from daskcache.storage.record import RecordName, target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 CLASSES = [

@@ -25,7 +25,8 @@ from daskcache.runtime import code_check
 from daskcache.storage import code_store, trash
 from daskcache.storage import files as storage
 from daskcache.storage import manifests as verified
-from daskcache.storage.records import RecordStore, target_id
+from daskcache.storage.record import target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root, parsed
 
 # ---- the trash ----------------------------------------------------------------------------------

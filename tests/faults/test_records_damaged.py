@@ -231,7 +231,7 @@ def test_a_forged_path(pair, place):
 @pytest.mark.parametrize("place", FORGED)
 def test_a_forged_record_of_a_file_outside(pair, place):
     """A record whose name claims a file outside of the root gives nobody a hold on that file."""
-    from daskcache.storage.records import target_id
+    from daskcache.storage.record import target_id
 
     forged = place.format(outside=pair.outside)
     file = pair.outside / "precious.json"

@@ -29,7 +29,7 @@ from daskcache.housekeeping.audit import (
     audit_root,
 )
 from daskcache.housekeeping.listing import find, story
-from daskcache.storage import records
+from daskcache.storage import record
 from daskcache.storage.roots import Root
 
 DASK = str(Path(sys.executable).with_name("dask"))
@@ -387,7 +387,7 @@ def test_a_rerun_under_a_new_key(audited, define, monkeypatch):
     before = program.add(program.both(program.rounded(1.2)))
     before.compute()
     told = before.dc.record
-    monkeypatch.setattr(records, "package_versions", lambda: {"numpy": "99.1"})
+    monkeypatch.setattr(record, "package_versions", lambda: {"numpy": "99.1"})
     node = program.add(program.both(program.rounded(1.3)))
     node.compute()
     assert node.dc.record["key"] != told["key"]

@@ -15,7 +15,7 @@ from daskcache.errors import TargetMissing, UnsafePath
 from daskcache.housekeeping.cli.main import cache
 from daskcache.housekeeping.gc import Holding, choose, drop, holdings, old_trash, usage
 from daskcache.storage import files as storage
-from daskcache.storage.records import RecordName, target_id
+from daskcache.storage.record import RecordName, target_id
 from daskcache.storage.roots import Root
 from daskcache.testing.assertions import assert_nothing_runs, count_runs
 

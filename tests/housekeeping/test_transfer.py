@@ -32,7 +32,8 @@ from daskcache.housekeeping.listing import find, listed, story
 from daskcache.housekeeping.transfer import export, import_archive
 from daskcache.runtime.named import target_of
 from daskcache.storage import files as storage
-from daskcache.storage.records import RecordName, RecordStore, target_id
+from daskcache.storage.record import RecordName, target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 from daskcache.targets import registry
 from daskcache.targets.base import Target

@@ -43,7 +43,7 @@ from model_functions import (
 
 import daskcache as dc
 from daskcache.errors import DaskcacheError, ForeignTarget, TargetCollision, TargetModified
-from daskcache.storage.records import RecordName
+from daskcache.storage.record import RecordName
 from daskcache.testing.assertions import RunCounter
 
 STEPS = 1_000

@@ -28,7 +28,7 @@ from daskcache.errors import (
 )
 from daskcache.housekeeping.cli.main import cache
 from daskcache.storage import files as storage
-from daskcache.storage.records import target_id
+from daskcache.storage.record import target_id
 from daskcache.testing.assertions import count_runs
 
 ROOT = Path("root")

@@ -15,7 +15,8 @@ import daskcache as dc
 from daskcache.errors import DaskcacheWarning, ForeignTarget
 from daskcache.storage import records
 from daskcache.storage.files import Stamp, write_intent
-from daskcache.storage.records import RecordName, RecordStore, collision_form, record_content, target_id
+from daskcache.storage.record import RecordName, collision_form, record_content, target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 NAME = RecordName("ab" * 16, target_id("x/y.json"), "t" * 32, "d" * 32, "f" * 32, 12, 34, 56)

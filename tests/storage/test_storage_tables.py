@@ -38,7 +38,7 @@ from daskcache.errors import (
     UnsafePath,
 )
 from daskcache.storage import claims as claiming
-from daskcache.storage.records import RecordName
+from daskcache.storage.record import RecordName
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
 

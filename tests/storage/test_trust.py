@@ -16,7 +16,8 @@ import daskcache as dc
 from daskcache.errors import DaskcacheWarning, ForeignTarget, FormatLimit, StorageError, UntrustedPickle
 from daskcache.storage import trust
 from daskcache.storage.files import file_hash, stamp
-from daskcache.storage.records import RecordName, RecordStore, record_content
+from daskcache.storage.record import RecordName, record_content
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 

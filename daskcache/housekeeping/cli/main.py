@@ -290,7 +290,8 @@ def adopt(targets: tuple[str, ...], root: str | None):
     """
     from ...planning.corrections import check_adoptable
     from ...storage.files import file_hash
-    from ...storage.records import target_id, write_acceptance
+    from ...storage.record import target_id
+    from ...storage.records import write_acceptance
     from ..listing import AS_RECORDED, find_or_make_root, listed, paths_below
 
     found = find_or_make_root(root)
