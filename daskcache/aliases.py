@@ -84,7 +84,7 @@ MOVED = {
     "reasons": "planning.reasons",
     "rebuild": "housekeeping.rebuild",
     "recipe": "calls.recipe",
-    "record_check": "storage.record_check",
+    "record_check": "storage.documents",
     "records": "storage.records",
     "repairing": "housekeeping.repair",
     "room": "housekeeping.gc",

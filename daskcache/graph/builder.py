@@ -460,7 +460,7 @@ class GraphBuilder:
     def _was_made(self, planned, name):
         """Return True if a record of a node says that its function made the content, not a person."""
         record = name and self.planner.store(planned.recipe.root).read(name)
-        return bool(record) and name.key == planned.recipe.key and "edited" not in record
+        return bool(record) and name.key == planned.recipe.key and not record.is_adopted
 
     def check_workers(self) -> None:
         """Raise an error, within a verb, unless the workers of its client can run the tasks."""

@@ -18,15 +18,16 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from ..errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from ..hashing.encoder import tag
 from ..runtime.named import class_of, is_plain
+from ..storage.documents import COUNT, Form, Misfit, dict_of, known_fields
 from ..storage.paths import DATA_HASH, check_path
-from ..storage.record import RecordName, collision_form, target_id
-from ..storage.record_check import check_record
+from ..storage.record import Record, RecordName, collision_form, target_id
 from ..storage.roots import FORMAT, parsed
 from ..storage.tables.databases import is_table
 from ..targets.registry import target_class
@@ -41,6 +42,19 @@ _HEX = re.compile(r"[0-9a-f]+\Z")
 #: Errors that `tarfile` raises for files that it can't read or can't hold in memory.
 _NO_ARCHIVE = OSError, tarfile.TarError, ValueError, OverflowError, MemoryError, RecursionError
 _CODE_FILE = re.compile(r"code/(?:[0-9a-f]{32}\.json|sources/[0-9a-f]{32}\.txt)\Z")
+
+
+_VERSION = Form(str(FORMAT), lambda value: value == FORMAT)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """The content of an archive's `MANIFEST`."""
+
+    #: Version of the form of archives.
+    daskcache: Annotated[int, _VERSION]
+    #: Number of the target's files, by the name of its record.
+    records: Annotated[dict[str, int], dict_of(COUNT)]
 
 
 class Packed(NamedTuple):
@@ -136,16 +150,19 @@ class Archive:
         return members
 
     def _packed(self):
-        manifest = self._json(MANIFEST)
-        if manifest.get("daskcache") != FORMAT:
-            raise self._unreadable(f"its format is {manifest.get('daskcache')!r}")
-        names = manifest.get("records")
-        if not isinstance(names, dict) or {f"{RECORDS}{name}" for name in names} != {
+        if MANIFEST not in self._members:
+            raise self._unreadable(f"it has no {MANIFEST}")
+        _, manifest = self._json(MANIFEST)
+        try:
+            names = _Manifest(**known_fields(_Manifest, manifest)).records
+        except Misfit as error:
+            raise self._unreadable(f"{MANIFEST}: {error}") from error
+        if {f"{RECORDS}{name}" for name in names} != {
             name for name in self._members if name.startswith(RECORDS)
         }:
             raise self._unreadable("its records are not those that its manifest names")
         records = [self._record(name) for name in names]
-        paths = [content["target"] for _, _, content in records]
+        paths = [record.target for _, _, record in records]
         around = {folder.as_posix() for path in paths for folder in PurePosixPath(path).parents}
         if len(set(paths)) < len(paths) or around & set(paths):
             raise self._unreadable("one of its targets is there twice, or lies inside another")
@@ -175,22 +192,23 @@ class Archive:
         return files
 
     def _record(self, file_name):
-        """Check a record and return its name, bytes and content."""
+        """Return a record's name, bytes and content; raise if they contradict each other."""
         name = RecordName.parse(file_name)
-        content = self._json(f"{RECORDS}{file_name}")
-        problem = "its name is no record's"
-        if name is not None and name.unsealed() == file_name:
-            problem = _contradiction(name, content)
-        if problem:
+        content, document = self._json(f"{RECORDS}{file_name}")
+        try:
+            if name is None or name.unsealed() != file_name:
+                raise ValueError("its name is no record's")
+            record = _consistent(name, document)
+        except ValueError as problem:
             raise TargetCorrupt(
                 f"a record in the archive is not valid: {problem}",
                 target=f"{self.path}: {file_name}",
                 hint="nothing was imported; export it again",
-            )
-        return name, self._text(self._members[f"{RECORDS}{file_name}"]), content
+            ) from problem
+        return name, content, record
 
-    def _pack(self, name, unparsed, content, files):
-        path = content["target"]
+    def _pack(self, name, content, record, files):
+        path = record.target
         if files and sum(member.size for member in files.values()) != name.size:
             raise TargetCorrupt(
                 "a target in the archive has not the size that its record says",
@@ -199,19 +217,15 @@ class Archive:
                 hint="nothing was imported; export it again",
             )
         is_folder = bool(files) and "" not in files
-        return Packed(path, name, unparsed, files, is_folder, is_harmless(content))
+        return Packed(path, name, content, files, is_folder, is_harmless(record))
 
-    def _json(self, member_name) -> dict[str, Any]:
-        member = self._members.get(member_name)
-        if member is None:
-            raise self._unreadable(f"it has no {member_name}")
+    def _json(self, member_name):
+        """Return the bytes of a member, and the value of the JSON in it."""
+        text = self._text(self._members[member_name])
         try:
-            content = parsed(self._text(member))
+            return text, parsed(text)
         except ValueError as error:
             raise self._unreadable(f"{member_name}: {error}") from error
-        if not isinstance(content, dict):
-            raise self._unreadable(f"{member_name} holds no JSON object")
-        return content
 
     def _text(self, member):
         if member.size > _LARGEST_TEXT:
@@ -236,18 +250,18 @@ class Archive:
         )
 
 
-def is_harmless(record: dict[str, Any]) -> bool:
+def is_harmless(record: Record) -> bool:
     """Return True if nothing that a record names runs code of its writer.
 
     Only daskcache's own formats and sources are known to be harmless.  The format must also match the
     suffix of the target's path: a program reads a target by its path, whatever the record claims.
     """
     try:
-        by_suffix = target_class(record["target"])
+        by_suffix = target_class(record.target)
     except UnknownFormat:
         return False
-    names = [described["class"] for described in record["upstream"] if "class" in described]
-    return class_of(record["format"]) is by_suffix and all(map(is_plain, [record["format"], *names]))
+    names = [described["class"] for described in record.upstream if "class" in described]
+    return class_of(record.format) is by_suffix and all(map(is_plain, [record.format, *names]))
 
 
 def _with_folders(path):
@@ -277,27 +291,21 @@ def _why_unsafe(member):
     return None
 
 
-def _contradiction(name: RecordName, record: dict[str, Any]) -> str | None:
-    """Return the reason why a record is malformed or contradicts its name, else None."""
+def _consistent(name: RecordName, document: Any) -> Record:
+    """Return the content of a record; raise ValueError if it is malformed or contradicts its name."""
     hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
     if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
-        return "its name has something else than hashes"
+        raise ValueError("its name has something else than hashes")
     if not all(0 <= number < 2**63 for number in (name.size, name.mtime_ns, name.microseconds)):
-        return "its name has a number that can't be"
-    try:
-        check_record(record, name.key, name.file_hash)
-    except ValueError as error:
-        return str(error)
+        raise ValueError("its name has a number that can't be")
+    record = Record.of(document, name)
     if other := other_algorithm(record):
-        return f"it was hashed with {other!r}: import it with daskcache.hash set to that"
-    path = record["target"]
+        raise ValueError(f"it was hashed with {other!r}: import it with daskcache.hash set to that")
     # the id of a content-addressed target is made from its path without the data hash
-    if name.target_id not in (
-        target_id(path),
-        target_id(path.replace(name.data_hash, DATA_HASH)),
-    ):
-        return "it is about another target than its name says"
-    said = [record["key"], record["data_hash"], record["file_hash"], record["size"]]
-    if said != [name.key, tag(name.data_hash), tag(name.file_hash), name.size]:
-        return "its content and its name differ"
-    return None
+    paths = record.target, record.target.replace(name.data_hash, DATA_HASH)
+    if name.target_id not in map(target_id, paths):
+        raise ValueError("it is about another target than its name says")
+    said = [record.data_hash, record.file_hash, record.size]
+    if said != [tag(name.data_hash), tag(name.file_hash), name.size]:
+        raise ValueError("its content and its name differ")
+    return record

@@ -180,27 +180,27 @@ def audit_root(
 
     def examine(name):
         record = store.read(name)
-        if record is None or record["target"] in seen or not _is_of(record, function):
+        if record is None or record.target in seen or not _is_of(record, function):
             return None
         try:
-            entry = recorded_entry(store, record["target"], name.key)
+            entry = recorded_entry(store, record.target, name.key)
         except NotThere:  # only complete nodes are audited
             return None
         except CannotRecompute as reason:
             return _skipped(record, reason)
         seen.update(result.target.path for result in entry.stored)
-        return _finding(record["function"], entry, lambda: call_of(store, record, entry))
+        return _finding(record.function, entry, lambda: call_of(store, record, entry))
 
     return _draw(sorted(set(store.all())), sample, seed, examine)
 
 
 def _skipped(record, reason):
-    function, target = record["function"], record["target"]
-    return Finding(function, target, SKIPPED, str(reason), recorded=record["data_hash"])
+    function, target = record.function, record.target
+    return Finding(function, target, SKIPPED, str(reason), recorded=record.data_hash)
 
 
 def _is_of(record, function):
-    return function is None or f".{record['function']}".endswith(f".{function}")
+    return function is None or f".{record.function}".endswith(f".{function}")
 
 
 _T = TypeVar("_T", PlannedNode, RecordName)
@@ -317,7 +317,7 @@ def _planned_call(store: RecordStore, planned: PlannedNode) -> Call:
     if it.trace([item.data_hash for item in inputs]) != name.trace:
         raise CannotRecompute(ACCEPTED)
     work = Work(it.spec, it.values, (), it.key, it.static, it.code, {}, it.root, it.paths)
-    return Call(work, inputs, record["packages"])
+    return Call(work, inputs, record.packages)
 
 
 def _input(item, parent):

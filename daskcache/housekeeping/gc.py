@@ -286,7 +286,7 @@ def _folders_of(path):
 
 def _group(item, by):
     if by == "function":
-        return item.record["function"]
+        return item.record.function
     return item.path.rpartition("/")[0] or "."
 
 

@@ -27,14 +27,14 @@ class Lineage:
 
     def siblings(self, item: Listed) -> list[Listed]:
         """Return all results of the call that made a target, including that target."""
-        results = item.record.get("results") or [item.path]
+        results = item.record.results or [item.path]
         paths = results.values() if isinstance(results, dict) else results
         return [self.by_path[path] for path in paths if path in self.by_path]
 
     def parents(self, item: Listed) -> list[Listed]:
         """Return all results of the calls that a target takes an input from."""
         found: dict[str, Listed] = {}
-        for described in item.record.get("upstream", []):
+        for described in item.record.upstream:
             if "root" in described:
                 continue
             parents = list(self._by_key.get(described.get("key", ""), ()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import config
 from ..errors import DaskcacheError, StorageError, TargetMissing
@@ -19,7 +19,7 @@ from ..runtime.named import Unknown, function_named
 from ..storage import code_store, roots
 from ..storage import files as storage
 from ..storage.paths import check_path
-from ..storage.record import RecordName, target_id
+from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
 from ..storage.tables.databases import is_table
@@ -41,13 +41,12 @@ class Listed(NamedTuple):
     #: One of `STATES`.
     state: str
     name: RecordName
-    #: Content of the record.
-    record: dict[str, Any]
+    record: Record
 
     @property
     def is_adopted(self) -> bool:
         """True if a user made the target's content, or its last content if it is gone."""
-        return self.name.adopted or "edited" in self.record
+        return self.name.adopted or self.record.is_adopted
 
 
 def find_root(given: str | None) -> Root:
@@ -121,7 +120,7 @@ def listed(root: Root) -> Iterator[Listed]:
         record = store.read(name)
         if record is None:
             continue
-        item = _listed(root, record["target"], name, record)
+        item = _listed(root, record.target, name, record)
         # a record that matches the file wins over other records of the same path
         known = found.get(item.path)
         if known is None or known.state not in AS_RECORDED:
@@ -138,7 +137,7 @@ def find(root: Root, given: str) -> Listed | None:
         store = RecordStore(root)
         for name in store.with_target(identifier):
             record = store.read(name)
-            if record is not None and record["target"] == path:
+            if record is not None and record.target == path:
                 candidates.append(_listed(root, path, name, record))
     return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
 
@@ -188,7 +187,7 @@ def made_from(root: Root, items: list[Listed]) -> list[Listed]:
     """Return all targets downstream of some targets, at any distance; not the given ones."""
     users: dict[str, list[Listed]] = {}
     for item in listed(root):
-        for described in item.record.get("upstream", []):
+        for described in item.record.upstream:
             users.setdefault(described.get("target", ""), []).append(item)
     found: dict[str, Listed] = {}
     given = {item.path for item in items}
@@ -206,23 +205,23 @@ def story(root: Root, item: Listed) -> list[str]:
     record = item.record
     lines = [
         f"{item.path}: {item.state}",
-        f"  made by    {record['function']}()",
-        f"  created    {record['created']} on {record['host']}, in {record['seconds']:.3g} s",
-        f"  key        {record['key']}",
-        f"  data hash  {record['data_hash']}",
+        f"  made by    {record.function}()",
+        f"  created    {record.created} on {record.host}, in {record.seconds:.3g} s",
+        f"  key        {record.key}",
+        f"  data hash  {record.data_hash}",
     ]
-    for name, (brief, *_) in record.get("arguments", {}).items():
+    for name, (brief, *_) in record.arguments.items():
         lines.append(f"  argument   {name} = {_resolved(brief, record)}")
-    for described in record.get("upstream", []):
+    for described in record.upstream:
         lines.append(f"  input      {_input_story(root, described)}")
     if item.state == "missing":
         lines.append("  why        the target was deleted; it is made again when it is needed")
     if item.state == "modified":
         lines.append("  why        the file was edited after it was stored")
-    if "edited" in record:
-        lines.append(f"  adopted    {_signature(record['edited'])}")
-    if "kept" in record:
-        lines.append(f"  kept       for this recipe {_signature(record['kept'])}")
+    if record.edited is not None:
+        lines.append(f"  adopted    {_signature(record.edited)}")
+    if record.kept is not None:
+        lines.append(f"  kept       for this recipe {_signature(record.kept)}")
     lines += _code_story(root, record)
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
@@ -236,14 +235,14 @@ def _signature(told):
 def _code_story(root, record):
     """Describe how the code that made a target differs from the module's current code."""
     try:
-        spec = function_named(record["function"])
+        spec = function_named(record.function)
         now = spec.code()
     except (Unknown, DaskcacheError) as error:
         reason = getattr(error, "message", error)
         return [f"  code       not known whether it changed: {reason}"]
-    if now.fingerprint == record["code"]:
+    if now.fingerprint == record.code:
         return []
-    before = code_store.recall(root, record["code"]) or []
+    before = code_store.recall(root, record.code) or []
     own = getattr(spec.func, "__qualname__", "")
     changes = code_changes(before, now.parts, own) if before else []
     return [f"  why        {change}".replace("\n", "\n" + " " * 13) for change in changes or [_CHANGED]]
@@ -268,7 +267,7 @@ def _input_story(root, described):
 
 def _resolved(brief, record):
     """Format an argument, with paths in place of the references to upstream results."""
-    for position, described in enumerate(record.get("upstream", [])):
+    for position, described in enumerate(record.upstream):
         place = described.get("target") or described.get("source") or "a Dask value"
         brief = brief.replace(f"<upstream {position}>", str(place))
     return brief

@@ -18,7 +18,7 @@ from ..runtime.entry import Entry, Stored
 from ..runtime.named import Unknown, function_named, source_class_named, target_of
 from ..runtime.work import FileData, Work
 from ..storage import files
-from ..storage.record import RecordName, target_id
+from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 
@@ -47,13 +47,13 @@ class Call(NamedTuple):
     packages: dict[str, str]
 
 
-def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
+def call_of(store: RecordStore, record: Record, entry: Entry) -> Call:
     """Rebuild the call that made a recorded result.
 
     Parameters
     ----------
     store : RecordStore
-    record : dict
+    record : Record
         The record of one of the call's targets.
     entry : Entry
         The call's results, see `recorded_entry`.
@@ -73,21 +73,21 @@ def call_of(store: RecordStore, record: dict[str, Any], entry: Entry) -> Call:
     if (spec.layout, [*map(type, spec.formats)]) != (entry.layout, formats):
         raise CannotRecompute("it has other targets now")
     values = tuple(_value(spec, position, record) for position in range(len(spec.signature.names)))
-    inputs = [_input(store, described) for described in record["upstream"]]
+    inputs = [_input(store, described) for described in record.upstream]
     # the trace covers all that counts: equal traces mean that this is the recorded call
-    static = spec.static_hash(values, record["code"])
-    if tag(combine(static, [item.data_hash for item in inputs])) != record["trace"]:
+    static = spec.static_hash(values, record.code)
+    if tag(combine(static, [item.data_hash for item in inputs])) != record.trace:
         raise CannotRecompute("it counts other arguments now")
     paths = tuple(result.target.path for result in entry.stored)
-    work = Work(spec, values, (), entry.key, static, record["code"], {}, entry.root, paths)
-    return Call(work, inputs, record["packages"])
+    work = Work(spec, values, (), entry.key, static, record.code, {}, entry.root, paths)
+    return Call(work, inputs, record.packages)
 
 
-def check_its_own(record: dict[str, Any]) -> None:
+def check_its_own(record: Record) -> None:
     """Raise `CannotRecompute` if a target was adopted or accepted, not made by its recorded call."""
-    if "edited" in record:
+    if record.is_adopted:
         raise CannotRecompute("it was edited by hand, and adopted")
-    if "accepted" in record:
+    if record.accepted is not None:
         raise CannotRecompute(ACCEPTED)
 
 
@@ -123,9 +123,9 @@ def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
 
 def _results(record) -> tuple[list[str], int | tuple[str, ...] | None]:
     """Return the paths of a call's results, and the layout in which the function returned them."""
-    results = record.get("results")
+    results = record.results
     if results is None:
-        return [record["target"]], None
+        return [record.target], None
     if isinstance(results, dict):
         return list(results.values()), tuple(results)
     return results, len(results)
@@ -137,12 +137,12 @@ def _stored(store, path, key):
         raise NotThere(f"{path} holds the result of another call")
     target = target_of(record, _function_of(record))
     if target is None:
-        what = record["format"]
+        what = record.format
         raise CannotRecompute(f"{path} can't be read: nothing but its record says that it is a {what}")
     return Stored(target, name.data_hash, name.file_hash, name.stamp)
 
 
-def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, dict[str, Any]]:
+def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Record]:
     """Return name and content of the record that matches the file at a target; see `recorded_entry`.
 
     A touched or copied file matches if its bytes are the recorded ones.
@@ -155,7 +155,7 @@ def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, dict
         for name in look_up(identifier):
             if name.stamp == stamp or _is_touched(name, stamp, location):
                 record = store.read(name)
-                if record is not None and record["target"] == path:
+                if record is not None and record.target == path:
                     return name, record
     raise NotThere(f"{path} is not as recorded")
 
@@ -169,21 +169,21 @@ def _is_touched(name, stamp, location):
 
 def _function_of(record) -> Spec | None:
     try:
-        return function_named(record["function"])
+        return function_named(record.function)
     except Unknown:
         return None
 
 
 def _spec_of(record) -> Spec:
     try:
-        spec = function_named(record["function"])
+        spec = function_named(record.function)
     except Unknown as reason:
         raise CannotRecompute(str(reason)) from reason
     try:
         fingerprint = spec.code().fingerprint
     except DaskcacheError as error:
         raise CannotRecompute(error.message) from error
-    if fingerprint != record["code"]:
+    if fingerprint != record.code:
         raise CannotRecompute("its code changed since")
     return spec
 
@@ -200,7 +200,7 @@ def _value(spec, position, record):
     try:
         if position not in spec.counted:
             return spec.signature.defaults[name]
-        text, expected, *everything = record["arguments"][name]
+        text, expected, *everything = record.arguments[name]
         value = value_of(everything[0] if everything else text)
         if hash_value(value) == expected:
             return value

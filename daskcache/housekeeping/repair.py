@@ -16,11 +16,11 @@ from ..errors import StorageError
 from ..storage import files, trash, trust
 from ..storage.files import DISPLACED
 from ..storage.manifests import mend_manifest
-from ..storage.record import RecordName
+from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
-from ..storage.roots import Root, parsed
+from ..storage.roots import Root
 from .listing import listed
-from .verify import CORRUPT, OK, Checked, target_in
+from .verify import CORRUPT, OK, Checked
 
 
 def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
@@ -151,7 +151,7 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
         try:
             if name is None or _last_change(intent) >= before:
                 continue
-            path = target_in(_json(intent))
+            path = _target_of(intent, name)
         except FileNotFoundError:  # its writer finished it just now
             continue
         location = root.absolute(path) if path else ""
@@ -195,8 +195,8 @@ def _holds(location, name):
     return files.file_hash(location) == name.file_hash
 
 
-def _json(path):
+def _target_of(intent, name):
     try:
-        return parsed(Path(path).read_bytes())
+        return Record.read(intent, name).target
     except ValueError:  # its writer did not finish it
         return None

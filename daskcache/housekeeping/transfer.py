@@ -13,7 +13,7 @@ import tarfile
 import uuid
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import algorithms
@@ -24,7 +24,7 @@ from ..storage.code_store import files_behind
 from ..storage.files import Part
 from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
-from ..storage.record import RecordName, collision_form, sealed_content
+from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from ..storage.tables.databases import is_table
@@ -105,7 +105,7 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
 class _Outgoing(NamedTuple):
     path: str
     name: RecordName
-    record: dict[str, Any]
+    record: Record
     #: Paths of files below the target; [""] for a single file, empty if only the record is packed.
     files: list[str]
 
@@ -168,7 +168,7 @@ def _checked(store, item, may_be_missing):
             hint="compute it again, or leave it out; 'dask cache verify' tells more",
         )
     record = item.record if found.name == item.name else store.read(found.name)
-    if record is None or record["target"] != item.path:
+    if record is None or record.target != item.path:
         raise TargetCorrupt("its record can't be read", target=root.absolute(item.path))
     return _Outgoing(item.path, found.name, record, _files(root.absolute(item.path)))
 
@@ -185,9 +185,9 @@ def _write(tar, root, packed):
     manifest = {"daskcache": FORMAT, "records": records}
     _add_text(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
     for item in packed:
-        content = json.dumps(item.record, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        content = json.dumps(item.record.document, ensure_ascii=False).encode("utf-8", "surrogatepass")
         _add_text(tar, RECORDS + item.name.unsealed(), content)
-    fingerprints = {item.record["code"] for item in packed}
+    fingerprints = {item.record.code for item in packed}
     for name in sorted({name for each in fingerprints for name in files_behind(root, each)}):
         _add_text(tar, CODE + name, Path(root.code, name).read_bytes())
     for item in packed:

@@ -12,14 +12,13 @@ import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..errors import DaskcacheWarning, UnsafePath
+from ..errors import DaskcacheWarning
 from ..hashing import algorithms
 from ..storage import files
 from ..storage.files import Stamp
-from ..storage.paths import check_path
-from ..storage.record import RecordName
+from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
 
@@ -94,11 +93,11 @@ def _claims(root):
     unreadable, hashed_otherwise = [], {}
     for name in store.all():
         record = _read_quietly(store, name)
-        target = target_in(record)
-        if target is not None and (other := other_algorithm(record)):
-            hashed_otherwise[target] = f"hashed with {other}: set daskcache.hash to that to verify it"
-        elif target is not None:
-            claims.setdefault(target, []).append(name)
+        if record is not None and (other := other_algorithm(record)):
+            told = f"hashed with {other}: set daskcache.hash to that to verify it"
+            hashed_otherwise[record.target] = told
+        elif record is not None:
+            claims.setdefault(record.target, []).append(name)
         # a new store: the record may have been replaced or removed since `store` listed it
         elif name in RecordStore(root).with_key(name.key):
             path = f"{METADATA}/records/{name.shard}/{name.file_name()}"
@@ -109,9 +108,9 @@ def _claims(root):
     return claims, unreadable
 
 
-def other_algorithm(record: dict[str, Any]) -> str | None:
+def other_algorithm(record: Record) -> str | None:
     """Return the config name of a record's hash algorithm; None if it is the one in use."""
-    name = record["file_hash"].rpartition(":")[0]
+    name = record.file_hash.rpartition(":")[0]
     return None if name in ("", algorithms.algorithm()) else algorithms.configured_as(name)
 
 
@@ -156,18 +155,6 @@ def check(root: Root, path: str, records: list[RecordName]) -> Checked:
         return Checked(path, OK, names, found, newest_last[-1])
     state = CORRUPT if _is_damage(location, found, names) else MODIFIED
     return Checked(path, state, names, found)
-
-
-def target_in(record: Any) -> str | None:
-    """Return the target's path in a record; None if it is not a record, or the path leaves the root."""
-    path = record.get("target") if isinstance(record, dict) else None
-    if not isinstance(path, str):
-        return None
-    try:
-        check_path(path, path)
-    except UnsafePath:
-        return None
-    return path
 
 
 def _read_quietly(store, name):

@@ -31,10 +31,12 @@ def check_adoptable(root: Root, path: str) -> None:
     """
     store = RecordStore(root)
     for name in store.with_target(target_id(path)):
-        record = store.read(name) or {}
-        target = target_of(record) if "form" in record else None
+        record = store.read(name)
+        if record is None or record.form is None:
+            continue
+        target = target_of(record)
         if target is not None and not target.runs_code:
-            look_into(target.at(root.absolute(path)), root, form=record["form"])
+            look_into(target.at(root.absolute(path)), root, form=record.form)
             return
 
 

@@ -35,7 +35,7 @@ from ..runtime.work import DaskData, FileData
 from ..storage import files, records
 from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.paths import DATA_HASH, located
-from ..storage.record import ANY_TRACE, RecordName, collision_form, seconds_of, target_id
+from ..storage.record import ANY_TRACE, RecordName, collision_form, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.tables.databases import SEPARATOR, is_table
@@ -358,8 +358,8 @@ class Examiner:
         # a table has no mtime, but its record has the time
         if not is_table(location):
             return name.mtime_ns / 1e9
-        record = self.store(planned.recipe.root).read(name) or {}
-        return seconds_of(record.get("created", ""))
+        record = self.store(planned.recipe.root).read(name)
+        return record.created_at if record is not None else 0.0
 
     def _found_by_others(self, recipe, position, location, stamp):
         """Return a record, never stored, for a file that ``check="exists"`` takes as it is."""
@@ -388,8 +388,8 @@ class Examiner:
         note = self._accepted[recipe.root].get(name.target_id)
         if note is None or note.get("key") != name.key:
             return False
-        record = self.store(recipe.root).read(name) or {}
-        return record.get("function") == recipe.spec.qualified_name
+        record = self.store(recipe.root).read(name)
+        return record is not None and record.function == recipe.spec.qualified_name
 
     def _other_recipe(self, planned, name, path):
         """Explain a target that another recipe made, and mark the node as stale.
@@ -406,20 +406,20 @@ class Examiner:
         if record is None:
             self._worsen(planned, STALE, "its record can't be read")
             return
-        if record.get("function") != recipe.spec.qualified_name:
+        if record.function != recipe.spec.qualified_name:
             raise TargetCollision(
                 "the target belongs to another function",
                 node=recipe.title,
                 target=f"{recipe.root}/{path}",
                 expected=f"made by {recipe.spec.qualified_name}",
-                got=f"made by {record.get('function')}",
+                got=f"made by {record.function}",
                 hint="give one of them another target, or delete the file if it is not needed",
             )
-        before = str(record.get("trace")).partition(":")[0]
+        before = record.trace.partition(":")[0]
         if before != algorithms.algorithm():
             self._worsen(planned, STALE, f"hashed with {before} then, {algorithms.algorithm()} now")
             return
-        if record.get("replaced") == recipe.key:  # that recipe has overwritten this one's result
+        if record.replaced == recipe.key:  # that recipe has overwritten this one's result
             warnings.warn(
                 f"two recipes take turns at {recipe.root}/{path}, and each rerun replaces the other's "
                 "result: put what differs between them, or {key}, into the path template",
@@ -448,10 +448,10 @@ class Examiner:
             self._worsen(planned, STALE, "what it was made from holds other data now")
             return
         # without a trace to compare, those parents whose data are known are compared one by one
-        record = self.store(recipe.root).read(name) or {}
-        for parent, described in zip(planned.parents, record.get("upstream", ()), strict=False):
+        record = self.store(recipe.root).read(name)
+        for parent, described in zip(planned.parents, record.upstream if record else (), strict=False):
             known = parent and parent.data_hash
-            if known and untagged(described.get("data_hash", "")) != known:
+            if known and untagged(described["data_hash"]) != known:
                 path = parent.recipe.title
                 self._worsen(planned, STALE, f"{path} holds other data now")
 
@@ -507,7 +507,7 @@ class Examiner:
         adopted = [name for name in candidates if self._stands(planned, name)]
         if not adopted:
             return
-        record = self.store(planned.recipe.root).read(adopted[0]) or {}
+        record = self.store(planned.recipe.root).read(adopted[0])
         if planned.state == COMPLETE and not planned.forced:
             planned.state = ADOPTED
         elif planned.state != PENDING:  # a pending node's worker decides, and replaces no adopted result
@@ -537,7 +537,7 @@ class Examiner:
         if kept and len(adopted) < len(planned.records):
             planned.unsettled, planned.data_hash = True, None
             return  # the function's other results have to be made; the worker keeps this one
-        story = made_for(record, planned.recipe)
+        story = made_for(record, planned.recipe) if record is not None else ""
         if kept and planned.state != CORRUPT:
             planned.forced = planned.outdated = planned.unsettled = False
             planned.reasons = [f"kept: it was {story}"] if story else []
@@ -568,13 +568,13 @@ class Examiner:
     def _form_before(self, planned, before):
         """Return the form of the result that an adopted file replaces, or None if not recorded."""
         record = before and self.store(planned.recipe.root).read(before)
-        return record.get("form") if record else None
+        return record.form if record else None
 
     def _form(self, planned, name):
         """Return the form in which an adopted file is read; see `daskcache.targets.forms`."""
         if name is None or not name.adopted:
             return None
-        return (self.store(planned.recipe.root).read(name) or {}).get("form")
+        return self._form_before(planned, name)
 
     def _worsen(self, planned, state, reason):
         # of several targets, the one in the worst state decides
@@ -708,7 +708,8 @@ class Examiner:
         """Return the content of the record of a node's first target, or None."""
         if not planned.records or planned.records[0] is None:
             return None
-        return self.store(planned.recipe.root).read(planned.records[0])
+        record = self.store(planned.recipe.root).read(planned.records[0])
+        return record.document if record is not None else None
 
     def store(self, root: str) -> RecordStore:
         store = self._stores.get(root)
@@ -739,7 +740,7 @@ def _adopted_by(planned, record, notes):
     """Return the reason with the name of the user that adopted a node's result, and the time."""
     name = planned.records[0]
     note = (name and notes.get(name.target_id)) or {}
-    told = note if "content" in note else record.get("edited") or {}
+    told = note if "content" in note else (record and record.edited) or {}
     by, when = told.get("by") or "on_modified", told.get("when")
     return f"adopted by {by}{f', {when}' if when else ''}"
 

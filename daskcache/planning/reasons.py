@@ -7,13 +7,13 @@ from `hashing.changes`.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from ..calls.describe import value_of
 from ..calls.recipe import Recipe, SourceInput
 from ..hashing.changes import code_changes
 from ..runtime.work import describe_arguments, describe_format
 from ..storage import code_store, roots
+from ..storage.record import Record
 from ..storage.roots import Root
 
 #: Number of changed inputs that are named one by one.
@@ -25,13 +25,13 @@ def headlines(reasons: list[str]) -> list[str]:
     return [reason.partition("\n")[0] for reason in reasons]
 
 
-def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
+def differences(record: Record, recipe: Recipe) -> list[str]:
     """Return the differences between a record and a recipe, one line for each.
 
     Code and arguments come first, then the format, then the inputs.
     """
-    changes = _code_differences(record.get("code"), recipe)
-    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    changes = _code_differences(record.code, recipe)
+    before, now = record.arguments, describe_arguments(recipe.spec, recipe.values)
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
         if old is None or new is None:
@@ -39,16 +39,16 @@ def differences(record: dict[str, Any], recipe: Recipe) -> list[str]:
         elif old[1] != new[1]:
             changes.append(f"{name}: {old[0]} -> {new[0]}")
     upstream = []
-    for item, described in zip(recipe.upstream, record.get("upstream", ()), strict=False):
+    for item, described in zip(recipe.upstream, record.upstream, strict=False):
         upstream += _upstream_difference(item, described, recipe.root)
     if len(upstream) > MAX_REASONS:
         upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
     return changes + _format_difference(record, recipe) + upstream
 
 
-def made_for(record: dict[str, Any], recipe: Recipe) -> str:
+def made_for(record: Record, recipe: Recipe) -> str:
     """Return "made for ..." with the recorded arguments that differ from the recipe's, or ""."""
-    before, now = record.get("arguments", {}), describe_arguments(recipe.spec, recipe.values)
+    before, now = record.arguments, describe_arguments(recipe.spec, recipe.values)
     changed = [(name, old) for name, old in before.items() if name in now and now[name][1] != old[1]]
     return "made for " + ", ".join(f"{name}={old[0]}" for name, old in changed) if changed else ""
 
@@ -67,11 +67,11 @@ def _format_difference(record, recipe):
     """Return the differences in the format and options of the target that a record describes."""
     for path, target in zip(recipe.paths, recipe.spec.formats, strict=True):
         described = describe_format(target)
-        if path != record.get("target"):
+        if path != record.target:
             continue
-        old, new = record.get("format"), described["format"]
+        old, new = record.format, described["format"]
         changes = [f"format: {old} -> {new}"] if old != new else []
-        return changes + _option_differences(record.get("options"), described.get("options"))
+        return changes + _option_differences(record.options, described.get("options"))
     return []
 
 

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 
 from ..calls.spec import Spec
 from ..storage import files
-from ..storage.record import RecordName
+from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
 from ..storage.tables.databases import is_table
-from .work import Elsewhere, describe_format
+from .named import has_format
+from .work import Elsewhere
 
 
 def find_elsewhere(
@@ -39,23 +40,23 @@ def find_elsewhere(
     Elsewhere or None
         None if no results are of use.
     """
-    found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, dict]]] = {}
+    found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, Record]]] = {}
     for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
         record = store.read(name) if name.trace == trace else None
-        if record is not None and not is_table(record["target"]):
+        if record is not None and not is_table(record.target):
             places = _places(record, spec)
-            if record["target"] in places:
+            if record.target in places:
                 members = found.setdefault((name.key, places), {})
-                members.setdefault(places.index(record["target"]), (name, record))
+                members.setdefault(places.index(record.target), (name, record))
     candidates = [_candidate(store, spec, places, members) for (_, places), members in found.items()]
     return max(filter(None, candidates), key=lambda e: (e.is_there, e.is_alike), default=None)
 
 
 def _places(record, spec):
     """Return the paths of all results of a record's call; () if they are laid out differently now."""
-    results = record.get("results")
+    results = record.results
     if spec.layout is None:
-        return (record["target"],) if results is None else ()
+        return (record.target,) if results is None else ()
     if isinstance(spec.layout, int):
         return tuple(results) if isinstance(results, list) and len(results) == spec.layout else ()
     return tuple(results.values()) if isinstance(results, dict) and tuple(results) == spec.layout else ()
@@ -69,7 +70,7 @@ def _candidate(store, spec, places, members):
     there = all(_is_there(store.root.absolute(path), name) for path, name in placed)
     if not there and any(map(store.is_adopted, names)):
         return None  # a person's correction is gone, and the function would make other data
-    alike = all(map(_has_format, records, spec.formats))
+    alike = all(map(has_format, records, spec.formats))
     if not alike and not (there and len(places) == 1):
         return None  # another format is of use only if it can be read and written anew
     return Elsewhere(names, places, there, alike)
@@ -81,8 +82,3 @@ def _is_there(location, name):
     if found is None or found.size != name.size:
         return False
     return found == name.stamp or files.file_hash(location) == name.file_hash
-
-
-def _has_format(record, target):
-    described = describe_format(target)
-    return all(record.get(name) == described.get(name) for name in ("format", "options"))

@@ -90,31 +90,24 @@ def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> Reco
     The inputs hold the same data as before, so a run would make the same target.
     """
     renamed = name._replace(key=key)
-    content = store.read(name)
-    if content is None:  # another worker was faster, or the record is damaged: the next verb looks
-        return renamed
-    facts = {k: v for k, v in content.items() if k in _CARRIED}
-    replace_record(store, name, renamed, record_content(renamed, **facts, same_as=name.key))
+    # if it can't be read, another worker was faster, or the record is damaged: the next verb looks
+    if _write_again(store, name, renamed, _OF_RESULT, same_as=name.key) and name != renamed:
+        store.remove(name)
     return renamed
 
 
-_CARRIED = (
-    "function",
-    "code",
-    "target",
-    "format",
-    "options",
-    "results",
-    "arguments",
-    "upstream",
-    "form",
-    "accepted",
-    "edited",
-    "kept",
-    "created",
-    "host",
-    "packages",
-)
+_OF_TARGET = ("function", "target", "format", "options", "form", "results")
+_OF_DECISIONS = ("accepted", "edited", "kept")
+_OF_RUN = ("code", "arguments", "upstream", "created", "host", "packages")
+_OF_RESULT = (*_OF_TARGET, *_OF_DECISIONS, *_OF_RUN)
+
+
+def _write_again(store, old, new, carried, **facts) -> bool:
+    """Write a record with some facts of another one; return False if that one can't be read."""
+    record = store.read(old)
+    if record is not None:
+        store.write(new, record_content(new, **record.facts(*carried), **facts))
+    return record is not None
 
 
 def record_accepted(
@@ -124,12 +117,10 @@ def record_accepted(
 
     The new record replaces the old one; nothing happens if that can't be read.
     """
-    content = store.read(old)
-    if content is None:
-        return
-    carried = {k: v for k, v in content.items() if k in (*_OF_TARGET, "edited")}
     accepted = {"from": old.key, "to": new.key, **_signature(note)}
-    replace_record(store, old, new, record_content(new, **carried, **facts, accepted=accepted))
+    carried = (*_OF_TARGET, "edited")
+    if _write_again(store, old, new, carried, **facts, accepted=accepted) and old != new:
+        store.remove(old)
 
 
 def record_kept(
@@ -151,14 +142,9 @@ def record_kept(
         Name of the person and time of the decision; empty if the node decides by itself
         (``on_modified="adopt"``).
     """
-    content = store.read(old)
-    if content is None:
-        return
-    carried = {k: v for k, v in content.items() if k in (*_OF_TARGET, "edited")}
     kept = {"from": old.key, **_signature(note)}
-    store.write(new, record_content(new, **carried, **facts, kept=kept))
-    if old.key == new.key and old != new:
-        store.remove(old)
+    if _write_again(store, old, new, (*_OF_TARGET, "edited"), **facts, kept=kept):
+        _remove_replaced(store, old, new)
 
 
 def record_adopted(
@@ -190,25 +176,24 @@ def record_adopted(
     """
     target = recipe.targets[position]
     before = store.read(old) if old is not None else None
-    made = {"stored": tag(old.data_hash), "file": tag(old.file_hash)} if old is not None else {}
-    if before and "edited" in before:  # adopted before: the function's own result is still the same
-        made = {k: v for k, v in before["edited"].items() if k in ("stored", "file")}
+    made: dict[str, str | None] = {}
+    if before is not None and before.edited is not None:  # the function's own result is the same
+        made = {k: v for k, v in before.edited.items() if k in ("stored", "file")}
+    elif old is not None:
+        made = {"stored": tag(old.data_hash), "file": tag(old.file_hash)}
     facts = {
         "function": recipe.spec.qualified_name,
         "target": target.path,
         **describe_format(target),
-        **({"form": before["form"]} if before and "form" in before else {}),
+        **(before.facts("form") if before is not None else {}),
         **facts_of_recipe(recipe, inputs),
         "edited": {"stored": None, **made, **_signature(note)},
     }
     if recipe.spec.layout is not None:
         facts["results"] = arrange([t.path for t in recipe.targets], recipe.spec.layout)
     store.write(new, record_content(new, **facts))
-    if old is not None and old.key == new.key and old != new:
-        store.remove(old)
-
-
-_OF_TARGET = ("function", "target", "format", "options", "form", "results")
+    if old is not None:
+        _remove_replaced(store, old, new)
 
 
 def facts_of_recipe(recipe: Recipe, inputs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -224,8 +209,6 @@ def _signature(note):
     return {"by": note.get("by"), "when": note.get("when")}
 
 
-def replace_record(store: RecordStore, old: RecordName, new: RecordName, content: bytes) -> None:
-    """Replace a record by another one of the same target; the target stays as it is."""
-    store.write(new, content)
-    if old != new:
+def _remove_replaced(store, old, new):
+    if old.key == new.key and old != new:
         store.remove(old)

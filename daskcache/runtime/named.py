@@ -8,12 +8,12 @@ chosen by a record: it counts only as a format of this program's function.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
 from ..calls.describe import value_of
 from ..calls.spec import Spec
+from ..storage.record import Record
 from ..targets.base import Source, Target
 from .work import describe_format
 
@@ -58,28 +58,32 @@ def function_named(name: str) -> Spec:
     return spec
 
 
-def target_of(record: Mapping[str, Any], spec: Spec | None = None) -> Target | None:
+def target_of(record: Record, spec: Spec | None = None) -> Target | None:
     """Return the target that a record is about, or None if the record is not enough to make it.
 
     Parameters
     ----------
-    record : mapping
-        Content of a record.
+    record : Record
     spec : Spec, optional
         This program's function that the record is about.  A format that runs code when it reads a file
         must be one of its formats.
     """
-    said = {field: record[field] for field in ("format", "options") if field in record}
     for own in spec.formats if spec is not None else ():
-        if describe_format(own) == said:
-            return own.at(record["target"])
-    found = class_of(record["format"])
+        if has_format(record, own):
+            return own.at(record.target)
+    found = class_of(record.format)
     if found is None or not issubclass(found, Target) or found.runs_code:
         return None
     try:
-        return found(record["target"], **value_of(record.get("options", "{}")))
+        return found(record.target, **value_of("{}" if record.options is None else record.options))
     except (TypeError, ValueError):
         return None
+
+
+def has_format(record: Record, target: Target) -> bool:
+    """Return True if a record is about a target of the same format with the same options."""
+    described = describe_format(target)
+    return (record.format, record.options) == (described["format"], described.get("options"))
 
 
 def source_class_named(name: str) -> type[Source]:

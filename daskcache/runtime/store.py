@@ -86,8 +86,8 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
             own = own_part_path(work.root, path)
             part = files.copied_part(root.absolute(source), own)
             record = store.read(name)
-            copies.append(Written(part, name.data_hash, form=record and record.get("form")))
-            carried.append(record and {k: record[k] for k in ("edited", "kept") if k in record})
+            copies.append(Written(part, name.data_hash, form=record.form if record else None))
+            carried.append(record and record.facts("edited", "kept"))
             if part.file_hash != name.file_hash or record is None:
                 sweep_parts(root, copies)
                 return None
@@ -539,4 +539,5 @@ def _form_of_adopted(work, name):
     """Return the form in which an adopted file is read, or None."""
     if not name.adopted:
         return None
-    return (RecordStore(Root(work.root)).read(name) or {}).get("form")
+    record = RecordStore(Root(work.root)).read(name)
+    return record.form if record else None

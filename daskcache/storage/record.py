@@ -1,7 +1,8 @@
 """One record: the JSON file that says how a target was made, readable without daskcache.
 
-The *name* of the file carries the fields that planning needs (:class:`RecordName`).  `records` lists
-the records of a root, and `files` commits them; `record_check` validates their content.
+The *name* of the file carries the fields that planning needs (:class:`RecordName`).  Its content is a
+:class:`Record`, checked as it is read, since any program can write such a file.  `records` lists the
+records of a root, and `files` commits them.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import json
 import platform
 import time
 import unicodedata
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Annotated, Any, NamedTuple
 
-from ..hashing.encoder import short_digest, tag
+from ..errors import StorageError
+from ..hashing.encoder import short_digest, tag, untagged
 from ..hashing.names import current_name
 from ..hashing.ownership import package_version
 from . import trust
+from .documents import COUNT, LINE, NULL, PATH, Form, dict_of, known_fields, list_of
 from .files import Stamp
 from .roots import FORMAT, parsed
 
@@ -113,6 +117,192 @@ def collision_form(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
+# ---- forms of a record's fields -------------------------------------------------------------------
+
+
+def _are_texts(values):
+    """Return True if all values are texts; those of files and of `repr` may hold any character."""
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_duration(value):
+    return type(value) in (int, float) and 0 <= value < 2**63
+
+
+def _is_argument(value):
+    return isinstance(value, list) and len(value) in (2, 3) and _are_texts(value)
+
+
+def _is_input(value):
+    if not isinstance(value, dict) or "data_hash" not in value or not _are_texts(value.values()):
+        return False
+    is_placed = "target" not in value or ("key" in value and PATH.fits(value["target"]))
+    return is_placed and not any("\0" in text for text in value.values())
+
+
+def _is_form(value):
+    if not isinstance(value, dict):
+        return False
+    if value.keys() == {"dtype", "shape"}:
+        return LINE.fits(value["dtype"]) and _SHAPE.fits(value["shape"])
+    return value.keys() == {"columns"} and _COLUMNS.fits(value["columns"])
+
+
+def _is_column(value):
+    return isinstance(value, list) and len(value) == 2 and _are_texts(value)
+
+
+_DURATION = Form("seconds, not negative", _is_duration)
+_ARGUMENTS = dict_of(Form("a text, a hash and maybe a longer text", _is_argument))
+_INPUTS = list_of(Form("an object with the hash of an input", _is_input))
+_PATHS = list_of(PATH) | dict_of(PATH)
+_LINES = dict_of(LINE)
+_DECISION = dict_of(LINE | NULL)
+_SHAPE = list_of(COUNT)
+_COLUMNS = list_of(Form("a name and a dtype", _is_column))
+_FORM = Form("the dtype and shape of an array, or the columns of a table", _is_form)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The content of a record's file.
+
+    Hashes of data have their algorithm before them (``xxh3_128:…``).  Other hashes are plain hex digits.
+    An optional field that a record lacks is None.
+    """
+
+    #: The JSON object itself, for users and exports.  It keeps fields that this version doesn't know.
+    document: dict[str, Any] = field(repr=False)
+    #: Version of the form of records, see `daskcache.storage.roots.FORMAT`.
+    daskcache: Annotated[int, COUNT]
+    #: Module and qualified name of the function.
+    function: Annotated[str, LINE]
+    #: Hash of the function's code; ``.daskcache/code`` has the code.
+    code: Annotated[str, LINE]
+    #: Path of the target from the root.
+    target: Annotated[str, PATH]
+    #: Public name of the target's class, see `daskcache.hashing.names`.
+    format: Annotated[str, LINE]
+    #: Arguments by name: a short text and the hash, then the whole text if that is longer.
+    arguments: Annotated[dict[str, list[str]], _ARGUMENTS]
+    #: Inputs in the order of the function's references to them, each with its ``data_hash``.  A node's
+    #: result also has ``key`` and ``target``, and ``root`` if that is another one.  A source has
+    #: ``source`` (its path from the root), ``class``, and maybe ``folder`` and ``options``.
+    upstream: Annotated[list[dict[str, str]], _INPUTS]
+    #: Hash of the recipe.
+    key: Annotated[str, LINE]
+    #: Hash of the code and of the arguments' data.
+    trace: Annotated[str, LINE]
+    #: Hash of the value in the target.
+    data_hash: Annotated[str, LINE]
+    #: Hash of the target's bytes.
+    file_hash: Annotated[str, LINE]
+    #: Size of the target in bytes.
+    size: Annotated[int, COUNT]
+    #: Run time of the function in seconds.
+    seconds: Annotated[float, _DURATION]
+    #: Time when the result was made (UTC), as ``2024-01-31T23:59:59Z``.
+    created: Annotated[str, LINE]
+    #: Name of the machine that made the result.
+    host: Annotated[str, LINE]
+    #: Versions of Python and of packages that made the result.
+    packages: Annotated[dict[str, str], _LINES]
+    #: Text of the target's options that count.
+    options: Annotated[str | None, LINE] = None
+    #: Paths of all results of the call, by position or by name, if it has several.
+    results: Annotated[list[str] | dict[str, str] | None, _PATHS] = None
+    #: Key of the recipe whose result this one replaced.
+    replaced: Annotated[str | None, LINE] = None
+    #: Key of the recipe that made the result from equal data, after an early cutoff.
+    same_as: Annotated[str | None, LINE] = None
+    #: Decision to accept another recipe's result: ``from`` and ``to`` (keys), ``by`` and ``when``.
+    accepted: Annotated[dict[str, str | None] | None, _DECISION] = None
+    #: Decision to adopt a user's edit or file: ``by``, ``when``, and the hashes of the function's own
+    #: result, ``stored`` (data) and ``file`` (bytes).
+    edited: Annotated[dict[str, str | None] | None, _DECISION] = None
+    #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
+    kept: Annotated[dict[str, str | None] | None, _DECISION] = None
+    #: Form of the result, see `daskcache.targets.forms`: ``dtype`` and ``shape``, or ``columns``.
+    form: Annotated[dict[str, Any] | None, _FORM] = None
+
+    @classmethod
+    def of(cls, document: Any, name: RecordName, seal_key: bytes | None = None) -> Record:
+        """Check the parsed JSON of the record with this name, and return it as a record.
+
+        Parameters
+        ----------
+        document : object
+            The parsed JSON; older names of classes in it are replaced by their names of today.
+        name : RecordName
+            The content must repeat its key and file hash.
+        seal_key : bytes, optional
+            The content must be sealed with this key.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or invalid, a path is unsafe, or the seal is not valid.
+        StorageError
+            If a newer daskcache wrote the record.
+        """
+        _check_version(document)
+        fields = known_fields(cls, document)
+        if fields["key"] != name.key or untagged(fields["file_hash"]) != name.file_hash:
+            raise ValueError("its name is that of another record")
+        if seal_key is not None:
+            _check_seal(document, seal_key)
+        fields["format"] = document["format"] = current_name(fields["format"])
+        for described in fields["upstream"]:
+            if "class" in described:
+                described["class"] = current_name(described["class"])
+        return cls(document, **fields)
+
+    @classmethod
+    def read(cls, path: str, name: RecordName) -> Record:
+        """Read the file of a record or intent with this name; raise as `of` does, or `OSError`."""
+        with open(path, "rb") as file:
+            document = parsed(file.read().decode("utf-8", "surrogatepass"))
+        return cls.of(document, name, trust.seal_key())
+
+    def facts(self, *names: str) -> dict[str, Any]:
+        """Return those of the named fields that the record has, in its order, for another record."""
+        return {name: value for name, value in self.document.items() if name in names}
+
+    @property
+    def is_adopted(self) -> bool:
+        """True if the target holds, or held, a user's edit or file."""
+        return self.edited is not None
+
+    @property
+    def created_at(self) -> float:
+        """Time of creation in seconds since 1970, or 0 if it can't be parsed."""
+        try:
+            return calendar.timegm(time.strptime(self.created, _TIME))
+        except ValueError:
+            return 0.0
+
+
+def _check_version(document):
+    version = document.get("daskcache") if isinstance(document, dict) else None
+    if COUNT.fits(version) and version > FORMAT:
+        raise StorageError(
+            "a record was written by a newer daskcache",
+            target=str(document.get("target")),
+            expected=f"format {FORMAT} or older",
+            got=f"format {version}",
+            hint="pip install --upgrade daskcache",
+        )
+
+
+def _check_seal(document, key):
+    found = document.pop("seal", "")
+    if not trust.is_sealed(_as_bytes(document), str(found), key):
+        raise ValueError("it is not sealed with the key in daskcache.key-file")
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+
 def record_content(name: RecordName, **facts: Any) -> bytes:
     """Return the JSON of a record, sealed if records are.
 
@@ -155,31 +345,6 @@ def _sealed(content):
 
 def _as_bytes(content):
     return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
-
-
-def check_seal(content):
-    """Raise ValueError if records are sealed and this one has no valid seal."""
-    key = trust.seal_key()
-    if key is None:
-        return
-    found = content.pop("seal", "")
-    if not trust.is_sealed(_as_bytes(content), str(found), key):
-        raise ValueError("it is not sealed with the key in daskcache.key-file")
-
-
-def name_classes(content):
-    """Replace older names of classes in a record, by module, with their names of today."""
-    for described, field in ((content, "format"), *((each, "class") for each in content["upstream"])):
-        if field in described:
-            described[field] = current_name(described[field])
-
-
-def seconds_of(created: str) -> float:
-    """Return a record's time of creation in seconds since 1970, or 0 if it can't be parsed."""
-    try:
-        return calendar.timegm(time.strptime(created, _TIME))
-    except ValueError:
-        return 0.0
 
 
 def utc_now() -> str:

@@ -22,9 +22,9 @@ from ..errors import DaskcacheWarning, StorageError
 from . import files as storage
 from . import trust
 from .atomic import refuse_link
+from .documents import is_line
 from .files import Stamp
-from .record import RecordName, check_seal, name_classes, utc_now
-from .record_check import check_record, is_line
+from .record import Record, RecordName, utc_now
 from .roots import FORMAT, METADATA, Root, parsed
 
 _SUFFIX = ".json"
@@ -165,7 +165,7 @@ class RecordStore:
         # A table's stamp depends on its rows only: another recipe's result can have the same.
         return min(found, key=lambda name: (name.key != key, not name.adopted), default=None)
 
-    def read(self, name: RecordName) -> dict[str, Any] | None:
+    def read(self, name: RecordName) -> Record | None:
         """Return the content of a record, or None if it is missing or (with a warning) unreadable.
 
         Raises
@@ -174,16 +174,9 @@ class RecordStore:
             If a newer daskcache wrote the record.
         """
         now = self._as_it_is(name)
-        # A commit or claim may rename the record meanwhile, so its path is tried twice.
-        for path in (self.path_of(now), *self.intents_of(now), self.path_of(now)):
+        for path in self._places_of(now):
             try:
-                with open(path, "rb") as file:
-                    content = parsed(file.read().decode("utf-8", "surrogatepass"))
-                check_record(content, now.key, now.file_hash)
-                check_seal(content)
-                self._read[name] = "edited" in content
-                name_classes(content)
-                return content
+                record = Record.read(path, now)
             except FileNotFoundError:
                 continue
             except StorageError:
@@ -191,7 +184,15 @@ class RecordStore:
             except (OSError, ValueError) as error:
                 warnings.warn(f"can't read the record {path}: {error}", DaskcacheWarning, stacklevel=2)
                 return None
+            self._read[name] = record.is_adopted
+            return record
         return None
+
+    def _places_of(self, name):
+        """Yield the paths of a record, its own twice: a commit or claim may rename it meanwhile."""
+        yield self.path_of(name)
+        yield from self.intents_of(name)
+        yield self.path_of(name)
 
     def remove(self, name: RecordName) -> None:
         """Remove a record, with its intents and claims."""

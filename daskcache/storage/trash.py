@@ -18,10 +18,10 @@ from typing import NamedTuple
 from ..errors import ForeignTarget, StorageError, TargetMissing, UnsafePath
 from . import files
 from .atomic import entered
+from .documents import is_line
 from .files import Stamp
 from .paths import check_path
 from .record import target_id
-from .record_check import is_line
 from .records import RecordStore
 from .roots import METADATA, Root, parsed
 from .tables import tables

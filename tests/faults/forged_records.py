@@ -84,9 +84,9 @@ def record(yard: Yard, random: Random) -> Forgery:
     store = RecordStore(Root(yard.root))
     story, name = kind(yard, random, store)
     with quiet():
-        content = _content(RecordStore(store.root), name)
-    uses = uses_of(yard, yard.root, yard.nodes, random, content and content["target"])
-    return Forgery(story, content is not None, uses, ("plan", "audit", "why", "compute"))
+        read = _content(RecordStore(store.root), name)
+    uses = uses_of(yard, yard.root, yard.nodes, random, read and read.target)
+    return Forgery(story, read is not None, uses, ("plan", "audit", "why", "compute"))
 
 
 def _any_field(yard, random, store):
@@ -176,7 +176,7 @@ def _of_input(yard, random, store):
 
 def _all(store):
     found = [(name, store.read(name)) for name in sorted(store.all())]
-    return [(name, content) for name, content in found if content is not None]
+    return [(name, record.document) for name, record in found if record is not None]
 
 
 def record_of(store, target):

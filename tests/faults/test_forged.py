@@ -78,7 +78,7 @@ def imported(name):
 def as_recorded(record, spec=None):
     """The target that a record is about, of whatever class it names."""
     try:
-        return pkgutil.resolve_name(record["format"])(record["target"])
+        return pkgutil.resolve_name(record.format)(record.target)
     except Exception:  # noqa: BLE001 (whatever is named may raise what it likes)
         return None
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import dask
 import numpy as np
@@ -578,7 +579,7 @@ def test_pickles_need_trust(stored, other, program, archive):
 
 def record_of_format(path, format, *classes):
     upstream = [{"source": "../raw", "class": name, "data_hash": "x"} for name in classes]
-    return {"target": path, "format": format, "upstream": [{"data_hash": "x"}, *upstream]}
+    return SimpleNamespace(target=path, format=format, upstream=[{"data_hash": "x"}, *upstream])
 
 
 def test_only_known_formats_are_harmless():
@@ -701,7 +702,7 @@ def test_a_recorded_target_in_other_case_is_in_the_way(stored, other, archive):
     import_archive(other, archive)
     os.rename(other.absolute("sum.json"), other.absolute("SUM.json"))
     item = find(other, "sum.json")
-    content = item.record | {"target": "SUM.json"}
+    content = item.record.document | {"target": "SUM.json"}
     name = item.name._replace(target_id=target_id("SUM.json"))
     folder = f"{other.records}/{name.shard}"
     Path(folder, item.name.file_name()).unlink()
@@ -929,6 +930,6 @@ def test_a_record_names_no_function_to_call(stored, other, program, archive, tmp
     export(stored, archive, ["sum.json"])
     bad = rewritten(archive, forge("sum.json", format="os:system"), tmp_path)
     import_archive(other, bad, trust_pickles=True)
-    assert target_of({"format": "os:system", "target": "touch pwned"}) is None
-    assert target_of({"format": "subprocess:Popen", "target": "ls"}) is None
+    for path, format in (("touch pwned", "os:system"), ("ls", "subprocess:Popen")):
+        assert target_of(SimpleNamespace(target=path, format=format, options=None)) is None
     assert Archive(bad).packed[0].harmless is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,8 +65,8 @@ def program(define):
     return define(PROGRAM)
 
 
-def record(format, target="x.txt", **facts):
-    return {"format": format, "target": target, **facts}
+def record(format, target="x.txt", options=None):
+    return SimpleNamespace(format=format, target=target, options=options)
 
 
 @pytest.mark.parametrize("name", ["f", "Steps.static", "Steps.of_class"])

@@ -179,9 +179,9 @@ def test_reading_finds_records_and_intents(place):
     """The content of a record is found wherever it is; of one that is nowhere, it is None."""
     assert RecordStore(place).read(NAME) is None
     write_intent(place, NAME.file_name(), record_content(NAME, function="f", **FACTS))
-    assert RecordStore(place).read(NAME)["function"] == "f"
+    assert RecordStore(place).read(NAME).function == "f"
     store_record(place, NAME, record_content(NAME, function="g", **FACTS))
-    assert RecordStore(place).read(NAME)["function"] == "g"
+    assert RecordStore(place).read(NAME).function == "g"
 
 
 def test_failures(place):

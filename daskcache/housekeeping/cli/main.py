@@ -128,12 +128,12 @@ def status(root: str | None):
     rows: dict[str, dict] = {}
     for item in listed(found):
         row = rows.setdefault(
-            item.record["function"],
+            item.record.function,
             dict.fromkeys(STATES, 0) | {"bytes": 0, "seconds": 0.0},
         )
         row[item.state] += 1
         row["bytes"] += item.name.size if item.state != "missing" else 0
-        row["seconds"] += item.record["seconds"]
+        row["seconds"] += item.record.seconds
     click.echo(f"root {found.path}")
     if not rows:
         click.echo("no targets yet")
@@ -167,9 +167,9 @@ def list_targets(pattern: str, root: str | None):
                     item.path,
                     item.state,
                     format_bytes(item.name.size),
-                    f"{record['seconds']:.3g} s",
-                    record["function"],
-                    record["created"],
+                    f"{record.seconds:.3g} s",
+                    record.function,
+                    record.created,
                 ]
             )
     click.echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")

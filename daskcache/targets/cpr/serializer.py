@@ -15,12 +15,14 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from ... import config
 from ...errors import DaskcacheError, UnsafePath, UntrustedJSON
 from ...hashing.encoder import hash_value
 from ...hashing.names import current_name, imported, public_name
+from ...storage.documents import NULL, Form, Misfit, dict_of, known_fields, list_of
 from ..addressed.base import Addressed, check_file_name
 from ..base import Source, Target
 from ..registry import suffix_of
@@ -242,16 +244,10 @@ def _check_fields(tag, cls, data):
             expected=", ".join(sorted(known)),
             got=", ".join(map(str, data)),
         )
-    for field, value in data.items():
-        if not _CHECKS[field](value):
-            raise UntrustedJSON(
-                f"JSON of {tag} has a strange {field!r}",
-                expected=_CHECKS[field].__doc__,
-                got=repr(value)[:100],
-            )
     try:
+        known_fields(_Fields, data)
         check_file_name(data["name"], data["ext"])
-    except UnsafePath as error:
+    except (Misfit, UnsafePath) as error:
         raise UntrustedJSON(
             f"JSON of {tag}: {error.message}", expected=error.expected, got=error.got
         ) from error
@@ -279,43 +275,12 @@ def _confine(data, roots):
         )
 
 
-def _is_text(value):
-    """a text without NUL"""
-    return isinstance(value, str) and "\0" not in value and value.isprintable()
-
-
 def _is_hash(value):
-    """16 hex digits, or null"""
-    return value is None or (isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None)
-
-
-def _is_metadata(value):
-    """an object, or null"""
-    return value is None or isinstance(value, dict)
-
-
-def _is_resolution(value):
-    """two or more numbers, or null"""
-    return value is None or (isinstance(value, list) and len(value) > 1 and all(map(_is_number, value)))
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
 
 
 def _is_number(value):
     return type(value) in (int, float) and math.isfinite(value) and value > 0
-
-
-def _is_flag(value):
-    """true or false"""
-    return isinstance(value, bool)
-
-
-def _is_bounds(value):
-    """whole numbers, or null for a whole axis"""
-    return isinstance(value, list) and all(each is None or type(each) is int for each in value)
-
-
-def _is_options(value):
-    """an object of plain values"""
-    return isinstance(value, dict) and all(map(_is_plain, value.values()))
 
 
 def _is_plain(value):
@@ -324,20 +289,45 @@ def _is_plain(value):
     return value is None or type(value) in (str, int, float, bool)
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "location": _is_text,
-    "name": _is_text,
-    "ext": _is_text,
-    "data_hash": _is_hash,
-    "metadata": _is_metadata,
-    "resolution": _is_resolution,
-    "imagej": _is_flag,
-    "group": _is_text,
-    "slices_start": _is_bounds,
-    "slices_stop": _is_bounds,
-    "mode": _is_text,
-    "options": _is_options,
-}
+_TEXT = Form("a printable text", lambda value: isinstance(value, str) and value.isprintable())
+_HASH = Form("16 hex digits", _is_hash)
+_OBJECT = Form("an object", lambda value: isinstance(value, dict))
+_NUMBERS = list_of(Form("a number", _is_number))
+_RESOLUTION = Form("two or more numbers", lambda value: _NUMBERS.fits(value) and len(value) > 1)
+_FLAG = Form("true or false", lambda value: isinstance(value, bool))
+_BOUNDS = list_of(Form("a whole number", lambda value: type(value) is int) | NULL)
+_OPTIONS = dict_of(Form("a plain value", _is_plain))
+
+
+@dataclass(frozen=True)
+class _Fields:
+    """The fields of JSON of sources and targets; a class has the first three and some of the others."""
+
+    #: Path of the folder.
+    location: Annotated[str, _TEXT]
+    #: Name of the file, without its suffix.
+    name: Annotated[str, _TEXT]
+    #: Suffix of the file.
+    ext: Annotated[str, _TEXT]
+    #: CPR's hash of a target's data; null if it was not saved.
+    data_hash: Annotated[str | None, _HASH | NULL] = None
+    #: Metadata of an image.
+    metadata: Annotated[dict[str, Any] | None, _OBJECT | NULL] = None
+    #: Pixels per unit of length, for each axis of an image.
+    resolution: Annotated[list[float] | None, _RESOLUTION | NULL] = None
+    #: True if ImageJ's metadata are written.
+    imagej: Annotated[bool | None, _FLAG] = None
+    #: Path of an array in a Zarr store.
+    group: Annotated[str | None, _TEXT] = None
+    #: Ranges of a Zarr array, for each axis; null stands for the end of the axis.
+    slices_start: Annotated[list[int | None] | None, _BOUNDS] = None
+    slices_stop: Annotated[list[int | None] | None, _BOUNDS] = None
+    #: Mode in which CPR opens a Zarr store.
+    mode: Annotated[str | None, _TEXT] = None
+    #: Options of a source.
+    options: Annotated[dict[str, Any] | None, _OPTIONS] = None
+
+
 #: Fields that CPR always wrote, besides location, name and ext.
 _REQUIRED = {"data_hash", "group", "slices_start", "slices_stop"}
 

@@ -1,0 +1,120 @@
+"""Checks of documents: JSON objects that any program may have written.
+
+The class of a document is a frozen dataclass.  It declares with each field the form that the value must
+have: ``size: Annotated[int, COUNT]``.  A field with a default may be absent.  `record` declares records
+so, `housekeeping.archive` the manifests of archives, and `targets.cpr.serializer` the JSON of sources
+and targets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, get_type_hints
+
+from ..errors import UnsafePath
+from .paths import check_path
+
+
+class Form(NamedTuple):
+    """The form of a value in a document."""
+
+    #: Description, for errors.
+    text: str
+    #: Test if a value has the form.
+    fits: Callable[[Any], bool]
+
+    def __or__(self, other: Form) -> Form:
+        return Form(f"{self.text}, or {other.text}", lambda value: self.fits(value) or other.fits(value))
+
+
+class Misfit(ValueError):
+    """A document without a field that it must have, or with a value of another form."""
+
+    def __init__(self, message: str, expected: str, got: str):
+        super().__init__(message, expected, got)
+        self.message = message
+        self.expected = expected
+        self.got = got
+
+    def __str__(self):
+        return f"{self.message}: expected {self.expected}, got {self.got}"
+
+
+def known_fields(cls: type, document: Any) -> dict[str, Any]:
+    """Return the fields of a document that its class declares.
+
+    Raises
+    ------
+    Misfit
+        If a field is missing, or its value has not the declared form.
+    """
+    if not isinstance(document, dict):
+        raise Misfit("it holds no JSON object", "an object", f"{document!r:.80}")
+    found = {}
+    for name, (text, fits), is_required in _declared(cls):
+        if name in document:
+            value = found[name] = document[name]
+            if not fits(value):
+                raise Misfit(f"its field {name!r} is not valid", text, f"{value!r:.80}")
+        elif is_required:
+            raise Misfit(f"it has no field {name!r}", text, "nothing")
+    return found
+
+
+@functools.cache
+def _declared(cls):
+    """Return name and form of each field, and True if a document must have it."""
+    hints = get_type_hints(cls, include_extras=True)
+    return [
+        (field.name, form, field.default is dataclasses.MISSING)
+        for field in dataclasses.fields(cls)
+        for form in getattr(hints[field.name], "__metadata__", ())
+    ]
+
+
+# ---- forms --------------------------------------------------------------------------------------
+
+
+def list_of(form: Form) -> Form:
+    """Return the form of a list with values of one form."""
+    return Form(
+        f"a list, each {form.text}",
+        lambda value: isinstance(value, list) and all(map(form.fits, value)),
+    )
+
+
+def dict_of(form: Form) -> Form:
+    """Return the form of an object with values of one form, by any names."""
+    return Form(
+        f"an object, each value {form.text}",
+        lambda value: isinstance(value, dict) and all(map(form.fits, value.values())),
+    )
+
+
+_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def is_line(value: Any) -> bool:
+    """Return True for a text that a terminal can show in one line."""
+    return isinstance(value, str) and not _NOT_IN_A_LINE.search(value)
+
+
+def _is_path(value):
+    if not isinstance(value, str):
+        return False
+    try:
+        check_path(value, value)
+    except UnsafePath:
+        return False
+    return True
+
+
+LINE = Form("a text in one line", is_line)
+#: Names of files and results of `repr` may hold any character.
+TEXT = Form("a text", lambda value: isinstance(value, str))
+PATH = Form("a path of a target, below the root", _is_path)
+NULL = Form("null", lambda value: value is None)
+COUNT = Form("a whole number, not negative", lambda value: type(value) is int and value >= 0)
