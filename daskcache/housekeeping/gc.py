@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import StorageError
 from ..storage import files as storage
 from ..storage import trash
 from ..storage.atomic import entered
@@ -142,7 +141,7 @@ def drop(root: Root, item: Holding) -> bool:
     """
     check_path(item.path, item.path)
     location = root.absolute(item.path)
-    try:
+    with storage.refused(location), contextlib.suppress(FileNotFoundError):
         unused = _last_use(location) <= item.used
         if os.path.islink(location) or storage.stamp(location) != item.name.stamp or not unused:
             return False
@@ -155,13 +154,10 @@ def drop(root: Root, item: Holding) -> bool:
         if storage.stamp(aside) == item.name.stamp:
             storage.discard(aside)
             return True
-        _put_back(root, aside, item.path)
-    except FileNotFoundError:
-        return False
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage.storage_error(error, location) from error
+        try:
+            storage.put_new(root, aside, item.path)
+        except FileExistsError:
+            trash.keep(root, aside, item.path, "replaced while it was removed")
     return False
 
 
@@ -183,10 +179,8 @@ def old_trash(root: Root, age: float, now: float | None = None) -> list[tuple[st
 
 def empty(path: str) -> None:
     """Delete one item in the trash permanently."""
-    try:
+    with storage.refused(path):
         storage.discard(path)
-    except OSError as error:
-        raise storage.storage_error(error, path) from error
 
 
 class Usage(NamedTuple):
@@ -228,7 +222,7 @@ def usage(root: Root, by: str = "function") -> Usage:
     sizes = dict.fromkeys(counts, 0)
     rest = {"trash": 0, "parts": 0, "metadata": 0, "other": 0}
     for path, size in _sizes(root.path):
-        target = next((p for p in (path, *_folders_of(path)) if p in groups), None)
+        target = next((p for p in (path, *map(str, Path(path).parents)) if p in groups), None)
         if target is not None:
             sizes[groups[target]] += size
         else:
@@ -258,13 +252,6 @@ def _last_use(location):
     return max((max(each.st_mtime, each.st_atime) for each in found), default=0.0)
 
 
-def _put_back(root, aside, path):
-    try:
-        storage.put_new(root, aside, path)
-    except FileExistsError:
-        trash.keep(root, aside, path, "replaced while it was removed")
-
-
 def _sizes(location: str) -> Iterator[tuple[str, int]]:
     """Yield path from `location` and bytes of each file below it; a file itself has the path ``""``."""
     if not os.path.isdir(location) or os.path.islink(location):
@@ -278,10 +265,6 @@ def _sizes(location: str) -> Iterator[tuple[str, int]]:
             except FileNotFoundError:  # deleted by another process just now
                 continue
             yield (name if place == "." else f"{place}/{name}"), size
-
-
-def _folders_of(path):
-    return (str(folder) for folder in Path(path).parents)
 
 
 def _group(item, by):

@@ -153,15 +153,11 @@ def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Reco
         raise NotThere(f"{path} is gone")
     for look_up, identifier in ((store.with_key, key), (store.with_target, target_id(path))):
         for name in look_up(identifier):
-            if name.stamp == stamp or _is_touched(name, stamp, location):
+            if name.describes(location, stamp):
                 record = store.read(name)
                 if record is not None and record.target == path:
                     return name, record
     raise NotThere(f"{path} is not as recorded")
-
-
-def _is_touched(name, stamp, location):
-    return name.size == stamp.size and name.file_hash == files.file_hash(location)
 
 
 # ---- the function -------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
         except FileNotFoundError:  # its writer finished it just now
             continue
         location = root.absolute(path) if path else ""
-        if path and files.stamp(location) == name.stamp and _holds(location, name):
+        if path and files.stamp(location) == name.stamp and files.file_hash(location) == name.file_hash:
             files.promote_intent(root, intent, name.file_name(), name.shard)
             yield f"{path}: its commit was cut short, and is finished now"
         else:
@@ -189,10 +189,6 @@ def _last_change(path: str) -> float:
     except FileNotFoundError:  # a process is working there just now
         return math.inf
     return max(max(each.st_mtime, each.st_ctime) for each in found)
-
-
-def _holds(location, name):
-    return files.file_hash(location) == name.file_hash
 
 
 def _target_of(intent, name):

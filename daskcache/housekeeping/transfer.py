@@ -170,14 +170,9 @@ def _checked(store, item, may_be_missing):
     record = item.record if found.name == item.name else store.read(found.name)
     if record is None or record.target != item.path:
         raise TargetCorrupt("its record can't be read", target=root.absolute(item.path))
-    return _Outgoing(item.path, found.name, record, _files(root.absolute(item.path)))
-
-
-def _files(location):
-    if not os.path.isdir(location):
-        return [""]
-    found = [Path(folder, name) for folder, _, names in os.walk(location) for name in names]
-    return sorted(path.relative_to(location).as_posix() for path in found)
+    location = root.absolute(item.path)
+    files = storage.files_below(location) if os.path.isdir(location) else [""]
+    return _Outgoing(item.path, found.name, record, files)
 
 
 def _write(tar, root, packed):

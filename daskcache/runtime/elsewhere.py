@@ -66,19 +66,11 @@ def _candidate(store, spec, places, members):
     if len(members) < len(places):
         return None
     names, records = zip(*[members[position] for position in range(len(places))], strict=True)
-    placed = zip(places, names, strict=True)
-    there = all(_is_there(store.root.absolute(path), name) for path, name in placed)
+    placed = [(store.root.absolute(path), name) for path, name in zip(places, names, strict=True)]
+    there = all(name.describes(location, files.stamp(location)) for location, name in placed)
     if not there and any(map(store.is_adopted, names)):
         return None  # a person's correction is gone, and the function would make other data
     alike = all(map(has_format, records, spec.formats))
     if not alike and not (there and len(places) == 1):
         return None  # another format is of use only if it can be read and written anew
     return Elsewhere(names, places, there, alike)
-
-
-def _is_there(location, name):
-    """Return True if a file is as recorded, even if it was touched or copied since."""
-    found = files.stamp(location)
-    if found is None or found.size != name.size:
-        return False
-    return found == name.stamp or files.file_hash(location) == name.file_hash

@@ -16,7 +16,6 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ..errors import StorageError
 from ..hashing.changes import Part
 from ..hashing.functions import Body, Import
 from ..hashing.ownership import View
@@ -49,14 +48,10 @@ def remember(
     """
     made_here.add((root.path, fingerprint))
     path = _path(root, fingerprint)
-    try:
+    with files.refused(path):
         if not os.path.exists(path):
             os.makedirs(f"{root.code}/sources", exist_ok=True)
             _write(root, path, function, parts, reach)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise files.storage_error(error, path) from error
 
 
 def _write(root, path, function, parts, reach):

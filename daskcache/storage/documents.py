@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_type_hints
@@ -78,20 +79,33 @@ def _declared(cls):
 # ---- forms --------------------------------------------------------------------------------------
 
 
-def list_of(form: Form) -> Form:
-    """Return the form of a list with values of one form."""
-    return Form(
-        f"a list, each {form.text}",
-        lambda value: isinstance(value, list) and all(map(form.fits, value)),
-    )
+def list_of(form: Form, least: int = 0, most: float = math.inf) -> Form:
+    """Return the form of a list with values of one form, at least and at most so many."""
+
+    def fits(value):
+        return isinstance(value, list) and least <= len(value) <= most and all(map(form.fits, value))
+
+    return Form(f"a list, each {form.text}", fits)
 
 
 def dict_of(form: Form) -> Form:
     """Return the form of an object with values of one form, by any names."""
-    return Form(
-        f"an object, each value {form.text}",
-        lambda value: isinstance(value, dict) and all(map(form.fits, value.values())),
-    )
+
+    def fits(value):
+        return isinstance(value, dict) and all(map(form.fits, value.values()))
+
+    return Form(f"an object, each value {form.text}", fits)
+
+
+def object_of(**forms: Form) -> Form:
+    """Return the form of an object with exactly these fields."""
+
+    def fits(value):
+        if not isinstance(value, dict) or value.keys() != forms.keys():
+            return False
+        return all(form.fits(value[name]) for name, form in forms.items())
+
+    return Form(f"an object with {' and '.join(forms)}", fits)
 
 
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")

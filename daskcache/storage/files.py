@@ -25,7 +25,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -582,6 +582,17 @@ def _wrap(function, path, *args, **kwargs):
     try:
         return function(path, *args, **kwargs)
     except OSError as error:
+        raise storage_error(error, path) from error
+
+
+@contextlib.contextmanager
+def refused(path: str, *passed: type[Exception]) -> Iterator[None]:
+    """Turn errors of the system, besides the kinds `passed`, into a `StorageError` about a path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (StorageError, *passed)):
+            raise
         raise storage_error(error, path) from error
 
 

@@ -21,8 +21,8 @@ from ..hashing.encoder import short_digest, tag, untagged
 from ..hashing.names import current_name
 from ..hashing.ownership import package_version
 from . import trust
-from .documents import COUNT, LINE, NULL, PATH, Form, dict_of, known_fields, list_of
-from .files import Stamp
+from .documents import COUNT, LINE, NULL, PATH, TEXT, Form, dict_of, known_fields, list_of, object_of
+from .files import Stamp, file_hash
 from .roots import FORMAT, parsed
 
 _SUFFIX = ".json"
@@ -100,6 +100,12 @@ class RecordName(NamedTuple):
     def stamp(self) -> Stamp:
         return Stamp(self.size, self.mtime_ns)
 
+    def describes(self, location: str, found: Stamp | None) -> bool:
+        """Return True if a target with this stamp is as recorded, even if it was touched or copied."""
+        if found is None or found.size != self.size:
+            return False
+        return found == self.stamp or file_hash(location) == self.file_hash
+
     @property
     def shard(self) -> str:
         return self.key[:2]
@@ -120,47 +126,20 @@ def collision_form(path: str) -> str:
 # ---- forms of a record's fields -------------------------------------------------------------------
 
 
-def _are_texts(values):
-    """Return True if all values are texts; those of files and of `repr` may hold any character."""
-    return all(isinstance(value, str) for value in values)
-
-
-def _is_duration(value):
-    return type(value) in (int, float) and 0 <= value < 2**63
-
-
-def _is_argument(value):
-    return isinstance(value, list) and len(value) in (2, 3) and _are_texts(value)
-
-
 def _is_input(value):
-    if not isinstance(value, dict) or "data_hash" not in value or not _are_texts(value.values()):
+    if not _TEXTS.fits(value) or "data_hash" not in value:
         return False
-    is_placed = "target" not in value or ("key" in value and PATH.fits(value["target"]))
-    return is_placed and not any("\0" in text for text in value.values())
+    return "target" not in value or ("key" in value and PATH.fits(value["target"]))
 
 
-def _is_form(value):
-    if not isinstance(value, dict):
-        return False
-    if value.keys() == {"dtype", "shape"}:
-        return LINE.fits(value["dtype"]) and _SHAPE.fits(value["shape"])
-    return value.keys() == {"columns"} and _COLUMNS.fits(value["columns"])
-
-
-def _is_column(value):
-    return isinstance(value, list) and len(value) == 2 and _are_texts(value)
-
-
-_DURATION = Form("seconds, not negative", _is_duration)
-_ARGUMENTS = dict_of(Form("a text, a hash and maybe a longer text", _is_argument))
-_INPUTS = list_of(Form("an object with the hash of an input", _is_input))
+_DURATION = Form("seconds", lambda value: type(value) in (int, float) and 0 <= value < 2**63)
+_ARGUMENTS = dict_of(list_of(TEXT, 2, 3))
+_TEXTS = dict_of(Form("a text without NUL", lambda value: TEXT.fits(value) and "\0" not in value))
+_INPUTS = list_of(Form("an input with its data_hash", _is_input))
 _PATHS = list_of(PATH) | dict_of(PATH)
 _LINES = dict_of(LINE)
 _DECISION = dict_of(LINE | NULL)
-_SHAPE = list_of(COUNT)
-_COLUMNS = list_of(Form("a name and a dtype", _is_column))
-_FORM = Form("the dtype and shape of an array, or the columns of a table", _is_form)
+_FORM = object_of(dtype=LINE, shape=list_of(COUNT)) | object_of(columns=list_of(list_of(TEXT, 2, 2)))
 
 
 @dataclass(frozen=True, slots=True)

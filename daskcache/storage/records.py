@@ -67,10 +67,12 @@ class RecordStore:
         return self._is_empty
 
     def _shard(self, shard):
-        listed = self._shards.get(shard)
-        if listed is None:
-            listed = self._shards[shard] = self._list_shard(shard)
-        return listed
+        if shard not in self._shards:
+            by_key: dict[str, list[RecordName]] = {}
+            for name in self._names_in(shard):
+                by_key.setdefault(name.key, []).append(name)
+            self._shards[shard] = by_key
+        return self._shards[shard]
 
     def with_target(self, identifier: str) -> list[RecordName]:
         """Return the records and intents of a target, of any recipes."""
@@ -146,12 +148,9 @@ class RecordStore:
 
     def _last_move(self):
         """Return the mtime of the intents' folder, which changes at each step of a commit or claim."""
-        try:
+        with storage.refused(self.root.intents), contextlib.suppress(FileNotFoundError):
             return os.stat(self.root.intents).st_mtime_ns
-        except FileNotFoundError:
-            return 0
-        except OSError as error:
-            raise storage.storage_error(error, self.root.intents) from error
+        return 0
 
     def _vouching(self, target, location, stamp, key, besides):
         intents = self.intents(besides)
@@ -197,10 +196,8 @@ class RecordStore:
     def remove(self, name: RecordName) -> None:
         """Remove a record, with its intents and claims."""
         for path in (self.path_of(name), *self.intents_of(name)):
-            try:
+            with storage.refused(path):
                 storage.discard(path)
-            except OSError as error:
-                raise storage.storage_error(error, path) from error
 
     def foresee(self, coming: RecordName, current: RecordName) -> RecordName:
         """Note that `coming` will replace `current`, which is read until then; return `coming`."""
@@ -239,12 +236,6 @@ class RecordStore:
             for n in storage.names_in(self.root.intents)
             if n.startswith(start)
         ]
-
-    def _list_shard(self, shard):
-        by_key: dict[str, list[RecordName]] = {}
-        for name in self._names_in(shard):
-            by_key.setdefault(name.key, []).append(name)
-        return by_key
 
     def _names_in(self, shard):
         """List the records in a folder; raise `UnsafePath` for a link, as records are removed there."""

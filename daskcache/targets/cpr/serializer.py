@@ -275,14 +275,6 @@ def _confine(data, roots):
         )
 
 
-def _is_hash(value):
-    return isinstance(value, str) and re.fullmatch("[0-9a-f]{16}", value) is not None
-
-
-def _is_number(value):
-    return type(value) in (int, float) and math.isfinite(value) and value > 0
-
-
 def _is_plain(value):
     if isinstance(value, list):
         return all(map(_is_plain, value))
@@ -290,10 +282,13 @@ def _is_plain(value):
 
 
 _TEXT = Form("a printable text", lambda value: isinstance(value, str) and value.isprintable())
-_HASH = Form("16 hex digits", _is_hash)
+_HASH = Form(
+    "16 hex digits", lambda value: _TEXT.fits(value) and re.fullmatch("[0-9a-f]{16}", value) is not None
+)
 _OBJECT = Form("an object", lambda value: isinstance(value, dict))
-_NUMBERS = list_of(Form("a number", _is_number))
-_RESOLUTION = Form("two or more numbers", lambda value: _NUMBERS.fits(value) and len(value) > 1)
+_NUMBER = Form(
+    "a positive number", lambda value: type(value) in (int, float) and math.isfinite(value) and value > 0
+)
 _FLAG = Form("true or false", lambda value: isinstance(value, bool))
 _BOUNDS = list_of(Form("a whole number", lambda value: type(value) is int) | NULL)
 _OPTIONS = dict_of(Form("a plain value", _is_plain))
@@ -314,7 +309,7 @@ class _Fields:
     #: Metadata of an image.
     metadata: Annotated[dict[str, Any] | None, _OBJECT | NULL] = None
     #: Pixels per unit of length, for each axis of an image.
-    resolution: Annotated[list[float] | None, _RESOLUTION | NULL] = None
+    resolution: Annotated[list[float] | None, list_of(_NUMBER, 2) | NULL] = None
     #: True if ImageJ's metadata are written.
     imagej: Annotated[bool | None, _FLAG] = None
     #: Path of an array in a Zarr store.

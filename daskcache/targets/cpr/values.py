@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ... import errors
 from ...errors import UntrustedJSON
+from ...storage.documents import TEXT, Form
 
 
 def allow(cls: type) -> type:
@@ -119,24 +120,15 @@ def _fields_of(value):
     return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
 
-def _of(cls):
-    """Return a decoder that makes an instance of the class from a list."""
+def _from(form, make):
+    """Return a decoder that makes a value from JSON of one form."""
 
     def decode(data):
-        if not isinstance(data, list):
-            raise TypeError(f"expected a list, got {data!r:.50}")
-        return cls(data)
+        if not form.fits(data):
+            raise TypeError(f"expected {form.text}, got {data!r:.50}")
+        return make(data)
 
     return decode
-
-
-def _text(decode):
-    def checked(data):
-        if not isinstance(data, str):
-            raise TypeError(f"expected a text, got {data!r:.50}")
-        return decode(data)
-
-    return checked
 
 
 def _number(value):
@@ -147,37 +139,33 @@ def _number(value):
     return plain if str(decimal.Decimal(str(plain))) == str(value) else str(value)
 
 
-def _decimal(data):
-    if isinstance(data, bool) or not isinstance(data, (str, int, float)):
-        raise TypeError(f"expected a number, got {data!r:.50}")
-    return decimal.Decimal(str(data))
-
-
-def _timedelta(data):
-    if isinstance(data, bool) or not isinstance(data, (int, float)):
-        raise TypeError(f"expected seconds, got {data!r:.50}")
-    return datetime.timedelta(seconds=data)
-
+_NUMBER = Form("a number", lambda value: type(value) in (int, float))
+_LIST = Form("a list", lambda value: isinstance(value, list))
 
 _PATHS = {
     f"pathlib.{inner}{name}": _Kind(
-        str, _text(getattr(pathlib, name.replace("Posix", "").replace("Windows", "")))
+        str, _from(TEXT, getattr(pathlib, name.replace("Posix", "").replace("Windows", "")))
     )
     for inner in ("", "_local.")
     for name in ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath")
 }
 
 _KINDS: dict[str, _Kind] = {
-    "builtins.bytes": _Kind(bytes.decode, _text(str.encode)),
-    "builtins.set": _Kind(list, _of(set)),
-    "builtins.frozenset": _Kind(list, _of(frozenset)),
-    "collections.deque": _Kind(list, _of(collections.deque)),
-    "datetime.date": _Kind(datetime.date.isoformat, _text(datetime.date.fromisoformat)),
-    "datetime.datetime": _Kind(datetime.datetime.isoformat, _text(datetime.datetime.fromisoformat)),
-    "datetime.time": _Kind(datetime.time.isoformat, _text(datetime.time.fromisoformat)),
-    "datetime.timedelta": _Kind(datetime.timedelta.total_seconds, _timedelta),
-    "decimal.Decimal": _Kind(_number, _decimal),
-    "uuid.UUID": _Kind(str, _text(uuid.UUID)),
+    "builtins.bytes": _Kind(bytes.decode, _from(TEXT, str.encode)),
+    "builtins.set": _Kind(list, _from(_LIST, set)),
+    "builtins.frozenset": _Kind(list, _from(_LIST, frozenset)),
+    "collections.deque": _Kind(list, _from(_LIST, collections.deque)),
+    "datetime.date": _Kind(datetime.date.isoformat, _from(TEXT, datetime.date.fromisoformat)),
+    "datetime.datetime": _Kind(
+        datetime.datetime.isoformat, _from(TEXT, datetime.datetime.fromisoformat)
+    ),
+    "datetime.time": _Kind(datetime.time.isoformat, _from(TEXT, datetime.time.fromisoformat)),
+    "datetime.timedelta": _Kind(
+        datetime.timedelta.total_seconds,
+        _from(_NUMBER, lambda seconds: datetime.timedelta(seconds=seconds)),
+    ),
+    "decimal.Decimal": _Kind(_number, _from(_NUMBER | TEXT, lambda data: decimal.Decimal(str(data)))),
+    "uuid.UUID": _Kind(str, _from(TEXT, uuid.UUID)),
     **_PATHS,
 }
 _EXCEPTIONS: dict[str, type[Exception]] = {
