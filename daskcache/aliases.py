@@ -119,7 +119,7 @@ MOVED = {
     "traces": "storage.traces",
     "trash": "storage.trash",
     "trust": "storage.trust",
-    "verified": "storage.manifests",
+    "verified": "storage.verified_folders",
     "verifying": "housekeeping.verify",
     "work": "runtime.work",
     "workers": "cluster",
@@ -134,13 +134,14 @@ MOVED = {
 }
 
 
-#: Present modules for the names of packages that were once single modules.
+#: Present modules for the names of packages and modules that gave them away.
 OPENED = {
     "graph": "graph.verb",
     "hashing": "hashing.encoder",
     "modes": "modes.tasks",
     "planning": "planning.planner",
     "storage": "storage.files",
+    "storage.manifests": "storage.verified_folders",
     "targets.images": "targets.images.target",
     "targets.tables": "targets.tables.csv_parquet",
     "testing": "testing.assertions",

@@ -25,11 +25,11 @@ from ..hashing import algorithms
 from ..hashing.encoder import digest, tag
 from ..storage import trash
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
-from ..storage.manifests import TargetFolder
 from ..storage.record import target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
+from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from ..targets.forms import in_form
 from . import hot_cache

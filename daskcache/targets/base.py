@@ -20,10 +20,10 @@ from ..hashing.encoder import digest, hash_value, tag
 from ..hashing.names import imported
 from ..storage import files
 from ..storage.files import Part
-from ..storage.manifests import VerifiedFolder
 from ..storage.roots import check_local
 from ..storage.source_hashes import content_hash, fresh_hash, read_whole
 from ..storage.trust import check_runnable
+from ..storage.verified_folders import VerifiedFolder
 from .registry import source_class, target_class
 from .resource import Resource
 

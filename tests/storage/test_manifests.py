@@ -12,14 +12,9 @@ import pytest
 
 from daskcache import errors
 from daskcache.storage import files as storage
-from daskcache.storage.manifests import (
-    SourceFolder,
-    TargetFolder,
-    forget_manifest,
-    keep_manifest,
-    source_hashes,
-)
+from daskcache.storage.manifests import forget_manifest, keep_manifest
 from daskcache.storage.roots import Root
+from daskcache.storage.verified_folders import SourceFolder, TargetFolder, source_hashes
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import daskcache as dc
 from daskcache import errors
 from daskcache.hashing.encoder import hash_value
 from daskcache.planning.planner import Planner
-from daskcache.storage.manifests import source_hashes
+from daskcache.storage.verified_folders import source_hashes
 
 IMAGE = np.random.default_rng(0).integers(0, 2**16, (2, 3, 41, 60), "u2")
 

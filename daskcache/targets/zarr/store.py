@@ -27,8 +27,8 @@ from zarr.storage import LocalStore
 from ...errors import UntrustedPickle
 from ...storage import files as storage
 from ...storage.files import Part
-from ...storage.manifests import VerifiedFolder, check_inside
 from ...storage.roots import parsed
+from ...storage.verified_folders import VerifiedFolder, check_inside
 
 #: Names of files that may describe an array, or the arrays within a group.
 _METADATA = frozenset({"zarr.json", ".zarray", ".zgroup", ".zmetadata"})

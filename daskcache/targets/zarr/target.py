@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import FormatLimit, GraphError, UnsafePath, require
 from ...hashing.encoder import hash_value
 from ...storage import files as storage
-from ...storage.manifests import SourceFolder, source_hashes
+from ...storage.verified_folders import SourceFolder, source_hashes
 from ..base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
 from ..images.metadata import Described, ImageMetadata, described, part_of
 from ..limits import carried_by_dtype
