@@ -163,7 +163,7 @@ class Archive:
             raise self._unreadable("its records are not those that its manifest names")
         records = [self._record(name) for name in names]
         paths = [record.target for _, _, record in records]
-        around = {folder.as_posix() for path in paths for folder in PurePosixPath(path).parents}
+        around = {folder for path in paths for folder in _folders_of(path)}
         if len(set(paths)) < len(paths) or around & set(paths):
             raise self._unreadable("one of its targets is there twice, or lies inside another")
         files = self._files_of(set(paths))
@@ -180,7 +180,7 @@ class Archive:
             if not name.startswith(TARGETS):
                 continue
             path = name.removeprefix(TARGETS)
-            own = next((p for p in _with_folders(path) if p in targets), path)
+            own = next((p for p in (path, *_folders_of(path)) if p in targets), path)
             # two paths that differ here may be one file where the archive is unpacked (case, Unicode)
             if owners.setdefault(collision_form(own), own) != own:
                 raise self._unsafe(name, "is there twice, on some file system")
@@ -264,12 +264,9 @@ def is_harmless(record: Record) -> bool:
     return class_of(record.format) is by_suffix and all(map(is_plain, [record.format, *names]))
 
 
-def _with_folders(path):
-    """Yield a path and the folders that contain it, innermost first."""
-    yield path
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
+def _folders_of(path):
+    """Return the folders that contain a path, innermost first."""
+    return map(str, PurePosixPath(path).parents)
 
 
 def _why_unsafe(member):

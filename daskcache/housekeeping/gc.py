@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -216,9 +217,7 @@ def usage(root: Root, by: str = "function") -> Usage:
     Usage
     """
     groups = {item.path: _group(item, by) for item in listed(root) if item.state != "missing"}
-    counts = dict.fromkeys(sorted(set(groups.values())), 0)
-    for group in groups.values():
-        counts[group] += 1
+    counts = Counter(sorted(groups.values()))
     sizes = dict.fromkeys(counts, 0)
     rest = {"trash": 0, "parts": 0, "metadata": 0, "other": 0}
     for path, size in _sizes(root.path):

@@ -108,12 +108,7 @@ def object_of(**forms: Form) -> Form:
     return Form(f"an object with {' and '.join(forms)}", fits)
 
 
-_NOT_IN_A_LINE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def is_line(value: Any) -> bool:
-    """Return True for a text that a terminal can show in one line."""
-    return isinstance(value, str) and not _NOT_IN_A_LINE.search(value)
+_UNSHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _is_path(value):
@@ -126,7 +121,8 @@ def _is_path(value):
     return True
 
 
-LINE = Form("a text in one line", is_line)
+#: A text that a terminal can show in one line.
+LINE = Form("a text in one line", lambda text: isinstance(text, str) and not _UNSHOWN.search(text))
 #: Names of files and results of `repr` may hold any character.
 TEXT = Form("a text", lambda value: isinstance(value, str))
 PATH = Form("a path of a target, below the root", _is_path)

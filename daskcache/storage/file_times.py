@@ -17,6 +17,9 @@ from pathlib import Path
 #: Nanoseconds between ticks of the coarsest clock of a file system: FAT ticks every two seconds.
 TICK_NS = 2 * 10**9
 
+#: Nanoseconds within which two changes of a folder can have the same time, on a local file system.
+FOLDER_TICK_NS = 50_000_000
+
 #: Files with Linux's settings, in hundredths of a second: the age at which a written page is stored, and
 #: the interval between two searches for such pages.
 _STORING = "/proc/sys/vm/dirty_expire_centisecs", "/proc/sys/vm/dirty_writeback_centisecs"

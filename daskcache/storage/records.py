@@ -22,7 +22,8 @@ from ..errors import DaskcacheWarning, StorageError
 from . import files as storage
 from . import trust
 from .atomic import refuse_link
-from .documents import is_line
+from .documents import LINE
+from .file_times import FOLDER_TICK_NS as _TICK
 from .files import Stamp
 from .record import Record, RecordName, utc_now
 from .roots import FORMAT, METADATA, Root, parsed
@@ -31,8 +32,6 @@ _SUFFIX = ".json"
 #: Number of searches for the record of a target while other writers commit, and seconds between them.
 _LOOKS = 10
 _PAUSE = 0.02
-#: Nanoseconds within which two changes of a folder can have the same time.
-_TICK = 50_000_000
 
 
 class RecordStore:
@@ -313,7 +312,7 @@ class Acceptances:
             note = dict(parsed(Path(self._folder, f"{target}{_SUFFIX}").read_bytes()))
         except (OSError, ValueError, TypeError):  # a process has just recorded it, or is writing it
             return None
-        return {name: told for name, told in note.items() if is_line(told)}
+        return {name: told for name, told in note.items() if LINE.fits(told)}
 
 
 def clear_acceptance(root: Root, target: str) -> None:

@@ -47,7 +47,12 @@ def content_hash(path: str) -> str:
         known = memo.get(_key(path, os.stat(path)))
     except OSError as error:
         raise source_error(error, path) from error
-    return known or _read_and_remember(path, memo)
+    if known is not None:
+        return known
+    read = _read(path)
+    if read.is_settled:
+        memo.put(_key(path, read.found), read.content)
+    return read.content
 
 
 def is_noted(fact: str, content: str) -> bool:
@@ -95,13 +100,6 @@ def source_error(error: OSError, path: str, expected: str = "an existing file") 
         got=errno.errorcode.get(error.errno or 0, type(error).__name__),
         hint="mend its permissions, or the link that leads to it",
     )
-
-
-def _read_and_remember(path, memo):
-    read = _read(path)
-    if read.is_settled:
-        memo.put(_key(path, read.found), read.content)
-    return read.content
 
 
 class _Read(NamedTuple):

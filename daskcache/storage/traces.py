@@ -12,6 +12,7 @@ import time
 from typing import NamedTuple
 
 from . import files
+from .file_times import FOLDER_TICK_NS
 from .record import RecordName
 from .records import RecordStore
 from .roots import Root
@@ -61,7 +62,7 @@ class _Index:
         found = os.stat(folder).st_mtime_ns
         known = self._shards.get(shard)
         # Only within a tick of the clock can a later addition leave the folder's time as it was.
-        if known is not None and known.mtime_ns == found and known.looked_at_ns - found > _TICK:
+        if known is not None and known.mtime_ns == found and known.looked_at_ns - found > FOLDER_TICK_NS:
             return known
         now = time.time_ns()
         return _Listed(found, now, frozenset(map(_trace_hash, files.names_in(folder))))
@@ -77,6 +78,3 @@ def _trace_hash(file):
 
 #: Indexes by the path of the root.
 _indexes: dict[str, _Index] = {}
-
-#: Nanoseconds within which two changes of a folder can have the same time.
-_TICK = 50_000_000

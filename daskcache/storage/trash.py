@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..errors import ForeignTarget, StorageError, TargetMissing, UnsafePath
 from . import files
 from .atomic import entered
-from .documents import is_line
+from .documents import LINE
 from .files import Stamp
 from .paths import check_path
 from .record import target_id
@@ -146,7 +146,7 @@ def listed(root: Root) -> list[Trashed]:
             about = parsed(Path(folder, _ABOUT).read_bytes())
             target, reason, when = (about[field] for field in ("target", "reason", "when"))
             kept = f"{folder}/{target.rpartition('/')[2]}"
-            ours = all(map(is_line, (target, reason, when))) and os.path.lexists(kept)
+            ours = all(map(LINE.fits, (target, reason, when))) and os.path.lexists(kept)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue  # being made, being emptied, or foreign
         if ours and os.path.basename(kept) not in ("", ".", "..", _ABOUT):

@@ -6,7 +6,6 @@ Commands that keep a root in order are in `cli.housekeeping`, those for adopted 
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -352,11 +351,11 @@ def restore(target: str, root: str | None):
     goes to the trash instead.
     """
     from ...storage import trash
+    from ...storage.roots import relative
     from ..listing import find_root
 
     found = find_root(root)
-    here = os.path.relpath(os.path.abspath(target), found.path).replace(os.sep, "/")
-    thing = trash.find(found, target, here)
+    thing = trash.find(found, target, relative(target, found.path))
     kept = trash.restore(found, thing)
     click.echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
 
