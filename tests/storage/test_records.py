@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import daskcache as dc
 from daskcache.errors import DaskcacheWarning, ForeignTarget
 from daskcache.storage import records
-from daskcache.storage.files import Stamp, write_intent
+from daskcache.storage.files import Stamp, file_hash, stamp, write_intent
 from daskcache.storage.record import RecordName, collision_form, record_content, target_id
 from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
@@ -182,6 +182,31 @@ def test_reading_finds_records_and_intents(place):
     assert RecordStore(place).read(NAME).function == "f"
     store_record(place, NAME, record_content(NAME, function="g", **FACTS))
     assert RecordStore(place).read(NAME).function == "g"
+
+
+def test_reading_a_record_in_its_place_lists_no_folder(place, monkeypatch):
+    """A record that is where it belongs costs one request; only a missing one is searched for."""
+    store_record(place, NAME, record_content(NAME, function="f", **FACTS))
+    listed = []
+    monkeypatch.setattr(records.storage, "names_in", lambda folder: listed.append(folder) or [])
+    assert RecordStore(place).read(NAME).function == "f"
+    assert listed == []
+    assert RecordStore(place).read(NAME._replace(size=0)) is None
+    assert listed == [place.intents]
+
+
+def test_a_touched_target_is_as_recorded_and_a_changed_one_is_not(tmp_path):
+    """The size must be the recorded one, and then either the time or the bytes."""
+    path = tmp_path / "x"
+    path.write_text("content")
+    looks = stamp(str(path))
+    name = NAME._replace(file_hash=file_hash(str(path)), size=looks.size, mtime_ns=looks.mtime_ns)
+    touched, edited = name._replace(mtime_ns=1), name._replace(file_hash="0" * 32)
+    assert name.describes("not read", looks)
+    assert touched.describes(str(path), looks)
+    assert not edited._replace(mtime_ns=1).describes(str(path), looks)
+    assert not touched.describes("not read", looks._replace(size=1))
+    assert not name.describes("not read", None)
 
 
 def test_failures(place):
