@@ -41,7 +41,7 @@ class Misfit(ValueError):
         self.got = got
 
     def __str__(self):
-        return f"{self.message}: expected {self.expected}, got {self.got}"
+        return f"{self.message}: expected {self.expected}"
 
 
 def known_fields(cls: type, document: Any) -> dict[str, Any]:
@@ -59,7 +59,8 @@ def known_fields(cls: type, document: Any) -> dict[str, Any]:
         if name in document:
             value = found[name] = document[name]
             if not fits(value):
-                raise Misfit(f"its field {name!r} is not valid", text, f"{value!r:.80}")
+                got = f"{value!r:.80}"
+                raise Misfit(f"its field {name!r} can't be {got}", text, got)
         elif is_required:
             raise Misfit(f"it has no field {name!r}", text, "nothing")
     return found
