@@ -10,15 +10,18 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from ..errors import StorageError
 from ..storage import files, trash, trust
+from ..storage.documents import PATH, known_fields
 from ..storage.files import DISPLACED
 from ..storage.manifests import mend_manifest
-from ..storage.record import Record, RecordName
+from ..storage.record import RecordName
 from ..storage.records import RecordStore
-from ..storage.roots import Root
+from ..storage.roots import Root, parsed
 from .listing import listed
 from .verify import CORRUPT, OK, Checked
 
@@ -140,6 +143,13 @@ def _place_of(root, name):
     return places[0] if len(places) == 1 else None
 
 
+@dataclass(frozen=True)
+class _Intent:
+    """The field of an intent that is needed to finish a commit, whatever else is in it."""
+
+    target: Annotated[str, PATH]
+
+
 def _settle_intents(root: Root, before: float) -> Iterator[str]:
     """Finish commits whose target is in place but whose intent never became a record.
 
@@ -148,12 +158,14 @@ def _settle_intents(root: Root, before: float) -> Iterator[str]:
     for file in sorted(files.names_in(root.intents)):
         intent = f"{root.intents}/{file}"
         name = RecordName.parse(files.intended_name(file), trust.seal_key())
+        if name is None or _last_change(intent) >= before:
+            continue
         try:
-            if name is None or _last_change(intent) >= before:
-                continue
-            path = _target_of(intent, name)
+            path = known_fields(_Intent, parsed(Path(intent).read_bytes()))["target"]
         except FileNotFoundError:  # its writer finished it just now
             continue
+        except ValueError:  # its writer did not finish it
+            path = ""
         location = root.absolute(path) if path else ""
         if path and files.stamp(location) == name.stamp and files.file_hash(location) == name.file_hash:
             files.promote_intent(root, intent, name.file_name(), name.shard)
@@ -189,10 +201,3 @@ def _last_change(path: str) -> float:
     except FileNotFoundError:  # a process is working there just now
         return math.inf
     return max(max(each.st_mtime, each.st_ctime) for each in found)
-
-
-def _target_of(intent, name):
-    try:
-        return Record.read(intent, name).target
-    except ValueError:  # its writer did not finish it
-        return None

@@ -284,9 +284,8 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
         except OSError as error:
             raise storage.storage_error(error, error.filename or root.path) from error
         finally:
-            for item in coming:
-                if item.path in parts:
-                    storage.discard(parts[item.path].path)
+            for part in parts.values():
+                storage.discard(part.path)
     return [Imported(path, outcome) for path, outcome in outcomes.items()]
 
 
