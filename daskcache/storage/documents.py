@@ -81,7 +81,7 @@ def _declared(cls):
 
 
 def list_of(form: Form, least: int = 0, most: float = math.inf) -> Form:
-    """Return the form of a list with values of one form, at least and at most so many."""
+    """Return the form of a list of `least` to `most` values of one form."""
 
     def fits(value):
         return isinstance(value, list) and least <= len(value) <= most and all(map(form.fits, value))
