@@ -69,8 +69,8 @@ class Target(Resource):
 
     Notes
     -----
-    `from_path`, or ``location, name, ext`` in place of a path, make a target as in CPR: its path holds
-    the hash of its data.  See `daskcache.targets.addressed.base.Addressed`.
+    `from_path` makes a target as in CPR, and so do the classes in `daskcache.cpr`: its path holds the
+    hash of its data.  See `daskcache.targets.addressed.base.Addressed`.
     """
 
     def __init__(self, path: str):
@@ -234,10 +234,10 @@ class Target(Resource):
         return twin
 
     @classmethod
-    def _at_address(cls, location, name, ext=None, **fields):
+    def at_address(cls, location, name, ext=None, **fields):
         if cls is Target:
             cls = target_class(f"{name}{ext}")
-        return imported(_TWIN)(cls)(location, name, cls.checked_ext(ext), **fields)
+        return imported(_TWIN)(cls)(location, name, ext, **fields)
 
     def __repr__(self):
         options = [f", {k}={v!r}" for k, v in vars(self).items() if k != "path"]
@@ -397,7 +397,7 @@ class Source(Resource):
         return os.path.join(self.location, f"{self.name}{self.ext}")
 
     @classmethod
-    def _at_address(cls, location, name, ext=None, **fields):
+    def at_address(cls, location, name, ext=None, **fields):
         if cls is Source:
             cls = source_class(f"{name}{ext}")
         ext = cls.checked_ext(ext)

@@ -1,8 +1,8 @@
 """`Resource`, the base of sources and targets, with the interface of CPR's classes of these names.
 
 CPR (custom-prefect-result) locates a file by three fields, ``location``, ``name`` and ``ext``.  The
-classes in `daskcache.targets` take them in place of a path, too: ``ImageSource("raw", "a", ".tif")``.
-A source is then the same as with a path.  A target then has the hash of its data in its path, see
+classes in `daskcache.cpr` take them; those in `daskcache` take a path.  A source is the same either way.
+A target that is made from the fields, or by `from_path`, has the hash of its data in its path, see
 `daskcache.targets.addressed`.  `base` derives `Target` and `Source` from `Resource`.
 """
 
@@ -15,34 +15,7 @@ from typing import Any, ClassVar
 from ..errors import GraphError
 
 
-class _TwoConstructors(abc.ABCMeta):
-    """Metaclass that lets daskcache's own classes take a path or CPR's three fields."""
-
-    def __call__(cls, *args, **kwargs):
-        if (len(args) > 1 or kwargs) and cls._is_address(args, kwargs):
-            return cls._at_address(**cls._bound(args, kwargs))
-        return super().__call__(*args, **kwargs)
-
-    def _is_address(cls, args, kwargs):
-        if cls.has_address or not cls.__module__.startswith("daskcache.targets."):
-            return False  # users' classes may have parameters of these names
-        if not kwargs.keys().isdisjoint(("location", "name", "ext")):
-            return True
-        # without keywords: enough arguments, with texts in the places of name and ext
-        enough = 3 if cls.default_ext is None else 2
-        return len(args) >= enough and all(isinstance(arg, str) for arg in args[1:3])
-
-    def _bound(cls, args, kwargs):
-        names = ("location", "name", "ext", *cls.address_fields)
-        bound = dict(zip(names, args, strict=False))
-        wrong = [name for name in kwargs if name not in names or name in bound]
-        missing = {"location", "name"} - {*bound, *kwargs}
-        if wrong or missing or len(args) > len(names):
-            raise TypeError(f"{cls.__name__}() takes ({', '.join(names)}) in place of a path")
-        return bound | kwargs
-
-
-class Resource(metaclass=_TwoConstructors):
+class Resource(abc.ABC):
     """A file (or folder) with data in it: a `Source` or a `Target`.
 
     Its path is ``location/name`` + ``ext``.  A target made as in CPR has the hash of its data in its
@@ -55,9 +28,9 @@ class Resource(metaclass=_TwoConstructors):
     **options
         Keyword arguments of the format, see the subclass.
 
-    Notes
-    -----
-    daskcache's own subclasses take CPR's fields ``location, name, ext`` in place of a path, too.
+    See Also
+    --------
+    daskcache.cpr : the same classes, made from CPR's fields ``location, name, ext``.
     """
 
     #: True if the target has the hash of its data in its path, as in CPR.
@@ -96,11 +69,12 @@ class Resource(metaclass=_TwoConstructors):
         names = [field for field in cls.address_fields if field != "data_hash"]
         if len(args) > len(names) or set(names[: len(args)]) & set(fields) or set(fields) - set(names):
             raise TypeError(f"{cls.__name__}.from_path() takes ({', '.join(['path', *names])})")
-        return cls._at_address(location, name, ext, **dict(zip(names, args, strict=False)), **fields)
+        return cls.at_address(location, name, ext, **dict(zip(names, args, strict=False)), **fields)
 
     @classmethod
-    def _at_address(cls, location, name, ext=None, **fields):
-        raise NotImplementedError
+    @abc.abstractmethod
+    def at_address(cls, location: str, name: str, ext: str | None = None, **fields: Any) -> Any:
+        """Return the source or target with CPR's fields; see `from_path`."""
 
     @classmethod
     def checked_ext(cls, ext: str | None) -> str:

@@ -16,6 +16,7 @@ import zarr
 from cpr_cases import ARRAY_HASH, FRAME_HASH, IMAGE_HASH, array, frame, image, same
 
 import daskcache as dc
+from daskcache import cpr
 from daskcache.errors import (
     DaskcacheWarning,
     FormatLimit,
@@ -37,11 +38,11 @@ def saved(target, data):
 
 
 def test_fields_stand_for_a_path():
-    """The classes take location, name and ext, by position or by name, where CPR's do."""
+    """The classes in `daskcache.cpr` take location, name and ext, by position or name, as CPR's."""
     for source in (
-        dc.ImageSource("/raw", "a", ".tif"),
-        dc.ImageSource(location="/raw", name="a", ext=".tif"),
-        dc.ImageSource("/raw", name="a", ext=".tif"),
+        cpr.ImageSource("/raw", "a", ".tif"),
+        cpr.ImageSource(location="/raw", name="a", ext=".tif"),
+        cpr.ImageSource("/raw", name="a", ext=".tif"),
         dc.ImageSource.from_path("/raw/a.tif"),
         dc.Source.from_path("/raw/a.tif"),
     ):
@@ -50,17 +51,17 @@ def test_fields_stand_for_a_path():
         assert source.get_path() == "/raw/a.tif"
         assert source.get_name() == "a"
         assert isinstance(source, dc.Resource)
-    assert dc.CSVSource("/raw", "a") == dc.CSVSource("/raw/a.csv", index_col=0)
+    assert cpr.CSVSource("/raw", "a") == dc.CSVSource("/raw/a.csv", index_col=0)
     for target in (
-        dc.CSVTarget("/out", "a"),
-        dc.CSVTarget("/out", "a", ".csv"),
+        cpr.CSVTarget("/out", "a"),
+        cpr.CSVTarget("/out", "a", ".csv"),
         dc.CSVTarget.from_path("/out/a.csv"),
         dc.Target.from_path("/out/a.csv"),
     ):
-        assert target == dc.CSVTarget("/out", "a")
+        assert target == cpr.CSVTarget("/out", "a")
         assert isinstance(target, dc.CSVTarget)
         assert isinstance(target, dc.Resource)
-    target = dc.ImageTarget("/out", "a", ".tif", {"axes": "YX"}, [2.0, 2.0], False, IMAGE_HASH)
+    target = cpr.ImageTarget("/out", "a", ".tif", {"axes": "YX"}, [2.0, 2.0], False, IMAGE_HASH)
     assert (target.metadata, target.resolution, target.imagej) == ({"axes": "YX"}, [2.0, 2.0], False)
     assert target.get_path() == f"/out/a-{IMAGE_HASH}.tif"
 
@@ -74,8 +75,8 @@ def test_paths_and_options_are_what_they_were():
     assert (dc.ImageTarget("b/a.tif").location, dc.ImageTarget("b/a.tif").name) == ("b", "a")
 
 
-def test_classes_of_others_have_their_own_parameters():
-    """Three texts are not taken for CPR's fields by a class that isn't daskcache's."""
+def test_three_texts_are_not_guessed_to_be_fields():
+    """The classes in `daskcache` take a path, whatever the number of arguments."""
 
     class Spectrum(dc.TextTarget):
         def __init__(self, path, name="", unit=""):
@@ -85,22 +86,53 @@ def test_classes_of_others_have_their_own_parameters():
     spectrum = Spectrum("a.txt", "b", ".txt")
     assert (spectrum.path, spectrum.name, spectrum.unit) == ("a.txt", "b", ".txt")
     assert not spectrum.has_address
+    for wrong in (
+        lambda: dc.NumpyTarget("/out", "a", ".npy"),
+        lambda: dc.TextSource("/raw", "a", ".txt"),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
+
+
+def test_what_is_made_in_either_way_is_of_both_classes():
+    """Sources and addressed targets are instances of the classes in `daskcache` and in its `cpr`."""
+    for name in cpr.NAMES:
+        plain, of_fields = getattr(dc, name), getattr(cpr, name)
+        ext = plain.default_ext or (plain.known_exts or ("",))[0]
+        for made in (of_fields("/raw", "a", ext), plain.from_path(f"/raw/a{ext}")):
+            assert isinstance(made, plain), name
+            assert isinstance(made, of_fields), name
+            assert made == of_fields.from_path(f"/raw/a{ext}")
+        assert not isinstance(dc.FileSource("/raw/a"), of_fields) or name == "FileSource"
+        assert pickle.loads(pickle.dumps(of_fields)) is of_fields
+    assert not hasattr(cpr, "SQLTarget")
+
+
+def test_a_class_that_makes_plain_sources_has_no_subclasses():
+    """Instances of such a subclass would be of the plain class, so it is refused."""
+    with pytest.raises(TypeError, match=r"has to be a subclass of .*ImageSource"):
+
+        class Mine(cpr.ImageSource):
+            pass
 
 
 @pytest.mark.parametrize(
     ("make", "error"),
     [
-        (lambda: dc.CSVTarget("/out", "a", ".txt"), GraphError),
+        (lambda: cpr.CSVTarget("/out", "a", ".txt"), GraphError),
         (lambda: dc.NumpyTarget.from_path("/out/a.npz"), GraphError),
         (lambda: dc.NumpySource.from_path("/out/a.tif"), GraphError),
-        (lambda: dc.ImageTarget("/out", "b/a", ".tif"), UnsafePath),
-        (lambda: dc.ImageTarget("/out", "..", ""), UnsafePath),
-        (lambda: dc.ImageTarget("/out", "a", ".tif", colour=1), TypeError),
-        (lambda: dc.ImageTarget(location="/out", ext=".tif"), TypeError),
+        (lambda: cpr.ImageTarget("/out", "b/a", ".tif"), UnsafePath),
+        (lambda: cpr.ImageTarget("/out", "..", ""), UnsafePath),
+        (lambda: cpr.ImageTarget("/out", "a", ".tif", colour=1), TypeError),
+        (lambda: cpr.ImageTarget(location="/out", ext=".tif"), TypeError),
         (lambda: dc.ImageTarget.from_path("/out/a.tif", data_hash=IMAGE_HASH), TypeError),
+        (lambda: cpr.ImageSource("/raw", "a", ".tif", colour=1), TypeError),
+        (lambda: cpr.ImageSource("/raw", "a", ".tif", None, metadata=None), TypeError),
+        (lambda: cpr.ImageSource("/raw", "a", ".tif", None, None, None), TypeError),
         (lambda: dc.SQLTarget.from_path("a.db::t"), GraphError),
-        (lambda: dc.ZarrSource("/a", "b", ".zarr", "0", [], [], "w"), GraphError),
-        (lambda: dc.ZarrSource("/a", "b", ".zarr", "0", [1], []), GraphError),
+        (lambda: cpr.ZarrSource("/a", "b", ".zarr", "0", [], [], "w"), GraphError),
+        (lambda: cpr.ZarrSource("/a", "b", ".zarr", "0", [1], []), GraphError),
     ],
 )
 def test_what_is_no_address_is_refused(make, error):
@@ -115,9 +147,9 @@ def test_what_is_no_address_is_refused(make, error):
 @pytest.mark.parametrize(
     ("cls", "ext", "data", "data_hash"),
     [
-        (dc.ImageTarget, ".tif", image(), IMAGE_HASH),
-        (dc.CSVTarget, ".csv", frame(), FRAME_HASH),
-        (dc.NumpyTarget, ".npy", array(), ARRAY_HASH),
+        (cpr.ImageTarget, ".tif", image(), IMAGE_HASH),
+        (cpr.CSVTarget, ".csv", frame(), FRAME_HASH),
+        (cpr.NumpyTarget, ".npy", array(), ARRAY_HASH),
     ],
 )
 def test_the_hashes_that_cpr_publishes(cls, ext, data, data_hash, tmp_path):
@@ -140,7 +172,7 @@ def test_the_hashes_that_cpr_publishes(cls, ext, data, data_hash, tmp_path):
 
 def test_other_data_make_another_file(tmp_path):
     """Whatever is changed, a file that is there is not written again."""
-    target = dc.NumpyTarget(str(tmp_path), "a", ".npy")
+    target = cpr.NumpyTarget(str(tmp_path), "a", ".npy")
     data = array()
     saved(target, data)
     first = target.get_path()
@@ -159,7 +191,7 @@ def test_other_data_make_another_file(tmp_path):
 
 def test_data_that_change_before_they_are_saved_are_hashed_as_they_are(tmp_path):
     """Hash and file agree whatever happens to an array between the two."""
-    target = dc.NumpyTarget(str(tmp_path), "a", ".npy")
+    target = cpr.NumpyTarget(str(tmp_path), "a", ".npy")
     data = array()
     target.set_data(data)
     data[0, 0] += 1
@@ -169,7 +201,7 @@ def test_data_that_change_before_they_are_saved_are_hashed_as_they_are(tmp_path)
 
 def test_a_file_that_is_not_what_it_should_be_is_never_served(tmp_path):
     """Missing, damaged and exchanged files are typed errors, and nothing is written over them."""
-    target = saved(dc.NumpyTarget(str(tmp_path), "a", ".npy"), array())
+    target = saved(cpr.NumpyTarget(str(tmp_path), "a", ".npy"), array())
     np.save(target.get_path(), array() + 1)
     with pytest.raises(TargetCorrupt):
         target.get_data()
@@ -187,13 +219,13 @@ def test_a_file_that_is_not_what_it_should_be_is_never_served(tmp_path):
         target.get_data()
 
 
-@pytest.mark.parametrize("cls", [dc.ImageTarget, dc.CSVTarget, dc.ParquetTarget, dc.ZarrTarget])
+@pytest.mark.parametrize("cls", [cpr.ImageTarget, cpr.CSVTarget, cpr.ParquetTarget, cpr.ZarrTarget])
 def test_damage_in_any_format_is_noticed(cls, tmp_path):
     """Bytes that are no file of the format are TargetCorrupt, whatever the package raises."""
     ext = {"ImageTarget": ".tif", "ZarrTarget": ".zarr", "ParquetTarget": ".parquet"}.get(
         cls.__name__, ".csv"
     )
-    data = image() if cls in (dc.ImageTarget, dc.ZarrTarget) else frame()
+    data = image() if cls in (cpr.ImageTarget, cpr.ZarrTarget) else frame()
     target = saved(cls(str(tmp_path), "a", ext), data)
     path = target.get_path()
     if os.path.isdir(path):
@@ -212,14 +244,14 @@ def target_files(folder):
 
 def test_nothing_is_left_of_what_can_not_be_saved(tmp_path):
     """Refused values and a folder that can't be made leave no file, and the data stay."""
-    target = dc.NumpyTarget(str(tmp_path), "a", ".npy")
+    target = cpr.NumpyTarget(str(tmp_path), "a", ".npy")
     for value in (None, [1], np.array([object()])):
         target.set_data(value)
         with pytest.raises(FormatLimit):
             target.serialize()
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").touch()
-    target = dc.NumpyTarget(str(tmp_path / "file"), "a", ".npy")
+    target = cpr.NumpyTarget(str(tmp_path / "file"), "a", ".npy")
     target.set_data(array())
     with pytest.raises(StorageError):
         target.serialize()
@@ -232,7 +264,7 @@ def test_many_at_once_make_one_file(tmp_path):
     data = image()
 
     def write(_):
-        return saved(dc.ImageTarget(str(tmp_path / "new"), "a", ".tif"), data).get_path()
+        return saved(cpr.ImageTarget(str(tmp_path / "new"), "a", ".tif"), data).get_path()
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(write, range(24)))) == 1
@@ -241,7 +273,7 @@ def test_many_at_once_make_one_file(tmp_path):
 
 def test_what_travels_is_a_handle(tmp_path):
     """Pickling saves the data; copies in memory keep them."""
-    target = dc.ImageTarget(str(tmp_path), "a", ".tif", metadata={"axes": "YX"})
+    target = cpr.ImageTarget(str(tmp_path), "a", ".tif", metadata={"axes": "YX"})
     target.set_data(image())
     twin = copy.deepcopy(target)
     assert same(copy.copy(target).get_data(), image())
@@ -267,7 +299,7 @@ _DTYPES = ["bool", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"]
 @pytest.mark.parametrize("dtype", _DTYPES)
 def test_images_come_back_as_they_were(dtype, metadata, imagej, tmp_path):
     """Masks, labels and whatever ImageJ's own files can't hold, too."""
-    target = dc.ImageTarget(str(tmp_path), "a", ".tif", metadata=metadata, imagej=imagej)
+    target = cpr.ImageTarget(str(tmp_path), "a", ".tif", metadata=metadata, imagej=imagej)
     for shape in _SHAPES:
         count = int(np.prod(shape))
         for largest in (1, 200, 60_000, 2**31):
@@ -279,7 +311,7 @@ def test_images_come_back_as_they_were(dtype, metadata, imagej, tmp_path):
 
 def test_masks_and_labels_are_images_that_imagej_opens(tmp_path):
     """A mask is 0 and 255, and labels that fit are in 16 bits."""
-    target = dc.ImageTarget(str(tmp_path), "a", ".tif")
+    target = cpr.ImageTarget(str(tmp_path), "a", ".tif")
     with tifffile.TiffFile(saved(target, image() > 100).get_path()) as tif:
         assert tif.is_imagej
         assert set(np.unique(tif.asarray())) == {0, 255}
@@ -299,7 +331,7 @@ def test_masks_and_labels_are_images_that_imagej_opens(tmp_path):
 )
 def test_files_say_of_an_image_what_cpr_let_them_say(metadata, resolution, expected, tmp_path):
     """Pixels per centimetre along X and Y, 1 by default, and the metadata."""
-    target = dc.ImageTarget(str(tmp_path), "a", ".tif")
+    target = cpr.ImageTarget(str(tmp_path), "a", ".tif")
     target.set_metadata(metadata)
     target.set_resolution(resolution)
     with tifffile.TiffFile(saved(target, image().reshape(4, 50, 50)).get_path()) as tif:
@@ -326,7 +358,7 @@ def test_an_image_source_tells_what_it_was_given():
 
 def test_tables_that_csv_changes(tmp_path):
     """Other values are refused; other dtypes of equal values are said."""
-    target = dc.CSVTarget(str(tmp_path), "a")
+    target = cpr.CSVTarget(str(tmp_path), "a")
     target.set_data(pd.DataFrame({"a": np.float32([0.1, 0.2])}))
     with pytest.raises(FormatLimit):
         target.serialize()
@@ -361,7 +393,7 @@ def test_zarr_sources_are_lazy_without_slices(tmp_path, runs):
     """With slices they are arrays; in a node they are arrays in any case, and the slices count."""
     data = np.arange(300).reshape(3, 10, 10)
     zarr.create_group(tmp_path / "z.zarr").create_array("0", data=data)
-    whole = dc.ZarrSource(str(tmp_path), "z", ".zarr")
+    whole = cpr.ZarrSource(str(tmp_path), "z", ".zarr")
     cut = dc.ZarrSource.from_path(tmp_path / "z.zarr", "0", [1, None], [2, 5])
     assert isinstance(whole.get_data(), zarr.Array)
     assert np.array_equal(cut.get_data(), data[1:2, :5])
@@ -479,9 +511,9 @@ def test_a_target_as_an_argument_counts_by_its_data(tmp_path, runs):
         runs.note("mean")
         return float(found.get_data().mean())
 
-    one = saved(dc.NumpyTarget(str(tmp_path / "one"), "a", ".npy"), array())
-    two = saved(dc.NumpyTarget(str(tmp_path / "two"), "a", ".npy"), array())
-    other = saved(dc.NumpyTarget(str(tmp_path / "one"), "a", ".npy"), array() + 1)
+    one = saved(cpr.NumpyTarget(str(tmp_path / "one"), "a", ".npy"), array())
+    two = saved(cpr.NumpyTarget(str(tmp_path / "two"), "a", ".npy"), array())
+    other = saved(cpr.NumpyTarget(str(tmp_path / "one"), "a", ".npy"), array() + 1)
     assert mean(one).dc.key == mean(two).dc.key
     assert mean(one).dc.key != mean(other).dc.key
     dask.compute(mean(one), mean(two), mean(other))
@@ -492,7 +524,7 @@ def test_a_target_as_an_argument_counts_by_its_data(tmp_path, runs):
 def test_a_nodes_target_has_no_address_of_its_own():
     """Where it lies is up to its template."""
     with pytest.raises(GraphError, match="address of its own"):
-        dc.delayed(target=dc.ImageTarget("out", "a", ".tif"))(image)
+        dc.delayed(target=cpr.ImageTarget("out", "a", ".tif"))(image)
 
 
 def test_a_handle_that_a_function_gets_can_be_read():

@@ -32,6 +32,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import daskcache as dc
+from daskcache import cpr
 from daskcache.errors import DaskcacheError, UnsafePath, UntrustedJSON
 from daskcache.targets.cpr.serializer import _CLASSES, decoder, register
 from daskcache.targets.cpr.values import allow
@@ -156,9 +157,9 @@ def test_hashes_of_what_json_has_no_form_for():
 
 
 def test_the_alias_stands_for_cpr_where_it_is_not_installed(tmp_path):
-    """Only who asks for it gets modules with CPR's names; they have daskcache's classes."""
+    """Only who asks for it gets modules with CPR's names; they have the classes in `daskcache.cpr`."""
     code = """
-import importlib.util, daskcache as dc
+import importlib.util, daskcache as dc, daskcache.cpr
 assert importlib.util.find_spec("cpr") is None
 from daskcache.cpr import alias
 assert alias.install() and not alias.install()
@@ -168,8 +169,9 @@ from cpr.image.ImageTarget import ImageTarget
 from cpr.image.Metadata import Metadata
 from cpr.utilities.utilities import hash_objects
 import cpr.zarr.ZarrSource
-assert target_decoder is dc.target_decoder and ImageTarget is dc.ImageTarget
-assert ImageSource.ImageSource is dc.ImageSource and cpr.zarr.ZarrSource.ZarrSource is dc.ZarrSource
+assert target_decoder is dc.target_decoder and ImageTarget is dc.cpr.ImageTarget
+assert ImageSource.ImageSource is dc.cpr.ImageSource
+assert cpr.zarr.ZarrSource.ZarrSource is dc.cpr.ZarrSource
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -199,9 +201,9 @@ def test_a_folder_named_cpr_is_not_cpr(tmp_path):
     [
         (lambda p: dc.JSONTarget.from_path(f"{p}/a.json"), {"a": (1, 2), 3: None}),
         (lambda p: dc.Target.from_path(f"{p}/a.txt"), "text\n"),
-        (lambda p: dc.ZarrTarget(p, "a", ".zarr"), array()),
-        (lambda p: dc.ParquetTarget(p, "a", ".parquet"), frame()),
-        (lambda p: dc.PickleTarget(location=p, name="a", ext=".pkl"), {1: datetime.date(2024, 2, 29)}),
+        (lambda p: cpr.ZarrTarget(p, "a", ".zarr"), array()),
+        (lambda p: cpr.ParquetTarget(p, "a", ".parquet"), frame()),
+        (lambda p: cpr.PickleTarget(location=p, name="a", ext=".pkl"), {1: datetime.date(2024, 2, 29)}),
     ],
 )
 def test_other_formats_go_by_short_tags(make, value, tmp_path):

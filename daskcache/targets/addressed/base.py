@@ -38,10 +38,15 @@ def twin_of(plain: type[Target]) -> Any:
             f"{plain.__name__} is not for files, so it can't have an address", expected="a file format"
         )
     mixin = imported(plain._addressed)
-    about = {name: getattr(plain, name) for name in ("__module__", "__qualname__")}
+    # daskcache's own are found, and so pickled, by their names in `daskcache.cpr`
+    is_own = plain.__module__.startswith("daskcache.targets.")
+    about = {"__module__": _CPR if is_own else plain.__module__, "__qualname__": plain.__qualname__}
     about |= {"__doc__": mixin.__doc__, "plain": plain}
     made: Any = type(plain)
     return made(plain.__name__, (mixin, plain), about)
+
+
+_CPR = "daskcache.targets.cpr"
 
 
 class Addressed(Target):
@@ -56,12 +61,14 @@ class Addressed(Target):
     location : str
         The folder.  A relative path is taken from the current folder.
     name, ext : str
-        File name without the hash, and suffix.
+        File name without the hash, and suffix.  Tables have ``.csv`` by default.
     data_hash : str, optional
         Hash of the saved data: 16 hex digits (of xxh3_64).
 
     Raises
     ------
+    GraphError
+        If the format does not have the suffix.
     UnsafePath
         If name and suffix don't make a file name.
     StorageError
@@ -71,7 +78,8 @@ class Addressed(Target):
     has_address: ClassVar[bool] = True
     plain: ClassVar[type[Target]]
 
-    def __init__(self, location, name, ext, data_hash=None):
+    def __init__(self, location, name, ext=None, data_hash=None):
+        ext = self.checked_ext(ext)
         check_file_name(name, ext)
         check_local(location, "a target")
         super().__init__(os.path.join(location, f"{name}{ext}"))
@@ -248,8 +256,8 @@ class Addressed(Target):
     # -- what Python does with it -------------------------------------------------------------------
 
     @classmethod
-    def _at_address(cls, location, name, ext=None, **fields):
-        return cls(location, name, cls.checked_ext(ext), **fields)
+    def at_address(cls, location, name, ext=None, **fields):
+        return cls(location, name, ext, **fields)
 
     def at(self, path):
         raise GraphError(

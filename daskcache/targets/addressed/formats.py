@@ -72,7 +72,9 @@ class AddressedImage(Addressed):
         TIFF.  All come back as they were.
     """
 
-    def __init__(self, location, name, ext, metadata=None, resolution=None, imagej=True, data_hash=None):
+    def __init__(
+        self, location, name, ext=None, metadata=None, resolution=None, imagej=True, data_hash=None
+    ):
         super().__init__(location, name, ext, data_hash)
         self.metadata = metadata
         self.resolution = resolution

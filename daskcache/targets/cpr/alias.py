@@ -85,7 +85,7 @@ _HOMES: dict[str, dict[str, str]] = {
     "cpr.utilities.utilities": {"hash_objects": _SERIALIZER, "task_input_hash": "daskcache.prefect"},
     "cpr.image.Metadata": {"Metadata": "daskcache"},
     **{
-        f"cpr.{folder}.{name}": {name: "daskcache"}
+        f"cpr.{folder}.{name}": {name: "daskcache.cpr"}
         for folder, names in {
             "image": ("ImageSource", "ImageTarget"),
             "csv": ("CSVSource", "CSVTarget"),

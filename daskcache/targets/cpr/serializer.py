@@ -230,7 +230,7 @@ def _made(tag, cls, data):
         # the location as JSON has it: the constructor made it absolute
         vars(source).update(location=location, name=name, ext=ext)
         return source
-    return cls._at_address(location, name, ext, **given)
+    return cls.at_address(location, name, ext, **given)
 
 
 def _check_fields(tag, cls, data):

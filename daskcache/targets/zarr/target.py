@@ -340,8 +340,8 @@ class ZarrSource(Source):
         return self.open_verified(self.content_hash())
 
     @classmethod
-    def _at_address(cls, location, name, ext=None, **fields):
-        source = super()._at_address(location, name, ext, **fields)
+    def at_address(cls, location, name, ext=None, **fields):
+        source = super().at_address(location, name, ext, **fields)
         source._lazy = True
         return source
 

@@ -1,0 +1,51 @@
+"""daskcache's sources and targets with CPR's constructors: ``ImageSource(location, name, ext)``.
+
+`daskcache.cpr` gives them by name.  A class of targets is that of addressed targets (`addressed.base`).
+A class of sources only has another constructor: its sources are of the plain class.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar
+
+from ...hashing.names import imported
+from ..addressed.base import twin_of
+from ..base import Target
+
+
+@functools.cache
+def of_fields(name: str) -> Any:
+    """Return the class with CPR's constructor of this name."""
+    plain: Any = imported(f"daskcache:{name}")
+    if issubclass(plain, Target):
+        return twin_of(plain)
+    about = {"__module__": __package__, "__qualname__": name, "__doc__": plain.__doc__, "plain": plain}
+    return type(plain)(name, (_FromFields, plain), about)
+
+
+class _FromFields:
+    """Mixin for a class of sources whose constructor takes CPR's fields, and makes plain sources."""
+
+    plain: ClassVar[Any]
+
+    def __new__(cls, location: str, name: str, ext: str | None = None, *args: Any, **fields: Any) -> Any:
+        names = list(cls.plain.address_fields)
+        given = dict(zip(names, args, strict=False))
+        if len(args) > len(names) or given.keys() & fields or fields.keys() - set(names):
+            raise TypeError(f"{cls.__name__}() takes ({', '.join(['location', 'name', 'ext', *names])})")
+        return cls.plain.at_address(location, name, ext, **given, **fields)
+
+    @classmethod
+    def at_address(cls, location, name, ext=None, **fields):
+        return cls.plain.at_address(location, name, ext, **fields)
+
+    @classmethod
+    def __subclasshook__(cls, other):
+        # every source of the plain class is an instance of this one, which has none of its own
+        return cls.plain in other.__mro__
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "plain" not in vars(cls):
+            raise TypeError(f"{cls.__name__} has to be a subclass of {cls.plain!r}, which takes a path")
