@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import require
 
 _HOMES = {
-    "CachedResult": "results",
+    "CachedResult": "futures",
     "CachedTask": "tasks",
     "DaskCacheTaskRunner": "dask_runner",
     "ResourceInputs": "policies",

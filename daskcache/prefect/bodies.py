@@ -25,14 +25,16 @@ from ..calls.recipe import make_recipe, recipes_before, unflatten
 from ..calls.spec import Spec
 from ..calls.state import inside_body
 from ..events import NodeEvent, listeners
+from ..graph.node import Node
 from ..graph.verb import make_now
+from ..modes.handles import CachedResult
 from ..modes.plain import call_plain
 from ..runtime.code_check import check_arguments
 from ..runtime.entry import Entry
+from ..storage.paths import located
 from ..targets.base import Source
 from ..targets.context import context
 from .artifacts import make_artifact
-from .results import CachedResult, as_node, is_of
 from .sent_code import SentCode
 from .transactions import forget_if_rolled_back
 
@@ -121,11 +123,11 @@ class Body(_AnyBody):
         self.with_artifact = with_artifact
 
     def run(self, bound):
-        entries = list(_entries_in(bound.arguments))
+        entries = _entries_in(bound.arguments)
         tasks = dict(self.tasks)
         for key, upstream in self.awaited.items():
             # Prefect has put the upstream's result into the arguments: take its entry from there
-            (entry, *_) = [e for e in entries if is_of(e, *upstream)]
+            (entry, *_) = [each for each in entries if _is_of(each, *upstream)]
             tasks[key] = DataNode(key, entry)
         with _watched() as outcomes:
             entry = get_sync(tasks, self.key)
@@ -170,8 +172,8 @@ class LateBody(_AnyBody):
             if not isinstance(value, Entry) or isinstance(value, CachedResult):
                 return value
             for recipe in known:
-                if is_of(value, recipe.root, recipe.key, recipe.paths):
-                    return as_node(recipe)
+                if _is_of(value, recipe.root, recipe.key, recipe.paths):
+                    return Node(recipe)
             return value.load()
 
         arguments = visit_collection(bound.arguments, stand_in, return_data=True)
@@ -239,7 +241,17 @@ def _data(value):
     return value.get_data() if isinstance(value, Source) else value
 
 
-def _entries_in(arguments) -> Iterator[Entry]:
+def _is_of(entry, root, key, paths):
+    """Return True if `entry` is the result of the recipe with this root, key and target paths."""
+    if (entry.root, entry.key, len(entry.stored)) != (root, key, len(paths)):
+        return False
+    return all(
+        located(path, result.data_hash) == result.target.path
+        for path, result in zip(paths, entry.stored, strict=True)
+    )
+
+
+def _entries_in(arguments):
     found: list[Entry] = []
 
     def note(value):
@@ -247,7 +259,7 @@ def _entries_in(arguments) -> Iterator[Entry]:
             found.append(value)
 
     visit_collection(arguments, note, return_data=False)
-    return iter(found)
+    return found
 
 
 def _finished(entry, outcomes, with_artifact):

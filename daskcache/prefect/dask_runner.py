@@ -22,16 +22,16 @@ from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
 from prefect_dask.client import PrefectDaskClient
 
+from ..modes.handles import CachedResult
 from .dask_futures import DaskFuture
 from .futures import CacheFuture
 from .keepalive import Keepalive
-from .results import CachedResult
 from .sent_context import ContextSender
-from .submitting import Submitter, with_data
+from .submitting import Submits, Submitter
 from .workers import flush_workers, prepare_workers
 
 
-class DaskCacheTaskRunner(DaskTaskRunner):
+class DaskCacheTaskRunner(Submits, DaskTaskRunner):
     """Task runner for a Dask cluster that skips complete tasks when they are submitted.
 
     A skipped task never reaches the scheduler: its future is finished from the start, and the task run
@@ -55,26 +55,13 @@ class DaskCacheTaskRunner(DaskTaskRunner):
     def __init__(
         self,
         cluster: Any = None,
-        address: str | None = None,
-        cluster_class: Any = None,
-        cluster_kwargs: dict[str, Any] | None = None,
-        adapt_kwargs: dict[str, Any] | None = None,
-        client_kwargs: dict[str, Any] | None = None,
-        performance_report_path: str | None = None,
-        *,
+        *of_dask: Any,
         record: str = "event",
         extra_loggers: Iterable[str] = (),
         api_keepalive: float | None = None,
+        **options_of_dask: Any,
     ):
-        super().__init__(
-            cluster,
-            address,
-            cluster_class,
-            cluster_kwargs,
-            adapt_kwargs,
-            client_kwargs,
-            performance_report_path,
-        )
+        super().__init__(cluster, *of_dask, **options_of_dask)
         self.record = record
         self.extra_loggers = tuple(extra_loggers)
         self.api_keepalive = api_keepalive
@@ -84,22 +71,8 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         self._keepalive = Keepalive(api_keepalive)
 
     def _settings(self):
-        return {
-            "cluster": self._given,
-            "address": self.address,
-            "cluster_class": self.cluster_class,
-            "cluster_kwargs": self.cluster_kwargs,
-            "adapt_kwargs": self.adapt_kwargs,
-            "client_kwargs": self.client_kwargs,
-            "performance_report_path": self.performance_report_path,
-            "record": self.record,
-            "extra_loggers": self.extra_loggers,
-            "api_keepalive": self.api_keepalive,
-        }
-
-    @property
-    def preparer(self):
-        return self._submitter.preparer
+        own = {name: getattr(self, name) for name in ("record", "extra_loggers", "api_keepalive")}
+        return {"cluster": self._given, **settings_of(self), **own}
 
     @property
     def client(self) -> PrefectDaskClient:
@@ -123,14 +96,6 @@ class DaskCacheTaskRunner(DaskTaskRunner):
     @property
     def _owns_cluster(self):
         return self._cluster is not None and self._given is None
-
-    def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
-        if not self._started:
-            raise RuntimeError("The task runner must be started before submitting work.")
-        return self._submitter.submit(task, parameters, wait_for, dependencies)
-
-    def map(self, task, parameters, wait_for=None) -> Any:
-        return super().map(task, with_data(parameters), wait_for)
 
     def _send(self, task, parameters, wait_for, dependencies):
         """Submit a task to Dask as `PrefectDaskClient.submit` does, without the work that it repeats.
@@ -163,27 +128,10 @@ class DaskCacheTaskRunner(DaskTaskRunner):
         )
         return DaskFuture(task_run_id, future, task.name)
 
-    def drain(self) -> None:
-        """Wait for all submitted tasks."""
-        self._submitter.drain()
-
-    def unseen_failures(self, seen: set) -> list[CacheFuture]:
-        """See `Submitter.unseen_failures`."""
-        return self._submitter.unseen_failures(seen)
-
-    @property
-    def count(self) -> int:
-        """Number of tasks that were not skipped."""
-        return self._submitter.count
-
     @property
     def keys(self) -> set[str]:
         """Keys of the submitted recipes."""
         return self._submitter.keys
-
-    def cancel_all(self) -> None:
-        """Cancel the tasks that have not started."""
-        self._submitter.cancel()
 
     def duplicate(self) -> DaskCacheTaskRunner:
         return type(self)(**self._settings())
@@ -210,11 +158,26 @@ class DaskCacheTaskRunner(DaskTaskRunner):
 
     def __reduce__(self):
         # On workers the runner only submits nested tasks, which find the cluster that they run in.
-        return _runner, ({**self._settings(), "cluster": None, "address": self.address},)
+        return _runner, ({**self._settings(), "cluster": None},)
 
 
 def _runner(settings):
     return DaskCacheTaskRunner(**settings)
+
+
+def settings_of(runner: DaskTaskRunner) -> dict[str, Any]:
+    """Return the constructor's arguments for a runner like this one, all but its cluster."""
+    return {name: getattr(runner, name) for name in _SETTINGS}
+
+
+_SETTINGS = (
+    "address",
+    "cluster_class",
+    "cluster_kwargs",
+    "adapt_kwargs",
+    "client_kwargs",
+    "performance_report_path",
+)
 
 
 def _run(task, **kwargs):

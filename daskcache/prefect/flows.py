@@ -10,7 +10,8 @@ import asyncio
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import prefect
@@ -21,11 +22,10 @@ from prefect.utilities.collections import visit_collection
 from prefect_dask import DaskTaskRunner
 
 from ..errors import NodeFailed
-from ..modes.options import current_mode
-from .dask_runner import DaskCacheTaskRunner
+from ..modes.options import PREFECT, current_mode
+from .dask_runner import DaskCacheTaskRunner, settings_of
 from .nodes import nodes_run_on
 from .skipping import SkippingTaskRunner, with_skipping
-from .tasks import MODES
 
 
 def flow(
@@ -58,7 +58,7 @@ def flow(
     """
     if function is None:
         return functools.partial(flow, mode=mode, task_runner=task_runner, **options)
-    if (mode or current_mode()) == MODES[0]:
+    if (mode or current_mode()) == PREFECT[0]:
         return prefect.Flow(function, task_runner=task_runner, **options)
     return CacheFlow(function, task_runner=_skipping(task_runner), **options)
 
@@ -94,15 +94,7 @@ def _skipping(runner):
     if isinstance(runner, (DaskCacheTaskRunner, SkippingTaskRunner)):
         return runner
     if isinstance(runner, DaskTaskRunner):
-        return DaskCacheTaskRunner(
-            runner._cluster,
-            runner.address,
-            runner.cluster_class,
-            runner.cluster_kwargs,
-            runner.adapt_kwargs,
-            runner.client_kwargs,
-            runner.performance_report_path,
-        )
+        return DaskCacheTaskRunner(runner._cluster, **settings_of(runner))
     return with_skipping(runner)
 
 
@@ -112,15 +104,8 @@ def _draining(function):
 
         @functools.wraps(function)
         async def body(*args, **kwargs):
-            runner = _runner()
-            if runner is None:
-                return await function(*args, **kwargs)
-            try:
-                with nodes_run_on(runner):
-                    result = await function(*args, **kwargs)
-            except BaseException:
-                runner.cancel_all()
-                raise
+            with _cancelling() as runner:
+                result = await function(*args, **kwargs)
             await asyncio.to_thread(_settle, runner, result)
             return result
 
@@ -128,15 +113,8 @@ def _draining(function):
 
         @functools.wraps(function)
         def body(*args, **kwargs):
-            runner = _runner()
-            if runner is None:
-                return function(*args, **kwargs)
-            try:
-                with nodes_run_on(runner):
-                    result = function(*args, **kwargs)
-            except BaseException:
-                runner.cancel_all()
-                raise
+            with _cancelling() as runner:
+                result = function(*args, **kwargs)
             _settle(runner, result)
             return result
 
@@ -152,8 +130,27 @@ def _signature(function):
         return inspect.signature(function)
 
 
+@contextmanager
+def _cancelling() -> Iterator[Any]:
+    """Yield the flow run's task runner, for its nodes too; cancel its tasks if the flow's body fails.
+
+    Without Prefect's engine, as in ``flow.fn()``, it is None.
+    """
+    flow_context = FlowRunContext.get()
+    runner: Any = flow_context.task_runner if flow_context is not None else None
+    try:
+        with nodes_run_on(runner):
+            yield runner
+    except BaseException:
+        if runner is not None:
+            runner.cancel_all()
+        raise
+
+
 def _settle(runner, result):
     """Wait for the flow's tasks; raise if some failed and their outcomes were not looked at."""
+    if runner is None:
+        return
     runner.drain()
     failed = runner.unseen_failures(_returned(result))
     if failed:
@@ -163,12 +160,6 @@ def _settle(runner, result):
             f"first: {first.message}",
             hint="wait for futures, or return them from the flow, to handle their failures",
         )
-
-
-def _runner():
-    """Return the flow run's task runner; None without Prefect's engine, as in ``flow.fn()``."""
-    flow_context = FlowRunContext.get()
-    return flow_context.task_runner if flow_context is not None else None
 
 
 def _returned(result):

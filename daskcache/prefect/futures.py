@@ -16,8 +16,8 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.collections import visit_collection
 
 from ..calls.recipe import Recipe
+from ..modes.handles import CachedResult
 from ..runtime.entry import Entry
-from .results import CachedResult
 
 
 class CacheFuture(PrefectTaskRunFuture):

@@ -19,7 +19,6 @@ from prefect import Task
 from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.settings import PREFECT_TASKS_REFRESH_CACHE
 from prefect.states import Completed, Failed
 from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.callables import parameters_to_args_kwargs
@@ -29,6 +28,8 @@ from .. import config
 from ..calls.recipe import Recipe, flatten, make_recipe
 from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
 from ..graph.builder import GraphBuilder
+from ..graph.node import Node
+from ..modes.handles import CachedResult
 from ..planning.planner import Planner
 from ..planning.states import LOAD
 from ..runtime.code_check import ArgumentEncoder, code_in_arguments
@@ -40,8 +41,8 @@ from ..targets.context import context
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, as_async
 from .futures import CacheFuture, is_done, value_in
-from .results import CachedResult, as_node
 from .sent_code import code_of_task
+from .stored import refreshes
 
 if TYPE_CHECKING:
     from .tasks import CachedTask
@@ -101,7 +102,7 @@ class Preparer:
 
     def _prepare(self, task, parameters, skips):
         found = _Upstream(parameters)
-        force = _refreshes(task)
+        force = refreshes(task)
         if found.unknown:
             return Prepared(_late(task, found, force), None, "", None)
         args, kwargs = parameters_to_args_kwargs(task.spec.func, found.parameters)
@@ -204,7 +205,7 @@ class _Upstream:
             self.unknown = True
             return future
         self.running.append(future)
-        return as_node(future.recipe)
+        return Node(future.recipe)
 
     def _of_state(self, state, original):
         if not state.is_completed():
@@ -239,11 +240,6 @@ def is_ready(wait_for: Any) -> bool:
 
     visit_collection(wait_for, look, return_data=False)
     return ready
-
-
-def _refreshes(task):
-    asked = task.refresh_cache
-    return bool(PREFECT_TASKS_REFRESH_CACHE.value() if asked is None else asked)
 
 
 def _bound(task, recipe, name, planner, running):

@@ -11,7 +11,7 @@ from prefect.context import FlowRunContext
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from .futures import unwrapped
-from .submitting import Submitter, with_data
+from .submitting import Submits, Submitter
 
 
 def with_skipping(runner: TaskRunner, record: str = "event") -> SkippingTaskRunner:
@@ -36,7 +36,7 @@ def with_skipping(runner: TaskRunner, record: str = "event") -> SkippingTaskRunn
     return SkippingTaskRunner(runner, record)
 
 
-class SkippingTaskRunner(TaskRunner):
+class SkippingTaskRunner(Submits, TaskRunner):
     """Task runner around another one, for tasks that are not complete.  Made by `with_skipping`."""
 
     def __init__(self, runner: TaskRunner, record: str = "event"):
@@ -56,42 +56,16 @@ class SkippingTaskRunner(TaskRunner):
     def name(self) -> str:
         return "skipping" if not hasattr(self, "runner") else f"skipping-{self.runner.name}"
 
-    @property
-    def preparer(self):
-        return self._submitter.preparer
-
     def duplicate(self) -> SkippingTaskRunner:
         return type(self)(self.runner.duplicate(), self.record)
-
-    def submit(self, task, parameters, wait_for=None, dependencies=None) -> Any:
-        if not self._started:
-            raise RuntimeError("The task runner must be started before submitting work.")
-        return self._submitter.submit(task, parameters, wait_for, dependencies)
 
     def _send(self, task, parameters, wait_for, dependencies):
         return self.runner.submit(
             task, unwrapped(parameters), unwrapped(wait_for) if wait_for else None, dependencies
         )
 
-    def map(self, task, parameters, wait_for=None) -> Any:
-        return super().map(task, with_data(parameters), wait_for)
-
-    def drain(self) -> None:
-        """Wait for all submitted tasks."""
-        self._submitter.drain()
-
-    def unseen_failures(self, seen: set) -> list:
-        """See `Submitter.unseen_failures`."""
-        return self._submitter.unseen_failures(seen)
-
-    @property
-    def count(self) -> int:
-        """Number of tasks that were not skipped."""
-        return self._submitter.count
-
     def cancel_all(self) -> None:
-        """Cancel the tasks that have not started."""
-        self._submitter.cancel()
+        super().cancel_all()
         if hasattr(self.runner, "cancel_all"):
             self.runner.cancel_all()
 

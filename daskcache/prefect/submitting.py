@@ -12,10 +12,10 @@ from typing import Any
 
 from prefect.futures import PrefectFuture
 
+from ..modes.handles import CachedResult
 from .futures import CacheFuture
 from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
-from .results import CachedResult
 from .stored import StoredResults
 from .transactions import forget_if_rolled_back
 
@@ -140,9 +140,41 @@ class Submitter:
 _PRUNED_EVERY = 500
 
 
-def with_data(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Load results of cached tasks in the parameters of a `map`, which may map over them."""
-    return {name: _data(value) for name, value in parameters.items()}
+class Submits:
+    """Mixin of task runners: they submit through a `Submitter`, which `_submitter` holds."""
+
+    _submitter: Submitter
+
+    @property
+    def preparer(self):
+        return self._submitter.preparer
+
+    @property
+    def count(self) -> int:
+        """Number of tasks that were not skipped."""
+        return self._submitter.count
+
+    def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
+        if not self._started:  # type: ignore[attr-defined]
+            raise RuntimeError("The task runner must be started before submitting work.")
+        return self._submitter.submit(task, parameters, wait_for, dependencies)
+
+    def map(self, task, parameters, wait_for=None) -> Any:
+        # results of cached tasks are loaded: the call may map over them
+        loaded = {name: _data(value) for name, value in parameters.items()}
+        return super().map(task, loaded, wait_for)  # type: ignore[misc]
+
+    def drain(self) -> None:
+        """Wait for all submitted tasks."""
+        self._submitter.drain()
+
+    def unseen_failures(self, seen: set) -> list[CacheFuture]:
+        """See `Submitter.unseen_failures`."""
+        return self._submitter.unseen_failures(seen)
+
+    def cancel_all(self) -> None:
+        """Cancel the tasks that have not started."""
+        self._submitter.cancel()
 
 
 def _data(value):

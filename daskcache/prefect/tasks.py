@@ -21,7 +21,7 @@ from prefect.utilities.callables import get_call_parameters
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body
 from ..graph.node import Function, delayed
-from ..modes.options import current_mode
+from ..modes.options import PREFECT, current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
@@ -29,9 +29,6 @@ from .preparing import Prepared, Preparer, is_ready, wait_for_upstream
 from .recording import finish
 from .skipping import adopt_runner
 from .stored import StoredResults
-
-#: Modes of the decorators: plain Prefect; cache results; cache, and skip complete tasks at submit.
-MODES = ("prefect", "prefect.cache", "prefect.skip")
 
 _OPTIONS = {field.name for field in dataclasses.fields(Options)}
 
@@ -115,7 +112,43 @@ def _respecified(spec, own):
     return Spec(spec.func, dataclasses.replace(spec.options, **own)) if own else spec
 
 
-class CachedTask(Task):
+class _InModes(Task):
+    """A Prefect task in one of Prefect's modes, with a task runner that skips complete tasks."""
+
+    _mode: str | None
+
+    @property
+    def mode(self) -> str:
+        """The current mode: the task's, or else the configured one.
+
+        It is "prefect.skip" if that is not a mode of Prefect.
+        """
+        mode = self._mode or current_mode()
+        return mode if mode in PREFECT else PREFECT[-1]
+
+    @property
+    def skips(self) -> bool:
+        """True if a complete call is finished when it is submitted."""
+        return self.mode == PREFECT[-1]
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        """Submit a call as `prefect.Task` does, with any task runner."""
+        self._adopt()
+        return super().submit(*args, **self._given(kwargs))
+
+    def map(self, *args: Any, **kwargs: Any) -> Any:
+        """Map over arguments as `prefect.Task` does, with any task runner."""
+        self._adopt()
+        return super().map(*args, **self._given(kwargs))
+
+    def _adopt(self):
+        adopt_runner()
+
+    def _given(self, kwargs):
+        return kwargs
+
+
+class CachedTask(_InModes):
     """A Prefect task whose results have targets.  Made by `task`."""
 
     def __init__(
@@ -152,23 +185,9 @@ class CachedTask(Task):
         return self._own_spec
 
     @property
-    def mode(self) -> str:
-        """The current mode: the task's, or else the configured one.
-
-        It is "prefect.skip" if that is not a mode of Prefect.
-        """
-        mode = self._mode or current_mode()
-        return mode if mode in MODES else MODES[-1]
-
-    @property
     def caches(self) -> bool:
         """True if results are stored."""
-        return self.mode != "prefect" and bool(self._own_spec.formats)
-
-    @property
-    def skips(self) -> bool:
-        """True if a call with a complete target is finished when it is submitted."""
-        return self.mode == "prefect.skip"
+        return self.mode != PREFECT[0] and bool(self._own_spec.formats)
 
     def plain(self) -> Task:
         """Return the task for a call that is not cached: it takes and returns data."""
@@ -191,16 +210,6 @@ class CachedTask(Task):
         twin._drop_other_key()
         return twin
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit a call as `prefect.Task` does, with any task runner."""
-        adopt_runner()
-        return super().submit(*args, **self._given(kwargs))
-
-    def map(self, *args: Any, **kwargs: Any) -> Any:
-        """Map over arguments as `prefect.Task` does, with any task runner."""
-        adopt_runner()
-        return super().map(*args, **self._given(kwargs))
-
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
         if inside_body.get():
             return self._own_spec.func(*args, **kwargs)
@@ -209,11 +218,7 @@ class CachedTask(Task):
             return self._call_async(parameters, wait_for, return_state)
         wait_for_upstream(parameters, wait_for)
         prepared = self._prepare(parameters, wait_for)
-        state = prepared.state
-        if state is None:
-            state = run_task(
-                prepared.task, parameters=parameters, wait_for=wait_for, return_type="state"
-            )
+        state = prepared.state or _run(prepared.task, parameters, wait_for)
         return self._outcome(state, prepared, return_state)
 
     def _given(self, kwargs):
@@ -226,11 +231,7 @@ class CachedTask(Task):
     async def _call_async(self, parameters, wait_for, return_state):
         await asyncio.to_thread(wait_for_upstream, parameters, wait_for)
         prepared = self._prepare(parameters, wait_for)
-        state = prepared.state
-        if state is None:
-            state = await run_task(
-                prepared.task, parameters=parameters, wait_for=wait_for, return_type="state"
-            )
+        state = prepared.state or await _run(prepared.task, parameters, wait_for)
         return self._outcome(state, prepared, return_state)
 
     def _prepare(self, parameters, wait_for):
@@ -248,8 +249,12 @@ class CachedTask(Task):
         return state if return_state else state.result(raise_on_failure=True, _sync=True)
 
 
+def _run(task, parameters, wait_for):
+    return run_task(task, parameters=parameters, wait_for=wait_for, return_type="state")
+
+
 @carries_code
-class StoredTask(Task):
+class StoredTask(_InModes):
     """A Prefect task whose results Prefect stores under daskcache's key.  Made by `task`.
 
     It takes and returns the same values as its function.  A stored result is found when the task is
@@ -267,15 +272,6 @@ class StoredTask(Task):
     def _spec(self) -> Spec:
         return Spec(getattr(self.fn, "original", self.fn), self._options)  # type: ignore[arg-type]
 
-    @property
-    def mode(self) -> str:
-        """The current mode: the task's, or else the configured one.
-
-        It is "prefect.skip" if that is not a mode of Prefect.
-        """
-        mode = self._mode or current_mode()
-        return mode if mode in MODES else MODES[-1]
-
     def with_options(self, **options: Any) -> StoredTask:
         """Return a copy with other options of `prefect.task`."""
         twin = object.__new__(StoredTask)
@@ -285,23 +281,15 @@ class StoredTask(Task):
         twin._mode = mode
         return twin
 
-    def submit(self, *args: Any, **kwargs: Any) -> Any:
-        """Submit a call as `prefect.Task` does, with any task runner."""
-        if self.mode == MODES[-1]:
+    def _adopt(self):
+        if self.skips:
             adopt_runner()
-        return super().submit(*args, **kwargs)
-
-    def map(self, *args: Any, **kwargs: Any) -> Any:
-        """Map over arguments as `prefect.Task` does, with any task runner."""
-        if self.mode == MODES[-1]:
-            adopt_runner()
-        return super().map(*args, **kwargs)
 
     def __call__(self, *args: Any, return_state: bool = False, wait_for: Any = None, **kwargs: Any):
         if inside_body.get():
             return self.fn(*args, **kwargs)
         task: Task = self
-        if self.mode != MODES[0]:
+        if self.mode != PREFECT[0]:
             parameters = get_call_parameters(self.fn, args, kwargs)
             task, state = StoredResults().prepare(self, parameters, is_ready(wait_for))
             if state is not None:

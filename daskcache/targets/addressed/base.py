@@ -40,10 +40,13 @@ def twin_of(plain: type[Target]) -> Any:
     mixin = imported(plain._addressed)
     # daskcache's own are found, and so pickled, by their names in `daskcache.cpr`
     is_own = plain.__module__.startswith("daskcache.targets.")
-    about = {"__module__": _CPR if is_own else plain.__module__, "__qualname__": plain.__qualname__}
-    about |= {"__doc__": mixin.__doc__, "plain": plain}
-    made: Any = type(plain)
-    return made(plain.__name__, (mixin, plain), about)
+    about = {
+        "__module__": _CPR if is_own else plain.__module__,
+        "__qualname__": plain.__qualname__,
+        "__doc__": mixin.__doc__,
+        "plain": plain,
+    }
+    return type(plain)(plain.__name__, (mixin, plain), about)
 
 
 _CPR = "daskcache.targets.cpr"
