@@ -22,7 +22,8 @@ from __future__ import annotations
 import abc
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -311,21 +312,13 @@ class Flow(_InModes):
             return self.fn(*args, **kwargs)
         if inspect.iscoroutinefunction(self.fn):
             return self._run_async(args, kwargs)
-        nodes: list[Node] = []
-        token = made.set(nodes)
-        try:
+        with _collected() as nodes:
             result = self.fn(*args, **kwargs)
-        finally:
-            made.reset(token)
         return _computed(result, nodes)
 
     async def _run_async(self, args, kwargs):
-        nodes: list[Node] = []
-        token = made.set(nodes)
-        try:
+        with _collected() as nodes:
             result = await self.fn(*args, **kwargs)
-        finally:
-            made.reset(token)
         return _computed(result, nodes)
 
     def _made_for(self, mode):
@@ -349,6 +342,17 @@ def _run_now(node):
     if not recipe.paths:
         return verb.compute((node,), scheduler="sync")[0]
     return CachedResult(verb.make_now(recipe, results_before(recipe)), recipe)
+
+
+@contextmanager
+def _collected() -> Iterator[list[Node]]:
+    """Yield a list, to which the nodes that are made in this context are appended."""
+    nodes: list[Node] = []
+    token = made.set(nodes)
+    try:
+        yield nodes
+    finally:
+        made.reset(token)
 
 
 def _computed(result, nodes):

@@ -119,15 +119,10 @@ def _call_hooks(task, task_run, state):
     """Call a task's hooks as Prefect's engine does: a failing hook does not fail the task."""
     hooks = task.on_completion_hooks if state.is_completed() else task.on_failure_hooks
     for hook in hooks or ():
-        call_hook(hook, task, task_run, state)
-
-
-def call_hook(hook, task, task_run, state):
-    """Call one hook of a task; an exception is logged."""
-    logger = task_run_logger(task_run=task_run, task=task)
-    try:
-        outcome = hook(task, task_run, state)
-        if inspect.iscoroutine(outcome):
-            run_coro_as_sync(outcome)
-    except Exception:
-        logger.exception("An error was encountered while running hook %r", get_hook_name(hook))
+        logger = task_run_logger(task_run=task_run, task=task)
+        try:
+            outcome = hook(task, task_run, state)
+            if inspect.iscoroutine(outcome):
+                run_coro_as_sync(outcome)
+        except Exception:
+            logger.exception("An error was encountered while running hook %r", get_hook_name(hook))

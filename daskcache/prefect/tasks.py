@@ -180,9 +180,7 @@ class CachedTask(_InModes):
         # `daskcache.calls.spec` uses this name, too, to find the function in other processes
         return self._own_spec
 
-    @property
-    def spec(self) -> Spec:
-        return self._own_spec
+    spec = _spec
 
     @property
     def caches(self) -> bool:

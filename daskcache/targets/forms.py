@@ -128,13 +128,9 @@ def _frame_in_form(value, columns):
             _listed(names),
             _listed(map(str, value.columns)),
         )
-    converted = {}
-    for position, (name, dtype) in enumerate(columns):
-        series = value.iloc[:, position]
-        converted[name] = _column_in_form(series, name, dtype)
     frame = value.copy(deep=False)
-    for name, series in converted.items():
-        frame[name] = series
+    for position, (name, dtype) in enumerate(columns):
+        frame[name] = _column_in_form(value.iloc[:, position], name, dtype)
     return frame
 
 

@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ..events import RAN, TOPIC, listeners, messages_in
-from .contract import TargetContract
-
-__all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
 
 
 class RunCounter:

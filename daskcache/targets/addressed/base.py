@@ -134,7 +134,7 @@ class Addressed(Target):
                 expected=f"data with the hash {self._hash}",
                 hint="compute it again; a relative path is meant from the folder where it was made",
             )
-        return self._checked(path)
+        return self._checked(path, self._hash)
 
     def compute_data_hash(self) -> None:
         """Do nothing: `data_hash` always follows the data.  Part of CPR's interface."""
@@ -171,12 +171,7 @@ class Addressed(Target):
 
     def describe(self) -> dict[str, Any]:
         """Return the dict that `serialize` returns, without saving anything."""
-        return {
-            "location": self.location,
-            "name": self.name,
-            "ext": self.ext,
-            "data_hash": self.data_hash,
-        }
+        return {**self._shown(), "data_hash": self.data_hash}
 
     def save(self) -> None:
         """Save the data, unless they are saved already; see `serialize`."""
@@ -202,7 +197,7 @@ class Addressed(Target):
     def _save(self, data, hashed):
         path = self._path_with(hashed)
         if os.path.lexists(path):
-            self._check_there(path, hashed)
+            self._checked(path, hashed)  # it must hold these data
             return
         folder, name = os.path.split(os.path.abspath(path))
         # a folder for the part, so that the file is written under its final name
@@ -213,7 +208,7 @@ class Addressed(Target):
             with entered(folder, "") as opened:
                 opened.put_new(f"{own}/{name}", name)
         except FileExistsError:  # another writer was faster
-            self._check_there(path, hashed)
+            self._checked(path, hashed)
         except DaskcacheError as error:
             error.target = error.target or path
             raise
@@ -232,12 +227,8 @@ class Addressed(Target):
         if not same:
             raise self.limit(data, "other data would be read back", _TO_PICKLE)
 
-    def _check_there(self, path, hashed):
-        """Raise unless the existing file holds the data that would be written."""
-        self._checked(path, hashed)
-
-    def _checked(self, path, hashed=None):
-        hashed = hashed or self._hash
+    def _checked(self, path, hashed):
+        """Return the data in a file, and raise unless they have this hash."""
         try:
             if self.runs_code:
                 check_runnable(path)

@@ -22,7 +22,12 @@ class AddressedArray(Addressed):
     __doc__ = Addressed.__doc__
 
     def hash_data(self, data):
-        _check_array(self, data)
+        np = require("numpy", "numpy")
+        if type(data) not in (np.ndarray, np.memmap) or data.dtype.hasobject:
+            found = type(data).__name__
+            raise self.limit(
+                data, f"it is a {found}, not an array of numbers", "give it np.asarray(...)"
+            )
         return hash_array(data)
 
 
@@ -55,7 +60,7 @@ class AddressedTable(Addressed):
             )
 
 
-class AddressedImage(Addressed):
+class AddressedImage(AddressedArray):
     """An addressed target for an image in a TIFF file, as in CPR; see `Addressed`.
 
     Parameters
@@ -86,10 +91,6 @@ class AddressedImage(Addressed):
             "metadata": self.metadata,
             "imagej": self.imagej,
         }
-
-    def hash_data(self, data):
-        _check_array(self, data)
-        return hash_array(data)
 
     def _write_checked(self, data, path, hashed):
         error = None
@@ -141,14 +142,6 @@ class AddressedImage(Addressed):
         file = io.BytesIO()
         require("tifffile", "image").imwrite(file, pixels, **options)
         return file.getvalue()
-
-
-def _check_array(target, data):
-    np = require("numpy", "numpy")
-    if type(data) not in (np.ndarray, np.memmap) or data.dtype.hasobject:
-        raise target.limit(
-            data, f"it is a {type(data).__name__}, not an array of numbers", "give it np.asarray(...)"
-        )
 
 
 def _names(frame):

@@ -18,6 +18,14 @@ NAMES = frozenset(
     """.split()  # noqa: SIM905 (shorter)
 )
 
+#: CPR's packages, with the sources and targets in each.  A class is in a module of its own name.
+OF_CPR = {
+    "csv": ("CSVSource", "CSVTarget"),
+    "image": ("ImageSource", "ImageTarget"),
+    "numpy": ("NumpySource", "NumpyTarget"),
+    "zarr": ("ZarrSource",),
+}
+
 
 def __getattr__(name: str) -> Any:
     if name not in NAMES:

@@ -13,6 +13,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from . import OF_CPR
+
 
 def install() -> bool:
     """Make ``import cpr`` and imports of its modules give daskcache's classes.
@@ -86,12 +88,7 @@ _HOMES: dict[str, dict[str, str]] = {
     "cpr.image.Metadata": {"Metadata": "daskcache"},
     **{
         f"cpr.{folder}.{name}": {name: "daskcache.cpr"}
-        for folder, names in {
-            "image": ("ImageSource", "ImageTarget"),
-            "csv": ("CSVSource", "CSVTarget"),
-            "numpy": ("NumpySource", "NumpyTarget"),
-            "zarr": ("ZarrSource",),
-        }.items()
+        for folder, names in OF_CPR.items()
         for name in names
     },
 }

@@ -27,6 +27,7 @@ from ..addressed.base import Addressed, check_file_name
 from ..base import Source, Target
 from ..registry import suffix_of
 from ..resource import Resource
+from . import OF_CPR
 from .values import decode_value, encode_value
 
 CLASS, DATA = "__class__", "data"
@@ -165,14 +166,14 @@ def _address(source):
 
 def _source_fields(source):
     tag, options = _tag_of(type(source)), source.__daskcache_options__()
-    if tag == _CPR["image:ImageSource"]:
+    if tag == _CPR["ImageSource"]:
         return tag, {"metadata": source.metadata, "resolution": source.resolution}
-    if tag == _CPR["csv:CSVSource"]:
+    if tag == _CPR["CSVSource"]:
         # CPR's source has no options: the index is in the first column
         return (
             (tag, {}) if options == {"index_col": 0} else ("daskcache.CSVSource", {"options": options})
         )
-    if tag == _CPR["zarr:ZarrSource"]:
+    if tag == _CPR["ZarrSource"]:
         if not source._lazy:
             return "daskcache.ZarrSource", {"options": options}
         starts, stops = ([getattr(cut, end) for cut in source.slices] for end in ("start", "stop"))
@@ -326,37 +327,18 @@ class _Fields:
 #: Fields that CPR always wrote, besides location, name and ext.
 _REQUIRED = {"data_hash", "group", "slices_start", "slices_stop"}
 
-_CPR = {
-    "image:ImageSource": "cpr.image.ImageSource.ImageSource",
-    "image:ImageTarget": "cpr.image.ImageTarget.ImageTarget",
-    "csv:CSVSource": "cpr.csv.CSVSource.CSVSource",
-    "csv:CSVTarget": "cpr.csv.CSVTarget.CSVTarget",
-    "numpy:NumpySource": "cpr.numpy.NumpySource.NumpySource",
-    "numpy:NumpyTarget": "cpr.numpy.NumpyTarget.NumpyTarget",
-    "zarr:ZarrSource": "cpr.zarr.ZarrSource.ZarrSource",
-}
+#: Tags of CPR's classes, by name.
+_CPR = {name: f"cpr.{folder}.{name}.{name}" for folder, names in OF_CPR.items() for name in names}
+#: Formats that CPR lacks, and sources whose options its JSON can't express.
+_OWN = """
+    CSVSource ZarrSource FileSource JSONSource JSONTarget OMEZarrTarget ParquetSource ParquetTarget
+    PickleTarget TextSource TextTarget ZarrTarget
+    """.split()  # noqa: SIM905 (shorter)
 
 _PICKLE = "daskcache.PickleTarget"
 
 #: Classes by tag.  A class is encoded with its first tag.
 _CLASSES: dict[str, str] = {
-    _CPR["image:ImageSource"]: "daskcache:ImageSource",
-    _CPR["image:ImageTarget"]: "daskcache:ImageTarget",
-    _CPR["csv:CSVSource"]: "daskcache:CSVSource",
-    _CPR["csv:CSVTarget"]: "daskcache:CSVTarget",
-    _CPR["numpy:NumpySource"]: "daskcache:NumpySource",
-    _CPR["numpy:NumpyTarget"]: "daskcache:NumpyTarget",
-    _CPR["zarr:ZarrSource"]: "daskcache:ZarrSource",
-    "daskcache.CSVSource": "daskcache:CSVSource",
-    "daskcache.ZarrSource": "daskcache:ZarrSource",
-    "daskcache.FileSource": "daskcache:FileSource",
-    "daskcache.JSONSource": "daskcache:JSONSource",
-    "daskcache.JSONTarget": "daskcache:JSONTarget",
-    "daskcache.OMEZarrTarget": "daskcache:OMEZarrTarget",
-    "daskcache.ParquetSource": "daskcache:ParquetSource",
-    "daskcache.ParquetTarget": "daskcache:ParquetTarget",
-    _PICKLE: "daskcache:PickleTarget",
-    "daskcache.TextSource": "daskcache:TextSource",
-    "daskcache.TextTarget": "daskcache:TextTarget",
-    "daskcache.ZarrTarget": "daskcache:ZarrTarget",
+    **{tag: f"daskcache:{name}" for name, tag in _CPR.items()},
+    **{f"daskcache.{name}": f"daskcache:{name}" for name in _OWN},
 }

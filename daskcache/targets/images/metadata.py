@@ -73,6 +73,8 @@ class Described(NamedTuple):
 class TakesOver:
     """Mixin of targets for images, whose results inherit metadata from the node's inputs."""
 
+    axes: str | None
+    channels: tuple[str, ...] | None
     #: Metadata of the node's inputs that are images, set by `inherit`.
     _inputs: tuple[Described, ...] = ()
 
@@ -85,13 +87,32 @@ class TakesOver:
         twin._inputs = inputs
         return twin
 
+    def _metadata_of(self, value: Any) -> ImageMetadata:
+        """Return the metadata of the file for this value: given options first, then inherited ones."""
+        axes = self.axes.upper() if self.axes else default_axes(value, self._inputs)
+        found = taken_over(self._inputs, value.shape, axes, fixed=self.axes is not None)
+        return found if self.channels is None else dataclasses.replace(found, channels=self.channels)
+
+    def _check_channels(self, value, metadata, example):
+        count = channel_count(metadata.axes, value.shape)
+        if metadata.channels and len(metadata.channels) != count:
+            raise self.limit(  # type: ignore[attr-defined]
+                value,
+                f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
+                f"name its axes, e.g. axes={example!r}, and each channel",
+            )
+
+
+def channel_count(axes: str, shape: Sequence[int]) -> int:
+    """Return the length of the axis C; 0 without one."""
+    return dict(zip(axes, shape, strict=True)).get("C", 0)
+
 
 def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
     """Return a file's metadata with the shape of its array, without parts that contradict the shape."""
     if len(metadata.axes) != len(shape):
         return Described(ImageMetadata(UNKNOWN * len(shape)), shape)
-    count = dict(zip(metadata.axes, shape, strict=True)).get("C", 0)
-    if metadata.channels and len(metadata.channels) != count:
+    if metadata.channels and len(metadata.channels) != channel_count(metadata.axes, shape):
         metadata = dataclasses.replace(metadata, channels=())
     return Described(metadata, shape)
 
@@ -114,6 +135,36 @@ def canonical_unit(text: str | None) -> str | None:
     """
     text = (text or "").strip()
     return text if text in METRES else _OTHER_NAMES.get(text.lower(), text)
+
+
+def in_one_unit(
+    given: dict[str, tuple[float, str | None] | None],
+) -> tuple[dict[str, float], str | None]:
+    """Return pixel sizes in the unit of the first, and this unit.
+
+    Parameters
+    ----------
+    given : dict
+        Size and unit by axis, or None if it is unknown.  Sizes that can't be converted are left out.
+    """
+    sizes = {axis: size for axis, size in given.items() if size is not None}
+    unit = next((unit for _, unit in sizes.values()), None)
+    in_unit = {axis: _converted(size, of, unit) for axis, (size, of) in sizes.items()}
+    return {axis: size for axis, size in in_unit.items() if size is not None}, unit
+
+
+def _converted(size, of, unit):
+    """Return a size in another unit, or None if it can't be converted."""
+    if of == unit:
+        return size
+    if of in METRES and unit in METRES:
+        return short(size * METRES[of] / METRES[unit])
+    return None
+
+
+def short(size: float) -> float:
+    """Return a size rounded to the digits that a fraction of 32-bit numbers holds."""
+    return float(f"{size:.9g}")
 
 
 def default_axes(array: Any, inputs: Iterable[Described]) -> str:

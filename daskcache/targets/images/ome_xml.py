@@ -15,7 +15,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ...errors import FormatLimit, SourceMissing, UnsafePath
-from .metadata import METRES, SPATIAL, ImageMetadata, canonical_unit
+from .metadata import SPATIAL, ImageMetadata, canonical_unit, in_one_unit
 
 
 class Block(NamedTuple):
@@ -65,18 +65,11 @@ class OMEImage:
         self.files = tuple(places or [described_in])
 
     def metadata(self, axes: str) -> ImageMetadata:
-        """Return pixel sizes and channel names of the image, given its axes.
-
-        All sizes are in the unit of the first.  Sizes that can't be converted are left out.
-        """
-        given = {axis: self._size(axis) for axis in SPATIAL if axis in axes}
-        sizes = {axis: size for axis, size in given.items() if size is not None}
-        unit = next((unit for _, unit in sizes.values()), None)
-        in_unit = {axis: converted(size, of, unit) for axis, (size, of) in sizes.items()}
+        """Return pixel sizes and channel names of the image, given its axes."""
+        sizes, unit = in_one_unit({axis: self._size(axis) for axis in SPATIAL if axis in axes})
         names = [channel.get("Name") for channel in self.pixels.findall("{*}Channel")]
         channels = tuple(names) if "C" in axes and all(names) else ()
-        known = {axis: size for axis, size in in_unit.items() if size is not None}
-        return ImageMetadata(axes, known, unit, channels)
+        return ImageMetadata(axes, sizes, unit, channels)
 
     def _size(self, axis):
         """Return pixel size and unit along an axis, or None."""
@@ -114,20 +107,6 @@ class OMEImage:
             start = start * length + int(element.get(f"First{axis}", 0))
         count = element.get("PlaneCount", "1" if "IFD" in element.attrib else None)
         return Block(start, file, int(element.get("IFD", 0)), None if count is None else int(count))
-
-
-def converted(size: float, of: str | None, unit: str | None) -> float | None:
-    """Return a size in another unit, or None if it can't be converted."""
-    if of == unit:
-        return size
-    if of in METRES and unit in METRES:
-        return short(size * METRES[of] / METRES[unit])
-    return None
-
-
-def short(size: float) -> float:
-    """Return a size rounded to the digits that a fraction of 32-bit numbers holds."""
-    return float(f"{size:.9g}")
 
 
 def spread_image(

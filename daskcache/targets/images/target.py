@@ -19,7 +19,7 @@ from ..base import BytesTarget, Source
 from ..limits import carried_by_dtype, check_decoded
 from ..resource import Metadata
 from . import ome_files, tiff
-from .metadata import Described, ImageMetadata, TakesOver, default_axes, fits, taken_over
+from .metadata import Described, ImageMetadata, TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
 from .tiff import IMAGEJ, OME, PLAIN, Note
@@ -195,38 +195,25 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return {name: option for name, option in told.items() if option is not None}
 
     def _metadata_of(self, value):
-        """Return the metadata of the file for this value: given options first, then inherited ones."""
-        default = default_axes(value, self._inputs)
         if self.axes is not None and not fits(self.axes, value):
             raise self.limit(
                 value,
                 f"an array of shape {value.shape} and {value.dtype} has not the axes {self.axes!r}",
                 "give a letter for each axis; S is for 3 or 4 samples of uint8 or uint16",
             )
-        found = taken_over(self._inputs, value.shape, self.axes or default, fixed=self.axes is not None)
+        found = super()._metadata_of(value)
         if self.pixel_size is not None:
             found = dataclasses.replace(found, pixel_size=self.pixel_size, unit=self.unit)
-        if self.channels is not None:
-            found = dataclasses.replace(found, channels=self.channels)
-        self._check_told(value, found)
-        return found
-
-    def _check_told(self, value, metadata):
-        missing = [axis for axis in metadata.pixel_size if axis not in metadata.axes]
+        missing = [axis for axis in found.pixel_size if axis not in found.axes]
         if missing:
             raise self.limit(
                 value,
-                f"pixel_size has the axis {missing[0]}, which an image with the axes {metadata.axes!r} "
+                f"pixel_size has the axis {missing[0]}, which an image with the axes {found.axes!r} "
                 "has not",
                 "name its axes, e.g. axes='ZYX'",
             )
-        count = dict(zip(metadata.axes, value.shape, strict=True)).get("C")
-        if metadata.channels and len(metadata.channels) != count:
-            raise self.limit(
-                value,
-                f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
-                "name its axes, e.g. axes='CYX', and each channel",
-            )
+        self._check_channels(value, found, "CYX")
+        return found
 
     # -- how it is stored ---------------------------------------------------------------------------
 

@@ -16,8 +16,18 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
-from .metadata import METRES, SAME, STACKED, UNKNOWN, Described, ImageMetadata, canonical_unit
-from .ome_xml import own_image, short
+from .metadata import (
+    METRES,
+    SAME,
+    STACKED,
+    UNKNOWN,
+    Described,
+    ImageMetadata,
+    canonical_unit,
+    channel_count,
+    short,
+)
+from .ome_xml import own_image
 
 PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 
@@ -288,7 +298,7 @@ def _imagej_channels(told, series):
     The result is empty unless the same labels repeat for each group of channels.
     """
     labels = told.get("Labels") or []
-    count = dict(zip(series.axes, series.shape, strict=True)).get("C", 0)
+    count = channel_count(series.axes, series.shape)
     if not count or not all(labels) or len(labels) % count:
         return ()
     names = tuple(map(str, labels[:count]))

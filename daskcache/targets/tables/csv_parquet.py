@@ -16,7 +16,14 @@ from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
 from .parquet_notes import notes_of, read_parquet
 
 
-class CSVTarget(BytesTarget):
+class _FrameTarget(BytesTarget):
+    """A format of data frames, which come back with all that they carry."""
+
+    def is_same(self, value, decoded):
+        return super().is_same(value, decoded) and is_whole(value, decoded)
+
+
+class CSVTarget(_FrameTarget):
     """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
 
     The file holds only values, neither dtypes nor an index.  The parameters below restore both whenever
@@ -74,9 +81,6 @@ class CSVTarget(BytesTarget):
         frame = _read_csv(data, self.dtype)
         return frame if self.index_col is None else frame.set_index(self.index_col)
 
-    def is_same(self, value, decoded):
-        return super().is_same(value, decoded) and is_whole(value, decoded)
-
     def difference(self, value, decoded):
         return difference(value, decoded, "CSV", self._remedy)
 
@@ -102,7 +106,7 @@ class CSVTarget(BytesTarget):
         return f"CSVTarget(..., dtype={{{name!r}: {str(dtype)!r}}}), or {_TO_PARQUET}"
 
 
-class ParquetTarget(BytesTarget):
+class ParquetTarget(_FrameTarget):
     """A data frame as Parquet, which keeps dtypes, the index (with its frequency) and attrs.
 
     Parameters
@@ -146,9 +150,6 @@ class ParquetTarget(BytesTarget):
     def decode(self, data):
         return read_parquet(io.BytesIO(data))
 
-    def is_same(self, value, decoded):
-        return super().is_same(value, decoded) and is_whole(value, decoded)
-
     def difference(self, value, decoded):
         return difference(value, decoded, "Parquet", lambda name, dtype: TO_PICKLE)
 
@@ -162,7 +163,18 @@ class ParquetTarget(BytesTarget):
         return open_parquet(path)
 
 
-class CSVSource(Source):
+class _FrameSource(Source):
+    """A file of a data frame, read by a function of pandas with some options."""
+
+    def __init__(self, path, **read_options):
+        super().__init__(path)
+        self.read_options = read_options
+
+    def __daskcache_options__(self):
+        return self.read_options
+
+
+class CSVSource(_FrameSource):
     """An existing CSV file as an input; it arrives as the data frame that `pandas.read_csv` gives.
 
     Parameters
@@ -183,10 +195,6 @@ class CSVSource(Source):
     format = CSVTarget
     default_ext, known_exts = ".csv", (".csv",)
 
-    def __init__(self, path, **read_options):
-        super().__init__(path)
-        self.read_options = read_options
-
     @classmethod
     def _options_at_address(cls, fields):
         return {"index_col": 0}  # CPR's tables have their index in the first column
@@ -194,11 +202,8 @@ class CSVSource(Source):
     def decode(self, data):
         return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
 
-    def __daskcache_options__(self):
-        return self.read_options
 
-
-class ParquetSource(Source):
+class ParquetSource(_FrameSource):
     """An existing Parquet file as an input; it arrives as the data frame of `pandas.read_parquet`.
 
     Parameters
@@ -219,16 +224,9 @@ class ParquetSource(Source):
 
     format = ParquetTarget
 
-    def __init__(self, path, **read_options):
-        super().__init__(path)
-        self.read_options = read_options
-
     def decode(self, data):
         require("pyarrow", "table")
         return require("pandas", "table").read_parquet(io.BytesIO(data), **self.read_options)
-
-    def __daskcache_options__(self):
-        return self.read_options
 
 
 _TO_PARQUET = "use a path that ends in .parquet or .pkl"

@@ -16,8 +16,7 @@ from typing import Any
 
 from ...storage.roots import parsed
 from ...storage.source_hashes import source_error
-from ..images.metadata import SPATIAL, UNKNOWN, ImageMetadata
-from ..images.ome_xml import converted
+from ..images.metadata import SPATIAL, UNKNOWN, ImageMetadata, in_one_unit
 
 #: Axes in the order that the format prescribes.
 AXES = "tczyx"
@@ -206,16 +205,14 @@ def _metadata(told, image, level):
     ]:
         if step["type"] == "scale":
             scale = [one * float(other) for one, other in zip(scale, step["scale"], strict=True)]
-    sizes = {}
+    sizes: dict[str, Any] = dict.fromkeys(SPATIAL)
     for letter, axis, size in zip(letters, described, scale, strict=True):
         unit = _OUR_UNITS.get(axis.get("unit"), axis.get("unit"))
         # a scale of 1 without a unit is what the format holds for an unknown size
         if letter in SPATIAL and (unit or size != 1) and 0 < size < float("inf"):
             sizes[letter] = size, unit
-    unit = next((sizes[axis][1] for axis in SPATIAL if axis in sizes), None)
-    in_unit = {axis: converted(*sizes[axis], unit) for axis in SPATIAL if axis in sizes}
-    known = {axis: size for axis, size in in_unit.items() if size is not None}
-    return ImageMetadata("".join(letters), known, unit, _channels(told) if "C" in letters else ())
+    channels = _channels(told) if "C" in letters else ()
+    return ImageMetadata("".join(letters), *in_one_unit(sizes), channels)
 
 
 def _channels(told):

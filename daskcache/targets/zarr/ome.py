@@ -6,11 +6,10 @@ arrays.  To read an existing OME-Zarr image, use `target.ZarrSource`.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from ...errors import GraphError, require
-from ..images.metadata import ImageMetadata, TakesOver, default_axes, taken_over
+from ..images.metadata import ImageMetadata, TakesOver
 from ..images.options import checked_channels
 from . import ngff
 from .target import AUTO, ZarrSource, ZarrTarget, described_image
@@ -123,12 +122,6 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
 
-    def _metadata_of(self, value):
-        """Return the metadata of the image with this value, from the inputs and the options."""
-        axes = default_axes(value, self._inputs) if self.axes is None else self.axes.upper()
-        found = taken_over(self._inputs, value.shape, axes, fixed=self.axes is not None)
-        return found if self.channels is None else dataclasses.replace(found, channels=self.channels)
-
     def _check_options(self):
         if self.axes is not None and not _is_axes(self.axes):
             raise GraphError(
@@ -179,13 +172,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
                 f"scale and units name the axis {min(told)}, and the image has the axes {axes!r}",
                 "name its axes: OMEZarrTarget(..., axes=...)",
             )
-        count = dict(zip(axes, value.shape, strict=True)).get("c")
-        if metadata.channels and len(metadata.channels) != count:
-            raise self.limit(
-                value,
-                f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
-                "name its axes, e.g. axes='cyx', and each channel",
-            )
+        self._check_channels(value, metadata, "cyx")
 
     # -- how it is stored ---------------------------------------------------------------------------
 

@@ -133,12 +133,6 @@ class GuardedStore(Store):
     async def exists(self, key: str) -> bool:
         return key in self.folder.files
 
-    async def getsize(self, key: str) -> int:
-        data = await asyncio.to_thread(self.folder.read, key)
-        if data is None:
-            raise FileNotFoundError(key)
-        return len(data)
-
     async def list(self) -> AsyncIterator[str]:
         for name in self.folder.files:
             yield name

@@ -156,30 +156,31 @@ class ZarrTarget(FolderTarget):
             zarr.create_group(store, path=name, zarr_format=3, attributes=attributes)
             for key, member in sorted(_members(value)):
                 self._write_node(zarr, member, store, f"{name}/{key}" if name else key, {})
-        elif isinstance(value, zarr.Array):
-            chunks, shards = self._layout(value.shape, value.chunks, value.shards)
-            stored = self._create(zarr, value, store, name, attributes, chunks, shards)
+            return
+        stored = self._create(zarr, value, store, name, attributes)
+        if _is_lazy(value):
             write_dask(dask_array_of(value), stored)
-        elif _is_dask(value):
-            block = tuple(max(sizes) for sizes in value.chunks)
-            layout = self._layout(value.shape, default_chunks(block, value.dtype.itemsize), None)
-            write_dask(value, self._create(zarr, value, store, name, attributes, *layout))
         else:
-            layout = self._layout(value.shape, default_chunks(value.shape, value.dtype.itemsize), None)
-            write_numpy(value, self._create(zarr, value, store, name, attributes, *layout))
+            write_numpy(value, stored)
 
-    def _layout(self, shape, chunks, shards):
-        """Return the shapes of chunks and shards: the user's, or else the given ones."""
+    def _layout(self, value):
+        """Return the shapes of chunks and shards: the user's, or else those that suit the array."""
+        shape = value.shape
         if self.chunks is None:
-            return chunks, shards
+            if _is_lazy(value) and not _is_dask(value):
+                return value.chunks, value.shards
+            block = tuple(map(max, value.chunks)) if _is_dask(value) else shape
+            return default_chunks(block, value.dtype.itemsize), None
         if len(self.chunks) != len(shape) or (self.shards and len(self.shards) != len(shape)):
-            raise self._refusal(
+            raise self.limit(
+                value,
                 f"chunks {self.chunks} and shards {self.shards} don't fit an array of shape {shape}",
                 "give one number for each axis",
             )
         return _fill(self.chunks, shape), _fill(self.shards, shape) if self.shards else None
 
-    def _create(self, zarr, value, store, name, attributes, chunks, shards):
+    def _create(self, zarr, value, store, name, attributes):
+        chunks, shards = self._layout(value)
         try:
             return zarr.create_array(
                 store,
@@ -198,7 +199,7 @@ class ZarrTarget(FolderTarget):
                 config={"write_empty_chunks": True},
             )
         except (ValueError, TypeError) as error:
-            raise self._refusal(f"Zarr refuses the options ({error})", "mend them") from error
+            raise self.limit(value, f"Zarr refuses the options ({error})", "mend them") from error
 
     def _check(self, value, what):
         """Raise `FormatLimit` unless the value will come back unchanged.
@@ -206,20 +207,24 @@ class ZarrTarget(FolderTarget):
         `what` names the value, or the array in it that is checked.
         """
         if getattr(value, "attrs", None) and dict(value.attrs) != self.attributes:
-            raise self._refusal(
+            raise self.limit(
+                value,
                 f"{what} is in Zarr already and has attributes, which would be lost",
                 "return a Dask array of it, or give them to ZarrTarget(attributes=...)",
             )
         if self._lost_names(value):
-            raise self._refusal(
+            raise self.limit(
+                value,
                 f"{what} is in Zarr already and has names of dimensions, which would be lost",
                 "return a Dask array of it",
             )
         if _is_group(value):
             for key, member in _members(value):
                 if not _is_name(key):
-                    raise self._refusal(
-                        f"{key!r} is no name for an array in a group", "use plain texts without '/'"
+                    raise self.limit(
+                        value,
+                        f"{key!r} is no name for an array in a group",
+                        "use plain texts without '/'",
                     )
                 self._check(member, f"the array {key!r}")
             return
@@ -230,13 +235,14 @@ class ZarrTarget(FolderTarget):
                 "return an array, or use a path that ends in .pkl",
             )
         if value.dtype.char not in DTYPES or not value.dtype.isnative:
-            raise self._refusal(
+            raise self.limit(
+                value,
                 f"Zarr would not give back the dtype {value.dtype.str} of {what}",
                 "convert it, or use a path that ends in .npy",
             )
         lost = carried_by_dtype(value.dtype)
         if lost:
-            raise self._refusal(f"the dtype of {what} has {lost}, which would be lost", "use .pkl")
+            raise self.limit(value, f"the dtype of {what} has {lost}, which would be lost", "use .pkl")
         if _is_dask(value):
             self._check_dask(value, what)
 
@@ -248,15 +254,15 @@ class ZarrTarget(FolderTarget):
     def _check_dask(self, value, what):
         np = require("numpy", "zarr")
         if any(length != length for length in value.shape):  # NaN is Dask's unknown length
-            raise self._refusal(f"the shape of {what} is unknown", "call compute_chunk_sizes() on it")
+            raise self.limit(
+                value, f"the shape of {what} is unknown", "call compute_chunk_sizes() on it"
+            )
         if type(value._meta) is not np.ndarray:
-            raise self._refusal(
+            raise self.limit(
+                value,
                 f"the blocks of {what} are no plain arrays but {type(value._meta).__name__}",
                 "convert them with map_blocks(np.asarray)",
             )
-
-    def _refusal(self, reason, hint):
-        return FormatLimit(f"{type(self).__name__} can't hold this result: {reason}", hint=hint)
 
 
 class ZarrSource(Source):
@@ -430,11 +436,6 @@ class ZarrSource(Source):
     def __repr__(self):
         options = [f", {name}={option!r}" for name, option in self.__daskcache_options__().items()]
         return f"ZarrSource({self.path!r}{''.join(options)})"
-
-    def __eq__(self, other):
-        return super().__eq__(other)
-
-    __hash__ = Source.__hash__
 
 
 def _slices(starts, stops):
