@@ -15,10 +15,10 @@ from . import aliases
 _HOMES = {
     "CSVSource": "targets.tables.csv_parquet",
     "CSVTarget": "targets.tables.csv_parquet",
-    "FileSource": "targets.base",
+    "FileSource": "targets.source",
     "FolderSource": "targets.folders",
     "ImageMetadata": "targets.images.metadata",
-    "ImageSource": "targets.images.target",
+    "ImageSource": "targets.images.source",
     "ImageTarget": "targets.images.target",
     "JSONSource": "targets.objects",
     "JSONTarget": "targets.objects",
@@ -35,11 +35,11 @@ _HOMES = {
     "Resource": "targets.resource",
     "SQLSource": "targets.tables.sql",
     "SQLTarget": "targets.tables.sql",
-    "Source": "targets.base",
+    "Source": "targets.source",
     "Target": "targets.base",
     "TextSource": "targets.text",
     "TextTarget": "targets.text",
-    "ZarrSource": "targets.zarr.target",
+    "ZarrSource": "targets.zarr.source",
     "ZarrTarget": "targets.zarr.target",
     "accept": "graph.api",
     "adopt": "graph.api",
@@ -50,7 +50,7 @@ _HOMES = {
     "delayed": "graph.node",
     "detach": "cluster.attaching",
     "history": "events",
-    "flow": "modes.tasks",
+    "flow": "modes.flows",
     "hash_objects": "targets.cpr.serializer",
     "invalidate": "graph.api",
     "keep": "graph.api",
@@ -91,12 +91,10 @@ if TYPE_CHECKING:
     from .graph.node import Node as Node
     from .graph.node import delayed as delayed
     from .housekeeping.audit import audit as audit
-    from .modes.tasks import flow as flow
+    from .modes.flows import flow as flow
     from .modes.tasks import task as task
     from .targets.arrays import NumpySource as NumpySource
     from .targets.arrays import NumpyTarget as NumpyTarget
-    from .targets.base import FileSource as FileSource
-    from .targets.base import Source as Source
     from .targets.base import Target as Target
     from .targets.context import context as context
     from .targets.cpr.serializer import hash_objects as hash_objects
@@ -104,7 +102,7 @@ if TYPE_CHECKING:
     from .targets.cpr.serializer import target_encoder as target_encoder
     from .targets.folders import FolderSource as FolderSource
     from .targets.images.metadata import ImageMetadata as ImageMetadata
-    from .targets.images.target import ImageSource as ImageSource
+    from .targets.images.source import ImageSource as ImageSource
     from .targets.images.target import ImageTarget as ImageTarget
     from .targets.objects import JSONSource as JSONSource
     from .targets.objects import JSONTarget as JSONTarget
@@ -113,6 +111,8 @@ if TYPE_CHECKING:
     from .targets.registry import register_suffix as register_suffix
     from .targets.resource import Metadata as Metadata
     from .targets.resource import Resource as Resource
+    from .targets.source import FileSource as FileSource
+    from .targets.source import Source as Source
     from .targets.tables.csv_parquet import CSVSource as CSVSource
     from .targets.tables.csv_parquet import CSVTarget as CSVTarget
     from .targets.tables.csv_parquet import ParquetSource as ParquetSource
@@ -122,7 +122,7 @@ if TYPE_CHECKING:
     from .targets.text import TextSource as TextSource
     from .targets.text import TextTarget as TextTarget
     from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
-    from .targets.zarr.target import ZarrSource as ZarrSource
+    from .targets.zarr.source import ZarrSource as ZarrSource
     from .targets.zarr.target import ZarrTarget as ZarrTarget
 
 

@@ -1,6 +1,6 @@
 """Older module paths, which stay importable because pickles, roots and programs may hold them.
 
-`daskcache.__init__` calls `install`.  Packages that were once single modules use `names_of`.
+`daskcache.__init__` calls `install`.  Modules whose names are now in another one use `names_of`.
 """
 
 from __future__ import annotations
@@ -134,16 +134,21 @@ MOVED = {
 }
 
 
-#: Present modules for the names of packages and modules that gave them away.
+#: Present modules for the names of packages that were once single modules, and of modules that were
+#: split.
 OPENED = {
     "graph": "graph.verb",
     "hashing": "hashing.encoder",
     "modes": "modes.tasks",
+    "modes.tasks": "modes.flows",
     "planning": "planning.planner",
     "storage": "storage.files",
     "storage.manifests": "storage.verified_folders",
+    "targets.base": "targets.source",
     "targets.images": "targets.images.target",
+    "targets.images.target": "targets.images.source",
     "targets.tables": "targets.tables.csv_parquet",
+    "targets.zarr.target": "targets.zarr.source",
     "testing": "testing.assertions",
 }
 
@@ -171,13 +176,13 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def names_of(package: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a package that was once a module, to find that module's names."""
-    home = f"{_PACKAGE}.{OPENED[package.partition('.')[2]]}"
+def names_of(module: str) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for a module, to find names that are now in another one."""
+    home = f"{_PACKAGE}.{OPENED[module.partition('.')[2]]}"
 
     def __getattr__(name: str) -> Any:
-        if not name.startswith("__") and hasattr(module := import_module(home), name):
-            return getattr(module, name)
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if not name.startswith("__") and hasattr(found := import_module(home), name):
+            return getattr(found, name)
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return __getattr__

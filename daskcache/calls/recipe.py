@@ -42,8 +42,9 @@ from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
 from ..storage import code_store, roots
 from ..storage.roots import Root
-from ..targets.base import Source, Target
+from ..targets.base import Target
 from ..targets.context import context
+from ..targets.source import Source
 from .spec import SCALARS, Code, Spec, all_scalars, name_error
 
 

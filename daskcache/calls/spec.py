@@ -27,8 +27,9 @@ from ..hashing.ownership import package_version
 from ..hashing.reach import Reach
 from ..storage.roots import check_local
 from ..storage.tables.databases import SEPARATOR, masked
-from ..targets.base import Source, Target
+from ..targets.base import Target
 from ..targets.registry import read_as, target_class
+from ..targets.source import Source
 from ..targets.template import Template
 
 CHECKS = ("record", "exists", "content")

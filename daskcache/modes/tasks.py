@@ -13,24 +13,23 @@ prefect.skip   as prefect.cache, and complete tasks      runs as a flow of Prefe
                do not reach Prefect's engine
 ============== ========================================= =========================================
 
-`options` reads the mode and the parameters, `handles` has the results of tasks, and `plain` the calls in
-mode "function".  `daskcache.prefect` has the modes of Prefect.
+`task` is here, `flow` in `flows`.  `options` reads the mode and the parameters, `handles` has the results
+of tasks, and `plain` the calls in mode "function".  `daskcache.prefect` has the modes of Prefect.
 """
 
 from __future__ import annotations
 
 import abc
 import functools
-import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
 import dask
 from dask.delayed import Delayed
 
-from ..calls.state import inside_body, made
+from ..aliases import names_of
+from ..calls.state import inside_body
 from ..errors import GraphError, MissingExtra
 from ..graph.node import Function, Node, delayed
 from ..hashing.names import imported
@@ -46,8 +45,10 @@ from .handles import (
     values_of,
     without_futures,
 )
-from .options import DASK, FUNCTION, OF_FLOWS, PREFECT, check_known, current_mode, split_options
+from .options import DASK, FUNCTION, PREFECT, current_mode, split_options
 from .plain import call_plain
+
+__getattr__ = names_of(__name__)
 
 
 def task(function: Callable | None = None, /, **options: Any) -> Any:
@@ -101,37 +102,7 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
     return Task(function, options)
 
 
-def flow(function: Callable | None = None, /, **options: Any) -> Any:
-    """Make a function a flow, which calls tasks.
-
-    Config ``daskcache.mode`` decides what a call of it does.  Use `flow` as a decorator, with or without
-    parameters.
-
-    Parameters
-    ----------
-    function : callable
-        The function to decorate.
-    **options
-        Keyword arguments of `prefect.flow`, without effect in the other modes.
-
-    Returns
-    -------
-    Flow
-        The decorated function.  Without `function`, a decorator that makes one.
-
-    Raises
-    ------
-    GraphError
-        If a parameter is unknown.  When the flow is called, if the mode is unknown.
-    MissingExtra
-        When the flow is called, if the mode needs Prefect and it is not installed.
-    """
-    if function is None:
-        return functools.partial(flow, **options)
-    return Flow(function, options)
-
-
-class _InModes(abc.ABC):
+class InModes(abc.ABC):
     """Base of tasks and flows, which in Prefect's modes act as tasks and flows of Prefect."""
 
     def __init__(self, function: Callable, options: Mapping[str, Any]):
@@ -158,7 +129,7 @@ class _InModes(abc.ABC):
         return getattr(self._in_prefect(current_mode()), name)
 
 
-class Task(_InModes):
+class Task(InModes):
     """A decorated function, made by `task`.
 
     A call does what the mode says, and so do `submit` and `map`.  Inside the body of another task, a
@@ -270,7 +241,7 @@ class Task(_InModes):
         if mode == PREFECT[2] and not self._skips:
             mode = PREFECT[1]
         options = {"results": "data", **self._of_prefect}
-        return _prefect(mode).task(self._function, mode=mode, **options)
+        return prefect_for(mode).task(self._function, mode=mode, **options)
 
     def __repr__(self):
         return f"<daskcache task {self._spec.qualified_name}>"
@@ -288,49 +259,6 @@ def _task_by_name(module, qualified_name):
     return imported(f"{module}:{qualified_name}")
 
 
-class Flow(_InModes):
-    """A decorated function that calls tasks, made by `flow`.
-
-    Attributes
-    ----------
-    fn : callable
-        The function.
-    """
-
-    def __init__(self, function: Callable, options: Mapping[str, Any]):
-        check_known(options, OF_FLOWS, "flow")
-        functools.update_wrapper(self, function)
-        super().__init__(function, options)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if inside_body.get():
-            return self.fn(*args, **kwargs)
-        mode = current_mode()
-        if mode in PREFECT:
-            return self._in_prefect(mode)(*args, **kwargs)
-        if mode != DASK:
-            return self.fn(*args, **kwargs)
-        if inspect.iscoroutinefunction(self.fn):
-            return self._run_async(args, kwargs)
-        with _collected() as nodes:
-            result = self.fn(*args, **kwargs)
-        return _computed(result, nodes)
-
-    async def _run_async(self, args, kwargs):
-        with _collected() as nodes:
-            result = await self.fn(*args, **kwargs)
-        return _computed(result, nodes)
-
-    def _made_for(self, mode):
-        return _prefect(mode).flow(self.fn, mode=mode, **self._options)
-
-    def __repr__(self):
-        return f"<daskcache flow {self.fn.__module__}.{self.fn.__qualname__}>"
-
-    def __reduce__(self):
-        return Flow, (self.fn, self._options)
-
-
 # ---- running ------------------------------------------------------------------------------------
 
 
@@ -342,33 +270,6 @@ def _run_now(node):
     if not recipe.paths:
         return verb.compute((node,), scheduler="sync")[0]
     return CachedResult(verb.make_now(recipe, results_before(recipe)), recipe)
-
-
-@contextmanager
-def _collected() -> Iterator[list[Node]]:
-    """Yield a list, to which the nodes that are made in this context are appended."""
-    nodes: list[Node] = []
-    token = made.set(nodes)
-    try:
-        yield nodes
-    finally:
-        made.reset(token)
-
-
-def _computed(result, nodes):
-    """Return a flow's result with values in place of nodes, and compute all nodes that the flow made."""
-    from ..calls.recipe import recipes_before
-    from ..graph.verb import compute
-
-    wanted: list[Delayed] = []
-    put_in = lazy_values(without_futures(result), wanted)
-    # a node with a `_dask` was persisted or optimized, or holds its value
-    recipes = {node._recipe.identity: node._recipe for node in nodes if node._dask is None}
-    # making the nodes that no other one needs makes all the others, too
-    needed = {before.identity for recipe in recipes.values() for before in recipes_before(recipe)}
-    needed |= {node._recipe.identity for node in wanted if isinstance(node, Node)}
-    last = [recipe for identity, recipe in recipes.items() if identity not in needed]
-    return put_in(compute(tuple(wanted), make=last))
 
 
 def _finish(wait_for):
@@ -416,7 +317,7 @@ def _is_unmapped(value):
 # ---- Prefect ------------------------------------------------------------------------------------
 
 
-def _prefect(mode):
+def prefect_for(mode):
     """Return the module `daskcache.prefect`; raise MissingExtra if Prefect is not installed."""
     try:
         import_module("prefect")

@@ -12,7 +12,7 @@ from prefect.utilities.collections import visit_collection
 
 from ..errors import DaskcacheError, UnhashableArgument
 from ..runtime.code_check import ArgumentEncoder
-from ..targets.base import Source
+from ..targets.source import Source
 
 
 class NotKnownYet(Exception):

@@ -32,8 +32,8 @@ from ..modes.plain import call_plain
 from ..runtime.code_check import check_arguments
 from ..runtime.entry import Entry
 from ..storage.paths import located
-from ..targets.base import Source
 from ..targets.context import context
+from ..targets.source import Source
 from .artifacts import make_artifact
 from .sent_code import SentCode
 from .transactions import forget_if_rolled_back

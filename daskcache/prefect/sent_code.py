@@ -32,7 +32,7 @@ from ..runtime.code_check import (
     seen_code,
     this_process,
 )
-from ..targets.base import Source
+from ..targets.source import Source
 
 
 class SentCode(NamedTuple):

@@ -14,7 +14,8 @@ from typing import Any
 from ..calls.describe import value_of
 from ..calls.spec import Spec
 from ..storage.record import Record
-from ..targets.base import Source, Target
+from ..targets.base import Target
+from ..targets.source import Source
 from .work import describe_format
 
 

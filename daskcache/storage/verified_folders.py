@@ -2,7 +2,7 @@
 
 The hash of a folder vouches for name, size and hash of every file in it.  A file that is missing,
 changed, exchanged with another one, or not in that list is never served.  `manifests` keeps the lists of
-results.  `runtime.entry` opens stored folders, `targets.zarr.target` opens input folders.
+results.  `runtime.entry` opens stored folders, `targets.zarr.source` opens input folders.
 """
 
 from __future__ import annotations

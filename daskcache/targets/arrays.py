@@ -13,8 +13,9 @@ import zipfile
 from collections import Counter
 
 from ..errors import TargetCorrupt, UntrustedPickle, require
-from .base import BytesTarget, Source
+from .base import BytesTarget
 from .limits import carried_by_dtype, check_decoded
+from .source import Source
 
 
 class NumpyTarget(BytesTarget):

@@ -16,8 +16,8 @@ from ..errors import DaskcacheWarning, GraphError
 from ..hashing.encoder import hash_value, tag
 from ..storage.roots import check_local
 from ..storage.source_hashes import content_hash, fresh_hash, source_error
-from .base import Source
 from .registry import source_class
+from .source import Source
 
 
 class FolderSource(Source):

@@ -16,7 +16,8 @@ import cloudpickle
 from .. import config
 from ..errors import UnhashableArgument
 from ..hashing.encoder import hash_value
-from .base import CODEC_ERRORS, BytesTarget, Source
+from .base import CODEC_ERRORS, BytesTarget
+from .source import Source
 from .tagged import from_json, to_json
 
 

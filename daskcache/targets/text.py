@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import BytesTarget, Source
+from .base import BytesTarget
+from .source import Source
 
 
 class TextTarget(BytesTarget):

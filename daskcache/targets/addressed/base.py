@@ -46,7 +46,8 @@ def twin_of(plain: type[Target]) -> Any:
         "__doc__": mixin.__doc__,
         "plain": plain,
     }
-    return type(plain)(plain.__name__, (mixin, plain), about)
+    made: Any = type(plain)
+    return made(plain.__name__, (mixin, plain), about)
 
 
 _CPR = "daskcache.targets.cpr"

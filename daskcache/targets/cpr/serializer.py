@@ -24,9 +24,10 @@ from ...hashing.encoder import hash_value
 from ...hashing.names import current_name, imported, public_name
 from ...storage.documents import NULL, Form, Misfit, dict_of, known_fields, list_of
 from ..addressed.base import Addressed, check_file_name
-from ..base import Source, Target
+from ..base import Target
 from ..registry import suffix_of
 from ..resource import Resource
+from ..source import Source
 from . import OF_CPR
 from .values import decode_value, encode_value
 

@@ -1,7 +1,7 @@
-"""Images: TIFF as target; TIFF and all other formats that imageio reads as source.
+"""Images in TIFF files as targets.
 
-`pixels` chooses the stored dtype, `tiff` reads and writes the metadata.  `ome_files` reads images that
-are spread over several files.
+`options` checks the options, `pixels` chooses the stored dtype, `tiff` reads and writes the metadata.
+`source` has images as inputs.
 """
 
 from __future__ import annotations
@@ -10,19 +10,20 @@ import dataclasses
 import io
 import math
 import os
-from typing import Any
 
+from ...aliases import names_of
 from ...errors import FormatLimit, require
 from ...hashing.encoder import hash_value
-from ...storage.source_hashes import source_error
-from ..base import BytesTarget, Source
+from ..base import BytesTarget
 from ..limits import carried_by_dtype, check_decoded
 from ..resource import Metadata
 from . import ome_files, tiff
-from .metadata import Described, ImageMetadata, TakesOver, fits
+from .metadata import ImageMetadata, TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
 from .tiff import IMAGEJ, OME, PLAIN, Note
+
+__getattr__ = names_of(__name__)
 
 # Dtypes that come back from TIFF unchanged; tests/targets/test_registry.py proves it for each.
 _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
@@ -182,10 +183,10 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
 
     def read_metadata(self, path: str | None = None) -> ImageMetadata:
         """Return axes, pixel sizes and channel names of the file `path` (default: this target's)."""
-        return _describe(path or self.path).metadata
+        return tiff.described_in(path or self.path).metadata
 
     def heritage(self, file):
-        return _describe(file)
+        return tiff.described_in(file)
 
     def hash_read(self, value, path):
         return _hash(value, self.read_metadata(path))
@@ -276,123 +277,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
             how["rowsperstrip"] = math.ceil(strip / row)
         return how
-
-
-class ImageSource(Source, Metadata):
-    """An existing image file: TIFF, or any other format that imageio reads (PNG, JPEG …).
-
-    A decorated function receives the image as an array.
-
-    An OME-TIFF image that is spread over several files is one source.  Any of the files can name it, and
-    all of them are read and count.  They must be in one folder, under the names in their OME-XML.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.  A relative path is taken from the current folder.
-    metadata : dict, optional
-        Metadata for `get_metadata` to return.  They are not read from the file; `read_metadata` reads
-        the file's metadata.
-    resolution : sequence of float, optional
-        Pixels per centimetre along X and Y.
-
-    Raises
-    ------
-    SourceMissing
-        When the source is used and one of the image's files does not exist.
-    UnsafePath
-        When the source is used and the image is spread over several folders.
-    FormatLimit
-        When the image is read and exceeds config ``daskcache.max-decoded``, or its files don't hold the
-        planes that their OME-XML names.
-    """
-
-    format = ImageTarget
-    address_fields = {"metadata": None, "resolution": None}  # noqa: RUF012
-
-    def __init__(self, path, metadata=None, resolution=None):
-        super().__init__(path)
-        self.metadata = metadata
-        self.resolution = resolution
-
-    def __daskcache_options__(self):
-        given = {"metadata": self.metadata, "resolution": self.resolution}
-        return {name: value for name, value in given.items() if value is not None}
-
-    def content_hash(self):
-        return ome_files.content_hash(self.path) if self._is_tiff() else super().content_hash()
-
-    def verify(self, expected):
-        if self._is_tiff():
-            self._compare(ome_files.fresh_hash(self.path), expected)
-        else:
-            super().verify(expected)
-
-    def load_verified(self, expected):
-        if not self._is_tiff():
-            return super().load_verified(expected)
-        content = ome_files.Content(self.path)
-        self._compare(content.hash, expected)
-        return self._array(content)
-
-    def get_data(self, cache=False):
-        return self._array(ome_files.Content(self.path)) if self._is_tiff() else super().get_data()
-
-    def _array(self, content):
-        return self.decode(content.data) if content.files is None else content.array()
-
-    def decode(self, data):
-        if self._is_tiff():
-            return super().decode(data)
-        iio = require("imageio.v3", "image")
-        file = {"uri": data, "extension": self.suffix.lower()}
-        found = iio.improps(**file)
-        check_decoded(math.prod(found.shape) * found.dtype.itemsize, self.path)
-        return iio.imread(**file)
-
-    def read_metadata(self) -> ImageMetadata:
-        """Read axes, pixel sizes and channel names of a TIFF file.
-
-        They come from OME-XML, ImageJ's description or resolution tags.  No pixels are decoded.
-        Resolution tags are per inch or centimetre; their sizes are converted to µm.
-
-        Returns
-        -------
-        ImageMetadata
-
-        Raises
-        ------
-        FormatLimit
-            If the file is not a TIFF file.
-        SourceMissing, StorageError
-            If the file can't be read.
-        """
-        described = self.heritage()
-        if described is None:
-            raise FormatLimit(
-                f"only the metadata of TIFF files can be read, not that of {self.path}",
-                hint="read it with imageio.v3.immeta(path)",
-            )
-        return described.metadata
-
-    def heritage(self):
-        if not self._is_tiff():
-            return None
-        files = ome_files.files_at(self.path)
-        try:
-            return _describe(self.path) if files is None else files.describe()
-        except require("tifffile", "image").TiffFileError:
-            return None  # not an error here: the function reads the file, perhaps in another way
-        except OSError as error:
-            raise source_error(error, self.path) from error
-
-    def _is_tiff(self):
-        return self.path.lower().endswith((".tif", ".tiff"))
-
-
-def _describe(file: Any) -> Described:
-    with require("tifffile", "image").TiffFile(file) as tif:
-        return tiff.describe(tif)
 
 
 def _hash(value, metadata):

@@ -14,8 +14,9 @@ import json
 import math
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO
 
+from ...errors import require
 from .metadata import (
     METRES,
     SAME,
@@ -171,8 +172,13 @@ def _for_ome(metadata, identity):
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def describe(tif: Any) -> Described:
-    """Return metadata and shape of the first series of an open `tifffile.TiffFile`."""
+def described_in(file: str | BinaryIO) -> Described:
+    """Return metadata and shape of the image in a TIFF file, given by its path or open."""
+    with require("tifffile", "image").TiffFile(file) as tif:
+        return _described(tif)
+
+
+def _described(tif):
     found, note = _stated(tif), note_of(tif)
     if note is None:
         return found

@@ -11,8 +11,9 @@ import io
 import json
 
 from ...errors import require
-from ..base import CODEC_ERRORS, BytesTarget, Source
+from ..base import CODEC_ERRORS, BytesTarget
 from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from ..source import Source
 from .parquet_notes import notes_of, read_parquet
 
 

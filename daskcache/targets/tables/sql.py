@@ -16,8 +16,9 @@ from ...storage.roots import METADATA
 from ...storage.tables import tables
 from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, place_of
 from ...storage.tables.rows import ORDER
-from ..base import Source, Target
+from ..base import Target
 from ..carried import check_bare, check_frame, difference, is_whole
+from ..source import Source
 from .frames import frame_of, rows_of
 
 _HINT = "use a path that ends in .parquet or .pkl"

@@ -1,7 +1,7 @@
 """OME-Zarr targets: images with named axes and a pyramid of smaller copies, for viewers.
 
 `OMEZarrTarget` extends the plain format in `target`.  `ngff` makes the metadata, and `values` moves the
-arrays.  To read an existing OME-Zarr image, use `target.ZarrSource`.
+arrays.  To read an existing OME-Zarr image, use `source.ZarrSource`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from ...errors import GraphError, require
 from ..images.metadata import ImageMetadata, TakesOver
 from ..images.options import checked_channels
 from . import ngff
-from .target import AUTO, ZarrSource, ZarrTarget, described_image
+from .source import ZarrSource, described_image
+from .target import AUTO, ZarrTarget
 from .values import dask_array_of, open_node
 
 _METHODS = ("mean", "nearest")

@@ -1,7 +1,7 @@
-"""Zarr targets and sources: chunked, compressed arrays, and groups of them.
+"""Zarr targets: chunked, compressed arrays, and groups of them.
 
 `values` moves the arrays and `store` reads and writes the objects.  `ome` extends `ZarrTarget` for
-images.  `ZarrSource` also reads OME-Zarr images, whose metadata `ngff` understands.
+images.  `source` has existing arrays as inputs.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...errors import FormatLimit, GraphError, UnsafePath, require
+from ...aliases import names_of
+from ...errors import GraphError, require
 from ...hashing.encoder import hash_value
 from ...storage import files as storage
-from ...storage.verified_folders import SourceFolder, source_hashes
-from ..base import UNKNOWN, FolderTarget, Source, comes_back_as_it_is
-from ..images.metadata import Described, ImageMetadata, described, part_of
+from ..base import UNKNOWN, FolderTarget, comes_back_as_it_is
 from ..limits import carried_by_dtype
-from . import ngff
 from .values import (
     DTYPES,
     dask_array_of,
     default_chunks,
+    dimension_names,
+    is_group,
     open_node,
     slabs_of,
     slabs_of_dask,
@@ -28,6 +28,8 @@ from .values import (
     write_dask,
     write_numpy,
 )
+
+__getattr__ = names_of(__name__)
 
 #: Placeholder for the compressor that this module chooses.
 AUTO = "auto"
@@ -152,7 +154,7 @@ class ZarrTarget(FolderTarget):
         self._write_node(zarr, value, store, "", self.attributes)
 
     def _write_node(self, zarr, value, store, name, attributes):
-        if _is_group(value):
+        if is_group(value):
             zarr.create_group(store, path=name, zarr_format=3, attributes=attributes)
             for key, member in sorted(_members(value)):
                 self._write_node(zarr, member, store, f"{name}/{key}" if name else key, {})
@@ -218,7 +220,7 @@ class ZarrTarget(FolderTarget):
                 f"{what} is in Zarr already and has names of dimensions, which would be lost",
                 "return a Dask array of it",
             )
-        if _is_group(value):
+        if is_group(value):
             for key, member in _members(value):
                 if not _is_name(key):
                     raise self.limit(
@@ -248,7 +250,7 @@ class ZarrTarget(FolderTarget):
 
     def _lost_names(self, value):
         """Test if a Zarr array has names of dimensions that its copy will not have."""
-        names = _dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
+        names = dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
         return any(names) and tuple(names) != self._names_of(value)
 
     def _check_dask(self, value, what):
@@ -265,209 +267,9 @@ class ZarrTarget(FolderTarget):
             )
 
 
-class ZarrSource(Source):
-    """An existing Zarr array or group (v2 or v3), as an input.
-
-    An array arrives as a NumPy array, a group as a dict of them by name.  A parameter annotated with
-    ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open and read-only.  Its data are then
-    verified as they are read.
-
-    Its identity is the content of all files in its folder, of whatever kind.  For an array in an
-    OME-Zarr image, the image's axes, pixel sizes and channels count too.  Images that are made from it
-    take these over, as from an `ImageSource`.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The folder.  A relative path is taken from the current folder.
-    group : str
-        Path of the array or group within the folder; the rest of the folder doesn't count.
-    slices_start, slices_stop : sequence of int or None, optional
-        Index along each axis at which the wanted part of an array begins, and before which it ends.
-        None stands for the beginning or end of the axis.
-    mode : {"r"}
-        Mode of opening it: always read-only.
-
-    Raises
-    ------
-    SourceMissing
-        When the source is used, if the array or group doesn't exist.
-    GraphError
-        If `mode` is not "r", or the slices don't fit together.  When the source is used, if slices are
-        given for a group.
-    SourceChanged
-        When a file changed since the node was made.
-    StorageError
-        When the source is used, if it can't be read.
-    UnsafePath
-        If `group` leads out of the folder.
-    """
-
-    address_fields = {"group": "0", "slices_start": (), "slices_stop": (), "mode": "r"}  # noqa: RUF012
-
-    #: True if `get_data` gives the open array or group, as CPR does, unless slices are given.
-    _lazy = False
-
-    def __init__(self, path, group="", slices_start=(), slices_stop=(), mode="r"):
-        super().__init__(path)
-        self.slices = _slices(slices_start or (), slices_stop or ())
-        self.mode = mode
-        if mode != "r":
-            raise GraphError(
-                f"a source is read, and mode={mode!r} would write to {self.path}",
-                expected="mode='r'",
-                hint="write with zarr.open_group(path, mode=...), or return the array to a ZarrTarget",
-            )
-        self.group = group.strip("/")
-        if any(part in ("", ".", "..") for part in self.group.split("/")) and self.group:
-            raise UnsafePath(
-                f"the group {group!r} is not in the Zarr folder", expected="names with / between them"
-            )
-
-    @property
-    def _folder(self):
-        return f"{self.path}/{self.group}" if self.group else self.path
-
-    def get_data(self, cache: bool = False) -> Any:
-        """Return the data in memory, or open if the source was made with CPR's fields.
-
-        With slices, it is always the part as a NumPy array.
-
-        Parameters
-        ----------
-        cache : bool
-            Without effect, see `Resource.get_data`.
-        """
-        opened = self.open()
-        return opened if self._lazy else value_of(opened, self._folder)
-
-    def open(self) -> Any:
-        """Return the ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part in memory."""
-        return self.open_verified(self.content_hash())
-
-    @classmethod
-    def at_address(cls, location, name, ext=None, **fields):
-        source = super().at_address(location, name, ext, **fields)
-        source._lazy = True
-        return source
-
-    def content_hash(self) -> str:
-        """Return the joint hash of the files' names and content; only touched files are read again.
-
-        For an array in an OME-Zarr image, the image's metadata count too.
-        """
-        return self._joint_hash(hash_value(source_hashes(self._folder)))
-
-    def load_verified(self, expected: str) -> Any:
-        return value_of(self.open_verified(expected), self._folder)
-
-    def open_verified(self, expected: str) -> Any:
-        opened = self._opened(expected)
-        if not self.slices:
-            return opened
-        if _is_group(opened):
-            raise GraphError(
-                f"{self._folder} is a group, which can't be cut", hint="name an array in it"
-            )
-        return opened[self.slices]
-
-    def verify(self, expected: str) -> None:
-        files = hash_value(source_hashes(self._folder, fresh=True))
-        self._compare(self._joint_hash(files), expected)
-
-    def read_metadata(self) -> ImageMetadata:
-        """Return the image's axes, pixel sizes and channel names.
-
-        For an array outside of OME-Zarr images, only the names of its dimensions are known.
-
-        Returns
-        -------
-        ImageMetadata
-
-        Raises
-        ------
-        FormatLimit
-            If it is a group without an image.
-        """
-        found = self.heritage()
-        if found is None:
-            raise FormatLimit(f"{self._folder} is no image", hint="name an array in it with group=")
-        return found.metadata
-
-    def heritage(self) -> Described | None:
-        return self.heritage_verified(self.content_hash())
-
-    def heritage_verified(self, expected: str) -> Described | None:
-        opened = self._opened(expected)
-        if _is_group(opened):
-            return described_image(opened)
-        metadata = ngff.of_level(self._folder) or ngff.of_names(_dimension_names(opened))
-        return part_of(described(metadata, opened.shape), self.slices)
-
-    def _opened(self, expected):
-        """Open the array or group, which must have the content hash `expected`.
-
-        Each file is verified when it is read.  In an OME-Zarr image the hash covers the metadata too.
-        Then it is compared here, and the joint hash of the files verifies the reads.
-        """
-        files = expected
-        if ngff.of_level(self._folder) is not None:
-            files = hash_value(source_hashes(self._folder))
-            self._compare(self._joint_hash(files), expected)
-        return open_node(SourceFolder(self._folder, files))
-
-    def _joint_hash(self, files):
-        """Return the content hash: the joint hash of the files, combined with any image metadata."""
-        metadata = ngff.of_level(self._folder)
-        if metadata is None:
-            return files
-        return hash_value(("level of an image", files, metadata.counted))
-
-    def identify(self, content_hash: str) -> str:
-        return super().identify(content_hash) + (f":{self.group}" if self.group else "")
-
-    def __daskcache_options__(self):
-        options: dict[str, Any] = {"group": self.group} if self.group else {}
-        if self.slices:
-            options["slices_start"] = [cut.start for cut in self.slices]
-            options["slices_stop"] = [cut.stop for cut in self.slices]
-        return options
-
-    def __repr__(self):
-        options = [f", {name}={option!r}" for name, option in self.__daskcache_options__().items()]
-        return f"ZarrSource({self.path!r}{''.join(options)})"
-
-
-def _slices(starts, stops):
-    bounds = [*starts, *stops]
-    if len(starts) != len(stops) or not all(each is None or type(each) is int for each in bounds):
-        raise GraphError(
-            f"slices from {starts!r} to {stops!r} don't fit together",
-            expected="a whole number, or None, for each axis",
-        )
-    return tuple(map(slice, starts, stops))
-
-
-def described_image(group: Any) -> Described | None:
-    """Return the metadata and shape of the image that a group holds in several sizes.
-
-    None if the group doesn't hold an image.
-    """
-    found = ngff.metadata_of(group.attrs.asdict())
-    if found is None or found[0] not in group:
-        return None
-    return described(found[1], group[found[0]].shape)
-
-
-def _dimension_names(array):
-    """Return the names of a Zarr array's dimensions; in version 2, those that xarray gives them."""
-    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
-    return names if names and len(names) == array.ndim else [None] * array.ndim
-
-
 def _hashed(value):
     """Return the value with each lazy array replaced by one that hashes alike, piece by piece."""
-    if _is_group(value):
+    if is_group(value):
         return {key: _hashed(member) for key, member in sorted(_members(value))}
     if _is_dask(value):
         return slabs_of_dask(value)
@@ -483,10 +285,6 @@ def _is_lazy(value):
     if type(value) is dict:
         return any(map(_is_lazy, value.values()))
     return _is_dask(value) or type(value).__module__.partition(".")[0] == "zarr"
-
-
-def _is_group(value):
-    return type(value) is dict or isinstance(value, require("zarr", "zarr").Group)
 
 
 def _members(group):

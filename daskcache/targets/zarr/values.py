@@ -170,6 +170,17 @@ def open_node(folder: VerifiedFolder | str) -> Any:
         ) from error
 
 
+def is_group(value: Any) -> bool:
+    """Return True for a Zarr group, and for a dict that is to be one."""
+    return type(value) is dict or isinstance(value, require("zarr", "zarr").Group)
+
+
+def dimension_names(array: Any) -> Any:
+    """Return the names of a Zarr array's dimensions; in version 2, those that xarray gives them."""
+    names = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+    return names if names and len(names) == array.ndim else [None] * array.ndim
+
+
 def value_of(node: Any, what: str) -> Any:
     """Load an array as a NumPy array, or a group as a dict of them, sorted by name.
 

@@ -1,0 +1,130 @@
+"""Images as inputs: TIFF, and all other formats that imageio reads.
+
+`ome_files` reads images that are spread over several files, and `tiff` the metadata.  `target` has
+images as results.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ...errors import FormatLimit, require
+from ...storage.source_hashes import source_error
+from ..limits import check_decoded
+from ..resource import Metadata
+from ..source import Source
+from . import ome_files, tiff
+from .metadata import ImageMetadata
+from .target import ImageTarget
+
+
+class ImageSource(Source, Metadata):
+    """An existing image file: TIFF, or any other format that imageio reads (PNG, JPEG …).
+
+    A decorated function receives the image as an array.
+
+    An OME-TIFF image that is spread over several files is one source.  Any of the files can name it, and
+    all of them are read and count.  They must be in one folder, under the names in their OME-XML.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+    metadata : dict, optional
+        Metadata for `get_metadata` to return.  They are not read from the file; `read_metadata` reads
+        the file's metadata.
+    resolution : sequence of float, optional
+        Pixels per centimetre along X and Y.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and one of the image's files does not exist.
+    UnsafePath
+        When the source is used and the image is spread over several folders.
+    FormatLimit
+        When the image is read and exceeds config ``daskcache.max-decoded``, or its files don't hold the
+        planes that their OME-XML names.
+    """
+
+    format = ImageTarget
+    address_fields = {"metadata": None, "resolution": None}  # noqa: RUF012
+
+    def __init__(self, path, metadata=None, resolution=None):
+        super().__init__(path)
+        self.metadata = metadata
+        self.resolution = resolution
+
+    def __daskcache_options__(self):
+        given = {"metadata": self.metadata, "resolution": self.resolution}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def content_hash(self):
+        return ome_files.content_hash(self.path) if self._is_tiff() else super().content_hash()
+
+    def verify(self, expected):
+        if self._is_tiff():
+            self._compare(ome_files.fresh_hash(self.path), expected)
+        else:
+            super().verify(expected)
+
+    def load_verified(self, expected):
+        if not self._is_tiff():
+            return super().load_verified(expected)
+        content = ome_files.Content(self.path)
+        self._compare(content.hash, expected)
+        return self._array(content)
+
+    def get_data(self, cache=False):
+        return self._array(ome_files.Content(self.path)) if self._is_tiff() else super().get_data()
+
+    def _array(self, content):
+        return self.decode(content.data) if content.files is None else content.array()
+
+    def decode(self, data):
+        if self._is_tiff():
+            return super().decode(data)
+        iio = require("imageio.v3", "image")
+        file = {"uri": data, "extension": self.suffix.lower()}
+        found = iio.improps(**file)
+        check_decoded(math.prod(found.shape) * found.dtype.itemsize, self.path)
+        return iio.imread(**file)
+
+    def read_metadata(self) -> ImageMetadata:
+        """Read axes, pixel sizes and channel names of a TIFF file.
+
+        They come from OME-XML, ImageJ's description or resolution tags.  No pixels are decoded.
+        Resolution tags are per inch or centimetre; their sizes are converted to µm.
+
+        Returns
+        -------
+        ImageMetadata
+
+        Raises
+        ------
+        FormatLimit
+            If the file is not a TIFF file.
+        SourceMissing, StorageError
+            If the file can't be read.
+        """
+        described = self.heritage()
+        if described is None:
+            raise FormatLimit(
+                f"only the metadata of TIFF files can be read, not that of {self.path}",
+                hint="read it with imageio.v3.immeta(path)",
+            )
+        return described.metadata
+
+    def heritage(self):
+        if not self._is_tiff():
+            return None
+        files = ome_files.files_at(self.path)
+        try:
+            return tiff.described_in(self.path) if files is None else files.describe()
+        except require("tifffile", "image").TiffFileError:
+            return None  # not an error here: the function reads the file, perhaps in another way
+        except OSError as error:
+            raise source_error(error, self.path) from error
+
+    def _is_tiff(self):
+        return self.path.lower().endswith((".tif", ".tiff"))

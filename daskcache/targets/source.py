@@ -1,0 +1,221 @@
+"""`Source`, the base class of inputs: existing files that no node makes.
+
+The formats in this package have one source class each, derived from it.  `FileSource` is for any file.
+`storage.source_hashes` remembers the hashes of their content, and `registry` chooses the class by the
+suffix.  `base` has the base classes of results.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ..errors import SourceChanged
+from ..hashing.encoder import digest, hash_value, tag
+from ..hashing.names import imported
+from ..storage.roots import check_local
+from ..storage.source_hashes import content_hash, fresh_hash, read_whole
+from ..storage.trust import check_runnable
+from .registry import source_class
+from .resource import Resource
+
+if TYPE_CHECKING:
+    from .base import BytesTarget
+
+
+class Source(Resource):
+    """An existing input file.  A decorated function that takes it receives the file's data.
+
+    A source is identified by its file name and content.  So a node made from it reruns only when one of
+    them changes.  The file is read once to hash it, and again after it was touched, copied or renamed
+    (see `daskcache.storage.source_hashes`).
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and the file does not exist.
+    StorageError
+        If the path is a URL.  When the source is used and the file can't be read.
+    """
+
+    def __init__(self, path):
+        check_local(path, "a source")
+        self.path = os.path.abspath(path)
+
+    #: Target class that reads the same format.
+    format: ClassVar[type[BytesTarget]]
+    #: True if reading can run code.  Then no record chooses the class, and the file must be trusted.
+    runs_code: ClassVar[bool] = False
+
+    def decode(self, data: bytes) -> Any:
+        """Return the value in the file's content."""
+        return self.format(self.path).decode(data)
+
+    def get_data(self, cache: bool = False) -> Any:
+        """Read the file.  `cache` has no effect, see `Resource.get_data`."""
+        return self.decode(self._read())
+
+    def get_path(self) -> str:
+        """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute."""
+        return os.path.join(self.location, f"{self.name}{self.ext}")
+
+    @classmethod
+    def at_address(cls, location, name, ext=None, **fields):
+        if cls is Source:
+            cls = source_class(f"{name}{ext}")
+        ext = cls.checked_ext(ext)
+        options = cls._options_at_address({**cls.address_fields, **fields})
+        source = cls(os.path.join(location, f"{name}{ext}"), **options)
+        vars(source).update(location=location, name=name, ext=ext)
+        return source
+
+    def serialize(self) -> dict[str, Any]:
+        """Return the content of this source's JSON form, as CPR writes it."""
+        return imported("daskcache.targets.cpr.serializer:serialized")(self)  # which imports this module
+
+    @classmethod
+    def _options_at_address(cls, fields):
+        """Return the constructor's keyword arguments for those of CPR's constructor."""
+        return fields
+
+    def heritage(self) -> Any:
+        """Return the metadata that results made from this file may inherit; see `Target.heritage`."""
+        return None
+
+    @property
+    def filename(self) -> str:
+        return os.path.basename(self.__daskcache_path__())
+
+    @property
+    def stem(self) -> str:
+        return Path(self.__daskcache_path__()).stem
+
+    @property
+    def suffix(self) -> str:
+        return Path(self.__daskcache_path__()).suffix
+
+    @property
+    def parent(self) -> str:
+        """Name of the folder that holds the file."""
+        return Path(self.__daskcache_path__()).parent.name
+
+    def content_hash(self) -> str:
+        """Return the hash of the file's bytes: 32 hex digits.
+
+        The file is read again only after it was touched.
+
+        Raises
+        ------
+        SourceMissing
+            If the file does not exist.
+        StorageError
+            If it can't be read.
+        """
+        return content_hash(self.path)
+
+    def load_verified(self, expected: str) -> Any:
+        """Read the file, and raise SourceChanged if its content has another hash than `expected`."""
+        data = self._read()
+        self._compare(digest(data), expected)
+        return self.decode(data)
+
+    def open_verified(self, expected: str) -> Any:
+        """Open lazily the data that `load_verified` reads, if the format supports it."""
+        return self.load_verified(expected)
+
+    def verify(self, expected: str) -> None:
+        """Read the file again, and raise SourceChanged if it has another hash than `expected`."""
+        self._compare(fresh_hash(self.path), expected)
+
+    def heritage_verified(self, expected: str) -> Any:
+        """Return `heritage`, and raise SourceChanged if the content has another hash than `expected`.
+
+        Without a heritage, the content is not checked.
+        """
+        found = self.heritage()
+        if found is not None:
+            self._compare(self.content_hash(), expected)
+        return found
+
+    def _read(self):
+        if self.runs_code:
+            check_runnable(self.path)
+        return read_whole(self.path)
+
+    def _compare(self, got, expected):
+        if got != expected:
+            raise SourceChanged(
+                f"the source {self.path} changed while the graph was running",
+                expected=tag(expected),
+                got=tag(got),
+                hint="make the nodes again and compute them",
+            )
+
+    def __daskcache_path__(self):
+        return self.path
+
+    def __daskcache_options__(self) -> dict[str, Any]:
+        """Return the keyword arguments that, after the path, recreate this source.
+
+        They are part of the source's identity.  The records of nodes made from it hold them, too.
+        """
+        return {}
+
+    def identity(self) -> str:
+        """Return the text that identifies this source: class, file name, content hash and options."""
+        return self.identify(self.content_hash())
+
+    def identify(self, content_hash: str) -> str:
+        """Return the identity that this source has if its content has the given hash."""
+        options = dict(sorted(self.__daskcache_options__().items()))
+        counted = f":{hash_value(options)}" if options else ""
+        return f"{type(self).__name__}:{self.filename}:{tag(content_hash)}{counted}"
+
+    def __daskcache_encode__(self, encoder):
+        encoder.add_stand_in(self.identity())
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.path!r})"
+
+    def __eq__(self, other):
+        if type(self) is not type(other) or self.path != other.path:
+            return False
+        return self.__daskcache_options__() == other.__daskcache_options__()
+
+    def __hash__(self):
+        return hash((type(self), self.path))
+
+
+class FileSource(Source):
+    """Any input file, for functions that read the file themselves.
+
+    A decorated function receives its absolute `pathlib.Path`.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.  A relative path is taken from the current folder.
+
+    Raises
+    ------
+    SourceMissing
+        When the source is used and the file does not exist.
+    StorageError
+        If the path is a URL.  When the source is used and the file can't be read.
+    """
+
+    def decode(self, data: bytes) -> Path:
+        return Path(self.path)
+
+    def get_data(self, cache: bool = False) -> Path:
+        return Path(self.path)
+
+    def load_verified(self, expected: str) -> Path:
+        self.verify(expected)
+        return Path(self.path)
