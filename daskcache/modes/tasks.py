@@ -13,8 +13,8 @@ prefect.skip   as prefect.cache, and complete tasks      runs as a flow of Prefe
                do not reach Prefect's engine
 ============== ========================================= =========================================
 
-`task` is here, `flow` in `flows`.  `options` reads the mode and the parameters, `handles` has the results
-of tasks, and `plain` the calls in mode "function".  `daskcache.prefect` has the modes of Prefect.
+`task` is here, `flow` in `flows`.  `options` reads the mode and the parameters, `handles` has results of
+tasks, and `plain` the calls in mode "function".  `daskcache.prefect` has the modes of Prefect.
 """
 
 from __future__ import annotations
