@@ -7,9 +7,11 @@ functions at the end replace handles in arguments and results by nodes or data.
 
 from __future__ import annotations
 
+import concurrent.futures
 import sys
 import threading
 import weakref
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
 import dask
@@ -104,13 +106,24 @@ class Submitted:
     an argument of another task, the handle stands for the node's value.
     """
 
-    __slots__ = ("_node", "_recipe", "_dask", "_batch", "_future", "_outcome", "__weakref__")
+    __slots__ = (
+        "_node",
+        "_recipe",
+        "_dask",
+        "_batch",
+        "_future",
+        "_making",
+        "_outcome",
+        "__weakref__",
+    )
 
     def __init__(self, node: Node):
         self._node = node
         self._recipe = node._recipe
         self._dask = None
         self._batch = _waiting.handles
+        #: The thread that computes the node; None unless a caller waited with a timeout.
+        self._making: concurrent.futures.Future[None] | None = None
         #: None until the node is over.  Then a tuple of its exception, or of None.
         self._outcome: tuple[Exception | None] | None = None
         client = _client()
@@ -129,17 +142,19 @@ class Submitted:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a distributed client.
+            Seconds to wait.
 
         Raises
         ------
+        TimeoutError
+            If the node is not over by then.
         Exception
             Any exception of the node.
         """
         try:
             if self._future is not None:
                 return self._future.result(timeout)
-            self.wait()
+            self.wait(timeout)
             error = self._outcome and self._outcome[0]
             if error is not None:
                 raise error
@@ -156,14 +171,24 @@ class Submitted:
         Parameters
         ----------
         timeout : float, optional
-            Seconds to wait for a distributed client.
+            Seconds to wait.  Nodes that are not over by then are computed on, in another thread.
+
+        Raises
+        ------
+        TimeoutError
+            If the node is not over by then.
         """
         if self._future is not None:
             from distributed import wait
 
             wait(self._future, timeout=timeout)
         elif self._outcome is None:
-            _make_all(self._batch)
+            if timeout is not None and self._making is None:
+                _begin(_taken(self._batch))
+            if self._making is None:
+                _make_all(_taken(self._batch))
+            elif not concurrent.futures.wait([self._making], timeout).done:
+                raise TimeoutError(f"{self._recipe.title} is not over after {timeout} seconds")
 
     def __daskcache_path__(self):
         return self._recipe.__daskcache_path__()
@@ -181,10 +206,23 @@ class _Waiting(threading.local):
 _waiting = _Waiting()
 
 
-def _make_all(handles):
-    """Compute the submitted nodes together, or one by one if that fails, to find the causes."""
+def _taken(handles):
     waiting = list(handles)
     handles.clear()
+    return waiting
+
+
+def _begin(waiting):
+    """Compute the submitted nodes in another thread."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    making = pool.submit(copy_context().run, _make_all, waiting)
+    pool.shutdown(wait=False)
+    for each in waiting:
+        each._making = making
+
+
+def _make_all(waiting):
+    """Compute the submitted nodes together, or one by one if that fails, to find the causes."""
     error = _error_of(waiting)
     for each in waiting:
         each._outcome = (error and _error_of([each]),)

@@ -7,6 +7,7 @@ import datetime
 import os
 import pickle
 import sys
+import time
 import warnings
 
 import cloudpickle
@@ -809,3 +810,28 @@ def test_no_store_means_no_saving(root, runs):
         assert [write(1).get_data(), write(1).get_data()] == ["1", "1"]
     assert runs.names() == ["think", "think", "write"]
     assert (root / "own/1.txt").read_text() == "1"
+
+
+def test_wait_gives_up_when_its_time_is_over(runs, tmp_path):
+    """Without a client too; the node is computed on, once, and is then waited for as any other."""
+    go_on = tmp_path / "go on"
+
+    @dc.task(save=False)
+    def slow(path):
+        runs.note("slow")
+        for _ in range(500):
+            if os.path.exists(path):
+                return 1
+            time.sleep(0.02)
+        return 2
+
+    with in_mode("dask"):
+        handle = slow.submit(str(go_on))
+        with pytest.raises(TimeoutError, match=r"slow.* is not over"):
+            handle.wait(0.01)
+        with pytest.raises(TimeoutError, match=r"slow.* is not over"):
+            handle.result(0.01)
+        go_on.touch()
+        handle.wait()
+        assert handle.result(0.01) == 1
+    assert runs.names() == ["slow"]
