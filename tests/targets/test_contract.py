@@ -12,7 +12,7 @@ import pytest
 import daskcache as dc
 from daskcache.errors import DaskcacheError
 from daskcache.targets.base import BytesTarget
-from daskcache.testing.assertions import TargetContract
+from daskcache.testing import TargetContract
 
 
 class Sound(dc.Target):

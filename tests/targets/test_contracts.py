@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import daskcache as dc
-from daskcache.testing.assertions import TargetContract
+from daskcache.testing import TargetContract
 
 
 class TestNpy(TargetContract):
