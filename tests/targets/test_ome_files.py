@@ -185,6 +185,16 @@ def test_a_renamed_file_without_a_uuid(raw):
     assert hash_value(dc.ImageSource(raw / "C0.OME.tif").get_data()) == hash_value(IMAGE)
 
 
+def test_names_that_differ_in_case_are_two_files(tmp_path):
+    """The exact name counts first; another spelling only if no other file could be meant."""
+    names = ("a.ome.tif", "A.ome.tif")
+    described = pixels((1, 2, 1, 7, 9), [tiff_data(name, C=i) for i, name in enumerate(names)])
+    for i, name in enumerate(names):
+        write(tmp_path / name, IMAGE[i : i + 1], ome(described))
+    for name in names:
+        assert hash_value(dc.ImageSource(tmp_path / name).get_data()) == hash_value(IMAGE)
+
+
 @pytest.mark.parametrize("name", ["../c1.ome.tif", "/c1.ome.tif", "sub/c1.tif", "sub\\c1.tif", "..", ""])
 def test_a_file_in_another_folder_is_refused(raw, name):
     """An image file does not say which other files are read."""

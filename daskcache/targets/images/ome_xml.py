@@ -50,6 +50,8 @@ class OMEImage:
         Names of the requested file, and of the file with the OME-XML.
     uuid : str or None
         UUID of the requested file.
+    known_as : str
+        Name that the OME-XML has for the requested file.
 
     Attributes
     ----------
@@ -58,10 +60,10 @@ class OMEImage:
         requested file is in `own`.
     """
 
-    def __init__(self, pixels, own: str, described_in: str, uuid: str | None):
+    def __init__(self, pixels, own: str, described_in: str, uuid: str | None, known_as: str):
         self.pixels = pixels
         self._blocks = pixels.findall("{*}TiffData")
-        places = [_file_of(block, own, described_in, uuid) for block in self._blocks]
+        places = [_file_of(block, own, described_in, uuid, known_as) for block in self._blocks]
         self.files = tuple(places or [described_in])
 
     def metadata(self, axes: str) -> ImageMetadata:
@@ -153,7 +155,7 @@ def spread_image(
                 f"{own} is described by {described_in}, which holds no OME-XML",
                 expected="OME-XML, or an OME-TIFF file",
             )
-    images = [OMEImage(pixels, own, described_in, uuid) for pixels in root.iterfind(_PIXELS)]
+    images = _images(root, own, described_in, uuid)
     chosen = next((image for image in images if own in image.files), None)
     if chosen is None:
         others = sorted({name for image in images for name in image.files})
@@ -174,7 +176,7 @@ def own_image(text: str | bytes, own: str) -> OMEImage | None:
     root = _parsed(text)
     if root is None:
         return None
-    images = [OMEImage(pixels, own, own, root.get("UUID")) for pixels in root.iterfind(_PIXELS)]
+    images = _images(root, own, own, root.get("UUID"))
     return next((image for image in images if own in image.files), images[0] if images else None)
 
 
@@ -188,7 +190,15 @@ def _parsed(text):
         return None
 
 
-def _file_of(block, own, described_in, uuid):
+def _images(root, own, described_in, uuid):
+    told = {each.get("FileName", "") for each in root.iterfind(f"{_PIXELS}/{{*}}TiffData/{{*}}UUID")}
+    # some file systems ignore case; on others, a name that differs in case is another file's
+    alike = [name for name in told if name.lower() == own.lower()]
+    known_as = alike[0] if len(alike) == 1 else own
+    return [OMEImage(each, own, described_in, uuid, known_as) for each in root.iterfind(_PIXELS)]
+
+
+def _file_of(block, own, described_in, uuid, known_as):
     """Return the name of the file that holds a block of planes.
 
     The requested file is recognised by its UUID or name, so it may have been renamed.
@@ -198,7 +208,7 @@ def _file_of(block, own, described_in, uuid):
         return described_in
     name = told.get("FileName")
     is_own = uuid is not None and (told.text or "").strip() == uuid.strip()
-    return own if is_own or name is None or name.lower() == own.lower() else name
+    return own if is_own or name in (None, known_as) else name
 
 
 def _checked_name(name, own):
