@@ -536,3 +536,11 @@ def test_names_of_dimensions_are_not_lost(tmp_path):
     with pytest.raises(errors.FormatLimit, match="names of dimensions"):
         dc.OMEZarrTarget("x.ome.zarr").write(array, str(tmp_path / "x.ome.zarr"))
     dc.OMEZarrTarget("y.ome.zarr", axes="cyx").write(named, str(tmp_path / "y.ome.zarr"))
+
+
+@pytest.mark.parametrize("target", [dc.OMEZarrTarget("{key}.ome.zarr"), dc.ImageTarget("{key}.tif")])
+def test_metadata_of_a_template(target):
+    """A target whose path is a template has none, and says so."""
+    with pytest.raises(dc.errors.TargetMissing, match="may be a template") as caught:
+        target.read_metadata()
+    assert caught.value.target == target.path

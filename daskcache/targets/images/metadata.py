@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+from ...errors import TargetMissing
 
 #: Metres in each known unit of length.
 METRES = {"pm": 1e-12, "nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "inch": 0.0254}
@@ -86,6 +89,38 @@ class TakesOver:
         twin = self.at(self.path)  # type: ignore[attr-defined]
         twin._inputs = inputs
         return twin
+
+    def read_metadata(self, path: str | None = None) -> ImageMetadata:
+        """Return axes, pixel sizes and channel names of an image in this format.
+
+        Parameters
+        ----------
+        path : str, optional
+            The file, or the folder.  Default: this target's path.
+
+        Returns
+        -------
+        ImageMetadata
+
+        Raises
+        ------
+        TargetMissing
+            If there is nothing at this target's path, e.g. because it is a template.
+        SourceMissing, FormatLimit
+            If there is no image at the given path.
+        """
+        own: str = self.path  # type: ignore[attr-defined]
+        if path is None and not os.path.lexists(own):
+            raise TargetMissing(
+                "there is no image at the path of this target, which may be a template",
+                target=own,
+                expected="the path of an image",
+                hint="node.dc.target has the path of a node's result; or give read_metadata a path",
+            )
+        return self._metadata_in(path or own)
+
+    def _metadata_in(self, path):
+        raise NotImplementedError
 
     def _metadata_of(self, value: Any) -> ImageMetadata:
         """Return the metadata of the file for this value: given options first, then inherited ones."""

@@ -18,7 +18,7 @@ from ..base import BytesTarget
 from ..limits import carried_by_dtype, check_decoded
 from ..resource import Metadata
 from . import ome_files, tiff
-from .metadata import ImageMetadata, TakesOver, fits
+from .metadata import TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
 from .tiff import IMAGEJ, OME, PLAIN, Note
@@ -181,9 +181,8 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
 
     # -- metadata -----------------------------------------------------------------------------------
 
-    def read_metadata(self, path: str | None = None) -> ImageMetadata:
-        """Return axes, pixel sizes and channel names of the file `path` (default: this target's)."""
-        return tiff.described_in(path or self.path).metadata
+    def _metadata_in(self, path):
+        return tiff.described_in(path).metadata
 
     def heritage(self, file):
         return tiff.described_in(file)

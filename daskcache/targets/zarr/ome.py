@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import GraphError, require
-from ..images.metadata import ImageMetadata, TakesOver
+from ..images.metadata import TakesOver
 from ..images.options import checked_channels
 from . import ngff
 from .source import ZarrSource, described_image
@@ -99,26 +99,8 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
     # -- metadata -----------------------------------------------------------------------------------
 
-    def read_metadata(self, path: str | None = None) -> ImageMetadata:
-        """Return axes, pixel sizes and channel names of the image in a folder.
-
-        Parameters
-        ----------
-        path : str, optional
-            The folder.  Default: this target's path.
-
-        Returns
-        -------
-        ImageMetadata
-
-        Raises
-        ------
-        SourceMissing
-            If the folder is missing, or is not a Zarr folder.
-        FormatLimit
-            If it doesn't hold an image.
-        """
-        return ZarrSource(path or self.path).read_metadata()
+    def _metadata_in(self, path):
+        return ZarrSource(path).read_metadata()
 
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
