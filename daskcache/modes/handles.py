@@ -106,16 +106,7 @@ class Submitted:
     an argument of another task, the handle stands for the node's value.
     """
 
-    __slots__ = (
-        "_node",
-        "_recipe",
-        "_dask",
-        "_batch",
-        "_future",
-        "_making",
-        "_outcome",
-        "__weakref__",
-    )
+    __slots__ = ("_node", "_recipe", "_dask", "_batch", "_future", "_making", "_outcome", "__weakref__")
 
     def __init__(self, node: Node):
         self._node = node

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prefect.utilities.collections import visit_collection
-
 from ..errors import DaskcacheError, UnhashableArgument
 from ..runtime.code_check import ArgumentEncoder
 from ..targets.source import Source
+from .instances import instances_in
 
 
 class NotKnownYet(Exception):
@@ -56,15 +55,8 @@ class Arguments(dict):
 
     def sources(self) -> tuple[tuple[Source, str], ...]:
         """Return the sources in arguments that were hashed here, each with the hash of its content."""
-        found = []
-
-        def note(value):
-            if isinstance(value, Source):
-                found.append((value, value.content_hash()))
-
         counted = {name: self[name] for name in self.code}
-        visit_collection(counted, note, return_data=False)
-        return tuple(found)
+        return tuple((source, source.content_hash()) for source in instances_in(counted, Source))
 
     def hashed(self, names: Iterable[str], by_client: bool = True) -> dict[str, str]:
         """Return the hashes of some arguments.

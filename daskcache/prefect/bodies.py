@@ -35,6 +35,7 @@ from ..storage.paths import located
 from ..targets.context import context
 from ..targets.source import Source
 from .artifacts import make_artifact
+from .instances import instances_in
 from .sent_code import SentCode
 from .transactions import forget_if_rolled_back
 
@@ -70,7 +71,7 @@ class _AnyBody:
         raise NotImplementedError
 
 
-class _Async(_AnyBody):
+class AsyncBody(_AnyBody):
     """The same body for an ``async def`` task, awaited by the engine; it runs in a thread."""
 
     def __init__(self, body: _AnyBody):
@@ -80,11 +81,6 @@ class _Async(_AnyBody):
 
     async def __call__(self, *args, **kwargs):
         return await asyncio.to_thread(self.body, *args, **kwargs)
-
-
-def as_async(body: _AnyBody) -> _AnyBody:
-    """Return a body whose call is awaited."""
-    return _Async(body)
 
 
 def _bare_signature(spec):
@@ -123,7 +119,7 @@ class Body(_AnyBody):
         self.with_artifact = with_artifact
 
     def run(self, bound):
-        entries = _entries_in(bound.arguments)
+        entries = instances_in(bound.arguments, Entry)
         tasks = dict(self.tasks)
         for key, upstream in self.awaited.items():
             # Prefect has put the upstream's result into the arguments: take its entry from there
@@ -249,17 +245,6 @@ def _is_of(entry, root, key, paths):
         located(path, result.data_hash) == result.target.path
         for path, result in zip(paths, entry.stored, strict=True)
     )
-
-
-def _entries_in(arguments):
-    found: list[Entry] = []
-
-    def note(value):
-        if isinstance(value, Entry):
-            found.append(value)
-
-    visit_collection(arguments, note, return_data=False)
-    return found
 
 
 def _finished(entry, outcomes, with_artifact):

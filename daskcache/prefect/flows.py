@@ -18,12 +18,12 @@ import prefect
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner
-from prefect.utilities.collections import visit_collection
 from prefect_dask import DaskTaskRunner
 
 from ..errors import NodeFailed
 from ..modes.options import PREFECT, current_mode
 from .dask_runner import DaskCacheTaskRunner, settings_of
+from .instances import instances_in
 from .nodes import nodes_run_on
 from .skipping import SkippingTaskRunner, with_skipping
 
@@ -152,7 +152,9 @@ def _settle(runner, result):
     if runner is None:
         return
     runner.drain()
-    failed = runner.unseen_failures(_returned(result))
+    # Prefect handles the failures of futures that a flow returns
+    returned = {future.task_run_id for future in instances_in(result, PrefectFuture)}
+    failed = runner.unseen_failures(returned)
     if failed:
         first = failed[0].final_state
         raise NodeFailed(
@@ -160,15 +162,3 @@ def _settle(runner, result):
             f"first: {first.message}",
             hint="wait for futures, or return them from the flow, to handle their failures",
         )
-
-
-def _returned(result):
-    """Return the ids of task runs whose futures a flow returns: Prefect handles their failures."""
-    found = set()
-
-    def note(value):
-        if isinstance(value, PrefectFuture):
-            found.add(value.task_run_id)
-
-    visit_collection(result, note, return_data=False)
-    return found

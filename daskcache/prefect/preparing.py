@@ -39,8 +39,9 @@ from ..storage.paths import DATA_HASH
 from ..storage.roots import Root
 from ..targets.context import context
 from . import transactions
-from .bodies import Awaited, Body, LateBody, Settings, as_async
+from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
 from .futures import CacheFuture, is_done, value_in
+from .instances import instances_in
 from .sent_code import code_of_task
 from .stored import refreshes
 
@@ -219,27 +220,16 @@ class _Upstream:
 
 def wait_for_upstream(*arguments: Any) -> None:
     """Wait for all futures in `arguments`."""
-
-    def wait(value):
-        if isinstance(value, PrefectFuture):
-            value.wait()
-
-    visit_collection(arguments, wait, return_data=False)
+    for future in instances_in(arguments, PrefectFuture):
+        future.wait()
 
 
 def is_ready(wait_for: Any) -> bool:
     """Return True if all futures and states in `wait_for` are completed."""
-    ready = True
-
-    def look(value):
-        nonlocal ready
-        if isinstance(value, PrefectFuture):
-            ready = ready and is_done(value) and value.state.is_completed()
-        elif isinstance(value, State):
-            ready = ready and value.is_completed()
-
-    visit_collection(wait_for, look, return_data=False)
-    return ready
+    return all(
+        each.is_completed() if isinstance(each, State) else is_done(each) and each.state.is_completed()
+        for each in instances_in(wait_for, (PrefectFuture, State))
+    )
 
 
 def _bound(task, recipe, name, planner, running):
@@ -278,13 +268,9 @@ def _code_in(parameters):
     found = {}
     for name, value in parameters.items():
         encoder = ArgumentEncoder()
-
-        def look(value, encoder=encoder):
-            if isinstance(value, _CODE):
-                with suppress(UnhashableArgument):  # the worker raises it
-                    encoder.add_checked(value)
-
-        visit_collection(value, look, return_data=False)
+        for each in instances_in(value, _CODE):
+            with suppress(UnhashableArgument):  # the worker raises it
+                encoder.add_checked(each)
         found[name] = encoder.code
     return found
 
@@ -308,7 +294,7 @@ def _with_body(task, body, name):
     """Return a copy of a task that runs `body`, with this name."""
     bound = copy.copy(task)
     bound.__dict__.pop("__wrapped__", None)
-    bound.fn = as_async(body) if task.isasync else body
+    bound.fn = AsyncBody(body) if task.isasync else body
     if name:
         bound.task_run_name = _Name(name)
     return bound

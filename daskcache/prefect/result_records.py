@@ -15,10 +15,10 @@ from prefect._internal.compatibility.blocks import call_explicitly_sync_block_me
 from prefect.results import ResultRecord, ResultRecordMetadata, ResultStore
 from prefect.serializers import Serializer
 from prefect.types._datetime import now
-from prefect.utilities.collections import visit_collection
 
 from ..errors import DaskcacheError, TargetMissing, UntrustedJSON
 from ..targets.resource import Resource
+from .instances import instances_in
 from .serializers import DECODERS, cpr_serializer
 
 
@@ -64,12 +64,9 @@ def stored_record(store: ResultStore, key: str) -> ResultRecord | None:
 
 def check_files(result: Any) -> None:
     """Raise `TargetMissing` if a file that a result names is missing."""
-
-    def look(resource):
-        if isinstance(resource, Resource) and not os.path.lexists(resource.get_path()):
+    for resource in instances_in(result, Resource):
+        if not os.path.lexists(resource.get_path()):
             raise TargetMissing("a stored result names a file that is gone", target=resource.get_path())
-
-    visit_collection(result, look, return_data=False)
 
 
 def _document(store, key):

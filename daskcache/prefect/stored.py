@@ -6,9 +6,9 @@ They are stored by Prefect under a key of daskcache's (`policies`) and read by `
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 from prefect import Task
 from prefect.cache_policies import CachePolicy
@@ -65,7 +65,7 @@ class StoredResults:
         if not has_key_of_ours(task.cache_policy):
             return task, None
         arguments = _known(parameters)
-        call = _looked_at(task, arguments)
+        call = _policy_of(task, arguments)
         twin = copy.copy(task)
         if is_ready and not arguments.late and call.key is not None and not refreshes(task):
             try:
@@ -81,7 +81,7 @@ class StoredResults:
         twin.fn = sent_function(
             task, arguments=code_in_arguments(arguments.code), sources=arguments.sources()
         )
-        twin.cache_policy = _guarded(task.cache_policy, call)
+        twin.cache_policy = call
         return twin, None
 
     def _find(self, task, key):
@@ -101,24 +101,18 @@ class StoredResults:
         return known[1]
 
 
-class Call(NamedTuple):
-    """The key of a call, as far as the submitting process knows it."""
-
-    process: str
-    #: The key; None if an argument is not known yet or has no hash.
-    key: str | None
-    #: Hash of each argument that was hashed, or the error of one that has none; empty if there is a key.
-    hashes: dict[str, str | DaskcacheError]
-
-
-def _looked_at(task, arguments):
+def _policy_of(task, arguments):
+    """Return the policy of a call, with its key as far as this process knows it."""
     flow_context = FlowRunContext.get()
     flow_parameters = (flow_context.parameters if flow_context else None) or {}
+    policy = task.cache_policy
     try:
-        key = task.cache_policy.compute_key(SimpleNamespace(task=task), arguments, flow_parameters)
+        key = policy.compute_key(SimpleNamespace(task=task), arguments, flow_parameters)
     except Exception:  # noqa: BLE001 (NotKnownYet; the engine meets any other again, and logs it)
         key = None
-    return Call(this_process(), key, arguments.hashes if key is None else {})
+    settings = policy.key_storage, policy.isolation_level, policy.lock_manager
+    hashes = arguments.hashes if key is None else {}
+    return Guarded(*settings, policy, this_process(), key, hashes, alias.is_installed())
 
 
 @dataclass
@@ -130,7 +124,12 @@ class Guarded(CachePolicy):
     """
 
     policy: Any = None
-    call: Call | None = None
+    #: Id of the process that submitted the call.
+    process: str = ""
+    #: The key, as far as that process knew it; None if an argument was not known yet or has no hash.
+    key: str | None = None
+    #: Hash of each argument that was hashed, or the error of one that has none; empty if there is a key.
+    hashes: dict[str, str | DaskcacheError] = field(default_factory=dict)
     #: True to read results that name CPR's decoder in other processes, too.
     with_alias: bool = False
 
@@ -155,18 +154,11 @@ class Guarded(CachePolicy):
         return key
 
     def _key(self, task_ctx, inputs, flow_parameters, kwargs):
-        call = self.call
-        if call is None or call.process == this_process():  # arguments may have changed since
-            return self.policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs)
-        if call.key is not None:
-            return call.key
-        arguments = Arguments(inputs or {}, hashes=call.hashes)
-        return self.policy.compute_key(task_ctx, arguments, flow_parameters, **kwargs)
-
-
-def _guarded(policy, call):
-    settings = policy.key_storage, policy.isolation_level, policy.lock_manager
-    return Guarded(*settings, policy, call, alias.is_installed())
+        if self.process != this_process():  # there, arguments may have changed since
+            if self.key is not None:
+                return self.key
+            inputs = Arguments(inputs or {}, hashes=self.hashes)
+        return self.policy.compute_key(task_ctx, inputs, flow_parameters, **kwargs)
 
 
 def refreshes(task: Task) -> bool:

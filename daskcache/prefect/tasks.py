@@ -131,6 +131,14 @@ class _InModes(Task):
         """True if a complete call is finished when it is submitted."""
         return self.mode == PREFECT[-1]
 
+    def with_options(self, **options: Any) -> Any:
+        """Return a copy with other options of daskcache or Prefect."""
+        twin = object.__new__(type(self))
+        mode = options.pop("mode", self._mode)
+        twin.__dict__.update(vars(Task.with_options(self, **options)))
+        twin._mode = mode
+        return twin
+
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a call as `prefect.Task` does, with any task runner."""
         self._adopt()
@@ -195,14 +203,10 @@ class CachedTask(_InModes):
         return bound
 
     def with_options(self, **options: Any) -> CachedTask:
-        """Return a copy with other options of daskcache or Prefect."""
         own, extras, prefects = _split(options)
-        mode = prefects.pop("mode", self._mode)
         prefects.pop("version", None)
-        twin = object.__new__(CachedTask)
-        twin.__dict__.update(vars(Task.with_options(self, **prefects)))
+        twin = super().with_options(**prefects)
         twin._own_spec = _respecified(self._own_spec, own)
-        twin._mode = mode
         twin.artifacts = extras.get("artifacts", self.artifacts)
         twin.results = extras.get("results", self.results)
         twin._drop_other_key()
@@ -271,12 +275,8 @@ class StoredTask(_InModes):
         return Spec(getattr(self.fn, "original", self.fn), self._options)  # type: ignore[arg-type]
 
     def with_options(self, **options: Any) -> StoredTask:
-        """Return a copy with other options of `prefect.task`."""
-        twin = object.__new__(StoredTask)
-        mode = options.pop("mode", self._mode)
-        twin.__dict__.update(vars(Task.with_options(self, **options)))
+        twin = super().with_options(**options)
         twin._options = self._options
-        twin._mode = mode
         return twin
 
     def _adopt(self):

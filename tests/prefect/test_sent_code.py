@@ -245,8 +245,8 @@ def test_a_key_that_is_known_travels(module):
         twin, _ = StoredResults().prepare(module.keyed, {"x": given}, is_ready=False)
         task_there = elsewhere(twin)
         policy = task_there.cache_policy
-        policy.call = policy.call._replace(process="another")
-        there[name] = policy.call.key
+        policy.process = "another"
+        there[name] = policy.key
         key = policy._key(SimpleNamespace(task=task_there), {"x": 1}, {}, {})
         assert key == key_of(module.keyed, x=1)
     assert there == {"known": key_of(module.keyed, x=1), "late": None}

@@ -7,6 +7,7 @@ it opens itself, and puts zeros in place of a missing file.  `ome_xml` finds the
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import os
@@ -27,8 +28,13 @@ _ALONE = "image in one file"
 _alone: set[str] = set()
 
 
+def is_tiff(path: str) -> bool:
+    """Return True if a file is TIFF by its name.  Other files hold their whole image."""
+    return path.lower().endswith((".tif", ".tiff"))
+
+
 def content_hash(path: str) -> str:
-    """Return the hash of a TIFF file's content, or the joint hash of all files of its image.
+    """Return the hash of an image file's content, or the joint hash of all files of its image.
 
     Only files that were touched are read again.  A file with its whole image is recognised once, and the
     fact is noted with the hash of its content.
@@ -43,7 +49,7 @@ def content_hash(path: str) -> str:
         See `daskcache.targets.images.ome_xml.spread_image`.
     """
     own = source_hashes.content_hash(path)
-    if own in _alone:
+    if own in _alone or not is_tiff(path):
         return own
     if not source_hashes.is_noted(_ALONE, own):
         files = files_at(path)
@@ -66,14 +72,14 @@ def fresh_hash(path: str) -> str:
 
 
 class Content:
-    """The bytes of a TIFF file, and of all other files of its image.
+    """The bytes of an image file, and of all other files of its image.
 
     Each file is read once, so the hash and the array come from the same bytes.
 
     Parameters
     ----------
     path : str
-        The TIFF file.
+        The file.
 
     Attributes
     ----------
@@ -86,23 +92,17 @@ class Content:
     """
 
     def __init__(self, path: str):
-        self._path = path
-        self._read: dict[str, bytes] = {}
-        self.data = self._bytes(os.path.basename(path))
-        self.files = _files_of(path, io.BytesIO(self.data), lambda name: io.BytesIO(self._bytes(name)))
-        self.hash = self.files.content_hash(self._digest) if self.files else digest(self.data)
+        read = functools.cache(lambda name: source_hashes.read_whole(_beside(path, name)))
+        self._bytes = read
+        self.data = read(os.path.basename(path))
+        self.files = _files_of(path, io.BytesIO(self.data), lambda name: io.BytesIO(read(name)))
+        self.hash = digest(self.data)
+        if self.files:
+            self.hash = self.files.content_hash(lambda name: digest(read(name)))
 
     def array(self) -> Any:
         """Return the image that is spread over the files."""
         return self.files.array(self._bytes)
-
-    def _digest(self, name):
-        return digest(self._bytes(name))
-
-    def _bytes(self, name):
-        if name not in self._read:
-            self._read[name] = source_hashes.read_whole(_beside(self._path, name))
-        return self._read[name]
 
 
 def files_at(path: str) -> ImageFiles | None:
@@ -149,7 +149,7 @@ def _files_of(path, file, open_beside):
         except SourceMissing as error:
             raise _missing(path, name, "is described by another file") from error
 
-    if _is_whole_stack(file):
+    if not is_tiff(path) or _is_whole_stack(file):
         return None
     found = spread_image(_ome_text(file), os.path.basename(path), text_of)
     return found and ImageFiles(path, *found)

@@ -60,29 +60,24 @@ class ImageSource(Source, Metadata):
         return {name: value for name, value in given.items() if value is not None}
 
     def content_hash(self):
-        return ome_files.content_hash(self.path) if self._is_tiff() else super().content_hash()
+        return ome_files.content_hash(self.path)
 
     def verify(self, expected):
-        if self._is_tiff():
-            self._compare(ome_files.fresh_hash(self.path), expected)
-        else:
-            super().verify(expected)
+        self._compare(ome_files.fresh_hash(self.path), expected)
 
     def load_verified(self, expected):
-        if not self._is_tiff():
-            return super().load_verified(expected)
         content = ome_files.Content(self.path)
         self._compare(content.hash, expected)
         return self._array(content)
 
     def get_data(self, cache=False):
-        return self._array(ome_files.Content(self.path)) if self._is_tiff() else super().get_data()
+        return self._array(ome_files.Content(self.path))
 
     def _array(self, content):
         return self.decode(content.data) if content.files is None else content.array()
 
     def decode(self, data):
-        if self._is_tiff():
+        if ome_files.is_tiff(self.path):
             return super().decode(data)
         iio = require("imageio.v3", "image")
         file = {"uri": data, "extension": self.suffix.lower()}
@@ -116,7 +111,7 @@ class ImageSource(Source, Metadata):
         return described.metadata
 
     def heritage(self):
-        if not self._is_tiff():
+        if not ome_files.is_tiff(self.path):
             return None
         files = ome_files.files_at(self.path)
         try:
@@ -125,6 +120,3 @@ class ImageSource(Source, Metadata):
             return None  # not an error here: the function reads the file, perhaps in another way
         except OSError as error:
             raise source_error(error, self.path) from error
-
-    def _is_tiff(self):
-        return self.path.lower().endswith((".tif", ".tiff"))

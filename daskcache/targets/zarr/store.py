@@ -8,6 +8,7 @@ top level of this module, which is imported only where Zarr is installed.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import os
 from collections.abc import AsyncIterator, Iterable
@@ -185,17 +186,12 @@ class GuardedStore(Store):
     __str__ = __repr__
 
 
+@dataclasses.dataclass(frozen=True)
 class PlainFolder:
-    """A folder without a recorded content, with the reading methods of a `VerifiedFolder`.
+    """A folder without a recorded content, with the reading methods of a `VerifiedFolder`."""
 
-    Parameters
-    ----------
-    path : str
-        The folder.
-    """
-
-    def __init__(self, path: str):
-        self.path = path
+    #: The folder.
+    path: str
 
     @functools.cached_property
     def files(self) -> dict[str, None]:
@@ -223,15 +219,7 @@ class PlainFolder:
             return None
 
     def __reduce__(self):
-        return PlainFolder, (self.path,)
-
-    def __eq__(self, other):
-        return isinstance(other, PlainFolder) and self.path == other.path
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self):
-        return f"PlainFolder({self.path!r})"
+        return PlainFolder, (self.path,)  # without the list of its files
 
 
 def refuse_pickles(metadata: bytes, path: str) -> None:
