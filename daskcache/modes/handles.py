@@ -20,6 +20,7 @@ from dask.delayed import Delayed
 from ..calls.recipe import Recipe, flatten, recipes_before, unflatten
 from ..calls.state import made
 from ..graph.node import Node, holding
+from ..graph.verb import compute
 from ..runtime.entry import Entry
 
 
@@ -225,8 +226,6 @@ def _error_of(waiting):
 
     The handles of nodes that aren't stored keep the values.
     """
-    from ..graph.verb import compute
-
     held = [each for each in waiting if not each._recipe.paths]
     stored = [each._recipe for each in waiting if each._recipe.paths]
     try:

@@ -32,6 +32,7 @@ from ..aliases import names_of
 from ..calls.state import inside_body
 from ..errors import GraphError, MissingExtra
 from ..graph.node import Function, Node, delayed
+from ..graph.verb import compute, make_now
 from ..hashing.names import imported
 from .handles import (
     CachedResult,
@@ -264,18 +265,14 @@ def _task_by_name(module, qualified_name):
 
 def _run_now(node):
     """Make a node in this process unless it is complete.  Return its entry, or a value not stored."""
-    from ..graph import verb
-
     recipe = node._recipe
     if not recipe.paths:
-        return verb.compute((node,), scheduler="sync")[0]
-    return CachedResult(verb.make_now(recipe, results_before(recipe)), recipe)
+        return compute((node,), scheduler="sync")[0]
+    return CachedResult(make_now(recipe, results_before(recipe)), recipe)
 
 
 def _finish(wait_for):
     """Compute the nodes and lazy values for which a call is to wait."""
-    from ..graph.verb import compute
-
     if wait_for is None:
         return
     waiting: list[Delayed] = []

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Iterable
 from contextlib import nullcontext
 from contextvars import Context, copy_context
@@ -93,10 +94,6 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
         is_ours = getattr(scheduler, "runner", None) is self
         return dask.config.set(scheduler=None) if is_ours else nullcontext()
 
-    @property
-    def _owns_cluster(self):
-        return self._cluster is not None and self._given is None
-
     def _send(self, task, parameters, wait_for, dependencies):
         """Submit a task to Dask as `PrefectDaskClient.submit` does, without the work that it repeats.
 
@@ -147,7 +144,8 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
                 self.drain()
             else:
                 self.cancel_all()
-            if self._client is not None and self._owns_cluster:
+            owns_cluster = self._cluster is not None and self._given is None
+            if self._client is not None and owns_cluster:
                 flush_workers(self._client)
         finally:
             self._keepalive.stop()
@@ -158,11 +156,7 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
 
     def __reduce__(self):
         # On workers the runner only submits nested tasks, which find the cluster that they run in.
-        return _runner, ({**self._settings(), "cluster": None},)
-
-
-def _runner(settings):
-    return DaskCacheTaskRunner(**settings)
+        return functools.partial(DaskCacheTaskRunner, **{**self._settings(), "cluster": None}), ()
 
 
 def settings_of(runner: DaskTaskRunner) -> dict[str, Any]:

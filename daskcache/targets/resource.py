@@ -118,6 +118,11 @@ class Resource(abc.ABC):
     ext: Any
 
 
+def is_file_name(name: str) -> bool:
+    """Return True for a plain name, which leads to no other folder."""
+    return name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
+
+
 class _Piece:
     """Descriptor for a piece of a resource's path.  An instance's attribute of that name wins."""
 

@@ -24,6 +24,7 @@ from ...storage.files import storage_error
 from ...storage.roots import check_local
 from ...storage.trust import check_runnable
 from ..base import Target
+from ..resource import is_file_name
 
 _NOTHING: Any = type("Nothing", (), {"__repr__": lambda self: "no data"})()
 
@@ -305,13 +306,7 @@ def _restored(plain, state):
 
 def check_file_name(name: Any, ext: Any) -> None:
     """Raise `UnsafePath` unless name and suffix make a plain file name, without separators."""
-    texts = isinstance(name, str) and isinstance(ext, str)
-    if (
-        not texts
-        or not f"{name}{ext}"
-        or any(c in f"{name}{ext}" for c in "/\\\0")
-        or f"{name}{ext}" == ".."
-    ):
+    if not (isinstance(name, str) and isinstance(ext, str) and is_file_name(f"{name}{ext}")):
         raise UnsafePath(
             "this is no file name",
             expected="name and suffix without separators",

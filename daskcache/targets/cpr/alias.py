@@ -10,7 +10,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from types import ModuleType
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 from . import OF_CPR
@@ -32,23 +33,13 @@ def install() -> bool:
     """
     if is_installed() or _has_cpr():
         return False
-    for name in ("cpr", *_HOMES):
-        parent, _, _ = name.rpartition(".")
-        while parent and parent not in sys.modules:
-            sys.modules[parent] = ModuleType(parent, "Stands for a package of CPR; made by daskcache.")
-            vars(sys.modules[parent])["__path__"] = []
-            parent = parent.rpartition(".")[0]
-        module = sys.modules.setdefault(name, _Alias(name))
-        vars(module).setdefault("__path__", [])
-    for name in [known for known in sys.modules if known.startswith("cpr.")]:
-        parent, _, short = name.rpartition(".")
-        setattr(sys.modules[parent], short, sys.modules[name])
+    sys.meta_path.insert(0, _Finder())
     return True
 
 
 def is_installed() -> bool:
     """Return True if CPR's module names are aliases of daskcache's in this process."""
-    return isinstance(sys.modules.get("cpr.Serializer"), _Alias)
+    return any(isinstance(finder, _Finder) for finder in sys.meta_path)
 
 
 def _has_cpr():
@@ -61,17 +52,22 @@ def _has_cpr():
     )
 
 
-class _Alias(ModuleType):
-    """A stand-in for a module of CPR, which gives daskcache's classes under CPR's names."""
+class _Finder(MetaPathFinder, Loader):
+    """Find modules with CPR's names, and the packages that they are in."""
 
-    def __init__(self, name):
-        super().__init__(name, "Stands for a module of CPR; made by daskcache.")
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        is_known = any(f"{name}.".startswith(f"{fullname}.") for name in _HOMES)
+        return ModuleSpec(fullname, self, is_package=True) if is_known else None
 
-    def __getattr__(self, name: str) -> Any:
-        home = _HOMES.get(self.__name__, {}).get(name)
-        if home is None:
-            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(home), name)
+    def exec_module(self, module: Any) -> None:
+        homes = _HOMES.get(module.__name__, {})
+
+        def __getattr__(name: str) -> Any:
+            if name not in homes:
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            return getattr(importlib.import_module(homes[name]), name)
+
+        module.__getattr__ = __getattr__
 
 
 _SERIALIZER = "daskcache.cpr.serializer"

@@ -20,7 +20,8 @@ def of_fields(name: str) -> Any:
     plain: Any = imported(f"daskcache:{name}")
     if issubclass(plain, Target):
         return twin_of(plain)
-    about = {"__module__": __package__, "__qualname__": name, "__doc__": plain.__doc__, "plain": plain}
+    about = {"__module__": __package__, "__qualname__": name, "__doc__": plain.__doc__}
+    about |= {"plain": plain, "at_address": plain.at_address}
     return type(plain)(name, (_FromFields, plain), about)
 
 
@@ -35,10 +36,6 @@ class _FromFields:
         if len(args) > len(names) or given.keys() & fields or fields.keys() - set(names):
             raise TypeError(f"{cls.__name__}() takes ({', '.join(['location', 'name', 'ext', *names])})")
         return cls.plain.at_address(location, name, ext, **given, **fields)
-
-    @classmethod
-    def at_address(cls, location, name, ext=None, **fields):
-        return cls.plain.at_address(location, name, ext, **fields)
 
     @classmethod
     def __subclasshook__(cls, other):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ...errors import FormatLimit, SourceMissing, UnsafePath
+from ..resource import is_file_name
 from .metadata import SPATIAL, ImageMetadata, canonical_unit, in_one_unit
 
 
@@ -212,7 +213,7 @@ def _file_of(block, own, described_in, uuid, known_as):
 
 
 def _checked_name(name, own):
-    if name is None or name in ("", ".", "..") or any(c in name for c in "/\\\0"):
+    if name is None or not is_file_name(name):
         raise UnsafePath(
             f"the OME-XML of {own} names the file {name!r}, which is not beside it",
             expected="the name of a file in the same folder",
