@@ -120,14 +120,17 @@ class TargetContract:
 
     def test_what_is_read_is_nobody_elses(self, tmp_path):
         """`read` returns the content of the file, even if another instance wrote it."""
-        twin = pickle.loads(cloudpickle.dumps(self.target))
-        for path, value in self._written(tmp_path):
+        for folder, value in self._each(tmp_path):
+            path, twin = self.place(folder), pickle.loads(cloudpickle.dumps(self.target))
+            self.target.write(value, path)
             got = twin.read(path)
             _expect(self.same(got, value), f"another instance reads {_brief(got)} for {_brief(value)}")
 
     def test_open_gives_what_read_gives(self, tmp_path):
         """`open` gives access to the same value as `read`."""
-        for path, value in self._written(tmp_path):
+        for folder, value in self._each(tmp_path):
+            path = self.place(folder)
+            self.target.write(value, path)
             got = self.loaded(self.target.open(path), value)
             _expect(self.same(got, value), f"open() gives {_brief(got)} for {_brief(value)}")
 
@@ -282,12 +285,6 @@ class TargetContract:
             folder.mkdir()
             yield folder, value
 
-    def _written(self, tmp_path):
-        """Yield the path of each value, written to a folder of its own, and the value."""
-        for folder, value in self._each(tmp_path):
-            self.target.write(value, self.place(folder))
-            yield self.place(folder), value
-
     def _node(self, value, runs=None):
         def result():
             if runs is not None:
@@ -304,34 +301,28 @@ def _files(path):
 
 
 def _damages_of_file(file):
-    path, data = Path(file), Path(file).read_bytes()
+    path, found = Path(file), os.stat(file)
+    data = path.read_bytes()
     step = max(1, len(data) // 20)
     broken = {f"{path.name} cut to {n} bytes": data[:n] for n in range(0, len(data), step)}
     for i in range(0, len(data), step):
         broken[f"{path.name} with bit {i % 8} of byte {i} flipped"] = _flipped(data, i)
     broken[f"{path.name} with a byte more"] = data + b"\0"
-    with _put_back(path, data) as times:
-        for what, content in broken.items():
-            path.write_bytes(content)
-            os.utime(path, ns=times)
-            yield what
+    for what, content in broken.items():
+        path.write_bytes(content)
+        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        yield what
+    path.write_bytes(data)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _removal(file):
-    path = Path(file)
-    with _put_back(path, path.read_bytes()):
-        path.unlink()
-        yield f"{path.name} removed"
-
-
-@contextmanager
-def _put_back(path, data):
-    """Yield a file's times, and put its content and these times back at the end."""
-    found = os.stat(path)
-    times = found.st_atime_ns, found.st_mtime_ns
-    yield times
+    path, found = Path(file), os.stat(file)
+    data = path.read_bytes()
+    path.unlink()
+    yield f"{path.name} removed"
     path.write_bytes(data)
-    os.utime(path, ns=times)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def _flipped(data, i):
