@@ -287,14 +287,12 @@ def without_futures(value: Any) -> Any:
         return value._node
     if typ in (list, tuple, set, frozenset, Futures):
         items = [without_futures(item) for item in value]
-        return value if all(a is b for a, b in zip(items, value, strict=True)) else _like(typ)(items)
+        if all(a is b for a, b in zip(items, value, strict=True)):
+            return value
+        return items if typ is Futures else typ(items)
     if typ is dict:
         return {key: without_futures(item) for key, item in value.items()}
     return value
-
-
-def _like(typ):
-    return list if typ is Futures else typ
 
 
 def values_of(value: Any) -> Any:

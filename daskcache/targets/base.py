@@ -43,10 +43,6 @@ CODEC_ERRORS = (
 UNKNOWN: Any = type("UNKNOWN", (), {"__repr__": lambda self: "UNKNOWN", "__slots__": ()})()
 
 
-#: CPR's addition to formats.  It is named by text and imported late, as it imports this module.
-_TWIN = "daskcache.targets.addressed.base:twin_of"
-
-
 class Target(Resource):
     """The place and format of a result.  Subclass it to add a format.
 
@@ -234,7 +230,8 @@ class Target(Resource):
     def at_address(cls, location, name, ext=None, **fields):
         if cls is Target:
             cls = target_class(f"{name}{ext}")
-        return imported(_TWIN)(cls)(location, name, ext, **fields)
+        twin_of = imported("daskcache.targets.addressed.base:twin_of")  # which imports this module
+        return twin_of(cls)(location, name, ext, **fields)
 
     def __repr__(self):
         options = [f", {k}={v!r}" for k, v in vars(self).items() if k != "path"]

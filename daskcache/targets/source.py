@@ -70,19 +70,13 @@ class Source(Resource):
         if cls is Source:
             cls = source_class(f"{name}{ext}")
         ext = cls.checked_ext(ext)
-        options = cls._options_at_address({**cls.address_fields, **fields})
-        source = cls(os.path.join(location, f"{name}{ext}"), **options)
+        source = cls(os.path.join(location, f"{name}{ext}"), **{**cls.address_fields, **fields})
         vars(source).update(location=location, name=name, ext=ext)
         return source
 
     def serialize(self) -> dict[str, Any]:
         """Return the content of this source's JSON form, as CPR writes it."""
         return imported("daskcache.targets.cpr.serializer:serialized")(self)  # which imports this module
-
-    @classmethod
-    def _options_at_address(cls, fields):
-        """Return the constructor's keyword arguments for those of CPR's constructor."""
-        return fields
 
     def heritage(self) -> Any:
         """Return the metadata that results made from this file may inherit; see `Target.heritage`."""

@@ -412,6 +412,18 @@ def test_zarr_sources_are_lazy_without_slices(tmp_path, runs):
 # ---- in graphs -------------------------------------------------------------------------------------
 
 
+def test_a_parameter_of_a_class_of_cpr_gets_the_source_itself(tmp_path):
+    """As with the class in `daskcache`; other parameters get its data."""
+
+    @dc.delayed(target="{key}.json")
+    def described(picture: cpr.ImageSource, data):
+        return [picture.get_name(), list(data.shape)]
+
+    tifffile.imwrite(tmp_path / "a.tif", image())
+    source = cpr.ImageSource(str(tmp_path), "a", ".tif")
+    assert described(source, source).compute() == ["a", [100, 100]]
+
+
 def test_targets_at_addresses_pass_through_nodes(tmp_path, runs):
     """As CPR's users wrote them: a target is made, given its data and returned; nothing reruns."""
 

@@ -158,11 +158,8 @@ def _tagged(resource, save):
             f"{resource!r} has no address of its own: {type(resource).__name__}.from_path(…) makes one"
         )
     tag, fields = _source_fields(resource)
-    return {CLASS: tag, DATA: {**_address(resource), **fields}}
-
-
-def _address(source):
-    return {"location": source.location, "name": source.name, "ext": source.ext}
+    address = {"location": resource.location, "name": resource.name, "ext": resource.ext}
+    return {CLASS: tag, DATA: address | fields}
 
 
 def _source_fields(source):

@@ -197,8 +197,9 @@ class CSVSource(_FrameSource):
     default_ext, known_exts = ".csv", (".csv",)
 
     @classmethod
-    def _options_at_address(cls, fields):
-        return {"index_col": 0}  # CPR's tables have their index in the first column
+    def at_address(cls, location, name, ext=None, **fields):
+        # CPR's tables have their index in the first column
+        return super().at_address(location, name, ext, index_col=0, **fields)
 
     def decode(self, data):
         return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
