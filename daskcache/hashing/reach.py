@@ -30,9 +30,10 @@ from typing import Any
 
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
+from .bytecode import Import, bytecode_hash, names_in
 from .changes import Part
 from .encoder import Encoder, digest, hash_value
-from .functions import Body, Chain, Import, body_of, bytecode_hash, names_in
+from .functions import Body, body_of
 from .installed import name_of
 from .names import current_name, public_name
 from .ownership import (
@@ -43,6 +44,7 @@ from .ownership import (
     is_user_package,
     package_version,
 )
+from .syntax import Chain
 
 _MISSING: Any = object()
 

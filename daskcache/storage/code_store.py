@@ -16,8 +16,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from ..hashing.bytecode import Import
 from ..hashing.changes import Part
-from ..hashing.functions import Body, Import
+from ..hashing.functions import Body
 from ..hashing.ownership import View
 from ..hashing.reach import Reach
 from . import atomic, files

@@ -19,9 +19,8 @@ import numpy as np
 import pytest
 
 import daskcache as dc
-import daskcache.hashing.functions as code_module
 from daskcache.errors import UnhashableArgument
-from daskcache.hashing.functions import _trees_in
+from daskcache.hashing import source_code
 from daskcache.hashing.ownership import is_user_code
 from daskcache.hashing.reach import fingerprint, function_fingerprint
 
@@ -660,15 +659,15 @@ def test_parsing_survives_that_other_threads_parse(define, monkeypatch):
     """Python 3.11 can fail to make a syntax tree while another thread makes one: it is made again."""
     function = define(BASE, "parsed_at_once").f
     expected = fingerprint(function)
-    _trees_in.cache_clear()
-    parse, failures = code_module.ast.parse, iter(range(3))
+    source_code._trees_in.cache_clear()
+    parse, failures = source_code.ast.parse, iter(range(3))
 
     def failing(*args, **kwargs):
         if next(failures, None) is not None:
             raise SystemError("AST constructor recursion depth mismatch (before=84, after=80)")
         return parse(*args, **kwargs)
 
-    monkeypatch.setattr(code_module.ast, "parse", failing)
+    monkeypatch.setattr(source_code.ast, "parse", failing)
     again = define(BASE, "parsed_at_once").f
     assert fingerprint(again) == expected
     assert next(failures, None) is None

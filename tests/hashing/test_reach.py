@@ -9,8 +9,9 @@ import types
 import pytest
 
 import daskcache as dc
+from daskcache.hashing.bytecode import Import, bytecode_hash
 from daskcache.hashing.changes import Part, code_changes, first_difference
-from daskcache.hashing.functions import Import, body_of, bytecode_hash
+from daskcache.hashing.functions import body_of
 from daskcache.hashing.ownership import View, is_user_code, seen_as
 from daskcache.hashing.reach import Reach, function_fingerprint
 

@@ -1,0 +1,177 @@
+"""The syntax tree that a function was compiled from, found in the source on disk.
+
+A source counts only if it compiles to the code in memory, which tells an edited file.
+`functions` uses this module, and `syntax` reads the trees.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import functools
+import linecache
+import textwrap
+import threading
+import warnings
+
+from ..errors import DaskcacheWarning
+from .bytecode import nested, runnable
+
+
+def syntax_tree(code):
+    """Return the node of the syntax tree that `code` was compiled from, or None without its source."""
+    linecache.checkcache(code.co_filename)  # the file may have been edited since it was read
+    text = "".join(linecache.getlines(code.co_filename))
+    if not text:
+        return None
+    flags = code.co_flags & _FUTURE | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    try:
+        trees = _trees_in(text)
+        # rewritten code can't equal its source: trust the line
+        place = code if _is_rewritten(code) else _place_in(text, flags, code)
+    except (SyntaxError, ValueError):
+        place = None
+    if place is None:
+        if not code.co_filename.startswith("<"):  # exec, eval and -c all name their files "<string>"
+            _warn_of_edit(code)
+        return None
+    candidates = trees.get((place.co_firstlineno, place.co_name), [])
+    if len(candidates) > 1:  # several lambdas on one line
+        candidates = _around(place, candidates)
+    return candidates[0] if candidates else None
+
+
+_FUTURE = functools.reduce(
+    lambda flags, name: flags | getattr(__future__, name).compiler_flag, __future__.all_feature_names, 0
+)
+
+
+def _place_in(text, flags, code):
+    """Return the code object equal to `code` in a compiled source text, or None.
+
+    The text is compiled as a whole, then statement by statement, as notebooks compile a cell.  The
+    results differ: CPython 3.11 emits other bytecode for attributes of a module if it compiles the
+    module's import together with them.
+    """
+    for compiled in (_compiled, _compiled_by_statement):
+        place = _same_code(code, compiled(text, flags).get(code.co_name, []))
+        if place is not None:
+            return place
+    return None
+
+
+def _same_code(code, compiled):
+    """Return the compiled code object equal to `code`, or None.
+
+    Parameters
+    ----------
+    code : types.CodeType
+    compiled : list of types.CodeType
+        Candidates with the same name from the source.  One on the same line comes first (there, one with
+        equal positions), then one on another line.
+    """
+    there = [c for c in compiled if c.co_firstlineno == code.co_firstlineno]
+    elsewhere = [c for c in compiled if c.co_firstlineno != code.co_firstlineno]
+    there.sort(key=lambda c: not _equal_positions(c, code))
+    wanted = runnable(code)
+    return next((c for c in (*there, *elsewhere) if runnable(c) == wanted), None)
+
+
+def _equal_positions(one, other):
+    return all(a == b for a, b in zip(one.co_positions(), other.co_positions(), strict=False))
+
+
+def _around(code, candidates):
+    """Return the functions that contain `code`, of several on one line, innermost first."""
+    # some instructions have no position of their own: None, or columns 0 to 0
+    places = [p for p in code.co_positions() if None not in p and p[2:] != (0, 0)]
+    if not places:
+        return []
+    first = min((line, column) for line, _, column, _ in places)
+    last = max((line, column) for _, line, _, column in places)
+
+    def span(tree):
+        body = tree.body if isinstance(tree.body, list) else [tree.body]
+        start, end = body[0], body[-1]
+        return (start.lineno, start.col_offset), (end.end_lineno, end.end_col_offset)
+
+    found = [tree for tree in candidates if span(tree)[0] <= first and last <= span(tree)[1]]
+    return sorted(found, key=lambda tree: (span(tree)[0], span(tree)[1]), reverse=True)
+
+
+def _is_rewritten(code):
+    """Test if pytest rewrote the assertions in the code, which then differs from its source."""
+    return any("@pytest_ar" in inner.co_names for inner in nested(code))
+
+
+def _warn_of_edit(code):
+    warnings.warn(
+        f"the source of {code.co_name}() at {code.co_filename}:{code.co_firstlineno} is not what this "
+        "process runs: the file was edited after it was imported, and the code in memory counts; reload "
+        "the module (%autoreload, or a fresh interpreter) to run what the file says",
+        DaskcacheWarning,
+        stacklevel=2,
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _trees_in(text):
+    """Return the syntax trees of the functions in a source text, by first line and name."""
+    trees: dict[tuple[int, str], list] = {}
+    for node in ast.walk(_parsed(text)):
+        if isinstance(node, _FUNCTIONS):
+            decorators = getattr(node, "decorator_list", [])
+            line = min([node.lineno, *(d.lineno for d in decorators)])
+            trees.setdefault((line, getattr(node, "name", "<lambda>")), []).append(node)
+    return trees
+
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(text, flags):
+    """Return the code objects of a source text by name."""
+    return _by_name([compile(text, "<source>", "exec", flags, dont_inherit=True)])
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled_by_statement(text, flags):
+    """Return the code objects of a source text by name, with each statement compiled separately."""
+    modules = [ast.Module([statement], []) for statement in _parsed(text).body]
+    return _by_name([compile(m, "<source>", "exec", flags, dont_inherit=True) for m in modules])
+
+
+def _by_name(codes):
+    found: dict[str, list] = {}
+    for code in codes:
+        for inner in nested(code):
+            found.setdefault(inner.co_name, []).append(inner)
+    return found
+
+
+def _parsed(text):
+    """Return the syntax tree of a source text.
+
+    Python 3.11 counts the depth of trees in the making for all threads together.  It raises SystemError
+    if another thread changes the count meanwhile (python/cpython#106905).  So threads take turns here,
+    and a failed attempt is repeated.
+    """
+    with _parsing:  # threads that parse outside daskcache may still get in between
+        for _ in range(_MAX_ATTEMPTS - 1):
+            try:
+                return ast.parse(text)
+            except SystemError:
+                continue
+        return ast.parse(text)
+
+
+_parsing = threading.Lock()
+
+
+_MAX_ATTEMPTS = 20
+
+
+def text_of(tree, file):
+    lines = linecache.getlines(file)[tree.lineno - 1 : tree.end_lineno]
+    return textwrap.dedent("".join(lines))
