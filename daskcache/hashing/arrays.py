@@ -10,8 +10,10 @@ from __future__ import annotations
 import itertools
 import sys
 
-from .encoder import class_name, encode_state, hasher, no_identity
+from .algorithms import hasher
 from .installed import package_giving
+from .instances import encode_state, no_identity
+from .names import class_name
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
 BLOCK = 16 * 2**20

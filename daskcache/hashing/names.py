@@ -32,6 +32,11 @@ def public_name(obj: Any) -> str:
     return current_name(f"{obj.__module__}:{obj.__qualname__}")
 
 
+def class_name(cls: type) -> str:
+    """Return the name of a class with its module or package."""
+    return public_name(cls).replace(":", ".")
+
+
 def current_name(name: str) -> str:
     """Return the public name for one of daskcache's module paths, or any other name unchanged.
 

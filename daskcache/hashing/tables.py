@@ -7,7 +7,9 @@ table carries beside them counts too: attrs, flags, an index's frequency, a coor
 
 from __future__ import annotations
 
-from .encoder import class_name, encode_datetime, no_identity
+from .instances import no_identity
+from .names import class_name
+from .plain_values import encode_datetime
 
 # ---- pandas -------------------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ from prefect.cache_policies import (
 )
 from prefect.tasks import MaterializingTask
 
-from ..hashing.encoder import hash_value, no_identity
+from ..hashing.encoder import hash_value
+from ..hashing.instances import no_identity
 from ..targets.cpr.serializer import hash_objects
 from .arguments import Arguments
 from .sent_code import code_of_task, sent_function

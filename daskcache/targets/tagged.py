@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import TargetError, require
-from ..hashing.encoder import canonical_order, class_name
+from ..hashing.encoder import canonical_order
+from ..hashing.names import class_name
 from .base import CODEC_ERRORS
 
 

@@ -1,0 +1,226 @@
+"""Encoders of instances: by class and by the state that pickle would keep.
+
+`encoder` uses them for classes without an encoder of their own; `arrays` and `tables` use the helpers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copyreg
+import dataclasses
+import functools
+import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+
+from ..errors import UnhashableArgument
+from .installed import name_of, process_name_of
+from .names import class_name
+from .ownership import is_user_code
+from .plain_values import encode_str, encode_tuple
+
+
+def encode_instance(value, encoder):
+    """Encode an instance of any other class by its class and the state that pickle would keep.
+
+    A global that holds process state counts by its name.  Another global of an installed module counts
+    by its name if it can't be hashed otherwise: it can't be taken apart, or contains itself.
+    """
+    name = process_name_of(value)
+    if name is None:
+        try:
+            with _inside(value):
+                _encode_apart(value, encoder)
+            return
+        except UnhashableArgument:
+            name = name_of(value)
+            if name is None:
+                raise
+    encoder.parts.append(b"g")
+    encode_str(name, encoder)
+
+
+@contextlib.contextmanager
+def _inside(value):
+    """Mark a value as being encoded within this context; raise if it is marked already."""
+    values = _under_way.values
+    if id(value) in values:
+        raise endless()
+    values.add(id(value))
+    try:
+        yield
+    finally:
+        values.discard(id(value))
+
+
+class _UnderWay(threading.local):
+    def __init__(self):
+        self.values: set[int] = set()
+
+
+_under_way = _UnderWay()
+
+
+def _encode_apart(value, encoder):
+    wrapped = getattr(value, "__wrapped__", None)
+    if callable(wrapped) and not is_user_code(type(value)):  # a function inside an lru_cache, say
+        encoder.parts.append(b"w")
+        encode_str(class_name(type(value)), encoder)
+        encoder.add(wrapped)
+        return
+    # twice: state that differs from one time to the next can't identify the value
+    first, second = _taken_apart(value), _taken_apart(value)
+    part = encoder.nested()
+    _reduced(value, first, part)
+    encoding = part.encoding()
+    if not _same(first, second):
+        part = encoder.nested()
+        _reduced(value, second, part)
+        if part.encoding() != encoding:
+            raise no_identity(value, "what it pickles as differs from one time to the next")
+    encoder.parts.append(b"O" + encoding)
+
+
+def _taken_apart(value):
+    """Return the state that pickle keeps: a name, or function, arguments, state, items and pairs."""
+    try:
+        reducer = copyreg.dispatch_table.get(type(value))
+        reduced = reducer(value) if reducer else value.__reduce_ex__(4)
+        if isinstance(reduced, str):
+            return reduced
+        function, args, state, items, pairs = (*reduced, None, None, None)[:5]
+        if state is not None and state is getattr(value, "__dict__", None):
+            state = _attributes(value) or None
+        items = None if items is None else list(items)
+        pairs = None if pairs is None else list(pairs)
+        return function, args, state, items, pairs
+    except RecursionError:
+        raise
+    except Exception as error:
+        raise no_identity(value, f"it can't be taken apart ({error})") from error
+
+
+def _same(one, two):
+    """Test if two values are identical, equal ints or texts, or plain containers of such values.
+
+    It is quicker than a second encoding, and may miss equal values.
+    """
+    if one is two:
+        return True
+    if type(one) is not type(two):
+        return False
+    if type(one) in (tuple, list):
+        return len(one) == len(two) and all(map(_same, one, two))
+    if type(one) is dict:
+        return _same(list(one.items()), list(two.items()))
+    return type(one) in (int, str) and one == two
+
+
+def _reduced(value, reduced, encoder):
+    if isinstance(reduced, str):
+        encoder.add((getattr(value, "__module__", None), reduced))  # the name of a global
+        return
+    function, args, state, items, pairs = reduced
+    if function is copyreg.__newobj__ and args == (object,):
+        raise no_identity(value, "a bare object() equals nothing but itself")
+    if function in (copyreg.__newobj__, copyreg.__newobj_ex__):  # type: ignore[attr-defined]
+        encoder.add(type(value))
+        args = args[1:]
+    else:
+        encoder.add(function)
+    encoder.add(tuple(args))
+    if type(state) is tuple and len(state) == 2:  # attributes, and those in slots
+        encode_state(state[0], encoder)
+        encode_state(state[1], encoder)
+    else:
+        encode_state(state, encoder)
+    encoder.add(items)
+    encoder.add(pairs)
+
+
+def encode_dataclass(value, encoder):
+    encoder.parts.append(b"C")
+    encoder.add(type(value))
+    names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
+    encode_state({**_attributes(value), **{name: getattr(value, name) for name in names}}, encoder)
+
+
+def _attributes(value):
+    """Return an instance's attributes, without the values that `functools.cached_property` stored."""
+    cls, attributes = type(value), getattr(value, "__dict__", {})
+    kept = [n for n in attributes if not isinstance(getattr(cls, n, None), functools.cached_property)]
+    return {name: attributes[name] for name in kept}
+
+
+def encode_state(value, encoder):
+    """Encode the state of an instance; the order in which its attributes were set does not count.
+
+    A number that is the address of another attribute is left out: it says nothing about the instance
+    (scikit-learn's vectorizers keep one).
+    """
+    if type(value) is not dict or not all(type(name) is str for name in value):
+        encoder.add(value)
+        return
+    addresses = {id(item) for item in value.values()}
+    names = sorted(n for n, item in value.items() if type(item) is not int or item not in addresses)
+    encoder.parts.append(b"u%d:" % len(names))
+    for name in names:
+        encode_str(name, encoder)
+        encoder.add(value[name])
+
+
+def encode_namedtuple(value, encoder):
+    encoder.parts.append(b"n")
+    encode_str(class_name(type(value)), encoder)
+    encode_tuple(value._fields, encoder)
+    encode_tuple(value, encoder)
+
+
+def encode_by_token(value, encoder):
+    """Encode a value by its token if a copy has the same token, else by the state that pickle keeps."""
+    token = encoder.encoded(value.__dask_tokenize__())
+    if _token_of_copy(value, encoder) != token:
+        encode_instance(value, encoder)
+        return
+    encoder.parts.append(b"K")
+    encode_str(class_name(type(value)), encoder)
+    encoder.parts.append(token)
+
+
+def _token_of_copy(value, encoder):
+    """Return the encoded token of a copy, or None if it can't be copied.
+
+    Another thread makes the copy.  So a token made of an address or of a thread differs from the
+    original's, and a token made of data does not.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(copy_context().run, _copied_token, value, encoder).result()
+        except Exception:  # noqa: BLE001 (a class that can't be copied may raise anything)
+            return None
+
+
+def _copied_token(value, encoder):
+    import cloudpickle
+
+    buffers: list[pickle.PickleBuffer] = []  # shared with the copy: large data is not copied
+    data = cloudpickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    return encoder.encoded(pickle.loads(data, buffers=buffers).__dask_tokenize__())
+
+
+def endless():
+    return UnhashableArgument(
+        "the value is cyclic or nested too deeply",
+        hint="pass a flatter value, or leave the argument out of the key with ignore=[...]",
+    )
+
+
+def no_identity(value: Any, reason: str) -> UnhashableArgument:
+    """Return the error to raise for a value that can't be hashed."""
+    return UnhashableArgument(
+        f"a value of type {class_name(type(value))} has no stable identity: {reason}",
+        hint="pass something plain instead, leave the argument out of the key with ignore=[...], "
+        "or teach daskcache the type with daskcache.hashing.register",
+    )
