@@ -1,18 +1,83 @@
-"""Declarations in classes and functions that act when a program runs: fields, validators, types.
+"""The members and the declarations of classes that count.
 
-Dataclasses, attrs and pydantic turn declarations into methods that have no source.  So `reach` hashes
-the declarations themselves, in the form in which the library keeps them.  The user's functions in them
-are followed like any other.
+Dataclasses, attrs and pydantic turn declarations (fields, validators, types) into methods that have no
+source.  So `reach` hashes the declarations themselves, in the form in which the library keeps them.
+The user's functions in them are followed like any other.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import inspect
+import types
 from abc import ABCMeta
+from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
+
+from .ownership import is_user_code
+
+# ---- members -----------------------------------------------------------------------------------
+
+
+def counts_in_class(cls, name, value):
+    if isinstance(value, _MADE_FOR_FIELDS) or name in _MADE_BY_PYTHON:
+        return False
+    special = name.startswith("__") and name.endswith("__")
+    # members of an enum count as declarations (`declared`); `enum` itself sets the other names
+    if issubclass(cls, enum.Enum) and (isinstance(value, cls) or name.startswith("_")):
+        return special and isinstance(value, types.FunctionType) and is_user_code(value)
+    if not special:
+        return True
+    func = getattr(value, "__func__", value)
+    if not isinstance(func, (types.FunctionType, property)):
+        return name == "__slots__"
+    # generated methods have no source; the declarations that they are made from count instead
+    inner = inspect.unwrap(func)
+    if not isinstance(inner, types.FunctionType) or not _MAKES_METHODS & vars(cls).keys():
+        return True
+    return is_user_code(inner) and not inner.__code__.co_filename.startswith("<")
+
+
+#: Descriptors for slots and for the fields of named tuples, which count by their names.
+_MADE_FOR_FIELDS = (
+    types.MemberDescriptorType,
+    types.GetSetDescriptorType,
+    type(vars(namedtuple("_Example", "field"))["field"]),
+)
+
+
+#: Attributes that Python sets in abstract classes, and for annotations (Python 3.14).
+_MADE_BY_PYTHON = {"_abc_impl", "__annotate__", "__annotate_func__"}
+
+
+#: Attributes of classes whose special methods are generated.  Each version of Python generates others.
+_MAKES_METHODS = {"__dataclass_fields__", "__attrs_attrs__", "_field_defaults", "_is_protocol"}
+
+
+def stands_alone(member):
+    """Test if the value of a class attribute does not depend on the class."""
+    return type(member) in IMMUTABLE or isinstance(member, staticmethod)
+
+
+def plain_member(value):
+    """Return the functions that a descriptor is made of; return other values unchanged."""
+    if isinstance(value, property):
+        return "property", value.fget, value.fset, value.fdel
+    if isinstance(value, (classmethod, staticmethod)):
+        return type(value).__name__, value.__func__
+    if isinstance(value, functools.cached_property):
+        return "cached_property", value.func
+    return value
+
+
+#: Types whose instances can't be modified in place.
+IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
+
+
+# ---- declarations ------------------------------------------------------------------------------
 
 
 def declared(cls: type) -> Iterator[tuple[str, Any]]:
@@ -77,8 +142,11 @@ _ATTRIBUTE = (
     *("name", "default", "validator", "converter", "type", "init", "kw_only", "alias", "on_setattr"),
     *("eq", "eq_key", "order", "order_key", "hash", "repr", "metadata"),
 )
+
+
 #: Methods that attrs makes or leaves out, as the class asks.
 _ATTRS_METHODS = ("__init__", "__repr__", "__eq__", "__lt__", "__hash__", "__setattr__")
+
 
 #: Attributes of pydantic's `FieldInfo` that count.  Titles, descriptions and examples are for readers.
 _PYDANTIC_FIELD = (

@@ -146,7 +146,7 @@ class Encoder:
     def add_code(self, value: Any) -> None:
         """Add a function or class by its fingerprint."""
         self.parts.append(b"k")
-        encode_str(_home("hashing.reach").fingerprint(value), self)
+        encode_str(_home("hashing.fingerprints").fingerprint(value), self)
 
     def add_stand_in(self, identity: str) -> None:
         """Add a stand-in for data that isn't at hand, by the identity of the data's origin."""

@@ -4,18 +4,13 @@ A `Reach` follows a function to the functions, classes and constants that it ref
 there.  `functions` analyses each function's code, `declarations` each class's fields, and `ownership`
 says where the user's code ends.  Installed packages and the standard library count by name.
 
-`encoder` fingerprints the functions and classes in values.  `calls.spec` and `runtime.code_check` make
-reaches of decorated functions.  `changes` compares the parts of two reaches.
+`fingerprints` makes reaches of the functions and classes in values, `calls.spec` and
+`runtime.code_check` those of decorated functions.  `changes` compares the parts of two reaches.
 """
 
 from __future__ import annotations
 
 import builtins
-import enum
-import functools
-import importlib
-import importlib.util
-import inspect
 import logging
 import re
 import reprlib
@@ -24,86 +19,40 @@ import threading
 import time
 import types
 import warnings
-from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
-from .bytecode import Import, bytecode_hash, names_in
+from .bytecode import bytecode_hash, names_in
+from .callables import (
+    closure_of,
+    defaults_of,
+    holds_followed,
+    is_filled,
+    is_followed,
+    is_generated,
+    wrapped_by,
+)
 from .changes import Part
+from .declarations import (
+    IMMUTABLE,
+    annotations_of,
+    counts_in_class,
+    declared,
+    plain_member,
+    stands_alone,
+)
 from .encoder import Encoder, digest, hash_value
 from .functions import Body, body_of
-from .installed import name_of
-from .names import current_name, public_name
+from .imports import MISSING, load_submodule, names_used, resolved
 from .ownership import (
     home_of,
     is_standard,
     is_user_code,
     is_user_module,
-    is_user_package,
-    package_version,
 )
 from .syntax import Chain
-
-_MISSING: Any = object()
-
-
-def fingerprint(obj: Any) -> str:
-    """Return the fingerprint of a callable or class that occurs in a value, such as an *argument*.
-
-    Returns
-    -------
-    str
-        32 hex digits.
-
-    Raises
-    ------
-    UnhashableArgument
-        If one of its defaults or closure values has no stable identity.
-    """
-    if is_followed(obj):
-        return reach_of(obj).fingerprint
-    if isinstance(obj, (types.BuiltinFunctionType, types.MethodWrapperType)):
-        owner = getattr(obj, "__self__", None)
-        if owner is not None and not isinstance(owner, types.ModuleType):
-            return hash_value(("method", obj.__name__, owner))
-    return hash_value(("installed", *_installed_name(obj), *_held_by(obj)))
-
-
-def function_fingerprint(func: Any) -> str:
-    """Return the fingerprint of a function that the user decorated, wherever it is defined.
-
-    Returns
-    -------
-    str
-        32 hex digits.
-
-    Raises
-    ------
-    UnhashableArgument
-        If one of its defaults or closure values has no stable identity.
-    """
-    return reach_of(func).fingerprint
-
-
-def reach_of(obj: Any) -> Reach:
-    """Return the reach of a callable or class.
-
-    The reach of a function or class is kept, and made again when something in it was replaced.
-    """
-    if not isinstance(obj, (types.FunctionType, type)):
-        return Reach(obj, is_within=True)
-    known = _known.get(obj)
-    if known is None or not known.holds():
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()
-        known = _known[obj] = Reach(obj, is_within=True)
-    return known
-
-
-_known: dict[Any, Reach] = {}
-_MAX_KNOWN = 1024
 
 
 class Reach:
@@ -186,7 +135,7 @@ class Reach:
             checked a moment ago (default: False).
         """
         for look_up, name, value in self._bindings:
-            if look_up(name, _MISSING) is not value:
+            if look_up(name, MISSING) is not value:
                 return False
         for namespace, names in self._classes:
             if len(namespace) != names:
@@ -199,7 +148,7 @@ class Reach:
             ):
                 return False
             for cell, value in cells:
-                if (cell.cell_contents if _is_filled(cell) else _MISSING) is not value:
+                if (cell.cell_contents if is_filled(cell) else MISSING) is not value:
                     return False
         if not self._values:
             return True
@@ -246,9 +195,9 @@ class Reach:
     def _describe(self, obj):
         if isinstance(obj, type):
             return self._describe_class(obj)
-        cells = [(c, c.cell_contents if _is_filled(c) else _MISSING) for c in obj.__closure__ or ()]
+        cells = [(c, c.cell_contents if is_filled(c) else MISSING) for c in obj.__closure__ or ()]
         self._functions.append((obj, obj.__code__, obj.__defaults__, obj.__kwdefaults__, cells))
-        if (obj is self._root or is_user_code(obj)) and not _is_generated(obj):
+        if (obj is self._root or is_user_code(obj)) and not is_generated(obj):
             return self._describe_function(obj)
         return self._describe_wrapper(obj)
 
@@ -262,14 +211,12 @@ class Reach:
         # a value without identity is an error in the function itself, and gives a warning in helpers
         own = [
             (kind, name, self._value(func, kind, name, value, strict=func is self._root))
-            for kind, values in (("default", _defaults(func)), ("closure variable", _closure(func)))
+            for kind, values in (("default", defaults_of(func)), ("closure variable", closure_of(func)))
             for name, value in values.items()
         ]
         if _READ_ANNOTATIONS & names_in(code):
             self._noted.add(_ANNOTATIONS_ACT)
         if self._known & {_ANNOTATIONS_ACT, ("wrapped", id(func))}:
-            from .declarations import annotations_of
-
             own.append(("annotations", self._value(func, "annotations", "of", annotations_of(func))))
         return "function", body.hash, own, self._references(func, body)
 
@@ -280,11 +227,11 @@ class Reach:
         annotations of the functions inside count.
         """
         if not is_standard(func):
-            self._noted.update(("wrapped", id(each)) for _, each in _wrapped_by(func))
+            self._noted.update(("wrapped", id(each)) for _, each in wrapped_by(func))
         wrapped = [
             (name, self._encoded(value))
-            for name, value in _wrapped_by(func)
-            if _holds_followed(value) or type(value) in _IMMUTABLE
+            for name, value in wrapped_by(func)
+            if holds_followed(value) or type(value) in IMMUTABLE
         ]
         return "wrapper", func.__code__.co_qualname, wrapped
 
@@ -297,20 +244,20 @@ class Reach:
         found = []
         for chain in body.chains:
             if chain[0] in body.imports:
-                module, value = _imported(body.imports[chain[0]], namespace)
-                if value is not _MISSING:
+                module, value = resolved(body.imports[chain[0]], namespace)
+                if value is not MISSING:
                     self._bind_import(module, body.imports[chain[0]].name, value)
                     found.append((chain, self._follow(func, "", chain[0], value, chain[1:], body)))
             elif chain[0] in namespace:
                 found.append((chain, self._look_up(func, namespace, chain, body)))
             else:  # a builtin, or a global that is not defined yet
-                self._bindings.append((namespace.get, chain[0], _MISSING))
+                self._bindings.append((namespace.get, chain[0], MISSING))
                 if not hasattr(builtins, chain[0]):
                     found.append((chain, "undefined"))
         if body.attributes is not None:  # bytecode doesn't say which attribute is taken of which module
             for name, statement in sorted(body.imports.items()):
-                module, value = _imported(statement, namespace)
-                if value is not _MISSING:
+                module, value = resolved(statement, namespace)
+                if value is not MISSING:
                     self._bind_import(module, None, value)
                     found.append((("import", name), self._follow_module(func, value, (), body)))
         return found
@@ -342,13 +289,13 @@ class Reach:
             return self._value(func, "constant", name, value, module), attribute
         if rest and type(value) is type and self.follows(value):
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
-            if owner is not None and _stands_alone(vars(owner)[rest[0]]):
+            if owner is not None and stands_alone(vars(owner)[rest[0]]):
                 member = vars(owner)[rest[0]]
                 # a subclass that gets the name later hides the owner's
                 for heir in value.__mro__[: value.__mro__.index(owner)]:
-                    self._bindings.append((vars(heir).get, rest[0], _MISSING))
+                    self._bindings.append((vars(heir).get, rest[0], MISSING))
                 self._bindings.append((vars(owner).get, rest[0], member))
-                return self._value(value, "attribute", rest[0], _plain_member(member))
+                return self._value(value, "attribute", rest[0], plain_member(member))
         return self._value(func, "constant", name, value, module)
 
     def _follow_module(self, func, module, rest: Chain, body):
@@ -357,15 +304,15 @@ class Reach:
         self.modules.add(module.__name__)
         inner = vars(module)
         if rest:
-            _load_submodule(module, rest[0])
+            load_submodule(module, rest[0])
         if rest and rest[0] in inner:
             return self._look_up(func, inner, rest, body)
         if rest:  # an attribute that the module makes on request (`__getattr__`)
-            value = getattr(module, rest[0], _MISSING)
-            if value is _MISSING:
+            value = getattr(module, rest[0], MISSING)
+            if value is MISSING:
                 return "undefined"
             return self._follow(func, module.__name__, rest[0], value, rest[1:], body)
-        return [(name, self._look_up(func, inner, (name,), body)) for name in _used(module, body)]
+        return [(name, self._look_up(func, inner, (name,), body)) for name in names_used(module, body)]
 
     # -- values -----------------------------------------------------------------------------------------
 
@@ -401,7 +348,7 @@ class Reach:
     def _encoder(self, value, whose=None):
         encoder = _ReachEncoder(self)
         encoder.add_checked(value)
-        if type(value) not in _IMMUTABLE and not isinstance(value, types.FunctionType):
+        if type(value) not in IMMUTABLE and not isinstance(value, types.FunctionType):
             self._values.append((value, encoder.digest()))
             self._nbytes += encoder.nbytes()
             if whose and encoder.nbytes() > config.get_bytes("closure-warning"):
@@ -422,14 +369,12 @@ class Reach:
 
     def _describe_class(self, cls):
         """Describe a class by its members, bases and declarations, whatever its source text."""
-        from .declarations import declared
-
         members = []
         self._classes.append((vars(cls), len(vars(cls))))
         for name, value in sorted(vars(cls).items()):
-            if _counts_in_class(cls, name, value):
+            if counts_in_class(cls, name, value):
                 self._bindings.append((vars(cls).get, name, value))
-                members.append((name, self._value(cls, "attribute", name, _plain_member(value))))
+                members.append((name, self._value(cls, "attribute", name, plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
         stated = dict(declared(cls))
         if stated:
@@ -482,9 +427,6 @@ def _part(kind, module, name, encoder, value):
 
 
 _PLACE = re.compile(rb"@code \d+;")
-
-#: Types whose instances can't be modified in place.
-_IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
 #: Types of values that are followed or named even if the functions assign the global.
 _CODE = (types.ModuleType, types.FunctionType, type)
 #: Noted if the user's own code reads annotations: then those of all functions count.
@@ -492,197 +434,18 @@ _ANNOTATIONS_ACT = "annotations act"
 _READ_ANNOTATIONS = {"__annotations__", "get_annotations", "get_type_hints", "signature"}
 #: Types of values that don't affect results.
 _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
-
 #: Values that can be modified in place are checked at each call if they are up to this size (bytes)
 #: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
-
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
-
-
-# ---- functions ----------------------------------------------------------------------------------
-
-
-def is_followed(obj, depth=0):
-    """Test if a callable or class is the user's own, or an installed wrapper around the user's own."""
-    if isinstance(obj, type):
-        return is_user_code(obj)
-    if not isinstance(obj, types.FunctionType) or depth > 3:
-        return False
-    return is_user_code(obj) or any(_holds_followed(value, depth) for _, value in _wrapped_by(obj))
-
-
-def _holds_followed(value, depth=0):
-    if type(value) in (list, tuple, dict):
-        items = value.values() if type(value) is dict else value
-        return any(is_followed(item, depth + 1) for item in items)
-    return is_followed(value, depth + 1)
-
-
-def _wrapped_by(func) -> Iterator[tuple[str, Any]]:
-    if hasattr(func, "__wrapped__"):
-        yield "__wrapped__", func.__wrapped__
-    yield from _closure(func).items()
-
-
-def _is_generated(func):
-    """Test if a decorator made a function from generated text, as beartype's does."""
-    return func.__code__.co_filename.startswith("<@") and hasattr(func, "__wrapped__")
-
-
-def _is_filled(cell):
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
 
 
 def _bodies(functions):
     found = {func.__code__: body_of(func.__code__) for func in functions}
     return {bytecode_hash(code): body for code, body in found.items() if body.attributes is None}
 
-
-def _defaults(func) -> dict[str, Any]:
-    """Return defaults by name, without nodes: those are upstream of the call, not part of the code."""
-    found = inspect.signature(func, follow_wrapped=False).parameters.values()
-    return {
-        p.name: p.default
-        for p in found
-        if p.default is not p.empty and not hasattr(type(p.default), "_recipe")
-    }
-
-
-def _closure(func) -> dict[str, Any]:
-    cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
-    return {name: cell.cell_contents if _is_filled(cell) else "<empty>" for name, cell in cells}
-
-
-def _imported(found: Import, namespace):
-    """Return the module of an import in a function's body, and the object that the import binds.
-
-    The object is `_MISSING` if the import fails, or if the package is not the user's own.
-    """
-    name = found.module
-    try:
-        if found.level:
-            name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
-        if not is_user_package(name.partition(".")[0]):
-            return None, _MISSING  # imported yet or not, it counts by its name in the code
-        module = importlib.import_module(name)
-        if found.name is None:
-            return module, module
-        if not hasattr(module, found.name):
-            return module, importlib.import_module(f"{name}.{found.name}")
-        return module, getattr(module, found.name)
-    except (ImportError, ValueError, TypeError):
-        return None, _MISSING  # the import may still succeed when the function runs
-
-
-def _load_submodule(module, name):
-    """Import a package's submodule that code names as an attribute, as in ``pkg.sub.area(x)``.
-
-    The function, or something that it calls, imports it before it runs.  Without this, the key would
-    depend on what the process has imported by now, and an edit of a submodule not yet loaded would pass.
-    """
-    if hasattr(module, "__path__") and not hasattr(module, name):
-        _imported(Import(0, module.__name__, name), {})
-
-
-def _used(module, body):
-    """Return the names that count in a module used as a whole.
-
-    With source these are all its names.  Without source they are the names that the code may mean.
-    """
-    for name in sorted(body.attributes or ()):
-        _load_submodule(module, name)
-    found = []
-    for name, value in sorted(vars(module).items()):
-        if isinstance(value, types.ModuleType):
-            counts = value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
-        else:
-            counts = not name.startswith("__")
-        if counts and (not body.attributes or name in body.attributes):
-            found.append(name)
-    return found
-
-
-# ---- classes ------------------------------------------------------------------------------------
-
-
-def _counts_in_class(cls, name, value):
-    if isinstance(value, _MADE_FOR_FIELDS) or name in _MADE_BY_PYTHON:
-        return False
-    special = name.startswith("__") and name.endswith("__")
-    # members of an enum count as declarations (`declared`); `enum` itself sets the other names
-    if issubclass(cls, enum.Enum) and (isinstance(value, cls) or name.startswith("_")):
-        return special and isinstance(value, types.FunctionType) and is_user_code(value)
-    if not special:
-        return True
-    func = getattr(value, "__func__", value)
-    if not isinstance(func, (types.FunctionType, property)):
-        return name == "__slots__"
-    # generated methods have no source; the declarations that they are made from count instead
-    inner = inspect.unwrap(func)
-    if not isinstance(inner, types.FunctionType) or not _MAKES_METHODS & vars(cls).keys():
-        return True
-    return is_user_code(inner) and not inner.__code__.co_filename.startswith("<")
-
-
-#: Descriptors for slots and for the fields of named tuples, which count by their names.
-_MADE_FOR_FIELDS = (
-    types.MemberDescriptorType,
-    types.GetSetDescriptorType,
-    type(vars(namedtuple("_Example", "field"))["field"]),
-)
-
-#: Attributes that Python sets in abstract classes, and for annotations (Python 3.14).
-_MADE_BY_PYTHON = {"_abc_impl", "__annotate__", "__annotate_func__"}
-
-#: Attributes of classes whose special methods are generated.  Each version of Python generates others.
-_MAKES_METHODS = {"__dataclass_fields__", "__attrs_attrs__", "_field_defaults", "_is_protocol"}
-
-
-def _stands_alone(member):
-    """Test if the value of a class attribute does not depend on the class."""
-    return type(member) in _IMMUTABLE or isinstance(member, staticmethod)
-
-
-def _plain_member(value):
-    """Return the functions that a descriptor is made of; return other values unchanged."""
-    if isinstance(value, property):
-        return "property", value.fget, value.fset, value.fdel
-    if isinstance(value, (classmethod, staticmethod)):
-        return type(value).__name__, value.__func__
-    if isinstance(value, functools.cached_property):
-        return "cached_property", value.func
-    return value
-
-
-# ---- installed code -----------------------------------------------------------------------------
-
-
-def _installed_name(obj):
-    module = getattr(obj, "__module__", None) or type(obj).__module__
-    name = getattr(obj, "__qualname__", None) or getattr(obj, "__name__", None)
-    if name is None:
-        raise UnhashableArgument(f"a callable of type {type(obj).__name__} has no name")
-    version = None if isinstance(obj, (types.FunctionType, type)) else package_version(module)
-    known = public_name(obj) if isinstance(obj, type) else current_name(f"{module}:{name}")
-    module, _, name = known.partition(":")
-    return module, name, version
-
-
-def _held_by(obj) -> list[Any]:
-    """Return the data in a function without a global name: a lambda, or one made in a function."""
-    if not isinstance(obj, types.FunctionType) or "<" not in obj.__qualname__:
-        return []
-    return [name_of(obj) or (list(_closure(obj).items()), obj.__defaults__, obj.__kwdefaults__)]
-
-
-# ---- warnings -----------------------------------------------------------------------------------
 
 _warned: set[tuple[str, str, str]] = set()
 

@@ -19,10 +19,12 @@ from weakref import WeakKeyDictionary
 
 from ..calls.spec import Spec, code_of
 from ..errors import CodeMismatch, UnhashableArgument
+from ..hashing.callables import is_followed
 from ..hashing.changes import Part, first_difference
 from ..hashing.encoder import Encoder
+from ..hashing.fingerprints import reach_of
 from ..hashing.ownership import View, seen_as
-from ..hashing.reach import Reach, is_followed, reach_of
+from ..hashing.reach import Reach
 from ..storage.code_store import made_here, recall, recall_view
 from ..storage.roots import Root
 

@@ -42,7 +42,7 @@ import daskcache as dc
 from daskcache.errors import UnhashableArgument
 from daskcache.hashing import encoder as hashing
 from daskcache.hashing.encoder import hash_value
-from daskcache.hashing.reach import fingerprint
+from daskcache.hashing.fingerprints import fingerprint
 
 MODEST = settings(max_examples=80, deadline=None)
 

@@ -21,8 +21,8 @@ import pytest
 import daskcache as dc
 from daskcache.errors import UnhashableArgument
 from daskcache.hashing import source_code
+from daskcache.hashing.fingerprints import fingerprint, function_fingerprint
 from daskcache.hashing.ownership import is_user_code
-from daskcache.hashing.reach import fingerprint, function_fingerprint
 
 BASE = """
 def f(x, k=1):
@@ -251,7 +251,7 @@ def test_fingerprints_do_not_depend_on_other_functions_of_the_process(tmp_path):
     """Functions that compile to one bytecode keep their fingerprints, whichever is looked at first."""
     for name, constant in (("one", "1+2"), ("two", "0x3")):
         (tmp_path / f"{name}.py").write_text(f"def f(x): return abs({constant})\n")
-    code = "import one, two; from daskcache.hashing.reach import function_fingerprint as p\n"
+    code = "import one, two; from daskcache.hashing.fingerprints import function_fingerprint as p\n"
     found = set()
     for order in ("a = p(one.f); b = p(two.f)", "b = p(two.f); a = p(one.f)"):
         command = [sys.executable, "-c", f"{code}{order}; print(a, b)"]

@@ -11,9 +11,10 @@ import pytest
 import daskcache as dc
 from daskcache.hashing.bytecode import Import, bytecode_hash
 from daskcache.hashing.changes import Part, code_changes, first_difference
+from daskcache.hashing.fingerprints import function_fingerprint
 from daskcache.hashing.functions import body_of
 from daskcache.hashing.ownership import View, is_user_code, seen_as
-from daskcache.hashing.reach import Reach, function_fingerprint
+from daskcache.hashing.reach import Reach
 
 PROGRAM = """
 import collections, dataclasses, enum, functools, typing

@@ -24,7 +24,7 @@ SHOW = """
 import sys
 if {loaded}:
     import pkg.sub, pkg.inner.deep
-from daskcache.hashing.reach import function_fingerprint
+from daskcache.hashing.fingerprints import function_fingerprint
 print(function_fingerprint(f))
 """
 

@@ -27,8 +27,8 @@ from nbclient.exceptions import CellExecutionError
 import daskcache as dc
 import daskcache.hashing.functions
 from daskcache.errors import ArgumentChanged, CodeMismatch, DaskcacheWarning
+from daskcache.hashing.fingerprints import function_fingerprint
 from daskcache.hashing.functions import _body_of, body_of
-from daskcache.hashing.reach import function_fingerprint
 from daskcache.testing.assertions import count_runs
 
 # ---- notebook cells ------------------------------------------------------------------------------

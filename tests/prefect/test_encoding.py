@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from daskcache.hashing.encoder import hash_value
-from daskcache.hashing.reach import reach_of
+from daskcache.hashing.fingerprints import reach_of
 
 
 def test_tasks_count_by_their_functions(define):

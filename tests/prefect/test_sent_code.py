@@ -18,7 +18,7 @@ from prefect.tasks import MaterializingTask
 import daskcache as dc
 from daskcache.errors import CodeMismatch, SourceChanged, UnhashableArgument
 from daskcache.hashing.encoder import hash_value
-from daskcache.hashing.reach import reach_of
+from daskcache.hashing.fingerprints import reach_of
 from daskcache.prefect import ResourceInputs, sent_code, task, task_input_hash
 from daskcache.prefect.arguments import Arguments, NotKnownYet
 from daskcache.prefect.sent_code import SentFunction, code_of_task

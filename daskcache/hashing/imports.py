@@ -1,0 +1,65 @@
+"""Modules that the user's code imports in a body, or names as an attribute of a package.
+
+`reach` finds the objects behind names with it.  `bytecode` and `syntax` read the import statements.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import types
+from typing import Any
+
+from .bytecode import Import
+from .ownership import is_user_package
+
+MISSING: Any = object()
+
+
+def resolved(found: Import, namespace):
+    """Return the module of an import in a function's body, and the object that the import binds.
+
+    The object is `MISSING` if the import fails, or if the package is not the user's own.
+    """
+    name = found.module
+    try:
+        if found.level:
+            name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
+        if not is_user_package(name.partition(".")[0]):
+            return None, MISSING  # imported yet or not, it counts by its name in the code
+        module = importlib.import_module(name)
+        if found.name is None:
+            return module, module
+        if not hasattr(module, found.name):
+            return module, importlib.import_module(f"{name}.{found.name}")
+        return module, getattr(module, found.name)
+    except (ImportError, ValueError, TypeError):
+        return None, MISSING  # the import may still succeed when the function runs
+
+
+def load_submodule(module, name):
+    """Import a package's submodule that code names as an attribute, as in ``pkg.sub.area(x)``.
+
+    The function, or something that it calls, imports it before it runs.  Without this, the key would
+    depend on what the process has imported by now, and an edit of a submodule not yet loaded would pass.
+    """
+    if hasattr(module, "__path__") and not hasattr(module, name):
+        resolved(Import(0, module.__name__, name), {})
+
+
+def names_used(module, body):
+    """Return the names that count in a module used as a whole.
+
+    With source these are all its names.  Without source they are the names that the code may mean.
+    """
+    for name in sorted(body.attributes or ()):
+        load_submodule(module, name)
+    found = []
+    for name, value in sorted(vars(module).items()):
+        if isinstance(value, types.ModuleType):
+            counts = value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
+        else:
+            counts = not name.startswith("__")
+        if counts and (not body.attributes or name in body.attributes):
+            found.append(name)
+    return found
