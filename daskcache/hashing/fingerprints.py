@@ -77,19 +77,3 @@ def _held_by(obj) -> list[Any]:
     if not isinstance(obj, types.FunctionType) or "<" not in obj.__qualname__:
         return []
     return [name_of(obj) or (list(closure_of(obj).items()), obj.__defaults__, obj.__kwdefaults__)]
-
-
-def function_fingerprint(func: Any) -> str:
-    """Return the fingerprint of a function that the user decorated, wherever it is defined.
-
-    Returns
-    -------
-    str
-        32 hex digits.
-
-    Raises
-    ------
-    UnhashableArgument
-        If one of its defaults or closure values has no stable identity.
-    """
-    return reach_of(func).fingerprint

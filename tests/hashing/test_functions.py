@@ -21,8 +21,9 @@ import pytest
 import daskcache as dc
 from daskcache.errors import UnhashableArgument
 from daskcache.hashing import source_code
-from daskcache.hashing.fingerprints import fingerprint, function_fingerprint
+from daskcache.hashing.fingerprints import fingerprint
 from daskcache.hashing.ownership import is_user_code
+from daskcache.hashing.reach import Reach
 
 BASE = """
 def f(x, k=1):
@@ -34,7 +35,7 @@ def f(x, k=1):
 
 
 def of(define, source, module="program"):
-    return function_fingerprint(define(source, module).f)
+    return Reach(define(source, module).f).fingerprint
 
 
 # ---- what does not count -------------------------------------------------------------------------
@@ -79,7 +80,7 @@ def test_file_and_module_do_not_count(define):
 
 def test_raw_and_quoted_texts_are_one():
     """Ways to write one constant are one constant."""
-    assert function_fingerprint(lambda: "a\\b") == function_fingerprint(lambda: r"a\b")
+    assert Reach(lambda: "a\\b").fingerprint == Reach(lambda: r"a\b").fingerprint
 
 
 # ---- what counts ---------------------------------------------------------------------------------
@@ -137,7 +138,7 @@ def test_all_constants_are_told_apart():
         lambda: ...,
         lambda: 1j,
     ]
-    assert len({function_fingerprint(f) for f in functions}) == len(functions)
+    assert len({Reach(f).fingerprint for f in functions}) == len(functions)
 
 
 def test_inner_functions_count(define):
@@ -173,8 +174,8 @@ def closing_over(value):
 )
 def test_closure_values_count(one, two):
     """What a function closes over is part of it: values, functions, and what those close over."""
-    assert function_fingerprint(closing_over(one)) == function_fingerprint(closing_over(one))
-    assert function_fingerprint(closing_over(one)) != function_fingerprint(closing_over(two))
+    assert Reach(closing_over(one)).fingerprint == Reach(closing_over(one)).fingerprint
+    assert Reach(closing_over(one)).fingerprint != Reach(closing_over(two)).fingerprint
 
 
 def test_functions_as_defaults_count():
@@ -187,8 +188,8 @@ def test_functions_as_defaults_count():
         return f
 
     one, two = with_default(lambda v: v), with_default(lambda v: -v)
-    assert function_fingerprint(one) != function_fingerprint(two)
-    assert function_fingerprint(with_default(lambda v: v)) == function_fingerprint(one)
+    assert Reach(one).fingerprint != Reach(two).fingerprint
+    assert Reach(with_default(lambda v: v)).fingerprint == Reach(one).fingerprint
 
 
 def test_a_keyword_only_default_counts(define):
@@ -200,15 +201,15 @@ def test_a_keyword_only_default_counts(define):
 def test_several_lambdas_on_one_line():
     """Lambdas that share a line, and even their names, are told apart."""
     first, second, third = lambda x: x + 1, lambda x: x + 2, lambda y: y + 1
-    assert len({function_fingerprint(f) for f in (first, second, third)}) == 3
+    assert len({Reach(f).fingerprint for f in (first, second, third)}) == 3
     again, _ = lambda x: x + 1, 0
-    assert function_fingerprint(again) == function_fingerprint(first)
+    assert Reach(again).fingerprint == Reach(first).fingerprint
 
 
 def test_lambdas_that_close_over_other_values_on_one_line():
     """Lambdas on one line with equal code are told apart by what they close over."""
     functions = [(lambda n: lambda x: x + n)(m) for m in range(3)]
-    assert len({function_fingerprint(f) for f in functions}) == 3
+    assert len({Reach(f).fingerprint for f in functions}) == 3
 
 
 def test_recursive_functions():
@@ -223,8 +224,8 @@ def test_recursive_functions():
 
         return down
 
-    assert function_fingerprint(make(1)) == function_fingerprint(make(1))
-    assert function_fingerprint(make(1)) != function_fingerprint(make(2))
+    assert Reach(make(1)).fingerprint == Reach(make(1)).fingerprint
+    assert Reach(make(1)).fingerprint != Reach(make(2)).fingerprint
 
 
 def test_a_fingerprint_does_not_depend_on_what_was_hashed_before():
@@ -240,9 +241,9 @@ def test_a_fingerprint_does_not_depend_on_what_was_hashed_before():
         return even, odd
 
     even, odd = make()
-    first = function_fingerprint(even), function_fingerprint(odd)
+    first = Reach(even).fingerprint, Reach(odd).fingerprint
     even, odd = make()
-    second = function_fingerprint(odd), function_fingerprint(even)
+    second = Reach(odd).fingerprint, Reach(even).fingerprint
     assert first == second[::-1]
     assert first[0] != first[1]
 
@@ -251,7 +252,7 @@ def test_fingerprints_do_not_depend_on_other_functions_of_the_process(tmp_path):
     """Functions that compile to one bytecode keep their fingerprints, whichever is looked at first."""
     for name, constant in (("one", "1+2"), ("two", "0x3")):
         (tmp_path / f"{name}.py").write_text(f"def f(x): return abs({constant})\n")
-    code = "import one, two; from daskcache.hashing.fingerprints import function_fingerprint as p\n"
+    code = "import one, two; from daskcache.hashing.fingerprints import fingerprint as p\n"
     found = set()
     for order in ("a = p(one.f); b = p(two.f)", "b = p(two.f); a = p(one.f)"):
         command = [sys.executable, "-c", f"{code}{order}; print(a, b)"]
@@ -265,11 +266,11 @@ def test_fingerprints_in_many_threads_agree():
     """Threads that look at one function at the same time find one fingerprint."""
     helpers = [closing_over(n) for n in range(200)]
     f = closing_over(helpers)
-    expected = function_fingerprint(f)
+    expected = Reach(f).fingerprint
     found = []
 
     def look():
-        found.extend(function_fingerprint(f) for _ in range(10))
+        found.extend(Reach(f).fingerprint for _ in range(10))
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -290,7 +291,7 @@ def test_closure_values_without_identity_name_the_variable():
         return handle
 
     with pytest.raises(UnhashableArgument, match=r"closure variable 'handle' of .*handling"):
-        function_fingerprint(handling)
+        Reach(handling).fingerprint
 
 
 def test_closures_over_variables_that_are_not_assigned_yet():
@@ -300,9 +301,9 @@ def test_closures_over_variables_that_are_not_assigned_yet():
         def f():
             return later
 
-        early = function_fingerprint(f)
+        early = fingerprint(f)
         later = 1
-        return early, function_fingerprint(f)
+        return early, fingerprint(f)
 
     early, late = make()
     assert early != late
@@ -399,16 +400,16 @@ def test_a_global_that_functions_fill_is_their_state(define, body):
     """What functions assign or fill themselves, such as a cache, is no constant; what they read is."""
     source = f"state = {{}}\ndef helper(x): {body}\ndef f(x): return helper(x), state\n"
     module = define(source)
-    before = function_fingerprint(module.f)
+    before = fingerprint(module.f)
     module.state["filled"] = 1
-    assert function_fingerprint(module.f) == before
+    assert fingerprint(module.f) == before
     module.state = {1: 2}
-    assert function_fingerprint(module.f) == before
+    assert fingerprint(module.f) == before
 
     module = define("state = {}\ndef f(x): return state\ndef fill(x): state[x] = 1\n")
-    before = function_fingerprint(module.f)
+    before = fingerprint(module.f)
     module.fill("filled")
-    assert function_fingerprint(module.f) != before
+    assert fingerprint(module.f) != before
 
 
 @pytest.mark.parametrize(
@@ -427,9 +428,9 @@ def test_what_is_rebound_in_a_running_process_counts_at_once(define, body, chang
         "class Base:\n    n = 1\n    def add(self, x): return x\nclass Derived(Base): pass\n"
         f"def f(x):\n    {body}\n"
     )
-    before = function_fingerprint(module.f)
+    before = fingerprint(module.f)
     exec(change, vars(module))
-    assert function_fingerprint(module.f) != before
+    assert fingerprint(module.f) != before
 
 
 def test_installed_modules_count_alike_before_and_after_they_are_imported(tmp_path):

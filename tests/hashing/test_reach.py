@@ -11,7 +11,7 @@ import pytest
 import daskcache as dc
 from daskcache.hashing.bytecode import Import, bytecode_hash
 from daskcache.hashing.changes import Part, code_changes, first_difference
-from daskcache.hashing.fingerprints import function_fingerprint
+from daskcache.hashing.fingerprints import fingerprint
 from daskcache.hashing.functions import body_of
 from daskcache.hashing.ownership import View, is_user_code, seen_as
 from daskcache.hashing.reach import Reach
@@ -141,12 +141,12 @@ def test_all_names_of_a_module_that_is_used_as_a_whole_count(program, monkeypatc
         )
     namespace = {"__name__": "__main__"}
     exec(compile(text, "<cell>", "exec"), namespace)
-    before = function_fingerprint(namespace["f"])
+    before = fingerprint(namespace["f"])
     program.HOOKS["a"] = 1
-    assert (function_fingerprint(namespace["f"]) == before) is not source
-    now = function_fingerprint(namespace["f"])
+    assert (fingerprint(namespace["f"]) == before) is not source
+    now = fingerprint(namespace["f"])
     program.TABLE["low"] = 2
-    assert function_fingerprint(namespace["f"]) != now
+    assert fingerprint(namespace["f"]) != now
 
 
 # ---- what still holds --------------------------------------------------------------------------------

@@ -24,8 +24,8 @@ SHOW = """
 import sys
 if {loaded}:
     import pkg.sub, pkg.inner.deep
-from daskcache.hashing.fingerprints import function_fingerprint
-print(function_fingerprint(f))
+from daskcache.hashing.reach import Reach
+print(Reach(f).fingerprint)
 """
 
 

@@ -27,8 +27,8 @@ from nbclient.exceptions import CellExecutionError
 import daskcache as dc
 import daskcache.hashing.functions
 from daskcache.errors import ArgumentChanged, CodeMismatch, DaskcacheWarning
-from daskcache.hashing.fingerprints import function_fingerprint
 from daskcache.hashing.functions import _body_of, body_of
+from daskcache.hashing.reach import Reach
 from daskcache.testing.assertions import count_runs
 
 # ---- notebook cells ------------------------------------------------------------------------------
@@ -649,7 +649,7 @@ def test_bytecode_is_of_one_version(monkeypatch):
         monkeypatch.setattr(sys, "version_info", version)
         space = {}
         exec("def f(x): return x + 1", space)
-        found.add(function_fingerprint(space["f"]))
+        found.add(Reach(space["f"]).fingerprint)
         _body_of.cache_clear()
     assert len(found) == 2
 
@@ -673,7 +673,7 @@ def test_bytecode_tells_functions_apart(one, other):
     for text in (one, other, one):
         space = {}
         exec(text, space)
-        found.append(function_fingerprint(space["f"]))
+        found.append(Reach(space["f"]).fingerprint)
     assert found[0] == found[2] != found[1]
 
 
