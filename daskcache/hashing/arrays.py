@@ -14,6 +14,7 @@ from .algorithms import hasher
 from .installed import package_giving
 from .instances import encode_state, no_identity
 from .names import class_name
+from .plain_values import marked
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
 BLOCK = 16 * 2**20
@@ -59,7 +60,7 @@ def numpy_encoders():
         np.generic: _scalar,
         np.dtype: _dtype,
         np.ufunc: _ufunc,
-        type(np.ma.masked): _masked,
+        type(np.ma.masked): marked(b"g", lambda value: "numpy.ma:masked"),
     }
 
 
@@ -86,11 +87,6 @@ def _scalar(value, encoder):
 
     encoder.parts.append(b"x")
     _array(np.asarray(value), encoder)
-
-
-def _masked(value, encoder):
-    encoder.parts.append(b"g")
-    encoder.add("numpy.ma:masked")
 
 
 def _ufunc(value, encoder):
@@ -231,28 +227,20 @@ def xarray_encoders():
     """Return encoders by class."""
     import xarray as xr
 
-    return {xr.Variable: _variable, xr.DataArray: _labelled_array, xr.Dataset: _dataset}
+    return {
+        # not `value.encoding`, which says how the variable is stored
+        xr.Variable: marked(b"X", lambda value: (value.dims, value.data, dict(value.attrs))),
+        xr.DataArray: marked(b"Y", lambda value: (value.name, value.variable, _variables(value.coords))),
+        xr.Dataset: marked(b"Z", _parts_of_dataset),
+    }
 
 
-def _variable(value, encoder):
-    encoder.parts.append(b"X")
-    # not `value.encoding`, which says how the variable is stored
-    encoder.add((value.dims, value.data, dict(value.attrs)))
+def _parts_of_dataset(value):
+    return _variables(value.data_vars), _variables(value.coords), dict(value.attrs)
 
 
-def _labelled_array(value, encoder):
-    encoder.parts.append(b"Y")
-    encoder.add((value.name, value.variable, _coordinates(value)))
-
-
-def _dataset(value, encoder):
-    encoder.parts.append(b"Z")
-    data = {name: variable.variable for name, variable in value.data_vars.items()}
-    encoder.add((data, _coordinates(value), dict(value.attrs)))
-
-
-def _coordinates(value):
-    return {name: coordinate.variable for name, coordinate in value.coords.items()}
+def _variables(labelled):
+    return {name: each.variable for name, each in labelled.items()}
 
 
 # ---- Zarr ---------------------------------------------------------------------------------------

@@ -50,14 +50,12 @@ def global_names(code):
 
     Inner functions count too.
     """
-    read, assigned = set(), set()
-    for inner in nested(code):
-        for instruction in dis.get_instructions(inner):
-            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"):
-                read.add(instruction.argval)
-            elif instruction.opname == "STORE_GLOBAL":
-                assigned.add(instruction.argval)
-    return frozenset(read), frozenset(assigned)
+    steps = [(step.opname, step.argval) for each in nested(code) for step in dis.get_instructions(each)]
+    read = frozenset(name for operation, name in steps if operation in _READING)
+    return read, frozenset(name for operation, name in steps if operation == "STORE_GLOBAL")
+
+
+_READING = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
 def imports_by_module(code):

@@ -52,18 +52,7 @@ def code_changes(before: list[Part], now: list[Part], own: str = "") -> list[str
         One text for each part that changed.  The text of a changed function has several lines: a
         headline, then an indented unified diff of the source.
     """
-    old, new = _by_name(before), _by_name(now)
-    if old.keys() == new.keys() and all(old[name].hash == new[name].hash for name in old):
-        return []
-    changes = []
-    for name in {**old, **new}:
-        was, is_now = old.get(name), new.get(name)
-        if was is None or is_now is None:
-            verb = "is used now" if was is None else "is no longer used"
-            changes.append(f"{_what(was or is_now, own)} {verb}")
-        elif was.hash != is_now.hash:
-            changes.append(_change(was, is_now, own))
-    return changes
+    return [_change(was, is_now, own) for was, is_now in _differences(before, now)]
 
 
 def first_difference(
@@ -84,20 +73,17 @@ def first_difference(
     tuple or None
         None in place of a missing version, and None for equal lists.
     """
-    old, new = (
-        {
-            name: part
-            for name, part in _by_name(parts).items()
-            if modules is None or part.module in modules
-        }
-        for parts in (before, now)
-    )
-    differing = [
-        (old[name], new[name]) for name in old if name in new and old[name].hash != new[name].hash
-    ]
-    missing = [(old[name], None) for name in old if name not in new]
-    added = [(None, new[name]) for name in new if name not in old]
-    return next(iter([*differing, *missing, *added]), None)
+    if modules is not None:
+        before, now = ([p for p in parts if p.module in modules] for parts in (before, now))
+    found = _differences(before, now)
+    return next((pair for pair in found if None not in pair), next(iter(found), None))
+
+
+def _differences(before, now):
+    """Return the old and the new version of each part that differs; None for a missing version."""
+    old, new = _by_name(before), _by_name(now)
+    pairs = [(old.get(name), new.get(name)) for name in {**old, **new}]
+    return [pair for pair in pairs if None in pair or pair[0].hash != pair[1].hash]
 
 
 def _by_name(parts):
@@ -118,6 +104,10 @@ def _what(part, own):
 
 
 def _change(was, now, own):
+    if was is None:
+        return f"{_what(now, own)} is used now"
+    if now is None:
+        return f"{_what(was, own)} is no longer used"
     if now.kind != "function":
         return f"{_what(now, own)}: {was.text} -> {now.text}"
     file, _, line = now.place.rpartition(":")

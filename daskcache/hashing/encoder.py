@@ -61,10 +61,9 @@ def hash_value(value: Any) -> str:
     return encoder.digest()
 
 
-def canonical_order(items, encoder: Encoder | None = None) -> list:
-    """Return items sorted by their encodings (those of `encoder.ordering`), whatever their order was."""
-    outer = encoder or Encoder()
-    return sorted(items, key=outer.ordering().encoded)
+def canonical_order(items) -> list:
+    """Return items sorted by their encodings, whatever their order was."""
+    return sorted(items, key=Encoder().encoded)
 
 
 def register(cls: type, subclasses: bool = False) -> Callable:
@@ -103,8 +102,6 @@ class Encoder:
     """Collect the canonical encoding of values."""
 
     __slots__ = ("parts",)
-    #: True if functions and classes are encoded as numbers, in the order in which they are met.
-    numbers_code = False
 
     def __init__(self):
         self.parts: list[bytes] = []
@@ -113,9 +110,9 @@ class Encoder:
         """Return a fresh encoder of the same kind, for a part that is encoded separately."""
         return type(self)()
 
-    def ordering(self) -> Encoder:
-        """Return an encoder whose encodings put the items of a set in order."""
-        return self.nested()
+    def ordering(self) -> Encoder | None:
+        """Return an encoder that puts the items of a set in order, or None for this one's encodings."""
+        return None
 
     def encoded(self, value: Any) -> bytes:
         """Return the encoding of a value, without adding it."""

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copyreg
 import dataclasses
 import functools
@@ -19,7 +18,7 @@ from ..errors import UnhashableArgument
 from .installed import name_of, process_name_of
 from .names import class_name
 from .ownership import is_user_code
-from .plain_values import encode_str, encode_tuple
+from .plain_values import encode_class, encode_str
 
 
 def encode_instance(value, encoder):
@@ -31,8 +30,7 @@ def encode_instance(value, encoder):
     name = process_name_of(value)
     if name is None:
         try:
-            with _inside(value):
-                _encode_apart(value, encoder)
+            _encode_apart(value, encoder)
             return
         except UnhashableArgument:
             name = name_of(value)
@@ -42,32 +40,25 @@ def encode_instance(value, encoder):
     encode_str(name, encoder)
 
 
-@contextlib.contextmanager
-def _inside(value):
-    """Mark a value as being encoded within this context; raise if it is marked already."""
-    values = _under_way.values
-    if id(value) in values:
-        raise endless()
-    values.add(id(value))
-    try:
-        yield
-    finally:
-        values.discard(id(value))
-
-
-class _UnderWay(threading.local):
-    def __init__(self):
-        self.values: set[int] = set()
-
-
-_under_way = _UnderWay()
-
-
 def _encode_apart(value, encoder):
+    under_way = _of_thread.__dict__.setdefault("under_way", set())
+    if id(value) in under_way:  # code in the value refers to it, say
+        raise endless()
+    under_way.add(id(value))
+    try:
+        _encode_contents(value, encoder)
+    finally:
+        under_way.discard(id(value))
+
+
+#: Ids of the instances that a thread encodes.  Not in the encoder: code in a value has its own encoders.
+_of_thread = threading.local()
+
+
+def _encode_contents(value, encoder):
     wrapped = getattr(value, "__wrapped__", None)
     if callable(wrapped) and not is_user_code(type(value)):  # a function inside an lru_cache, say
-        encoder.parts.append(b"w")
-        encode_str(class_name(type(value)), encoder)
+        encode_class(b"w", value, encoder)
         encoder.add(wrapped)
         return
     # twice: state that differs from one time to the next can't identify the value
@@ -93,9 +84,8 @@ def _taken_apart(value):
         function, args, state, items, pairs = (*reduced, None, None, None)[:5]
         if state is not None and state is getattr(value, "__dict__", None):
             state = _attributes(value) or None
-        items = None if items is None else list(items)
-        pairs = None if pairs is None else list(pairs)
-        return function, args, state, items, pairs
+        listed = [None if each is None else list(each) for each in (items, pairs)]
+        return function, args, state, *listed
     except RecursionError:
         raise
     except Exception as error:
@@ -131,11 +121,9 @@ def _reduced(value, reduced, encoder):
     else:
         encoder.add(function)
     encoder.add(tuple(args))
-    if type(state) is tuple and len(state) == 2:  # attributes, and those in slots
-        encode_state(state[0], encoder)
-        encode_state(state[1], encoder)
-    else:
-        encode_state(state, encoder)
+    # attributes, and those in slots
+    for part in state if type(state) is tuple and len(state) == 2 else (state,):
+        encode_state(part, encoder)
     encoder.add(items)
     encoder.add(pairs)
 
@@ -172,10 +160,9 @@ def encode_state(value, encoder):
 
 
 def encode_namedtuple(value, encoder):
-    encoder.parts.append(b"n")
-    encode_str(class_name(type(value)), encoder)
-    encode_tuple(value._fields, encoder)
-    encode_tuple(value, encoder)
+    encode_class(b"n", value, encoder)
+    encoder.add(value._fields)
+    encoder.add(tuple(value))
 
 
 def encode_by_token(value, encoder):
@@ -184,8 +171,7 @@ def encode_by_token(value, encoder):
     if _token_of_copy(value, encoder) != token:
         encode_instance(value, encoder)
         return
-    encoder.parts.append(b"K")
-    encode_str(class_name(type(value)), encoder)
+    encode_class(b"K", value, encoder)
     encoder.parts.append(token)
 
 

@@ -22,11 +22,59 @@ from typing import Any
 from .installed import process_name_of
 from .names import class_name
 
+
+def marked(mark: bytes, read: Callable[[Any], Any]) -> Callable[[Any, Any], None]:
+    """Return an encoder that adds a mark, then the value that `read` returns."""
+
+    def encode(value, encoder):
+        encoder.parts.append(mark)
+        encoder.add(read(value))
+
+    return encode
+
+
+def encode_str(value, encoder):
+    """Encode a text by its bytes, with lone surrogates: file names hold them."""
+    data = value.encode("utf-8", "surrogatepass")
+    encoder.parts.append(b"s%d:%b" % (len(data), data))
+
+
+def sequence(mark: bytes) -> Callable[[Any, Any], None]:
+    """Return an encoder of lists or tuples, whose mark has a place for the length."""
+
+    def encode(value, encoder):
+        encoder.parts.append(mark % len(value))
+        for item in value:
+            encoder.add(item)
+
+    return encode
+
+
+def clock(mark: bytes) -> Callable[[Any, Any], None]:
+    """Return an encoder of times and datetimes: an aware datetime is an instant and a zone."""
+
+    def encode(value, encoder):
+        encoder.parts.append(mark)
+        encode_str(value.isoformat() + "~" * value.fold, encoder)  # `fold`: which pass of an hour
+        zone = value.tzinfo
+        # the default text of an object holds its address
+        if type(zone).__repr__ is object.__repr__ and type(zone).__str__ is object.__str__:
+            encoder.add(zone)
+        else:
+            encode_str(str(zone), encoder)  # the zone's name tells DST rules apart
+
+    return encode
+
+
+def encode_class(mark: bytes, value, encoder) -> None:
+    """Add a mark, then the name of a value's class."""
+    encoder.parts.append(mark)
+    encode_str(class_name(type(value)), encoder)
+
+
+# ---- types that need more -----------------------------------------------------------------------
+
 _pack_float = struct.Struct("<d").pack
-
-
-def _none(value, encoder):
-    encoder.parts.append(b"N")
 
 
 def _bool(value, encoder):
@@ -45,39 +93,16 @@ def _complex(value, encoder):
     encoder.parts.append(b"c" + _pack_float(value.real) + _pack_float(value.imag))
 
 
-def encode_str(value, encoder):
-    data = value.encode("utf-8", "surrogatepass")
-    encoder.parts.append(b"s%d:%b" % (len(data), data))
+def _unordered(mark):
+    def encode(value, encoder):
+        encoder.parts.append(mark % len(value))
+        order = encoder.ordering()
+        if order is None:
+            encoder.parts += sorted(map(encoder.encoded, value))
+        else:  # sorted first: an encoding depends on the items encoded before it
+            encoder.parts += map(encoder.encoded, sorted(value, key=order.encoded))
 
-
-def _bytes(value, encoder):
-    encoder.add_buffer(b"b", value)
-
-
-def _bytearray(value, encoder):
-    encoder.add_buffer(b"B", value)
-
-
-def _list(value, encoder):
-    encoder.parts.append(b"[%d:" % len(value))
-    for item in value:
-        encoder.add(item)
-
-
-def encode_tuple(value, encoder):
-    encoder.parts.append(b"(%d:" % len(value))
-    for item in value:
-        encoder.add(item)
-
-
-def _set(value, encoder):
-    encoder.parts.append(b"{%d:" % len(value))
-    encoder.parts += [encoded for encoded, _ in _in_order(value, encoder)]
-
-
-def _frozenset(value, encoder):
-    encoder.parts.append(b"<%d:" % len(value))
-    encoder.parts += [encoded for encoded, _ in _in_order(value, encoder)]
+    return encode
 
 
 def _dict(value, encoder):
@@ -93,81 +118,16 @@ def _dict(value, encoder):
         encoder.add(item)
 
 
-def _mapping_proxy(value, encoder):
-    encoder.parts.append(b"Q")
-    _dict(value, encoder)
-
-
-def _in_order(items, encoder):
-    """Return pairs of encoding and item for items without an order, always in the same order."""
-    if encoder.numbers_code:  # sorted first: an encoding depends on the items encoded before it
-        return [(encoder.encoded(item), item) for item in sorted(items, key=encoder.ordering().encoded)]
-    return sorted([(encoder.encoded(item), item) for item in items], key=operator.itemgetter(0))
-
-
-def _slice(value, encoder):
-    encoder.parts.append(b":")
-    encode_tuple((value.start, value.stop, value.step), encoder)
-
-
-def _range(value, encoder):
-    encoder.parts.append(b"r")
-    encode_tuple((value.start, value.stop, value.step), encoder)
-
-
-def _path(value, encoder):
-    encoder.parts.append(b"p")
-    encode_str(value.as_posix(), encoder)
-
-
-def encode_datetime(value, encoder):
-    """Encode a datetime: an aware one is an instant and a zone."""
-    encoder.parts.append(b"t")
-    _clock(value, encoder)
-
-
-def _time(value, encoder):
-    encoder.parts.append(b"o")
-    _clock(value, encoder)
-
-
-def _clock(value, encoder):
-    encode_str(value.isoformat() + "~" * value.fold, encoder)  # `fold`: first or second pass of an hour
-    zone = value.tzinfo
-    # the default text of an object holds its address
-    if type(zone).__repr__ is object.__repr__ and type(zone).__str__ is object.__str__:
-        encoder.add(zone)
-    else:
-        encode_str(str(zone), encoder)  # the zone's name tells DST rules apart
-
-
 def _by_str(value, encoder):
-    encoder.parts.append(b"h")
-    encode_str(class_name(type(value)), encoder)
+    encode_class(b"h", value, encoder)
     encode_str(str(value), encoder)
 
 
-def _timedelta(value, encoder):
-    encoder.parts.append(b"D")
-    encode_tuple((value.days, value.seconds, value.microseconds), encoder)
-
-
-def _pattern(value, encoder):
-    encoder.parts.append(b"R")
-    encode_tuple((value.pattern, value.flags), encoder)
-
-
 def _enum(value, encoder):
-    encoder.parts.append(b"E")
-    encode_str(class_name(type(value)), encoder)
+    encode_class(b"E", value, encoder)
     encoder.add(value.name)
     # a bare object() equals nothing but itself; the member's name stands for it
     encoder.add(None if type(value.value) is object else value.value)
-
-
-def _singleton(value, encoder):
-    encoder.parts.append(b"S")
-    encode_str(repr(value), encoder)
 
 
 def _code(value, encoder):
@@ -180,45 +140,34 @@ def _method(value, encoder):
     encoder.add(value.__self__)
 
 
-def _module(value, encoder):
-    encoder.parts.append(b"M")
-    encode_str(value.__name__, encoder)
-
-
-def _forward_reference(value, encoder):
-    encoder.parts.append(b"U")
-    encode_tuple((value.__forward_arg__, value.__forward_module__), encoder)
-
-
-def _partial(value, encoder):
-    encoder.parts.append(b"P")
-    encode_tuple((value.func, value.args, value.keywords), encoder)
-
+_limits = operator.attrgetter("start", "stop", "step")
+_module = marked(b"M", operator.attrgetter("__name__"))
 
 #: Encoders by exact type.
 ENCODERS: dict[type, Callable[[Any, Any], None]] = {
-    type(None): _none,
+    type(None): lambda value, encoder: encoder.parts.append(b"N"),
     bool: _bool,
     int: _int,
     float: _float,
     complex: _complex,
     str: encode_str,
-    bytes: _bytes,
-    bytearray: _bytearray,
-    list: _list,
-    tuple: encode_tuple,
-    set: _set,
-    frozenset: _frozenset,
+    bytes: lambda value, encoder: encoder.add_buffer(b"b", value),
+    bytearray: lambda value, encoder: encoder.add_buffer(b"B", value),
+    list: sequence(b"[%d:"),
+    tuple: sequence(b"(%d:"),
+    set: _unordered(b"{%d:"),
+    frozenset: _unordered(b"<%d:"),
     dict: _dict,
-    slice: _slice,
-    range: _range,
-    datetime.datetime: encode_datetime,
+    types.MappingProxyType: marked(b"Q", dict),
+    slice: marked(b":", _limits),
+    range: marked(b"r", _limits),
+    datetime.datetime: clock(b"t"),
     datetime.date: _by_str,
-    datetime.time: _time,
-    datetime.timedelta: _timedelta,
+    datetime.time: clock(b"o"),
+    datetime.timedelta: marked(b"D", operator.attrgetter("days", "seconds", "microseconds")),
     decimal.Decimal: _by_str,
     uuid.UUID: _by_str,
-    re.Pattern: _pattern,
+    re.Pattern: marked(b"R", operator.attrgetter("pattern", "flags")),
     types.FunctionType: _code,
     types.BuiltinFunctionType: _code,
     types.MethodType: _method,
@@ -226,16 +175,15 @@ ENCODERS: dict[type, Callable[[Any, Any], None]] = {
     types.WrapperDescriptorType: _code,
     types.MethodWrapperType: _code,
     types.ModuleType: _module,
-    types.MappingProxyType: _mapping_proxy,
-    typing.ForwardRef: _forward_reference,
-    functools.partial: _partial,
-    type(Ellipsis): _singleton,
-    type(NotImplemented): _singleton,
+    typing.ForwardRef: marked(b"U", operator.attrgetter("__forward_arg__", "__forward_module__")),
+    functools.partial: marked(b"P", operator.attrgetter("func", "args", "keywords")),
+    type(Ellipsis): marked(b"S", repr),
+    type(NotImplemented): marked(b"S", repr),
 }
 
 #: Encoders by class, for its subclasses too.
 BASES: dict[type, Callable[[Any, Any], None]] = {
-    pathlib.PurePath: _path,
+    pathlib.PurePath: marked(b"p", operator.methodcaller("as_posix")),
     enum.Enum: _enum,
     type: _code,
     types.ModuleType: _module,

@@ -386,7 +386,6 @@ class _ReachEncoder(Encoder):
     """Encode the values of a reach; functions and classes stand by their numbers in it."""
 
     __slots__ = ("reach", "sizes")
-    numbers_code = True
 
     def __init__(self, reach, sizes=None):
         super().__init__()

@@ -53,8 +53,8 @@ def _place_in(text, flags, code):
     results differ: CPython 3.11 emits other bytecode for attributes of a module if it compiles the
     module's import together with them.
     """
-    for compiled in (_compiled, _compiled_by_statement):
-        place = _same_code(code, compiled(text, flags).get(code.co_name, []))
+    for by_statement in (False, True):
+        place = _same_code(code, _compiled(text, flags, by_statement).get(code.co_name, []))
         if place is not None:
             return place
     return None
@@ -70,15 +70,15 @@ def _same_code(code, compiled):
         Candidates with the same name from the source.  One on the same line comes first (there, one with
         equal positions), then one on another line.
     """
-    there = [c for c in compiled if c.co_firstlineno == code.co_firstlineno]
-    elsewhere = [c for c in compiled if c.co_firstlineno != code.co_firstlineno]
-    there.sort(key=lambda c: not _equal_positions(c, code))
+
+    def distance(other):
+        if other.co_firstlineno != code.co_firstlineno:
+            return 2
+        both = zip(other.co_positions(), code.co_positions(), strict=False)
+        return int(any(there != here for there, here in both))
+
     wanted = runnable(code)
-    return next((c for c in (*there, *elsewhere) if runnable(c) == wanted), None)
-
-
-def _equal_positions(one, other):
-    return all(a == b for a, b in zip(one.co_positions(), other.co_positions(), strict=False))
+    return next((c for c in sorted(compiled, key=distance) if runnable(c) == wanted), None)
 
 
 def _around(code, candidates):
@@ -96,7 +96,7 @@ def _around(code, candidates):
         return (start.lineno, start.col_offset), (end.end_lineno, end.end_col_offset)
 
     found = [tree for tree in candidates if span(tree)[0] <= first and last <= span(tree)[1]]
-    return sorted(found, key=lambda tree: (span(tree)[0], span(tree)[1]), reverse=True)
+    return sorted(found, key=span, reverse=True)
 
 
 def _is_rewritten(code):
@@ -129,23 +129,13 @@ def _trees_in(text):
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-@functools.lru_cache(maxsize=64)
-def _compiled(text, flags):
-    """Return the code objects of a source text by name."""
-    return _by_name([compile(text, "<source>", "exec", flags, dont_inherit=True)])
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled_by_statement(text, flags):
-    """Return the code objects of a source text by name, with each statement compiled separately."""
-    modules = [ast.Module([statement], []) for statement in _parsed(text).body]
-    return _by_name([compile(m, "<source>", "exec", flags, dont_inherit=True) for m in modules])
-
-
-def _by_name(codes):
+@functools.lru_cache(maxsize=128)
+def _compiled(text, flags, by_statement):
+    """Return the code objects of a source text by name; compile it as a whole or by statement."""
+    wholes = [ast.Module([each], []) for each in _parsed(text).body] if by_statement else [text]
     found: dict[str, list] = {}
-    for code in codes:
-        for inner in nested(code):
+    for whole in wholes:
+        for inner in nested(compile(whole, "<source>", "exec", flags, dont_inherit=True)):
             found.setdefault(inner.co_name, []).append(inner)
     return found
 

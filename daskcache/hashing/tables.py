@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .instances import no_identity
 from .names import class_name
-from .plain_values import encode_datetime
+from .plain_values import clock, marked
 
 # ---- pandas -------------------------------------------------------------------------------------
 
@@ -23,15 +23,14 @@ def pandas_encoders():
         pd.Series: _series,
         pd.Index: _index,
         pd.api.extensions.ExtensionArray: _extension_array,
-        pd.Timestamp: _timestamp,
-        type(pd.NA): _missing,
-        type(pd.NaT): _missing,
+        pd.Timestamp: clock(b"zt"),
+        type(pd.NA): marked(b"S", repr),
+        type(pd.NaT): marked(b"S", repr),
     }
 
 
 def _frame(value, encoder):
     encoder.parts.append(b"W")
-    _subclass(value, encoder)
     _carried(value, encoder)
     _index(value.index, encoder)
     _index(value.columns, encoder)
@@ -41,22 +40,17 @@ def _frame(value, encoder):
 
 def _series(value, encoder):
     encoder.parts.append(b"v")
-    _subclass(value, encoder)
     _carried(value, encoder)
     encoder.add(value.name)
     _index(value.index, encoder)
     _values(value, encoder)
 
 
-def _subclass(value, encoder):
-    """Add the class of a frame or series and the attributes that it keeps, unless it is pandas' own."""
+def _carried(value, encoder):
+    """Add the class of a frame or series unless it is pandas' own, its attributes, attrs and flags."""
     cls = type(value)
     if cls.__module__.partition(".")[0] != "pandas":
         encoder.add((class_name(cls), {name: getattr(value, name, None) for name in cls._metadata}))
-
-
-def _carried(value, encoder):
-    """Add the attrs and flags of a frame or series, if it has any."""
     if value.attrs:
         encoder.add(("attrs", value.attrs))
     if not value.flags.allows_duplicate_labels:
@@ -126,16 +120,6 @@ def _dtype(value, encoder):
     encoder.add((class_name(type(dtype)), str(dtype), parameters, getattr(value.array, "crs", None)))
 
 
-def _timestamp(value, encoder):
-    encoder.parts.append(b"z")
-    encode_datetime(value, encoder)
-
-
-def _missing(value, encoder):
-    encoder.parts.append(b"S")
-    encoder.add(repr(value))
-
-
 # ---- coordinate reference systems ---------------------------------------------------------------
 
 
@@ -143,13 +127,7 @@ def pyproj_encoders():
     """Return encoders by class."""
     import pyproj
 
-    return {pyproj.CRS: _crs}
-
-
-def _crs(value, encoder):
-    """Encode a coordinate reference system by its definition, however it was named."""
-    encoder.parts.append(b"j")
-    encoder.add(value.to_wkt())
+    return {pyproj.CRS: marked(b"j", lambda value: value.to_wkt())}  # however it was named
 
 
 # ---- Arrow --------------------------------------------------------------------------------------
@@ -162,12 +140,12 @@ def pyarrow_encoders():
     return {
         pa.Table: _arrow_table,
         pa.RecordBatch: _arrow_table,
-        pa.ChunkedArray: _chunked_array,
-        pa.Array: _arrow_array,
-        pa.Scalar: _arrow_scalar,
-        pa.Schema: _arrow_schema,
-        pa.Field: _arrow_field,
-        pa.DataType: _arrow_type,
+        pa.ChunkedArray: _column("ChunkedArray", lambda value: value.chunks),
+        pa.Array: _column("Array", lambda value: [value]),
+        pa.Scalar: _column("Scalar", lambda value: [pa.repeat(value, 1)]),
+        pa.Schema: marked(b"U", lambda value: ("Schema", list(value), value.metadata or None)),
+        pa.Field: marked(b"U", _parts_of_field),
+        pa.DataType: marked(b"U", lambda value: ("DataType", str(value), _inner_types(value))),
     }
 
 
@@ -178,39 +156,19 @@ def _arrow_table(value, encoder):
         _arrow_values(column.type, getattr(column, "chunks", [column]), encoder)
 
 
-def _chunked_array(value, encoder):
-    encoder.parts.append(b"U")
-    encoder.add(("ChunkedArray", value.type))
-    _arrow_values(value.type, value.chunks, encoder)
+def _column(kind, chunks_of):
+    """Return an encoder for values of one type, which `chunks_of` returns as arrays."""
+
+    def encode(value, encoder):
+        encoder.parts.append(b"U")
+        encoder.add((kind, value.type))
+        _arrow_values(value.type, chunks_of(value), encoder)
+
+    return encode
 
 
-def _arrow_array(value, encoder):
-    encoder.parts.append(b"U")
-    encoder.add(("Array", value.type))
-    _arrow_values(value.type, [value], encoder)
-
-
-def _arrow_scalar(value, encoder):
-    import pyarrow as pa
-
-    encoder.parts.append(b"U")
-    encoder.add(("Scalar", value.type))
-    _arrow_values(value.type, [pa.repeat(value, 1)], encoder)
-
-
-def _arrow_schema(value, encoder):
-    encoder.parts.append(b"U")
-    encoder.add(("Schema", list(value), value.metadata or None))
-
-
-def _arrow_field(value, encoder):
-    encoder.parts.append(b"U")
-    encoder.add(("Field", value.name, value.type, value.nullable, value.metadata or None))
-
-
-def _arrow_type(value, encoder):
-    encoder.parts.append(b"U")
-    encoder.add(("DataType", str(value), _inner_types(value)))
+def _parts_of_field(value):
+    return "Field", value.name, value.type, value.nullable, value.metadata or None
 
 
 def _inner_types(kind):
