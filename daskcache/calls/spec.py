@@ -232,7 +232,7 @@ class Spec:
             reach = self.code(glance=True).reach
         except DaskcacheError:  # calls report the error
             return {}
-        return reach.travelling_bodies() if reach is not None else {}
+        return reach.bodies(travelling=True) if reach is not None else {}
 
 
 def _shown(value):

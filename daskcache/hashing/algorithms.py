@@ -46,17 +46,13 @@ class _Cut:
         return self._state.hexdigest()[:_DIGITS]
 
 
-def _blake3():
-    return _cut("blake3_128", require("blake3", "blake3").blake3)
-
-
 def _cut(name, make):
     return Algorithm(name, lambda data: make(data).hexdigest()[:_DIGITS], lambda: _Cut(make()))
 
 
 _KNOWN: dict[str, Callable[[], Algorithm]] = {
     "xxh3_128": lambda: Algorithm("xxh3_128", xxhash.xxh3_128_hexdigest, xxhash.xxh3_128),
-    "blake3": _blake3,
+    "blake3": lambda: _cut("blake3_128", require("blake3", "blake3").blake3),
     "sha256": lambda: _cut("sha256_128", functools.partial(hashlib.sha256, usedforsecurity=True)),
 }
 

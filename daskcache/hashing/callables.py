@@ -23,6 +23,7 @@ def is_followed(obj, depth=0):
 
 
 def holds_followed(value, depth=0):
+    """Test if a value is the user's own code, or a plain container of it."""
     if type(value) in (list, tuple, dict):
         items = value.values() if type(value) is dict else value
         return any(is_followed(item, depth + 1) for item in items)
@@ -30,6 +31,7 @@ def holds_followed(value, depth=0):
 
 
 def wrapped_by(func) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of the contents in which a wrapper may keep the function that it wraps."""
     if hasattr(func, "__wrapped__"):
         yield "__wrapped__", func.__wrapped__
     yield from closure_of(func).items()
@@ -40,24 +42,25 @@ def is_generated(func):
     return func.__code__.co_filename.startswith("<@") and hasattr(func, "__wrapped__")
 
 
-def defaults_of(func) -> dict[str, Any]:
-    """Return defaults by name, without nodes: those are upstream of the call, not part of the code."""
-    found = inspect.signature(func, follow_wrapped=False).parameters.values()
-    return {
-        p.name: p.default
-        for p in found
-        if p.default is not p.empty and not hasattr(type(p.default), "_recipe")
-    }
+def held_by(func) -> Iterator[tuple[str, str, Any]]:
+    """Yield kind, name and value of a function's defaults and of the variables that it closes over."""
+    for each in inspect.signature(func, follow_wrapped=False).parameters.values():
+        # nodes are upstream of the call, not part of the code
+        if each.default is not each.empty and not hasattr(type(each.default), "_recipe"):
+            yield "default", each.name, each.default
+    for name, value in closure_of(func).items():
+        yield "closure variable", name, value
 
 
 def closure_of(func) -> dict[str, Any]:
+    """Return the variables that a function closes over, by name."""
     cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
-    return {name: cell.cell_contents if is_filled(cell) else "<empty>" for name, cell in cells}
+    return {name: contents(cell, "<empty>") for name, cell in cells}
 
 
-def is_filled(cell):
+def contents(cell: types.CellType, empty: Any) -> Any:
+    """Return the value in the cell of a closure, or `empty`."""
     try:
-        cell.cell_contents  # noqa: B018
+        return cell.cell_contents
     except ValueError:
-        return False
-    return True
+        return empty

@@ -22,7 +22,12 @@ from .ownership import is_user_code
 # ---- members -----------------------------------------------------------------------------------
 
 
-def counts_in_class(cls, name, value):
+def members(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yield the name and value of each attribute that counts, in the order of the names."""
+    return ((name, value) for name, value in sorted(vars(cls).items()) if _counts(cls, name, value))
+
+
+def _counts(cls, name, value):
     if isinstance(value, _MADE_FOR_FIELDS) or name in _MADE_BY_PYTHON:
         return False
     special = name.startswith("__") and name.endswith("__")

@@ -153,13 +153,14 @@ class Encoder:
         """Add a large buffer by its digest, without copying it."""
         self.add_blocks(kind, [buffer])
 
-    def add_blocks(self, kind: bytes, blocks) -> None:
-        """Add a large buffer that comes in pieces: the encoding is that of the whole buffer."""
+    def add_blocks(self, kind: bytes, blocks) -> int:
+        """Add a large buffer that comes in pieces, as if it were whole, and return its size in bytes."""
         state, size = hasher(), 0
         for block in blocks:
             state.update(block)
             size += memoryview(block).nbytes
         self.parts.append(b"%b%d:%b" % (kind, size, state.hexdigest().encode()))
+        return size
 
 
 # ---- finding the encoder ------------------------------------------------------------------------

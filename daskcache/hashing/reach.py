@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import builtins
 import logging
-import re
-import reprlib
 import sys
 import threading
 import time
@@ -24,34 +22,15 @@ from typing import Any
 
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
-from .bytecode import bytecode_hash, names_in
-from .callables import (
-    closure_of,
-    defaults_of,
-    holds_followed,
-    is_filled,
-    is_followed,
-    is_generated,
-    wrapped_by,
-)
+from .bytecode import Import, bytecode_hash, names_in
+from .callables import contents, held_by, holds_followed, is_followed, is_generated, wrapped_by
 from .changes import Part
-from .declarations import (
-    IMMUTABLE,
-    annotations_of,
-    counts_in_class,
-    declared,
-    plain_member,
-    stands_alone,
-)
-from .encoder import Encoder, digest, hash_value
+from .declarations import IMMUTABLE, annotations_of, declared, members, plain_member, stands_alone
+from .encoder import hash_value
 from .functions import Body, body_of
 from .imports import MISSING, load_submodule, names_used, resolved
-from .ownership import (
-    home_of,
-    is_standard,
-    is_user_code,
-    is_user_module,
-)
+from .numbering import NumberingEncoder, part_of
+from .ownership import home_of, is_standard, is_user_code, is_user_module
 from .syntax import Chain
 
 
@@ -148,7 +127,7 @@ class Reach:
             ):
                 return False
             for cell, value in cells:
-                if (cell.cell_contents if is_filled(cell) else MISSING) is not value:
+                if contents(cell, MISSING) is not value:
                     return False
         if not self._values:
             return True
@@ -164,18 +143,24 @@ class Reach:
             look_up(name) is value for look_up, name, value in self._bindings if isinstance(value, _CODE)
         ) and all(func.__code__ is code for func, code, *_ in self._functions)
 
-    def bodies(self) -> dict[str, Body]:
-        """Return the analyses of the functions that have sources, by the hash of their bytecode."""
-        return _bodies(func for func, *_ in self._functions)
+    def bodies(self, travelling: bool = False) -> dict[str, Body]:
+        """Return the analyses of the functions that have sources, by the hash of their bytecode.
 
-    def travelling_bodies(self) -> dict[str, Body]:
-        """Return those of `bodies` whose functions are pickled by value, without their source texts.
+        The texts of the sources are left out.
 
-        These are functions of `__main__`, lambdas, and functions made in functions.
+        Parameters
+        ----------
+        travelling : bool
+            True for those only that are pickled by value: functions of `__main__`, lambdas, and
+            functions made in functions (default: False).
         """
-        functions = (func for func, *_ in self._functions)
-        found = _bodies(f for f in functions if f.__module__ == "__main__" or "<" in f.__qualname__)
-        return {hashed: body._replace(source="") for hashed, body in found.items()}
+        functions = [func for func, *_ in self._functions if not travelling or _is_sent_by_value(func)]
+        found = {func.__code__: body_of(func.__code__) for func in functions}
+        return {
+            bytecode_hash(code): body._replace(source="")
+            for code, body in found.items()
+            if body.attributes is None
+        }
 
     def place(self, obj: Any) -> int:
         """Return the number of a function or class.  A new one is described when its turn comes."""
@@ -195,7 +180,7 @@ class Reach:
     def _describe(self, obj):
         if isinstance(obj, type):
             return self._describe_class(obj)
-        cells = [(c, c.cell_contents if is_filled(c) else MISSING) for c in obj.__closure__ or ()]
+        cells = [(cell, contents(cell, MISSING)) for cell in obj.__closure__ or ()]
         self._functions.append((obj, obj.__code__, obj.__defaults__, obj.__kwdefaults__, cells))
         if (obj is self._root or is_user_code(obj)) and not is_generated(obj):
             return self._describe_function(obj)
@@ -211,8 +196,7 @@ class Reach:
         # a value without identity is an error in the function itself, and gives a warning in helpers
         own = [
             (kind, name, self._value(func, kind, name, value, strict=func is self._root))
-            for kind, values in (("default", defaults_of(func)), ("closure variable", closure_of(func)))
-            for name, value in values.items()
+            for kind, name, value in held_by(func)
         ]
         if _READ_ANNOTATIONS & names_in(code):
             self._noted.add(_ANNOTATIONS_ACT)
@@ -244,9 +228,8 @@ class Reach:
         found = []
         for chain in body.chains:
             if chain[0] in body.imports:
-                module, value = resolved(body.imports[chain[0]], namespace)
+                value = self._imported(body.imports[chain[0]], namespace)
                 if value is not MISSING:
-                    self._bind_import(module, body.imports[chain[0]].name, value)
                     found.append((chain, self._follow(func, "", chain[0], value, chain[1:], body)))
             elif chain[0] in namespace:
                 found.append((chain, self._look_up(func, namespace, chain, body)))
@@ -256,16 +239,18 @@ class Reach:
                     found.append((chain, "undefined"))
         if body.attributes is not None:  # bytecode doesn't say which attribute is taken of which module
             for name, statement in sorted(body.imports.items()):
-                module, value = resolved(statement, namespace)
+                value = self._imported(statement, namespace)
                 if value is not MISSING:
-                    self._bind_import(module, None, value)
                     found.append((("import", name), self._follow_module(func, value, (), body)))
         return found
 
-    def _bind_import(self, module, name, value):
-        self._bindings.append((sys.modules.get, module.__name__, module))
-        if name is not None and vars(module).get(name) is value:
-            self._bindings.append((vars(module).get, name, value))
+    def _imported(self, statement: Import, namespace):
+        module, value = resolved(statement, namespace)
+        if value is not MISSING:
+            self._bindings.append((sys.modules.get, module.__name__, module))
+            if statement.name is not None and vars(module).get(statement.name) is value:
+                self._bindings.append((vars(module).get, statement.name, value))
+        return value
 
     def _look_up(self, func, namespace, chain: Chain, body):
         name = chain[0]
@@ -303,16 +288,18 @@ class Reach:
             return "module", module.__name__
         self.modules.add(module.__name__)
         inner = vars(module)
-        if rest:
-            load_submodule(module, rest[0])
-        if rest and rest[0] in inner:
+        if not rest:
+            return [
+                (name, self._look_up(func, inner, (name,), body)) for name in names_used(module, body)
+            ]
+        load_submodule(module, rest[0])
+        if rest[0] in inner:
             return self._look_up(func, inner, rest, body)
-        if rest:  # an attribute that the module makes on request (`__getattr__`)
-            value = getattr(module, rest[0], MISSING)
-            if value is MISSING:
-                return "undefined"
-            return self._follow(func, module.__name__, rest[0], value, rest[1:], body)
-        return [(name, self._look_up(func, inner, (name,), body)) for name in names_used(module, body)]
+        # an attribute that the module makes on request (`__getattr__`)
+        value = getattr(module, rest[0], MISSING)
+        if value is MISSING:
+            return "undefined"
+        return self._follow(func, module.__name__, rest[0], value, rest[1:], body)
 
     # -- values -----------------------------------------------------------------------------------------
 
@@ -339,14 +326,14 @@ class Reach:
             return f"of type {type(value).__qualname__}"
         if not isinstance(value, (types.FunctionType, type)):
             shown = name if kind in ("constant", "class") else f"{owner.__qualname__}.{name}"
-            self.parts.append(_part(kind, module or owner.__module__, shown, encoder, value))
+            self.parts.append(part_of(kind, module or owner.__module__, shown, encoder, value))
         return encoder.digest()
 
     def _encoded(self, value):
         return self._encoder(value).digest()
 
     def _encoder(self, value, whose=None):
-        encoder = _ReachEncoder(self)
+        encoder = NumberingEncoder(self)
         encoder.add_checked(value)
         if type(value) not in IMMUTABLE and not isinstance(value, types.FunctionType):
             self._values.append((value, encoder.digest()))
@@ -359,7 +346,7 @@ class Reach:
         """Return the hash of a value now, or None if it can't be hashed or refers to new code."""
         known = len(self._found)
         try:
-            encoder = _ReachEncoder(self)
+            encoder = NumberingEncoder(self)
             encoder.add_checked(value)
         except UnhashableArgument:
             return None
@@ -369,63 +356,18 @@ class Reach:
 
     def _describe_class(self, cls):
         """Describe a class by its members, bases and declarations, whatever its source text."""
-        members = []
+        described = []
         self._classes.append((vars(cls), len(vars(cls))))
-        for name, value in sorted(vars(cls).items()):
-            if counts_in_class(cls, name, value):
-                self._bindings.append((vars(cls).get, name, value))
-                members.append((name, self._value(cls, "attribute", name, plain_member(value))))
+        for name, value in members(cls):
+            self._bindings.append((vars(cls).get, name, value))
+            described.append((name, self._value(cls, "attribute", name, plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
         stated = dict(declared(cls))
         if stated:
-            members.append(("declared", self._value(cls, "class", cls.__qualname__, stated)))
-        return "class", cls.__qualname__, members, bases
+            described.append(("declared", self._value(cls, "class", cls.__qualname__, stated)))
+        return "class", cls.__qualname__, described, bases
 
 
-class _ReachEncoder(Encoder):
-    """Encode the values of a reach; functions and classes stand by their numbers in it."""
-
-    __slots__ = ("reach", "sizes")
-
-    def __init__(self, reach, sizes=None):
-        super().__init__()
-        self.reach = reach
-        #: Sizes of the large buffers, in bytes.
-        self.sizes = [] if sizes is None else sizes
-
-    def add_blocks(self, kind, blocks):
-        super().add_blocks(kind, map(self._measured, blocks))
-
-    def _measured(self, block):
-        self.sizes.append(memoryview(block).nbytes)
-        return block
-
-    def add_code(self, value):
-        if self.reach.follows(value):
-            self.parts.append(b"@code %d;" % self.reach.place(value))
-        else:
-            super().add_code(value)
-
-    def nested(self):
-        return _ReachEncoder(self.reach, self.sizes)
-
-    def ordering(self):
-        return Encoder()  # without numbers, which depend on the order that is being made
-
-    def nbytes(self):
-        return sum(self.sizes) + len(self.encoding())
-
-
-def _part(kind, module, name, encoder, value):
-    """Return a value as a part.
-
-    Code in the value is a separate part.  The number of that code is left out of the hash, because it
-    says nothing about the value.
-    """
-    return Part(kind, module, name, digest(_PLACE.sub(b"@", encoder.encoding())), _brief.repr(value))
-
-
-_PLACE = re.compile(rb"@code \d+;")
 #: Types of values that are followed or named even if the functions assign the global.
 _CODE = (types.ModuleType, types.FunctionType, type)
 #: Noted if the user's own code reads annotations: then those of all functions count.
@@ -437,13 +379,10 @@ _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 #: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = 80
 
 
-def _bodies(functions):
-    found = {func.__code__: body_of(func.__code__) for func in functions}
-    return {bytecode_hash(code): body for code, body in found.items() if body.attributes is None}
+def _is_sent_by_value(func):
+    return func.__module__ == "__main__" or "<" in func.__qualname__
 
 
 _warned: set[tuple[str, str, str]] = set()

@@ -153,8 +153,7 @@ def seen_code(reach: Reach | None, parts: list[Part]) -> SeenCode:
     short = [part._replace(text="") if part.kind == "function" else part for part in parts]
     if reach is None:
         return SeenCode(View(frozenset(), {}), short)
-    bodies = {hashed: body._replace(source="") for hashed, body in reach.bodies().items()}
-    return SeenCode(View(frozenset(reach.modules), bodies), short)
+    return SeenCode(View(frozenset(reach.modules), reach.bodies()), short)
 
 
 def joint_view(views: Iterable[View], modules: Iterable[str] = ()) -> View:
