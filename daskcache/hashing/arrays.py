@@ -14,7 +14,7 @@ from .algorithms import hasher
 from .installed import package_giving
 from .instances import encode_state, no_identity
 from .names import class_name
-from .plain_values import marked
+from .plain_values import encode_str, encode_tuple, marked
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
 BLOCK = 16 * 2**20
@@ -60,7 +60,7 @@ def numpy_encoders():
         np.generic: _scalar,
         np.dtype: _dtype,
         np.ufunc: _ufunc,
-        type(np.ma.masked): marked(b"g", lambda value: "numpy.ma:masked"),
+        type(np.ma.masked): marked(b"g", lambda value: "numpy.ma:masked", encode_str),
     }
 
 
@@ -171,16 +171,12 @@ def _blocks(array):
             yield from _blocks(array[start : start + rows] if rows else array[start, ...])
         return
     if not array.flags.c_contiguous:
-        array = _copy(array)
+        import numpy as np
+
+        copy = np.empty(array.shape, array.dtype)
+        _move(array, copy)
+        array = copy
     yield array.reshape(-1).view("u1")
-
-
-def _copy(array):
-    import numpy as np
-
-    copy = np.empty(array.shape, array.dtype)
-    _move(array, copy)
-    return copy
 
 
 def _move(source, destination):
@@ -229,9 +225,13 @@ def xarray_encoders():
 
     return {
         # not `value.encoding`, which says how the variable is stored
-        xr.Variable: marked(b"X", lambda value: (value.dims, value.data, dict(value.attrs))),
-        xr.DataArray: marked(b"Y", lambda value: (value.name, value.variable, _variables(value.coords))),
-        xr.Dataset: marked(b"Z", _parts_of_dataset),
+        xr.Variable: marked(
+            b"X", lambda value: (value.dims, value.data, dict(value.attrs)), encode_tuple
+        ),
+        xr.DataArray: marked(
+            b"Y", lambda value: (value.name, value.variable, _variables(value.coords)), encode_tuple
+        ),
+        xr.Dataset: marked(b"Z", _parts_of_dataset, encode_tuple),
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -89,11 +90,11 @@ def _differences(before, now):
 def _by_name(parts):
     """Return parts by kind, module, name and number: several parts (lambdas, say) may share a name."""
     found: dict[tuple, Part] = {}
+    numbers: Counter[tuple] = Counter()
     for part in parts:
-        number = 0
-        while (part.kind, part.module, part.name, number) in found:
-            number += 1
-        found[part.kind, part.module, part.name, number] = part
+        name = part[:3]
+        found[*name, numbers[name]] = part
+        numbers[name] += 1
     return found
 
 

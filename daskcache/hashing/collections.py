@@ -67,7 +67,7 @@ class _GraphEncoder(Encoder):
             part = self.nested()
             part.add(self.graph[task_key])
             self.hashes[task_key] = part.digest()
-        self.parts.append(b"@%b;" % self.hashes[key].encode())
+        self.add_stand_in(self.hashes[key])
 
     def _dependencies_first(self, key):
         stack = [(key, False)]  # recursion would go too deep in a long chain of tasks
@@ -81,20 +81,13 @@ class _GraphEncoder(Encoder):
                 stack.append((current, True))
                 stack += [(key, False) for key in self.graph[current].dependencies]
 
-
-@register(TaskRef)
-def _task_ref(value, encoder):
-    encoder.parts.append(b"@%b;" % encoder.hashes.get(value.key, str(value.key)).encode())
+    def add_reference(self, key):
+        self.add_stand_in(self.hashes.get(key, str(key)))
 
 
-@register(Alias)
-def _alias(value, encoder):
-    encoder.parts.append(b"@%b;" % encoder.hashes.get(value.target, str(value.target)).encode())
-
-
-@register(DataNode)
-def _data_node(value, encoder):
-    encoder.add(value.value)
+register(TaskRef)(lambda value, encoder: encoder.add_reference(value.key))
+register(Alias)(lambda value, encoder: encoder.add_reference(value.target))
+register(DataNode)(lambda value, encoder: encoder.add(value.value))
 
 
 @register(GraphNode, subclasses=True)

@@ -89,9 +89,9 @@ def register(cls: type, subclasses: bool = False) -> Callable:
     """
 
     def decorate(encode):
-        ENCODERS[cls] = encode
+        _ENCODERS[cls] = encode
         if subclasses:
-            BASES[cls] = encode
+            _BASES[cls] = encode
         _FOUND.clear()
         return encode
 
@@ -130,7 +130,7 @@ class Encoder:
 
     def add(self, value: Any) -> None:
         cls = type(value)
-        encode = ENCODERS.get(cls) or _FOUND.get(cls) or _find_encoder(cls)
+        encode = _ENCODERS.get(cls) or _FOUND.get(cls) or _find_encoder(cls)
         encode(value, self)
 
     def add_checked(self, value: Any) -> None:
@@ -173,6 +173,10 @@ def _collection(value, encoder):
         encoder.add_stand_in(_home("hashing.collections").collection_hash(value))
 
 
+#: Encoders by exact type, and by class for its subclasses too.
+#: Not the imported names: CPython 3.11 compiles calls of their methods to slower code.
+_ENCODERS = {**ENCODERS}
+_BASES = {**BASES}
 #: Encoders found for other types, by exact type.
 _FOUND: dict[type, Callable[[Any, Encoder], None]] = {}
 
@@ -197,13 +201,13 @@ def _find_encoder(cls: type) -> Callable[[Any, Encoder], None]:
 
 
 def _load_encoders(package):
-    """Add the encoders of a package to `BASES`; encoders that are registered already stay."""
+    """Add the encoders of a package to `_BASES`; encoders that are registered already stay."""
     home = _LAZY.get(package)
     if home is None:
         return
     encoders = getattr(_home(home), f"{package}_encoders")
     for base, encode in encoders().items():
-        BASES.setdefault(base, encode)
+        _BASES.setdefault(base, encode)
     _LAZY.pop(package, None)  # only now: another thread that comes here must find the encoders
 
 
@@ -214,8 +218,8 @@ def _home(module):
 
 def _inherited_encoder(cls):
     for ancestor in cls.__mro__:
-        if ancestor in BASES:
-            return BASES[ancestor]
+        if ancestor in _BASES:
+            return _BASES[ancestor]
     if hasattr(cls, "__daskcache_encode__"):
         return cls.__daskcache_encode__
     if hasattr(cls, "__dask_graph__"):

@@ -168,11 +168,11 @@ def encode_namedtuple(value, encoder):
 def encode_by_token(value, encoder):
     """Encode a value by its token if a copy has the same token, else by the state that pickle keeps."""
     token = encoder.encoded(value.__dask_tokenize__())
-    if _token_of_copy(value, encoder) != token:
+    if _token_of_copy(value, encoder) == token:
+        encode_class(b"K", value, encoder)
+        encoder.parts.append(token)
+    else:
         encode_instance(value, encoder)
-        return
-    encode_class(b"K", value, encoder)
-    encoder.parts.append(token)
 
 
 def _token_of_copy(value, encoder):

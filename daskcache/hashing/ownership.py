@@ -76,12 +76,9 @@ def is_user_module(module: types.ModuleType) -> bool:
     if view is not None:
         return module.__name__ in view.modules
     file = getattr(module, "__file__", None)
-    if file is None:
-        folders = list(
-            getattr(module, "__path__", ())
-        )  # a package without an __init__.py has only these
-        return is_user_file(folders[0]) if folders else module.__name__ == "__main__"
-    return is_user_file(file)
+    if file is None:  # a package without an __init__.py has only folders
+        file = next(iter(getattr(module, "__path__", ())), None)
+    return module.__name__ == "__main__" if file is None else is_user_file(file)
 
 
 def is_user_package(name: str) -> bool:
@@ -94,8 +91,8 @@ def is_user_package(name: str) -> bool:
     spec = importlib.util.find_spec(name)
     if spec is None:
         return False
-    folders = list(spec.submodule_search_locations or ())
-    return is_user_file(spec.origin or (folders[0] if folders else "<frozen "))
+    place = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+    return place is not None and is_user_file(place)
 
 
 @functools.cache

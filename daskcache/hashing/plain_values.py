@@ -23,14 +23,14 @@ from .installed import process_name_of
 from .names import class_name
 
 
-def marked(mark: bytes, read: Callable[[Any], Any]) -> Callable[[Any, Any], None]:
-    """Return an encoder that adds a mark, then the value that `read` returns."""
+def marked(mark: bytes, read: Callable[[Any], Any], encode: Callable) -> Callable[[Any, Any], None]:
+    """Return an encoder that adds a mark, then encodes with `encode` the value that `read` returns."""
 
-    def encode(value, encoder):
+    def encode_marked(value, encoder):
         encoder.parts.append(mark)
-        encoder.add(read(value))
+        encode(read(value), encoder)
 
-    return encode
+    return encode_marked
 
 
 def encode_str(value, encoder):
@@ -48,6 +48,9 @@ def sequence(mark: bytes) -> Callable[[Any, Any], None]:
             encoder.add(item)
 
     return encode
+
+
+encode_tuple = sequence(b"(%d:")
 
 
 def clock(mark: bytes) -> Callable[[Any, Any], None]:
@@ -118,6 +121,11 @@ def _dict(value, encoder):
         encoder.add(item)
 
 
+def _path(value, encoder):
+    encoder.parts.append(b"p")
+    encode_str(value.as_posix(), encoder)
+
+
 def _by_str(value, encoder):
     encode_class(b"h", value, encoder)
     encode_str(str(value), encoder)
@@ -141,7 +149,7 @@ def _method(value, encoder):
 
 
 _limits = operator.attrgetter("start", "stop", "step")
-_module = marked(b"M", operator.attrgetter("__name__"))
+_module = marked(b"M", operator.attrgetter("__name__"), encode_str)
 
 #: Encoders by exact type.
 ENCODERS: dict[type, Callable[[Any, Any], None]] = {
@@ -154,20 +162,22 @@ ENCODERS: dict[type, Callable[[Any, Any], None]] = {
     bytes: lambda value, encoder: encoder.add_buffer(b"b", value),
     bytearray: lambda value, encoder: encoder.add_buffer(b"B", value),
     list: sequence(b"[%d:"),
-    tuple: sequence(b"(%d:"),
+    tuple: encode_tuple,
     set: _unordered(b"{%d:"),
     frozenset: _unordered(b"<%d:"),
     dict: _dict,
-    types.MappingProxyType: marked(b"Q", dict),
-    slice: marked(b":", _limits),
-    range: marked(b"r", _limits),
+    types.MappingProxyType: marked(b"Q", dict, _dict),
+    slice: marked(b":", _limits, encode_tuple),
+    range: marked(b"r", _limits, encode_tuple),
     datetime.datetime: clock(b"t"),
     datetime.date: _by_str,
     datetime.time: clock(b"o"),
-    datetime.timedelta: marked(b"D", operator.attrgetter("days", "seconds", "microseconds")),
+    datetime.timedelta: marked(
+        b"D", operator.attrgetter("days", "seconds", "microseconds"), encode_tuple
+    ),
     decimal.Decimal: _by_str,
     uuid.UUID: _by_str,
-    re.Pattern: marked(b"R", operator.attrgetter("pattern", "flags")),
+    re.Pattern: marked(b"R", operator.attrgetter("pattern", "flags"), encode_tuple),
     types.FunctionType: _code,
     types.BuiltinFunctionType: _code,
     types.MethodType: _method,
@@ -175,15 +185,17 @@ ENCODERS: dict[type, Callable[[Any, Any], None]] = {
     types.WrapperDescriptorType: _code,
     types.MethodWrapperType: _code,
     types.ModuleType: _module,
-    typing.ForwardRef: marked(b"U", operator.attrgetter("__forward_arg__", "__forward_module__")),
-    functools.partial: marked(b"P", operator.attrgetter("func", "args", "keywords")),
-    type(Ellipsis): marked(b"S", repr),
-    type(NotImplemented): marked(b"S", repr),
+    typing.ForwardRef: marked(
+        b"U", operator.attrgetter("__forward_arg__", "__forward_module__"), encode_tuple
+    ),
+    functools.partial: marked(b"P", operator.attrgetter("func", "args", "keywords"), encode_tuple),
+    type(Ellipsis): marked(b"S", repr, encode_str),
+    type(NotImplemented): marked(b"S", repr, encode_str),
 }
 
 #: Encoders by class, for its subclasses too.
 BASES: dict[type, Callable[[Any, Any], None]] = {
-    pathlib.PurePath: marked(b"p", operator.methodcaller("as_posix")),
+    pathlib.PurePath: _path,
     enum.Enum: _enum,
     type: _code,
     types.ModuleType: _module,

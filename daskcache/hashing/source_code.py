@@ -8,6 +8,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import functools
 import linecache
 import textwrap
@@ -149,10 +150,8 @@ def _parsed(text):
     """
     with _parsing:  # threads that parse outside daskcache may still get in between
         for _ in range(_MAX_ATTEMPTS - 1):
-            try:
+            with contextlib.suppress(SystemError):
                 return ast.parse(text)
-            except SystemError:
-                continue
         return ast.parse(text)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .instances import no_identity
 from .names import class_name
-from .plain_values import clock, marked
+from .plain_values import clock, encode_str, encode_tuple, marked
 
 # ---- pandas -------------------------------------------------------------------------------------
 
@@ -24,8 +24,8 @@ def pandas_encoders():
         pd.Index: _index,
         pd.api.extensions.ExtensionArray: _extension_array,
         pd.Timestamp: clock(b"zt"),
-        type(pd.NA): marked(b"S", repr),
-        type(pd.NaT): marked(b"S", repr),
+        type(pd.NA): marked(b"S", repr, encode_str),
+        type(pd.NaT): marked(b"S", repr, encode_str),
     }
 
 
@@ -127,7 +127,7 @@ def pyproj_encoders():
     """Return encoders by class."""
     import pyproj
 
-    return {pyproj.CRS: marked(b"j", lambda value: value.to_wkt())}  # however it was named
+    return {pyproj.CRS: marked(b"j", lambda value: value.to_wkt(), encode_str)}  # however it was named
 
 
 # ---- Arrow --------------------------------------------------------------------------------------
@@ -143,9 +143,13 @@ def pyarrow_encoders():
         pa.ChunkedArray: _column("ChunkedArray", lambda value: value.chunks),
         pa.Array: _column("Array", lambda value: [value]),
         pa.Scalar: _column("Scalar", lambda value: [pa.repeat(value, 1)]),
-        pa.Schema: marked(b"U", lambda value: ("Schema", list(value), value.metadata or None)),
-        pa.Field: marked(b"U", _parts_of_field),
-        pa.DataType: marked(b"U", lambda value: ("DataType", str(value), _inner_types(value))),
+        pa.Schema: marked(
+            b"U", lambda value: ("Schema", list(value), value.metadata or None), encode_tuple
+        ),
+        pa.Field: marked(b"U", _parts_of_field, encode_tuple),
+        pa.DataType: marked(
+            b"U", lambda value: ("DataType", str(value), _inner_types(value)), encode_tuple
+        ),
     }
 
 
@@ -218,24 +222,19 @@ def _arrow_column(kind, chunks, encoder):
 
 def _present_values(kind):
     """Return the encoder for the values of a column that aren't missing."""
-    import pyarrow as pa
+    import pyarrow.types as arrow
 
-    is_ = pa.types
-    if is_.is_dictionary(kind):
-        return _dictionaries
-    if is_.is_union(kind):
-        return _unions
-    if is_.is_struct(kind):
-        return _structs
-    if hasattr(kind, "value_field"):
-        return _lists
-    if is_.is_primitive(kind) or is_.is_decimal(kind) or is_.is_fixed_size_binary(kind):
-        return _numbers
-    return _nothing if is_.is_null(kind) else _strings
-
-
-def _nothing(kind, chunks, encoder):
-    pass
+    encoders = {
+        arrow.is_dictionary: _dictionaries,
+        arrow.is_union: _unions,
+        arrow.is_struct: _structs,
+        arrow.is_primitive: _numbers,
+        arrow.is_decimal: _numbers,
+        arrow.is_fixed_size_binary: _numbers,
+        arrow.is_null: lambda kind, chunks, encoder: None,
+    }
+    others = _lists if hasattr(kind, "value_field") else _strings
+    return next((encode for is_of, encode in encoders.items() if is_of(kind)), others)
 
 
 def _numbers(kind, chunks, encoder):
