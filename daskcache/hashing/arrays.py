@@ -14,7 +14,7 @@ from .algorithms import hasher
 from .installed import package_giving
 from .instances import encode_state, no_identity
 from .names import class_name
-from .plain_values import encode_str, encode_tuple, marked
+from .plain_values import encode_str, marked
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
 BLOCK = 16 * 2**20
@@ -225,13 +225,9 @@ def xarray_encoders():
 
     return {
         # not `value.encoding`, which says how the variable is stored
-        xr.Variable: marked(
-            b"X", lambda value: (value.dims, value.data, dict(value.attrs)), encode_tuple
-        ),
-        xr.DataArray: marked(
-            b"Y", lambda value: (value.name, value.variable, _variables(value.coords)), encode_tuple
-        ),
-        xr.Dataset: marked(b"Z", _parts_of_dataset, encode_tuple),
+        xr.Variable: marked(b"X", lambda value: (value.dims, value.data, dict(value.attrs))),
+        xr.DataArray: marked(b"Y", lambda value: (value.name, value.variable, _variables(value.coords))),
+        xr.Dataset: marked(b"Z", _parts_of_dataset),
     }
 
 

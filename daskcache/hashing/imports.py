@@ -54,12 +54,12 @@ def names_used(module, body):
     """
     for name in sorted(body.attributes or ()):
         load_submodule(module, name)
-    found = []
-    for name, value in sorted(vars(module).items()):
+
+    def counts(name, value):
+        if body.attributes and name not in body.attributes:
+            return False
         if isinstance(value, types.ModuleType):
-            counts = value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
-        else:
-            counts = not name.startswith("__")
-        if counts and (not body.attributes or name in body.attributes):
-            found.append(name)
-    return found
+            return value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
+        return not name.startswith("__")
+
+    return [name for name, value in sorted(vars(module).items()) if counts(name, value)]

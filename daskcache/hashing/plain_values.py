@@ -9,7 +9,6 @@ import datetime
 import decimal
 import enum
 import functools
-import operator
 import pathlib
 import re
 import struct
@@ -17,20 +16,11 @@ import types
 import typing
 import uuid
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 from .installed import process_name_of
 from .names import class_name
-
-
-def marked(mark: bytes, read: Callable[[Any], Any], encode: Callable) -> Callable[[Any, Any], None]:
-    """Return an encoder that adds a mark, then encodes with `encode` the value that `read` returns."""
-
-    def encode_marked(value, encoder):
-        encoder.parts.append(mark)
-        encode(read(value), encoder)
-
-    return encode_marked
 
 
 def encode_str(value, encoder):
@@ -51,6 +41,16 @@ def sequence(mark: bytes) -> Callable[[Any, Any], None]:
 
 
 encode_tuple = sequence(b"(%d:")
+
+
+def marked(mark: bytes, read: Callable, encode: Callable = encode_tuple) -> Callable[[Any, Any], None]:
+    """Return an encoder that adds a mark, then encodes the part of the value that `read` returns."""
+
+    def encode_marked(value, encoder):
+        encoder.parts.append(mark)
+        encode(read(value), encoder)
+
+    return encode_marked
 
 
 def clock(mark: bytes) -> Callable[[Any, Any], None]:
@@ -148,8 +148,8 @@ def _method(value, encoder):
     encoder.add(value.__self__)
 
 
-_limits = operator.attrgetter("start", "stop", "step")
-_module = marked(b"M", operator.attrgetter("__name__"), encode_str)
+_limits = attrgetter("start", "stop", "step")
+_module = marked(b"M", attrgetter("__name__"), encode_str)
 
 #: Encoders by exact type.
 ENCODERS: dict[type, Callable[[Any, Any], None]] = {
@@ -167,17 +167,15 @@ ENCODERS: dict[type, Callable[[Any, Any], None]] = {
     frozenset: _unordered(b"<%d:"),
     dict: _dict,
     types.MappingProxyType: marked(b"Q", dict, _dict),
-    slice: marked(b":", _limits, encode_tuple),
-    range: marked(b"r", _limits, encode_tuple),
+    slice: marked(b":", _limits),
+    range: marked(b"r", _limits),
     datetime.datetime: clock(b"t"),
     datetime.date: _by_str,
     datetime.time: clock(b"o"),
-    datetime.timedelta: marked(
-        b"D", operator.attrgetter("days", "seconds", "microseconds"), encode_tuple
-    ),
+    datetime.timedelta: marked(b"D", attrgetter("days", "seconds", "microseconds")),
     decimal.Decimal: _by_str,
     uuid.UUID: _by_str,
-    re.Pattern: marked(b"R", operator.attrgetter("pattern", "flags"), encode_tuple),
+    re.Pattern: marked(b"R", attrgetter("pattern", "flags")),
     types.FunctionType: _code,
     types.BuiltinFunctionType: _code,
     types.MethodType: _method,
@@ -185,10 +183,8 @@ ENCODERS: dict[type, Callable[[Any, Any], None]] = {
     types.WrapperDescriptorType: _code,
     types.MethodWrapperType: _code,
     types.ModuleType: _module,
-    typing.ForwardRef: marked(
-        b"U", operator.attrgetter("__forward_arg__", "__forward_module__"), encode_tuple
-    ),
-    functools.partial: marked(b"P", operator.attrgetter("func", "args", "keywords"), encode_tuple),
+    typing.ForwardRef: marked(b"U", attrgetter("__forward_arg__", "__forward_module__")),
+    functools.partial: marked(b"P", attrgetter("func", "args", "keywords")),
     type(Ellipsis): marked(b"S", repr, encode_str),
     type(NotImplemented): marked(b"S", repr, encode_str),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .instances import no_identity
 from .names import class_name
-from .plain_values import clock, encode_str, encode_tuple, marked
+from .plain_values import clock, encode_str, marked
 
 # ---- pandas -------------------------------------------------------------------------------------
 
@@ -143,13 +143,9 @@ def pyarrow_encoders():
         pa.ChunkedArray: _column("ChunkedArray", lambda value: value.chunks),
         pa.Array: _column("Array", lambda value: [value]),
         pa.Scalar: _column("Scalar", lambda value: [pa.repeat(value, 1)]),
-        pa.Schema: marked(
-            b"U", lambda value: ("Schema", list(value), value.metadata or None), encode_tuple
-        ),
-        pa.Field: marked(b"U", _parts_of_field, encode_tuple),
-        pa.DataType: marked(
-            b"U", lambda value: ("DataType", str(value), _inner_types(value)), encode_tuple
-        ),
+        pa.Schema: marked(b"U", lambda value: ("Schema", list(value), value.metadata or None)),
+        pa.Field: marked(b"U", _parts_of_field),
+        pa.DataType: marked(b"U", lambda value: ("DataType", str(value), _inner_types(value))),
     }
 
 
