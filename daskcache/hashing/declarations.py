@@ -2,7 +2,7 @@
 
 Dataclasses, attrs and pydantic turn declarations (fields, validators, types) into methods that have no
 source.  So `reach` hashes the declarations themselves, in the form in which the library keeps them.
-The user's functions in them are followed like any other.
+The user's functions in them are followed like any other.  `callables` does the same for functions.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Encode and hash Python values: canonical, the same in every process and on every host.
 
 In an encoding every type has its own tag and every length is written out, so different values have
-different encodings.  Large buffers (arrays) are hashed in place, and their digests are encoded.
-`arrays` and `tables` encode other packages' types, `collections` Dask's graphs, `reach` code.
-A stand-in for data counts by its origin: a node by its key, a source by its content, a collection by
-its graph.  Users add types with `register`; a type can also define ``__dask_tokenize__``.
+different encodings.  Large buffers (arrays) are hashed in place, and their digests are encoded.  A
+stand-in for data counts by its origin: a node by its key, a source by its content, a collection by its
+graph.  `plain_values` and `instances` hold encoders of Python's types, `arrays` and `tables` those of
+packages; users `register` others, or define ``__dask_tokenize__``.  `fingerprints` hashes code.
 `dask.tokenize` is not used: by its own documentation it isn't stable across interpreters.
 """
 

@@ -6,7 +6,7 @@ count by name:
 - the state of a process, which differs in each (the global random generators, ``os.environ``),
 - objects that can't be taken apart (many distributions of SciPy, functions of uarray).
 
-`encoder`, `arrays` and `reach` look the names up.
+`plain_values`, `instances`, `arrays` and `fingerprints` look the names up.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The stable names of classes and functions in keys, records and archives.
 
-`encoder`, `reach`, `targets` and `storage` use them.  A class that moves to another module keeps its
-name, so nothing made with it has to run again.  daskcache's own classes are named as users import them
-(``daskcache:CSVTarget``).  Any other class can set its name in the class attribute ``public_name``::
+The encoders, `fingerprints`, `targets` and `storage` use them.  A class that moves to another module
+keeps its name, so nothing made with it has to run again.  daskcache's own classes are named as users
+import them (``daskcache:CSVTarget``).  Any other class can set its name in the class attribute
+``public_name``::
 
     class MeshTarget(daskcache.Target):
         public_name = "meshtools:MeshTarget"
