@@ -1,5 +1,6 @@
 """A decorated function (`spec`) and one call of it (`recipe`), with its key and its paths.
 
-`describe` writes arguments as texts, and `task_keys` names Dask tasks.  `state` holds what runs in a
-thread.  `planning`, `graph` and `runtime` plan, send and run the calls.
+`options` and `signature` belong to the function, `arguments` to the call, and `describe` writes arguments
+as texts.  `task_keys` names Dask tasks, and `state` holds what runs in a thread.  `planning`, `graph` and
+`runtime` plan, send and run the calls.
 """

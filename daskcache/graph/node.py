@@ -23,7 +23,8 @@ from dask.delayed import Delayed, DelayedLeaf, single_key
 from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
-from ..calls.recipe import Recipe, flatten, make_recipe, unflatten
+from ..calls.arguments import make_recipe
+from ..calls.recipe import Recipe, flatten, unflatten
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body, made
 from ..targets.base import Target

@@ -1,6 +1,6 @@
 """Hash Dask collections by their graphs, whatever the names of the Dask keys in them.
 
-`encoder` imports this module when it meets a collection.  `calls.recipe` hashes the Dask collections
+`encoder` imports this module when it meets a collection.  `calls.arguments` hashes the Dask collections
 among a call's arguments with it.
 """
 

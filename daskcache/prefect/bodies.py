@@ -21,7 +21,8 @@ from dask.local import get_sync
 from prefect.states import Completed
 from prefect.utilities.collections import visit_collection
 
-from ..calls.recipe import make_recipe, recipes_before, unflatten
+from ..calls.arguments import make_recipe
+from ..calls.recipe import recipes_before, unflatten
 from ..calls.spec import Spec
 from ..calls.state import inside_body
 from ..events import NodeEvent, listeners

@@ -25,7 +25,8 @@ from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
 
 from .. import config
-from ..calls.recipe import Recipe, flatten, make_recipe
+from ..calls.arguments import make_recipe
+from ..calls.recipe import Recipe, flatten
 from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
 from ..graph.builder import GraphBuilder
 from ..graph.node import Node

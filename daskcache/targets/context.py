@@ -1,6 +1,6 @@
 """`context`: values for template fields that are not arguments, e.g. ``context(base="img01")``.
 
-`template` describes the fields.  `calls.recipe` fills them when a node is made.
+`template` describes the fields.  `calls.arguments` fills them when a node is made.
 """
 
 from __future__ import annotations

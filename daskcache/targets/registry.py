@@ -1,7 +1,7 @@
 """The table of suffixes: the target and the source class for each.
 
-Classes are named by text and imported when needed.  `calls.spec` and `Resource.from_path` look targets
-and sources up here.  Users add suffixes with `register_suffix`.
+Classes are named by text and imported when needed.  `calls.options` and `Resource.from_path` look
+targets and sources up here.  Users add suffixes with `register_suffix`.
 """
 
 from __future__ import annotations

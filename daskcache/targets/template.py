@@ -4,7 +4,7 @@ A field is an argument's name, ``{funcname}``, ``{key}``, ``{data_hash}`` or a v
 may have a format spec (``{i:03d}``).  Fields of sources, nodes and paths take the attributes
 ``filename``, ``stem``, ``suffix`` and ``parent``.  Indexing, other attributes and expressions are
 errors, as a template is data and is never evaluated.  Only the template's own text makes folders.  A
-value stays within one path component.  Used by `calls.spec`.
+value stays within one path component.  Used by `calls.options` and `calls.spec`.
 """
 
 from __future__ import annotations

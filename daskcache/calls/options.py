@@ -1,0 +1,142 @@
+"""`Options`: the parameters of `daskcache.delayed`, and the targets that they ask for.
+
+`spec` keeps them for a decorated function.  `targets.template` reads the targets' paths, and
+`targets.registry` finds their classes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import GraphError, TemplateError, UnsafePath
+from ..storage.roots import check_local
+from ..storage.tables.databases import SEPARATOR, masked
+from ..targets.base import Target
+from ..targets.registry import target_class
+from ..targets.template import Template
+
+CHECKS = ("record", "exists", "content")
+
+
+ON_MODIFIED = ("error", "adopt", "recompute")
+
+
+TRACKED = ("user", "function")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Parameters of `daskcache.delayed`, documented there."""
+
+    pure: bool | None = None
+    nout: int | None = None
+    target: Any = None
+    store: type[Target] | None = None
+    save: bool = True
+    version: Any = None
+    ignore: tuple[str, ...] = ()
+    check: str = "record"
+    on_modified: str = "error"
+    label: str | None = None
+    expires: str | None = None
+    tracked: str | tuple[str, ...] = "user"
+    isolate: bool = False
+
+    def __post_init__(self):
+        if isinstance(self.ignore, str):
+            object.__setattr__(self, "ignore", (self.ignore,))
+        for name, allowed in (("check", CHECKS), ("on_modified", ON_MODIFIED), ("tracked", TRACKED)):
+            if getattr(self, name) not in allowed and not isinstance(getattr(self, name), tuple):
+                raise GraphError(
+                    f"delayed() got {name}={getattr(self, name)!r}",
+                    expected=" or ".join(map(repr, allowed)),
+                )
+
+    def __reduce__(self):
+        changed = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        }
+        return _options, (changed,)
+
+
+def _options(changed):
+    return Options(**changed)
+
+
+def formats_of(func, options):
+    """Return the target prototypes of a function, and the form of its results."""
+    target = options.target
+    if target is None:
+        if not options.save or options.pure is False:
+            return (), None
+        target = "{funcname}/{key}" + _default_suffix(func)
+    if isinstance(target, Mapping):
+        return tuple(_format(t, options) for t in target.values()), tuple(target)
+    if isinstance(target, (tuple, list)):
+        return tuple(_format(t, options) for t in target), len(target)
+    return (_format(target, options),), None
+
+
+def _format(target, options):
+    if isinstance(target, Target):
+        _check_kind(target)
+        check_local(target.path, "a target")
+        Template(target.path)
+        return target
+    if not isinstance(target, (str, os.PathLike)):
+        raise TemplateError(
+            f"delayed(target=...) got a {type(target).__name__}",
+            expected="a path template, a Target, or a tuple or dict of them",
+        )
+    text = os.fspath(target)
+    if SEPARATOR in text:  # it may be a URL: nothing else may look at its text, or show it
+        return _format((options.store or target_class(text))(text), options)
+    check_local(text, "a target")
+    template = Template(text)
+    if options.store is not None:
+        return options.store(template.text)
+    return target_class(_suffix_hint(template))(template.text)
+
+
+def _check_kind(target):
+    """Raise an error if a target can't be a node's.
+
+    A target with an address raises `GraphError`.  A file target whose path has the form of a table's
+    place raises `UnsafePath`.
+    """
+    if target.has_address:
+        target.at(target.path)
+    if SEPARATOR in target.path and not target.in_database:
+        raise UnsafePath(
+            f"{type(target).__name__} is a format of files, and the path has '::' in it",
+            target=masked(target.path),
+            hint="that is for tables in databases: daskcache.SQLTarget",
+        )
+
+
+def _suffix_hint(template):
+    """Return the text from which the suffix is read: the template's own text after its last field."""
+    # "x" stands for the field: a name must not begin with the suffix's dot
+    literal, field, attribute, _ = template.parts[-1]
+    if field is None:
+        return "x" + literal if len(template.parts) > 1 else literal
+    if attribute in ("filename", "suffix"):
+        raise TemplateError(
+            f"the format of {template.text!r} depends on a value",
+            hint="let the template end in a suffix, or name the format with delayed(store=...)",
+        )
+    return "x"
+
+
+def _default_suffix(func):
+    annotation = getattr(func, "__annotations__", {}).get("return")
+    name = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+    return _DEFAULT_SUFFIXES.get(name.rpartition(".")[2], ".pkl")
+
+
+_DEFAULT_SUFFIXES = {"ndarray": ".npy", "DataFrame": ".parquet"}
