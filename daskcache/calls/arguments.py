@@ -14,7 +14,6 @@ import os
 import pathlib
 import uuid
 import warnings
-from typing import Any
 
 import dask
 from dask._task_spec import TaskRef
@@ -29,7 +28,7 @@ from ..hashing.encoder import canonical_order, digest
 from ..storage import roots
 from ..targets.source import Source
 from ..targets.context import context
-from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine
+from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
 
 
@@ -86,19 +85,12 @@ def _make_recipe(spec, args, kwargs, pure):
         _hint_at_plain_paths(spec, values)
     code = spec.code(glance=True)
     static = spec.static_hash(bound, code.fingerprint)
-    parents = upstream.finish()
-    key = combine(static, upstream.identities())
-    taint = upstream.taint()
-    if not pure:
-        taint = uuid.uuid4().hex
-    cached = pure and bool(spec.formats)
-    label = ""
-    paths: tuple[str, ...] = ()
-    if cached or spec.label:
-        lookup = functools.partial(_field, spec, values, key)
-        label = spec.label.fill(lookup) if spec.label else ""
-        if cached:
-            paths = tuple([template.fill(lookup) for template in spec.templates])
+    parents = upstream.parents()
+    key = combine(static, [p.key if isinstance(p, Recipe) else p.identity for p in parents])
+    lookup = functools.partial(_field, spec, values, key)
+    label = spec.label.fill(lookup) if spec.label else ""
+    paths = tuple([template.fill(lookup) for template in spec.templates]) if pure else ()
+    taint = _taint(parents) if pure else uuid.uuid4().hex
     return Recipe(
         spec,
         bound,
@@ -113,6 +105,12 @@ def _make_recipe(spec, args, kwargs, pure):
         code.fingerprint,
         code.parts,
     )
+
+
+def _taint(parents):
+    """Return a text that tells what follows from impure nodes apart, as those are; else nothing."""
+    taints = [recipe.taint for recipe in recipes_in(parents)]
+    return digest("|".join(taints).encode()) if any(taints) else ""
 
 
 def _field(spec, values, key, name):
@@ -165,8 +163,8 @@ class _Upstream:
     """
 
     def __init__(self):
-        self.found: dict[str, tuple[int, Any]] = {}
-        self.collections: list = []
+        self._found: list = []
+        self._refs: dict[str, Ref] = {}
 
     def substitute(self, value):
         """Return `value` with references in place of stand-ins; the same object if it holds none.
@@ -177,9 +175,10 @@ class _Upstream:
         typ = type(value)
         if typ in SCALARS:
             return value
+        # stand-ins come first, and nodes before other Dask collections, because they are both
         if hasattr(typ, "_recipe"):
             return self._refer_to_node(value)
-        if isinstance(value, TaskRef):  # a future
+        if isinstance(value, TaskRef):  # a future, whose value only a task of Dask gets
             return self._refer(f"future {value.key}", dask_delayed(_same, pure=True)(value))
         if isinstance(value, Source):  # read now: the key depends on the content
             content_hash = value.content_hash()
@@ -189,50 +188,23 @@ class _Upstream:
             return value._spec.func  # a decorated function as an argument is that function
         if hasattr(typ, "__dask_graph__") and dask.is_dask_collection(value):
             return self._refer(f"collection {id(value)}", value)
-        if typ in _ITERATORS:
+        if typ in _ITERATORS:  # read now: the key, the body and a retry of it all need the items
             value = _ITERATORS[typ](value)
-            typ = type(value)
-        if typ in (list, tuple):
-            return self._unless_same(value, typ([self.substitute(item) for item in value]))
-        if typ in (set, frozenset):
-            # references are numbered as they are met, so the order must not depend on the process
-            items = {self.substitute(item) for item in canonical_order(value)}
-            return typ(items) if items != value else value
-        if typ is dict:
-            return self._substitute_dict(value)
-        if typ is slice:
-            bounds = value.start, value.stop, value.step
-            replaced = self._unless_same(bounds, tuple([self.substitute(b) for b in bounds]))
-            return value if replaced is bounds else slice(*replaced)
-        if is_namedtuple_instance(value):
-            items = tuple([self.substitute(item) for item in value])
-            return value if self._unless_same(tuple(value), items) is not items else typ(*items)
-        if dataclasses.is_dataclass(typ):
-            return self._substitute_dataclass(value)
-        return value
+        parts, rebuild = _taken_apart(value)
+        replaced = [self.substitute(part) for part in parts]
+        # a value that holds no stand-in is not copied: it may be large
+        return value if all(map(operator.is_, parts, replaced)) else rebuild(replaced)
 
-    def finish(self) -> tuple:
+    def parents(self) -> tuple:
         """Return the parents to which the references refer, in order."""
-        joint = _joint(
-            [item for _, item in self.found.values() if not isinstance(item, (*_PARENTS, Delayed))]
-        )
-        self.parents = tuple(
+        collections = [item for item in self._found if not isinstance(item, (*_PARENTS, Delayed))]
+        delayed = dict(zip(map(id, collections), _delayed_jointly(collections), strict=True))
+        return tuple(
             [
-                item if isinstance(item, _PARENTS) else _dask_input(item, joint)
-                for _, item in self.found.values()
+                item if isinstance(item, _PARENTS) else _dask_input(item, delayed.get(id(item), item))
+                for item in self._found
             ]
         )
-        return self.parents
-
-    def identities(self) -> list[str]:
-        return [p.key if isinstance(p, Recipe) else p.identity for p in self.parents]
-
-    def taint(self) -> str:
-        taints = [p.taint for p in self.parents if isinstance(p, Recipe)]
-        for parent in self.parents:
-            if isinstance(parent, DaskInput):
-                taints += [recipe.taint for recipe in parent.recipes]
-        return digest("|".join(taints).encode()) if any(taints) else ""
 
     def _refer_to_node(self, node):
         recipe = node._recipe
@@ -242,33 +214,10 @@ class _Upstream:
         return self._refer(recipe.identity, recipe)
 
     def _refer(self, identity, item):
-        known = self.found.get(identity)
-        if known is None:
-            known = self.found[identity] = len(self.found), item
-        return Ref(known[0])
-
-    def _unless_same(self, old, new):
-        return old if all(map(operator.is_, old, new)) else new
-
-    def _substitute_dict(self, value):
-        replaced = {self.substitute(key): self.substitute(item) for key, item in value.items()}
-        is_same = all(map(operator.is_, replaced, value))
-        is_same = is_same and all(map(operator.is_, replaced.values(), value.values()))
-        return value if is_same else replaced
-
-    def _substitute_dataclass(self, value):
-        names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
-        old = [getattr(value, name) for name in names]
-        new = [self.substitute(item) for item in old]
-        if self._unless_same(old, new) is old:
-            return value
-        try:
-            return dataclasses.replace(value, **dict(zip(names, new, strict=True)))
-        except (TypeError, ValueError) as error:
-            raise GraphError(
-                f"can't put data in place of the nodes in a {type(value).__name__}: {error}",
-                hint="pass the nodes as arguments of their own",
-            ) from error
+        if identity not in self._refs:
+            self._refs[identity] = Ref(len(self._found))
+            self._found.append(item)
+        return self._refs[identity]
 
 
 _PARENTS = Recipe, SourceInput, DaskInput
@@ -276,16 +225,50 @@ _PARENTS = Recipe, SourceInput, DaskInput
 _ITERATORS: dict[type, type] = {type(iter([])): list, type(iter(())): tuple, type(iter(set())): set}
 
 
-def _joint(collections):
-    """Return plain Dask values by collection id, optimised together as Dask does within one call."""
+def _taken_apart(value):
+    """Return the parts of a container, and a function that makes such a container of other parts.
+
+    Any other value has no parts.
+    """
+    typ = type(value)
+    if typ in (list, tuple):
+        return value, typ
+    if typ in (set, frozenset):
+        # references are numbered as they are met, so the order must not depend on the process
+        return canonical_order(value), typ
+    if typ is dict:  # each key is followed by its value, as the references in them are numbered
+        parts = [part for item in value.items() for part in item]
+        return parts, lambda new: dict(zip(new[::2], new[1::2], strict=True))
+    if typ is slice:
+        return (value.start, value.stop, value.step), lambda new: slice(*new)
+    if is_namedtuple_instance(value):
+        return value, lambda new: typ(*new)
+    if dataclasses.is_dataclass(typ):
+        names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+        parts = [getattr(value, name) for name in names]
+        return parts, lambda new: _replaced(value, dict(zip(names, new, strict=True)))
+    return (), None
+
+
+def _replaced(value, changes):
+    try:
+        return dataclasses.replace(value, **changes)
+    except (TypeError, ValueError) as error:
+        raise GraphError(
+            f"can't put data in place of the nodes in a {type(value).__name__}: {error}",
+            hint="pass the nodes as arguments of their own",
+        ) from error
+
+
+def _delayed_jointly(collections):
+    """Return plain Dask values of collections, optimised together as Dask does within one call."""
     if len(collections) < 2:
-        return {id(c): dask_delayed(c) for c in collections}
+        return [dask_delayed(collection) for collection in collections]
     together = dask_delayed(collections)
-    return {id(c): together[i] for i, c in enumerate(collections)}
+    return [together[i] for i in range(len(collections))]
 
 
-def _dask_input(collection, joint):
-    delayed = collection if isinstance(collection, Delayed) else joint[id(collection)]
+def _dask_input(collection, delayed):
     found: dict[str, Recipe] = {}
     for layer in getattr(delayed.__dask_graph__(), "layers", {}).values():
         for part in [layer] if hasattr(layer, "recipes") else layer.values():

@@ -10,13 +10,14 @@ keys it gives the key.  Together with the parents' data hashes it gives the trac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from dask.delayed import Delayed
 
 from ..errors import ArgumentChanged, SourceMissing, TemplateError
-from ..hashing.changes import code_changes
+from ..hashing.changes import Part, code_changes
 from ..hashing.encoder import digest
 from ..storage import code_store
 from ..storage.roots import Root
@@ -25,86 +26,41 @@ from ..targets.source import Source
 from .spec import Code, Spec
 
 
+@dataclasses.dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class Recipe:
-    """One call of a decorated function.
+    """One call of a decorated function."""
 
-    Attributes
-    ----------
-    spec : Spec
-        The function.
-    values : tuple
-        One value for each parameter.  A `Ref` replaces each argument that stands for data.
-    upstream : tuple of Recipe, SourceInput or DaskInput
-        The parents, to which the `Ref` in `values` refer.
-    static : str
-        Hash of code and arguments without the parents.
-    key : str
-        Hash of the recipe: 32 hex digits.
-    taint : str
-        Text that tells equal recipes apart if they are impure or follow from impure ones; else empty.
-    paths : tuple of str
-        Paths of the targets, from the root; empty if nothing is cached.
-    root : str
-        Absolute path of the root.
-    label : str
-        Display name.
-    annotations : dict
-        Dask annotations in force when the node was made.
-    code : str
-        Fingerprint of the code.
-    parts : list of Part, or None
-        What the code consisted of when the node was made; None if the recipe came from another process.
-    """
+    spec: Spec
+    #: One value for each parameter.  A `Ref` replaces each argument that stands for data.
+    values: tuple
+    #: The parents, to which the `Ref` in `values` refer.
+    upstream: tuple[Recipe | SourceInput | DaskInput, ...]
+    #: Hash of code and arguments without the parents.
+    static: str
+    #: Hash of the recipe: 32 hex digits.
+    key: str
+    #: Text that tells equal recipes apart if they are impure or follow from impure ones; else empty.
+    taint: str
+    #: Paths of the targets, from the root; empty if nothing is cached.
+    paths: tuple[str, ...]
+    #: Absolute path of the root.
+    root: str
+    #: Display name.
+    label: str
+    #: Dask annotations in force when the node was made.
+    annotations: dict
+    #: Fingerprint of the code.
+    code: str
+    #: The code's parts when the node was made; None if the recipe came from another process.
+    parts: list[Part] | None = None
+    #: Text that tells this recipe and its place from all others in this process.
+    identity: str = dataclasses.field(init=False)
+    #: True if an argument could be modified after the node was made.
+    mutable: bool = dataclasses.field(init=False)
 
-    __slots__ = (
-        "spec",
-        "values",
-        "upstream",
-        "static",
-        "key",
-        "taint",
-        "paths",
-        "root",
-        "label",
-        "annotations",
-        "code",
-        "parts",
-        "identity",
-        "mutable",
-        "__weakref__",
-    )
-
-    def __init__(
-        self,
-        spec,
-        values,
-        upstream,
-        static,
-        key,
-        taint,
-        paths,
-        root,
-        label,
-        annotations,
-        code,
-        parts=None,
-    ):
-        self.spec = spec
-        self.values = values
-        self.upstream = upstream
-        self.static = static
-        self.key = key
-        self.taint = taint
-        self.paths = paths
-        self.root = root
-        self.label = label
-        self.annotations = annotations
-        self.code = code
-        self.parts = parts
-        #: Text that tells this recipe and its place from all others in this process.
-        self.identity = f"{key}{taint}{root}/{paths[0]}" if paths else key + taint
-        #: True if an argument could be modified after the node was made.
-        self.mutable = not all(map(_IMMUTABLE.__contains__, map(type, values)))
+    def __post_init__(self):
+        self.identity = self.key + self.taint + (f"{self.root}/{self.paths[0]}" if self.paths else "")
+        self.mutable = not _IMMUTABLE.issuperset(map(type, self.values))
 
     @property
     def name(self) -> str:
@@ -126,17 +82,13 @@ class Recipe:
 
     def check_code(self, now: Code) -> None:
         """Raise `ArgumentChanged` if the code changed after the key was made."""
-        if now.fingerprint == self.code:
-            return
-        own = getattr(self.spec.func, "__qualname__", "")
-        changes = code_changes(self.parts or [], now.parts, own)
-        raise ArgumentChanged(
-            f"the code of {self.name}(), or what it uses, changed after the node was made",
-            node=self.title,
-            target=", ".join(self.paths) or None,
-            got="\n".join(changes) or None,
-            hint="make the node again: its key depends on the code",
-        )
+        if now.fingerprint != self.code:
+            own = getattr(self.spec.func, "__qualname__", "")
+            raise self._changed(
+                f"the code of {self.name}(), or what it uses,",
+                "make the node again: its key depends on the code",
+                got="\n".join(code_changes(self.parts or [], now.parts, own)) or None,
+            )
 
     def keep_code(self) -> None:
         """Store the code's parts in the root, for users and for workers."""
@@ -156,11 +108,9 @@ class Recipe:
             if isinstance(parent, SourceInput):
                 self._revalidate_source(parent)
         if self.mutable and self.spec.static_hash(self.values, self.code) != self.static:
-            raise ArgumentChanged(
-                f"an argument of {self.name}() changed after the node was made",
-                node=self.title,
-                target=", ".join(self.paths) or None,
-                hint="make the node again, from values that are not modified in place",
+            raise self._changed(
+                f"an argument of {self.name}()",
+                "make the node again, from values that are not modified in place",
             )
 
     def _revalidate_source(self, parent):
@@ -170,14 +120,21 @@ class Recipe:
             error.node, error.target = self.title, ", ".join(self.paths) or None
             raise
         if current != parent.identity:
-            raise ArgumentChanged(
-                f"the source {parent.source.path} changed after the node was made",
-                node=self.title,
-                target=", ".join(self.paths) or None,
+            raise self._changed(
+                f"the source {parent.source.path}",
+                "make the nodes again: their keys depend on the source's content",
                 expected=parent.identity,
                 got=current,
-                hint="make the nodes again: their keys depend on the source's content",
             )
+
+    def _changed(self, what, hint, **found):
+        return ArgumentChanged(
+            f"{what} changed after the node was made",
+            node=self.title,
+            target=", ".join(self.paths) or None,
+            hint=hint,
+            **found,
+        )
 
     def __daskcache_path__(self):
         if not self.paths:
@@ -238,7 +195,12 @@ def _from_positions(item, recipes):
 
 def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
     """Yield the recipes that a recipe is made from, directly or inside plain Dask values."""
-    for item in recipe.upstream:
+    return recipes_in(recipe.upstream)
+
+
+def recipes_in(parents: Iterable[Recipe | SourceInput | DaskInput]) -> Iterator[Recipe]:
+    """Yield the recipes among parents, and those inside plain Dask values."""
+    for item in parents:
         if isinstance(item, Recipe):
             yield item
         elif isinstance(item, DaskInput):
