@@ -139,7 +139,7 @@ def _absolute_root(configured, _current_folder):
 def _hint_at_plain_paths(spec, values):
     """Warn, in one call per function, that a plain path to an existing file is not tracked."""
     for name, value in zip(spec.signature.names, values, strict=True):
-        if isinstance(value, (str, pathlib.Path)) and _is_existing_file(value):
+        if isinstance(value, (str, pathlib.Path)) and os.path.isfile(value):
             spec.hints_left = 0
             warnings.warn(
                 f"the argument {name!r} of {spec.name}() is the path of an existing file, whose "
@@ -147,13 +147,6 @@ def _hint_at_plain_paths(spec, values):
                 DaskcacheWarning,
                 stacklevel=5,
             )
-
-
-def _is_existing_file(path):
-    try:
-        return os.path.isfile(path)
-    except ValueError:  # a text with a NUL character
-        return False
 
 
 class _Upstream:

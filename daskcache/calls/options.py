@@ -18,13 +18,11 @@ from ..targets.base import Target
 from ..targets.registry import target_class
 from ..targets.template import Template
 
-CHECKS = ("record", "exists", "content")
-
-
-ON_MODIFIED = ("error", "adopt", "recompute")
-
-
-TRACKED = ("user", "function")
+_ALLOWED = {
+    "check": ("record", "exists", "content"),
+    "on_modified": ("error", "adopt", "recompute"),
+    "tracked": ("user", "function"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,19 +46,14 @@ class Options:
     def __post_init__(self):
         if isinstance(self.ignore, str):
             object.__setattr__(self, "ignore", (self.ignore,))
-        for name, allowed in (("check", CHECKS), ("on_modified", ON_MODIFIED), ("tracked", TRACKED)):
-            if getattr(self, name) not in allowed and not isinstance(getattr(self, name), tuple):
-                raise GraphError(
-                    f"delayed() got {name}={getattr(self, name)!r}",
-                    expected=" or ".join(map(repr, allowed)),
-                )
+        for name, allowed in _ALLOWED.items():
+            value = getattr(self, name)
+            if value not in allowed and not isinstance(value, tuple):
+                expected = " or ".join(map(repr, allowed))
+                raise GraphError(f"delayed() got {name}={value!r}", expected=expected)
 
     def __reduce__(self):
-        changed = {
-            f.name: getattr(self, f.name)
-            for f in dataclasses.fields(self)
-            if getattr(self, f.name) != f.default
-        }
+        changed = {name: value for name, value in vars(self).items() if value != getattr(Options, name)}
         return _options, (changed,)
 
 

@@ -159,7 +159,7 @@ def flatten(recipe: Recipe) -> list[tuple]:
         stack.pop()
         if id(current) not in positions:
             positions[id(current)] = len(flat)
-            upstream = [_to_positions(item, positions) for item in current.upstream]
+            upstream = [_with(item, lambda recipe: positions[id(recipe)]) for item in current.upstream]
             state = [getattr(current, name) for name in _STATE]
             flat.append((current.spec, current.values, upstream, *state))
     return flat
@@ -169,7 +169,7 @@ def unflatten(flat: list[tuple]) -> Recipe:
     """Return the recipe that `flatten` took apart."""
     recipes: list[Recipe] = []
     for spec, values, upstream, *state in flat:
-        parents = tuple([_from_positions(item, recipes) for item in upstream])
+        parents = tuple([_with(item, recipes.__getitem__) for item in upstream])
         recipes.append(Recipe(spec, values, parents, *state))
     return recipes[-1]
 
@@ -177,20 +177,11 @@ def unflatten(flat: list[tuple]) -> Recipe:
 _STATE = ("static", "key", "taint", "paths", "root", "label", "annotations", "code")
 
 
-def _to_positions(item, positions):
-    if isinstance(item, Recipe):
-        return positions[id(item)]
+def _with(item, change):
+    """Return a parent with `change` applied to it, or to the recipes in it."""
     if isinstance(item, DaskInput):
-        return item._replace(recipes=[positions[id(r)] for r in item.recipes])
-    return item
-
-
-def _from_positions(item, recipes):
-    if isinstance(item, int):
-        return recipes[item]
-    if isinstance(item, DaskInput):
-        return item._replace(recipes=tuple(recipes[position] for position in item.recipes))
-    return item
+        return item._replace(recipes=tuple(map(change, item.recipes)))
+    return item if isinstance(item, SourceInput) else change(item)
 
 
 def recipes_before(recipe: Recipe) -> Iterator[Recipe]:

@@ -57,7 +57,8 @@ class Spec:
         self._named = self
         #: Number of further calls to check for plain paths that should perhaps be sources.
         self.hints_left = 10
-        self.nout = self.layout if options.nout is None and _is_count(self.layout) else options.nout
+        counts_results = options.nout is None and isinstance(self.layout, int)
+        self.nout = self.layout if counts_results else options.nout
 
     @functools.cached_property
     def signature(self) -> Signature:
@@ -163,7 +164,7 @@ class Spec:
     def is_importable(self) -> bool:
         """True if other processes can import the function by name."""
         name = getattr(self.func, "__qualname__", "")
-        return self.module != "__main__" and _spec_at(self.module, name) is self._named
+        return self.module != "__main__" and _spec_by_name(self.module, name) is self._named
 
     def __reduce__(self):
         if self.is_importable:
@@ -224,15 +225,6 @@ def code_of(func: Callable, options: Options) -> Code:
     return Code(hashed, reach, [*reach.parts, *packages])
 
 
-def _spec_at(module, qualified_name):
-    """Return the spec of the decorated function with that name, or None."""
-    try:
-        found = imported(f"{module}:{qualified_name}")
-    except (ImportError, AttributeError, ValueError):
-        return None
-    return _spec_of(found)
-
-
 def _spec_of(found):
     found = getattr(found, "__func__", found)  # a decorated class method
     return getattr(type(found), "_spec", None) and found._spec
@@ -278,10 +270,6 @@ class AbsentSpec:
 def _spec_by_value(func, options, signed, bodies=()):
     learn_bodies(bodies)
     return Spec(func, options, signed)
-
-
-def _is_count(layout):
-    return isinstance(layout, int)
 
 
 def name_error(error, node, target):
