@@ -1,29 +1,31 @@
 """Texts of values in records: short ones to read, and whole ones from which to restore the value.
 
-A text is never evaluated.  `value_of` knows literals, and the few calls that stand for plain values.
-`runtime.work` and `runtime.facts` write the texts; `planning.reasons`, `runtime.named` and
-`housekeeping.rebuild` read them.
+A whole text is tagged JSON, see `targets.tagged`; it stands beside a short text that is not all of the
+value.  No text is ever evaluated.  `runtime.work` and `runtime.facts` write the texts;
+`planning.reasons`, `runtime.named` and `housekeeping.rebuild` read them.
 """
 
 from __future__ import annotations
 
 import ast
-import math
+import json
+import operator
 import re
 import reprlib
-from collections.abc import Callable
-from importlib import import_module
 from itertools import islice
-from numbers import Number
-from pathlib import Path, PurePath
 from typing import Any
 
+from ..errors import DaskcacheError
+from ..targets.base import CODEC_ERRORS
+from ..targets.tagged import from_json, to_json
 from .recipe import Ref
 
 #: Replaces the parts that a short text leaves out.
 CUT = "..."
 #: Limit for a whole text: characters, upstream references not counted; and parts of the value.
 LONGEST = 1000
+#: Limit for a whole text: levels of containers.
+DEEPEST = 20
 
 
 class _InOrder(reprlib.Repr):
@@ -42,98 +44,114 @@ brief = _InOrder()
 brief.maxstring = brief.maxother = 80
 
 
-def whole(value: Any) -> str | None:
-    """Return the whole text of a value, from which `value_of` may restore it.
+def texts_of(value: Any) -> list[str]:
+    """Return the short text of a value, and the whole one if the short one may not restore the value.
 
-    Return None for a text that would be too long, and for a value with parts that aren't plain.
+    The last text is the one for `value_of`.  A whole text that would be too long is left out, as is that
+    of a value with parts that aren't plain.
     """
-    maker = _Whole()
-    text = maker.repr(value)
-    return text if maker.left >= 0 and len(_REF.sub("", text)) <= LONGEST else None
+    text = brief.repr(value)
+    everything = whole(value) if _NOT_LITERAL.search(text) else None
+    return [text, everything] if everything else [text]
 
 
-class _Whole(_InOrder):
+#: Found in every short text that leaves something out, or has other parts than literals and `Ref`, or
+#: could be taken for tagged JSON.
+_NOT_LITERAL = re.compile(r"\.\.\.|\w\(|<(?!upstream)|\b(np\.|(nan|inf)j?\b|Ellipsis|NaT)|\{\"\$")
+
+
+def whole(value: Any) -> str | None:
+    """Return the whole text of a value; None if it would be too long, or has parts that aren't plain."""
+    try:
+        text = json.dumps(_Parts()(value), ensure_ascii=False, separators=(",", ":"))
+    except (*CODEC_ERRORS, DaskcacheError):
+        return None
+    return text if len(_UPSTREAM.sub("", text)) <= LONGEST else None
+
+
+class _Parts:
+    """Write the parts of a value for JSON.  Too many of them raise ValueError before all are seen."""
+
     def __init__(self):
-        super().__init__()
-        for limit in [name for name in vars(self) if name.startswith("max")]:
-            setattr(self, limit, LONGEST + 1)
-        self.maxlevel = 20
-        #: Number of parts that may still follow; negative once something was left out.
-        self.left = LONGEST
+        self.left, self.levels = LONGEST, DEEPEST
 
-    def repr1(self, x, level):
+    def __call__(self, value):
         self.left -= 1
-        return super().repr1(x, level) if self.left >= 0 else CUT
+        self.levels -= 1
+        is_long = isinstance(value, (str, bytes, set, frozenset)) and len(value) > LONGEST
+        if is_long or self.left < 0 or self.levels < 0:
+            raise ValueError("too large for a record")
+        if write := _WRITERS.get(type(value)):
+            tag, content = write(value)
+            written = {tag: to_json(content, self)}
+        else:
+            written = to_json(value, self)
+        self.levels += 1
+        return written
 
-    def repr_instance(self, x, level):
-        if isinstance(x, _PLAIN) and not (isinstance(x, bytes) and len(x) > LONGEST):
-            return repr(x)
-        self.left = -1
-        return CUT
 
-
-_PLAIN = (Number, bytes, type(None), slice, range, PurePath, Ref)
-_REF = re.compile(r"<upstream (\d+)>")
+#: Tags that only records have.
+_WRITERS = {
+    Ref: lambda ref: ("$upstream", ref.ordinal),
+    bytes: lambda value: ("$bytes", value.decode("latin-1")),
+    slice: lambda value: ("$slice", [value.start, value.stop, value.step]),
+    range: lambda value: ("$range", [value.start, value.stop, value.step]),
+    type(...): lambda value: ("$ellipsis", None),
+}
+_READERS = {
+    "$upstream": lambda content: Ref(operator.index(content)),
+    "$bytes": lambda content: content.encode("latin-1"),
+    "$slice": lambda content: slice(*content),
+    "$range": lambda content: range(*content),
+    "$ellipsis": lambda content: ...,
+}
+_UPSTREAM = re.compile(r'\{"\$upstream":\d+\}')
 
 
 def value_of(text: str) -> Any:
-    """Return the value that a text stands for, with a `Ref` for each ``<upstream 0>``.
+    """Return the value that the last of `texts_of` stands for, with a `Ref` for each upstream value.
 
     Raises
     ------
     ValueError
-        If the text alone does not determine a plain value.
+        If the text alone does not determine a plain value, or one that is too large for `whole`.
     """
     try:
-        return _value(ast.parse(_REF.sub(r"Ref(\1)", text), mode="eval").body)
+        value = _value(text)
+        _Parts()(value)  # whoever wrote the record: no value is so deep that hashing it fails
     except _NO_VALUE as error:
         raise ValueError(f"no plain value: {text[:80]}") from error
+    return value
 
 
 _NO_VALUE = (
+    *CODEC_ERRORS,
+    DaskcacheError,
+    OSError,  # raised for some names of time zones
     SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    RecursionError,
     MemoryError,  # raised by the parser if parentheses are nested too deeply
 )
 
 
-def _value(node):
-    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
-        return _SEQUENCES[type(node)](map(_value, node.elts))
-    if isinstance(node, ast.Dict):
-        return dict(zip(map(_value, node.keys), map(_value, node.values), strict=True))
-    if isinstance(node, ast.Call) and not node.keywords:
-        return _maker(ast.unparse(node.func))(*map(_value, node.args))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        return -_value(node.operand)
-    if isinstance(node, ast.Name):
-        return _NAMES[node.id]
-    return ast.literal_eval(node)
+def _value(text):
+    try:
+        return json.loads(text, object_hook=_from_json)
+    except json.JSONDecodeError:  # a short text, or a whole one of an earlier version
+        tree = ast.parse(_REF.sub(r"Ref(\1)", text), mode="eval")
+        return ast.literal_eval(_Refs().visit(tree))
 
 
-_SEQUENCES: dict[type, type] = {ast.List: list, ast.Tuple: tuple, ast.Set: set}
-_NAMES = {"inf": math.inf, "nan": math.nan, "Ellipsis": Ellipsis}
-_MAKERS: dict[str, Callable] = {
-    "Ref": Ref,
-    "set": set,
-    "frozenset": frozenset,
-    "slice": slice,
-    "range": range,
-    "PosixPath": Path,
-    "WindowsPath": Path,
-}
+def _from_json(loaded):
+    read = _READERS.get(next(iter(loaded))) if len(loaded) == 1 else None
+    return read(*loaded.values()) if read else from_json(loaded)
 
 
-def _maker(name):
-    """Return the type that makes a plain value: one of `_MAKERS`, or a number type of NumPy."""
-    if not name.startswith("np."):
-        return _MAKERS[name]
-    numpy = import_module("numpy")
-    found = getattr(numpy, name[3:], None)
-    if isinstance(found, type) and issubclass(found, numpy.number):
-        return found
-    raise LookupError(name)
+class _Refs(ast.NodeTransformer):
+    """Put references into the syntax tree of a literal, in place of calls of `Ref`."""
+
+    def visit_Call(self, call):
+        is_ref = isinstance(call.func, ast.Name) and call.func.id == "Ref"
+        return ast.Constant(Ref(*map(ast.literal_eval, call.args))) if is_ref else call
+
+
+_REF = re.compile(r"<upstream (\d+)>")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..calls.describe import brief, whole
+from ..calls.describe import texts_of
 from ..calls.recipe import Recipe
 from ..hashing.encoder import tag
 from ..hashing.names import public_name
@@ -75,9 +75,8 @@ def _describe_source(source, root):
     described = {"source": roots.relative(path, root), "class": public_name(type(source))}
     if place != path:
         described["folder"] = roots.relative(place, root)
-    options = source.__daskcache_options__()
-    if options:
-        described["options"] = whole(options) or brief.repr(options)
+    if options := source.__daskcache_options__():
+        described["options"] = texts_of(options)[-1]
     return described
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..calls.describe import CUT, brief, whole
+from ..calls.describe import texts_of
 from ..calls.recipe import SourceInput, title_of
 from ..calls.spec import Spec
 from ..hashing.names import public_name
@@ -129,8 +129,8 @@ def describe_arguments(
 ) -> dict[str, list]:
     """Describe each argument by a short text and its hash, which `why` compares.
 
-    A shortened text is followed by the whole one, if `whole` gives one, so that an audit can make the
-    argument again.
+    The whole text follows if the short one may not restore the argument, see `texts_of`.  From it an
+    audit makes the argument again.
 
     Parameters
     ----------
@@ -151,20 +151,17 @@ def describe_arguments(
     for position in spec.counted:
         name, value = spec.signature.names[position], values[position]
         if name not in described:
-            text = brief.repr(value)
+            text, *everything = texts_of(value)
             encoder = ArgumentEncoder()
             encoder.add_checked(value)
-            described[name] = [text, encoder.digest()]
+            described[name] = [text, encoder.digest(), *everything]
             if code is not None:
                 code[name] = encoder.code
-            everything = whole(value) if CUT in text else None
-            if everything:
-                described[name].append(everything)
     return described
 
 
 def describe_format(target: Target) -> dict[str, str]:
     """Describe a target's format by the name of its class, and by its options if it counts any."""
     options = target.counted_options()
-    described = {"options": whole(options) or brief.repr(options)} if options else {}
+    described = {"options": texts_of(options)[-1]} if options else {}
     return {"format": public_name(type(target)), **described}

@@ -1,6 +1,6 @@
 """JSON for values beyond JSON's own types, as ``{"$tag": …}``: readable for people and programs.
 
-Used by `objects.JSONTarget`.
+Used by `objects.JSONTarget`, and by `calls.describe` for records.
 
 ==============================  =====================================================================
 ``{"$tuple": [1, 2]}``          also ``$set`` and ``$frozenset``, in an order set by their values
@@ -23,6 +23,7 @@ import decimal
 import math
 import uuid
 import zoneinfo
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,34 @@ from ..hashing.names import class_name
 from .base import CODEC_ERRORS
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, part: Callable[[Any], Any] | None = None) -> Any:
     """Return the plain value that `json.dumps` can write for `value`.
+
+    Parameters
+    ----------
+    value : object
+    part : callable, optional
+        Function that does the same for the parts of a container; default: this one.  With it a caller
+        limits the parts, or has tags of its own.
 
     Raises
     ------
     TypeError
         If JSON has no form for the value, or none that returns it unchanged.
     """
+    part = part or to_json
     cls = type(value)
     if cls in _PLAIN:
         return value
     if cls is float:
         return value if math.isfinite(value) else {"$float": repr(value)}
     if cls is list:
-        return [to_json(item) for item in value]
+        return [part(item) for item in value]
     if cls is dict:
-        return _dict_to_json(value)
+        return _dict_to_json(value, part)
     if cls in _COLLECTIONS:
         items = value if cls is tuple else canonical_order(value)
-        return {f"${cls.__name__}": [to_json(item) for item in items]}
+        return {f"${cls.__name__}": [part(item) for item in items]}
     return _scalar_to_json(value)
 
 
@@ -77,10 +86,10 @@ def _looks_tagged(value):
     return len(value) == 1 and next(iter(value)).startswith("$")
 
 
-def _dict_to_json(value):
+def _dict_to_json(value, part):
     if all(type(key) is str for key in value) and not _looks_tagged(value):
-        return {key: to_json(item) for key, item in value.items()}
-    return {"$dict": [[to_json(key), to_json(item)] for key, item in value.items()]}
+        return {key: part(item) for key, item in value.items()}
+    return {"$dict": [[part(key), part(item)] for key, item in value.items()]}
 
 
 def _scalar_to_json(value):
@@ -111,7 +120,7 @@ def _read(tag, content):
     if read is not None:
         return read(content, unit) if unit else read(content)
     package, _, dtype = tag[1:].partition(".")
-    if package == "numpy":
+    if package == "numpy" and require("numpy", "numpy").dtype(dtype).kind in _NUMPY_KINDS:
         return _numpy_from_json(content, dtype)
     raise TargetError(
         f"a JSON file has the tag {tag!r}, which stands for nothing",
@@ -171,19 +180,22 @@ def _in_zone(value, convert, key):
 # ---- packages -------------------------------------------------------------------------------------
 
 
+#: Not void scalars, which would be as long as the content says.
+_NUMPY_KINDS = "biufcUmM"
+
+
 def _numpy_to_json(value):
     np = require("numpy", "numpy")
-    if not isinstance(value, np.generic) or value.dtype.kind not in "biufcUmM":
+    if not isinstance(value, np.generic) or value.dtype.kind not in _NUMPY_KINDS:
         raise TypeError(f"a {class_name(type(value))} has no form in JSON")
     if value.dtype.kind == "U":
         return "$numpy.str", str(value)
-    if np.isnat(value) if value.dtype.kind in "mM" else False:
-        return f"$numpy.{value.dtype.name}", "NaT"
-    if value.dtype.kind == "m":
-        return f"$numpy.{value.dtype.name}", int(value.astype("i8"))
+    content = value.item()
     if value.dtype.kind == "M":
-        return f"$numpy.{value.dtype.name}", str(value)
-    return f"$numpy.{value.dtype.name}", value.item()
+        content = str(value)
+    elif value.dtype.kind == "m":
+        content = "NaT" if np.isnat(value) else int(value.astype("i8"))
+    return f"$numpy.{value.dtype.name}", content
 
 
 def _numpy_from_json(content, name):

@@ -71,6 +71,7 @@ OPTIONS = (
 )
 TEXTS = (
     *("np.load('x')", "__import__('trap')", "PosixPath('/etc')", "<upstream 0>", "<upstream 9>", "1"),
+    *('{"$path":"/etc"}', '{"$upstream":9}', '{"$numpy.V8":100000000000}', '{"$tuple":1}', "[" * 5000),
     "x" * 2000,
 )
 
