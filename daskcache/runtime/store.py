@@ -439,7 +439,9 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     kept = name._replace(key=work.key, trace=trace, adopted=True)
     of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
     root = Root(work.root)
-    record_kept(RecordStore(root), name, kept, of_recipe, {})
+    note = (records.Acceptances(root).get(name.target_id) if work.keeps else None) or {}
+    decided = note if note.get("keep") == name.file_hash else {}
+    record_kept(RecordStore(root), name, kept, of_recipe, decided)
     if work.keeps:
         records.clear_acceptance(root, name.target_id)  # it was about this recipe, not about others
     return kept

@@ -591,6 +591,44 @@ def test_one_of_several_results_is_kept(deleted):
         two(3).compute()
 
 
+def test_the_record_of_one_kept_result_names_the_person():
+    """A worker writes it, and then removes the note that says who decided, and when."""
+    two().compute()
+    np.save(ROOT / "two" / "a.npy", np.full((2, 2), 9))
+    two().dc.adopt()
+    two(2).dc.keep()
+    note = json.loads(next((ROOT / ".daskcache" / "accepted").iterdir()).read_text())
+    two(2).compute()
+    assert list((ROOT / ".daskcache" / "accepted").iterdir()) == []
+    kept = [r["kept"] for r in _records() if "kept" in r]
+    assert [(k["by"], k["when"]) for k in kept] == [(note["by"], note["when"])]
+    _, told = run("why", "two/a.npy", "--root", str(ROOT))
+    assert f"kept       for this recipe by {note['by']}, {note['when']}" in told
+
+
+def test_one_kept_result_of_several_that_adopt_by_themselves_names_nobody():
+    """With ``on_modified="adopt"`` no person decides about the new recipe."""
+
+    def adopting(n):
+        return dc.delayed(
+            lambda n: (np.full((2, 2), n), {"n": n}),
+            target=("two/a.npy", "two/b.json"),
+            version=1,
+            on_modified="adopt",
+        )(n)
+
+    adopting(1).compute()
+    np.save(ROOT / "two" / "a.npy", np.full((2, 2), 9))
+    (ROOT / "two" / "b.json").unlink()
+    for n in (1, 2):
+        adopting(n).compute()
+    assert {(r["kept"]["by"], r["kept"]["when"]) for r in _records() if "kept" in r} == {(None, None)}
+
+
+def _records():
+    return [json.loads(path.read_text()) for path in ROOT.glob(".daskcache/records/*/*.json")]
+
+
 def test_what_follows_from_one_kept_result_is_made_anew():
     """It rests on what the function made, though that is gone."""
     following = dc.delayed(lambda pair: int(pair[0].sum()), target="sum.json", version=1)
