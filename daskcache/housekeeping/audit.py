@@ -24,8 +24,8 @@ from ..hashing.encoder import tag
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
+from ..runtime.call import arguments, call
 from ..runtime.entry import Entry, joint_hash
-from ..runtime.node import arguments, call
 from ..runtime.store import sweep_parts, write_results
 from ..runtime.work import FileData, Work
 from ..storage.record import RecordName, package_versions

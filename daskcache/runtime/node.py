@@ -1,17 +1,15 @@
 """One node on a worker: check again, load the inputs, call the function, store, return an entry.
 
-`graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks;
-`housekeeping.audit` calls functions again through `call`.  A task gets the node's `Work` and the handles
-(`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.  `body` and `isolation` hold the call
-itself, `store` writes and commits its results, and `elsewhere` finds equal ones at other targets.
+`graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks.  A task gets
+the node's `Work` and the handles (`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.
+`finished` finds results that are there already, and `elsewhere` equal ones at other targets.  Else `call`
+runs the function, and `store` writes and commits its results.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import os
-import random
 import sys
 import threading
 import time
@@ -19,36 +17,25 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..calls.describe import brief
-from ..calls.recipe import Ref, SourceInput, combine
+from ..calls.recipe import combine
 from ..calls.spec import AbsentSpec
 from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
 from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
 from ..storage import files, leases, records
-from ..storage.paths import DATA_HASH, located
+from ..storage.paths import located
 from ..storage.record import target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import FolderTarget
-from ..targets.objects import PickleTarget
-from ..targets.resource import Resource
 from . import hot_cache
-from .body import body
+from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
-from .entry import Deferred, Entry, Failure, Held, Stored, arrange, joint_hash
-from .facts import facts_of_call, record_under_new_key
-from .store import (
-    check_kept,
-    discard_own,
-    entry_of,
-    heirs,
-    keep_adopted,
-    own_part_path,
-    store_copies,
-    store_results,
-)
-from .work import DaskData, DaskValue, FileData, Work
+from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
+from .finished import adopted_there, find_finished, keep_all, recorded_seconds
+from .store import heirs, store_copies, store_results
+from .work import Work
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
@@ -74,8 +61,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
     if isinstance(work.spec, AbsentSpec):
         raise work.spec.error()
     algorithms.use(work.algorithm)
-    inputs = [_input(place, handles) for place in work.inputs]
-    trace = combine(work.static, [_identity(item) for item in inputs])
+    inputs = [input_of(place, handles) for place in work.inputs]
+    trace = combine(work.static, [item.data_hash for item in inputs])
     try:
         with _turns.take(f"{work.root}/{work.paths[0]}" if work.paths else ""):
             outcome, seconds, handle = _run(work, inputs, trace)
@@ -151,21 +138,21 @@ def _run(work, inputs, trace):
     if work.paths:
         Root(work.root).check(work.root_id)
         if not work.outdated:
-            finished, saved = _find_finished(work, trace)
+            finished, saved = find_finished(work, trace)
             if finished is not None:
                 return SKIPPED, saved, finished
-        adopted = _adopted_there(work)
+        adopted = adopted_there(work)
         if len(adopted) == len(work.paths):
-            return SKIPPED, 0.0, _kept(work, inputs, trace, adopted)
+            return SKIPPED, 0.0, keep_all(work, inputs, trace, adopted)
     if work.paths and not work.outdated:
         found = work.elsewhere or _find_elsewhere(work, trace)
         # the data hash is known, and perhaps nothing in the verb needs the data
         if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
-            return SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found)
+            return SKIPPED, recorded_seconds(found.names), _deferred(work, inputs, trace, found)
         if found is not None and found.is_there:
             copied = _copied(work, inputs, trace, found)
             if copied is not None:
-                return COPIED, _recorded_seconds(found.names), copied
+                return COPIED, recorded_seconds(found.names), copied
         seconds = leases.configured_seconds()
         if seconds is not None:
             return _run_with_lease(work, inputs, trace, seconds)
@@ -187,7 +174,7 @@ def _run_with_lease(work, inputs, trace, seconds):
 
 
 def _if_finished(work, trace):
-    finished, saved = _find_finished(work, trace)
+    finished, saved = find_finished(work, trace)
     return None if finished is None else (finished, saved)
 
 
@@ -195,7 +182,7 @@ def _make(work, inputs, trace):
     if any(isinstance(item, Deferred) for item in inputs):
         inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
         # an input that runs now may be random, and differ from the data hash that was known
-        trace = combine(work.static, [_identity(item) for item in inputs])
+        trace = combine(work.static, [item.data_hash for item in inputs])
     if work.paths:
         root = Root(work.root)
         check_code(root, work.code, work.spec)
@@ -217,45 +204,6 @@ def _make(work, inputs, trace):
     # the hot cache may then keep the array itself, without a copy
     is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
     return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
-
-
-def _adopted_there(work):
-    """Return the records of adopted results that are at the node's targets.
-
-    They take precedence over results that equal code made of equal data elsewhere.  With
-    ``on_modified="recompute"`` they may be replaced, and the list is empty.
-
-    Raises
-    ------
-    TargetModified
-        If an adopted result is there and a person has to decide about it.
-    """
-    if work.spec.options.on_modified == "recompute":
-        return []
-    there = [
-        name
-        for path, name in zip(work.paths, work.previous, strict=True)
-        if name is not None
-        and name.adopted
-        and files.stamp(f"{work.root}/{located(path, name.data_hash)}") == name.stamp
-    ]
-    for name in there:
-        check_kept(work, name)
-    return there
-
-
-def _kept(work, inputs, trace, adopted):
-    """Record adopted results for the node as it is now, and return its entry.
-
-    A person has adopted every result of the node.
-    """
-    facts = [
-        facts_of_call(work, inputs, list(work.paths), position, name)
-        for position, name in enumerate(work.previous)
-    ]
-    return entry_of(
-        work, [keep_adopted(work, name, trace, told) for name, told in zip(adopted, facts, strict=True)]
-    )
 
 
 # ---- made elsewhere ------------------------------------------------------------------------------
@@ -286,13 +234,13 @@ def _deferred(work, inputs, trace, found):
 def _make_deferred(work, inputs, trace, found):
     """Make a deferred node after all, and return its entry."""
     with _turns.take(f"{work.root}/{work.paths[0]}"):
-        finished, _ = _find_finished(work, trace)
+        finished, _ = find_finished(work, trace)
         if finished is not None:
             return finished
         if found.is_there:
             copied = _copied(work, inputs, trace, found)
             if copied is not None:
-                _emit(work, COPIED, saved=_recorded_seconds(found.names), bytes=_size(copied))
+                _emit(work, COPIED, saved=recorded_seconds(found.names), bytes=_size(copied))
                 return copied
         # The node's task is over, so Dask no longer shares its work.  Several tasks may make the node
         # now, in different processes: the lease lets one of them run it, and the others wait.
@@ -316,7 +264,7 @@ def _copied(work, inputs, trace, found):
         return store_copies(work, inputs, trace, found)
     inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
     value = _value_elsewhere(work, found)
-    seconds = _recorded_seconds(found.names)
+    seconds = recorded_seconds(found.names)
     if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
         return None
     return store_results(work, inputs, trace, value, None, seconds)
@@ -385,163 +333,6 @@ def load_finished(entry: Entry, function: str, saved: float, client: Any = None)
     return value
 
 
-# ---- inputs -------------------------------------------------------------------------------------
-
-
-def _input(place, handles):
-    if isinstance(place, int):
-        return handles[place]
-    if isinstance(place, DaskValue):
-        return DaskData(handles[place.position], place.identity)
-    if isinstance(place, SourceInput):
-        return FileData(place)
-    return place
-
-
-def _identity(item):
-    return item.data_hash
-
-
-def _object(item, wanted):
-    """Return the argument for a parameter annotated with a Source or Target class."""
-    if isinstance(item, FileData):
-        return item.verified_source()
-    if isinstance(item, Entry):
-        target = item.stored[0].target
-        if isinstance(target, PickleTarget) and not isinstance(target, wanted):
-            value = item.load()
-            if isinstance(value, Resource):  # the upstream function returned a source or target
-                return value
-        return target.at(f"{item.root}/{target.path}")
-    return item.load()
-
-
-def _opened(item, kind):
-    """Return the argument for a parameter annotated with the class of a lazy array.
-
-    A format without lazy access gives the value in memory.
-    """
-    opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
-    if kind != "dask":
-        return opened
-    from ..targets.zarr.values import dask_array_of
-
-    return dask_array_of(opened)
-
-
-def arguments(work: Work, inputs: list) -> list:
-    """Return the values for the call, with data in place of each `Ref`.
-
-    Each input is loaded at most once.
-
-    Raises
-    ------
-    TargetError, SourceMissing, StorageError
-        If an input is not what it was, or can't be read.
-    """
-    loaded: dict[int, Any] = {}
-
-    def data(ordinal):
-        if ordinal not in loaded:
-            item = inputs[ordinal]
-            loaded[ordinal] = item.lend() if isinstance(item, Entry) else item.load()
-        return loaded[ordinal]
-
-    signature = work.spec.signature
-    values = []
-    wants = zip(work.values, signature.wants_object, signature.wants_open, strict=True)
-    for value, wants_object, wants_open in wants:
-        if type(value) is not Ref:
-            values.append(fill(value, data))
-        elif wants_object:
-            values.append(_object(inputs[value.ordinal], wants_object))
-        elif wants_open:
-            values.append(_opened(inputs[value.ordinal], wants_open))
-        else:
-            values.append(data(value.ordinal))
-    return values
-
-
-def fill(value: Any, data: Any) -> Any:
-    """Return `value` with ``data(ordinal)`` in place of each `Ref` in its containers.
-
-    Random generators are copied, so that the call does not change their state.
-    """
-    typ = type(value)
-    if typ is Ref:
-        return data(value.ordinal)
-    if typ in (list, tuple, set, frozenset):
-        return typ([fill(item, data) for item in value])
-    if typ is dict:
-        return {fill(k, data): fill(v, data) for k, v in value.items()}
-    if typ is slice:
-        return slice(fill(value.start, data), fill(value.stop, data), fill(value.step, data))
-    if isinstance(value, tuple) and hasattr(typ, "_fields"):
-        return typ(*[fill(item, data) for item in value])
-    if hasattr(typ, "__dataclass_fields__"):
-        return _fill_dataclass(value, data)
-    if _is_random_generator(value):
-        return copy.deepcopy(value)  # its state is part of the key, and the body must not advance it
-    return value
-
-
-def _fill_dataclass(value, data):
-    import dataclasses
-
-    old = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
-    new = {name: fill(item, data) for name, item in old.items()}
-    if all(new[name] is old[name] for name in old):
-        return value
-    return dataclasses.replace(value, **new)
-
-
-def _is_random_generator(value):
-    if isinstance(value, random.Random):
-        return True
-    module = sys.modules.get("numpy.random")  # another thread may be importing it now
-    classes = (getattr(module, name, None) for name in ("Generator", "RandomState"))
-    return isinstance(value, tuple(filter(None, classes)))
-
-
-# ---- the call -----------------------------------------------------------------------------------
-
-
-def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
-    """Call the node's function, in this process or isolated.
-
-    Returns
-    -------
-    result : object
-    own_paths : list of str, or None
-        Paths given to the function as ``target_path``, which it writes itself.  None if it takes none.
-
-    Raises
-    ------
-    Exception
-        Any error of the function.
-    ResultError
-        If the function returned a generator, a coroutine or a lazy Dask value.
-    """
-    spec = work.spec
-    own_paths = None
-    if work.paths and spec.signature.takes_target_path:
-        own_paths = [own_part_path(work.root, path) for path in work.paths]
-        values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
-    args, kwargs = spec.signature.unbind(tuple(values))
-    try:
-        result = (_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
-    except BaseException:
-        discard_own(own_paths)
-        raise
-    return result, own_paths
-
-
-def _isolated(work, args, kwargs):
-    from .isolation import call_isolated
-
-    return call_isolated(work, args, kwargs)
-
-
 def _held_hash(work, result, trace):
     """Return the data hash of a value that isn't stored.
 
@@ -553,47 +344,6 @@ def _held_hash(work, result, trace):
         return hash_value(result)
     except UnhashableArgument:
         return os.urandom(16).hex()
-
-
-# ---- finished already? --------------------------------------------------------------------------
-
-
-def _find_finished(work, trace):
-    """Return the entry and the recorded run time in seconds of a finished node, else (None, 0.0).
-
-    A node is finished if its targets are complete, or hold what the same code made of equal data.  In
-    the second case a key upstream changed but its data did not: the records move to the new key.
-    """
-    store = RecordStore(Root(work.root))
-    names = []
-    for path, previous in zip(work.paths, work.previous, strict=True):
-        if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
-            return None, 0.0  # the quick way out: no records are listed
-        candidates = [*store.with_key(work.key), *([previous] if previous else [])]
-        name = _matching(work, candidates, path, trace)
-        if name is None:
-            return None, 0.0
-        names.append(name)
-    for name in names:
-        if name.key != work.key:
-            record_under_new_key(store, name, work.key)
-    return entry_of(work, [name._replace(key=work.key) for name in names]), _recorded_seconds(names)
-
-
-def _recorded_seconds(names):
-    return max([name.microseconds for name in names], default=0) / 1e6
-
-
-def _matching(work, names, path, trace):
-    identifier = target_id(path)
-    for name in names:
-        if (
-            name.target_id == identifier
-            and name.trace == trace
-            and name.stamp == files.stamp(f"{work.root}/{located(path, name.data_hash)}")
-        ):
-            return name
-    return None
 
 
 # ---- errors --------------------------------------------------------------------------------------

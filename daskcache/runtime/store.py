@@ -18,14 +18,15 @@ from ..storage.claims import Claim
 from ..storage.files import Part
 from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.paths import DATA_HASH, located
-from ..storage.record import ANY_TRACE, RecordName, record_content, target_id
+from ..storage.record import RecordName, record_content, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
 from ..targets.forms import form_of
 from . import hot_cache
-from .entry import Entry, Stored
-from .facts import facts_of_call, record_kept
+from .entry import Entry
+from .facts import facts_of_call
+from .finished import entry_of, keep_adopted
 from .work import Elsewhere, FileData, Work
 
 
@@ -412,56 +413,6 @@ def _place(work, root, part, path, name, facts, previous, intent, claim):
                 continue  # another writer took over the claim, or was faster
 
 
-def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]) -> RecordName:
-    """Record an adopted result as the result of a node that would replace it.
-
-    Parameters
-    ----------
-    work : Work
-    name : RecordName
-        Record of the adopted result.
-    trace : str
-        Trace of the node.
-    facts : dict
-        Facts for the record, see `daskcache.runtime.facts.facts_of_call`.
-
-    Returns
-    -------
-    RecordName
-        The adopted result's record for this node.
-
-    Raises
-    ------
-    TargetModified
-        If a person has to decide about the result, see `check_kept`.
-    """
-    check_kept(work, name)
-    kept = name._replace(key=work.key, trace=trace, adopted=True)
-    of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
-    root = Root(work.root)
-    note = (records.Acceptances(root).get(name.target_id) if work.keeps else None) or {}
-    decided = note if note.get("keep") == name.file_hash else {}
-    record_kept(RecordStore(root), name, kept, of_recipe, decided)
-    if work.keeps:
-        records.clear_acceptance(root, name.target_id)  # it was about this recipe, not about others
-    return kept
-
-
-def check_kept(work: Work, name: RecordName) -> None:
-    """Raise `TargetModified` if a person has to decide about an adopted result.
-
-    It stands without a question if it was adopted for this node, if a person decided to keep it, or with
-    ``on_modified="adopt"``.
-    """
-    # adopted for this key before the data of its inputs was known
-    is_for_this = name.key == work.key and name.trace == ANY_TRACE
-    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
-        from . import obstacles
-
-        reason = "its inputs hold other data than those it was made for"
-        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
-
-
 def _foreign(work, destination):
     current = files.stamp(destination)
     return ForeignTarget(
@@ -521,25 +472,3 @@ def _remove_own_folder(root, part):
     folder = part.path.rpartition("/")[0]
     if folder.startswith(f"{root.parts}/"):
         files.sweep_part_folder(folder)
-
-
-def entry_of(work, names, inline=None):
-    stored = tuple(
-        Stored(
-            target.at(located(path, name.data_hash)),
-            name.data_hash,
-            name.file_hash,
-            name.stamp,
-            _form_of_adopted(work, name),
-        )
-        for target, path, name in zip(work.spec.formats, work.paths, names, strict=True)
-    )
-    return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
-
-
-def _form_of_adopted(work, name):
-    """Return the form in which an adopted file is read, or None."""
-    if not name.adopted:
-        return None
-    record = RecordStore(Root(work.root)).read(name)
-    return record.form if record else None

@@ -76,7 +76,7 @@ def work(number, parents, runs, seed):
 
 #: When this thread last looked whether a node is finished already.
 _looked = threading.local()
-_find_finished = node_run._find_finished
+_find_finished = node_run.find_finished
 
 
 def _find_and_note(*args):
@@ -84,7 +84,7 @@ def _find_and_note(*args):
     return _find_finished(*args)
 
 
-node_run._find_finished = _find_and_note
+node_run.find_finished = _find_and_note
 
 
 def graph(folder: Path, seed: int) -> list:

@@ -1,0 +1,168 @@
+"""The call of a node's function: its inputs, the arguments made of them, and where it runs.
+
+`node` and `housekeeping.audit` use it.  `body` runs a function in this process, `isolation` in another.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ..calls.recipe import Ref, SourceInput
+from ..targets.objects import PickleTarget
+from ..targets.resource import Resource
+from .body import body
+from .entry import Entry, arrange
+from .store import discard_own, own_part_path
+from .work import DaskData, DaskValue, FileData, Work
+
+
+def input_of(place: Any, handles: Sequence[Any]) -> Any:
+    """Return an input of a node: the handle upstream that a place in ``work.inputs`` names, or data."""
+    if isinstance(place, int):
+        return handles[place]
+    if isinstance(place, DaskValue):
+        return DaskData(handles[place.position], place.identity)
+    if isinstance(place, SourceInput):
+        return FileData(place)
+    return place
+
+
+def arguments(work: Work, inputs: list) -> list:
+    """Return the values for the call, with data in place of each `Ref`.
+
+    Each input is loaded at most once.
+
+    Raises
+    ------
+    TargetError, SourceMissing, StorageError
+        If an input is not what it was, or can't be read.
+    """
+    loaded: dict[int, Any] = {}
+
+    def data(ordinal):
+        if ordinal not in loaded:
+            item = inputs[ordinal]
+            loaded[ordinal] = item.lend() if isinstance(item, Entry) else item.load()
+        return loaded[ordinal]
+
+    signature = work.spec.signature
+    values = []
+    wants = zip(work.values, signature.wants_object, signature.wants_open, strict=True)
+    for value, wants_object, wants_open in wants:
+        if type(value) is not Ref:
+            values.append(fill(value, data))
+        elif wants_object:
+            values.append(_object(inputs[value.ordinal], wants_object))
+        elif wants_open:
+            values.append(_opened(inputs[value.ordinal], wants_open))
+        else:
+            values.append(data(value.ordinal))
+    return values
+
+
+def fill(value: Any, data: Any) -> Any:
+    """Return `value` with ``data(ordinal)`` in place of each `Ref` in its containers.
+
+    Random generators are copied, so that the call does not change their state.
+    """
+    typ = type(value)
+    if typ is Ref:
+        return data(value.ordinal)
+    if typ in (list, tuple, set, frozenset):
+        return typ([fill(item, data) for item in value])
+    if typ is dict:
+        return {fill(k, data): fill(v, data) for k, v in value.items()}
+    if typ is slice:
+        return slice(fill(value.start, data), fill(value.stop, data), fill(value.step, data))
+    if isinstance(value, tuple) and hasattr(typ, "_fields"):
+        return typ(*[fill(item, data) for item in value])
+    if hasattr(typ, "__dataclass_fields__"):
+        return _fill_dataclass(value, data)
+    if _is_random_generator(value):
+        return copy.deepcopy(value)  # its state is part of the key, and the body must not advance it
+    return value
+
+
+def _fill_dataclass(value, data):
+    import dataclasses
+
+    old = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
+    new = {name: fill(item, data) for name, item in old.items()}
+    if all(new[name] is old[name] for name in old):
+        return value
+    return dataclasses.replace(value, **new)
+
+
+def _is_random_generator(value):
+    if isinstance(value, random.Random):
+        return True
+    module = sys.modules.get("numpy.random")  # another thread may be importing it now
+    classes = (getattr(module, name, None) for name in ("Generator", "RandomState"))
+    return isinstance(value, tuple(filter(None, classes)))
+
+
+def _object(item, wanted):
+    """Return the argument for a parameter annotated with a Source or Target class."""
+    if isinstance(item, FileData):
+        return item.verified_source()
+    if isinstance(item, Entry):
+        target = item.stored[0].target
+        if isinstance(target, PickleTarget) and not isinstance(target, wanted):
+            value = item.load()
+            if isinstance(value, Resource):  # the upstream function returned a source or target
+                return value
+        return target.at(f"{item.root}/{target.path}")
+    return item.load()
+
+
+def _opened(item, kind):
+    """Return the argument for a parameter annotated with the class of a lazy array.
+
+    A format without lazy access gives the value in memory.
+    """
+    opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
+    if kind != "dask":
+        return opened
+    from ..targets.zarr.values import dask_array_of
+
+    return dask_array_of(opened)
+
+
+def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
+    """Call the node's function, in this process or isolated.
+
+    Returns
+    -------
+    result : object
+    own_paths : list of str, or None
+        Paths given to the function as ``target_path``, which it writes itself.  None if it takes none.
+
+    Raises
+    ------
+    Exception
+        Any error of the function.
+    ResultError
+        If the function returned a generator, a coroutine or a lazy Dask value.
+    """
+    spec = work.spec
+    own_paths = None
+    if work.paths and spec.signature.takes_target_path:
+        own_paths = [own_part_path(work.root, path) for path in work.paths]
+        values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
+    args, kwargs = spec.signature.unbind(tuple(values))
+    try:
+        result = (_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
+    except BaseException:
+        discard_own(own_paths)
+        raise
+    return result, own_paths
+
+
+def _isolated(work, args, kwargs):
+    from .isolation import call_isolated
+
+    return call_isolated(work, args, kwargs)

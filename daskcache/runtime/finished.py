@@ -1,0 +1,170 @@
+"""Results that stand at a node's targets already: finished ones, and those that a person adopted.
+
+`node` looks for them before it runs a function, and `store` when one is in the way of a commit.
+`planning.examiner` judges the same on the client, for all nodes of a graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..storage import files, records
+from ..storage.paths import DATA_HASH, located
+from ..storage.record import ANY_TRACE, RecordName, target_id
+from ..storage.records import RecordStore
+from ..storage.roots import Root
+from .entry import Entry, Stored
+from .facts import facts_of_call, record_kept, record_under_new_key
+from .work import Work
+
+
+def find_finished(work, trace):
+    """Return the entry and the recorded run time in seconds of a finished node, else (None, 0.0).
+
+    A node is finished if its targets are complete, or hold what the same code made of equal data.  In
+    the second case a key upstream changed but its data did not: the records move to the new key.
+    """
+    store = RecordStore(Root(work.root))
+    names = []
+    for path, previous in zip(work.paths, work.previous, strict=True):
+        if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
+            return None, 0.0  # the quick way out: no records are listed
+        candidates = [*store.with_key(work.key), *([previous] if previous else [])]
+        name = _matching(work, candidates, path, trace)
+        if name is None:
+            return None, 0.0
+        names.append(name)
+    for name in names:
+        if name.key != work.key:
+            record_under_new_key(store, name, work.key)
+    return entry_of(work, [name._replace(key=work.key) for name in names]), recorded_seconds(names)
+
+
+def recorded_seconds(names):
+    return max([name.microseconds for name in names], default=0) / 1e6
+
+
+def _matching(work, names, path, trace):
+    identifier = target_id(path)
+    for name in names:
+        if (
+            name.target_id == identifier
+            and name.trace == trace
+            and name.stamp == files.stamp(f"{work.root}/{located(path, name.data_hash)}")
+        ):
+            return name
+    return None
+
+
+def adopted_there(work):
+    """Return the records of adopted results that are at the node's targets.
+
+    They take precedence over results that equal code made of equal data elsewhere.  With
+    ``on_modified="recompute"`` they may be replaced, and the list is empty.
+
+    Raises
+    ------
+    TargetModified
+        If an adopted result is there and a person has to decide about it.
+    """
+    if work.spec.options.on_modified == "recompute":
+        return []
+    there = [
+        name
+        for path, name in zip(work.paths, work.previous, strict=True)
+        if name is not None
+        and name.adopted
+        and files.stamp(f"{work.root}/{located(path, name.data_hash)}") == name.stamp
+    ]
+    for name in there:
+        check_kept(work, name)
+    return there
+
+
+def keep_all(work, inputs, trace, adopted):
+    """Record adopted results for the node as it is now, and return its entry.
+
+    A person has adopted every result of the node.
+    """
+    facts = [
+        facts_of_call(work, inputs, list(work.paths), position, name)
+        for position, name in enumerate(work.previous)
+    ]
+    return entry_of(
+        work, [keep_adopted(work, name, trace, told) for name, told in zip(adopted, facts, strict=True)]
+    )
+
+
+def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]) -> RecordName:
+    """Record an adopted result as the result of a node that would replace it.
+
+    Parameters
+    ----------
+    work : Work
+    name : RecordName
+        Record of the adopted result.
+    trace : str
+        Trace of the node.
+    facts : dict
+        Facts for the record, see `daskcache.runtime.facts.facts_of_call`.
+
+    Returns
+    -------
+    RecordName
+        The adopted result's record for this node.
+
+    Raises
+    ------
+    TargetModified
+        If a person has to decide about the result, see `check_kept`.
+    """
+    check_kept(work, name)
+    kept = name._replace(key=work.key, trace=trace, adopted=True)
+    of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
+    root = Root(work.root)
+    note = (records.Acceptances(root).get(name.target_id) if work.keeps else None) or {}
+    decided = note if note.get("keep") == name.file_hash else {}
+    record_kept(RecordStore(root), name, kept, of_recipe, decided)
+    if work.keeps:
+        records.clear_acceptance(root, name.target_id)  # it was about this recipe, not about others
+    return kept
+
+
+def check_kept(work: Work, name: RecordName) -> None:
+    """Raise `TargetModified` if a person has to decide about an adopted result.
+
+    It stands without a question if it was adopted for this node, if a person decided to keep it, or with
+    ``on_modified="adopt"``.
+    """
+    # adopted for this key before the data of its inputs was known
+    is_for_this = name.key == work.key and name.trace == ANY_TRACE
+    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
+        from . import obstacles
+
+        reason = "its inputs hold other data than those it was made for"
+        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
+
+
+# ---- entries ---------------------------------------------------------------------------------------
+
+
+def entry_of(work, names, inline=None):
+    stored = tuple(
+        Stored(
+            target.at(located(path, name.data_hash)),
+            name.data_hash,
+            name.file_hash,
+            name.stamp,
+            _form_of_adopted(work, name),
+        )
+        for target, path, name in zip(work.spec.formats, work.paths, names, strict=True)
+    )
+    return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
+
+
+def _form_of_adopted(work, name):
+    """Return the form in which an adopted file is read, or None."""
+    if not name.adopted:
+        return None
+    record = RecordStore(Root(work.root)).read(name)
+    return record.form if record else None
