@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..storage import files, records
@@ -18,8 +19,8 @@ from .facts import facts_of_call, record_kept, record_under_new_key
 from .work import Work
 
 
-def find_finished(work, trace):
-    """Return the entry and the recorded run time in seconds of a finished node, else (None, 0.0).
+def find_finished(work: Work, trace: str) -> list[RecordName] | None:
+    """Return the records of a finished node, one for each target, or None.
 
     A node is finished if its targets are complete, or hold what the same code made of equal data.  In
     the second case a key upstream changed but its data did not: the records move to the new key.
@@ -28,19 +29,19 @@ def find_finished(work, trace):
     names = []
     for path, previous in zip(work.paths, work.previous, strict=True):
         if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
-            return None, 0.0  # the quick way out: no records are listed
+            return None  # the quick way out: no records are listed
         candidates = [*store.with_key(work.key), *([previous] if previous else [])]
         name = _matching(work, candidates, path, trace)
         if name is None:
-            return None, 0.0
+            return None
         names.append(name)
-    for name in names:
-        if name.key != work.key:
-            record_under_new_key(store, name, work.key)
-    return entry_of(work, [name._replace(key=work.key) for name in names]), recorded_seconds(names)
+    return [
+        name if name.key == work.key else record_under_new_key(store, name, work.key) for name in names
+    ]
 
 
-def recorded_seconds(names):
+def recorded_seconds(names: Iterable[RecordName]) -> float:
+    """Return the run time of a function in seconds, from the records of its results."""
     return max([name.microseconds for name in names], default=0) / 1e6
 
 
@@ -56,7 +57,7 @@ def _matching(work, names, path, trace):
     return None
 
 
-def adopted_there(work):
+def adopted_there(work: Work) -> list[RecordName]:
     """Return the records of adopted results that are at the node's targets.
 
     They take precedence over results that equal code made of equal data elsewhere.  With
@@ -81,17 +82,18 @@ def adopted_there(work):
     return there
 
 
-def keep_all(work, inputs, trace, adopted):
+def keep_all(work: Work, inputs: list, trace: str, adopted: list[RecordName]) -> Entry:
     """Record adopted results for the node as it is now, and return its entry.
 
     A person has adopted every result of the node.
     """
-    facts = [
-        facts_of_call(work, inputs, list(work.paths), position, name)
-        for position, name in enumerate(work.previous)
-    ]
+    places = list(work.paths)
     return entry_of(
-        work, [keep_adopted(work, name, trace, told) for name, told in zip(adopted, facts, strict=True)]
+        work,
+        [
+            keep_adopted(work, name, trace, facts_of_call(work, inputs, places, position, name))
+            for position, name in enumerate(adopted)
+        ],
     )
 
 

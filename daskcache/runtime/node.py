@@ -2,8 +2,8 @@
 
 `graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks.  A task gets
 the node's `Work` and the handles (`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.
-`finished` finds results that are there already, and `elsewhere` equal ones at other targets.  Else `call`
-runs the function, and `store` writes and commits its results.
+`finished` finds results that are there already, and `elsewhere` equal ones at other targets.  If there
+are none, `call` runs the function, and `store` writes and commits its results.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from ..calls.describe import brief
 from ..calls.recipe import combine
@@ -33,7 +34,7 @@ from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
-from .finished import adopted_there, find_finished, keep_all, recorded_seconds
+from .finished import adopted_there, entry_of, find_finished, keep_all, recorded_seconds
 from .store import heirs, store_copies, store_results
 from .work import Work
 
@@ -64,8 +65,8 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
     inputs = [input_of(place, handles) for place in work.inputs]
     trace = combine(work.static, [item.data_hash for item in inputs])
     try:
-        with _turns.take(f"{work.root}/{work.paths[0]}" if work.paths else ""):
-            outcome, seconds, handle = _run(work, inputs, trace)
+        with _turn(work):
+            done = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(_note(work))
         if isinstance(error, ValueError) and "read-only" in str(error):
@@ -74,24 +75,39 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
         if not work.collect:
             raise
         return _record_failure(work, error)
-    ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
-    _emit(work, outcome, seconds=ran, saved=saved, bytes=0 if outcome == SKIPPED else _size(handle))
-    return handle
+    _tell(work, done)
+    return done.handle
 
 
 #: Characters of an exception's text that an event carries.
 _MAX_ERROR = 300
 
 
-def _emit(work, outcome, **facts):
-    emit(
-        outcome,
-        work.spec.name,
-        label=work.title,
-        key=work.key,
-        target=", ".join(work.paths),
-        **facts,
+class _Done(NamedTuple):
+    """The end of a node's task."""
+
+    #: `RAN`, `COPIED` or `SKIPPED`.
+    outcome: str
+    #: Run time of the function in seconds: of this run or, if nothing ran, the recorded one.
+    seconds: float
+    handle: Entry | Held | Deferred
+
+
+def _tell(work, done):
+    """Emit the event of a node that is done."""
+    ran = done.outcome == RAN
+    _emit(
+        work,
+        done.outcome,
+        seconds=done.seconds if ran else 0.0,
+        saved=0.0 if ran else done.seconds,
+        bytes=0 if done.outcome == SKIPPED else _size(done.handle),
     )
+
+
+def _emit(work, outcome, **facts):
+    target = ", ".join(work.paths)
+    emit(outcome, work.spec.name, label=work.title, key=work.key, target=target, **facts)
 
 
 def _size(handle):
@@ -99,88 +115,67 @@ def _size(handle):
     return sum([result.stamp.size for result in handle.stored]) if isinstance(handle, Entry) else 0
 
 
-class _Turns:
-    """Locks by target: threads of one process take turns, so that the second finds the result."""
-
-    def __init__(self):
-        self._guard = threading.Lock()
-        self._turns: dict[str, tuple[threading.RLock, list]] = {}
-
-    @contextmanager
-    def take(self, name):
-        if not name:
-            yield
-            return
-        with self._guard:
-            lock, waiting = self._turns.setdefault(name, (threading.RLock(), []))
-            waiting.append(None)
-        try:
-            with lock:
-                yield
-        finally:
-            with self._guard:
-                waiting.pop()
-                if not waiting:
-                    del self._turns[name]
+def _turn(work):
+    """Return the lock of a node's target: a second thread of this process then finds the result."""
+    if not work.paths:
+        return nullcontext()
+    with _guard:
+        return _turns.setdefault(f"{work.root}/{work.paths[0]}", threading.RLock())
 
 
-_turns = _Turns()
+#: Locks by target, as long as a thread has one.
+_turns: WeakValueDictionary[str, threading.RLock] = WeakValueDictionary()
+_guard = threading.Lock()
 
 
 def _run(work, inputs, trace):
-    """Return the outcome, the run time in seconds, and the handle of a node.
-
-    The run time is that of this run or, if nothing ran, the recorded one that was saved.
+    """Return a node that is done.
 
     A finished result comes first, then an adopted one, then an equal result from elsewhere.  The
     function runs only if there is none of these.
     """
-    if work.paths:
-        Root(work.root).check(work.root_id)
-        if not work.outdated:
-            finished, saved = find_finished(work, trace)
-            if finished is not None:
-                return SKIPPED, saved, finished
-        adopted = adopted_there(work)
-        if len(adopted) == len(work.paths):
-            return SKIPPED, 0.0, keep_all(work, inputs, trace, adopted)
-    if work.paths and not work.outdated:
-        found = work.elsewhere or _find_elsewhere(work, trace)
-        # the data hash is known, and perhaps nothing in the verb needs the data
-        if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
-            return SKIPPED, recorded_seconds(found.names), _deferred(work, inputs, trace, found)
-        if found is not None and found.is_there:
-            copied = _copied(work, inputs, trace, found)
-            if copied is not None:
-                return COPIED, recorded_seconds(found.names), copied
-        seconds = leases.configured_seconds()
-        if seconds is not None:
-            return _run_with_lease(work, inputs, trace, seconds)
-    return _make(work, inputs, trace)
+    if not work.paths:
+        return _make(work, inputs, trace)
+    Root(work.root).check(work.root_id)
+    if not work.outdated and (finished := _finished(work, trace)):
+        return finished
+    adopted = adopted_there(work)
+    if len(adopted) == len(work.paths):
+        return _Done(SKIPPED, 0.0, keep_all(work, inputs, trace, adopted))
+    if work.outdated:
+        return _make(work, inputs, trace)
+    found = work.elsewhere or _find_elsewhere(work, trace)
+    # the data hash is known, and perhaps nothing in the verb needs the data
+    if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
+        return _Done(SKIPPED, recorded_seconds(found.names), _deferred(work, inputs, trace, found))
+    if found is not None and (copied := _copied(work, inputs, trace, found)):
+        return copied
+    seconds = leases.configured_seconds()
+    if seconds is None:
+        return _make(work, inputs, trace)
+    return _run_with_lease(work, inputs, trace, seconds)
+
+
+def _finished(work, trace):
+    names = find_finished(work, trace)
+    return names and _Done(SKIPPED, recorded_seconds(names), entry_of(work, names))
 
 
 def _run_with_lease(work, inputs, trace, seconds):
     """Make a node under a lease, or wait for its result while another worker holds the lease."""
-    name = f"{work.key}-{target_id(work.paths[0])}"
-    lease = leases.Lease(Root(work.root), name, seconds)
-    found = lease.take(lambda: _if_finished(work, trace))
-    if found is not None:
-        finished, saved = found
-        return SKIPPED, saved, finished
+    lease = leases.Lease(Root(work.root), f"{work.key}-{target_id(work.paths[0])}", seconds)
+    finished = lease.take(lambda: _finished(work, trace))
+    if finished is not None:
+        return finished
     try:
         return _make(work, inputs, trace)
     finally:
         lease.release()
 
 
-def _if_finished(work, trace):
-    finished, saved = find_finished(work, trace)
-    return None if finished is None else (finished, saved)
-
-
 def _make(work, inputs, trace):
     if any(isinstance(item, Deferred) for item in inputs):
-        inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
+        inputs = _made(inputs)
         # an input that runs now may be random, and differ from the data hash that was known
         trace = combine(work.static, [item.data_hash for item in inputs])
     if work.paths:
@@ -200,10 +195,29 @@ def _make(work, inputs, trace):
         raise
     seconds = time.perf_counter() - started
     if not work.paths:
-        return RAN, seconds, Held(result, _held_hash(work, result, trace))
+        return _Done(RAN, seconds, Held(result, _held_hash(work, result, trace)))
     # the hot cache may then keep the array itself, without a copy
     is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
-    return RAN, seconds, store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
+    entry = store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
+    return _Done(RAN, seconds, entry)
+
+
+def _made(inputs):
+    """Return the inputs of a call that needs their data: the deferred ones are made."""
+    return [item.make() if isinstance(item, Deferred) else item for item in inputs]
+
+
+def _held_hash(work, result, trace):
+    """Return the data hash of a value that isn't stored.
+
+    It is the trace, but for an impure function the hash of the value, or a random one if it has none.
+    """
+    if work.spec.options.pure is not False:
+        return trace
+    try:
+        return hash_value(result)
+    except UnhashableArgument:
+        return os.urandom(16).hex()
 
 
 # ---- made elsewhere ------------------------------------------------------------------------------
@@ -233,21 +247,17 @@ def _deferred(work, inputs, trace, found):
 
 def _make_deferred(work, inputs, trace, found):
     """Make a deferred node after all, and return its entry."""
-    with _turns.take(f"{work.root}/{work.paths[0]}"):
-        finished, _ = find_finished(work, trace)
+    with _turn(work):
+        finished = _finished(work, trace)
         if finished is not None:
-            return finished
-        if found.is_there:
-            copied = _copied(work, inputs, trace, found)
-            if copied is not None:
-                _emit(work, COPIED, saved=recorded_seconds(found.names), bytes=_size(copied))
-                return copied
+            return finished.handle
         # The node's task is over, so Dask no longer shares its work.  Several tasks may make the node
         # now, in different processes: the lease lets one of them run it, and the others wait.
-        outcome, seconds, entry = _run_with_lease(work, inputs, trace, _DEFERRED_LEASE)
-        ran, saved = (seconds, 0.0) if outcome == RAN else (0.0, seconds)
-        _emit(work, outcome, seconds=ran, saved=saved, bytes=_size(entry))
-        return entry
+        done = _copied(work, inputs, trace, found) or _run_with_lease(
+            work, inputs, trace, _DEFERRED_LEASE
+        )
+        _tell(work, done)
+        return done.handle
 
 
 #: Seconds of the lease that a worker takes to make a deferred node.
@@ -255,19 +265,22 @@ _DEFERRED_LEASE = 60.0
 
 
 def _copied(work, inputs, trace, found):
-    """Copy results from elsewhere, and return their entry.
+    """Copy results from elsewhere.
 
     Files in the node's formats are copied as they are; another format is read and written anew.  Return
-    None if the results are not as recorded, or if the node's format would give other data.
+    None if the results are gone or not as recorded, or if the node's format would give other data.
     """
-    if found.is_alike:
-        return store_copies(work, inputs, trace, found)
-    inputs = [item.make() if isinstance(item, Deferred) else item for item in inputs]
-    value = _value_elsewhere(work, found)
+    if not found.is_there:
+        return None
     seconds = recorded_seconds(found.names)
+    if found.is_alike:
+        entry = store_copies(work, inputs, trace, found)
+        return entry and _Done(COPIED, seconds, entry)
+    inputs = _made(inputs)
+    value = _value_elsewhere(work, found)
     if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
         return None
-    return store_results(work, inputs, trace, value, None, seconds)
+    return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
 
 
 def _value_elsewhere(work, found):
@@ -331,19 +344,6 @@ def load_finished(entry: Entry, function: str, saved: float, client: Any = None)
         saved=saved,
     )
     return value
-
-
-def _held_hash(work, result, trace):
-    """Return the data hash of a value that isn't stored.
-
-    It is the trace, but for an impure function the hash of the value, or a random one if it has none.
-    """
-    if work.spec.options.pure is not False:
-        return trace
-    try:
-        return hash_value(result)
-    except UnhashableArgument:
-        return os.urandom(16).hex()
 
 
 # ---- errors --------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import dask
 import pytest
@@ -157,7 +158,7 @@ def test_a_node_that_somebody_else_finishes(root, monkeypatch):
 
     def somebody_else_first(lease, finished):
         with dask.config.set({"daskcache.lease": None}), monkeypatch.context() as patch:
-            patch.setattr(run._turns, "take", lambda name: _free())
+            patch.setattr(run, "_turn", lambda work: nullcontext())
             dask.compute(five())
         return take(lease, finished)
 
@@ -166,12 +167,6 @@ def test_a_node_that_somebody_else_finishes(root, monkeypatch):
         assert dask.compute(node) == (5,)
     assert calls == [1]
     assert lease_files(root) == []
-
-
-def _free():
-    from contextlib import nullcontext
-
-    return nullcontext()
 
 
 def _wait_until(condition):
