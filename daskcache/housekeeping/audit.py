@@ -279,7 +279,7 @@ def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
         result, own_paths = call(elsewhere, values)
         seconds = time.perf_counter() - started
         written = write_results(elsewhere, recalled.inputs, result, own_paths)
-        sweep_parts(Root(folder), written)  # hashes of tables are kept in memory
+        sweep_parts(Root(folder), [each.part.path for each in written])  # tables are in memory
     return [data_hash for _, data_hash, *_ in written], seconds
 
 

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..calls.recipe import Ref, SourceInput
+from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
 from .body import body
 from .entry import Entry, arrange
-from .store import discard_own, own_part_path
+from .store import own_part_path, sweep_parts
 from .work import DaskData, DaskValue, FileData, Work
 
 
@@ -139,7 +140,9 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     -------
     result : object
     own_paths : list of str, or None
-        Paths given to the function as ``target_path``, which it writes itself.  None if it takes none.
+        Paths of the results that the function wrote itself; None if it returned them.  It is given paths
+        of parts as ``target_path``.  Without such a parameter, a function with ``save=False`` writes to
+        its targets.
 
     Raises
     ------
@@ -153,11 +156,13 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     if work.paths and spec.signature.takes_target_path:
         own_paths = [own_part_path(work.root, path) for path in work.paths]
         values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
+    elif work.paths and spec.options.save is False:
+        own_paths = [f"{work.root}/{path}" for path in work.paths]
     args, kwargs = spec.signature.unbind(tuple(values))
     try:
         result = (_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
     except BaseException:
-        discard_own(own_paths)
+        sweep_parts(Root(work.root), own_paths or ())
         raise
     return result, own_paths
 

@@ -25,7 +25,6 @@ def facts_of_call(
     places: list[str],
     position: int,
     previous: RecordName | None,
-    form: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the facts for the record of one result of a call.
 
@@ -39,8 +38,6 @@ def facts_of_call(
         Index of the result.
     previous : RecordName or None
         Record that the new one replaces.
-    form : dict, optional
-        Form of the result, see `daskcache.targets.forms`.
     """
     facts = {
         "function": work.spec.qualified_name,
@@ -50,8 +47,6 @@ def facts_of_call(
         "arguments": describe_arguments(work.spec, work.values, work.described),
         "upstream": [describe_input(work.root, item) for item in inputs],
     }
-    if form is not None:
-        facts["form"] = form
     if work.spec.layout is not None:
         facts["results"] = arrange(places, work.spec.layout)
     if previous is not None and previous.key != work.key:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import reprlib
 import warnings
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -41,8 +42,8 @@ class Written(NamedTuple):
     value: Any = UNKNOWN
     #: True if `value` is not the object that the function returned.
     is_fresh: bool = False
-    #: Form of the value, see `daskcache.targets.forms`.
-    form: dict[str, Any] | None = None
+    #: Facts for its record: its form (see `daskcache.targets.forms`), and how it was adopted.
+    facts: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
@@ -54,24 +55,23 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     try:
         for path in work.paths:
             files.check_place(root, root.absolute(path), work.root_id)
+        results = write_results(work, inputs, result, own_paths)
     except BaseException:
-        discard_own(own_paths)
+        sweep_parts(root, own_paths or ())
         raise
-    results = write_results(work, inputs, result, own_paths)
     names, committed = _commit_all(work, inputs, trace, results, [int(seconds * 1e6)] * len(results))
-    contents = [written.content for written in results]
-    inline = None
-    # if the records differ, another writer's result stands, and the values at hand are not it
-    if committed == names and None not in contents and _is_small(contents):
-        inline = tuple(contents)
     if work.failed_before:
         records.clear_failure(root, work.key)
-    entry = entry_of(work, committed, inline)
-    if committed == names and inline is None:
-        for written, stored in zip(results, entry.stored, strict=True):
-            if written.value is not UNKNOWN:
-                alone = written.is_fresh or (is_alone and written.value is result)
-                hot_cache.keep(stored.target, stored.file_hash, written.value, alone)
+    if committed != names:  # another writer's result stands, and the values at hand are not it
+        return entry_of(work, committed)
+    contents = [written.content for written in results]
+    if None not in contents and _is_small(contents):
+        return entry_of(work, names, tuple(contents))
+    entry = entry_of(work, names)
+    for written, stored in zip(results, entry.stored, strict=True):
+        if written.value is not UNKNOWN:
+            alone = written.is_fresh or (is_alone and written.value is result)
+            hot_cache.keep(stored.target, stored.file_hash, written.value, alone)
     return entry
 
 
@@ -81,88 +81,74 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
     Return None, and remove the copies, if a result is not as recorded.
     """
     root = Root(work.root)
-    store, copies, carried = RecordStore(root), [], []
+    store, copies = RecordStore(root), []
     try:
         for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
-            own = own_part_path(work.root, path)
-            part = files.copied_part(root.absolute(source), own)
+            part = files.copied_part(root.absolute(source), own_part_path(work.root, path))
             record = store.read(name)
-            copies.append(Written(part, name.data_hash, form=record.form if record else None))
-            carried.append(record and record.facts("edited", "kept"))
+            carried = record.facts("form", "edited", "kept") if record else {}
+            copies.append(Written(part, name.data_hash, facts=carried))
             if part.file_hash != name.file_hash or record is None:
-                sweep_parts(root, copies)
+                sweep_parts(root, [copy.part.path for copy in copies])
                 return None
     except BaseException:
-        sweep_parts(root, copies)
+        sweep_parts(root, [copy.part.path for copy in copies])
         raise
     took = [name.microseconds for name in found.names]
-    _, committed = _commit_all(work, inputs, trace, copies, took, carried)
-    return entry_of(work, committed)
+    return entry_of(work, _commit_all(work, inputs, trace, copies, took)[1])
 
 
-def _commit_all(work, inputs, trace, results, microseconds, carried=None):
-    """Commit written results.
-
-    Return the intended records, and those that hold in the end.  `carried` has the facts of each
-    result's adoption, for its record.
-    """
+def _commit_all(work, inputs, trace, results, microseconds):
+    """Commit written results; return the intended records, and those that hold in the end."""
     root = Root(work.root)
-    carried = carried or [{}] * len(results)
     places = [located(path, r.data_hash) for path, r in zip(work.paths, results, strict=True)]
     names, committed = [], []
     try:
-        for position, (part, data_hash, *_, form) in enumerate(results):
+        for position, written in enumerate(results):
+            part = written.part
             if DATA_HASH in work.paths[position]:
                 part = _existing(root, places[position], part)
             name = RecordName(
                 work.key,
                 target_id(work.paths[position]),
                 trace,
-                data_hash,
+                written.data_hash,
                 part.file_hash,
                 *part.stamp,
                 microseconds[position],
-                adopted="edited" in carried[position],
+                adopted="edited" in written.facts,
             )
             names.append(name)
-            facts = facts_of_call(work, inputs, places, position, work.previous[position], form)
-            facts |= carried[position]
+            facts = facts_of_call(work, inputs, places, position, work.previous[position])
+            facts |= written.facts
             committed.append(_commit(work, root, places[position], position, part, name, facts))
     except BaseException:
-        sweep_parts(root, results)
+        sweep_parts(root, [written.part.path for written in results])
         raise
     return names, committed
 
 
 def write_results(work, inputs, result, own_paths) -> list[Written]:
     """Write each result beside its destination, or take what the function wrote itself."""
-    if own_paths is None and work.spec.options.save is False:
-        return [_adopt_own(work, path) for path in work.paths]
     if own_paths is not None:
-        try:
-            placed = zip(work.spec.formats, own_paths, strict=True)
-            return [_part_written(work, target, path) for target, path in placed]
-        except BaseException:
-            discard_own(own_paths)
-            raise
+        return list(map(partial(_written_itself, work), work.spec.formats, own_paths))
     written: list[Written] = []
     try:
-        for target, path, value in zip(
-            heirs(work, inputs), work.paths, _results(work, result), strict=True
-        ):
+        placed = zip(heirs(work, inputs), work.paths, _results(work, result), strict=True)
+        for target, path, value in placed:
             written.append(_part_of_value(work, target, path, value))
     except BaseException:
-        sweep_parts(Root(work.root), written)
+        sweep_parts(Root(work.root), [each.part.path for each in written])
         raise
     return written
 
 
-def sweep_parts(root, written):
-    """Remove written results that are not in place yet."""
-    for part, *_ in written:
-        if part.path.startswith(f"{root.parts}/"):
-            files.sweep(part.path)
-            _remove_own_folder(root, part)
+def sweep_parts(root: Root, paths: Iterable[str]) -> None:
+    """Remove results that are written but not in place yet; paths of targets stay."""
+    for path in paths:
+        if path.startswith(f"{root.parts}/"):
+            files.sweep(path)
+            _remove_own_folder(root, path)
 
 
 def heirs(work, inputs) -> tuple[Target, ...]:
@@ -190,7 +176,7 @@ def _existing(root, place, part):
     except OSError as error:
         raise files.storage_error(error, destination) from error
     files.sweep(part.path)
-    _remove_own_folder(root, part)
+    _remove_own_folder(root, part.path)
     return Part(destination, part.file_hash, found)
 
 
@@ -204,22 +190,19 @@ def _results(work, result):
     if layout is None:
         return [result]
     if isinstance(layout, int):
-        if not isinstance(result, (tuple, list)) or len(result) != layout:
-            raise ResultError(
-                f"{work.spec.name}() has {layout} targets",
-                node=work.title,
-                expected=f"a tuple of {layout} results",
-                got=reprlib.repr(result),
-            )
-        return list(result)
-    if not isinstance(result, dict) or set(result) != set(layout):
+        fits = isinstance(result, (tuple, list)) and len(result) == layout
+        targets, expected = f"{layout} targets", f"a tuple of {layout} results"
+    else:
+        fits = isinstance(result, dict) and set(result) == set(layout)
+        targets, expected = "targets by name", f"a dict with the keys {', '.join(map(repr, layout))}"
+    if not fits:
         raise ResultError(
-            f"{work.spec.name}() has targets by name",
+            f"{work.spec.name}() has {targets}",
             node=work.title,
-            expected=f"a dict with the keys {', '.join(map(repr, layout))}",
+            expected=expected,
             got=reprlib.repr(result),
         )
-    return [result[name] for name in layout]
+    return list(result) if isinstance(layout, int) else [result[name] for name in layout]
 
 
 def _part_of_value(work, target, path, value):
@@ -231,50 +214,45 @@ def _part_of_value(work, target, path, value):
             part = files.write_part(own, pieces)
             content = b"".join(pieces) if _is_small(pieces) else None
             fresh = back is not value
-            return Written(part, target.hash(value), content, back, fresh, form_of(value))
+            return Written(part, target.hash(value), content, back, fresh, _form(value))
         own = own_part_path(work.root, path)
         try:
             known = target.write(value, own)
             part = known if isinstance(known, Part) else files.part_of(own)
             data_hash = target.hash_result(value, own)
-            return Written(part, data_hash, value=target.read_back(value, own), form=form_of(value))
+            back = target.read_back(value, own)
+            return Written(part, data_hash, value=back, facts=_form(value))
         except BaseException:
-            discard_own([own])
+            sweep_parts(Root(work.root), [own])
             raise
     except (FormatLimit, StorageError) as error:
         error.node, error.target = work.title, f"{work.root}/{path}"
         raise
 
 
-def _part_written(work, target, path):
-    """Return the part that the function wrote to its ``target_path``."""
-    if not target.in_database and files.stamp(path) is None:
+def _form(value):
+    form = form_of(value)
+    return {} if form is None else {"form": form}
+
+
+def _written_itself(work, target, path):
+    """Return a result that the function wrote itself, see `daskcache.runtime.call.call`."""
+    if work.spec.signature.takes_target_path:
+        is_there = target.in_database or files.stamp(path) is not None
+        story, expected, got, hint = "takes a target_path", f"a file, or folder, at {path}", "none", None
+    else:
+        is_there = files.stamp(path) is not None
+        story, expected, got = "has save=False", path, "no file"
+        hint = "write to the parameter target_path"
+    if not is_there:
         raise ResultError(
-            f"{work.spec.name}() takes a target_path, so it writes its target itself, but did not",
+            f"{work.spec.name}() {story}, so it writes its target itself, but did not",
             node=work.title,
-            expected=f"a file, or folder, at {path}",
-            got="none",
+            expected=expected,
+            got=got,
+            hint=hint,
         )
-    part = files.part_of(path)
-    return Written(part, target.hash_file(path))
-
-
-def _adopt_own(work, path):
-    """Return the file that a function with ``save=False`` wrote directly to its destination.
-
-    Such a function has no parameter ``target_path``.
-    """
-    destination = f"{work.root}/{path}"
-    if files.stamp(destination) is None:
-        raise ResultError(
-            f"{work.spec.name}() has save=False, so it writes its target itself, but did not",
-            node=work.title,
-            expected=destination,
-            got="no file",
-            hint="write to the parameter target_path",
-        )
-    target = work.spec.formats[work.paths.index(path)]
-    return Written(files.part_of(destination), target.hash_file(destination))
+    return Written(files.part_of(path), target.hash_file(path))
 
 
 def own_part_path(root: str, path: str) -> str:
@@ -283,11 +261,6 @@ def own_part_path(root: str, path: str) -> str:
     A part that a function, a format or a copy writes there keeps the target's file name.
     """
     return f"{files.part_folder(Root(root))}/{path.rpartition('/')[2]}"
-
-
-def discard_own(paths):
-    for path in paths or ():
-        files.sweep(path.rpartition("/")[0])
 
 
 def _commit(
@@ -332,7 +305,7 @@ def _commit(
     finally:  # last, because a warning may be configured to raise an error
         if displaced:
             _keep_displaced(work, root, place, displaced)
-        _remove_own_folder(root, part)
+        _remove_own_folder(root, part.path)
     return name
 
 
@@ -355,7 +328,7 @@ def _sweep(root, intent, part, destination):
         files.sweep(intent)
     if part.path != destination:
         files.sweep(part.path)
-        _remove_own_folder(root, part)
+        _remove_own_folder(root, part.path)
 
 
 def _place(work, root, part, path, name, facts, previous, intent, claim):
@@ -467,8 +440,8 @@ def _yield_to(work, winner, name):
     return winner
 
 
-def _remove_own_folder(root, part):
+def _remove_own_folder(root, path):
     """Remove the folder that `own_part_path` made for a part."""
-    folder = part.path.rpartition("/")[0]
+    folder = path.rpartition("/")[0]
     if folder.startswith(f"{root.parts}/"):
         files.sweep_part_folder(folder)
