@@ -10,6 +10,8 @@ import functools
 import io
 import os
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import (
@@ -153,23 +155,24 @@ class Entry:
         return [each for each in found if each is not None]
 
     def _load(self, shared):
-        values = [self._load_one(i, result, shared) for i, result in enumerate(self.stored)]
+        values = [self._value(position, shared) for position in range(len(self.stored))]
         return arrange(values, self.layout)
 
-    def _load_one(self, position, result, shared):
+    def _value(self, position, shared):
+        result = self.stored[position]
         if self.inline is not None:
             value = result.target.decode(self.inline[position])
-            return hot_cache.likewise(value) if shared else value
-        return self._from_file(result, functools.partial(self._keep_or_find, shared))
+        elif result.form is not None:
+            value = self._from_file(result, self._read_in_form)
+        else:
+            return self._from_file(result, functools.partial(self._keep_or_find, shared))
+        return hot_cache.likewise(value) if shared else value
 
     def _keep_or_find(self, shared, path, result):
         """Return the value from the hot cache, or read it from the file and keep it.
 
         A kept value counts only while the file looks as it was stored.
         """
-        if result.form is not None:
-            value = self._read_in_form(path, result)
-            return hot_cache.likewise(value) if shared else value
         place = result.target, result.file_hash
         if hot_cache.cache and stamp(path) == result.stamp:
             value = hot_cache.find(*place, shared)
@@ -273,8 +276,7 @@ class Entry:
         found = stamp(path)
         if found is None or found == result.stamp:
             return
-        records = RecordStore(Root(self.root))
-        now = records.vouching(target_id(result.target.path), path, found, self.key)
+        now = self._vouching(RecordStore(Root(self.root)), result, found)
         if now is not None and now.file_hash != result.file_hash:
             raise TargetModified(
                 "a result was replaced after this graph was planned",
@@ -284,6 +286,11 @@ class Entry:
                 got=tag(now.file_hash),
                 hint="compute again: the plan will be made anew",
             )
+
+    def _vouching(self, records, result, found):
+        """Return the record that vouches for a target with the stamp `found`, or None."""
+        place = result.target.path
+        return records.vouching(target_id(place), f"{self.root}/{place}", found, self.key)
 
     def _verify(self, path, result, got):
         if got == result.file_hash:
@@ -322,7 +329,7 @@ class Entry:
                 continue
             error.hint = "compute again: the node will rerun"
             records = RecordStore(Root(self.root))
-            now = records.vouching(target_id(result.target.path), own, result.stamp, self.key)
+            now = self._vouching(records, result, result.stamp)
             if stamp(own) != result.stamp or (now is not None and now.file_hash != result.file_hash):
                 error.hint = "compute again: the plan looks at what is there now"
             elif now is not None and records.is_adopted(now):
@@ -363,20 +370,15 @@ def _entry(algorithm, *fields):
     return entry
 
 
+@dataclass(slots=True, eq=False)
 class Held:
     """Handle of a result that is not stored: the value itself and its data hash."""
 
-    __slots__ = ("value", "data_hash")
-
-    def __init__(self, value, data_hash):
-        self.value = value
-        self.data_hash = data_hash
+    value: Any
+    data_hash: str
 
     def load(self):
         return self.value
-
-    def __reduce__(self):
-        return Held, (self.value, self.data_hash)
 
     def __sizeof__(self):
         from dask.sizeof import sizeof
@@ -384,51 +386,33 @@ class Held:
         return sizeof(self.value)
 
 
+@dataclass(slots=True, eq=False)
 class Deferred:
     """Handle of a result with a known data hash that is not at its target yet.
 
     It is made only if a task needs its data.
-
-    Attributes
-    ----------
-    key : str
-    root : str
-    place : str
-        Path of the (first) target, from the root.
-    data_hash : str
-    make : callable
-        Makes the result, by a copy or by a run of its function, and returns its entry.
     """
 
-    __slots__ = ("key", "root", "place", "data_hash", "make")
-
-    def __init__(self, key, root, place, data_hash, make):
-        self.key = key
-        self.root = root
-        self.place = place
-        self.data_hash = data_hash
-        self.make = make
+    key: str
+    root: str
+    #: Path of the (first) target, from the root.
+    place: str
+    data_hash: str
+    #: Makes the result, by a copy or by a run of its function, and returns its entry.
+    make: Callable[[], Entry]
 
     def load(self):
         return self.make().load()
 
-    def __reduce__(self):
-        return Deferred, (self.key, self.root, self.place, self.data_hash, self.make)
 
-
+@dataclass(slots=True, eq=False)
 class Failure:
     """Handle of a node that failed, or did not run because a node upstream failed."""
 
-    __slots__ = ("error",)
-
-    def __init__(self, error):
-        self.error = error
+    error: Exception
 
     def load(self):
         return self.error
-
-    def __reduce__(self):
-        return Failure, (self.error,)
 
 
 def joint_hash(data_hashes: list[str]) -> str:

@@ -14,7 +14,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import config
 from ..targets.base import UNKNOWN, Target
@@ -27,17 +27,13 @@ _MAX_ITEMS = 10_000
 _SCALARS = (int, float, complex, bool, str, bytes, type(None))
 
 
-class _Kept(NamedTuple):
-    value: Any
-    nbytes: int
-
-
 class HotCache:
     """A mapping of keys to values that evicts the least recently used beyond a number of bytes."""
 
     def __init__(self):
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Any, _Kept] = OrderedDict()
+        #: Values with their bytes.
+        self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self.nbytes = 0
 
     def __len__(self):
@@ -45,11 +41,10 @@ class HotCache:
 
     def get(self, key: Any) -> Any:
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is None:
+            if key not in self._kept:
                 return UNKNOWN
             self._kept.move_to_end(key)
-            return kept.value
+            return self._kept[key][0]
 
     def put(self, key: Any, value: Any, nbytes: int, limit: int) -> None:
         """Keep a value of `nbytes`, unless it alone exceeds `limit`, the bytes for all values."""
@@ -57,7 +52,7 @@ class HotCache:
             return
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = _Kept(value, nbytes)
+                self._kept[key] = value, nbytes
                 self.nbytes += nbytes
         self.shrink(limit)
 
@@ -65,8 +60,8 @@ class HotCache:
         """Evict values until at most `limit` bytes are left."""
         with self._lock:
             while self._kept and self.nbytes > limit:
-                _, kept = self._kept.popitem(last=False)
-                self.nbytes -= kept.nbytes
+                _, (_, nbytes) = self._kept.popitem(last=False)
+                self.nbytes -= nbytes
 
 
 #: The cache of this process.
@@ -140,8 +135,7 @@ def likewise(value: Any) -> Any:
 
 def is_on() -> bool:
     """Return True if the cache is on here: a share of a memory limit counts only on workers."""
-    configured = config.get("hot-cache")
-    return bool(configured) and (not isinstance(configured, float) or _worker() is not None)
+    return bool(_configured(_worker()))
 
 
 def current_limit() -> int:
@@ -152,20 +146,19 @@ def current_limit() -> int:
     of bytes is configured.  On a worker the cache also gives way, as distributed's own data does, when
     the memory of the process is above the worker's target.
     """
-    configured = config.get("hot-cache")
-    if not configured:
-        return 0
     worker = _worker()
-    if not isinstance(configured, float):
-        limit = config.get_bytes("hot-cache")
-    elif worker is None:
-        return 0
-    else:
-        limit = int(configured * _memory_limit(worker))
-    if worker is None:
+    limit = _configured(worker)
+    if worker is None or not limit:
         return limit
     _watch(worker)
     return max(0, min(limit, cache.nbytes - _excess(worker)))
+
+
+def _configured(worker):
+    configured = config.get("hot-cache")
+    if not isinstance(configured, float):
+        return config.get_bytes("hot-cache") if configured else 0
+    return int(configured * _memory_limit(worker)) if worker is not None else 0
 
 
 def owns_its_data(array: Any) -> bool:
@@ -196,33 +189,24 @@ def _key(target, file_hash):
 
 def _size(value: Any) -> int | None:
     """Return the bytes of a value, or None if it can't be kept."""
-    left = [_MAX_ITEMS]
-    try:
-        return _measured(value, left)
-    except _NotKept:
-        return None
-
-
-class _NotKept(Exception):
-    pass
-
-
-def _measured(value, left):
-    left[0] -= 1
-    if left[0] < 0:
-        raise _NotKept
-    if type(value) in _SCALARS:
-        return sys.getsizeof(value)
-    if type(value) in (list, tuple):
-        return sys.getsizeof(value) + sum(_measured(item, left) for item in value)
-    if type(value) is dict:
-        items = (each for item in value.items() for each in item)
-        return sys.getsizeof(value) + sum(_measured(item, left) for item in items)
-    if _is_array(value):
-        return max(value.nbytes, _base_bytes(value))  # a view keeps the memory of its whole base
-    if _is_frame(value):
-        return int(value.memory_usage(deep=True).sum())
-    raise _NotKept
+    size, left, waiting = 0, _MAX_ITEMS, [value]
+    while waiting:
+        value = waiting.pop()
+        if type(value) in _SCALARS:
+            size += sys.getsizeof(value)
+        elif type(value) in (list, tuple, dict):
+            left -= len(value)
+            if left < 0:
+                return None
+            size += sys.getsizeof(value)
+            waiting += [*value, *value.values()] if type(value) is dict else value
+        elif _is_array(value):
+            size += max(value.nbytes, _base_bytes(value))  # a view keeps the memory of its whole base
+        elif _is_frame(value):
+            size += int(value.memory_usage(deep=True).sum())
+        else:
+            return None
+    return size
 
 
 def _is_array(value):
