@@ -16,25 +16,21 @@ from typing import Any, NamedTuple
 
 from ..errors import (
     DaskcacheError,
-    StorageError,
     TargetCorrupt,
     TargetError,
     TargetMissing,
     TargetModified,
-    UnsafePath,
 )
 from ..hashing import algorithms
 from ..hashing.encoder import digest, tag
-from ..storage import trash
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
-from ..storage.record import target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from ..targets.forms import in_form
 from . import hot_cache
+from .intact import check_intact, check_not_replaced, set_aside
 
 
 class Stored(NamedTuple):
@@ -219,11 +215,11 @@ class Entry:
         if isinstance(result.target, BytesTarget):
             with open(path, "rb") as file:
                 data = file.read()
-            self._verify(path, result, digest(data))
+            check_intact(self, path, result, digest(data))
             return result.target.decode(data)
         if isinstance(result.target, FolderTarget):
             return self._from_folder(path, result, result.target.read_folder)
-        value = result.target.read_verified(path, functools.partial(self._verify, path, result))
+        value = result.target.read_verified(path, functools.partial(check_intact, self, path, result))
         if result.target.options_matter and result.target.hash(value) != result.data_hash:
             raise TargetModified(
                 "a result is read as other data than was stored: its target has other options now, or "
@@ -241,7 +237,7 @@ class Entry:
         try:
             return result.target.heritage(path)
         finally:  # even if reading failed: for a damaged file, `TargetCorrupt` is the better error
-            self._verify(path, result, file_hash(path))
+            check_intact(self, path, result, file_hash(path))
 
     def _open_verified(self, path, result):
         if isinstance(result.target, FolderTarget):
@@ -249,104 +245,24 @@ class Entry:
         if not isinstance(result.target, BytesTarget):
             if result.target.options_matter:
                 return self._read_verified(path, result)
-            self._verify(path, result, file_hash(path))
+            check_intact(self, path, result, file_hash(path))
             return result.target.open(path)
         with open(path, "rb") as file:
-            self._verify(path, result, digest_of(file))
+            check_intact(self, path, result, digest_of(file))
             opened = result.target.open(path)
             if not os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                self._verify(path, result, "another file")  # it was replaced since it was hashed
+                check_intact(self, path, result, "another file")  # it was replaced since it was hashed
         return opened
 
     def _from_folder(self, path, result, access):
         folder = TargetFolder(path, result.file_hash, Root(self.root).manifests, self.label)
-        self._check_not_replaced(path, result)
+        check_not_replaced(self, path, result)
         try:
             folder.check_names()
             return access(folder)
         except TargetCorrupt as error:
-            self.set_aside(error)
+            set_aside(self, error)
             raise
-
-    def _check_not_replaced(self, path, result):
-        """Raise `TargetModified` if the file is another result now, with a record that vouches for it.
-
-        Its bytes differ from the entry's, but it is not damaged and must not go to the trash.
-        """
-        found = stamp(path)
-        if found is None or found == result.stamp:
-            return
-        now = self._vouching(RecordStore(Root(self.root)), result, found)
-        if now is not None and now.file_hash != result.file_hash:
-            raise TargetModified(
-                "a result was replaced after this graph was planned",
-                node=self.label,
-                target=path,
-                expected=tag(result.file_hash),
-                got=tag(now.file_hash),
-                hint="compute again: the plan will be made anew",
-            )
-
-    def _vouching(self, records, result, found):
-        """Return the record that vouches for a target with the stamp `found`, or None."""
-        place = result.target.path
-        return records.vouching(target_id(place), f"{self.root}/{place}", found, self.key)
-
-    def _verify(self, path, result, got):
-        if got == result.file_hash:
-            return
-        if stamp(path) == result.stamp:
-            story, kind = "is damaged: its bytes are not those that were stored", TargetCorrupt
-        else:
-            story, kind = "was edited after it was stored", TargetModified
-        error = kind(
-            f"a result {story}",
-            node=self.label,
-            target=path,
-            expected=tag(result.file_hash),
-            got=tag(got),
-            hint=f"'dask cache adopt {path}' to go on with it, or 'dask cache rm {path}' to compute it "
-            "again",
-        )
-        if isinstance(error, TargetCorrupt):
-            self.set_aside(error)
-        raise error
-
-    def set_aside(self, error: TargetCorrupt) -> None:
-        """Move a damaged result to the trash, so that its node reruns, and say so in the error's hint.
-
-        A folder that was touched since it was stored stays, because the next plan tells damage from an
-        edit.  An adopted result stays as well.
-
-        Parameters
-        ----------
-        error : TargetCorrupt
-            Nothing happens unless its target is, or is in, one of these results.
-        """
-        for result in self.stored:
-            own = f"{self.root}/{result.target.path}"
-            if error.target != own and not str(error.target).startswith(f"{own}/"):
-                continue
-            error.hint = "compute again: the node will rerun"
-            records = RecordStore(Root(self.root))
-            now = self._vouching(records, result, result.stamp)
-            if stamp(own) != result.stamp or (now is not None and now.file_hash != result.file_hash):
-                error.hint = "compute again: the plan looks at what is there now"
-            elif now is not None and records.is_adopted(now):
-                error.hint = (
-                    f"it was adopted, so it stays: put a copy of it back, or compute it again after "
-                    f"'dask cache release {own}'"
-                )
-            elif not self.read_only:
-                error.hint += self._kept(result)
-            return
-
-    def _kept(self, result):
-        try:
-            kept = trash.keep_damaged(Root(self.root), result.target.path, result.file_hash)
-        except (StorageError, UnsafePath) as error:  # a read-only disk, for example
-            return f", once that is moved away (it can't be moved from here: {error.got})"
-        return f" (what was there is kept as {kept})" if kept else ""
 
     def __reduce__(self):
         fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)

@@ -35,6 +35,7 @@ from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
 from .finished import adopted_there, entry_of, find_finished, keep_all, recorded_seconds
+from .intact import set_aside
 from .store import heirs, store_copies, store_results
 from .work import Work
 
@@ -191,7 +192,7 @@ def _make(work, inputs, trace):
     except TargetCorrupt as error:  # the function reads an input lazily, and found it damaged
         for item in inputs:
             if isinstance(item, Entry):
-                item.set_aside(error)
+                set_aside(item, error)
         raise
     seconds = time.perf_counter() - started
     if not work.paths:
