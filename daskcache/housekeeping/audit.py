@@ -278,7 +278,7 @@ def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
         started = time.perf_counter()
         result, own_paths = call(elsewhere, values)
         seconds = time.perf_counter() - started
-        written = write_results(elsewhere, recalled.inputs, result, own_paths)
+        written = write_results(Root(folder), elsewhere, recalled.inputs, result, own_paths)
         sweep_parts(Root(folder), [each.part.path for each in written])  # tables are in memory
     return [data_hash for _, data_hash, *_ in written], seconds
 

@@ -154,7 +154,7 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     spec = work.spec
     own_paths = None
     if work.paths and spec.signature.takes_target_path:
-        own_paths = [own_part_path(work.root, path) for path in work.paths]
+        own_paths = [own_part_path(Root(work.root), path) for path in work.paths]
         values[spec.signature.names.index("target_path")] = arrange(own_paths, spec.layout)
     elif work.paths and spec.options.save is False:
         own_paths = [f"{work.root}/{path}" for path in work.paths]

@@ -184,8 +184,7 @@ def _make(work, inputs, trace):
         check_code(root, work.code, work.spec)
         if work.argument_code is not None:
             check_arguments(work.argument_code, work.named_values())
-        for path in work.paths:
-            files.check_folder(root.absolute(path))
+        files.check_folders(root, work.paths)
     started = time.perf_counter()
     try:
         result, own_paths = call(work, arguments(work, inputs))

@@ -53,19 +53,20 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     """
     root = Root(work.root)
     try:
-        for path in work.paths:
-            files.check_place(root, root.absolute(path), work.root_id)
-        results = write_results(work, inputs, result, own_paths)
+        root.check(work.root_id)
+        files.check_folders(root, work.paths)
+        results = write_results(root, work, inputs, result, own_paths)
     except BaseException:
         sweep_parts(root, own_paths or ())
         raise
-    names, committed = _commit_all(work, inputs, trace, results, [int(seconds * 1e6)] * len(results))
+    took = [int(seconds * 1e6)] * len(results)
+    names, committed = _commit_all(root, work, inputs, trace, results, took)
     if work.failed_before:
         records.clear_failure(root, work.key)
     if committed != names:  # another writer's result stands, and the values at hand are not it
         return entry_of(work, committed)
     contents = [written.content for written in results]
-    if None not in contents and _is_small(contents):
+    if None not in contents and (len(contents) == 1 or _is_small(contents)):
         return entry_of(work, names, tuple(contents))
     entry = entry_of(work, names)
     for written, stored in zip(results, entry.stored, strict=True):
@@ -84,7 +85,7 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
     store, copies = RecordStore(root), []
     try:
         for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
-            part = files.copied_part(root.absolute(source), own_part_path(work.root, path))
+            part = files.copied_part(root.absolute(source), own_part_path(root, path))
             record = store.read(name)
             carried = record.facts("form", "edited", "kept") if record else {}
             copies.append(Written(part, name.data_hash, facts=carried))
@@ -95,12 +96,11 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
         sweep_parts(root, [copy.part.path for copy in copies])
         raise
     took = [name.microseconds for name in found.names]
-    return entry_of(work, _commit_all(work, inputs, trace, copies, took)[1])
+    return entry_of(work, _commit_all(root, work, inputs, trace, copies, took)[1])
 
 
-def _commit_all(work, inputs, trace, results, microseconds):
+def _commit_all(root, work, inputs, trace, results, microseconds):
     """Commit written results; return the intended records, and those that hold in the end."""
-    root = Root(work.root)
     places = [located(path, r.data_hash) for path, r in zip(work.paths, results, strict=True)]
     names, committed = [], []
     try:
@@ -128,7 +128,7 @@ def _commit_all(work, inputs, trace, results, microseconds):
     return names, committed
 
 
-def write_results(work, inputs, result, own_paths) -> list[Written]:
+def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Written]:
     """Write each result beside its destination, or take what the function wrote itself."""
     if own_paths is not None:
         return list(map(partial(_written_itself, work), work.spec.formats, own_paths))
@@ -136,9 +136,9 @@ def write_results(work, inputs, result, own_paths) -> list[Written]:
     try:
         placed = zip(heirs(work, inputs), work.paths, _results(work, result), strict=True)
         for target, path, value in placed:
-            written.append(_part_of_value(work, target, path, value))
+            written.append(_part_of_value(root, work, target, path, value))
     except BaseException:
-        sweep_parts(Root(work.root), [each.part.path for each in written])
+        sweep_parts(root, [each.part.path for each in written])
         raise
     return written
 
@@ -205,17 +205,17 @@ def _results(work, result):
     return list(result) if isinstance(layout, int) else [result[name] for name in layout]
 
 
-def _part_of_value(work, target, path, value):
+def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
     try:
         if isinstance(target, BytesTarget):
             pieces, back = target.encode_and_read_back(value)
-            own = files.part_path(Root(work.root), path.rpartition("/")[2])
+            own = files.part_path(root, path.rpartition("/")[2])
             part = files.write_part(own, pieces)
             content = b"".join(pieces) if _is_small(pieces) else None
             fresh = back is not value
             return Written(part, target.hash(value), content, back, fresh, _form(value))
-        own = own_part_path(work.root, path)
+        own = own_part_path(root, path)
         try:
             known = target.write(value, own)
             part = known if isinstance(known, Part) else files.part_of(own)
@@ -223,7 +223,7 @@ def _part_of_value(work, target, path, value):
             back = target.read_back(value, own)
             return Written(part, data_hash, value=back, facts=_form(value))
         except BaseException:
-            sweep_parts(Root(work.root), [own])
+            sweep_parts(root, [own])
             raise
     except (FormatLimit, StorageError) as error:
         error.node, error.target = work.title, f"{work.root}/{path}"
@@ -255,12 +255,12 @@ def _written_itself(work, target, path):
     return Written(files.part_of(path), target.hash_file(path))
 
 
-def own_part_path(root: str, path: str) -> str:
+def own_part_path(root: Root, path: str) -> str:
     """Make a folder for one part, and return the part's path in it.
 
     A part that a function, a format or a copy writes there keeps the target's file name.
     """
-    return f"{files.part_folder(Root(root))}/{path.rpartition('/')[2]}"
+    return f"{files.part_folder(root)}/{path.rpartition('/')[2]}"
 
 
 def _commit(

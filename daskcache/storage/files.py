@@ -274,27 +274,15 @@ def _folder_part(path, written):
     return Part(path, hashing.hash_value(manifest), _joint_stamp(stamps), manifest)
 
 
-def check_place(root: Root, destination: str, root_id: str = "") -> None:
-    """Check the root and the permissions at `destination`, without writing.
-
-    Raises
-    ------
-    StorageError
-        If the root is gone, or `destination` is in a read-only folder.
-    ReachError
-        If `root_id` is given and differs from the root's id.
-    """
-    root.check(root_id)
-    check_folder(destination)
-
-
-def check_folder(destination: str) -> None:
-    """Raise `StorageError` if the nearest existing folder above `destination` is read-only."""
-    folder = destination.rpartition("/")[0]
-    while not os.path.isdir(folder):
-        folder = folder.rpartition("/")[0]
-    if not os.access(folder, os.W_OK):
-        raise storage_error(PermissionError(errno.EACCES, f"{folder} is read-only"), destination)
+def check_folders(root: Root, paths: Iterable[str]) -> None:
+    """Raise `StorageError` if the nearest existing folder above one of the targets is read-only."""
+    for path in paths:
+        destination = root.absolute(path)
+        folder = destination.rpartition("/")[0]
+        while not os.path.isdir(folder):
+            folder = folder.rpartition("/")[0]
+        if not os.access(folder, os.W_OK):
+            raise storage_error(PermissionError(errno.EACCES, f"{folder} is read-only"), destination)
 
 
 def write_intent(root: Root, name: str, content: bytes) -> str:
