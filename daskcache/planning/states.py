@@ -12,7 +12,6 @@ from ..calls.recipe import Recipe
 from ..errors import FormatLimit
 from ..runtime.entry import Entry, Stored
 from ..runtime.work import Elsewhere
-from ..storage.paths import located
 from ..storage.record import RecordName
 
 #: States of a node.
@@ -107,13 +106,7 @@ class PlannedNode:
         recipe = self.recipe
         forms = self.forms or (None,) * len(self.records)
         stored = tuple(
-            Stored(
-                target.at(located(target.path, name.data_hash)),
-                name.data_hash,
-                name.file_hash,
-                name.stamp,
-                form,
-            )
+            Stored.recorded(target, target.path, name, form)
             for target, name, form in zip(recipe.targets, self.records, forms, strict=True)
             if name is not None
         )

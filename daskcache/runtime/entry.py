@@ -24,6 +24,8 @@ from ..errors import (
 from ..hashing import algorithms
 from ..hashing.encoder import digest, tag
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
+from ..storage.paths import located
+from ..storage.record import RecordName
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
@@ -43,6 +45,14 @@ class Stored(NamedTuple):
     stamp: Stamp
     #: For an adopted file, the form of the result that it replaces, see `daskcache.targets.forms`.
     form: dict[str, Any] | None = None
+
+    @classmethod
+    def recorded(
+        cls, target: Target, path: str, name: RecordName, form: dict[str, Any] | None = None
+    ) -> Stored:
+        """Return the result that a record describes, in a target at a path from the root."""
+        place = located(path, name.data_hash)
+        return cls(target.at(place), name.data_hash, name.file_hash, name.stamp, form)
 
 
 class Entry:

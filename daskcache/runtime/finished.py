@@ -150,18 +150,11 @@ def check_kept(work: Work, name: RecordName) -> None:
 # ---- entries ---------------------------------------------------------------------------------------
 
 
-def entry_of(work, names, inline=None):
-    stored = tuple(
-        Stored(
-            target.at(located(path, name.data_hash)),
-            name.data_hash,
-            name.file_hash,
-            name.stamp,
-            _form_of_adopted(work, name),
-        )
-        for target, path, name in zip(work.spec.formats, work.paths, names, strict=True)
-    )
-    return Entry(work.key, work.root, stored, work.spec.layout, inline, work.title)
+def entry_of(work: Work, names: list[RecordName], inline: tuple[bytes, ...] | None = None) -> Entry:
+    """Return the entry of a node from the records of its results, and small contents if known."""
+    placed = zip(work.spec.formats, work.paths, names, strict=True)
+    stored = [Stored.recorded(*each, _form_of_adopted(work, each[-1])) for each in placed]
+    return Entry(work.key, work.root, tuple(stored), work.spec.layout, inline, work.title)
 
 
 def _form_of_adopted(work, name):

@@ -295,7 +295,7 @@ def _value_elsewhere(work, found):
     target = record and target_of(record, work.spec)
     if target is None:
         return None
-    stored = Stored(target.at(path), name.data_hash, name.file_hash, name.stamp, record.form)
+    stored = Stored.recorded(target, path, name, record.form)
     entry = Entry(work.key, work.root, (stored,), None, None, work.title)
     both_folders = isinstance(target, FolderTarget) and isinstance(work.spec.formats[0], FolderTarget)
     try:
