@@ -124,12 +124,13 @@ def test_a_value_that_is_not_stored_is_known_by_its_trace(work):
     assert run_node(nameless).data_hash != run_node(nameless).data_hash
 
 
-def test_a_root_that_is_gone(work, root):
-    """Its disk was unmounted: nothing is written to the folder beneath."""
-    it = work(lambda: 7, target="a.json", version=1)
+def test_a_root_that_is_gone(work, root, runs):
+    """Its disk was unmounted: nothing runs, and nothing is written to the folder beneath."""
+    it = work(lambda: runs.note("ran"), target="a.json", version=1)
     (root / ".daskcache" / "root.json").unlink()
     with pytest.raises(StorageError, match="the root is gone"):
         run_node(it)
+    assert runs.names() == []
     assert not (root / "a.json").exists()
 
 
@@ -177,11 +178,13 @@ def test_a_deferred_input_is_made_when_its_value_is_needed(work):
     """What it turns out to hold counts, not what was expected."""
     entry = run_node(work(lambda: 2, target="a.json", version=1))
     deferred = Deferred(entry.key, entry.root, "a.json", hash_value(1), lambda: entry)
-    result = run_node(work(lambda x: 10 * x, parent(), target="b.json", version=1), deferred)
+    it = work(lambda x: 10 * x, parent(), target="b.json", version=1)
+    result = run_node(it, deferred)
     assert result.load() == 20
     record = RecordStore(Root(result.root))
     (name,) = record.with_key(result.key)
     assert record.read(name)["upstream"][0]["data_hash"].endswith(entry.data_hash)
+    assert name.trace == node.combine(it.static, [entry.data_hash])
 
 
 # ---- failures -------------------------------------------------------------------------------------
