@@ -32,12 +32,11 @@ def check_intact(entry: Entry, path: str, result: Stored, got: str) -> None:
     """
     if got == result.file_hash:
         return
-    if stamp(path) == result.stamp:
-        story, kind = "is damaged: its bytes are not those that were stored", TargetCorrupt
-    else:
-        story, kind = "was edited after it was stored", TargetModified
-    error = kind(
-        f"a result {story}",
+    is_damaged = stamp(path) == result.stamp
+    error = (TargetCorrupt if is_damaged else TargetModified)(
+        "a result is damaged: its bytes are not those that were stored"
+        if is_damaged
+        else "a result was edited after it was stored",
         node=entry.label,
         target=path,
         expected=tag(result.file_hash),
