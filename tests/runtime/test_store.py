@@ -17,7 +17,8 @@ from daskcache.runtime import hot_cache, store
 from daskcache.runtime.store import own_part_path, store_results, sweep_parts, write_results
 from daskcache.runtime.work import Elsewhere
 from daskcache.storage import files
-from daskcache.storage.records import RecordStore, target_id
+from daskcache.storage.record import target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 TRACE = 32 * "e"
@@ -120,7 +121,7 @@ def test_the_record_has_the_form_of_the_value(work):
     it = work(function, target="a.npy", version=1)
     stored(it, np.zeros((2, 3), bool))
     (name,) = records_of(it)
-    assert RecordStore(Root(it.root)).read(name)["form"] == {"dtype": "bool", "shape": [2, 3]}
+    assert RecordStore(Root(it.root)).read(name).form == {"dtype": "bool", "shape": [2, 3]}
 
 
 def test_what_is_large_is_kept_in_the_hot_cache(work, monkeypatch):
@@ -261,7 +262,7 @@ def test_a_copy_has_a_record_of_its_own(elsewhere, root):
     (name,) = [name for name in records_of(it) if name.target_id == target_id("b.npy")]
     assert name.microseconds == found.names[0].microseconds
     record = RecordStore(Root(it.root)).read(name)
-    assert (record["target"], record["form"]) == ("b.npy", {"dtype": "bool", "shape": [3]})
+    assert (record.target, record.form) == ("b.npy", {"dtype": "bool", "shape": [3]})
 
 
 @pytest.mark.parametrize("change", ["content", "record"])
