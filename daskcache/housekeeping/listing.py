@@ -130,7 +130,7 @@ def listed(root: Root) -> Iterator[Listed]:
 
 def find(root: Root, given: str) -> Listed | None:
     """Return the recorded target at a path from the root or the current folder, or None."""
-    here = roots.relative(given, root.path)
+    here = storage.relative(given, root.path)
     candidates: list[Listed] = []
     for path in (given, here):
         identifier = target_id(path)
@@ -168,7 +168,7 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
     UnsafePath
         If the path is outside of the root.
     """
-    here = roots.relative(given, root.path)
+    here = storage.relative(given, root.path)
     path = given if not os.path.isabs(given) and storage.exists(root.absolute(given)) else here
     if path != ".":
         check_path(path, given)

@@ -26,7 +26,7 @@ from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
 from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
-from ..storage.roots import FORMAT, Root, relative
+from ..storage.roots import FORMAT, Root
 from ..storage.tables.databases import is_table
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .lineage import Lineage
@@ -121,7 +121,7 @@ def _there_already(destination):
 def _chosen(root, lineage, targets):
     """Yield the requested targets, with the other results of the same calls."""
     for given in targets:
-        here = relative(given, root.path)
+        here = storage.relative(given, root.path)
         exact = [path for path in (given, here) if path in lineage.by_path][:1]
         matching = exact or [path for path in lineage.by_path if fnmatch(path, given)]
         if not matching:

@@ -12,7 +12,7 @@ from ..calls.describe import value_of
 from ..calls.recipe import Recipe, SourceInput
 from ..hashing.changes import code_changes
 from ..runtime.work import describe_arguments, describe_format
-from ..storage import code_store, roots
+from ..storage import code_store, files
 from ..storage.record import Record
 from ..storage.roots import Root
 
@@ -92,8 +92,8 @@ def _upstream_difference(item, described, root):
     if isinstance(item, SourceInput):
         if described.get("data_hash") == item.identity:
             return []
-        old, new = described.get("source"), roots.relative(item.source.path, root)
-        shown = roots.relative(item.source.path, os.getcwd())
+        old, new = described.get("source"), files.relative(item.source.path, root)
+        shown = files.relative(item.source.path, os.getcwd())
         return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
     if isinstance(item, Recipe):
         old, new = described.get("key"), item.key

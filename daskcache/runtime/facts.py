@@ -12,7 +12,7 @@ from ..calls.describe import texts_of
 from ..calls.recipe import Recipe
 from ..hashing.encoder import tag
 from ..hashing.names import public_name
-from ..storage import roots
+from ..storage import files
 from ..storage.record import RecordName, record_content
 from ..storage.records import RecordStore
 from .entry import Deferred, Entry, arrange
@@ -67,9 +67,9 @@ def describe_input(root: str, item: Any) -> dict[str, Any]:
 def _describe_source(source, root):
     """Describe a source by its path, class and options, so that it can be made again."""
     path, place = source.path, source.__daskcache_path__()
-    described = {"source": roots.relative(path, root), "class": public_name(type(source))}
+    described = {"source": files.relative(path, root), "class": public_name(type(source))}
     if place != path:
-        described["folder"] = roots.relative(place, root)
+        described["folder"] = files.relative(place, root)
     if options := source.__daskcache_options__():
         described["options"] = texts_of(options)[-1]
     return described

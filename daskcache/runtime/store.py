@@ -1,25 +1,23 @@
 """Write a node's results to its targets, commit them with a record, and return the entry.
 
 `node` and `housekeeping.audit` use this module.  The system calls of the commit protocol are in
-`storage.files`, the claims of rival writers in `storage.claims`, and the content of records in `facts`.
-"""
+`node` and `housekeeping.audit` use this module.  `storage.commit` has the commit protocol, and `facts`
+the content of records.
 
 from __future__ import annotations
 
 import reprlib
-import warnings
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
 from .. import config
-from ..errors import DaskcacheWarning, ForeignTarget, FormatLimit, ResultError, StorageError
-from ..storage import files, records, trash
-from ..storage.claims import Claim
+from ..errors import FormatLimit, ResultError, StorageError
+from ..storage import files, records
+from ..storage.commit import Commit
 from ..storage.files import Part
-from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.paths import DATA_HASH, located
-from ..storage.record import RecordName, record_content, target_id
+from ..storage.record import RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
@@ -121,7 +119,19 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
             names.append(name)
             facts = facts_of_call(work, inputs, places, position, work.previous[position])
             facts |= written.facts
-            committed.append(_commit(work, root, places[position], position, part, name, facts))
+            commit = Commit(
+                root,
+                places[position],
+                part,
+                name,
+                facts,
+                node=work.title,
+                keep_adopted=partial(keep_adopted, work, trace=trace, facts=facts),
+                previous=work.previous[position],
+                damaged=work.damaged,
+                may_displace=work.spec.options.on_modified == "recompute",
+            )
+            committed.append(commit.run())
     except BaseException:
         sweep_parts(root, [written.part.path for written in results])
         raise
@@ -147,8 +157,7 @@ def sweep_parts(root: Root, paths: Iterable[str]) -> None:
     """Remove results that are written but not in place yet; paths of targets stay."""
     for path in paths:
         if path.startswith(f"{root.parts}/"):
-            files.sweep(path)
-            _remove_own_folder(root, path)
+            files.sweep_part(root, path)
 
 
 def heirs(work, inputs) -> tuple[Target, ...]:
@@ -175,8 +184,7 @@ def _existing(root, place, part):
             return part
     except OSError as error:
         raise files.storage_error(error, destination) from error
-    files.sweep(part.path)
-    _remove_own_folder(root, part.path)
+    files.sweep_part(root, part.path)
     return Part(destination, part.file_hash, found)
 
 
@@ -261,187 +269,3 @@ def own_part_path(root: Root, path: str) -> str:
     A part that a function, a format or a copy writes there keeps the target's file name.
     """
     return f"{files.part_folder(root)}/{path.rpartition('/')[2]}"
-
-
-def _commit(
-    work, root: Root, place: str, position: int, part: Part, name: RecordName, facts: dict
-) -> RecordName:
-    """Put one part in place with its record, and return the record that holds in the end.
-
-    The intent is written before the part is put in place, and becomes the record afterwards.  So a crash
-    leaves the old result, or a new one that an intent vouches for.  If another result stands, the part
-    is removed and that result's record is returned.
-    """
-    previous = work.previous[position]
-    destination = root.absolute(place)
-    file_name = name.file_name()
-    intent, winner = "", None
-    claim = Claim(root, part.path, place)
-    displaced = None
-    try:
-        keep_manifest(root, part.file_hash, part.manifest)
-        intent = files.write_intent(root, file_name, record_content(name, **facts))
-        if part.path != destination:
-            winner, displaced = _place(work, root, part, place, name, facts, previous, intent, claim)
-    except BaseException:
-        if _may_be_in_place(destination, part):
-            intent = ""  # stays, because it vouches for the part
-        else:
-            claim.release()
-        _sweep(root, intent, part, destination)
-        raise
-    if winner is not None:
-        claim.release()
-        _sweep(root, intent, part, destination)
-        return winner
-    try:
-        files.settle(root, place)
-        files.promote_intent(root, intent, file_name, name.shard)
-        claim.settle()
-        if previous is not None and previous != name:
-            RecordStore(root).remove(previous)
-            if previous.file_hash != name.file_hash:
-                forget_manifest(root, previous.file_hash)
-    finally:  # last, because a warning may be configured to raise an error
-        if displaced:
-            _keep_displaced(work, root, place, displaced)
-        _remove_own_folder(root, part.path)
-    return name
-
-
-def _may_be_in_place(destination, part):
-    """Return True if a part may have reached its place although its commit failed.
-
-    Then its intent must stay, because nothing else vouches for the file.
-    """
-    if part.path == destination:
-        return False
-    try:
-        return files.stamp(destination) == part.stamp
-    except StorageError:
-        return True
-
-
-def _sweep(root, intent, part, destination):
-    """Remove the intent and the part of a commit that did not take place."""
-    if intent:
-        files.sweep(intent)
-    if part.path != destination:
-        files.sweep(part.path)
-        _remove_own_folder(root, part.path)
-
-
-def _place(work, root, part, path, name, facts, previous, intent, claim):
-    """Put a part in place: link it if nothing is there, else exchange it with what is there.
-
-    A file may be exchanged if a record or an intent vouches for it, or if the node may displace it.  An
-    exchange can't check that, so the writer first claims the record; see `daskcache.storage.claims`.
-    Each change by another writer starts another round.
-
-    Returns
-    -------
-    winner : RecordName or None
-        Record of the result that stands instead of this one: another writer's, or an adopted one.
-    displaced : str or None
-        Path of a displaced file that must be kept.
-
-    Raises
-    ------
-    ForeignTarget
-        If something is there that no record vouches for, and the node may not displace it.
-    TargetModified
-        If an adopted result is there and a person has to decide about it.
-    """
-    destination = root.absolute(path)
-    while True:
-        current = files.stamp(destination)
-        if current is None:
-            try:
-                files.put_new(root, part.path, path)
-                return None, None
-            except FileExistsError:
-                current = files.stamp(destination)
-        store = RecordStore(root)
-        # the record that the plan found holds only if neither file nor record changed since
-        vouching = previous
-        if previous is None or previous.stamp != current or not store.has(previous):
-            vouching = store.vouching(name.target_id, destination, current, name.key, besides=intent)
-            if vouching is None and files.stamp(destination) != current:
-                continue  # the file changed while its record was looked for
-        if vouching is not None and vouching.key == name.key and vouching != previous:
-            # another writer of the same node was first, and its result counts
-            return _yield_to(work, vouching, name), None
-        if vouching is not None and not _may_displace(work) and store.is_adopted(vouching):
-            return keep_adopted(work, vouching, name.trace, facts), None
-        if vouching is None and not (previous is not None and _may_displace(work)):
-            raise _foreign(work, destination)
-        if claim.attempt(vouching or previous):
-            check = partial(_is_still_so, root, name, previous, intent, claim, current)
-            try:
-                is_persons = vouching is None or store.is_adopted(vouching)
-                # without a stamp to compare, whatever is displaced is kept
-                ours = None if work.damaged or is_persons else vouching.stamp
-                return None, files.replace(root, part.path, path, ours, check)
-            except files.Overtaken:
-                continue  # another writer took over the claim, or was faster
-
-
-def _foreign(work, destination):
-    current = files.stamp(destination)
-    return ForeignTarget(
-        "a file that daskcache did not write is where a result belongs",
-        node=work.title,
-        target=destination,
-        expected="nothing there, or a recorded target",
-        got=f"a file of {current.size} bytes" if current else "an unreadable file",
-        hint="move the file away, or give the node another target",
-    )
-
-
-def _is_still_so(root, name, previous, intent, claim, seen, stamp):
-    """Return True if no rival has overtaken a writer that now keeps others out of a database.
-
-    The stamp alone does not tell: it stands for a table's rows, and a rival may have written equal ones.
-    """
-    store = RecordStore(root)
-    rivals = [
-        other
-        for other in [*store.intents(intent), *store.with_key(name.key)]
-        if other[:2] == name[:2] and other.stamp == stamp and other != previous
-    ]
-    return stamp == seen and claim.is_held() and not rivals
-
-
-def _keep_displaced(work, root, path, displaced):
-    reason = "damaged" if work.damaged else "edited"
-    try:
-        kept = trash.keep(root, displaced, path, reason)
-    except StorageError:  # the file stays where it is
-        kept = displaced
-    warnings.warn(
-        f"{root.absolute(path)} was {reason}; what was there is kept as {kept}",
-        DaskcacheWarning,
-        stacklevel=2,
-    )
-
-
-def _may_displace(work):
-    return work.damaged or work.spec.options.on_modified == "recompute"
-
-
-def _yield_to(work, winner, name):
-    if winner.data_hash != name.data_hash:
-        warnings.warn(
-            f"{work.title} was computed twice at the same time with different results; the first "
-            "one counts. Is it random?",
-            DaskcacheWarning,
-            stacklevel=2,
-        )
-    return winner
-
-
-def _remove_own_folder(root, path):
-    """Remove the folder that `own_part_path` made for a part."""
-    folder = path.rpartition("/")[0]
-    if folder.startswith(f"{root.parts}/"):
-        files.sweep_part_folder(folder)

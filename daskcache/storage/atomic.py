@@ -9,6 +9,7 @@ macOS, renameatx_np(2).
 
 from __future__ import annotations
 
+import copy
 import errno
 import functools
 import os
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from ..errors import DaskcacheWarning, UnsafePath
+from ..errors import DaskcacheWarning, StorageError, UnsafePath
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 _HERE = -2 if sys.platform == "darwin" else -100  # AT_FDCWD
@@ -305,24 +306,47 @@ def put_first(part: str, destination: str) -> None:
 
 def clone(source: str, path: str) -> None:
     """Copy a file to a new one, sharing its data on file systems that support this (Btrfs, XFS)."""
-    with open(source, "rb") as original, open(path, "xb") as copy:
-        if not _share(original, copy):
-            shutil.copyfileobj(original, copy, 2**20)
+    with open(source, "rb") as original, open(path, "xb") as copied:
+        if not _share(original, copied):
+            shutil.copyfileobj(original, copied, 2**20)
 
 
-def _share(original, copy):
+def _share(original, copied):
     if sys.platform != "linux":
         return False
     import fcntl
 
     with suppress(OSError):  # the copy is on another file system, or sharing is not supported
-        fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        fcntl.ioctl(copied.fileno(), _FICLONE, original.fileno())
         return True
     return False
 
 
 #: Request code, see ioctl_ficlone(2).
 _FICLONE = 0x40049409
+
+
+@contextmanager
+def refused(path: str, *passed: type[Exception]) -> Iterator[None]:
+    """Turn errors of the system, besides the kinds `passed`, into a `StorageError` about a path."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, (StorageError, *passed)):
+            raise
+        raise storage_error(error, path) from error
+
+
+def storage_error(error: OSError, path: str) -> StorageError:
+    """Return the `StorageError` for an error of the system, to be raised from it."""
+    if isinstance(error, StorageError):
+        return copy.copy(error)  # an error that is its own cause can't be pickled
+    return StorageError(
+        f"the file system refused: {error.strerror or error}",
+        target=path,
+        got=errno.errorcode.get(error.errno or 0, type(error).__name__),
+        hint="free space, mend permissions or set daskcache.root to another folder, then rerun",
+    )
 
 
 def say_it_remains(path: str, error: OSError) -> None:

@@ -1,6 +1,6 @@
 """Claims: one writer at a time may replace a target, decided by a rename.
 
-An exchange always succeeds, so the commit in `daskcache.runtime.store` claims the target first.  It
+An exchange always succeeds, so `commit` claims the target first.  It
 renames the record from the records to the intents, appending the number of its part.  The record
 still vouches for the target there.  The rename succeeds for one writer; the others wait and yield to its
 result.  If none comes (the claimer died or was stopped), the next writer takes the claim over.  It moves
@@ -13,6 +13,7 @@ import contextlib
 import os
 import time
 
+from ..errors import StorageError
 from . import atomic, files, trash
 from .record import RecordName
 from .records import RecordStore
@@ -51,16 +52,14 @@ class Claim:
         """
         if not name.trace:  # accepted as it is (check="exists"): without a record
             return True
+        store = RecordStore(self.root)
+        record = store.path_of(name)
         own = f"{self.root.intents}/{name.file_name()}.{self._number}"
-        try:
-            if self._take(RecordStore(self.root).path_of(name), own):
+        with atomic.refused(own):
+            if self._take(record, own, record):
                 return True
             if self._is_out_of_patience():
-                return self._take_over(RecordStore(self.root).intents_of(name), own)
-        except files.StorageError:
-            raise
-        except OSError as error:
-            raise files.storage_error(error, own) from error
+                return self._take_over(store.intents_of(name), own, record)
         time.sleep(_PAUSE)
         return False
 
@@ -83,25 +82,20 @@ class Claim:
             files.sweep(self._held[0])
             self._held = None
 
-    def _take(self, path, own):
+    def _take(self, path, own, record):
         try:
             os.rename(path, own)
         except FileNotFoundError:
             return False
-        before = path if path.startswith(self.root.records) else self._record_path(path)
-        self._held = own, before
+        self._held = own, record
         return True
-
-    def _record_path(self, intent):
-        file = files.intended_name(os.path.basename(intent))
-        return f"{self.root.records}/{file[:2]}/{file}"
 
     def _is_out_of_patience(self):
         if self._deadline is None:
             self._deadline = time.monotonic() + PATIENCE
         return time.monotonic() > self._deadline
 
-    def _take_over(self, rivals, own):
+    def _take_over(self, rivals, own, record):
         """Take over a rival's claim; return True if this writer may replace the target.
 
         Without a rival, the record is gone and nothing can be claimed.  Another writer may have replaced
@@ -113,13 +107,13 @@ class Claim:
             return was_alone
         self._is_alone = False
         self._put_out_of_action(rivals[0])
-        return self._take(rivals[0], own)
+        return self._take(rivals[0], own, record)
 
     def _put_out_of_action(self, rival):
         """Move a rival's part to the trash: it may already hold the file that the rival displaced."""
         for part in files.parts_with(self.root, rival.rpartition(".")[2]):
             try:
                 trash.keep(self.root, part, self.target, "part of a writer that did not go on")
-            except files.StorageError:
+            except StorageError:
                 if os.path.lexists(part):
                     raise

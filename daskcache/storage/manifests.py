@@ -2,7 +2,7 @@
 
 A record holds the hash of a folder's manifest.  The manifest itself is stored beside the records under
 that hash, so that any change to it is noticed.  If it is gone, the whole folder is hashed, which gives
-it back.  `runtime.store` keeps manifests, and `verified_folders` reads them.
+it back.  `commit` keeps manifests, and `verified_folders` reads them.
 """
 
 from __future__ import annotations

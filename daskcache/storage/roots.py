@@ -18,7 +18,7 @@ from typing import Any
 from .. import config
 from ..errors import ReachError, StorageError
 from .atomic import put_first, refuse_link
-from .tables.databases import is_table, masked, place_of
+from .tables.databases import masked
 
 METADATA = ".daskcache"
 FORMAT = 1
@@ -253,16 +253,3 @@ def check_local(path: str | os.PathLike, what: str) -> None:
         if of_file
         else "mount it, or copy it to a local folder; ./ before a path says that it is one",
     )
-
-
-def relative(path: str, start: str) -> str:
-    """Return `path` relative to the folder `start`, so that both can be moved together.
-
-    Tables of databases known by name, and paths on another drive, stay as they are.
-    """
-    if is_table(path) and not place_of(path).is_file:
-        return path
-    try:
-        return os.path.relpath(path, start).replace(os.sep, "/")
-    except ValueError:  # another drive
-        return path

@@ -17,15 +17,13 @@ from typing import NamedTuple
 
 from ..errors import ForeignTarget, StorageError, TargetMissing, UnsafePath
 from . import files
-from .atomic import entered
+from .atomic import refused
 from .documents import LINE
-from .files import Stamp
 from .paths import check_path
+from .place import Stamp, place_of
 from .record import target_id
 from .records import RecordStore
 from .roots import METADATA, Root, parsed
-from .tables import tables
-from .tables.databases import is_table
 
 _ABOUT = "about.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
@@ -71,32 +69,24 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     StorageError
         If it can't be moved.
     """
-    within, _, name = os.path.relpath(path, root.path).replace(os.sep, "/").rpartition("/")
-    if is_table(path):
-        with entered(root.path, within, make=False):
-            return tables.keep(path)
+    return place_of(path).keep(root, path, _new_folder(root, path, target, reason))
+
+
+@contextlib.contextmanager
+def _new_folder(root, path, target, reason):
+    """Make a folder in the trash and yield a path in it; remove the folder if the move fails."""
     now = time.gmtime()
     folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
-    kept = f"{folder}/{target.rpartition('/')[2]}"
     about = {"target": target, "reason": reason, "when": time.strftime(_TIME, now)}
     try:
-        files.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
-        with entered(root.path, within, make=False) as opened:
-            opened.take(name, kept)
-    except OSError as error:
-        _remove_unused(folder)
-        raise files.storage_error(error, path) from error
-    except UnsafePath:
-        _remove_unused(folder)
+        with refused(path):
+            files.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
+            yield f"{folder}/{target.rpartition('/')[2]}"
+    except (StorageError, UnsafePath):
+        with contextlib.suppress(OSError):  # something is in it
+            os.unlink(f"{folder}/{_ABOUT}")
+            os.rmdir(folder)
         raise
-    return kept
-
-
-def _remove_unused(folder):
-    """Remove a trash folder after a failed move, unless something is in it."""
-    with contextlib.suppress(OSError):
-        os.unlink(f"{folder}/{_ABOUT}")
-        os.rmdir(folder)
 
 
 def keep_damaged(root: Root, target: str, *stored: str, seen: Stamp | None = None) -> str | None:

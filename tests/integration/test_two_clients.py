@@ -17,7 +17,7 @@ from distributed import Client, Variable, get_client
 
 import daskcache as dc
 from daskcache.graph import attempts
-from daskcache.runtime import store as storing
+from daskcache.storage.commit import Commit
 from daskcache.testing.assertions import scheduler_tasks
 
 WIDE = 12
@@ -286,16 +286,15 @@ def test_what_runs_is_shared_when_its_inputs_are_finished(local_client, runs, tm
 def test_what_is_half_committed_is_shared(runs, monkeypatch):
     """A node of two targets keeps its task while only one of them is in place."""
     begun, go = threading.Event(), threading.Event()
-    commit = storing._commit
+    run = Commit.run
 
-    def commit_and_wait(*args):
-        position = args[3]
-        if position == 1:
+    def wait_and_run(commit):
+        if commit.target == "b.json":
             begun.set()
             assert go.wait(30)
-        return commit(*args)
+        return run(commit)
 
-    monkeypatch.setattr(storing, "_commit", commit_and_wait)
+    monkeypatch.setattr(Commit, "run", wait_and_run)
     pair = dc.delayed(lambda n: (n, -n), target=("a.json", "b.json"), version=1)
     threads = {"processes": False, "n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
     with Client(**threads) as client, scheduler_tasks(client) as tasks:

@@ -21,6 +21,7 @@ from daskcache.storage import files as storage
 from daskcache.storage import trash
 from daskcache.storage.atomic import entered
 from daskcache.storage.files import Part, Stamp
+from daskcache.storage.place import FilePlace
 from daskcache.storage.roots import FORMAT, Root
 
 
@@ -304,8 +305,10 @@ def test_files_that_were_hashed_as_they_were_written_are_not_read_again(tmp_path
     (tmp_path / "x.d/c/1").write_bytes(b"two!")
     expected = storage.part_of(path)
     read = []
-    hash_file = storage.file_hash
-    monkeypatch.setattr(storage, "file_hash", lambda path: read.append(path) or hash_file(path))
+    hash_file = FilePlace.file_hash
+    monkeypatch.setattr(
+        FilePlace, "file_hash", lambda self, path: read.append(path) or hash_file(self, path)
+    )
     assert storage.part_of(path, written) == expected
     assert expected.manifest == storage.manifest_of(path)
     assert expected.stamp == storage.stamp(path)
@@ -765,10 +768,10 @@ def test_a_part_folder_with_something_displaced_stays(place):
     folder = storage.part_folder(place)
     edited = Path(folder, f"x.tif{storage.DISPLACED}")
     edited.write_text("mine")
-    storage.sweep_part_folder(folder)
+    storage.sweep_part_folder(place, f"{folder}/x.tif")
     assert edited.read_text() == "mine"
     edited.rename(Path(folder, "x.tif"))
-    storage.sweep_part_folder(folder)
+    storage.sweep_part_folder(place, f"{folder}/x.tif")
     assert not Path(folder).exists()
 
 

@@ -29,6 +29,7 @@ from daskcache import errors
 from daskcache.hashing.encoder import hash_value
 from daskcache.storage import files as storage
 from daskcache.storage import trash
+from daskcache.storage.place import FilePlace
 from daskcache.storage.roots import Root
 from daskcache.targets.zarr.values import CHUNK_BYTES, _regions, default_chunks
 
@@ -166,7 +167,7 @@ def test_chunks_are_hashed_as_they_are_written(tmp_path, monkeypatch, value, opt
         options = {"attributes": {"by": "us"}}
     path = str(tmp_path / "x.zarr")
     with monkeypatch.context() as patched:
-        patched.setattr(storage, "file_hash", pytest.fail)
+        patched.setattr(FilePlace, "file_hash", pytest.fail)
         part = dc.ZarrTarget("x.zarr", **options).write(value, path)
     assert part == storage.part_of(path)
 
@@ -291,7 +292,7 @@ def test_an_error_in_a_dask_array_is_the_users_own(make, files):
     [
         "daskcache.storage.files._write_all",
         "zarr.storage.LocalStore._open",
-        "daskcache.storage.files.files_below",
+        "daskcache.storage.place.files_below",
     ],
 )
 def test_a_refusing_disk_is_a_storage_error(tmp_path, monkeypatch, step):
@@ -1009,8 +1010,7 @@ _KILLED_AT = """
     import os, signal, sys
     import dask, numpy as np
     import daskcache as dc
-    from daskcache.runtime import store
-    from daskcache.storage import files
+    from daskcache.storage import commit, files
 
     root, step, when, replaces = sys.argv[1:]
 
@@ -1034,7 +1034,7 @@ _KILLED_AT = """
     if replaces:
         dc.compute(made(1))
     if step:
-        kill_at(store if hasattr(store, step) else files, step)
+        kill_at(commit if hasattr(commit, step) else files, step)
     print(dc.compute(made(2))[0].sum())
 """
 

@@ -351,7 +351,7 @@ def restore(target: str, root: str | None):
     goes to the trash instead.
     """
     from ...storage import trash
-    from ...storage.roots import relative
+    from ...storage.files import relative
     from ..listing import find_root
 
     found = find_root(root)

@@ -39,12 +39,12 @@ _KEPT = re.compile(r"_kept_\d{8}_\d{6}_[0-9a-f]{4}\Z")
 _TAKING_BACK = frozenset({"sqlite", "postgresql"})
 
 
-class Place(NamedTuple):
+class Table(NamedTuple):
     """Database and name of a table."""
 
     #: Path of a SQLite file, or name of a database.
     database: str
-    table: str
+    name: str
 
     @property
     def is_file(self) -> bool:
@@ -56,11 +56,11 @@ def is_table(path: str) -> bool:
     return SEPARATOR in path and _PLACE.match(os.path.basename(path)) is not None
 
 
-def place_of(path: str) -> Place:
+def table_of(path: str) -> Table:
     """Parse the place of a table; drop folders before the name of a database that is not a file."""
-    database, _, table = path.rpartition(SEPARATOR)
-    place = Place(database, table)
-    return place if place.is_file else Place(os.path.basename(database), table)
+    database, _, name = path.rpartition(SEPARATOR)
+    table = Table(database, name)
+    return table if table.is_file else Table(os.path.basename(database), name)
 
 
 def why_no_place(path: str) -> str | None:
@@ -73,7 +73,7 @@ def why_no_place(path: str) -> str | None:
         )
     if _KEPT.search(table):
         return f"in which {table!r} is a name for a table that was set aside"
-    if "/" in database and not Place(database, table).is_file:
+    if "/" in database and not Table(database, table).is_file:
         return f"in which {database!r} is no file: its name has no suffix, such as .db"
     return None
 
@@ -203,7 +203,7 @@ def transaction(path: str, writing: bool = False) -> Iterator[Any]:
         with engine.connect() as connection:
             connection = connection.execution_options(daskcache_writing=writing)
             with connection.begin():
-                _take_turns(connection, place_of(path).table, writing)
+                _take_turns(connection, table_of(path).name, writing)
                 yield connection
     except sa.exc.NoSuchTableError:
         raise StorageError(
@@ -217,10 +217,10 @@ def transaction(path: str, writing: bool = False) -> Iterator[Any]:
 
 def file_of(path: str) -> str | None:
     """Return the path of a table's SQLite file, or None if its database is of another kind."""
-    place = place_of(path)
-    if place.is_file:
-        return place.database
-    url = _url_of(place.database)
+    table = table_of(path)
+    if table.is_file:
+        return table.database
+    url = _url_of(table.database)
     return os.path.abspath(url.database) if url.get_backend_name() == "sqlite" else None
 
 
@@ -229,7 +229,7 @@ def _engine_of(path, writing):
     if file is not None:
         _check_journal(file)
         return _file_engine(file, writing)
-    url = _url_of(place_of(path).database)
+    url = _url_of(table_of(path).database)
     try:
         return _server_engine(url, os.getpid())
     except ImportError as error:
@@ -370,8 +370,8 @@ def quoted(connection: Any, name: str) -> str:
 
 def check_no_link(path: str) -> None:
     """Raise `UnsafePath` if the SQLite file of a table's place is a symbolic link."""
-    place = place_of(path)
-    if place.is_file and os.path.islink(place.database):
+    table = table_of(path)
+    if table.is_file and os.path.islink(table.database):
         raise UnsafePath(
             "the database is a symbolic link, which is not followed",
             target=path,

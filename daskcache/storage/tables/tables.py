@@ -25,9 +25,9 @@ from .databases import (
     is_kept,
     kept_name,
     lock,
-    place_of,
     quoted,
     state_of,
+    table_of,
     takes_back,
     transaction,
 )
@@ -47,7 +47,7 @@ def read(path: str) -> Rows | None:
     if _has_no_file(path):
         return None
     with transaction(path) as connection:
-        return rows_in(connection, place_of(path).table)
+        return rows_in(connection, table_of(path).name)
 
 
 def stamp(path: str) -> tuple[int, int] | None:
@@ -103,7 +103,7 @@ def _look(path):
         known = _seen.get(path)
         if state is not None and known is not None and known.state == (algorithm(), *state):
             return known
-        rows = rows_in(connection, place_of(path).table)
+        rows = rows_in(connection, table_of(path).name)
     if rows is None:
         return None
     seen = _Seen((algorithm(), *(state or ())), rows.hash, rows.stamp)
@@ -116,7 +116,7 @@ def exists(path: str) -> bool:
     if _has_no_file(path):
         return False
     with transaction(path) as connection:
-        return is_there(connection, place_of(path).table)
+        return is_there(connection, table_of(path).name)
 
 
 def _has_no_file(path):
@@ -164,10 +164,10 @@ def release(path: str) -> None:
 
 def write(path: str, rows: Rows) -> None:
     """Create a table with these rows; raise FileExistsError if the place is taken."""
-    place = place_of(path)
+    table = table_of(path).name
     with transaction(path, writing=True) as connection:
-        _check_free(connection, path, place.table)
-        _create(connection, path, place.table, rows)
+        _check_free(connection, path, table)
+        _create(connection, path, table, rows)
 
 
 def put_new(part: str, path: str) -> None:
@@ -184,7 +184,7 @@ def put_new(part: str, path: str) -> None:
     """
     check_no_link(path)
     with transaction(path, writing=True) as connection:
-        table = place_of(path).table
+        table = table_of(path).name
         _check_free(connection, path, table)
         _put(connection, part, path, table)
     release(part)
@@ -224,7 +224,7 @@ def replace(
     check_no_link(path)
     kept = None
     with transaction(path, writing=True) as connection:
-        table = place_of(path).table
+        table = table_of(path).name
         if is_there(connection, table):
             lock(connection, table, "ACCESS EXCLUSIVE")
         found = rows_in(connection, table)
@@ -242,7 +242,7 @@ def replace(
 
 def keep(path: str) -> str:
     """Rename a table to keep it; return its new place.  A table that is kept already stays."""
-    if is_kept(place_of(path).table):
+    if is_kept(table_of(path).name):
         return path
     check_no_link(path)
     with transaction(path, writing=True) as connection:
@@ -258,7 +258,7 @@ def _put(connection, part, path, table):
     if part in _held:
         _create(connection, path, table, _held[part])
     else:
-        _rename(connection, place_of(part).table, table)
+        _rename(connection, table_of(part).name, table)
 
 
 def _set_aside(connection, path):

@@ -14,7 +14,7 @@ from ...errors import SourceMissing, UnsafePath, require
 from ...hashing.encoder import hash_value
 from ...storage.roots import METADATA
 from ...storage.tables import tables
-from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, place_of
+from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, table_of
 from ...storage.tables.rows import ORDER
 from ..base import Target
 from ..carried import check_bare, check_frame, difference, is_whole
@@ -166,8 +166,8 @@ class SQLSource(Source):
 
     def __init__(self, path, dtype: Mapping[str, Any] | None = None):
         database, table, self._url = _split(os.fspath(path))
-        place = place_of(f"{database}{SEPARATOR}{table}")
-        self.path = f"{os.path.abspath(database) if place.is_file else place.database}{SEPARATOR}{table}"
+        at = table_of(f"{database}{SEPARATOR}{table}")
+        self.path = f"{os.path.abspath(database) if at.is_file else at.database}{SEPARATOR}{table}"
         self.dtype = dict(dtype or {})
 
     def get_data(self, cache=False):

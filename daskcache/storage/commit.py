@@ -1,0 +1,229 @@
+"""The commit of one result: the steps that put a written part in place with its record.
+
+A visible target is always complete.  A commit has four steps:
+
+1. write the result to a part (below ``.daskcache/parts/``) and hash it,
+2. write the record as this writer's *intent* (a file under ``.daskcache/intents/``),
+3. put the part in place: link it if the target is new, exchange it with an existing target,
+4. rename the intent to the record.
+
+`runtime.store` takes the first step, as formats write results; `Commit` takes the others.
+A crash before step 3 changes no target; after step 3, the intent vouches for the new target.
+Files that daskcache did not write are never overwritten: a link fails if a file is there.  A displaced
+file is deleted only if it is as its record says; otherwise it goes to the trash (`trash`).  Folders
+between the root and a target are entered without following links (`atomic`).
+
+This survives the death of any process.  With ``daskcache.durability: power`` each step is also on the
+disk before the next one begins.  A table (`tables.tables`) is put in place by one transaction.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from ..errors import DaskcacheWarning, ForeignTarget, StorageError
+from . import files, trash
+from .claims import Claim
+from .manifests import forget_manifest, keep_manifest
+from .place import Part
+from .record import RecordName, record_content
+from .records import RecordStore
+from .roots import Root
+
+
+class Commit(NamedTuple):
+    """A result that is to be committed, and what may happen to the target that is there."""
+
+    root: Root
+    #: Path of the target from the root.
+    target: str
+    #: The written result.  A part that is at its destination already stays there.
+    part: Part
+    #: Fields of the record's name.
+    name: RecordName
+    #: Further facts for the record, see `daskcache.storage.records.record_content`.
+    facts: dict[str, Any]
+    #: Display name of the node.
+    node: str
+    #: Records an adopted result, found in place of another one, as the result of this node; returns
+    #: the new record, or raises `TargetModified` if a person has to decide.
+    keep_adopted: Callable[[RecordName], RecordName]
+    #: Record that vouched for the target when the node was planned.
+    previous: RecordName | None = None
+    #: True if the present target is damaged: it goes to the trash.
+    damaged: bool = False
+    #: True if an edited or adopted target may be replaced: it goes to the trash.
+    may_displace: bool = False
+
+    @property
+    def destination(self) -> str:
+        """Absolute path of the target."""
+        return self.root.absolute(self.target)
+
+    def run(self) -> RecordName:
+        """Put a part in place with its record, and return the record that holds in the end.
+
+        The intent is written before the part is put in place, and becomes the record afterwards.  So a
+        crash leaves the old result, or a new one that an intent vouches for.  If another result stands,
+        the part is removed and that result's record is returned.
+
+        Raises
+        ------
+        ForeignTarget
+            If something is there that no record vouches for, and the commit may not displace it.
+        TargetModified
+            If an adopted result is there and a person has to decide about it.
+        StorageError
+            If the file system or the database refuses.
+        """
+        root, part, name, previous = self.root, self.part, self.name, self.previous
+        intent, winner, displaced = "", None, None
+        claim = Claim(root, part.path, self.target)
+        try:
+            keep_manifest(root, part.file_hash, part.manifest)
+            intent = files.write_intent(root, name.file_name(), record_content(name, **self.facts))
+            if part.path != self.destination:
+                winner, displaced = self._put_in_place(intent, claim)
+        except BaseException:
+            if self._may_be_in_place():
+                intent = ""  # stays, because it vouches for the part
+            else:
+                claim.release()
+            self._sweep(intent)
+            raise
+        if winner is not None:
+            claim.release()
+            self._sweep(intent)
+            return winner
+        try:
+            files.settle(root, self.target)
+            files.promote_intent(root, intent, name.file_name(), name.shard)
+            claim.settle()
+            if previous is not None and previous != name:
+                RecordStore(root).remove(previous)
+                if previous.file_hash != name.file_hash:
+                    forget_manifest(root, previous.file_hash)
+        finally:  # last, because a warning may be configured to raise an error
+            if displaced:
+                self._keep_displaced(displaced)
+            files.sweep_part_folder(root, part.path)
+        return name
+
+    def _put_in_place(self, intent, claim):
+        """Put a part in place: link it if nothing is there, else exchange it with what is there.
+
+        A file may be exchanged if a record or an intent vouches for it, or if the commit may displace
+        it.  An exchange can't check that, so the writer first claims the record; see `claims`.  Each
+        change by another writer starts another round.
+
+        Returns
+        -------
+        winner : RecordName or None
+            Record of the result that stands instead of this one: another writer's, or an adopted one.
+        displaced : str or None
+            Path of a displaced file that must be kept.
+        """
+        root, part, name, previous = self.root, self.part, self.name, self.previous
+        may_displace = self.damaged or self.may_displace
+        while True:
+            current = files.stamp(self.destination)
+            if current is None:
+                try:
+                    files.put_new(root, part.path, self.target)
+                    return None, None
+                except FileExistsError:
+                    current = files.stamp(self.destination)
+            store = RecordStore(root)
+            # the record that the plan found holds only if neither file nor record changed since
+            vouching = previous
+            if previous is None or previous.stamp != current or not store.has(previous):
+                vouching = store.vouching(
+                    name.target_id, self.destination, current, name.key, besides=intent
+                )
+                if vouching is None and files.stamp(self.destination) != current:
+                    continue  # the file changed while its record was looked for
+            if vouching is not None and vouching.key == name.key and vouching != previous:
+                # another writer of the same node was first, and its result counts
+                return self._yield_to(vouching), None
+            if vouching is not None and not may_displace and store.is_adopted(vouching):
+                return self.keep_adopted(vouching), None
+            if vouching is None and not (previous is not None and may_displace):
+                raise self._foreign()
+            if claim.attempt(vouching or previous):
+                check = partial(self._is_still_so, intent, claim, current)
+                is_persons = vouching is None or store.is_adopted(vouching)
+                # without a stamp to compare, whatever is displaced is kept
+                ours = None if self.damaged or is_persons else vouching.stamp
+                try:
+                    return None, files.replace(root, part.path, self.target, ours, check)
+                except files.Overtaken:
+                    continue  # another writer took over the claim, or was faster
+
+    def _is_still_so(self, intent, claim, seen, stamp):
+        """Return True if no rival has overtaken a writer that now keeps others out of a database.
+
+        The stamp alone does not tell: it stands for a table's rows, and a rival may have written equal
+        ones.
+        """
+        store, name = RecordStore(self.root), self.name
+        rivals = [
+            other
+            for other in [*store.intents(intent), *store.with_key(name.key)]
+            if other[:2] == name[:2] and other.stamp == stamp and other != self.previous
+        ]
+        return stamp == seen and claim.is_held() and not rivals
+
+    def _may_be_in_place(self):
+        """Return True if a part may have reached its place although its commit failed.
+
+        Then its intent must stay, because nothing else vouches for the file.
+        """
+        if self.part.path == self.destination:
+            return False
+        try:
+            return files.stamp(self.destination) == self.part.stamp
+        except StorageError:
+            return True
+
+    def _sweep(self, intent):
+        """Remove the intent and the part of a commit that did not take place."""
+        if intent:
+            files.sweep(intent)
+        if self.part.path != self.destination:
+            files.sweep_part(self.root, self.part.path)
+
+    def _yield_to(self, winner):
+        if winner.data_hash != self.name.data_hash:
+            warnings.warn(
+                f"{self.node} was computed twice at the same time with different results; the first "
+                "one counts. Is it random?",
+                DaskcacheWarning,
+                stacklevel=2,
+            )
+        return winner
+
+    def _foreign(self):
+        current = files.stamp(self.destination)
+        return ForeignTarget(
+            "a file that daskcache did not write is where a result belongs",
+            node=self.node,
+            target=self.destination,
+            expected="nothing there, or a recorded target",
+            got=f"a file of {current.size} bytes" if current else "an unreadable file",
+            hint="move the file away, or give the node another target",
+        )
+
+    def _keep_displaced(self, displaced):
+        reason = "damaged" if self.damaged else "edited"
+        try:
+            kept = trash.keep(self.root, displaced, self.target, reason)
+        except StorageError:  # the file stays where it is
+            kept = displaced
+        warnings.warn(
+            f"{self.destination} was {reason}; what was there is kept as {kept}",
+            DaskcacheWarning,
+            stacklevel=2,
+        )

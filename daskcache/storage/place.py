@@ -1,0 +1,358 @@
+"""Places of targets: files or folders, and tables of databases, with the same operations.
+
+`place_of` chooses the kind of a place from its path; nothing else in the package tells the two apart.
+Both kinds are looked at, hashed, filled, replaced, set aside and removed by methods of the same names.
+`FilePlace` has a file system below it (`atomic`), `TablePlace` the transactions of `tables.tables`.
+`files` gives the operations by path, `commit` and `trash` take them in order.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+from .. import config
+from ..errors import StorageError, UnsafePath
+from ..hashing import encoder as hashing
+from .atomic import Overtaken, entered, refused, say_it_remains, storage_error
+from .roots import Root
+from .tables import tables
+from .tables.databases import SEPARATOR, is_table, table_of
+
+#: Suffix of a part that may be a displaced target, which must not be deleted unchecked.
+DISPLACED = ".displaced"
+
+
+class Stamp(NamedTuple):
+    """Size and time of a file, folder or table, to notice changes without reading it."""
+
+    #: Size in bytes; for a folder, the sum over its files.
+    size: int
+    #: Time of the last change in nanoseconds; for a folder, that of its newest file.  A table has no
+    #: such time: a number derived from its content takes its place.
+    mtime_ns: int
+
+
+class Part(NamedTuple):
+    """A result that is written but not yet in place."""
+
+    path: str
+    file_hash: str
+    stamp: Stamp
+    #: For a folder, its files, see `manifest_of`.
+    manifest: list[tuple[str, int, str]] | None = None
+
+
+#: Tells from the current stamp if a target may still be replaced.
+Check = Callable[[tuple[int, int] | None], bool]
+
+
+def place_of(path: str) -> Place:
+    """Return the kind of place that a path names: a target's, or a part's."""
+    return _TABLES if SEPARATOR in path and is_table(path) else _FILES
+
+
+class FilePlace:
+    """Files and folders as the places of targets."""
+
+    #: True if a target consists of files, which have times, can be copied and go into archives.
+    has_files = True
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Return the stamp of what is there, or None."""
+        try:
+            found = os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StorageError(
+                f"can't look at a target: {error.strerror}",
+                target=path,
+                got=errno.errorcode.get(error.errno or 0),
+                hint="mend its permissions, or mount its disk, then rerun",
+            ) from error
+        if stat.S_ISDIR(found.st_mode):
+            return self._folder_stamp(path, found)
+        return _stamp_of(found)
+
+    def _folder_stamp(self, path, folder):
+        """Return the stamp of a folder; start again if another folder replaces it meanwhile."""
+        try:
+            stamps = [_stamp_of(os.stat(f"{path}/{name}")) for name in files_below(path)]
+        except OSError as error:
+            if _is_still(path, folder):
+                raise storage_error(error, path) from error
+            return self.stamp(path)
+        return _joint_stamp(stamps) if _is_still(path, folder) else self.stamp(path)
+
+    def exists(self, path: str) -> bool:
+        """Return True if something is there, even a broken link."""
+        return os.path.lexists(path)
+
+    def file_hash(self, path: str) -> str:
+        """Return the hash of the content: of a file's bytes, a folder's manifest, a table's rows."""
+        if os.path.isdir(path):
+            return hashing.hash_value(manifest_of(path))
+        with open(path, "rb") as file:
+            return digest_of(file)
+
+    def part(self, path: str, written: Mapping[str, Part]) -> Part:
+        """Hash what other code wrote, and return it as a part.
+
+        `written` has the parts of files that are known already, by their names from a folder.
+        """
+        with refused(path):
+            if not os.path.lexists(path):
+                raise FileNotFoundError(errno.ENOENT, "nothing was written", path)
+            if must_outlast_power():
+                _sync_all(path)
+            found = os.stat(path)
+            if not stat.S_ISDIR(found.st_mode):
+                return Part(path, self.file_hash(path), _stamp_of(found))
+            hashed = list(_hashed_below(path, written))
+            manifest = [(name, found.size, digest) for name, found, digest in hashed]
+            stamp = _joint_stamp([found for _, found, _ in hashed])
+            return Part(path, hashing.hash_value(manifest), stamp, manifest)
+
+    def put_new(self, root: Root, part: str, target_path: str) -> None:
+        """Put a part in place; raise FileExistsError if something is there."""
+        folder, _, name = target_path.rpartition("/")
+        with entered(root.path, folder, must_outlast_power()) as opened:
+            opened.put_new(part, name)
+        if not os.path.isdir(part):
+            sweep(part)
+
+    def replace(
+        self, root: Root, part: str, target_path: str, recorded: Stamp | None, check: Check | None = None
+    ) -> str | None:
+        """Put a part in place of a target; return the path of that one unless it was as recorded.
+
+        `check` is called where other writers can be locked out (of tables), see `files.replace`.
+        """
+        folder, _, name = target_path.rpartition("/")
+        # From here on the part may be a user's only copy of the displaced file; its name says so.
+        swapped = f"{part}{DISPLACED}"
+        own = _identity(part)
+        try:
+            os.rename(part, swapped)
+            with entered(root.path, folder, must_outlast_power()) as opened:
+                if not _exchanged(opened, swapped, name):
+                    return None
+        except OSError as error:
+            if not (os.path.lexists(part) or os.path.lexists(swapped)):
+                raise Overtaken(errno.ENOENT, "another writer moved the part away", part) from error
+            sweep(part)
+            # A network file system may report failure of an exchange that took place.
+            if own is not None and _identity(swapped) == own:
+                sweep(swapped)
+            raise
+        except UnsafePath:
+            sweep(swapped)
+            raise
+        if recorded is not None and self._is_as_recorded(swapped, recorded):
+            sweep(swapped)
+            return None
+        return swapped
+
+    def _is_as_recorded(self, path, recorded):
+        try:
+            return self.stamp(path) == recorded
+        except StorageError:  # it can't be examined, so it is kept
+            return False
+
+    def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
+        """Set a target aside, and return its path there; `aside` makes a path in the trash for files."""
+        folder, name = _within(root, path)
+        with aside as kept, entered(root.path, folder, make=False) as opened:
+            opened.take(name, kept)
+        return kept
+
+    def discard(self, path: str) -> None:
+        """Remove a part, or another file or folder of daskcache, if it exists."""
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except (IsADirectoryError, PermissionError):
+            if not os.path.isdir(path):
+                raise
+            shutil.rmtree(path)
+
+    def relative(self, path: str, start: str) -> str:
+        """Return `path` relative to a folder, or as it is if it can't be moved together with that."""
+        try:
+            return os.path.relpath(path, start).replace(os.sep, "/")
+        except ValueError:  # another drive
+            return path
+
+
+class TablePlace:
+    """Tables of databases as the places of targets.
+
+    The rows of a part are in memory, under its path, until the transaction that makes the table.
+    """
+
+    has_files = False
+
+    def stamp(self, path: str) -> Stamp | None:
+        known = tables.stamp(path)
+        return known and Stamp(*known)
+
+    def exists(self, path: str) -> bool:
+        return tables.exists(path)
+
+    def file_hash(self, path: str) -> str:
+        return tables.file_hash(path)
+
+    def part(self, path: str, written: Mapping[str, Part]) -> Part:
+        rows = tables.held_or_read(path)
+        return Part(path, rows.hash, Stamp(*rows.stamp))
+
+    def put_new(self, root: Root, part: str, target_path: str) -> None:
+        with entered(root.path, target_path.rpartition("/")[0], must_outlast_power()):
+            tables.put_new(part, root.absolute(target_path))
+
+    def replace(
+        self, root: Root, part: str, target_path: str, recorded: Stamp | None, check: Check | None = None
+    ) -> str | None:
+        with entered(root.path, target_path.rpartition("/")[0]):
+            return tables.replace(part, root.absolute(target_path), recorded, check)
+
+    def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
+        """Rename a table, which stays in its database."""
+        with entered(root.path, _within(root, path)[0], make=False):
+            return tables.keep(path)
+
+    def discard(self, path: str) -> None:
+        """Forget the rows of a part; no table is dropped."""
+        tables.release(path)
+
+    def relative(self, path: str, start: str) -> str:
+        return _FILES.relative(path, start) if table_of(path).is_file else path
+
+
+#: One of the two kinds, which offer the same.
+Place = FilePlace | TablePlace
+
+_FILES, _TABLES = FilePlace(), TablePlace()
+
+
+def sweep(path: str) -> None:
+    """Discard a path that is not needed any more; warn if it can't be removed."""
+    try:
+        place_of(path).discard(path)
+    except OSError as error:
+        say_it_remains(path, error)
+
+
+# ---- files and folders --------------------------------------------------------------------------
+
+
+def manifest_of(path: str) -> list[tuple[str, int, str]]:
+    """Return name (from the folder, with ``/``), size in bytes and hash of its files, sorted by name."""
+    return [(name, found.size, digest) for name, found, digest in _hashed_below(path, {})]
+
+
+def _hashed_below(path, written):
+    """Yield name, stamp and hash of each file below a folder.
+
+    A file in `written` is read again only if its stamp changed.
+    """
+    for name in files_below(path):
+        found = _stamp_of(os.stat(f"{path}/{name}"))
+        known = written.get(name)
+        is_known = known is not None and known.stamp == found
+        yield name, found, known.file_hash if is_known else _FILES.file_hash(f"{path}/{name}")
+
+
+def digest_of(file) -> str:
+    """Return the hash of the unread rest of an open binary file."""
+    state = hashing.hasher()
+    view = memoryview(bytearray(1 << 18))  # one buffer, which stays in the CPU's cache
+    while count := file.readinto(view):
+        state.update(view[:count])
+    return state.hexdigest()
+
+
+def files_below(path: str) -> list[str]:
+    """Return the names (from the folder, with ``/``) of all files below a folder, sorted."""
+    return sorted(_names_below(path, ""))
+
+
+def _names_below(path, before):
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _names_below(entry.path, f"{before}{entry.name}/")
+            elif not entry.is_dir():  # a link to a folder is not followed
+                yield before + entry.name
+
+
+def _stamp_of(found):
+    return Stamp(found.st_size, found.st_mtime_ns)
+
+
+def _joint_stamp(stamps):
+    """Return the stamp of a folder from those of its files."""
+    return Stamp(sum(s.size for s in stamps), max((s.mtime_ns for s in stamps), default=0))
+
+
+def _is_still(path, folder):
+    try:
+        return os.path.samestat(os.stat(path), folder)
+    except OSError:
+        return False
+
+
+def _identity(path):
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _exchanged(folder, part, name):
+    """Exchange a part with the target; return False if that vanished and the part was put as new."""
+    try:
+        folder.exchange(part, name)
+    except FileNotFoundError:
+        folder.put_new(part, name)
+        sweep(part)
+        return False
+    return True
+
+
+def _within(root, path):
+    """Return the folder (from the root) and the name of what is at a path."""
+    folder, _, name = os.path.relpath(path, root.path).replace(os.sep, "/").rpartition("/")
+    return folder, name
+
+
+def must_outlast_power() -> bool:
+    """Return True if each step of a commit must be on the disk before the next one begins."""
+    return config.get("durability") == "power"
+
+
+def sync(path: str) -> None:
+    """Wait until a file, or the list of a folder's entries, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_all(path):
+    if not os.path.isdir(path):
+        sync(path)
+        return
+    for folder, _, names in os.walk(path, topdown=False):
+        for name in names:
+            sync(os.path.join(folder, name))
+        sync(folder)
