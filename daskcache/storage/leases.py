@@ -9,19 +9,21 @@ expires when *the waiting worker* has seen no renewal for its time: clocks of ho
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from dask.utils import parse_timedelta
 
 from .. import config
-from . import atomic, files
-from .atomic import refuse_link
+from . import files
+from .atomic import put_first, refuse_link, refused
 from .roots import METADATA, Root
 
 #: Number of renewals within a lease's time.
@@ -54,6 +56,8 @@ class Lease:
         self.path = f"{root.leases}/{name}.json"
         self._id = uuid.uuid4().hex
         self._beats = 0
+        self._released = threading.Event()
+        self._renewing = threading.Lock()
 
     def take(self, finished: Callable[[], Any]) -> Any:
         """Take the lease, or wait until another worker has done the work.
@@ -81,7 +85,9 @@ class Lease:
                 if found is not None:
                     self._remove()
                     return found
-                _renewing.add(self)
+                threading.Thread(
+                    target=self._keep_renewing, name="daskcache-leases", daemon=True
+                ).start()
                 return None
             if others.has_expired(self.seconds):
                 others.remove()
@@ -93,7 +99,8 @@ class Lease:
 
     def release(self) -> None:
         """Stop renewing the lease and remove it, so that others may run the node."""
-        _renewing.discard(self)
+        with self._renewing:  # a renewal at work would bring the lease back
+            self._released.set()
         if self._is_own():
             self._remove()
 
@@ -101,8 +108,7 @@ class Lease:
         """Renew the lease; return False if it is not held any more."""
         if not self._is_own():
             return False
-        part = f"{self.path}.{self._id}"
-        files.write_part(part, [self._content()])
+        part = self._write_part()
         try:
             os.replace(part, self.path)
         except OSError as error:
@@ -110,21 +116,27 @@ class Lease:
             raise files.storage_error(error, self.path) from error
         return True
 
+    def _keep_renewing(self):
+        while not self._released.wait(self.seconds / _RENEWALS):
+            with (
+                self._renewing,
+                contextlib.suppress(OSError),
+            ):  # if errors go on, it expires; one result wins
+                if self._released.is_set() or not self.renew():
+                    return
+
     def _create(self):
         """Create the lease's file, complete from the start; return False if another lease is there."""
-        try:
+        with refused(self.path):
             refuse_link(self.root.path, f"{METADATA}/leases")
             os.makedirs(self.root.leases, exist_ok=True)
-            part = f"{self.path}.{self._id}"
-            files.write_part(part, [self._content()])
-            atomic.put_first(part, self.path)
-        except OSError as error:
-            raise files.storage_error(error, self.path) from error
+            put_first(self._write_part(), self.path)
         return self._is_own()
 
-    def _content(self):
+    def _write_part(self):
         self._beats += 1
-        return json.dumps({"id": self._id, "beat": self._beats, "seconds": self.seconds}).encode()
+        content = {"id": self._id, "beat": self._beats, "seconds": self.seconds}
+        return files.write_part(f"{self.path}.{self._id}", [json.dumps(content).encode()]).path
 
     def _is_own(self):
         found = _read(self.path)
@@ -156,25 +168,22 @@ class _Watched:
         The rename succeeds for one of the waiting workers.  A renewed lease is put back.
         """
         aside = f"{self.path}.{uuid.uuid4().hex}"
-        try:
-            os.rename(self.path, aside)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise files.storage_error(error, self.path) from error
+        with refused(self.path):
+            try:
+                os.rename(self.path, aside)
+            except FileNotFoundError:
+                return
         if _read(aside) != self._content:
-            atomic.put_first(aside, self.path)
+            put_first(aside, self.path)
         files.sweep(aside)
 
 
 def _read(path):
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise files.storage_error(error, path) from error
+    with refused(path):
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 def _seconds_of(content, default):
@@ -182,50 +191,3 @@ def _seconds_of(content, default):
         return float(json.loads(content)["seconds"])
     except (ValueError, TypeError, KeyError):
         return default
-
-
-class _Renewing:
-    """The leases that this process holds, with a thread to renew them as long as there are any."""
-
-    def __init__(self):
-        self._condition = threading.Condition()
-        self._due: dict[Lease, float] = {}
-        self._thread: threading.Thread | None = None
-
-    def add(self, lease):
-        with self._condition:
-            self._due[lease] = time.monotonic() + lease.seconds / _RENEWALS
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="daskcache-leases", daemon=True)
-                self._thread.start()
-            self._condition.notify()
-
-    def discard(self, lease):
-        with self._condition:
-            self._due.pop(lease, None)
-            self._condition.notify()
-
-    def _run(self):
-        while True:
-            with self._condition:
-                if not self._due:
-                    self._thread = None
-                    return
-                lease = min(self._due, key=self._due.__getitem__)
-                left = self._due[lease] - time.monotonic()
-                if left > 0:
-                    self._condition.wait(left)
-                    continue
-                self._due[lease] = time.monotonic() + lease.seconds / _RENEWALS
-                if not _renewed(lease):  # under the lock, so that a released lease does not come back
-                    self._due.pop(lease, None)
-
-
-def _renewed(lease):
-    try:
-        return lease.renew()
-    except OSError:  # if errors go on, it expires; a waiting worker runs the node, and one result wins
-        return True
-
-
-_renewing = _Renewing()

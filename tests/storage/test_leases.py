@@ -128,7 +128,7 @@ def test_a_holder_that_was_taken_for_dead(made):
     """It neither renews nor removes what is another's now."""
     mine, theirs = leases.Lease(made, "node", 0.5), leases.Lease(made, "node", 0.5)
     assert mine.take(nothing) is None
-    leases._renewing.discard(mine)  # as if the process was stopped
+    mine._released.set()  # as if the process was stopped
     assert theirs.take(nothing) is None
     assert not mine.renew()
     mine.release()
