@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import GraphError, TemplateError, UnsafePath
+from ..storage.paths import may_be_table
 from ..storage.roots import check_local
-from ..storage.tables.databases import SEPARATOR, masked
+from ..storage.tables.databases import masked
 from ..targets.base import Target
 from ..targets.registry import target_class
 from ..targets.template import Template
@@ -87,7 +88,7 @@ def _format(target, options):
             expected="a path template, a Target, or a tuple or dict of them",
         )
     text = os.fspath(target)
-    if SEPARATOR in text:  # it may be a URL: nothing else may look at its text, or show it
+    if may_be_table(text):  # nothing else may look at its text, or show it
         return _format((options.store or target_class(text))(text), options)
     check_local(text, "a target")
     template = Template(text)
@@ -104,7 +105,7 @@ def _check_kind(target):
     """
     if target.has_address:
         target.at(target.path)
-    if SEPARATOR in target.path and not target.in_database:
+    if may_be_table(target.path) and not target.in_database:
         raise UnsafePath(
             f"{type(target).__name__} is a format of files, and the path has '::' in it",
             target=masked(target.path),

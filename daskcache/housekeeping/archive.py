@@ -27,9 +27,9 @@ from ..hashing.encoder import tag
 from ..runtime.named import class_of, is_plain
 from ..storage.documents import COUNT, Form, Misfit, dict_of, known_fields
 from ..storage.paths import DATA_HASH, check_path
+from ..storage.place import place_of
 from ..storage.record import Record, RecordName, collision_form, target_id
 from ..storage.roots import FORMAT, parsed
-from ..storage.tables.databases import is_table
 from ..targets.registry import target_class
 from .verify import other_algorithm
 
@@ -184,7 +184,7 @@ class Archive:
             # two paths that differ here may be one file where the archive is unpacked (case, Unicode)
             if owners.setdefault(collision_form(own), own) != own:
                 raise self._unsafe(name, "is there twice, on some file system")
-            if own not in targets or is_table(own):
+            if own not in targets or not place_of(own).has_files:
                 raise self._unreadable(f"{name} has no record, or is a table")
             files[own][path[len(own) + 1 :]] = member
             if "" in files[own] and len(files[own]) > 1:

@@ -19,10 +19,10 @@ from ..runtime.named import Unknown, function_named
 from ..storage import code_store, roots
 from ..storage import files as storage
 from ..storage.paths import check_path
+from ..storage.place import place_of
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
-from ..storage.tables.databases import is_table
 from ..targets.registry import is_of_folder
 from .rebuild import source_changes
 
@@ -172,7 +172,7 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
     path = given if not os.path.isabs(given) and storage.exists(root.absolute(given)) else here
     if path != ".":
         check_path(path, given)
-    if is_table(path) and storage.exists(root.absolute(path)):
+    if not place_of(path).has_files and storage.exists(root.absolute(path)):
         return [path]
     top = Path(root.absolute(path))
     if not top.exists():

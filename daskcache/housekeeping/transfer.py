@@ -24,10 +24,10 @@ from ..storage.code_store import files_behind
 from ..storage.files import Part
 from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
+from ..storage.place import place_of
 from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
-from ..storage.tables.databases import is_table
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .lineage import Lineage
 from .listing import Listed, listed
@@ -136,18 +136,19 @@ def _chosen(root, lineage, targets):
 
 
 def _refuse_tables(paths):
-    for path in filter(is_table, paths):
-        raise StorageError(
-            "a table in a database can't go into an archive",
-            target=path,
-            expected="results in files or folders",
-            hint="leave it out: it is made again when it is needed; or store it as .parquet",
-        )
+    for path in paths:
+        if not place_of(path).has_files:
+            raise StorageError(
+                "a table in a database can't go into an archive",
+                target=path,
+                expected="results in files or folders",
+                hint="leave it out: it is made again when it is needed; or store it as .parquet",
+            )
 
 
 def _checked(store, item, may_be_missing):
     """Return a target that is as recorded; for a missing target or a table, its record alone."""
-    if is_table(item.path):
+    if not place_of(item.path).has_files:
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
     if other := other_algorithm(item.record):

@@ -34,11 +34,11 @@ from ..runtime.facts import (
 from ..runtime.work import DaskData, FileData
 from ..storage import files, records
 from ..storage.manifests import forget_manifest, keep_manifest
-from ..storage.paths import DATA_HASH, located
+from ..storage.paths import DATA_HASH, located, nested
+from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, RecordName, collision_form, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
-from ..storage.tables.databases import SEPARATOR, is_table
 from ..targets.base import FolderTarget
 from .reasons import differences, made_for
 from .states import (
@@ -356,7 +356,7 @@ class Examiner:
     def _written(self, planned, name, location):
         """Return the time when a target was written, in seconds since 1970."""
         # a table has no mtime, but its record has the time
-        if not is_table(location):
+        if place_of(location).has_files:
             return name.mtime_ns / 1e9
         record = self.store(planned.recipe.root).read(name)
         return record.created_at if record is not None else 0.0
@@ -595,7 +595,7 @@ class Examiner:
         if DATA_HASH in path:
             return  # equal data may share a file
         # file systems may ignore case, and a table lies inside its database as a file in its folder
-        form = f"{recipe.root}/{collision_form(path).replace(SEPARATOR, '/')}"
+        form = f"{recipe.root}/{nested(collision_form(path))}"
         rival, why = self._rival(recipe, form)
         if rival is not None:
             raise TargetCollision(
@@ -611,7 +611,7 @@ class Examiner:
         """Warn once about a folder that gets more targets than file systems and people handle well."""
         folder = f"{recipe.root}/{path}".rpartition("/")[0]
         self._crowds[folder] += 1
-        if self._crowds[folder] == self._max_in_folder + 1 and not is_table(path):
+        if self._crowds[folder] == self._max_in_folder + 1 and place_of(path).has_files:
             warnings.warn(
                 f"more than {self._max_in_folder} targets of one graph go into the folder {folder}, the "
                 f"last one that of {recipe.title}: put an argument that divides them into the template, "

@@ -1,8 +1,8 @@
 """Write a node's results to its targets, commit them with a record, and return the entry.
 
-`node` and `housekeeping.audit` use this module.  The system calls of the commit protocol are in
 `node` and `housekeeping.audit` use this module.  `storage.commit` has the commit protocol, and `facts`
 the content of records.
+"""
 
 from __future__ import annotations
 

@@ -30,6 +30,16 @@ def located(path: str, data_hash: str) -> str:
     return path.replace(DATA_HASH, data_hash)
 
 
+def may_be_table(text: str) -> bool:
+    """Return True for a text that names a table, perhaps by a URL, which must not be shown."""
+    return SEPARATOR in text
+
+
+def nested(path: str) -> str:
+    """Return a path in which a table lies inside its database, as a file in its folder."""
+    return path.replace(SEPARATOR, "/")
+
+
 def check_path(path: str, text: str) -> None:
     """Raise `UnsafePath` unless `path`, made from the template `text`, is safe below a root."""
     if len(path) > 200 or not _PLAINLY_SAFE.match(path) or _RESERVED_SOMEWHERE.search(path):
@@ -64,6 +74,4 @@ def _why_unsafe(path):
             return f"in which {component!r} is a reserved name"
         if len(located(component, _ANY_HASH).encode()) > _LONGEST_NAME:
             return f"in which a component has more than {_LONGEST_NAME} bytes"
-    if SEPARATOR in path:
-        return why_no_place(located(path, "0" * 32))
-    return None
+    return why_no_place(located(path, _ANY_HASH)) if may_be_table(path) else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import UnknownFormat
 from ..hashing.names import imported, public_name
-from ..storage.tables.databases import SEPARATOR
+from ..storage.paths import may_be_table
 
 _TARGETS = {
     ".npy": "daskcache:NumpyTarget",
@@ -84,7 +84,7 @@ def target_class(path: str):
     UnknownFormat
         If no class is registered for the suffix.
     """
-    if SEPARATOR in path:
+    if may_be_table(path):
         return imported(_TABLE)
     suffix = suffix_of(path)
     try:

@@ -15,8 +15,7 @@ import string
 from pathlib import Path, PurePath
 
 from ..errors import TemplateError
-from ..storage.paths import DATA_HASH, check_path
-from ..storage.tables.databases import SEPARATOR
+from ..storage.paths import DATA_HASH, check_path, nested
 
 ATTRIBUTES = ("filename", "stem", "suffix", "parent")
 
@@ -166,7 +165,7 @@ def _attribute(value, attribute, name, text):
             expected="a source, a node with a target, or a path",
             got=repr(value)[:80],
         )
-    path = Path(str(value).replace(SEPARATOR, "/"))  # the table's name becomes the file name
+    path = Path(nested(str(value)))  # the table's name becomes the file name
     return {
         "filename": path.name,
         "stem": path.stem,
