@@ -195,6 +195,11 @@ class Root:
         )
 
 
+def is_part(path: str) -> bool:
+    """Return True for a path among the parts of some root: what is there is not in its place yet."""
+    return f"/{METADATA}/parts/" in path
+
+
 def parsed(content: bytes | str) -> Any:
     """Parse JSON of the metadata, which any program may have written.
 

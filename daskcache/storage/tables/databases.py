@@ -285,11 +285,9 @@ def _file_engine(path, writing):
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection):
-        options = connection.get_execution_options()
-        durable = options.get("daskcache_writing") and config.get("durability") == "power"
-        if durable:
+        is_writing = connection.get_execution_options().get("daskcache_writing")
+        if is_writing and config.get("durability") == "power":
             connection.exec_driver_sql("PRAGMA synchronous = EXTRA")
-        is_writing = options.get("daskcache_writing")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writing else "BEGIN")
 
     return engine

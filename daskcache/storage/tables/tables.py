@@ -12,12 +12,14 @@ import errno
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from ...errors import FormatLimit, StorageError, require
 from ...hashing.encoder import algorithm, hash_value
 from ..atomic import Overtaken
+from ..roots import is_part
 from .databases import (
     SEPARATOR,
     check_no_link,
@@ -130,11 +132,6 @@ def _has_no_file(path):
 _held: dict[str, Rows] = {}
 
 
-def hold(path: str, rows: Rows) -> None:
-    """Hold rows in memory as the part at a path."""
-    _held[path] = rows
-
-
 def held_or_read(path: str) -> Rows:
     """Return the rows of a part, or of an existing table.
 
@@ -163,7 +160,13 @@ def release(path: str) -> None:
 
 
 def write(path: str, rows: Rows) -> None:
-    """Create a table with these rows; raise FileExistsError if the place is taken."""
+    """Create a table with these rows; raise FileExistsError if the place is taken.
+
+    Rows of a part are held in memory: the transaction that commits them creates the table.
+    """
+    if is_part(path):
+        _held[path] = rows
+        return
     table = table_of(path).name
     with transaction(path, writing=True) as connection:
         _check_free(connection, path, table)
@@ -312,7 +315,7 @@ def _fill(connection, path, rows, table):
     statement = sa.insert(sa.table(table, *map(sa.column, names)))
     numbered = enumerate(zip(*rows.columns, strict=True))
     try:
-        for chunk in _chunks(numbered):
+        while chunk := list(islice(numbered, _CHUNK)):
             connection.execute(
                 statement,
                 [dict(zip(names, (number, *row), strict=True)) for number, row in chunk],
@@ -323,17 +326,6 @@ def _fill(connection, path, rows, table):
             target=path,
             hint="change the values, or use a path that ends in .parquet",
         ) from None
-
-
-def _chunks(items: Iterable):
-    chunk: list = []
-    for item in items:
-        chunk.append(item)
-        if len(chunk) == _CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _check_same(path, rows, found):

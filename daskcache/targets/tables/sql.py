@@ -12,7 +12,6 @@ from typing import Any
 
 from ...errors import SourceMissing, UnsafePath, require
 from ...hashing.encoder import hash_value
-from ...storage.roots import METADATA
 from ...storage.tables import tables
 from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, table_of
 from ...storage.tables.rows import ORDER
@@ -70,12 +69,7 @@ class SQLTarget(Target):
         self.dtype = dict(dtype or {})
 
     def write(self, value: Any, path: str) -> None:
-        rows = self._rows(value)
-        # a part is held in memory: the table is created by the transaction that commits it
-        if f"/{METADATA}/parts/" in path:
-            tables.hold(path, rows)
-        else:
-            tables.write(path, rows)
+        tables.write(path, self._rows(value))
 
     def read(self, path: str) -> Any:
         return frame_of(tables.existing(path), self.dtype)
