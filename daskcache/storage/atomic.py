@@ -68,7 +68,8 @@ class Folder:
             raise
         except OSError as error:
             if error.errno == errno.EXDEV:
-                self._put_new_from_afar(part, name)
+                with self._brought_near(part) as near:
+                    self._rename(near, name, _NO_REPLACE)
                 return
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
                 raise
@@ -100,21 +101,9 @@ class Folder:
         _check_names([name], f"{self.path}/{name}")
         return name if self.descriptor is not None else f"{self.path}/{name}"
 
-    def _put_new_from_afar(self, part, name):
-        near = self._brought_near(part)
-        try:
-            self._rename(near, name, _NO_REPLACE)
-        except BaseException:
-            os.unlink(near)
-            raise
-
     def _exchange_from_afar(self, part, name):
-        near = self._brought_near(part)
-        try:
+        with self._brought_near(part) as near:
             self._rename(near, name, _EXCHANGE)
-        except BaseException:
-            os.unlink(near)
-            raise
         try:  # the displaced file has to be at `part`, as after any exchange
             shutil.copy2(near, part)
         except BaseException:  # put the displaced file back where it was
@@ -123,11 +112,16 @@ class Folder:
             raise
         os.unlink(near)
 
+    @contextmanager
     def _brought_near(self, part):
         """Copy a part into the folder from another file system, which no link or rename can cross."""
         near = f"{self.path}/.{uuid.uuid4().hex[:16]}.part"
         shutil.copy2(part, near)
-        return near
+        try:
+            yield near
+        except BaseException:
+            os.unlink(near)
+            raise
 
     def _rename(self, part, name, how):
         call = _rename_call()

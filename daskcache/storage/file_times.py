@@ -63,15 +63,11 @@ def _is_in_memory(descriptor):
     """Return True if Linux reports a file system in memory, or reports nothing."""
     if sys.platform != "linux":
         return False
-    described = _buffer()
-    failed = _fstatfs()(descriptor, described)
-    return bool(failed) or int.from_bytes(described.raw[:4], sys.byteorder) in _IN_MEMORY
-
-
-def _buffer():
     import ctypes
 
-    return ctypes.create_string_buffer(256)  # larger than a struct statfs, whose first field is the type
+    described = ctypes.create_string_buffer(256)  # larger than a struct statfs; the type comes first
+    failed = _fstatfs()(descriptor, described)
+    return bool(failed) or int.from_bytes(described.raw[:4], sys.byteorder) in _IN_MEMORY
 
 
 @functools.cache

@@ -155,7 +155,7 @@ def parts_with(root: Root, number: str) -> list[str]:
 
 def write_part(path: str, pieces: Iterable) -> Part:
     """Write bytes-like `pieces` to the new file `path`, hashing them on the way."""
-    with refused(path), _swept(path):
+    try:
         descriptor = _created(path)
         try:
             state = hashing.hasher()
@@ -167,16 +167,22 @@ def write_part(path: str, pieces: Iterable) -> Part:
             written = os.fstat(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        sweep(path)
+        raise storage_error(error, path) from error
     return Part(path, state.hexdigest(), Stamp(written.st_size, written.st_mtime_ns))
 
 
 def copied_part(source: str, path: str) -> Part:
     """Copy a file or folder to `path`; return the copy as a part."""
-    with refused(source), _swept(path):
+    try:
         if os.path.isdir(source):
             shutil.copytree(source, path, copy_function=clone)
         else:
             clone(source, path)
+    except OSError as error:
+        sweep(path)
+        raise storage_error(error, source) from error
     return part_of(path)
 
 
@@ -280,16 +286,6 @@ def names_in(folder: str) -> list[str]:
             return os.listdir(folder)
         except (FileNotFoundError, NotADirectoryError):
             return []
-
-
-@contextlib.contextmanager
-def _swept(path):
-    """Sweep a path if the system refuses to write it."""
-    try:
-        yield
-    except OSError:
-        sweep(path)
-        raise
 
 
 def _created(path):

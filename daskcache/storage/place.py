@@ -8,6 +8,7 @@ Both kinds are looked at, hashed, filled, replaced, set aside and removed by met
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -97,7 +98,7 @@ class FilePlace:
     def file_hash(self, path: str) -> str:
         """Return the hash of the content: of a file's bytes, a folder's manifest, a table's rows."""
         if os.path.isdir(path):
-            return hashing.hash_value(manifest_of(path))
+            return _folder_part(path, {}).file_hash
         with open(path, "rb") as file:
             return digest_of(file)
 
@@ -112,12 +113,9 @@ class FilePlace:
             if must_outlast_power():
                 _sync_all(path)
             found = os.stat(path)
-            if not stat.S_ISDIR(found.st_mode):
-                return Part(path, self.file_hash(path), _stamp_of(found))
-            hashed = list(_hashed_below(path, written))
-            manifest = [(name, found.size, digest) for name, found, digest in hashed]
-            stamp = _joint_stamp([found for _, found, _ in hashed])
-            return Part(path, hashing.hash_value(manifest), stamp, manifest)
+            if stat.S_ISDIR(found.st_mode):
+                return _folder_part(path, written)
+            return Part(path, self.file_hash(path), _stamp_of(found))
 
     def put_new(self, root: Root, part: str, target_path: str) -> None:
         """Put a part in place; raise FileExistsError if something is there."""
@@ -141,7 +139,11 @@ class FilePlace:
         try:
             os.rename(part, swapped)
             with entered(root.path, folder, must_outlast_power()) as opened:
-                if not _exchanged(opened, swapped, name):
+                try:
+                    opened.exchange(swapped, name)
+                except FileNotFoundError:  # the target is gone by now
+                    opened.put_new(swapped, name)
+                    sweep(swapped)
                     return None
         except OSError as error:
             if not (os.path.lexists(part) or os.path.lexists(swapped)):
@@ -154,16 +156,11 @@ class FilePlace:
         except UnsafePath:
             sweep(swapped)
             raise
-        if recorded is not None and self._is_as_recorded(swapped, recorded):
-            sweep(swapped)
-            return None
+        with contextlib.suppress(StorageError):  # what can't be examined is kept
+            if recorded is not None and self.stamp(swapped) == recorded:
+                sweep(swapped)
+                return None
         return swapped
-
-    def _is_as_recorded(self, path, recorded):
-        try:
-            return self.stamp(path) == recorded
-        except StorageError:  # it can't be examined, so it is kept
-            return False
 
     def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
         """Set a target aside, and return its path there; `aside` makes a path in the trash for files."""
@@ -198,16 +195,12 @@ class TablePlace:
     """
 
     has_files = False
+    exists = staticmethod(tables.exists)
+    file_hash = staticmethod(tables.file_hash)
 
     def stamp(self, path: str) -> Stamp | None:
         known = tables.stamp(path)
         return known and Stamp(*known)
-
-    def exists(self, path: str) -> bool:
-        return tables.exists(path)
-
-    def file_hash(self, path: str) -> str:
-        return tables.file_hash(path)
 
     def part(self, path: str, written: Mapping[str, Part]) -> Part:
         rows = tables.held_or_read(path)
@@ -255,19 +248,20 @@ def sweep(path: str) -> None:
 
 def manifest_of(path: str) -> list[tuple[str, int, str]]:
     """Return name (from the folder, with ``/``), size in bytes and hash of its files, sorted by name."""
-    return [(name, found.size, digest) for name, found, digest in _hashed_below(path, {})]
+    return _folder_part(path, {}).manifest or []
 
 
-def _hashed_below(path, written):
-    """Yield name, stamp and hash of each file below a folder.
-
-    A file in `written` is read again only if its stamp changed.
-    """
+def _folder_part(path, written):
+    """Hash a folder; a file in `written` is read again only if its stamp changed."""
+    stamps, manifest = [], []
     for name in files_below(path):
         found = _stamp_of(os.stat(f"{path}/{name}"))
         known = written.get(name)
         is_known = known is not None and known.stamp == found
-        yield name, found, known.file_hash if is_known else _FILES.file_hash(f"{path}/{name}")
+        digest = known.file_hash if is_known else _FILES.file_hash(f"{path}/{name}")
+        stamps.append(found)
+        manifest.append((name, found.size, digest))
+    return Part(path, hashing.hash_value(manifest), _joint_stamp(stamps), manifest)
 
 
 def digest_of(file) -> str:
@@ -315,17 +309,6 @@ def _identity(path):
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _exchanged(folder, part, name):
-    """Exchange a part with the target; return False if that vanished and the part was put as new."""
-    try:
-        folder.exchange(part, name)
-    except FileNotFoundError:
-        folder.put_new(part, name)
-        sweep(part)
-        return False
-    return True
 
 
 def _within(root, path):

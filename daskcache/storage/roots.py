@@ -120,7 +120,7 @@ class Root:
             ) from error
         except OSError as error:
             raise self._unusable(error) from error
-        self._check_links(_OF_COMMITS)
+        self.check_links(_OF_COMMITS)
         # The id file is parsed again only if it changed: each commit checks the root.
         looks = found.st_dev, found.st_ino, found.st_mtime_ns
         if self.path not in _seen or _seen[self.path][0] != looks:
@@ -135,11 +135,8 @@ class Root:
                 hint="set daskcache.root to a folder that every worker shares, under the same path",
             )
 
-    def check_links(self) -> None:
+    def check_links(self, folders: tuple[str, ...] = (*_OF_COMMITS, *_OTHERS)) -> None:
         """Raise `UnsafePath` if a folder of the metadata is a link: writes would end elsewhere."""
-        self._check_links((*_OF_COMMITS, *_OTHERS))
-
-    def _check_links(self, folders):
         for folder in folders:
             refuse_link(self.path, f"{METADATA}{folder}")
 
@@ -169,7 +166,7 @@ class Root:
         try:
             for folder in (self.records, self.intents, self.parts, self.trash):
                 os.makedirs(folder, exist_ok=True)
-            self._check_links(_OF_COMMITS)
+            self.check_links(_OF_COMMITS)
             if known is None:
                 about = {"daskcache": FORMAT, "id": uuid.uuid4().hex}
                 if config.get("key-file") is not None:

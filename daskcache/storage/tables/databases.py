@@ -15,6 +15,7 @@ import os
 import re
 import sqlite3
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,9 +79,9 @@ def why_no_place(path: str) -> str | None:
     return None
 
 
-def kept_name(table: str, when: str, number: str) -> str:
-    """Return the name under which a table is set aside, cut to `LONGEST_NAME`."""
-    ending = f"_kept_{when}_{number}"
+def kept_name(table: str) -> str:
+    """Return a new name under which a table is set aside, cut to `LONGEST_NAME`."""
+    ending = f"_kept_{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}_{uuid.uuid4().hex[:4]}"
     return table[: LONGEST_NAME - len(ending)] + ending
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
-import uuid
 from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
@@ -66,22 +64,18 @@ def file_hash(path: str) -> str:
     FileNotFoundError
         If the table does not exist.
     """
-    seen = _look(path)
-    if seen is None:
-        raise _no_table(path)
-    return seen.hash
+    return _existing(_look(path), path).hash
 
 
 def existing(path: str) -> Rows:
     """Read a table; raise FileNotFoundError if it does not exist."""
-    rows = read(path)
-    if rows is None:
-        raise _no_table(path)
-    return rows
+    return _existing(read(path), path)
 
 
-def _no_table(path):
-    return FileNotFoundError(errno.ENOENT, "there is no such table", path)
+def _existing(found, path):
+    if found is None:
+        raise FileNotFoundError(errno.ENOENT, "there is no such table", path)
+    return found
 
 
 class _Seen(NamedTuple):
@@ -266,8 +260,7 @@ def _put(connection, part, path, table):
 
 def _set_aside(connection, path):
     database, _, table = path.rpartition(SEPARATOR)
-    when = time.strftime("%Y%m%d_%H%M%S", time.gmtime())
-    kept = kept_name(table, when, uuid.uuid4().hex[:4])
+    kept = kept_name(table)
     _rename(connection, table, kept)
     return f"{database}{SEPARATOR}{kept}"
 
