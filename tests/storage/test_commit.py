@@ -117,6 +117,17 @@ def test_a_recorded_file_is_replaced(made):
     assert is_tidy(made)
 
 
+def test_a_file_that_is_gone_is_made_again(made):
+    """Its record goes, too: it would vouch for nothing."""
+    first = commit(made, b"1")
+    first.run()
+    os.unlink(first.destination)
+    second = commit(made, b"2", previous=first.name)
+    assert second.run() == second.name
+    assert RecordStore(made).all() == [second.name]
+    assert is_tidy(made)
+
+
 @pytest.mark.parametrize("may", [{}, {"damaged": True}, {"may_displace": True}])
 def test_a_foreign_file_is_in_the_way(made, may):
     """It stays, whatever may happen to a recorded one; nothing of the commit is left."""
