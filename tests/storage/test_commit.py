@@ -322,6 +322,22 @@ def test_what_is_in_place_already_is_only_recorded(made):
     assert is_tidy(made)
 
 
+def test_the_folder_that_was_made_for_a_part_goes_with_it(made):
+    """Whether the part was put in place or not."""
+
+    def in_folder(this):
+        own = f"{files.part_folder(made)}/x.json"
+        os.rename(this.part.path, own)
+        return this._replace(part=this.part._replace(path=own))
+
+    in_folder(commit(made, b"1")).run()
+    assert is_tidy(made)
+    Path(made.path, "x.json").write_bytes(b"mine")
+    with pytest.raises(ForeignTarget):
+        in_folder(commit(made, b"2")).run()
+    assert is_tidy(made)
+
+
 def test_a_displaced_file_that_can_not_be_moved_stays_where_it_is(made, monkeypatch):
     """The warning says where."""
     first = commit(made, b"1")
