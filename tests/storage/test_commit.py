@@ -11,7 +11,8 @@ from daskcache.errors import DaskcacheWarning, ForeignTarget, StorageError, Targ
 from daskcache.storage import commit as committing
 from daskcache.storage import files, trash
 from daskcache.storage.commit import Commit
-from daskcache.storage.records import RecordName, RecordStore, record_content, target_id
+from daskcache.storage.record import RecordName, record_content, target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 KEY, OTHER = "ab" * 16, "cd" * 16
