@@ -1,0 +1,122 @@
+"""`Findings`: what an examiner found that records don't say yet.
+
+Examining only reads, and so do plans.  A verb calls `Findings.write_down` once its plan stands.  The
+functions that write the records are in `runtime.facts`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from ..calls.recipe import Recipe, SourceInput
+from ..errors import DaskcacheWarning
+from ..runtime.facts import (
+    describe_input,
+    facts_of_recipe,
+    record_accepted,
+    record_adopted,
+    record_kept,
+    record_under_new_key,
+)
+from ..runtime.work import DaskData, FileData
+from ..storage import records
+from ..storage.manifests import forget_manifest, keep_manifest
+from ..storage.record import RecordName
+from ..storage.records import RecordStore
+from .root_records import Roots
+from .states import PlannedNode
+
+
+class Findings:
+    """The findings of one examiner, to be recorded.
+
+    Attributes
+    ----------
+    touched : list of (RecordStore, RecordName)
+        Targets that were copied or touched, by the names that their records will have.
+    taken_over : list of (PlannedNode, RecordName, RecordName)
+        Targets that another recipe made from equal data with equal code, or that a user accepted: the
+        present record and the one to come.
+    adopted : list of (PlannedNode, int, RecordName or None, RecordName, list or None)
+        Files that a user edited or put in place, and that become the result: index of the target, the
+        record of the result before it, the one to come, and the files of a folder.
+    kept : list of (PlannedNode, RecordName, RecordName)
+        Adopted results that become the result of a recipe other than their own.
+    recomputed : list of (RecordStore, str)
+        Targets (ids) that were computed again after an adopted result was released.
+    """
+
+    def __init__(self, roots: Roots):
+        self._roots = roots
+        self.touched: list[tuple[RecordStore, RecordName]] = []
+        self.taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
+        self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
+        self.kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
+        self.recomputed: list[tuple[RecordStore, str]] = []
+
+    def write_down(self) -> None:
+        """Record the findings, each once."""
+        while self.touched:
+            store, touched = self.touched.pop()
+            store.refresh(touched)
+        while self.taken_over:
+            self._record_taken_over(*self.taken_over.pop())
+        while self.recomputed:
+            store, identifier = self.recomputed.pop()
+            records.clear_acceptance(store.root, identifier)
+        while self.adopted:
+            self._record_adopted(*self.adopted.pop())
+        kept = [old for _, old, new in self.kept if old.key != new.key]
+        while self.kept:
+            self._record(record_kept, *self.kept.pop())
+        if kept:
+            warnings.warn(
+                f"{len(kept)} adopted results are kept for other recipes than they were made for: "
+                "'dask cache ls' lists them, 'dask cache release' gives them up",
+                DaskcacheWarning,
+                stacklevel=3,
+            )
+
+    def _record_taken_over(self, planned, old, new):
+        if new.trace == old.trace:  # early cutoff, and not a user's decision to be recorded
+            record_under_new_key(self._roots[planned.recipe.root].store, old, new.key)
+        else:
+            self._record(record_accepted, planned, old, new)
+
+    def _record(self, record: Callable[..., None], planned, old, new):
+        """Record that an existing result stands for a recipe, and clear the user's note about it."""
+        recipe = planned.recipe
+        here = self._roots[recipe.root]
+        facts = facts_of_recipe(recipe, _described_inputs(planned))
+        recipe.keep_code()
+        record(here.store, old, new, facts, here.note(old))
+        records.clear_acceptance(here.root, old.target_id)
+
+    def _record_adopted(self, planned, position, before, adopted, manifest):
+        recipe = planned.recipe
+        here = self._roots[recipe.root]
+        inputs = _described_inputs(planned)
+        here.root.create()
+        recipe.keep_code()
+        keep_manifest(here.root, adopted.file_hash, manifest)
+        record_adopted(here.store, before, adopted, recipe, position, inputs, here.note(adopted))
+        records.clear_acceptance(here.root, adopted.target_id)
+        if before is not None and before.file_hash != adopted.file_hash:
+            forget_manifest(here.root, before.file_hash)
+
+
+def _described_inputs(planned):
+    recipe = planned.recipe
+    return [describe_input(recipe.root, item) for item in _inputs(planned)]
+
+
+def _inputs(planned):
+    """Yield the handles of a node's inputs, as its record describes them."""
+    for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
+        if isinstance(item, SourceInput):
+            yield FileData(item)
+        elif parent is not None and parent.records and None not in parent.records:
+            yield parent.entry
+        else:
+            yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)
