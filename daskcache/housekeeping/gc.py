@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ..planning.states import COMPLETE
 from ..storage import files as storage
 from ..storage import trash
 from ..storage.atomic import entered
@@ -32,6 +33,7 @@ class Holding(NamedTuple):
 
     #: Path from the root.
     path: str
+    #: Name of its record; of an intact target, with the present mtime.
     name: RecordName
     #: Bytes on disk.
     size: int
@@ -216,7 +218,7 @@ def usage(root: Root, by: str = "function") -> Usage:
     -------
     Usage
     """
-    groups = {item.path: _group(item, by) for item in listed(root) if item.state != "missing"}
+    groups = {item.path: _group(item, by) for item in listed(root) if item.stamp is not None}
     counts = Counter(sorted(groups.values()))
     sizes = dict.fromkeys(counts, 0)
     rest = {"trash": 0, "parts": 0, "metadata": 0, "other": 0}
@@ -234,9 +236,10 @@ def usage(root: Root, by: str = "function") -> Usage:
 
 def _holding(root: Root, item: Listed, final: bool) -> Holding:
     location = root.absolute(item.path)
-    intact = item.state == "complete" and not os.path.islink(location)
+    intact = item.state == COMPLETE and item.stamp is not None and not os.path.islink(location)
     size = item.name.size if intact else sum(size for _, size in _sizes(location))
-    return Holding(item.path, item.name, size, final, _last_use(location), intact)
+    name = item.name._replace(mtime_ns=item.stamp.mtime_ns) if intact else item.name
+    return Holding(item.path, name, size, final, _last_use(location), intact)
 
 
 def _last_use(location):

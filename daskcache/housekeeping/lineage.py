@@ -1,6 +1,7 @@
 """Lineage: which targets of a root were made from which, according to their records.
 
-`gc` uses it to find intermediates, `transfer` to export upstream targets.
+`gc` uses it to find intermediates, `transfer` to export upstream targets, and `dask cache rm` to remove
+downstream targets.
 """
 
 from __future__ import annotations
@@ -46,14 +47,15 @@ class Lineage:
 
     def ancestors(self, items: Iterable[Listed]) -> list[Listed]:
         """Return all targets upstream of some targets, at any distance."""
-        found: dict[str, Listed] = {}
-        left = list(items)
-        while left:
-            for parent in self.parents(left.pop()):
-                if parent.path not in found:
-                    found[parent.path] = parent
-                    left.append(parent)
-        return list(found.values())
+        return _reached(items, self.parents)
+
+    def descendants(self, items: Iterable[Listed]) -> list[Listed]:
+        """Return all targets downstream of some targets, at any distance."""
+        users: dict[str, list[Listed]] = {}
+        for item in self.by_path.values():
+            for parent in self.parents(item):
+                users.setdefault(parent.path, []).append(item)
+        return _reached(items, lambda item: users.get(item.path, ()))
 
     def intermediates(self) -> set[str]:
         """Return the paths of targets that an existing target was made from, at any distance.
@@ -61,5 +63,17 @@ class Lineage:
         An intermediate can be deleted without a loss: downstream targets stay finished, because their
         records vouch for their inputs.
         """
-        existing = [item for item in self.by_path.values() if item.state != "missing"]
+        existing = [item for item in self.by_path.values() if item.stamp is not None]
         return {item.path for item in self.ancestors(existing)}
+
+
+def _reached(items, following):
+    """Return all targets that are reached from some targets, each once."""
+    found: dict[str, Listed] = {}
+    left = list(items)
+    while left:
+        for item in following(left.pop()):
+            if item.path not in found:
+                found[item.path] = item
+                left.append(item)
+    return list(found.values())

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from .. import config
 from ..errors import DaskcacheError, StorageError, TargetMissing
-from ..hashing.changes import code_changes
 from ..hashing.encoder import tag
+from ..planning.reasons import code_differences
+from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
+from ..planning.target_state import TargetState, newest_first, state_of
 from ..runtime.named import Unknown, function_named
-from ..storage import code_store, roots
 from ..storage import files as storage
+from ..storage import roots
+from ..storage.files import Stamp
 from ..storage.paths import check_path
 from ..storage.place import place_of
 from ..storage.record import Record, RecordName, target_id
@@ -27,26 +30,62 @@ from ..targets.registry import is_of_folder
 from .rebuild import source_changes
 
 #: States of a target that matches its record.
-AS_RECORDED = ("complete", "adopted")
-STATES = (*AS_RECORDED, "missing", "modified")
-#: Reason to show if the root did not keep the code of the record.
-_CHANGED = "the code changed"
+AS_RECORDED = (COMPLETE, ADOPTED)
+STATES = (*AS_RECORDED, MISSING, MODIFIED, CORRUPT)
 
 
-class Listed(NamedTuple):
-    """One recorded target."""
+class Listed:
+    """One recorded target.
 
-    #: Path from the root.
-    path: str
-    #: One of `STATES`.
-    state: str
-    name: RecordName
-    record: Record
+    Its file is looked at only when that is asked for, and read only if its size or mtime differ from the
+    record's.
+
+    Parameters
+    ----------
+    store : RecordStore
+    path : str
+        Path from the root.
+    found : dict
+        The target's records by their names.
+    """
+
+    def __init__(self, store: RecordStore, path: str, found: dict[RecordName, Record]):
+        self.path = path
+        self._store = store
+        self._records = found
+
+    @cached_property
+    def state(self) -> str:
+        """One of `STATES`."""
+        return self._look.state
+
+    @cached_property
+    def name(self) -> RecordName:
+        """The name of the record that describes the target, or else of the newest."""
+        known = self._look.name if len(self._records) > 1 else None
+        return known or min(self._records, key=newest_first)
+
+    @property
+    def record(self) -> Record:
+        """The content of the record."""
+        return self._records[self.name]
+
+    @cached_property
+    def stamp(self) -> Stamp | None:
+        """Size and mtime of the target, None if it is missing."""
+        return storage.stamp(self._store.root.absolute(self.path))
 
     @property
     def is_adopted(self) -> bool:
         """True if a user made the target's content, or its last content if it is gone."""
-        return self.name.adopted or self.record.is_adopted
+        return self._store.is_adopted(self.name)
+
+    @cached_property
+    def _look(self):
+        try:
+            return state_of(self._store, self.path, self._records)
+        except OSError:  # it can't be read, and is not as recorded by its size and mtime
+            return TargetState(MODIFIED if self.stamp else MISSING, None, self.stamp)
 
 
 def find_root(given: str | None) -> Root:
@@ -115,30 +154,24 @@ def find_or_make_root(given: str | None) -> Root:
 def listed(root: Root) -> Iterator[Listed]:
     """Yield every target of a root that has a record, by path."""
     store = RecordStore(root)
-    found: dict[str, Listed] = {}
+    found: dict[str, dict[RecordName, Record]] = {}
     for name in store.all():
         record = store.read(name)
-        if record is None:
-            continue
-        item = _listed(root, record.target, name, record)
-        # a record that matches the file wins over other records of the same path
-        known = found.get(item.path)
-        if known is None or known.state not in AS_RECORDED:
-            found[item.path] = item
-    yield from (found[path] for path in sorted(found))
+        if record is not None:
+            found.setdefault(record.target, {})[name] = record
+    yield from (Listed(store, path, found[path]) for path in sorted(found))
 
 
 def find(root: Root, given: str) -> Listed | None:
     """Return the recorded target at a path from the root or the current folder, or None."""
     here = storage.relative(given, root.path)
+    store = RecordStore(root)
     candidates: list[Listed] = []
     for path in (given, here):
-        identifier = target_id(path)
-        store = RecordStore(root)
-        for name in store.with_target(identifier):
-            record = store.read(name)
-            if record is not None and record.target == path:
-                candidates.append(_listed(root, path, name, record))
+        read = {name: store.read(name) for name in store.with_target(target_id(path))}
+        found = {name: record for name, record in read.items() if record and record.target == path}
+        if found:
+            candidates.append(Listed(store, path, found))
     return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
 
 
@@ -183,23 +216,6 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
     return sorted(p.as_posix() for p in files if p.parts[0] != METADATA)
 
 
-def made_from(root: Root, items: list[Listed]) -> list[Listed]:
-    """Return all targets downstream of some targets, at any distance; not the given ones."""
-    users: dict[str, list[Listed]] = {}
-    for item in listed(root):
-        for described in item.record.upstream:
-            users.setdefault(described.get("target", ""), []).append(item)
-    found: dict[str, Listed] = {}
-    given = {item.path for item in items}
-    left = list(items)
-    while left:
-        for user in users.get(left.pop().path, []):
-            if user.path not in found and user.path not in given:
-                found[user.path] = user
-                left.append(user)
-    return list(found.values())
-
-
 def story(root: Root, item: Listed) -> list[str]:
     """Describe, line by line, how a target was made and whether it is still up to date."""
     record = item.record
@@ -214,16 +230,21 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append(f"  argument   {name} = {_resolved(brief, record)}")
     for described in record.upstream:
         lines.append(f"  input      {_input_story(root, described)}")
-    if item.state == "missing":
-        lines.append("  why        the target was deleted; it is made again when it is needed")
-    if item.state == "modified":
-        lines.append("  why        the file was edited after it was stored")
+    if item.state in _WHY:
+        lines.append(f"  why        {_WHY[item.state]}")
     if record.edited is not None:
         lines.append(f"  adopted    {_signature(record.edited)}")
     if record.kept is not None:
         lines.append(f"  kept       for this recipe {_signature(record.kept)}")
     lines += _code_story(root, record)
     return [line.encode(errors="backslashreplace").decode() for line in lines]
+
+
+_WHY = {
+    MISSING: "the target was deleted; it is made again when it is needed",
+    MODIFIED: "the file was edited after it was stored",
+    CORRUPT: "the file is damaged; it is made again when it is needed",
+}
 
 
 def _signature(told):
@@ -242,10 +263,8 @@ def _code_story(root, record):
         return [f"  code       not known whether it changed: {reason}"]
     if now.fingerprint == record.code:
         return []
-    before = code_store.recall(root, record.code) or []
-    own = getattr(spec.func, "__qualname__", "")
-    changes = code_changes(before, now.parts, own) if before else []
-    return [f"  why        {change}".replace("\n", "\n" + " " * 13) for change in changes or [_CHANGED]]
+    changes = code_differences(root, record.code, now.parts, spec)
+    return [f"  why        {change}".replace("\n", "\n" + " " * 13) for change in changes]
 
 
 def _input_story(root, described):
@@ -271,14 +290,6 @@ def _resolved(brief, record):
         place = described.get("target") or described.get("source") or "a Dask value"
         brief = brief.replace(f"<upstream {position}>", str(place))
     return brief
-
-
-def _listed(root, path, name, record):
-    stamp = storage.stamp(root.absolute(path))
-    item = Listed(path, "missing" if stamp is None else "modified", name, record)
-    if stamp != name.stamp:
-        return item
-    return item._replace(state="adopted" if item.is_adopted else "complete")
 
 
 def _candidates():

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..errors import StorageError
+from ..planning.states import CORRUPT
 from ..storage import files, trash, trust
 from ..storage.documents import PATH, known_fields
 from ..storage.files import DISPLACED
@@ -23,7 +24,7 @@ from ..storage.record import RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import Root, parsed
 from .listing import listed
-from .verify import CORRUPT, OK, Checked
+from .verify import Checked
 
 
 def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
@@ -74,7 +75,7 @@ def _mend_targets(root, checked):
             )
         elif item.state == CORRUPT:
             yield _set_aside(root, item)
-        elif item.state == OK:
+        elif item.name is not None:
             if item.stamp != item.name.stamp:
                 store.refresh(store.foresee(item.name._replace(mtime_ns=item.stamp.mtime_ns), item.name))
                 yield f"{item.path} was copied or touched: its record has the new time"

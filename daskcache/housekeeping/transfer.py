@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import algorithms
+from ..planning.states import MISSING
 from ..storage import atomic
 from ..storage import files as storage
 from ..storage.atomic import entered
@@ -31,7 +32,7 @@ from ..storage.roots import FORMAT, Root
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .lineage import Lineage
 from .listing import Listed, listed
-from .verify import MISSING, OK, check, other_algorithm
+from .verify import check, other_algorithm
 
 
 class Exported(NamedTuple):
@@ -159,10 +160,10 @@ def _checked(store, item, may_be_missing):
             got=other,
             hint=f"export it with daskcache.hash: {other} (DASK_DASKCACHE__HASH={other})",
         )
-    found = check(root, item.path, store.with_target(item.name.target_id))
+    found = check(store, item.path, store.with_target(item.name.target_id))
     if found.state == MISSING and may_be_missing:
         return _Outgoing(item.path, item.name, item.record, [])
-    if found.state != OK or found.name is None:
+    if found.name is None:
         raise TargetCorrupt(
             f"a target is {found.state}: only what is as recorded can be exported",
             target=root.absolute(item.path),
@@ -292,6 +293,7 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
 
 def _outcomes(root, packed, trust_pickles):
     """Decide the outcome for each target, by path; raise if other files are in the way."""
+    store = RecordStore(root)
     recorded = {collision_form(item.path): item for item in listed(root)}
     outcomes, conflicts = {}, []
     for item in packed:
@@ -302,7 +304,7 @@ def _outcomes(root, packed, trust_pickles):
             conflicts.append(item.path)
         elif os.path.lexists(root.absolute(item.path)):
             outcomes[item.path] = THERE
-            if item.files and check(root, item.path, [item.name]).state != OK:
+            if item.files and check(store, item.path, [item.name]).name is None:
                 conflicts.append(item.path)
     if conflicts:
         raise ForeignTarget(
@@ -390,8 +392,8 @@ def _take_in(store, item: Packed, outcome, part: Part | None):
     if part is not None:
         name = name._replace(mtime_ns=part.stamp.mtime_ns)
     elif outcome == THERE:
-        found = check(root, item.path, [name])
-        if not item.files or found.state != OK or found.stamp is None:
+        found = check(store, item.path, [name])
+        if not item.files or found.name is None or found.stamp is None:
             return
         name = name._replace(mtime_ns=found.stamp.mtime_ns)
     if part is None and _is_recorded(store, name, outcome):

@@ -6,8 +6,6 @@ or until it is verified here.  `repair` acts on the findings; `transfer` checks 
 
 from __future__ import annotations
 
-import os
-import stat
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -16,14 +14,17 @@ from typing import NamedTuple
 
 from ..errors import DaskcacheWarning
 from ..hashing import algorithms
+from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
+from ..planning.target_state import state_of
 from ..storage import files
 from ..storage.files import Stamp
 from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
 
-OK, CORRUPT, MODIFIED, MISSING, UNREADABLE = "ok", "corrupt", "modified", "missing", "unreadable"
-STATES = (OK, CORRUPT, MODIFIED, MISSING, UNREADABLE)
+#: Not a state of a target, but the lack of one: the target or its record can't be read.
+UNREADABLE = "unreadable"
+STATES = (COMPLETE, ADOPTED, MISSING, MODIFIED, CORRUPT, UNREADABLE)
 
 
 class Checked(NamedTuple):
@@ -31,7 +32,7 @@ class Checked(NamedTuple):
 
     #: Path from the root.
     path: str
-    #: "ok", "corrupt", "modified", "missing" or "unreadable" (see `note`).
+    #: One of `STATES`; for "unreadable", see `note`.
     state: str
     #: All records of the target.
     names: tuple[RecordName, ...] = ()
@@ -45,7 +46,7 @@ class Checked(NamedTuple):
     @property
     def sound(self) -> bool:
         """True if nothing is to be done.  A missing target is not damaged: it is remade when needed."""
-        return self.state in (OK, MISSING)
+        return self.state in (COMPLETE, ADOPTED, MISSING)
 
 
 def verify(root: Root, pattern: str = "*") -> list[Checked]:
@@ -81,8 +82,9 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
 
 
 def _check_all(root, claims):
+    store = RecordStore(root)
     with ThreadPoolExecutor() as pool:
-        checked = pool.map(lambda path: check(root, path, claims[path]), claims)
+        checked = pool.map(lambda path: check(store, path, claims[path]), claims)
         return dict(zip(claims, checked, strict=True))
 
 
@@ -120,12 +122,12 @@ def counts(checked: list[Checked]) -> dict[str, int]:
     return {state: found[state] for state in STATES}
 
 
-def check(root: Root, path: str, records: list[RecordName]) -> Checked:
+def check(store: RecordStore, path: str, records: list[RecordName]) -> Checked:
     """Read one target and compare it with its records.
 
     Parameters
     ----------
-    root : Root
+    store : RecordStore
     path : str
         Path from the root.
     records : list of RecordName
@@ -135,26 +137,17 @@ def check(root: Root, path: str, records: list[RecordName]) -> Checked:
     -------
     Checked
     """
-    location, names = root.absolute(path), tuple(records)
+    names = tuple(records)
     try:
-        found = files.stamp(location)
-        if found is None:
-            return Checked(path, MISSING, names)
-        content = files.file_hash(location) if _is_plain(location) else None
-        unsteady = files.stamp(location) != found
+        state, name, found = state_of(store, path, names, thorough=True)
+        steady = files.stamp(store.root.absolute(path)) == found
     except FileNotFoundError:
-        unsteady = True
+        steady = False
     except OSError as error:
         return Checked(path, UNREADABLE, names, note=str(error.strerror or error))
-    if unsteady or found is None:
+    if not steady:
         return Checked(path, UNREADABLE, names, note="it changes while it is read")
-    # the time is not compared: a copied or touched target still has its recorded bytes
-    same = [name for name in names if (name.size, name.file_hash) == (found.size, content)]
-    if same:
-        newest_last = sorted(same, key=lambda name: name.stamp == found)
-        return Checked(path, OK, names, found, newest_last[-1])
-    state = CORRUPT if _is_damage(location, found, names) else MODIFIED
-    return Checked(path, state, names, found)
+    return Checked(path, state, names, found, name)
 
 
 def _read_quietly(store, name):
@@ -162,18 +155,3 @@ def _read_quietly(store, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskcacheWarning)
         return store.read(name)
-
-
-def _is_plain(location):
-    """Return True for a file or folder.  Opening a pipe would block for ever."""
-    mode = os.stat(location).st_mode
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-
-
-def _is_damage(location, found, names):
-    """Tell damage from an edit: an edit leaves some content and a newer time."""
-    if found.size == 0:
-        return True
-    if os.path.isdir(location):  # a folder that lost its newest file has an older time than before
-        return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
-    return any(found.mtime_ns == name.mtime_ns for name in names)

@@ -10,7 +10,8 @@ import os
 
 from ..calls.describe import value_of
 from ..calls.recipe import Recipe, SourceInput
-from ..hashing.changes import code_changes
+from ..calls.spec import Spec
+from ..hashing.changes import Part, code_changes
 from ..runtime.work import describe_arguments, describe_format
 from ..storage import code_store, files
 from ..storage.record import Record
@@ -30,7 +31,9 @@ def differences(record: Record, recipe: Recipe) -> list[str]:
 
     Code and arguments come first, then the format, then the inputs.
     """
-    changes = _code_differences(record.code, recipe)
+    changes = []
+    if record.code != recipe.code:
+        changes = code_differences(Root(recipe.root), record.code, recipe.parts, recipe.spec)
     before, now = record.arguments, describe_arguments(recipe.spec, recipe.values)
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)
@@ -53,14 +56,25 @@ def made_for(record: Record, recipe: Recipe) -> str:
     return "made for " + ", ".join(f"{name}={old[0]}" for name, old in changed) if changed else ""
 
 
-def _code_differences(before, recipe):
-    if before == recipe.code:
-        return []
-    parts = code_store.recall(Root(recipe.root), before)
-    if parts is None or recipe.parts is None:
-        return [f"the code of {recipe.name}() changed"]
-    changes = code_changes(parts, recipe.parts, getattr(recipe.spec.func, "__qualname__", ""))
-    return changes or [f"what {recipe.name}() refers to by some name is something else now"]
+def code_differences(root: Root, before: str, now: list[Part] | None, spec: Spec) -> list[str]:
+    """Return the differences between recorded code and a function's present code, one line for each.
+
+    Parameters
+    ----------
+    root : Root
+        The root that may have kept the recorded code.
+    before : str
+        Fingerprint of the recorded code, which is not that of the present code.
+    now : list of Part, or None
+        Parts of the present code; None if unknown.
+    spec : Spec
+        The function.
+    """
+    parts = code_store.recall(root, before)
+    if parts is None or now is None:
+        return [f"the code of {spec.name}() changed"]
+    changes = code_changes(parts, now, getattr(spec.func, "__qualname__", ""))
+    return changes or [f"what {spec.name}() refers to by some name is something else now"]
 
 
 def _format_difference(record, recipe):

@@ -1,28 +1,93 @@
-"""A target's file compared with the records of the target.
+"""The state of a target, found by comparing its file with its records.
 
-`target_examiner` asks this about the targets of nodes.  It adds the questions that need a recipe, for
-example whether the record is the node's own.
+`housekeeping` calls `state_of` for targets that it knows from their records alone.  `target_examiner`
+asks the same questions about the targets of nodes, in the same order, and between them those that need a
+recipe, for example whether the record is the node's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+import os
+import stat
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 from ..errors import UntrustedPickle
+from ..runtime.named import target_of
 from ..storage import files
 from ..storage.files import Stamp
 from ..storage.record import RecordName
+from ..storage.records import RecordStore
 from ..storage.roots import Root
+from ..storage.tables.databases import is_table
 from ..targets.base import FolderTarget, Target
-from .states import CORRUPT, MODIFIED
+from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
+
+
+class TargetState(NamedTuple):
+    """The state of a target according to its records."""
+
+    #: One of the states of `states` that need no recipe.
+    state: str
+    #: The record that describes the target's content, or None.
+    name: RecordName | None
+    #: Size and mtime of the target, None if it is missing.
+    stamp: Stamp | None
+
+
+def state_of(
+    store: RecordStore, path: str, names: Collection[RecordName], thorough: bool = False
+) -> TargetState:
+    """Compare a target with its records, whatever the recipes that made it.
+
+    Parameters
+    ----------
+    store : RecordStore
+    path : str
+        Path of the target from the root.
+    names : collection of RecordName
+        All records of the target.
+    thorough : bool
+        Hash the target even if its size and mtime are recorded, as damage can keep both.  A file that is
+        not as recorded and has no newer mtime counts as damaged then, because edits leave one.
+
+    Raises
+    ------
+    OSError
+        If the target can't be read.
+    """
+    location = store.root.absolute(path)
+    found = files.stamp(location)
+    if found is None:
+        return TargetState(MISSING, None, None)
+    is_plain = _is_plain(location)
+    name = described_by(names, location, found, newest_first, thorough) if is_plain else None
+    if name is not None:
+        return TargetState(ADOPTED if store.is_adopted(name) else COMPLETE, name, found)
+    if thorough and _looks_damaged(location, found, names):
+        return TargetState(CORRUPT, None, found)
+    if not names:
+        return TargetState(FOREIGN, None, found)
+    before = min(names, key=newest_first)
+    record = store.read(before) if is_plain else None
+    target = target_of(record) if record is not None else None
+    if target is None:  # only the record names its format, and is not trusted to choose it
+        return TargetState(MODIFIED, None, found)
+    state, _ = edited_or_damaged(target.at(location), store.root, before)
+    return TargetState(state, None, found)
+
+
+def newest_first(name: RecordName) -> tuple[Any, ...]:
+    """Sort key for the records of one target: adopted results first, then the newest."""
+    return not name.adopted, -name.mtime_ns
 
 
 def described_by(
-    names: Iterable[RecordName],
+    names: Collection[RecordName],
     location: str,
     stamp: Stamp,
     order: Callable[[RecordName], tuple[Any, ...]],
+    thorough: bool = False,
 ) -> RecordName | None:
     """Return the record that describes the content of a target, or None.
 
@@ -31,7 +96,7 @@ def described_by(
 
     Parameters
     ----------
-    names : iterable of RecordName
+    names : collection of RecordName
         Records of the target.
     location : str
         Absolute path of the target.
@@ -40,10 +105,11 @@ def described_by(
     order : callable
         Sort key.  Of several records that describe the content, those with its mtime come first, then
         the first in this order.
+    thorough : bool
+        Hash the target in any case.
     """
-    names = list(names)
     found = [name for name in names if name.stamp == stamp]
-    if len({name.file_hash for name in found}) != 1:
+    if thorough or len({name.file_hash for name in found}) != 1:
         candidates = [name for name in names if name.size == stamp.size]
         content = files.file_hash(location) if candidates else None
         if files.stamp(location) != stamp:
@@ -76,3 +142,20 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
     if isinstance(target, FolderTarget):
         return CORRUPT, "is damaged: files of it are missing, or can't be read any more"
     return CORRUPT, "is damaged: it can't be read any more"
+
+
+def _is_plain(location):
+    """Return True for a file, folder or table.  Opening a pipe would block for ever."""
+    if is_table(location):
+        return True
+    mode = os.stat(location).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def _looks_damaged(location, found, names):
+    """Tell damage from an edit by size and mtime: an edit leaves some content and a newer mtime."""
+    if found.size == 0:
+        return True
+    if os.path.isdir(location):  # a folder that lost its newest file has an older time than before
+        return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
+    return any(found.mtime_ns == name.mtime_ns for name in names)

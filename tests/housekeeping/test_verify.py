@@ -79,18 +79,18 @@ def run(root, *arguments):
 
 
 def test_all_is_well(stored):
-    """What is as recorded is ok, and the exit code is 0."""
-    assert states(stored) == {"first.json": "ok", "folder": "ok", "second.json": "ok"}
+    """What is as recorded is complete, and the exit code is 0."""
+    assert states(stored) == {"first.json": "complete", "folder": "complete", "second.json": "complete"}
     done = run(stored, "verify")
     assert done.exit_code == 0, done.output
-    assert "3 ok, 0 corrupt, 0 modified, 0 missing" in done.output
+    assert "3 complete, 0 adopted, 0 missing, 0 modified, 0 corrupt, 0 unreadable" in done.output
 
 
 def test_damage_that_keeps_size_and_time_is_found(stored, root):
     """A bit flip that planning can't see is corrupt, in a file and in a folder."""
     flip(root / "first.json")
     flip(root / "folder" / "b")
-    assert states(stored) == {"first.json": "corrupt", "folder": "corrupt", "second.json": "ok"}
+    assert states(stored) == {"first.json": "corrupt", "folder": "corrupt", "second.json": "complete"}
     done = run(stored, "verify")
     assert done.exit_code == 1
     assert "corrupt     first.json" in done.output
@@ -131,7 +131,7 @@ def test_zarr_folders(root, damage):
 
     volume().compute()
     stored, chunks = Root(str(root)), root / "volume.zarr" / "c"
-    assert states(stored) == {"volume.zarr": "ok"}
+    assert states(stored) == {"volume.zarr": "complete"}
     one, two = chunks / "0" / "0", chunks / "0" / "1"
     if damage == "missing":
         one.unlink()
@@ -153,7 +153,7 @@ def test_zarr_folders(root, damage):
     with count_runs() as runs:
         assert volume().compute()[3, 3] == 15
     assert runs() == {"volume": 1}
-    assert states(stored) == {"volume.zarr": "ok"}
+    assert states(stored) == {"volume.zarr": "complete"}
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_results_that_were_hashed_otherwise_are_not_called_damaged(stored, root,
     other_hash()
     done = run(stored, "verify", "--repair", "--min-age", "0 s")
     assert done.exit_code == 1
-    assert "0 ok, 0 corrupt, 0 modified, 0 missing, 3 unreadable" in done.output
+    assert "0 complete, 0 adopted, 0 missing, 0 modified, 0 corrupt, 3 unreadable" in done.output
     assert "first.json (hashed with xxh3_128: set daskcache.hash to that to verify it)" in done.output
     assert trash.listed(stored) == []
     assert (root / "folder" / "a").exists()
@@ -223,7 +223,7 @@ def test_json(stored, root):
     """For programs the outcome is JSON."""
     flip(root / "first.json")
     content = json.loads(run(stored, "verify", "--json").output)
-    assert (content["ok"], content["corrupt"]) == (2, 1)
+    assert (content["complete"], content["corrupt"]) == (2, 1)
     assert content["problems"] == [{"path": "first.json", "state": "corrupt", "note": ""}]
 
 
@@ -257,7 +257,7 @@ def test_a_target_that_is_replaced_meanwhile_is_no_damage(stored, root, monkeypa
     answers = iter([claims])
     look = verifying._claims
     monkeypatch.setattr(verifying, "_claims", lambda root: next(answers, None) or look(root))
-    assert states(stored) == {"first.json": "ok", "folder": "ok", "second.json": "ok"}
+    assert states(stored) == {"first.json": "complete", "folder": "complete", "second.json": "complete"}
 
 
 def test_a_target_that_changes_while_it_is_read_gets_no_verdict(stored, root, monkeypatch):

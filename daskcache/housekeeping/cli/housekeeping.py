@@ -161,7 +161,7 @@ def gc_command(
     click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
         click.echo(
-            "they still take more than --max-size: the others are final, edited or touched, or in use "
+            "they still take more than --max-size: the others are final, edited, or in use "
             f"({'--keep-final, ' if keep_final else ''}--min-age); 'dask cache du' tells what takes room"
         )
         sys.exit(1)

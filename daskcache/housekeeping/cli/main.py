@@ -131,7 +131,7 @@ def status(root: str | None):
             dict.fromkeys(STATES, 0) | {"bytes": 0, "seconds": 0.0},
         )
         row[item.state] += 1
-        row["bytes"] += item.name.size if item.state != "missing" else 0
+        row["bytes"] += item.name.size if item.stamp is not None else 0
         row["seconds"] += item.record.seconds
     click.echo(f"root {found.path}")
     if not rows:
@@ -261,14 +261,16 @@ def accept(targets: tuple[str, ...], root: str | None):
 def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
     """Move TARGETS to the trash; they are made again when needed."""
     from ...storage import trash
-    from ..listing import find_root, made_from
+    from ..lineage import Lineage
+    from ..listing import find_root, listed
 
     found = find_root(root)
-    items = _found(found, targets)
+    items = {item.path: item for item in _found(found, targets)}
     if downstream:
-        items += made_from(found, items)
-    for item in items:
-        if item.state == "missing":
+        below = Lineage(listed(found)).descendants(items.values())
+        items |= {item.path: item for item in below}
+    for item in items.values():
+        if item.stamp is None:
             click.echo(f"{item.path} is already gone")
         else:
             kept = trash.keep(found, found.absolute(item.path), item.path, "removed")
@@ -294,12 +296,12 @@ def adopt(targets: tuple[str, ...], root: str | None):
     from ..listing import AS_RECORDED, find_or_make_root, listed, paths_below
 
     found = find_or_make_root(root)
-    states = {item.path: item.state for item in listed(found)}
+    known = {item.path: item for item in listed(found)}
     adopted = False
     for target in targets:
-        for path in paths_below(found, target, states):
-            if states.get(path) in AS_RECORDED:
-                was = "was adopted" if states[path] == "adopted" else "was stored"
+        for path in paths_below(found, target, known):
+            if path in known and known[path].state in AS_RECORDED:
+                was = "was adopted" if known[path].is_adopted else "was stored"
                 click.echo(f"{path} is as it {was}")
                 continue
             check_adoptable(found, path)
