@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from .shared import friendly, root_option
+from .shared import on_root
+
+if TYPE_CHECKING:
+    from ...storage.roots import Root
 
 
 @click.command("keep")
 @click.argument("targets", nargs=-1, required=True)
-@root_option
-@friendly
-def keep_command(targets: tuple[str, ...], root: str | None):
+@on_root
+def keep_command(targets: tuple[str, ...], root: Root):
     """Keep adopted TARGETS as results although their recipes changed.
 
     The targets were made for other arguments, inputs or code.  The next plan of the program that makes
@@ -23,18 +27,16 @@ def keep_command(targets: tuple[str, ...], root: str | None):
     """
     from ...storage.records import write_acceptance
 
-    found, items = _adopted(root, targets)
-    for item in items:
-        write_acceptance(found, item.name.target_id, keep=item.name.file_hash)
+    for item in _adopted(root, targets):
+        write_acceptance(root, item.name.target_id, keep=item.name.file_hash)
         click.echo(f"{item.path} is kept")
     click.echo("the program that makes them records it when it plans next")
 
 
 @click.command("release")
 @click.argument("targets", nargs=-1, required=True)
-@root_option
-@friendly
-def release_command(targets: tuple[str, ...], root: str | None):
+@on_root
+def release_command(targets: tuple[str, ...], root: Root):
     """Move adopted TARGETS to the trash, to compute them again.
 
     'dask cache restore' brings a target back, and 'dask cache adopt' makes it the result again.
@@ -46,18 +48,16 @@ def release_command(targets: tuple[str, ...], root: str | None):
     from ...planning.corrections import release_target
     from ...storage.records import RecordStore
 
-    found, items = _adopted(root, targets)
-    for item in items:
-        kept = release_target(RecordStore(found), item.path, item.name)
+    for item in _adopted(root, targets):
+        kept = release_target(RecordStore(root), item.path, item.name)
         click.echo(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
 
 
 def _adopted(root, targets):
-    """Return the root and the named targets in it; raise if one was not adopted."""
-    from ..listing import find, find_root
+    """Return the named targets; raise if one was not adopted."""
+    from ..listing import find
 
-    found = find_root(root)
-    items = [find(found, target) for target in targets]
+    items = [find(root, target) for target in targets]
     for target, item in zip(targets, items, strict=True):
         if item is None or not item.is_adopted:
             state = f"it is {item.state}" if item else "it has no record"
@@ -65,4 +65,4 @@ def _adopted(root, targets):
                 f"{target} was not adopted, {state}; 'dask cache ls' shows what was, 'dask cache adopt' "
                 "takes in what you edited"
             )
-    return found, items
+    return items

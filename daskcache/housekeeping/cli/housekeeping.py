@@ -8,10 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from .shared import friendly, root_option
+from .shared import friendly, on_root, root_option
+
+if TYPE_CHECKING:
+    from ...storage.roots import Root
 
 
 class _Parsed(click.ParamType):
@@ -51,9 +55,8 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
     help="With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
 )
 @_json_option
-@root_option
-@friendly
-def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: str | None):
+@on_root
+def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: Root):
     """Read targets again and compare them with their records.
 
     All targets are read, or those whose path matches PATTERN.  Damage that keeps a file's size and time
@@ -62,20 +65,18 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     """
     from .. import repair as repairing
     from .. import verify as verifying
-    from ..listing import find_root
 
-    found = find_root(root)
-    checked = verifying.verify(found, pattern)
+    checked = verifying.verify(root, pattern)
     if not checked and pattern != "*":
         raise click.ClickException(f"no targets match {pattern}; 'dask cache ls' lists what there is")
-    done = list(repairing.repair(found, checked, min_age)) if repair else []
+    done = list(repairing.repair(root, checked, min_age)) if repair else []
     counts = verifying.counts(checked)
     problems = [item for item in checked if not item.sound]
     if as_json:
         listed = [{"path": item.path, "state": item.state, "note": item.note} for item in problems]
-        click.echo(json.dumps({"root": found.path, **counts, "problems": listed, "done": done}))
+        click.echo(json.dumps({"root": root.path, **counts, "problems": listed, "done": done}))
     else:
-        click.echo(f"root {found.path}")
+        click.echo(f"root {root.path}")
         for item in problems:
             click.echo(f"{item.state:10}  {item.path}{f' ({item.note})' if item.note else ''}")
         click.echo("\n".join([*done, ", ".join(f"{n} {state}" for state, n in counts.items())]))
@@ -111,8 +112,7 @@ def _advice(counts, repaired):
 )
 @click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
-@root_option
-@friendly
+@on_root
 def gc_command(
     max_size: int | None,
     max_age: float | None,
@@ -120,7 +120,7 @@ def gc_command(
     min_age: float,
     trash: bool,
     dry_run: bool,
-    root: str | None,
+    root: Root,
 ):
     """Delete results to make room, the cheapest to remake first.
 
@@ -132,13 +132,11 @@ def gc_command(
     from dask.utils import format_bytes
 
     from .. import gc as room
-    from ..listing import find_root
 
     if max_size is None and max_age is None and not trash:
         raise click.UsageError("say what is to go: --max-size, --max-age or --trash")
-    found = find_root(root)
     choice = room.choose(
-        room.holdings(found),
+        room.holdings(root),
         max_size=max_size,
         max_age=max_age,
         keep_final=keep_final,
@@ -147,17 +145,17 @@ def gc_command(
     after = choice.after
     verb = "would delete" if dry_run else "deleted"
     for item in choice.drop:
-        if dry_run or room.drop(found, item):
+        if dry_run or room.drop(root, item):
             kind = "final" if item.final else "intermediate"
             cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
             click.echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
         else:
             after += item.size
             click.echo(f"kept  {item.path}: it was changed or used meanwhile")
-    for path, size in room.old_trash(found, min_age) if trash else []:
+    for path, size in room.old_trash(root, min_age) if trash else []:
         if not dry_run:
             room.empty(path)
-        click.echo(f"{verb}  {os.path.relpath(path, found.path)}  {format_bytes(size)}, trash")
+        click.echo(f"{verb}  {os.path.relpath(path, root.path)}  {format_bytes(size)}, trash")
     click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
         click.echo(
@@ -176,22 +174,19 @@ def gc_command(
     help="What targets are counted by.",
 )
 @_json_option
-@root_option
-@friendly
-def du_command(by: str, as_json: bool, root: str | None):
+@on_root
+def du_command(by: str, as_json: bool, root: Root):
     """Show how much room results, trash and records take."""
     from dask.utils import format_bytes
 
     from ...planning.display.tables import text_table
     from ..gc import usage
-    from ..listing import find_root
 
-    found = find_root(root)
-    used = usage(found, by)
+    used = usage(root, by)
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
         rest = {field: value for field, value in used._asdict().items() if field != "groups"}
-        click.echo(json.dumps({"root": found.path, by: groups, **rest, "total": used.total}))
+        click.echo(json.dumps({"root": root.path, by: groups, **rest, "total": used.total}))
         return
     cells = [[by, "targets", "size"]]
     for name, (count, size) in sorted(used.groups.items(), key=lambda pair: -pair[1][1]):
@@ -203,16 +198,15 @@ def du_command(by: str, as_json: bool, root: str | None):
         ["(files without a record)", "", format_bytes(used.other)],
         ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],
     ]
-    click.echo(f"root {found.path}\n{text_table(cells)}")
+    click.echo(f"root {root.path}\n{text_table(cells)}")
 
 
 @click.command("export")
 @click.argument("archive", type=click.Path())
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--upstream", is_flag=True, help="Also what they were made from, and so on.")
-@root_option
-@friendly
-def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: str | None):
+@on_root
+def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: Root):
     """Pack TARGETS with their records into a tar file, ARCHIVE.
 
     TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
@@ -220,10 +214,9 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     """
     from dask.utils import format_bytes
 
-    from ..listing import find_root
     from ..transfer import export
 
-    packed = export(find_root(root), archive, list(targets), upstream)
+    packed = export(root, archive, list(targets), upstream)
     for item in packed:
         click.echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
     click.echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")

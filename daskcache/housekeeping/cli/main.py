@@ -9,10 +9,14 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .shared import friendly, import_modules, module_option, root_option
+from .shared import friendly, import_modules, module_option, on_root, root_option
+
+if TYPE_CHECKING:
+    from ...storage.roots import Root
 
 
 class _Group(click.Group):
@@ -114,18 +118,16 @@ def _what_happened(before, after):
 
 
 @cache.command()
-@root_option
-@friendly
-def status(root: str | None):
+@on_root
+def status(root: Root):
     """Count the targets of each function, by state."""
     from dask.utils import format_bytes
 
     from ...planning.display.tables import text_table
-    from ..listing import STATES, find_root, listed
+    from ..listing import STATES, listed
 
-    found = find_root(root)
     rows: dict[str, dict] = {}
-    for item in listed(found):
+    for item in listed(root):
         row = rows.setdefault(
             item.record.function,
             dict.fromkeys(STATES, 0) | {"bytes": 0, "seconds": 0.0},
@@ -133,7 +135,7 @@ def status(root: str | None):
         row[item.state] += 1
         row["bytes"] += item.name.size if item.stamp is not None else 0
         row["seconds"] += item.record.seconds
-    click.echo(f"root {found.path}")
+    click.echo(f"root {root.path}")
     if not rows:
         click.echo("no targets yet")
         return
@@ -146,19 +148,18 @@ def status(root: str | None):
 
 @cache.command("ls")
 @click.argument("pattern", default="*")
-@root_option
-@friendly
-def list_targets(pattern: str, root: str | None):
+@on_root
+def list_targets(pattern: str, root: Root):
     """List the targets whose path matches PATTERN."""
     from fnmatch import fnmatch
 
     from dask.utils import format_bytes
 
     from ...planning.display.tables import text_table
-    from ..listing import find_root, listed
+    from ..listing import listed
 
     cells = [["target", "state", "size", "run time", "function", "created"]]
-    for item in listed(find_root(root)):
+    for item in listed(root):
         if fnmatch(item.path, pattern):
             record = item.record
             cells.append(
@@ -177,24 +178,22 @@ def list_targets(pattern: str, root: str | None):
 @cache.command()
 @click.argument("target")
 @module_option
-@root_option
-@friendly
-def why(target: str, modules: tuple[str, ...], root: str | None):
+@on_root
+def why(target: str, modules: tuple[str, ...], root: Root):
     """Explain what made TARGET, and whether that is still up to date.
 
     Changes of code are found only for functions in modules that you name with --module.  A module is
     never imported because a record names it.
     """
-    from ..listing import find, find_root, story
+    from ..listing import find, story
 
-    found = find_root(root)
     import_modules(modules)
-    item = find(found, target)
+    item = find(root, target)
     if item is None:
         raise click.ClickException(
-            f"{target} has no record in {found.path}; 'dask cache ls' lists what has"
+            f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
         )
-    click.echo("\n".join(story(found, item)))
+    click.echo("\n".join(story(root, item)))
 
 
 @cache.command()
@@ -202,11 +201,8 @@ def why(target: str, modules: tuple[str, ...], root: str | None):
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
 @click.option("--seed", type=int, help="Draw the same nodes again.")
 @module_option
-@root_option
-@friendly
-def audit(
-    function: str | None, sample: int, seed: int | None, modules: tuple[str, ...], root: str | None
-):
+@on_root
+def audit(function: str | None, sample: int, seed: int | None, modules: tuple[str, ...], root: Root):
     """Compute a sample of results again and compare the data.
 
     The sample is drawn at random from the results of FUNCTION, or from all results.  Functions in the
@@ -215,15 +211,13 @@ def audit(
     function fails.
     """
     from ..audit import audit_root
-    from ..listing import find_root
 
-    found = find_root(root)
     import_modules(modules)
-    audited = audit_root(found, function, sample, seed)
+    audited = audit_root(root, function, sample, seed)
     if not audited.findings:
         what = f"result of {function}()" if function else "result"
         raise click.ClickException(
-            f"{found.path} has no complete {what}; 'dask cache status' lists what it has"
+            f"{root.path} has no complete {what}; 'dask cache status' lists what it has"
         )
     click.echo(audited)
     sys.exit(0 if audited.ok else 1)
@@ -231,24 +225,21 @@ def audit(
 
 @cache.command()
 @click.argument("targets", nargs=-1, required=True)
-@root_option
-@friendly
-def accept(targets: tuple[str, ...], root: str | None):
+@on_root
+def accept(targets: tuple[str, ...], root: Root):
     """Accept TARGETS as right, although code or inputs changed.
 
     The next plan of the program that makes them finds them complete, and records the user who accepted
     them.
     """
     from ...storage.records import write_acceptance
-    from ..listing import find_root
 
-    found = find_root(root)
-    for target, item in zip(targets, _found(found, targets), strict=True):
+    for target, item in zip(targets, _found(root, targets), strict=True):
         if item.state == "adopted":
             raise click.ClickException(f"{item.path} was adopted: 'dask cache keep {target}' keeps it")
         if item.state != "complete":
             raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
-        write_acceptance(found, item.name.target_id, key=item.name.key)
+        write_acceptance(root, item.name.target_id, key=item.name.key)
         click.echo(f"{item.path} is accepted")
     click.echo("the program that makes them records it when it plans next")
 
@@ -256,24 +247,22 @@ def accept(targets: tuple[str, ...], root: str | None):
 @cache.command()
 @click.argument("targets", nargs=-1, required=True)
 @click.option("--downstream", is_flag=True, help="Also what was made from them, and so on.")
-@root_option
-@friendly
-def rm(targets: tuple[str, ...], downstream: bool, root: str | None):
+@on_root
+def rm(targets: tuple[str, ...], downstream: bool, root: Root):
     """Move TARGETS to the trash; they are made again when needed."""
     from ...storage import trash
     from ..lineage import Lineage
-    from ..listing import find_root, listed
+    from ..listing import listed
 
-    found = find_root(root)
-    items = {item.path: item for item in _found(found, targets)}
+    items = {item.path: item for item in _found(root, targets)}
     if downstream:
-        below = Lineage(listed(found)).descendants(items.values())
+        below = Lineage(listed(root)).descendants(items.values())
         items |= {item.path: item for item in below}
     for item in items.values():
         if item.stamp is None:
             click.echo(f"{item.path} is already gone")
         else:
-            kept = trash.keep(found, found.absolute(item.path), item.path, "removed")
+            kept = trash.keep(root, root.absolute(item.path), item.path, "removed")
             click.echo(f"{item.path} -> {kept}")
 
 
@@ -317,26 +306,23 @@ def adopt(targets: tuple[str, ...], root: str | None):
 @cache.command("trash")
 @click.option("--empty", is_flag=True, help="Delete it for good.")
 @click.option("--older-than", default="0 s", help="With --empty: only what is older, e.g. '30 days'.")
-@root_option
-@friendly
-def show_trash(empty: bool, older_than: str, root: str | None):
+@on_root
+def show_trash(empty: bool, older_than: str, root: Root):
     """List damaged, edited and removed targets in the trash."""
     from dask.utils import parse_timedelta
 
     from ...planning.display.tables import text_table
     from ...storage import trash
-    from ..listing import find_root
 
-    found = find_root(root)
     if empty:
         try:
             age = parse_timedelta(older_than)
         except (ValueError, KeyError) as error:
             raise click.BadParameter(f"{older_than!r} is no time, such as '30 days'") from error
-        gone = trash.empty(found, age)
+        gone = trash.empty(root, age)
         click.echo(f"{len(gone)} deleted")
         return
-    things = trash.listed(found)
+    things = trash.listed(root)
     cells = [["target", "reason", "when", "id"]]
     cells += [[thing.target, thing.reason, thing.when, thing.id] for thing in things]
     click.echo(text_table(cells) if things else "the trash is empty")
@@ -344,9 +330,8 @@ def show_trash(empty: bool, older_than: str, root: str | None):
 
 @cache.command()
 @click.argument("target")
-@root_option
-@friendly
-def restore(target: str, root: str | None):
+@on_root
+def restore(target: str, root: Root):
     """Put TARGET back from the trash to where it was.
 
     TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is in that place now, it
@@ -354,11 +339,9 @@ def restore(target: str, root: str | None):
     """
     from ...storage import trash
     from ...storage.files import relative
-    from ..listing import find_root
 
-    found = find_root(root)
-    thing = trash.find(found, target, relative(target, found.path))
-    kept = trash.restore(found, thing)
+    thing = trash.find(root, target, relative(target, root.path))
+    kept = trash.restore(root, thing)
     click.echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
 
 

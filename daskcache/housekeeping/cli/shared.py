@@ -37,6 +37,19 @@ def import_modules(names: tuple[str, ...]) -> None:
             raise click.ClickException(f"can't import {name}: {what}") from error
 
 
+def on_root(command):
+    """Give a command its root: the one that ``--root`` names, or the nearest.  Works as a decorator."""
+
+    @root_option
+    @functools.wraps(command)
+    def run(*args, root, **kwargs):
+        from ..listing import find_root
+
+        return command(*args, root=find_root(root), **kwargs)
+
+    return friendly(run)
+
+
 def friendly(command):
     """Show daskcache's own errors as messages instead of tracebacks.  Works as a decorator."""
 
