@@ -236,9 +236,11 @@ def usage(root: Root, by: str = "function") -> Usage:
 
 def _holding(root: Root, item: Listed, final: bool) -> Holding:
     location = root.absolute(item.path)
-    intact = item.state == COMPLETE and item.stamp is not None and not os.path.islink(location)
+    intact = item.state == COMPLETE and not os.path.islink(location)
     size = item.name.size if intact else sum(size for _, size in _sizes(location))
-    name = item.name._replace(mtime_ns=item.stamp.mtime_ns) if intact else item.name
+    name = item.name
+    if intact and item.stamp is not None:
+        name = name._replace(mtime_ns=item.stamp.mtime_ns)
     return Holding(item.path, name, size, final, _last_use(location), intact)
 
 
