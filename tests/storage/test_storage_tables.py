@@ -37,6 +37,8 @@ from daskcache.errors import (
     TargetModified,
     UnsafePath,
 )
+from daskcache.housekeeping.repair import repair
+from daskcache.housekeeping.verify import verify
 from daskcache.storage import claims as claiming
 from daskcache.storage.record import RecordName
 from daskcache.storage.roots import Root
@@ -291,6 +293,19 @@ def test_the_command_line_lists_and_adopts_tables(sql, root):
     assert "modified" in cache("ls")
     assert "is adopted" in cache("adopt", "results.db::measured")
     assert node.compute().x.tolist() == [2]
+
+
+def test_tables_are_verified(sql, root):
+    """As files are: a table that was edited is modified, and no repair moves it."""
+    make(pd.DataFrame({"x": [1]})).compute()
+    stored = Root(str(root))
+    (item,) = checked = verify(stored)
+    assert (item.state, item.note) == ("complete", "")
+    assert list(repair(stored, checked, 0)) == []
+    sql("UPDATE measured SET x = 2")
+    (item,) = checked = verify(stored)
+    assert (item.state, item.note) == ("modified", "")
+    assert list(repair(stored, checked, 0)) == []
 
 
 def test_expiry_counts_from_the_record():
