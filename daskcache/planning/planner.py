@@ -134,19 +134,19 @@ class Planner(Examiner):
 
     def _block(self, requested, decided, blocked):
         """Take back the decisions for a node that can't run, and block the nodes on the way to it."""
-        stuck = {node.recipe.identity for node in blocked}
+        for node in blocked:
+            node.action = BLOCKED
+            node.obstacle = node.obstacle or node
+            self._blocked[node.recipe.identity] = node
         undone = {node.recipe.identity for node in decided}
         for identity, node in self.nodes.items():  # parents first
             if identity in undone:
                 before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
-                waits = [parent for parent in before if parent.recipe.identity in stuck]
+                waits = [parent for parent in before if parent.action == BLOCKED]
                 node.action = BLOCKED if waits else SKIP
                 if waits:
-                    stuck.add(identity)
+                    node.obstacle = waits[0].obstacle
                     node.reasons.append(f"{waits[0].recipe.title} can't run")
-        for node in blocked:
-            node.action = BLOCKED
-            self._blocked[node.recipe.identity] = node
         requested.action = BLOCKED
 
     def check(self) -> None:
@@ -180,8 +180,9 @@ class Planner(Examiner):
 def blocked_failure(planned: PlannedNode) -> NodeFailed:
     """Return the stand-in for the value of a node that can't run, for ``errors="collect"``."""
     recipe = planned.recipe
+    is_foreign = planned.obstacle is not None and planned.obstacle.state == FOREIGN
     return NodeFailed(
-        f"TargetModified: {'; '.join(headlines(planned.reasons))}",
+        f"{'ForeignTarget' if is_foreign else 'TargetModified'}: {'; '.join(headlines(planned.reasons))}",
         node=recipe.title,
         target=", ".join(recipe.paths) or None,
     )

@@ -56,6 +56,7 @@ class PlannedNode:
         "outdated",
         "unsettled",
         "requested",
+        "obstacle",
         "contested",
         "keeps",
         "released",
@@ -79,6 +80,8 @@ class PlannedNode:
         #: True if the node may get other data than those from which downstream results were made.
         self.unsettled = False
         self.requested = False
+        #: The node whose target keeps this one from running: itself or one upstream.  None if it can run.
+        self.obstacle: PlannedNode | None = None
         #: True if the node would have to run again, but an adopted result is at its target.
         self.contested = False
         #: True if an adopted result stands for this recipe, whatever recipe it was made for.

@@ -970,3 +970,43 @@ def test_a_crowded_folder_is_warned_of(root):
     with dask.config.set({"daskcache.folder-warning": None}), warnings.catch_warnings():
         warnings.simplefilter("error")
         dc.plan([plain(i) for i in range(30)])
+
+
+def failures(*nodes):
+    """The errors that stand for nodes under errors="collect"."""
+    return [value.message for value in dc.compute(*nodes, errors="collect")]
+
+
+def test_what_stands_for_a_blocked_node_names_the_error_that_would_be_raised(chain, root):
+    """Also for a node downstream, and for one that takes the blocked one inside a plain Dask value."""
+
+    @dc.delayed(target="total.json")
+    def total(values):
+        return sum(values)
+
+    one, two, three = chain()
+    above = total(dask.delayed(list)([one]))
+    root.mkdir()
+    Path(root / "first.json").write_text("[1]")
+    said = failures(one, two, three, above)
+    assert [text.partition(":")[0] for text in said] == ["ForeignTarget"] * 4
+    (root / "first.json").unlink()
+    three.compute()
+    edit(root / "first.json")
+    (root / "second.json").unlink()
+    (root / "third.json").unlink()
+    assert [text.partition(":")[0] for text in failures(one, three)] == ["TargetModified"] * 2
+
+
+def test_of_two_kinds_of_files_in_the_way_each_node_names_its_own(root):
+    """One node's target was edited, another's is foreign."""
+
+    @dc.delayed(target="{name}.json")
+    def make(name):
+        return name
+
+    make("a").compute()
+    edit(root / "a.json")
+    edit(root / "b.json")
+    said = failures(make("a"), make("b"))
+    assert [text.partition(":")[0] for text in said] == ["TargetModified", "ForeignTarget"]
