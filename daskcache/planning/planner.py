@@ -93,8 +93,8 @@ class Planner(Examiner):
 
     def _decide(self, planned, decided):
         # Walk upstream from a node that has to run, as far as complete nodes, which are loaded.
-        # `decided` gets the nodes that are to run, so that callers can take that back.  Return those
-        # that must not run.
+        # `decided` gets the nodes that are to run or to be loaded, so that callers can take that back.
+        # Return those that must not run.
         blocked = []
         stack = [planned]
         while stack:
@@ -107,10 +107,11 @@ class Planner(Examiner):
             current.action = self._how(current)
             decided.append(current)
             for parent in current.parents:
-                if parent is None or parent.is_to_do:
+                if parent is None or parent.is_to_do or parent.action == LOAD:
                     continue
                 if parent.is_complete:
                     parent.action = LOAD
+                    decided.append(parent)
                 else:
                     stack.append(parent)
             stack += [
@@ -142,7 +143,7 @@ class Planner(Examiner):
         for identity, node in self.nodes.items():  # parents first
             if identity in undone:
                 before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
-                waits = [parent for parent in before if parent.action == BLOCKED]
+                waits = [parent for parent in before if parent.action == BLOCKED and node.is_to_do]
                 node.action = BLOCKED if waits else SKIP
                 if waits:
                     node.obstacle = waits[0].obstacle

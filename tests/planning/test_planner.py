@@ -1010,3 +1010,29 @@ def test_of_two_kinds_of_files_in_the_way_each_node_names_its_own(root):
     edit(root / "b.json")
     said = failures(make("a"), make("b"))
     assert [text.partition(":")[0] for text in said] == ["TargetModified", "ForeignTarget"]
+
+
+def test_a_complete_node_before_a_blocked_one_is_not_loaded(root):
+    """Its only consumer can't run, so nobody needs its value; another consumer may."""
+
+    @dc.delayed(target="{name}.json")
+    def make(name):
+        return name
+
+    @dc.delayed(target="sums/{name}.json")
+    def add(name, x, y=""):
+        return x + y
+
+    make("a").compute()
+    edit(root / "b.json")
+    both, one = add("both", make("a"), make("b")), add("one", make("a"))
+
+    def actions(*nodes):
+        return {p.recipe.paths[0]: p.action for p in dc.plan(*nodes, errors="collect")}
+
+    blocked = {"b.json": "blocked", "sums/both.json": "blocked"}
+    assert actions(both) == {"a.json": "skip", **blocked}
+    assert (
+        actions(one, both) == actions(both, one) == {"a.json": "load", "sums/one.json": "run", **blocked}
+    )
+    assert actions(make("a"), both) == {"a.json": "load", **blocked}
