@@ -188,14 +188,16 @@ class Accessor:
         recipe = self._recipe
         if not recipe.paths:
             raise GraphError(f"{recipe.title} has no target that could be accepted", node=recipe.title)
-        if planned.state not in (STALE, PENDING) or None in planned.records:
-            error = TargetMissing if planned.state in (MISSING, FAILED) else TargetModified
+        gone = [p for p in self._located() if not files.exists(f"{recipe.root}/{p}")]
+        if planned.state not in (STALE, PENDING) or None in planned.records or gone:
+            state = MISSING if gone and planned.state in (STALE, PENDING) else planned.state
+            error = TargetMissing if state in (MISSING, FAILED) else TargetModified
             raise error(
                 "only a stale target can be accepted",
                 node=recipe.title,
-                target=", ".join(recipe.paths),
+                target=", ".join(gone if state == MISSING else recipe.paths),
                 expected="state stale",
-                got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
+                got=f"state {state}: {'; '.join(headlines(planned.reasons))}",
                 hint="dc.keep(node)" if planned.state == ADOPTED else "node.compute()",
             )
 

@@ -392,3 +392,23 @@ def test_functions_that_modules_name_otherwise_travel_with_their_module(define):
         "@dc.delayed\ndef f(x): return helper(x) + renamed(x)\n"
     )
     assert module.f(1).compute() == 5
+
+
+@pytest.mark.parametrize("record", ["kept", "lost"])
+def test_accept_needs_all_results(root, record):
+    """One of two targets is stale, the other was deleted: what is missing can't be accepted."""
+
+    @dc.delayed(target=("low.json", "high.json"))
+    def halves(n):
+        return n // 2, n - n // 2
+
+    dask.compute(halves(4))
+    (root / "high.json").unlink()
+    if record == "lost":
+        for path in (root / ".daskcache/records").rglob("*.json"):
+            if json.loads(path.read_text())["target"] == "high.json":
+                path.unlink()
+    with pytest.raises(TargetMissing, match=r"high\.json\n.*stale\n *got: state missing") as raised:
+        halves(5).dc.accept()
+    assert "low.json" not in raised.value.target
+    assert list((root / ".daskcache/accepted").glob("*")) == []
