@@ -8,8 +8,10 @@ If the node would have to run again, the correction stays until the user decides
 
 from __future__ import annotations
 
+import contextlib
+
 from ..calls.recipe import Recipe
-from ..errors import GraphError, TargetMissing
+from ..errors import GraphError, MissingExtra, TargetMissing
 from ..runtime.named import target_of
 from ..storage import files, records, trash
 from ..storage.record import RecordName, target_id
@@ -22,7 +24,8 @@ from .unrecorded import look_into
 def check_adoptable(root: Root, path: str) -> None:
     """Check that a file can be read in the form of the result that it replaces.
 
-    Nothing is checked if no record has the form, or if reading the file would run code.
+    Nothing is checked if no record has the form, if reading the file would run code, or if the package
+    that reads it is not installed.
 
     Raises
     ------
@@ -36,7 +39,8 @@ def check_adoptable(root: Root, path: str) -> None:
             continue
         target = target_of(record)
         if target is not None and not target.runs_code:
-            look_into(target.at(root.absolute(path)), root, form=record.form)
+            with contextlib.suppress(MissingExtra):
+                look_into(target.at(root.absolute(path)), root, form=record.form)
             return
 
 

@@ -182,8 +182,9 @@ def blocked_failure(planned: PlannedNode) -> NodeFailed:
     """Return the stand-in for the value of a node that can't run, for ``errors="collect"``."""
     recipe = planned.recipe
     is_foreign = planned.obstacle is not None and planned.obstacle.state == FOREIGN
+    error = "ForeignTarget" if is_foreign else "TargetModified"
     return NodeFailed(
-        f"{'ForeignTarget' if is_foreign else 'TargetModified'}: {'; '.join(headlines(planned.reasons))}",
+        f"{error}: {'; '.join(headlines(planned.reasons))}",
         node=recipe.title,
         target=", ".join(recipe.paths) or None,
     )

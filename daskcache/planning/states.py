@@ -80,7 +80,7 @@ class PlannedNode:
         #: True if the node may get other data than those from which downstream results were made.
         self.unsettled = False
         self.requested = False
-        #: The node whose target keeps this one from running: itself or one upstream.  None if it can run.
+        #: The node whose target keeps this one from running: itself, one upstream, or None.
         self.obstacle: PlannedNode | None = None
         #: True if the node would have to run again, but an adopted result is at its target.
         self.contested = False

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..calls.recipe import Recipe
-from ..errors import DaskcacheWarning, FormatLimit, TargetCollision
+from ..errors import DaskcacheWarning, FormatLimit, MissingExtra, TargetCollision
 from ..hashing import algorithms
 from ..storage import files
 from ..storage.files import Stamp
@@ -280,6 +280,8 @@ class _Look(NamedTuple):
             self.planned.refusal = error
             reason = f"{error.message} (expected {error.expected}, got {error.got})"
             self.planned.reasons.append(reason)
+            return None
+        except MissingExtra:  # what the file is can't be known here
             return None
         if found is None or content not in (None, found.file_hash):
             return None

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from ..errors import UntrustedPickle
+from ..errors import MissingExtra, UntrustedPickle
 from ..runtime.named import target_of
 from ..storage import files
 from ..storage.files import Stamp
@@ -121,7 +121,8 @@ def described_by(
 def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[str, str]:
     """Return the state of a target whose content no record describes, and the reason.
 
-    An edited file can be read, a damaged one can't.  Files that run code are not read to find out.
+    An edited file can be read, a damaged one can't.  Files that run code are not read to find out.  A
+    file that can't be read because a package is missing counts as edited, so that it is not replaced.
 
     Parameters
     ----------
@@ -137,7 +138,7 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
     try:
         if target.runs_code or look_into(target, root, before.file_hash) is not None:
             return MODIFIED, edited
-    except UntrustedPickle as error:
+    except (UntrustedPickle, MissingExtra) as error:
         return MODIFIED, f"{edited}: {error.message}"
     if isinstance(target, FolderTarget):
         return CORRUPT, "is damaged: files of it are missing, or can't be read any more"

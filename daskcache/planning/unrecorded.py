@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..errors import FormatLimit, StorageError, UntrustedPickle
+from ..errors import FormatLimit, MissingExtra, StorageError, UntrustedPickle
 from ..storage import files as storage
 from ..storage.files import Part
 from ..storage.manifests import kept_files
@@ -58,6 +58,8 @@ def look_into(
         If it is a pickle that must not be read.
     StorageError
         If the operating system refuses to read it.
+    MissingExtra
+        If the package that reads its format is not installed.
     """
     try:
         found = storage.part_of(target.path)
@@ -67,7 +69,7 @@ def look_into(
             check_runnable(target.path, root.path)
         data_hash = _hash_in_form(target, form)
         unchanged = storage.file_hash(target.path) == found.file_hash
-    except (UntrustedPickle, StorageError):
+    except (UntrustedPickle, StorageError, MissingExtra):
         raise
     except FormatLimit:
         if form is not None:

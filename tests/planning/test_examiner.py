@@ -9,7 +9,7 @@ import pytest
 
 import daskcache as dc
 from daskcache.calls.recipe import combine
-from daskcache.errors import TargetCollision
+from daskcache.errors import MissingExtra, TargetCollision
 from daskcache.hashing.encoder import hash_value
 from daskcache.planning.examiner import Examiner
 from daskcache.runtime.facts import facts_of_recipe
@@ -122,6 +122,22 @@ def test_corrupt(stored):
     look = stored.look()
     assert look.reasons == ["a.json is damaged: it can't be read any more"]
     assert (look.state, look.outdated) == ("corrupt", True)
+
+
+@pytest.mark.parametrize("on_modified", ["error", "adopt", "recompute"])
+def test_an_edit_is_no_damage_where_its_package_is_not_installed(root, monkeypatch, on_modified):
+    """It can be neither adopted nor told from damage: the state says what is missing."""
+
+    def missing(path):
+        raise MissingExtra("pyarrow is not installed")
+
+    scene = Scene(root, on_modified=on_modified)
+    scene.put()
+    scene.record()
+    scene.put(5, NEW)
+    monkeypatch.setattr(dc.JSONTarget, "hash_file", staticmethod(missing))
+    reason = "a.json was edited after it was stored: pyarrow is not installed"
+    assert scene.state() == ("modified", [reason])
 
 
 def test_corrupt_by_content(root):

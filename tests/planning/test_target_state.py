@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import daskcache as dc
+from daskcache.errors import MissingExtra
 from daskcache.planning.target_state import described_by, newest_first, state_of
 from daskcache.storage import files
 from daskcache.storage.records import RecordName, RecordStore, record_content, target_id
@@ -111,6 +113,18 @@ def test_a_file_of_a_format_that_a_record_must_not_choose_is_not_read(scene, for
     scene.put(b"cposix\nsystem\n(S'touch pwned'\ntR.", seconds=2000)
     assert scene.state().state == "modified"
     assert not Path("pwned").exists()
+
+
+def test_a_file_whose_package_is_not_installed_is_not_called_damaged(scene, monkeypatch):
+    """A repair would move an edited file to the trash on a machine without, say, pyarrow."""
+
+    def missing(path):
+        raise MissingExtra("pyarrow is not installed")
+
+    monkeypatch.setattr(dc.JSONTarget, "hash_file", staticmethod(missing))
+    scene.record()
+    scene.put(b"[2]", seconds=2000)
+    assert scene.state().state == "modified"
 
 
 def test_damage_that_keeps_size_and_time_is_found_thoroughly(scene):
