@@ -1,4 +1,4 @@
-"""`Findings`: what an examiner found that records don't say yet.
+"""`Findings`: the facts that an examiner found and that records don't contain yet.
 
 Examining only reads, and so do plans.  A verb calls `Findings.write_down` once its plan stands.  The
 functions that write the records are in `runtime.facts`.

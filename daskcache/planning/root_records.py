@@ -16,7 +16,7 @@ from ..storage.roots import Root
 
 
 class RootRecords:
-    """What one root holds besides targets, listed once.
+    """The contents of one root besides targets, listed once.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
-"""`examine_target`: whether a node's target holds its result, and if not, why.
+"""The state of one target of a node, and the reasons for it.
 
-`examiner` asks this for each target of a node, and puts the outcomes together.  `target_state` compares
-the file with records; the questions here are those that need the recipe: whether the record is its own,
-whether another one made equal data, and what users decided.
+`examiner` calls `examine_target` for each target of a node, and puts the outcomes together.
+`target_state` compares the file with its records.  The questions here are those that need the recipe:
+whether the record is its own, whether another recipe made equal data, and what users decided.
 """
 
 from __future__ import annotations
