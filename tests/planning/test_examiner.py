@@ -15,7 +15,8 @@ from daskcache.planning.examiner import Examiner
 from daskcache.runtime.facts import facts_of_recipe
 from daskcache.runtime.work import describe_format
 from daskcache.storage import files, records
-from daskcache.storage.records import RecordName, RecordStore, record_content, target_id
+from daskcache.storage.record import RecordName, record_content, target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 OLD, NEW = 1_000_000, 2_000_000

@@ -11,7 +11,8 @@ import daskcache as dc
 from daskcache.errors import MissingExtra
 from daskcache.planning.target_state import described_by, newest_first, state_of
 from daskcache.storage import files
-from daskcache.storage.records import RecordName, RecordStore, record_content, target_id
+from daskcache.storage.record import RecordName, record_content, target_id
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 KEY, OTHER = "0" * 32, "1" * 32
