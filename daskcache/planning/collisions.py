@@ -12,9 +12,9 @@ from collections import Counter
 from .. import config
 from ..calls.recipe import Recipe
 from ..errors import DaskcacheWarning, TargetCollision
-from ..storage.paths import DATA_HASH
+from ..storage.paths import DATA_HASH, nested
+from ..storage.place import place_of
 from ..storage.record import collision_form
-from ..storage.tables.databases import SEPARATOR, is_table
 
 
 class Collisions:
@@ -46,7 +46,7 @@ class Collisions:
         if DATA_HASH in path:
             return  # equal data may share a file
         # file systems may ignore case, and a table lies inside its database as a file in its folder
-        form = f"{recipe.root}/{collision_form(path).replace(SEPARATOR, '/')}"
+        form = f"{recipe.root}/{nested(collision_form(path))}"
         first = self._claims.setdefault(form, recipe)
         if first.identity != recipe.identity:
             is_impure = first.key == recipe.key and first.root == recipe.root
@@ -70,7 +70,7 @@ class Collisions:
         """Warn once about a folder that gets more targets than file systems and people handle well."""
         folder = f"{recipe.root}/{path}".rpartition("/")[0]
         self._crowds[folder] += 1
-        if self._crowds[folder] == self._max_in_folder + 1 and not is_table(path):
+        if self._crowds[folder] == self._max_in_folder + 1 and place_of(path).has_files:
             warnings.warn(
                 f"more than {self._max_in_folder} targets of one graph go into the folder {folder}, the "
                 f"last one that of {recipe.title}: put an argument that divides them into the template, "

@@ -16,10 +16,10 @@ from ..errors import MissingExtra, UntrustedPickle
 from ..runtime.named import target_of
 from ..storage import files
 from ..storage.files import Stamp
+from ..storage.place import place_of
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import Root
-from ..storage.tables.databases import is_table
 from ..targets.base import FolderTarget, Target
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
 
@@ -147,7 +147,7 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
 
 def _is_plain(location):
     """Return True for a file, folder or table.  Opening a pipe would block for ever."""
-    if is_table(location):
+    if not place_of(location).has_files:
         return True
     mode = os.stat(location).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
