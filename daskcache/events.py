@@ -7,7 +7,6 @@ collects it.  Elsewhere the process keeps it.  `history` returns both kinds.
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections import deque
@@ -16,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from .clients import by_value, verb_client, worker_here
 from .errors import GraphError, require
 
 #: Topic of the events in a distributed scheduler's log: ``client.get_events(TOPIC)``.
@@ -95,21 +95,6 @@ def emit(outcome: str, function: str, client: Any = None, **facts: Any) -> None:
         _post(client, event._asdict())
 
 
-def verb_client() -> Any:
-    """Return the distributed client that Dask's verbs use, or None if they use another scheduler."""
-    if "distributed" not in sys.modules:
-        return None
-    import dask
-    from distributed import default_client
-
-    if dask.config.get("scheduler", None) not in (None, "dask.distributed", "distributed"):
-        return None
-    try:
-        return default_client()
-    except ValueError:
-        return None
-
-
 def history(client: Any = None) -> Any:
     """Return the events of this process and of a cluster's workers as a table.
 
@@ -152,7 +137,9 @@ def history(client: Any = None) -> Any:
                 "history() can't wait for an asynchronous client",
                 hint=f'[message for _, message in await client.get_events("{TOPIC}")]',
             )
-        events.update(filter(None, map(event_of, client.run_on_scheduler(_kept()))))
+        events.update(
+            filter(None, map(event_of, client.run_on_scheduler(by_value(_kept), TOPIC, COLLECTOR)))
+        )
     frame = pandas.DataFrame(sorted(events), columns=NodeEvent._fields)
     frame["time"] = pandas.to_datetime(frame["time"], unit="s", utc=True)
     return frame
@@ -171,33 +158,13 @@ def event_of(message: Any) -> NodeEvent | None:
         return None
 
 
-def _kept():
-    """Return a function that gets a scheduler's events.
-
-    It is sent by value, so a scheduler without daskcache can run it, too.
-    """
-    topic, collector = TOPIC, COLLECTOR
-
-    def kept(dask_scheduler):
-        plugin = dask_scheduler.plugins.get(collector)
-        if plugin is not None:
-            return list(plugin.events)
-        logged = [message for _, message in dask_scheduler.get_events(topic)]
-        return [each for some in logged for each in ([some] if type(some) is dict else some)]
-
-    return kept
-
-
-def worker_here() -> Any:
-    """Return the distributed worker whose task runs in this thread, or None."""
-    if "distributed.worker" not in sys.modules:
-        return None
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:  # not a worker's task, but maybe one of Dask's schedulers in this process
-        return None
+def _kept(topic, collector, dask_scheduler):
+    """Return a scheduler's events.  It runs there, maybe without daskcache."""
+    plugin = dask_scheduler.plugins.get(collector)
+    if plugin is not None:
+        return list(plugin.events)
+    logged = [message for _, message in dask_scheduler.get_events(topic)]
+    return [each for some in logged for each in ([some] if type(some) is dict else some)]
 
 
 #: For each client, messages that wait for the next call to its scheduler, which takes them all.

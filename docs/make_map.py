@@ -22,6 +22,7 @@ from architecture import FLOORS, imports, room_of  # noqa: E402
 ABOUT = {
     "aliases": "older module paths",
     "calls": "functions and their calls",
+    "clients": "client, worker here",
     "cluster": "plugins for a cluster",
     "config": "part of Dask's",
     "errors": "the error tree",
@@ -38,8 +39,8 @@ ABOUT = {
     "testing": "helpers for tests",
 }
 #: Rooms that any other may use.
-GROUND = {"aliases", "config", "errors", "events"}
-WIDTH, BOX, HEIGHT, GAP, MARGIN = 760, 172, 44, 34, 16
+GROUND = {"aliases", "clients", "config", "errors", "events"}
+WIDTH, BOX, HEIGHT, GAP, MARGIN = 820, 172, 44, 34, 16
 
 
 def arrows() -> Counter:

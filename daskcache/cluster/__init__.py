@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .. import config
+from ..clients import in_loop_of, notes_on
 from ..errors import DaskcacheWarning
-from .client import in_loop_of, is_prepared, mark_prepared
 
 
 async def _attach_if_bare(client: Any) -> None:
@@ -39,9 +39,10 @@ def prepare(client: Any) -> None:
     released for the wait.  The thread of the loop itself (asynchronous clients) can't wait, so there the
     steps run later.
     """
-    if is_prepared(client):
+    notes = notes_on(client)
+    if notes.get("prepared"):
         return
-    mark_prepared(client)
+    notes["prepared"] = True
     if not config.get("workers.attach"):
         return
     if in_loop_of(client):

@@ -22,10 +22,10 @@ from dask.utils import parse_bytes, parse_timedelta
 from distributed import Nanny, NannyPlugin, Scheduler, SchedulerPlugin, WorkerPlugin
 
 from .. import config
+from ..clients import notes_on
 from ..errors import DaskcacheWarning
 from ..events import COLLECTOR
 from . import logs
-from .client import mark_prepared
 from .dashboard import register, unregister
 from .keepalive import KeepAlivePlugin, KeepAliveTimer, configured_ttl, period_for
 from .logs import LogsPlugin
@@ -202,7 +202,7 @@ def _level(level):
 
 
 async def _attach(client, settings, replace):
-    mark_prepared(client)
+    notes_on(client)["prepared"] = True
     client.subscribe_topic(TOPIC, _warn)
     if settings.loggers:
         client.subscribe_topic(logs.TOPIC, logs.receive)
@@ -210,7 +210,7 @@ async def _attach(client, settings, replace):
 
 
 async def _detach(client):
-    mark_prepared(client)
+    notes_on(client)["prepared"] = True
     for topic in (TOPIC, logs.TOPIC):
         if topic in client._event_handlers:
             client.unsubscribe_topic(topic)

@@ -12,9 +12,10 @@ import os
 import threading
 from typing import Any
 
-from distributed import WorkerPlugin, get_worker
+from distributed import WorkerPlugin
 
 from ..calls.state import running
+from ..clients import worker_here
 from ..runtime.log_records import PROCESS, described
 
 #: Topic of the events that carry records.
@@ -73,7 +74,7 @@ class Forwarder(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "origin", None):  # it comes from another process
             return
-        worker = self._worker()
+        worker = worker_here() or next(iter(self._workers), None)
         if worker is None:
             return
         work = running.get()
@@ -84,13 +85,6 @@ class Forwarder(logging.Handler):
             worker.log_event(TOPIC, described(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
-
-    def _worker(self):
-        """Return the worker whose task runs in this thread, or else any worker of the process."""
-        try:
-            return get_worker()
-        except ValueError:
-            return next(iter(self._workers), None)
 
 
 def hand_on(told: dict[str, Any]) -> None:

@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import pickle
 import threading
-import types
 import warnings
-import weakref
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from .. import __version__, config
 from ..calls.spec import Spec
+from ..clients import by_value, in_loop_of, notes_on
 from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError
 from ..runtime.code_check import check_code
 from ..storage.roots import Root
-from .client import in_loop_of
 
 #: Topic of the events in which workers that join later report what they lack.
 TOPIC = "daskcache-reach"
@@ -95,9 +93,7 @@ def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
         If all that is wrong is that workers have other code.  The error names them and the cure.
     """
     mode = config.get("reach")
-    known = _known.get(client)
-    if known is None or known.scheduler != _scheduler_id(client):
-        known = _known[client] = _Known(_scheduler_id(client))
+    known = notes_on(client).setdefault("reach", _Known())
     new = needs.without(known.needs)
     if mode == "off" or not any(new):
         return
@@ -114,17 +110,9 @@ def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
 class _Known:
     """The needs about which the workers of a scheduler have been asked."""
 
-    def __init__(self, scheduler):
-        self.scheduler = scheduler
+    def __init__(self):
         self.needs = Needs()
         self.is_listening = False
-
-
-_known: weakref.WeakKeyDictionary[Any, _Known] = weakref.WeakKeyDictionary()
-
-
-def _scheduler_id(client):
-    return client._scheduler_identity.get("id", "")  # a call that asks the scheduler would wait for it
 
 
 # ---- asking ---------------------------------------------------------------------------------------
@@ -166,7 +154,7 @@ class _Question:
             if not known.is_listening:
                 known.is_listening = True
                 client.subscribe_topic(TOPIC, _tell)
-            answers = await client._run(_by_value(_probe), _as_bytes(self._new), on_error="return")
+            answers = await client._run(by_value(_probe), _as_bytes(self._new), on_error="return")
             plugin = _plugin(_as_bytes(known.needs), frozenset(answers))
             await client._register_worker_plugin(plugin, NAME, False)
         except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
@@ -278,13 +266,6 @@ async def _probe(needs, dask_worker=None):
     return await asyncio.get_running_loop().run_in_executor(None, look)
 
 
-def _by_value(function, **names):
-    """Return a twin of a function that cloudpickle takes by value, because its module does not exist."""
-    twin = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
-    twin.__module__ = "daskcache probe"
-    return twin
-
-
 def _plugin(needs: bytes, asked: Collection[str]) -> Any:
     """Return a worker plugin that probes its worker, unless the worker was `asked` already.
 
@@ -292,7 +273,7 @@ def _plugin(needs: bytes, asked: Collection[str]) -> Any:
     """
     from distributed import WorkerPlugin
 
-    probe, topic = _by_value(_probe), TOPIC
+    probe, topic = by_value(_probe), TOPIC
 
     async def setup(self, worker):
         if worker.address in asked:

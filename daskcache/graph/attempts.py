@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from ..cluster.client import in_loop_of, live_clients
+from ..clients import in_loop_of, live_clients
 
 
 class Evidence(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..calls.task_keys import TO_DO
-from ..cluster.client import live_clients
+from ..clients import by_value, live_clients
 
 
 def is_alone(client: Any) -> bool:
@@ -27,7 +27,7 @@ def is_alone(client: Any) -> bool:
         return False
     own = [each.id for each in live_clients()]
     try:
-        return not client.run_on_scheduler(_others(own))
+        return not client.run_on_scheduler(by_value(_others), own)
     except (OSError, ValueError):  # it is gone, as the verb will say, or refuses functions
         return False
 
@@ -52,13 +52,8 @@ def unfinished(client: Any, keys: Iterable[str]) -> set[str]:
     return {key for key, state in states.items() if state in TO_DO}
 
 
-def _others(own):
-    """Return a function that lists the other programs' clients; `own` are the ids of ours."""
-    # pickled by value, because it is nested: it runs also on a scheduler without daskcache
-
-    def others(dask_scheduler):
-        # not `clients`, which also has entries for published data and the like
-        connected = [name for name in dask_scheduler.client_comms if name not in own]
-        return [name for name in connected if not name.startswith("Client-worker-")]  # those of tasks
-
-    return others
+def _others(own, dask_scheduler):
+    """List the other programs' clients; `own` are the ids of ours.  It runs on the scheduler."""
+    # not `clients`, which also has entries for published data and the like
+    connected = [name for name in dask_scheduler.client_comms if name not in own]
+    return [name for name in connected if not name.startswith("Client-worker-")]  # those of tasks

@@ -33,8 +33,9 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from .. import cluster
 from ..calls.recipe import Recipe
+from ..clients import verb_client
 from ..errors import DaskcacheWarning, TargetCorrupt
-from ..events import emit, verb_client
+from ..events import emit
 from ..planning.planner import Planner, blocked_failure, garbage_later
 from ..planning.states import BLOCKED, COMPLETE, LOAD, SKIP
 from ..runtime.entry import Entry

@@ -8,17 +8,16 @@ functions at the end replace handles in arguments and results by nodes or data.
 from __future__ import annotations
 
 import concurrent.futures
-import sys
 import threading
 import weakref
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
-import dask
 from dask.delayed import Delayed
 
 from ..calls.recipe import Recipe, flatten, recipes_before, unflatten
 from ..calls.state import made
+from ..clients import verb_client
 from ..graph.node import Node, holding
 from ..graph.verb import compute
 from ..runtime.entry import Entry
@@ -118,7 +117,7 @@ class Submitted:
         self._making: concurrent.futures.Future[None] | None = None
         #: None until the node is over.  Then a tuple of its exception, or of None.
         self._outcome: tuple[Exception | None] | None = None
-        client = _client()
+        client = verb_client(connect=True)
         self._future = client.compute(node) if client is not None else None
         if self._future is None:
             self._batch.add(self)
@@ -242,21 +241,6 @@ def forget(recipes: list[Recipe]) -> None:
     nodes, done = made.get(), {id(recipe) for recipe in recipes}
     if nodes is not None:
         nodes[:] = [node for node in nodes if id(node._recipe) not in done]
-
-
-def _client():
-    """Return the distributed client that Dask's verbs would use now, or None."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None or dask.config.get("scheduler", None) not in (
-        None,
-        "distributed",
-        "dask.distributed",
-    ):
-        return None
-    try:
-        return distributed.get_client()
-    except ValueError:
-        return None
 
 
 class Futures(list):

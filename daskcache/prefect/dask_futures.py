@@ -15,6 +15,8 @@ from prefect.futures import PrefectWrappedFuture
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed
 
+from ..clients import worker_here
+
 _logger = get_logger("task_runner.daskcache")
 
 _TIMEOUTS = (TimeoutError, distributed.TimeoutError, concurrent.futures.TimeoutError)
@@ -69,9 +71,7 @@ class DaskFuture(PrefectWrappedFuture):
 @contextmanager
 def _stepping_aside() -> Iterator[None]:
     """Free this thread's slot on a worker while it waits for other tasks."""
-    try:
-        distributed.get_worker()
-    except ValueError:
+    if worker_here() is None:
         yield
         return
     # without this, nested tasks on a worker with one thread would wait for ever

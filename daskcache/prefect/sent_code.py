@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from prefect import Task
 
 from ..calls.spec import Code, Options, Spec
+from ..clients import worker_here
 from ..errors import CodeMismatch, DaskcacheError
-from ..events import worker_here
 from ..hashing import algorithms
 from ..hashing.algorithms import configured
 from ..hashing.ownership import is_user_file, seen_as

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .. import config
+from ..clients import worker_here
 from ..targets.base import UNKNOWN, Target
 
 #: Milliseconds between two checks of a worker's memory.
@@ -135,7 +136,7 @@ def likewise(value: Any) -> Any:
 
 def is_on() -> bool:
     """Return True if the cache is on here: a share of a memory limit counts only on workers."""
-    return bool(_configured(_worker()))
+    return bool(_configured(worker_here()))
 
 
 def current_limit() -> int:
@@ -146,7 +147,7 @@ def current_limit() -> int:
     of bytes is configured.  On a worker the cache also gives way, as distributed's own data does, when
     the memory of the process is above the worker's target.
     """
-    worker = _worker()
+    worker = worker_here()
     limit = _configured(worker)
     if worker is None or not limit:
         return limit
@@ -263,18 +264,6 @@ def _rebuilt(value: Any, function: Callable) -> Any:
 
 
 # ---- the worker --------------------------------------------------------------------------------------
-
-
-def _worker():
-    """Return the distributed worker that runs the current task, or None."""
-    if "distributed.worker" not in sys.modules:
-        return None
-    from distributed import get_worker
-
-    try:
-        return get_worker()
-    except ValueError:
-        return None
 
 
 def _memory_limit(worker):

@@ -20,8 +20,9 @@ from weakref import WeakValueDictionary
 from ..calls.describe import brief
 from ..calls.recipe import combine
 from ..calls.spec import AbsentSpec
+from ..clients import worker_here
 from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
-from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit, worker_here
+from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
 from ..storage import files, leases, records

@@ -7,13 +7,13 @@ the scheduler.  `contract` holds the tests for target classes.
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ..clients import current_client
 from ..events import RAN, TOPIC, listeners, messages_in
 
 
@@ -88,7 +88,7 @@ def count_runs(client: Any = None) -> Iterator[Callable[[], Counter[str]]]:
     ...     dask.compute(*nodes)
     >>> assert runs() == {"denoise": 2}                        # doctest: +SKIP
     """
-    client = client or _current_client()
+    client = client or current_client()
     here: Counter[str] = Counter()
 
     def listen(event):
@@ -134,17 +134,6 @@ def assert_nothing_runs(client: Any = None) -> Iterator[None]:
     if runs():
         names = ", ".join(f"{name}() × {count}" for name, count in sorted(runs().items()))
         raise AssertionError(f"nothing was to run, but these did: {names}")
-
-
-def _current_client():
-    if "distributed" not in sys.modules:
-        return None
-    from distributed import default_client
-
-    try:
-        return default_client()
-    except ValueError:
-        return None
 
 
 @contextmanager

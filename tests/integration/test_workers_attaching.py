@@ -17,9 +17,9 @@ from distributed.scheduler import Scheduler
 from tornado.ioloop import PeriodicCallback
 
 import daskcache as dc
+from daskcache.clients import notes_on
 from daskcache.cluster import attaching, memory
 from daskcache.cluster.attaching import NAME
-from daskcache.cluster.client import is_prepared
 from daskcache.cluster.keepalive import cluster_config
 from daskcache.cluster.memory import TrimPlugin
 from daskcache.errors import DaskcacheWarning
@@ -79,7 +79,7 @@ def test_the_first_verb_attaches(local_client, verb):
     """Whatever sends a node first, its workers have what is configured before its tasks run."""
     with Client(local_client.cluster, set_as_default=False) as client, on_cluster(client):
         dc.detach(local_client)
-        assert not is_prepared(client)
+        assert "prepared" not in notes_on(client)
         verb(client)
         found = guards(client)
         assert None not in found.values()
