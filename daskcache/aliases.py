@@ -74,7 +74,7 @@ MOVED = {
     "needs": "graph.needs",
     "node": "graph.node",
     "obstacles": "runtime.obstacles",
-    "other_programs": "graph.other_programs",
+    "other_programs": "graph.attempts",
     "ownership": "hashing.ownership",
     "parts": "hashing.changes",
     "paths": "storage.paths",

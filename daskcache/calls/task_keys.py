@@ -2,7 +2,7 @@
 
 A Dask key starts with the function's name, by which Dask's dashboard groups tasks.  The recipe's key
 follows, then a token that tells tasks of the same node apart.  `graph.builder` makes the tokens.
-`graph.other_programs` and `cluster.dashboard_page` recognise tasks by their keys and states.
+`graph.attempts` and `cluster.dashboard_page` recognise tasks by their keys and states.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Tasks that this process has sent to a distributed scheduler, and their fates.
+"""Tasks that this process and other programs have sent to a distributed scheduler, and their fates.
 
-`graph.builder` uses `Attempts`, and `graph.verb` uses `SentFutures` and `drop_released`.
+`SUBMISSIONS` remembers what this process has sent, and asks schedulers about other programs.
+`graph.builder` has `Attempts`, the view of one verb.  `graph.verb` uses `SentFutures` and
+`drop_released`.
 
 A scheduler keeps the first task of a key for as long as any future needs it.  So a key must not come
 back with another meaning.  A task that is over needs a new key when it is planned again: it failed, or
@@ -15,33 +17,12 @@ from __future__ import annotations
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, NamedTuple
 
-from ..clients import in_loop_of, live_clients
-
-
-class Evidence(NamedTuple):
-    """The facts that the plan of an entry task rests on."""
-
-    #: Recipe, root and the way to run it: equal for all plans that can share the task.
-    terms: tuple
-    #: For each target, the record that vouches for its content.
-    records: tuple
-    #: For each input, the key of the task that makes it, or the hash of its data.
-    made_from: tuple[str, ...]
-
-
-class MakingTask(NamedTuple):
-    """A task that makes a node."""
-
-    key: str
-    #: Key of the entry task for the same evidence, without the number of the attempt.
-    first_key: str
-    attempt: int
-    evidence: Evidence
-    #: True if the task returns the node's value, False if it returns the entry.
-    gives_value: bool
+from ..calls.task_keys import TO_DO
+from ..clients import by_value, in_loop_of, live_clients
+from .tasks import Evidence, MakingTask
 
 
 class Earlier(NamedTuple):
@@ -66,23 +47,137 @@ _PENDING, _OVER, _UNKNOWN = "pending", "over", "unknown"
 #: Seconds to wait for another thread that holds a client's lock.
 _MOMENT = 0.5
 
-#: The newest attempt to make each node, by `MakingTask.first_key`.
-_sent: dict[str, _Sent] = {}
 
-#: Number of entries in `_sent` beyond which those without a future are dropped.  More are kept only
-#: while they have futures; then the number is that of these, doubled.
-_MAX_REMEMBERED = 200_000
-_most = _MAX_REMEMBERED
+class Submissions:
+    """The tasks that this process has sent, for as long as they may be pending.
 
-#: For each node that may be pending, by its terms, the last verb that sent it.
-_newest: dict[tuple, Attempts] = {}
+    Parameters
+    ----------
+    live_clients : callable
+        Returns the running clients of the process.
+    max_remembered : int
+        Number of attempts beyond which those without a future are dropped.  More are kept only while
+        they have futures; then the number is that of these, doubled.
+    few : int
+        Number of verbs that are all checked at each new verb.  More are checked when they have doubled.
 
-#: The verbs that may have pending tasks.
-_verbs: list[Attempts] = []
-_lock = threading.Lock()
-#: Number of verbs that are all checked at each new verb.  More are checked when they have doubled.
-_FEW = 16
-_limit = _FEW
+    Attributes
+    ----------
+    sent : dict
+        The newest attempt to make each node, by `MakingTask.first_key`.
+    verbs : list of Attempts
+        The verbs that may have pending tasks.
+    newest : dict
+        For each node that may be pending, by its terms, the last verb that sent it.
+    """
+
+    def __init__(
+        self,
+        live_clients: Callable[[], list[Any]] = live_clients,
+        max_remembered: int = 200_000,
+        few: int = 16,
+    ):
+        self.live_clients = live_clients
+        self.sent: dict[str, _Sent] = {}
+        self.verbs: list[Attempts] = []
+        self.newest: dict[tuple, Attempts] = {}
+        self._max_remembered = self._most = max_remembered
+        self._few = self._limit = few
+        self._lock = threading.Lock()
+
+    def remember(self, verb: Attempts, making: Iterable[MakingTask], futures: frozenset[str]) -> None:
+        """Remember tasks of a verb, and the keys of the futures that need them."""
+        with self._lock:
+            if len(self.sent) > self._most:
+                self._forget_what_has_no_future(verb.clients)
+            if not verb.futures:
+                self.verbs.append(verb)
+            verb.futures.append(futures)
+            for task in making:
+                self.sent[task.first_key] = _Sent(task.attempt, futures)
+                verb.making[task.evidence.terms] = task
+                self.newest[task.evidence.terms] = verb
+
+    def forget(self, verb: Attempts) -> None:
+        """Forget the pending tasks of a verb."""
+        with self._lock:
+            self._forget(verb)
+
+    def forget_what_is_over(self) -> None:
+        """Drop the graphs of verbs that are over."""
+        # many verbs are checked only when their number has doubled: a verb does not pay for all others
+        if self._few < len(self.verbs) < self._limit:
+            return
+        with self._lock:
+            for verb in [verb for verb in self.verbs if verb.is_over()]:
+                self._forget(verb)
+            self._limit = max(self._few, 2 * len(self.verbs))
+
+    def _forget(self, verb):
+        if verb in self.verbs:
+            self.verbs.remove(verb)
+        for terms in verb.making:
+            if self.newest.get(terms) is verb:
+                del self.newest[terms]
+
+    def _forget_what_has_no_future(self, clients):
+        """Drop the attempts that no client has a future of: their schedulers have forgotten them, too.
+
+        An attempt with a future must stay.  Its scheduler would return the old result under its key,
+        even if the target was deleted since; so the next attempt needs another number.
+        """
+        for first_key in [k for k, sent in self.sent.items() if not _statuses_of(sent.futures, clients)]:
+            del self.sent[first_key]
+        self._most = max(self._max_remembered, 2 * len(self.sent))
+
+    def is_alone(self, client: Any) -> bool:
+        """Return True if no other program uses a scheduler now; False also if that can't be known.
+
+        Parameters
+        ----------
+        client : distributed.Client or None
+            None stands for a scheduler of this process, which no other program can use.
+        """
+        if client is None:
+            return True
+        if client.asynchronous:
+            return False
+        own = [each.id for each in self.live_clients()]
+        try:
+            return not client.run_on_scheduler(by_value(_others), own)
+        except (OSError, ValueError):  # it is gone, as the verb will say, or refuses functions
+            return False
+
+
+def unfinished(client: Any, keys: Iterable[str]) -> set[str]:
+    """Return the keys of the tasks that a scheduler has not finished, whichever program sent them.
+
+    Parameters
+    ----------
+    client : distributed.Client or None
+        None gives an empty set.  So does an asynchronous client, which can't be waited for.
+    keys : iterable of str
+        Dask keys to ask about.
+    """
+    wanted = list(keys)
+    if client is None or client.asynchronous or not wanted:
+        return set()
+    try:
+        states = client.sync(client.scheduler.get_task_status, keys=wanted)
+    except OSError:
+        return set()
+    return {key for key, state in states.items() if state in TO_DO}
+
+
+def _others(own, dask_scheduler):
+    """List the other programs' clients; `own` are the ids of ours.  It runs on the scheduler."""
+    # not `clients`, which also has entries for published data and the like
+    connected = [name for name in dask_scheduler.client_comms if name not in own]
+    return [name for name in connected if not name.startswith("Client-worker-")]  # those of tasks
+
+
+#: The tasks that this process has sent.
+SUBMISSIONS = Submissions()
 
 
 class Attempts:
@@ -94,33 +189,37 @@ class Attempts:
     ----------
     builder : GraphBuilder
         The verb's builder, with its tasks and annotations.  The builder itself is referred to weakly.
+    submissions : Submissions
+        What the process has sent before.
     """
 
-    def __init__(self, builder: Any):
-        _forget_what_is_over()
-        self._clients = live_clients()
+    def __init__(self, builder: Any, submissions: Submissions = SUBMISSIONS):
+        submissions.forget_what_is_over()
+        self._submissions = submissions
+        self.clients = submissions.live_clients()
         self._fates: dict[frozenset[str], str] = {}
         self._builder = weakref.ref(builder)
         self._tasks, self._annotated = builder.tasks, builder.annotated
         #: The newest task for each node, by terms.
-        self._making: dict[tuple, MakingTask] = {}
-        self._futures: list[frozenset[str]] = []
+        self.making: dict[tuple, MakingTask] = {}
+        #: Keys of the futures that need the tasks, as they were sent.
+        self.futures: list[frozenset[str]] = []
 
     def number(self, first_key: str) -> int:
         """Return a node's attempt number: that of the last attempt, plus one if that is over.
 
         It is 0 if nothing was sent for the node.
         """
-        sent = _sent.get(first_key) if self._clients else None
+        sent = self._submissions.sent.get(first_key) if self.clients else None
         return 0 if sent is None else sent.attempt + (self._fate(sent.futures) == _OVER)
 
     def under_way(self, evidence: Evidence) -> Earlier | None:
         """Return the newest task for the same terms if it is pending, else None."""
-        verb = _newest.get(evidence.terms) if self._clients else None
+        verb = self._submissions.newest.get(evidence.terms) if self.clients else None
         if verb is None:
             return None
-        task = verb._making[evidence.terms]
-        sent = _sent.get(task.first_key)
+        task = verb.making[evidence.terms]
+        sent = self._submissions.sent.get(task.first_key)
         if sent is None or self._fate(sent.futures) != _PENDING:
             return None
         return Earlier(task, verb._tasks, verb._annotated)
@@ -141,11 +240,11 @@ class Attempts:
         from distributed import Future
 
         held: list[Any] = []
-        for client in self._clients:
+        for client in self.clients:
             if not client._refcount_lock.acquire(timeout=_MOMENT):
                 continue  # the thread that holds it may wait for a lock of this thread
             try:
-                sent = _sent.get(task.first_key)
+                sent = self._submissions.sent.get(task.first_key)
                 for key in sent.futures.difference(but) if sent is not None else ():
                     state = client.futures.get(key)
                     if state is not None and state.status == _PENDING:
@@ -157,53 +256,32 @@ class Attempts:
     def value_key(self, key: str) -> str:
         """Return `key`, with a random suffix if a live future of that key has failed."""
         # under the same key, the scheduler would return the old error without running anything
-        if any(status in ("error", "cancelled", "lost") for status in self._statuses([key])):
+        if any(status in ("error", "cancelled", "lost") for status in _statuses_of([key], self.clients)):
             return f"{key}-{uuid.uuid4().hex[:8]}"
         return key
 
     def send(self, making: Iterable[MakingTask], futures: frozenset[str]) -> None:
         """Remember tasks and the keys of the futures that need them."""
-        if not self._clients:
-            return
-        with _lock:
-            if len(_sent) > _most:
-                _forget_what_has_no_future(self._clients)
-            if not self._futures:
-                _verbs.append(self)
-            self._futures.append(futures)
-            for task in making:
-                _sent[task.first_key] = _Sent(task.attempt, futures)
-                self._making[task.evidence.terms] = task
-                _newest[task.evidence.terms] = self
+        if self.clients:
+            self._submissions.remember(self, making, futures)
 
     def take_back(self) -> None:
         """Forget the tasks of the verb, which failed before any of them was sent.
 
         Its futures may stay pending for long, because the traceback of the error holds them.
         """
-        with _lock:
-            self._forget()
-
-    def _forget(self):
-        if self in _verbs:
-            _verbs.remove(self)
-        for terms in self._making:
-            if _newest.get(terms) is self:
-                del _newest[terms]
+        self._submissions.forget(self)
 
     def is_over(self) -> bool:
         """Return True if no future of the verb is pending any more."""
         if self._builder() is not None:  # the verb is being planned, or its graph may be sent again
             return False
-        return all(_fate_of(futures, self._clients) != _PENDING for futures in self._futures)
+        return all(_fate_of(futures, self.clients) != _PENDING for futures in self.futures)
 
     def _fate(self, futures):
         if futures not in self._fates:
-            self._fates[futures] = _fate_of(futures, self._clients)
+            self._fates[futures] = _fate_of(futures, self.clients)
         return self._fates[futures]
-
-    def _statuses(self, keys):
-        return _statuses_of(keys, self._clients)
 
 
 def _fate_of(futures, clients):
@@ -223,47 +301,23 @@ def _statuses_of(keys, clients):
     return [known[key].status for key in keys for known in futures if key in known]
 
 
-def _forget_what_is_over():
-    """Drop the graphs of verbs that are over."""
-    global _limit
-    # many verbs are checked only when their number has doubled, so a verb does not pay for all others
-    if _FEW < len(_verbs) < _limit:
-        return
-    with _lock:
-        for verb in [verb for verb in _verbs if verb.is_over()]:
-            verb._forget()
-        _limit = max(_FEW, 2 * len(_verbs))
-
-
-def _forget_what_has_no_future(clients):
-    """Drop the attempts that no client has a future of: their schedulers have forgotten them, too.
-
-    An attempt with a future must stay.  Its scheduler would return the old result under its key, even if
-    the target was deleted since; so the next attempt needs another number.
-    """
-    global _most
-    for first_key in [k for k, sent in _sent.items() if not _statuses_of(sent.futures, clients)]:
-        del _sent[first_key]
-    _most = max(_MAX_REMEMBERED, 2 * len(_sent))
-
-
 class SentFutures:
     """The futures that a composed graph was sent for, as long as a scheduler may remember it."""
 
     def __init__(self, client: Any, keys: Collection[str]):
-        self._client = client
+        self.client = client
         self._states = {key: client.futures[key] for key in keys if key in client.futures}
 
     def live_on(self, client: Any, keys: Collection[str]) -> bool:
         """Return True if `client` still has one of these futures, under one of `keys`."""
-        if client is not self._client:
+        if client is not self.client:
             return False
         common = self._states.keys() & keys
         # a key that was released and asked for again has another state object
         return any(client.futures.get(key) is self._states[key] for key in common)
 
     def are_alive(self) -> bool:
-        known = self._client.futures
+        known = self.client.futures
         return any(known.get(key) is state for key, state in self._states.items())
 
 

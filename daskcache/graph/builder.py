@@ -1,4 +1,7 @@
-"""Tasks for the nodes of a plan.  `graph.verb` and `prefect.preparing` use `GraphBuilder`.
+"""The tasks for the nodes of a plan.  `graph.verb` and `prefect.preparing` use `GraphBuilder`.
+
+The builder asks no scheduler, and touches files only by way of `TaskNeeds`.  `graph.verb` tells it what
+is known of other programs.  `graph.tasks` has the single task.
 
 There are three kinds of tasks:
 
@@ -16,46 +19,33 @@ A finished node has no task that makes it: its entry is written into the tasks t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from dask._task_spec import GraphNode, Task, TaskRef
 
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
-from ..hashing.algorithms import configured
-from ..hashing.encoder import short_digest
 from ..planning.planner import Planner, blocked_failure
-from ..planning.states import BLOCKED, CORRUPT, FAILED, PlannedNode
-from ..runtime.code_check import code_in_arguments
+from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.entry import Failure
-from ..runtime.node import load_finished, load_value, run_and_load, run_node
-from ..runtime.work import DaskValue, Work, describe_arguments
-from .attempts import Attempts, Earlier, Evidence, MakingTask
+from ..runtime.node import load_finished, load_value
+from ..runtime.work import DaskValue
+from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions
 from .composed import node_annotations, split_graph
-from .frames import client_of_verb, is_for_some_workers, sending
+from .frames import DaskMoment
 from .needs import TaskNeeds
-from .other_programs import is_alone, unfinished
+from .tasks import Evidence, MakingTask, evidence_token, finished, has_progressed, task_to_make
 
 
-class EntryTask(Task):
-    """A task that makes a node, for its entry or its value.
+class Sharing(NamedTuple):
+    """The facts about other programs that use the scheduler of a verb."""
 
-    Dask's optimisers must not fuse it with its consumers.  Otherwise the node would run once in each of
-    the collections that need it.
-    """
-
-    __slots__ = ()
-    block_fusion = True
-
-    def __reduce__(self):
-        work, *handles = self.args
-        return _entry_task, (self.key, self.func, work, *[handle.key for handle in handles])
-
-
-def _entry_task(key, function, work, *handles):
-    return EntryTask(key, function, work, *map(TaskRef, handles))
+    #: True if no other program uses the scheduler.  Another one could need an entry meanwhile.
+    is_alone: bool = False
+    #: Keys of unfinished result tasks, which another program may have sent.
+    unfinished: Collection[str] = frozenset()
 
 
 class GraphBuilder:
@@ -64,6 +54,10 @@ class GraphBuilder:
     Parameters
     ----------
     planner : Planner
+    needs : TaskNeeds, optional
+        It creates the roots and stores the code that the tasks need.
+    submissions : Submissions, optional
+        The tasks that were sent before.
 
     Attributes
     ----------
@@ -77,11 +71,18 @@ class GraphBuilder:
         Keys of the futures for which a composed graph is sent; empty for other graphs.
     values : frozenset of str
         Identities of the recipes whose values are in the composed graph, not only their entries.
+    result_tasks : list of str
+        Keys of the result tasks that other programs may have sent in place of the entry tasks here.
     held : list of distributed.Future
         Futures that keep pending tasks alive until the scheduler has the composed graph that needs them.
     """
 
-    def __init__(self, planner: Planner):
+    def __init__(
+        self,
+        planner: Planner,
+        needs: TaskNeeds | None = None,
+        submissions: Submissions = SUBMISSIONS,
+    ):
         self.planner = planner
         self.outputs: frozenset[str] = frozenset()
         self.values: frozenset[str] = frozenset()
@@ -91,42 +92,40 @@ class GraphBuilder:
         self.tasks: dict[Any, GraphNode] = {}
         self.annotations: dict[str, Any] = {}
         self.annotated: dict[str, dict[str, Any]] = {}
-        self._attempts = Attempts(self)
+        self._attempts = Attempts(self, submissions)
         self._entry_keys: dict[str, str] = {}
         self._value_keys: dict[tuple[str, str | None], str] = {}
         self._result_keys: dict[str, str] = {}
         #: New tasks, for which `Attempts.send` has not yet noted the futures that need them.
         self._new: list[MakingTask] = []
-        #: True if no other program uses the scheduler.  Another one could need an entry meanwhile.
-        self._is_alone = False
-        #: Keys of result tasks that other programs may have sent, and of those that are unfinished.
-        self._result_tasks: list[str] = []
-        self._shared: set[str] = set()
+        self.result_tasks: list[str] = []
+        self._sharing = Sharing()
         #: True within `singly`.
         self._is_single = False
         #: Identities of the recipes whose targets must exist in the end (`add_entry`).
         self._pinned: set[str] = set()
-        self._needs = TaskNeeds()
+        self._needs = needs or TaskNeeds()
 
-    def add_requested(self, recipes: Iterable[Recipe]) -> None:
-        """Add the tasks that a verb needs for the values of its nodes."""
-        requested, client = list(recipes), client_of_verb()
-        with self._noting_failure():
-            self.planner.request_all(requested)
-            self.planner.check()
-            # Asking the scheduler blocks, so ask only for the verb's first nodes, and only if something
-            # has to run.
-            is_first = not self.tasks
-            self._is_alone = is_first and self._something_runs(requested) and is_alone(client)
-            self._add_values(requested)
-            if is_first and self.tasks and not self._is_alone:
-                self._shared = unfinished(client, self._result_tasks)
-            if self._shared:  # start again, with result tasks for these nodes
-                self._forget_tasks()
-                self._add_values(requested)
+    def plan(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
+        """Plan requested nodes, write down what the plan found, and return the nodes."""
+        requested = self.planner.request_all(recipes)
+        self.planner.check()
+        self.planner.write_down()
+        return requested
+
+    def add_requested(self, requested: list[PlannedNode], sharing: Sharing) -> None:
+        """Add the tasks that a verb needs for the values of its nodes.
+
+        With unfinished result tasks in `sharing`, all tasks are made anew, with those among them.
+        """
+        self._sharing = sharing
+        if sharing.unfinished:
+            self._forget_tasks()
+        self._add_values(requested)
 
     @contextmanager
-    def _noting_failure(self):
+    def noting_failure(self) -> Iterator[None]:
+        """Within this context, an error ends the verb, and what it has sent is forgotten."""
         try:
             yield
         except BaseException:
@@ -134,21 +133,18 @@ class GraphBuilder:
             self._attempts.take_back()
             raise
 
-    def _something_runs(self, recipes):
-        plans = [self.planner.request(recipe) for recipe in recipes]
-        return any(planned.is_to_do for planned in plans)
-
-    def _add_values(self, recipes):
+    def _add_values(self, requested):
         # Parents go first: a requested node that is upstream of another one needs an entry task.
-        before = [self._add_parents(recipe) for recipe in recipes]
-        for recipe, self._new in zip(recipes, before, strict=True):
-            if recipe.identity in self._result_keys or (recipe.identity, None) in self._value_keys:
+        before = [self._add_parents(planned) for planned in requested]
+        for planned, self._new in zip(requested, before, strict=True):
+            identity = planned.recipe.identity
+            if identity in self._result_keys or (identity, None) in self._value_keys:
                 continue
-            task = self._add_result(self.planner.request(recipe))
+            task = self._add_result(planned)
             if task is None:
-                self._add_new_value(recipe)
+                self._add_new_value(planned)
             else:
-                self._result_keys[recipe.identity] = task.key
+                self._result_keys[identity] = task.key
                 self._attempts.send(self._new, frozenset([task.key]))
 
     def _forget_tasks(self):
@@ -161,13 +157,11 @@ class GraphBuilder:
         """Add the tasks for the value of a node that a verb was given; return the value's key."""
         return self._result_keys.get(recipe.identity) or self.add_value(recipe)
 
-    def _add_parents(self, recipe):
+    def _add_parents(self, planned):
         """Add the tasks for the inputs of a requested node; return the new ones that make nodes."""
         self._new = []
-        planned = self.planner.request(recipe)
-        self.planner.write_down()
         if planned.is_to_do:
-            for item, parent in zip(recipe.upstream, planned.parents, strict=True):
+            for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
                 if isinstance(item, DaskInput):
                     self._add_dask_value(item)
                 elif parent is not None and parent.is_to_do:
@@ -185,7 +179,7 @@ class GraphBuilder:
         if earlier is not None:
             return self._add_as_sent(earlier) if earlier.task.gives_value else None
         _, task = self._new_tasks(planned.recipe, evidence)
-        if not self._is_alone and task.key not in self._shared:
+        if not self._sharing.is_alone and task.key not in self._sharing.unfinished:
             return None  # another program could send the entry task, and the node would run twice
         self._add_making(task, planned, *given)
         return task
@@ -194,8 +188,10 @@ class GraphBuilder:
         """Add the tasks for a node's value, loaded through its entry; return the value's key."""
         if (recipe.identity, key) not in self._value_keys:
             others, self._new = self._new, []  # calls nest: a node may be upstream in a Dask value
-            with self._noting_failure():
-                self._add_new_value(recipe, key)
+            with self.noting_failure():
+                planned = self.planner.request(recipe)
+                self.planner.write_down()
+                self._add_new_value(planned, key)
             self._new = others
         return self._value_keys[recipe.identity, key]
 
@@ -206,7 +202,7 @@ class GraphBuilder:
         because the entry task waits for the result task.
         """
         if recipe.identity not in self._result_keys:
-            with self._noting_failure():
+            with self.noting_failure():
                 self.add_entry(recipe)
                 self.planner.write_down()
         return self._result_keys.get(recipe.identity)
@@ -223,19 +219,18 @@ class GraphBuilder:
         finally:
             self._is_single = False
 
-    def _add_new_value(self, recipe, key=None):
-        planned = self.planner.request(recipe)
-        self.planner.write_down()
+    def _add_new_value(self, planned, key=None):
+        recipe = planned.recipe
         entry_key = self._add_entry(planned) if planned.is_to_do else None
         if entry_key is not None:
             load: tuple = load_value, TaskRef(entry_key)
             token = task_keys.token_of(entry_key, recipe.key)
         elif planned.action == BLOCKED:
             load = load_value, Failure(blocked_failure(planned))
-            token = _token(planned.records, planned.reasons)
+            token = evidence_token(planned.records, planned.reasons)
         else:
             load = load_finished, *finished(planned)
-            token = _token(planned.records)
+            token = evidence_token(planned.records)
         own_key = task_keys.value_key(recipe.name, recipe.key, token)
         value_key = key or self._attempts.value_key(own_key)
         if value_key not in self.tasks:
@@ -309,13 +304,13 @@ class GraphBuilder:
             if self._is_single:
                 self._result_keys[planned.recipe.identity] = result_key
         entry_task, result_task = self._new_tasks(planned.recipe, evidence)
-        if result_task.key in self._shared and not result_key:
+        if result_task.key in self._sharing.unfinished and not result_key:
             self._add_making(result_task, planned, inputs, handles)
             result_key = result_task.key
         if result_key:
             handles.append(TaskRef(result_key))  # not an input: it only makes the entry task wait
         else:
-            self._result_tasks.append(result_task.key)
+            self.result_tasks.append(result_task.key)
         self._add_making(entry_task, planned, inputs, handles)
         return entry_task.key
 
@@ -353,7 +348,7 @@ class GraphBuilder:
 
     def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
         """Return the two tasks that can make a node: the entry task and the result task."""
-        token = _token(*evidence)
+        token = evidence_token(*evidence)
         first_key = task_keys.entry_key(recipe.name, recipe.key, token)
         attempt = self._attempts.number(first_key)
         if attempt:
@@ -367,53 +362,20 @@ class GraphBuilder:
 
     def _add_making(self, task, planned, inputs, handles):
         recipe = planned.recipe
-        code: dict[str, list] = {}
-        work = Work(
-            recipe.spec,
-            recipe.values,
-            tuple(inputs),
-            recipe.key,
-            recipe.static,
-            recipe.code,
-            describe_arguments(recipe.spec, recipe.values, code=code) if recipe.mutable else {},
-            recipe.root,
-            recipe.paths,
-            recipe.label,
-            planned.records or (None,) * len(recipe.paths),
-            planned.outdated,
-            planned.state == CORRUPT,
-            self.planner.collect,
-            planned.elsewhere,
-            planned.state == FAILED,
-            self._needs.root_id(recipe),
-            configured(),
-            planned.keeps,
-            self._verb_to_look_elsewhere(planned),
-            recipe.identity in self._pinned or bool(_BOUND & recipe.annotations.keys()),
-            code_in_arguments(code),
-        )
+        pinned = recipe.identity in self._pinned
+        root_id = self._needs.root_id(recipe)
+        making = task_to_make(task, planned, self.planner, root_id, pinned, inputs, handles)
         self._needs.keep_code(recipe)
         self._new.append(task)
-        function = run_and_load if task.gives_value else run_node
-        self.tasks[task.key] = EntryTask(task.key, function, work, *handles)
+        self.tasks[task.key] = making
         self._annotate(task.key, recipe, running=True)
-
-    def _verb_to_look_elsewhere(self, planned):
-        """Return the verb if only a worker can look for an equal result at other targets, else "".
-
-        That is so while inputs are unfinished, because planning can't know their data.
-        """
-        waits = any(parent is not None and parent.is_to_do for parent in planned.parents)
-        if not waits or planned.outdated or self.planner.store(planned.recipe.root).is_empty():
-            return ""
-        return self.planner.verb
 
     def _earlier(self, planned, evidence) -> Earlier | None:
         """Return the pending task that makes a node, if it explains the plan's findings, else None."""
         if self._is_single and not self.outputs:
             return None  # for a scheduler of this process, which does not have a cluster's tasks
         earlier = self._attempts.under_way(evidence)
-        if earlier is None or not self._has_progressed(planned, earlier.task.evidence, evidence):
+        if earlier is None or not has_progressed(planned, earlier.task.evidence, evidence, self.planner):
             return None
         if self.outputs:  # a composed graph does not always include what the task was sent with
             held = self._attempts.hold(earlier.task, self.outputs)
@@ -436,49 +398,16 @@ class GraphBuilder:
         self._new.append(earlier.task)
         return earlier.task
 
-    def _has_progressed(self, planned, earlier, evidence):
-        """Return True if a pending task explains the differences between its plan and the plan of now.
+    def check_workers(self, moment: DaskMoment) -> None:
+        """Check the workers of the client that the tasks are for.
 
-        It does if its inputs were finished meanwhile, or if some of its several targets are in place.
-        A person's edit is not explained.
+        Within a verb, an error is raised unless they can run the tasks.  A client that sends can't be
+        waited for, and a later warning says what they lack.  Tasks for some workers only are checked
+        where they run.
         """
-        records = list(zip(earlier.records, evidence.records, strict=True))
-        news = [(planned, now) for before, now in records if before != now]
-        if len(news) == len(records) > 0:
-            return False
-        for parent, before, now in zip(
-            planned.parents, earlier.made_from, evidence.made_from, strict=True
-        ):
-            if before == now:
-                continue
-            # the key of the task that makes the parent includes the parent's recipe key
-            if parent is None or not parent.is_complete or parent.recipe.key not in before:
-                return False
-            news += [(parent, name) for name in parent.records]
-        return all(self._was_made(node, name) for node, name in news)
-
-    def _was_made(self, planned, name):
-        """Return True if a record of a node says that its function made the content, not a person."""
-        record = name and self.planner.store(planned.recipe.root).read(name)
-        return bool(record) and name.key == planned.recipe.key and not record.is_adopted
-
-    def check_workers(self) -> None:
-        """Raise an error, within a verb, unless the workers of its client can run the tasks."""
-        if self._may_check():
-            self._needs.check(client_of_verb(), wait=True)
-
-    def ask_workers(self) -> None:
-        """Check the workers while a client sends the tasks; a later warning says what they lack.
-
-        The client can't be waited for here.
-        """
-        sent = sending() if self._may_check() else None
-        if sent is not None and not is_for_some_workers():
-            self._needs.check(sent[0], wait=False)
-
-    def _may_check(self):
-        """Return True if a check is due; tasks for some workers only are checked where they run."""
-        return not (self._needs.are_checked or self.annotations.keys() & {"workers", "resources"})
+        for_some = moment.for_some_workers or self.annotations.keys() & {"workers", "resources"}
+        if not for_some:
+            self._needs.check(moment.client, wait=not moment.is_sending)
 
     def _add_dask_value(self, item: DaskInput) -> str:
         """Add the graph of a plain Dask value, including nodes in it; return the value's key."""
@@ -501,17 +430,3 @@ class GraphBuilder:
         values = self.annotated.setdefault(kind, {})
         values[key] = value
         self.annotations[kind] = values.get  # a bound method: picklable, and None is ignored
-
-
-#: Annotations that bind a node to some workers.  Its function must not run in another node's task.
-_BOUND = {"resources", "workers"}
-
-
-def finished(planned: PlannedNode) -> tuple:
-    """Return the arguments of `load_finished` for a complete node."""
-    return planned.entry, planned.recipe.name, planned.seconds or 0.0
-
-
-def _token(*evidence):
-    """Return the short hash of evidence that makes a Dask key say what its task does."""
-    return short_digest(repr(evidence).encode("utf-8", "surrogatepass"))

@@ -1,8 +1,8 @@
-"""Facts about the running Dask call, found by walking the stack.
+"""The moment of a Dask call at which the package is asked, found by one walk of the stack.
 
 Dask does not say where a verb begins and ends, which client sends, or that a graph is being composed.
-The callers' frames do.  `graph.verb`, `graph.late`, `graph.builder` and `graph.node` ask here.  If Dask
-changes these functions, ``tests/integration/test_dask_internals.py`` says what broke.
+The callers' frames do.  `graph.verb`, `graph.late` and `graph.node` ask here.  If Dask changes these
+functions, ``tests/integration/test_dask_internals.py`` says what broke.
 """
 
 from __future__ import annotations
@@ -10,100 +10,92 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from types import FrameType
-from typing import Any
-
-#: Functions of Dask that pickle or cull graphs, and for each the name of its set of wanted keys.
-_STEPS = {"_graph_to_futures": "keyset", "cull": "keys_set"}
+from typing import Any, NamedTuple
 
 
-def dask_step() -> Any:
-    """Return an object that identifies the running step of a Dask verb, and lives as long as the step.
+class DaskMoment(NamedTuple):
+    """The facts about the innermost running call of Dask."""
 
-    A step is one of three: the loop that calls ``HLGExpr.from_collection`` for all collections of a
-    verb; ``HighLevelGraph.cull``; and ``Client._graph_to_futures``, which pickles.
+    #: Identity of the verb's running step, which lives as long as the step; None outside of steps.  A
+    #: step is the loop that calls ``HLGExpr.from_collection`` for all collections of a verb (its frame),
+    #: ``HighLevelGraph.cull``, or ``Client._graph_to_futures``, which pickles (the set of wanted keys).
+    step: Any = None
+    #: Layers of the graph that is being culled.
+    culled: Iterable[Any] = ()
+    #: True while `dask.delayed` composes a graph of nodes in containers.
+    is_composing: bool = False
+    #: The distributed client to which the verb sends its graph, or None.
+    client: Any = None
+    #: True if the verb of a client names the workers for its graph.
+    for_some_workers: bool = False
+    #: While the client pickles the graph: its new futures by key, and the expression.
+    futures: dict[str, Any] | None = None
+    expr: Any = None
 
-    Returns
-    -------
-    frame, set or None
-        The frame of the loop, or the set of the wanted keys.  None outside such a step.
-    """
+    @property
+    def is_sending(self) -> bool:
+        """True while a distributed client pickles a graph to send it to its scheduler."""
+        return self.futures is not None
+
+
+def dask_moment() -> DaskMoment:
+    """Walk the stack as far as the function of Dask that composes, sends or runs a verb."""
+    inner: FrameType | None = None  # of the innermost step
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_name
-        if name == "from_collection":
-            return frame.f_back
-        if name in _STEPS and _STEPS[name] in frame.f_locals:
-            return frame.f_locals[_STEPS[name]]
-        frame = frame.f_back
-    return None
-
-
-def is_sending() -> bool:
-    """Return True while a distributed client pickles a graph to send it to its scheduler."""
-    return _running("_graph_to_futures", "distributed.client") is not None
-
-
-def sending() -> tuple[Any, dict[str, Any], Any] | None:
-    """Return the client that is pickling a graph, its new futures and the expression, or None."""
-    frame = _running("_graph_to_futures", "distributed.client")
-    return frame and tuple(frame.f_locals[name] for name in ("self", "futures", "expr"))
-
-
-def is_for_some_workers() -> bool:
-    """Return True while a distributed client pickles a graph for workers that the verb names."""
-    frame = _running("_graph_to_futures", "distributed.client")
-    return frame is not None and bool(frame.f_locals.get("workers"))
-
-
-def client_of_verb() -> Any:
-    """Return the distributed client to which the running verb will send its graph.
-
-    Return None if no client is known, or if the verb of a client names the workers for its graph.
-    """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_name in ("compute", "persist"):
+        if name in _FUNCTIONS:
             module = frame.f_globals.get("__name__")
-            if module == "distributed.client":
-                return None if frame.f_locals.get("workers") else frame.f_locals["self"]
-            if module == "dask.base":
-                found = getattr(frame.f_locals.get("schedule"), "__self__", None)
-                return found if hasattr(found, "scheduler_info") else None
+            if name == "from_collection" or (name == "cull" and "keys_set" in frame.f_code.co_varnames):
+                inner = inner or frame
+            elif name == "unpack_collections":
+                if module == "dask.delayed":  # without the locals of `cull`: this is asked for each task
+                    if inner is not None and inner.f_code.co_name == "from_collection":
+                        return DaskMoment(inner.f_back, is_composing=True)
+                    return DaskMoment(is_composing=True)
+            elif module in ("dask.base", "distributed.client"):
+                return _of_verb(frame, inner)
         frame = frame.f_back
-    return None
+    return DaskMoment(*_step(inner))
 
 
-def culled_layers() -> Iterable[Any]:
-    """Return the layers of the graph that is being culled, or an empty tuple."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and not (frame.f_code.co_name == "cull" and "keys_set" in frame.f_locals):
-        frame = frame.f_back
-    return frame.f_locals["self"].layers.values() if frame is not None else ()
+def _step(inner):
+    """Return the identity of a step, and the layers that it culls, by its frame."""
+    if inner is None or inner.f_code.co_name == "from_collection":
+        return inner and inner.f_back, ()
+    return inner.f_locals["keys_set"], inner.f_locals["self"].layers.values()
 
 
-def is_composing() -> bool:
-    """Return True while `dask.delayed` composes a graph of nodes in containers."""
-    return _running("unpack_collections", "dask.delayed") is not None
+def _of_verb(frame, inner):
+    """Return the moment of a verb of Dask or of a client that runs in `frame`."""
+    step, culled = _step(inner)
+    known = frame.f_locals
+    if frame.f_globals["__name__"] == "dask.base":
+        scheduler = getattr(known.get("schedule"), "__self__", None)
+        return DaskMoment(
+            step, culled, client=scheduler if hasattr(scheduler, "scheduler_info") else None
+        )
+    moment = DaskMoment(step, culled, False, known["self"], bool(known.get("workers")))
+    if frame.f_code.co_name != "_graph_to_futures":
+        return moment
+    step = known["keyset"] if inner is None else step
+    return moment._replace(step=step, futures=known["futures"], expr=known["expr"])
+
+
+#: Names of the functions that the walk looks at.
+_FUNCTIONS = {"from_collection", "cull", "unpack_collections", "_graph_to_futures", "compute", "persist"}
 
 
 def is_read_for_composing(reader: FrameType) -> bool:
     """Return True if the frame `reader` reads ``node.dask`` for composing.
 
-    This is faster than `is_composing`, because it looks at fixed frames only.
+    This is faster than `dask_moment`, because it looks at fixed frames only.
     """
     if reader.f_code.co_name != "from_collection" or reader.f_back is None:
         return False
     caller = reader.f_back.f_back
-    return caller is not None and _is(caller, "unpack_collections", "dask.delayed")
-
-
-def _running(function, module):
-    # The frame of the innermost running call, or None.  It skips the caller in this module.
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and not _is(frame, function, module):
-        frame = frame.f_back
-    return frame
-
-
-def _is(frame, function, module):
-    return frame.f_code.co_name == function and frame.f_globals.get("__name__") == module
+    return (
+        caller is not None
+        and caller.f_code.co_name == "unpack_collections"
+        and caller.f_globals.get("__name__") == "dask.delayed"
+    )

@@ -20,7 +20,7 @@ from ..calls.recipe import DaskInput, Recipe
 from ..errors import GraphError
 from ..hashing.encoder import short_digest
 from .composed import culled_graph, node_annotations, plain_layer, split_graph
-from .frames import dask_step, is_composing, is_sending
+from .frames import DaskMoment, dask_moment
 
 
 class LateKey(str):
@@ -41,7 +41,8 @@ class LateKey(str):
         return self
 
     def __reduce__(self):
-        return str, (_sent_key(self) if is_sending() else str(self),)
+        moment = dask_moment()
+        return str, (_sent_key(self, moment) if moment.is_sending else str(self),)
 
 
 class LateTask(GraphNode):
@@ -65,9 +66,10 @@ class LateTask(GraphNode):
 
     @property
     def dependencies(self) -> frozenset:
-        if is_composing():
+        moment = dask_moment()
+        if moment.is_composing:
             return frozenset(_keys_before(self.key))
-        return self.planned().dependencies
+        return self._planned_at(moment).dependencies
 
     @property
     def recipe_keys(self) -> dict[str, str]:
@@ -84,9 +86,12 @@ class LateTask(GraphNode):
 
         It is planned again when Dask begins another step that culls or sends.  Each has its own set.
         """
-        step = dask_step()
+        return self._planned_at(dask_moment())
+
+    def _planned_at(self, moment):
+        step = moment.step
         if self._planned is None or (isinstance(step, set) and self._culled_in() is not step):
-            self._planned = _local_task(self.key)
+            self._planned = _local_task(self.key, moment)
             self._culled_in = weakref.ref(step) if isinstance(step, set) else lambda: None
         return self._planned
 
@@ -97,7 +102,8 @@ class LateTask(GraphNode):
         return LateTask(self.key)
 
     def substitute(self, subs, key=None):
-        if is_composing():  # Dask renames it with its dependencies: stay under this key, as an alias
+        if dask_moment().is_composing:
+            # Dask renames it with its dependencies: stay under this key, as an alias
             return Alias(self.key) if self.key.is_value else DataNode(None, None)
         return self if key in (None, self.key) else self.planned().substitute(subs, key)
 
@@ -109,7 +115,9 @@ class LateTask(GraphNode):
         return True
 
     def __reduce__(self):
-        return _itself, (_sent_task(self.key) if is_sending() else self.planned(),)
+        moment = dask_moment()
+        task = _sent_task(self.key, moment) if moment.is_sending else self._planned_at(moment)
+        return _itself, (task,)
 
     def __repr__(self):
         return f"<LateTask {self.key}>"
@@ -177,10 +185,11 @@ class RecipeLayer(Layer):
 
     def plan(self) -> tuple[dict[Any, GraphNode], dict]:
         """Return the tasks and annotations as of now, with the value under the node's own key."""
-        if is_composing():
+        moment = dask_moment()
+        if moment.is_composing:
             tasks = late_tasks(self.recipes[0], self.key)
             return tasks, late_annotations(tasks)
-        builder = _layer_of(self.recipes[0]).builder
+        builder = _layer_of(self.recipes[0], moment).builder
         builder.add_value(self.recipes[0], self.key)
         return cull(builder.tasks, [self.key]), builder.annotations
 
@@ -188,10 +197,12 @@ class RecipeLayer(Layer):
         return culled_graph(*self.plan()) if self.key in keys else culled_graph({}, {})
 
     def __reduce__(self):
-        builder = _layer_of(self.recipes[0]).builder
+        moment = dask_moment()
+        builder = _layer_of(self.recipes[0], moment).builder
         # for a scheduler the value gets its planned key, as does each `LateKey` that refers to it
-        key = builder.add_value(self.recipes[0], None if is_sending() else self.key)
-        builder.ask_workers()
+        key = builder.add_value(self.recipes[0], None if moment.is_sending else self.key)
+        if moment.is_sending:
+            builder.check_workers(moment)
         return plain_layer, (cull(builder.tasks, [key]), builder.annotations)
 
     def clone(self, keys, seed, bind_to=None):
@@ -228,10 +239,10 @@ class RecipeLayer(Layer):
 # ---- from late to planned --------------------------------------------------------------------------
 
 
-def _layer_of(recipe):
+def _layer_of(recipe: Recipe, moment: DaskMoment) -> Any:
     from .verb import layer_of  # not at the top: to make nodes takes no planner
 
-    return layer_of(recipe)
+    return layer_of(recipe, moment)
 
 
 def _entry_key(recipe):
@@ -250,9 +261,9 @@ def _keys_before(key):
             yield item.delayed.__dask_keys__()[0]
 
 
-def _local_task(key):
+def _local_task(key, moment):
     """Return the planned task with late keys, for schedulers of this process."""
-    layer = _layer_of(key.recipe)
+    layer = _layer_of(key.recipe, moment)
     with layer.builder.singly():
         return _local_task_of(layer.builder, layer.direct, key)
 
@@ -277,21 +288,21 @@ def _local_task_of(builder, direct, key):
     return task.substitute({k: v for k, v in names.items() if k in task.dependencies}, key)
 
 
-def _sent_key(key):
+def _sent_key(key, moment):
     # Must give the same key as `_sent_task`, which Dask pickles separately.
-    builder = _layer_of(key.recipe).builder
+    builder = _layer_of(key.recipe, moment).builder
     if key.is_value:
         return _add_sent_value(builder, key.recipe)
     with builder.singly():
         return _entry_if_possible(builder, key.recipe) or f"{key}-done"
 
 
-def _sent_task(key):
+def _sent_task(key, moment):
     """Return the planned task under its planned key; for a finished node's entry, an unused value."""
-    builder = _layer_of(key.recipe).builder
+    builder = _layer_of(key.recipe, moment).builder
     if key.is_value:
         task = builder.tasks[_add_sent_value(builder, key.recipe)]
-        builder.ask_workers()
+        builder.check_workers(moment)
         return task
     with builder.singly():
         planned = _entry_if_possible(builder, key.recipe)

@@ -60,7 +60,7 @@ class TaskNeeds:
 
         `check_reach` describes `wait` and the errors.
         """
-        if client is None or not self._root_ids:
+        if client is None or self.are_checked or not self._root_ids:
             return
         from ..cluster.probe import check_reach, needs_of
 

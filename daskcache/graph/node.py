@@ -28,7 +28,7 @@ from ..calls.recipe import Recipe, flatten, unflatten
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body, made
 from ..targets.base import Target
-from .frames import is_read_for_composing, is_sending
+from .frames import dask_moment, is_read_for_composing
 from .late import LateKey, lazy_graph
 
 _MISSING: Any = object()
@@ -359,7 +359,8 @@ class Node(Delayed):
 
         if self._dask is not None:
             return _computed_again, (self._dask, flatten(self._recipe), self._planned_key)
-        if is_sending():  # e.g. inside a data frame's expression: it can't plan after it was sent
+        if dask_moment().is_sending:
+            # e.g. inside a data frame's expression: it can't plan after it was sent
             graph, key = sent_graph(self._recipe)
             return Delayed, (key, graph, self._length)
         return _node, (flatten(self._recipe), str(self._key))

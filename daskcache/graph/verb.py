@@ -20,7 +20,7 @@ import threading
 import uuid
 import warnings
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from types import FrameType
 from typing import Any
@@ -40,24 +40,26 @@ from ..planning.planner import Planner, blocked_failure, garbage_later
 from ..planning.states import BLOCKED, COMPLETE, LOAD, SKIP
 from ..runtime.entry import Entry
 from ..runtime.node import load_finished
-from .attempts import SentFutures, drop_released
-from .builder import GraphBuilder, finished
+from .attempts import SUBMISSIONS, SentFutures, drop_released, unfinished
+from .builder import GraphBuilder, Sharing
 from .composed import culled_graph, plain_layer, recipe_of, values_among
-from .frames import culled_layers, dask_step, sending
+from .frames import DaskMoment, dask_moment
+from .tasks import finished
 
 
 def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """Return the current verb's graph with `recipe` in it, and the key of the recipe's value."""
-    layer = current_layer()
-    layer.add_expected()
+    moment = dask_moment()
+    layer = current_layer(moment)
+    layer.add_expected(moment.client)
     key = layer.builder.requested_value(recipe)
-    layer.builder.check_workers()
+    layer.builder.check_workers(moment)
     return layer.graph(), key
 
 
 def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
     """Return the graph of a node that is being pickled for a scheduler, and the key of its value."""
-    builder = current_layer().builder
+    builder = current_layer(dask_moment()).builder
     key = builder.add_value(recipe)
     layer = plain_layer(cull(builder.tasks, [key]), builder.annotations)
     return HighLevelGraph({key: layer}, {key: set()}), key
@@ -88,17 +90,13 @@ def compute(
     """
     making = list(make)
     recipes = [*_recipes_among(collections), *making]
-    damaged: set[str | None] = set()
-    while True:
+
+    def once():
         planner = Planner(force, collect)
         planner.request_all(recipes)
-        try:
-            return compute_planned(collections, planner, kwargs, making)
-        except TargetCorrupt as error:
-            if force or error.target in damaged:
-                raise
-            damaged.add(error.target)
-            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
+        return compute_planned(collections, planner, kwargs, making)
+
+    return once() if force else _again_if_damaged(once)
 
 
 def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: bool = False) -> Entry:
@@ -108,22 +106,31 @@ def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: 
     whatever these were made from.
     """
     at_hand = list(given)
-    damaged: set[str | None] = set()
-    while True:
+
+    def once():
         planner = Planner([recipe] if force else False)
         for before, entry in at_hand:
             planner.assume(before, entry)
         planned = planner.request(recipe)
         planner.write_down()
         builder = GraphBuilder(planner)
+        key = builder.add_entry(recipe, pinned=True)
+        return planned.entry if key is None else dask.get(builder.tasks, key)
+
+    return _again_if_damaged(once)
+
+
+def _again_if_damaged(once: Callable[[], Any]) -> Any:
+    """Call `once`, and again after each error about another damaged target."""
+    damaged: set[str | None] = set()
+    while True:
         try:
-            key = builder.add_entry(recipe, pinned=True)
-            return planned.entry if key is None else dask.get(builder.tasks, key)
+            return once()
         except TargetCorrupt as error:
             if error.target in damaged:
                 raise
             damaged.add(error.target)
-            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=3)
+            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=4)
 
 
 def compute_planned(collections, planner, kwargs, making=()):
@@ -136,7 +143,7 @@ def compute_planned(collections, planner, kwargs, making=()):
     rest = []
     for position, collection in enumerate(collections):
         if (recipe := recipe_of(collection)) is not None:
-            planned = planner.request(recipe)
+            planned = planner.nodes[recipe.identity]
             if planned.action == BLOCKED:
                 results[position] = blocked_failure(planned)
                 continue
@@ -168,7 +175,7 @@ class _Current(threading.local):
 
     #: The layer whose context the thread is in; it goes before `layer`.
     given: VerbLayer | None = None
-    #: A function that gives the step of `layer` (see `frames.dask_step`), or None.
+    #: A function that gives the step of `layer` (see `frames.DaskMoment`), or None.
     step: Any = None
     layer: VerbLayer | None = None
 
@@ -176,18 +183,19 @@ class _Current(threading.local):
 _current = _Current()
 
 
-def current_layer() -> VerbLayer:
+def current_layer(moment: DaskMoment) -> VerbLayer:
     """Return the layer of the verb that this thread runs, or a new layer if none is running."""
     if _current.given is not None:
         return _current.given
-    step = dask_step()
+    step = moment.step
     if step is None:  # a user reads ``node.dask`` outside a verb
         return VerbLayer()
-    layer = _current.layer
-    if layer is None or not layer.open or _current.step() is not step:
-        layer = _new_layer(step)
-        _current.layer = layer
-        _current.step = _reference(step)
+    known = _current.layer
+    if known is not None and known.open and _current.step() is step:
+        return known
+    layer = _new_layer(moment)
+    _current.layer = layer
+    _current.step = _reference(step)
     return layer
 
 
@@ -195,15 +203,15 @@ def current_layer() -> VerbLayer:
 _sent_layers: list[tuple[SentFutures, VerbLayer]] = []
 
 
-def _new_layer(step):
+def _new_layer(moment):
+    step = moment.step
     if isinstance(step, FrameType):  # a verb reads its collections, and plans them all at once
         layer = VerbLayer()
         layer.expect(step.f_locals.get("collections", ()))
         return layer
-    sent = sending()
-    if sent is not None:
-        return _layer_to_send(*sent)
-    return _reopened(culled_layers()) or VerbLayer()
+    if moment.is_sending:
+        return _layer_to_send(moment.client, moment.futures, moment.expr)
+    return _reopened(moment.culled) or VerbLayer()
 
 
 def _layer_to_send(client, futures, expr):
@@ -232,13 +240,13 @@ def _layer_to_send(client, futures, expr):
     return layer
 
 
-def layer_of(recipe: Recipe) -> VerbLayer:
+def layer_of(recipe: Recipe, moment: DaskMoment) -> VerbLayer:
     """Return the layer that has the tasks of a node in a composed graph.
 
     It is the layer of the running verb.  For a graph that is sent again, it is the layer of the first
     time.
     """
-    layer = current_layer()
+    layer = current_layer(moment)
     if not layer.composed:  # so far all tasks are for nodes that the verb was given directly
         layer.direct = frozenset(layer.mapping)
     for old in layer.earlier:
@@ -302,12 +310,25 @@ class VerbLayer(MaterializedLayer):
         """Remember the nodes among a verb's collections, to plan all of them when the first is read."""
         self._expected = _recipes_among(collections)
 
-    def add_expected(self) -> None:
+    def add_expected(self, client: Any = None) -> None:
         """Plan the expected nodes and add their tasks, which later reads of the verb find."""
         recipes, self._expected = self._expected, []
         if recipes:
-            with garbage_later():
-                self.builder.add_requested(recipes)
+            with garbage_later(), self.builder.noting_failure():
+                self._add_requested(recipes, client)
+
+    def _add_requested(self, recipes, client):
+        builder, is_first = self.builder, not self.mapping
+        requested = builder.plan(recipes)
+        # Asking the scheduler blocks, so ask only for the verb's first nodes, and only if something
+        # has to run.
+        runs = is_first and any(planned.is_to_do for planned in requested)
+        is_alone = runs and SUBMISSIONS.is_alone(client)
+        builder.add_requested(requested, Sharing(is_alone))
+        if is_first and self.mapping and not is_alone:
+            shared = unfinished(client, builder.result_tasks)
+            if shared:
+                builder.add_requested(requested, Sharing(False, shared))
 
     def close(self) -> None:
         """Close the layer, because the verb has its graph; later reads belong to another verb."""
@@ -352,9 +373,10 @@ class VerbLayer(MaterializedLayer):
 
     def __reduce__(self):
         self.close()
-        self.builder.ask_workers()
-        if (sent := sending()) is not None:
-            cluster.prepare(sent[0])
-            self.tell_complete(sent[0])
+        moment = dask_moment()
+        if moment.is_sending:
+            self.builder.check_workers(moment)
+            cluster.prepare(moment.client)
+            self.tell_complete(moment.client)
         # a copy, because the mapping grows while tasks that hold nodes are pickled
         return plain_layer, (dict(self.mapping), self.annotations)

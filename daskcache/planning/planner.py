@@ -55,13 +55,15 @@ class Planner(Examiner):
         self._blocked: dict[str, PlannedNode] = {}
 
     def request(self, recipe: Recipe) -> PlannedNode:
-        """Plan a requested node and all nodes upstream of it, then `check`."""
+        """Plan a requested node and all nodes upstream of it, once, then `check`."""
         planned = self._request(recipe)
         self.check()
         return planned
 
     def _request(self, recipe):
         planned = self.look(recipe)
+        if planned.requested:
+            return planned
         planned.requested = True
         if planned.is_complete:
             planned.action = LOAD
@@ -69,11 +71,10 @@ class Planner(Examiner):
             self._need(planned)
         return planned
 
-    def request_all(self, recipes: Iterable[Recipe]) -> None:
+    def request_all(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
         """Plan requested nodes as `request` does, but without its `check`."""
         with garbage_later():
-            for recipe in recipes:
-                self._request(recipe)
+            return [self._request(recipe) for recipe in recipes]
 
     def can_run(self, recipe: Recipe) -> bool:
         """Return True if a node is complete or can run, without requesting it."""

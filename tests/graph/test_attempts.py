@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from daskcache.graph import attempts
-from daskcache.graph.attempts import Attempts, Evidence, MakingTask
+from daskcache.graph.attempts import Attempts, Submissions, unfinished
+from daskcache.graph.tasks import Evidence, MakingTask
 
 
 class Client:
@@ -29,13 +29,15 @@ class Builder:
 
 
 @pytest.fixture
-def client(monkeypatch):
-    """The process's only client; nothing was sent before."""
-    client = Client()
-    monkeypatch.setattr(attempts, "live_clients", lambda: [client])
-    for name, value in (("_sent", {}), ("_newest", {}), ("_verbs", []), ("_limit", attempts._FEW)):
-        monkeypatch.setattr(attempts, name, value)
-    return client
+def client():
+    """The process's only client."""
+    return Client()
+
+
+@pytest.fixture
+def submissions(client):
+    """Nothing was sent before."""
+    return Submissions(lambda: [client])
 
 
 def making(name="node", attempt=0):
@@ -44,10 +46,10 @@ def making(name="node", attempt=0):
     return MakingTask(key, name, attempt, Evidence((name,), (), ()), gives_value=False)
 
 
-def send(*tasks, futures=("future",)):
+def send(submissions, *tasks, futures=("future",)):
     """A verb sends tasks; return its builder, which keeps the verb alive, and its attempts."""
     builder = Builder()
-    verb = Attempts(builder)
+    verb = Attempts(builder, submissions)
     verb.send(tasks, frozenset(futures))
     return builder, verb
 
@@ -56,63 +58,63 @@ def send(*tasks, futures=("future",)):
     ("status", "number"),
     [("pending", 0), ("finished", 1), ("error", 1), ("cancelled", 1), (None, 0)],
 )
-def test_an_attempt_that_is_over_has_a_successor(client, status, number):
+def test_an_attempt_that_is_over_has_a_successor(client, submissions, status, number):
     """While it runs the key is shared; once the scheduler has forgotten it, the key is free again."""
-    send(making())
+    send(submissions, making())
     if status is not None:
         client.has("future", status)
-    assert Attempts(Builder()).number("node") == number
-    assert Attempts(Builder()).number("other") == 0
+    assert Attempts(Builder(), submissions).number("node") == number
+    assert Attempts(Builder(), submissions).number("other") == 0
 
 
-def test_numbers_go_on(client):
-    send(making(attempt=4))
+def test_numbers_go_on(client, submissions):
+    send(submissions, making(attempt=4))
     client.has("future", "finished")
-    assert Attempts(Builder()).number("node") == 5
+    assert Attempts(Builder(), submissions).number("node") == 5
 
 
-def test_a_task_is_pending_as_long_as_one_of_its_futures_is(client):
-    send(making(), futures=("one", "two"))
+def test_a_task_is_pending_as_long_as_one_of_its_futures_is(client, submissions):
+    send(submissions, making(), futures=("one", "two"))
     client.has("one", "finished")
     client.has("two", "pending")
-    assert Attempts(Builder()).number("node") == 0
+    assert Attempts(Builder(), submissions).number("node") == 0
     client.has("two", "finished")
-    assert Attempts(Builder()).number("node") == 1
+    assert Attempts(Builder(), submissions).number("node") == 1
 
 
-def test_what_is_pending_is_shared_with_all_that_it_was_sent_with(client):
-    builder, _ = send(making())
+def test_what_is_pending_is_shared_with_all_that_it_was_sent_with(client, submissions):
+    builder, _ = send(submissions, making())
     client.has("future", "pending")
-    earlier = Attempts(Builder()).under_way(making().evidence)
+    earlier = Attempts(Builder(), submissions).under_way(making().evidence)
     assert earlier.task == making()
     assert earlier.tasks is builder.tasks
     client.has("future", "finished")
-    assert Attempts(Builder()).under_way(making().evidence) is None
+    assert Attempts(Builder(), submissions).under_way(making().evidence) is None
 
 
-def test_a_verb_that_failed_shares_nothing(client):
+def test_a_verb_that_failed_shares_nothing(client, submissions):
     """Its futures look pending for as long as a traceback holds them."""
-    _, verb = send(making())
+    _, verb = send(submissions, making())
     client.has("future", "pending")
     verb.take_back()
-    assert Attempts(Builder()).under_way(making().evidence) is None
+    assert Attempts(Builder(), submissions).under_way(making().evidence) is None
 
 
-def test_a_verb_lets_go_of_those_that_are_over(client):
+def test_a_verb_lets_go_of_those_that_are_over(client, submissions):
     """A graph must not stay in memory because a later one could have shared it."""
-    builder, verb = send(making())
+    builder, verb = send(submissions, making())
     client.has("future", "finished")
-    Attempts(Builder())
-    assert attempts._verbs == [verb]  # its builder may be sent again
+    Attempts(Builder(), submissions)
+    assert submissions.verbs == [verb]  # its builder may be sent again
     del builder
     gc.collect()
-    Attempts(Builder())
-    assert (attempts._verbs, attempts._newest) == ([], {})
+    Attempts(Builder(), submissions)
+    assert (submissions.verbs, submissions.newest) == ([], {})
 
 
-def test_a_value_that_failed_gets_another_key(client):
+def test_a_value_that_failed_gets_another_key(client, submissions):
     """Under the old one the scheduler would return the old error."""
-    verb = Attempts(Builder())
+    verb = Attempts(Builder(), submissions)
     client.has("value", "finished")
     assert verb.value_key("value") == "value"
     client.has("value", "error")
@@ -120,21 +122,82 @@ def test_a_value_that_failed_gets_another_key(client):
     assert verb.value_key("value") != verb.value_key("value")
 
 
-def test_only_attempts_without_a_future_are_forgotten(client, monkeypatch):
+def test_only_attempts_without_a_future_are_forgotten(client):
     """However many were sent."""
-    monkeypatch.setattr(attempts, "_MAX_REMEMBERED", 1)
-    monkeypatch.setattr(attempts, "_most", 1)
-    send(making("kept"), futures=("alive",))
+    submissions = Submissions(lambda: [client], max_remembered=1)
+    send(submissions, making("kept"), futures=("alive",))
     client.has("alive", "error")
-    send(making("gone"), futures=("released",))
-    send(making("new"))
-    assert set(attempts._sent) == {"kept", "new"}
-    assert attempts._most == 2
+    send(submissions, making("gone"), futures=("released",))
+    send(submissions, making("new"))
+    assert set(submissions.sent) == {"kept", "new"}
+    assert submissions._most == 2
 
 
-def test_without_a_client_nothing_is_remembered(monkeypatch):
-    monkeypatch.setattr(attempts, "live_clients", list)
-    monkeypatch.setattr(attempts, "_sent", {})
-    send(making())
-    assert attempts._sent == {}
-    assert Attempts(Builder()).number("node") == 0
+def test_many_verbs_are_looked_through_when_they_have_doubled(client):
+    """So that a verb does not pay for all others."""
+    submissions = Submissions(lambda: [client], few=2)
+    client.has("pending", "pending")
+    for i in range(3):
+        send(submissions, making(str(i)), futures=("pending",))
+    client.has("pending", "finished")
+    gc.collect()
+    Attempts(Builder(), submissions)
+    assert len(submissions.verbs) == 3
+    send(submissions, making("3"), futures=("pending",))
+    Attempts(Builder(), submissions)
+    assert submissions.verbs == []
+
+
+def test_without_a_client_nothing_is_remembered():
+    submissions = Submissions(list)
+    send(submissions, making())
+    assert submissions.sent == {}
+    assert Attempts(Builder(), submissions).number("node") == 0
+
+
+class Scheduler:
+    """A client, as far as a scheduler is asked through one."""
+
+    id = "ours"
+    asynchronous = False
+
+    def __init__(self, connected=(), states=None):
+        self.client_comms = dict.fromkeys(connected)
+        self.states = states
+        self.scheduler = SimpleNamespace(get_task_status=lambda keys: states)
+
+    def run_on_scheduler(self, function, *args):
+        if self.states == "gone":
+            raise OSError
+        return function(*args, dask_scheduler=self)
+
+    def sync(self, function, **kwargs):
+        if self.states == "gone":
+            raise OSError
+        return function(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("connected", "alone"),
+    [(["ours"], True), (["ours", "Client-worker-1"], True), (["ours", "theirs"], False)],
+)
+def test_other_programs_are_those_with_clients_of_their_own(connected, alone):
+    """Clients of this process and those of tasks are none."""
+    client = Scheduler(connected)
+    assert Submissions(lambda: [client]).is_alone(client) is alone
+
+
+def test_a_scheduler_that_cannot_be_asked_may_be_shared():
+    """That holds for asynchronous clients, too; no scheduler of this process is shared."""
+    waiting = Scheduler()
+    waiting.asynchronous = True
+    gone = Scheduler(states="gone")
+    found = [Submissions(list).is_alone(client) for client in (None, gone, waiting)]
+    assert found == [True, False, False]
+    assert [unfinished(client, ["key"]) for client in (None, gone, waiting)] == [set()] * 3
+
+
+def test_tasks_are_unfinished_until_they_are_in_memory():
+    """Tasks that the scheduler does not know have no state."""
+    states = {"runs": "processing", "waits": "waiting", "done": "memory", "unknown": None}
+    assert unfinished(Scheduler(states=states), states) == {"runs", "waits"}

@@ -9,9 +9,10 @@ from dask._task_spec import Alias, Task, TaskRef, fuse_linear_task_spec
 from dask.highlevelgraph import HighLevelGraph, Layer, MaterializedLayer
 
 import daskcache as dc
-from daskcache.graph.builder import EntryTask
+from daskcache.graph.frames import dask_moment
 from daskcache.graph.late import LateKey
 from daskcache.graph.node import Node
+from daskcache.graph.tasks import EntryTask
 
 
 def locals_of_callers(name):
@@ -43,7 +44,7 @@ def test_verbs_read_dask_in_from_collection(node, monkeypatch):
     monkeypatch.setattr(Node, "dask", property(spy))
     dask.compute(node, dc.delayed(lambda x: x + 2)(1))
     assert {name for name, _ in frames} == {"from_collection"}, (
-        "HLGExpr.from_collection no longer reads .dask: late.dask_step finds no verb"
+        "HLGExpr.from_collection no longer reads .dask: frames.dask_moment finds no verb"
     )
     assert len({id(frame) for _, frame in frames}) == 1, (
         "each collection of a verb is read in a frame of its own: nodes of a verb share no plan"
@@ -78,7 +79,7 @@ def test_culling_has_keys_set():
 
 def test_sending_has_keyset(node, local_client):
     """`Client._graph_to_futures` pickles graphs while it holds a set called keyset."""
-    seen = []
+    seen, moments = [], []
 
     class Spy(Layer):
         def __init__(self):
@@ -104,6 +105,7 @@ def test_sending_has_keyset(node, local_client):
 
         def __reduce__(self):
             seen.append(locals_of_callers("_graph_to_futures"))
+            moments.append(dask_moment())
             return MaterializedLayer, ({"spied": Task("spied", int)},)
 
     from dask.delayed import Delayed
@@ -117,6 +119,13 @@ def test_sending_has_keyset(node, local_client):
     assert "workers" in seen[0], (
         "Client._graph_to_futures renamed workers: workers that a verb leaves out are asked, too"
     )
+    assert moments[0].step is seen[0]["keyset"]
+    assert moments[0].client is local_client
+    assert (set(moments[0].futures), moments[0].for_some_workers) == ({"spied"}, False)
+    assert moments[0].expr is seen[0]["expr"]
+    workers = list(local_client.scheduler_info()["workers"])
+    assert local_client.compute(value, workers=workers).result() == 0
+    assert moments[-1].for_some_workers, "verbs that name their workers are not told from others"
 
 
 def test_composing_reads_the_key_and_the_graph(node):

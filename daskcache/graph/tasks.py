@@ -1,0 +1,167 @@
+"""The Dask task that makes a planned node, and the evidence that its key stands for.
+
+`graph.builder` decides which tasks a graph needs, and gets them here.  `graph.attempts` remembers the
+evidence of the tasks that were sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dask._task_spec import Task, TaskRef
+
+from ..hashing.algorithms import configured
+from ..hashing.encoder import short_digest
+from ..planning.planner import Planner
+from ..planning.states import CORRUPT, FAILED, PlannedNode
+from ..runtime.code_check import code_in_arguments
+from ..runtime.node import run_and_load, run_node
+from ..runtime.work import Work, describe_arguments
+
+
+class Evidence(NamedTuple):
+    """The facts that the plan of an entry task rests on."""
+
+    #: Recipe, root and the way to run it: equal for all plans that can share the task.
+    terms: tuple
+    #: For each target, the record that vouches for its content.
+    records: tuple
+    #: For each input, the key of the task that makes it, or the hash of its data.
+    made_from: tuple[str, ...]
+
+
+class MakingTask(NamedTuple):
+    """A task that makes a node."""
+
+    key: str
+    #: Key of the entry task for the same evidence, without the number of the attempt.
+    first_key: str
+    attempt: int
+    evidence: Evidence
+    #: True if the task returns the node's value, False if it returns the entry.
+    gives_value: bool
+
+
+class EntryTask(Task):
+    """A task that makes a node, for its entry or its value.
+
+    Dask's optimisers must not fuse it with its consumers.  Otherwise the node would run once in each of
+    the collections that need it.
+    """
+
+    __slots__ = ()
+    block_fusion = True
+
+    def __reduce__(self):
+        work, *handles = self.args
+        return _entry_task, (self.key, self.func, work, *[handle.key for handle in handles])
+
+
+def _entry_task(key, function, work, *handles):
+    return EntryTask(key, function, work, *map(TaskRef, handles))
+
+
+def task_to_make(
+    task: MakingTask,
+    planned: PlannedNode,
+    planner: Planner,
+    root_id: str,
+    pinned: bool,
+    inputs: Sequence,
+    handles: list[TaskRef],
+) -> EntryTask:
+    """Return the task that makes a node.
+
+    Parameters
+    ----------
+    task : MakingTask
+        Its key, and if it gives the value.
+    planned : PlannedNode
+    planner : Planner
+        The planner of the node.
+    root_id : str
+        Id of the node's root.
+    pinned : bool
+        True if the target must exist in the end even if nothing needs the data.
+    inputs, handles
+        The values of the node's inputs, and the tasks upstream whose results they are.
+    """
+    recipe = planned.recipe
+    code: dict[str, list] = {}
+    work = Work(
+        recipe.spec,
+        recipe.values,
+        tuple(inputs),
+        recipe.key,
+        recipe.static,
+        recipe.code,
+        describe_arguments(recipe.spec, recipe.values, code=code) if recipe.mutable else {},
+        recipe.root,
+        recipe.paths,
+        recipe.label,
+        planned.records or (None,) * len(recipe.paths),
+        planned.outdated,
+        planned.state == CORRUPT,
+        planner.collect,
+        planned.elsewhere,
+        planned.state == FAILED,
+        root_id,
+        configured(),
+        planned.keeps,
+        _verb_to_look_elsewhere(planned, planner),
+        pinned or bool(_BOUND & recipe.annotations.keys()),
+        code_in_arguments(code),
+    )
+    return EntryTask(task.key, run_and_load if task.gives_value else run_node, work, *handles)
+
+
+#: Annotations that bind a node to some workers.  Its function must not run in another node's task.
+_BOUND = {"resources", "workers"}
+
+
+def _verb_to_look_elsewhere(planned, planner):
+    """Return the verb if only a worker can look for an equal result at other targets, else "".
+
+    That is so while inputs are unfinished, because planning can't know their data.
+    """
+    waits = any(parent is not None and parent.is_to_do for parent in planned.parents)
+    if not waits or planned.outdated or planner.store(planned.recipe.root).is_empty():
+        return ""
+    return planner.verb
+
+
+def has_progressed(planned: PlannedNode, earlier: Evidence, now: Evidence, planner: Planner) -> bool:
+    """Return True if a pending task explains the differences between its plan and the plan of now.
+
+    It does if its inputs were finished meanwhile, or if some of its several targets are in place.
+    A person's edit is not explained.
+    """
+    records = list(zip(earlier.records, now.records, strict=True))
+    news = [(planned, found) for before, found in records if before != found]
+    if len(news) == len(records) > 0:
+        return False
+    for parent, before, found in zip(planned.parents, earlier.made_from, now.made_from, strict=True):
+        if before == found:
+            continue
+        # the key of the task that makes the parent includes the parent's recipe key
+        if parent is None or not parent.is_complete or parent.recipe.key not in before:
+            return False
+        news += [(parent, name) for name in parent.records]
+    return all(_was_made(node, name, planner) for node, name in news)
+
+
+def _was_made(planned, name, planner):
+    """Return True if a record of a node says that its function made the content, not a person."""
+    record = name and planner.store(planned.recipe.root).read(name)
+    return bool(record) and name.key == planned.recipe.key and not record.is_adopted
+
+
+def finished(planned: PlannedNode) -> tuple:
+    """Return the arguments of `load_finished` for a complete node."""
+    return planned.entry, planned.recipe.name, planned.seconds or 0.0
+
+
+def evidence_token(*evidence: Any) -> str:
+    """Return the short hash of evidence that makes a Dask key say what its task does."""
+    return short_digest(repr(evidence).encode("utf-8", "surrogatepass"))
