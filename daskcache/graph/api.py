@@ -245,7 +245,7 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     ArgumentChanged, SourceMissing
         If an argument, a source or the code changed after a node was made, or a source is gone.
     TargetCorrupt
-        If a stored result is damaged once more after a rerun, or with `force`.
+        If a stored result is damaged once more after a rerun, or with ``force=True``.
     ValueError
         If `errors` has another value than those above.
     Exception

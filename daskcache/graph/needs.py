@@ -19,7 +19,7 @@ class TaskNeeds:
     Attributes
     ----------
     are_checked : bool
-        True if the workers were checked for all functions noted so far.
+        True if the workers were checked for all roots and functions noted so far.
     """
 
     def __init__(self) -> None:
@@ -43,6 +43,7 @@ class TaskNeeds:
         if recipe.root not in self._root_ids:
             try:
                 self._root_ids[recipe.root] = Root(recipe.root).create()
+                self.are_checked = False
             except StorageError as error:
                 error.node, error.target = recipe.title, f"{recipe.root}/{recipe.paths[0]}"
                 raise

@@ -33,6 +33,7 @@ from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 from .. import cluster
 from ..calls.recipe import Recipe
+from ..calls.state import running
 from ..clients import verb_client
 from ..errors import DaskcacheWarning, TargetCorrupt
 from ..events import emit
@@ -40,6 +41,7 @@ from ..planning.planner import Planner, blocked_failure, garbage_later
 from ..planning.states import BLOCKED, COMPLETE, LOAD, SKIP
 from ..runtime.entry import Entry
 from ..runtime.node import load_finished
+from ..runtime.work import Work
 from .attempts import SUBMISSIONS, SentFutures, drop_released, unfinished
 from .builder import GraphBuilder, Sharing
 from .composed import culled_graph, plain_layer, recipe_of, values_among
@@ -71,7 +73,7 @@ def compute(
     """Compute collections; complete nodes are read here, without a task.
 
     If a target turns out to be damaged, its node is made again.  The error is raised if the same target
-    is damaged again, or with `force`.
+    is damaged again, or with ``force=True``.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ def compute(
         planner.request_all(recipes)
         return compute_planned(collections, planner, kwargs, making)
 
-    return once() if force else _again_if_damaged(once)
+    return once() if force is True else _again_if_damaged(once)
 
 
 def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: bool = False) -> Entry:
@@ -173,8 +175,8 @@ def _recipes_among(collections):
 class _Current(threading.local):
     """The layer of the verb that a thread is running, and the step of Dask that identifies the verb."""
 
-    #: The layer whose context the thread is in; it goes before `layer`.
-    given: VerbLayer | None = None
+    #: The layer whose context the thread is in, and the work in whose body it is; before `layer`.
+    given: tuple[Work | None, VerbLayer] | None = None
     #: A function that gives the step of `layer` (see `frames.DaskMoment`), or None.
     step: Any = None
     layer: VerbLayer | None = None
@@ -186,7 +188,9 @@ _current = _Current()
 def current_layer(moment: DaskMoment) -> VerbLayer:
     """Return the layer of the verb that this thread runs, or a new layer if none is running."""
     if _current.given is not None:
-        return _current.given
+        work, layer = _current.given
+        if work is running.get():  # else a body runs here, whose verbs are its own
+            return layer
     step = moment.step
     if step is None:  # a user reads ``node.dask`` outside a verb
         return VerbLayer()
@@ -201,6 +205,8 @@ def current_layer(moment: DaskMoment) -> VerbLayer:
 
 #: Layers of composed graphs that were sent, each with the futures that it was sent for.
 _sent_layers: list[tuple[SentFutures, VerbLayer]] = []
+#: Held to change them: two clients may send at the same time.
+_sent_lock = threading.Lock()
 
 
 def _new_layer(moment):
@@ -222,21 +228,27 @@ def _layer_to_send(client, futures, expr):
     same tasks again (`layer_of`).
     """
     cluster.prepare(client)
-    # futures that their user has dropped still look alive for some moments
-    if any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers):
+    with _sent_lock:
+        is_known = any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers)
+    if is_known:  # futures that their user has dropped still look alive for some moments
         drop_released(client, futures)
-    _sent_layers[:] = [
-        (sent, layer) for sent, layer in _sent_layers if sent.are_alive() and not layer.builder.failed
-    ]
-    # futures are held only until their graph is sent, and these were sent before
-    for _, earlier in _sent_layers:
+    with _sent_lock:
+        _sent_layers[:] = [
+            (sent, layer)
+            for sent, layer in _sent_layers
+            if sent.are_alive() and not layer.builder.failed
+        ]
+        before = [(sent, layer) for sent, layer in _sent_layers if sent.client is client]
+    # futures are held only until their graph is sent, and the client has sent these before
+    for _, earlier in before:
         earlier.builder.held.clear()
     graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
     layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
-    layer.earlier = [old for sent, old in _sent_layers if sent.live_on(client, futures.keys())]
+    layer.earlier = [old for sent, old in before if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
     layer.builder.values = frozenset(values_among(graphs))
-    _sent_layers.append((SentFutures(client, futures.keys()), layer))
+    with _sent_lock:
+        _sent_layers.append((SentFutures(client, futures.keys()), layer))
     return layer
 
 
@@ -305,6 +317,7 @@ class VerbLayer(MaterializedLayer):
         self._expected: list[Recipe] = []
         self._graph: HighLevelGraph | None = None
         self._told = False
+        self._before: tuple[Work | None, VerbLayer] | None = None
 
     def expect(self, collections: Iterable) -> None:
         """Remember the nodes among a verb's collections, to plan all of them when the first is read."""
@@ -350,11 +363,12 @@ class VerbLayer(MaterializedLayer):
             emit(COMPLETE, function, client, nodes=len(seconds), saved=sum(seconds))
 
     def __enter__(self):
-        _current.given = self
+        self._before = _current.given
+        _current.given = running.get(), self
         return self
 
     def __exit__(self, *error):
-        _current.given = None
+        _current.given = self._before
 
     def graph(self) -> HighLevelGraph:
         """Return the graph of this layer alone, which Dask copies for each collection of the verb."""
