@@ -23,7 +23,7 @@ from daskcache.planning.states import (
 )
 from daskcache.runtime.entry import Failure
 from daskcache.runtime.node import load_finished, load_value, run_and_load, run_node
-from daskcache.storage.records import RecordName
+from daskcache.storage.record import RecordName
 
 
 @dc.delayed(target="number/{i}.json", version=1)
