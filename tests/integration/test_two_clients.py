@@ -445,8 +445,8 @@ def test_graphs_that_are_over_are_let_go(tmp_path):
 
 def test_attempts_with_a_future_are_not_forgotten(local_client, monkeypatch, tmp_path):
     """However many nodes were sent: else the scheduler's old error would pass for a new one."""
-    monkeypatch.setattr(attempts, "_MAX_REMEMBERED", 1)
-    monkeypatch.setattr(attempts, "_most", 1)
+    monkeypatch.setattr(attempts.SUBMISSIONS, "_max_remembered", 1)
+    monkeypatch.setattr(attempts.SUBMISSIONS, "_most", 1)
     number = dc.delayed(lambda i: i, target="numbers/{i}.json", version=1)
     there = dc.delayed(lambda path: 1 // Path(path).exists(), target="there.json", version=1)
     node = dc.delayed(lambda x: x, target="after.json", version=1)(there(str(tmp_path / "flag")))

@@ -18,7 +18,7 @@ from distributed import Client
 
 import daskcache as dc
 from daskcache import config, errors
-from daskcache.cluster import probe as reach
+from daskcache.clients import notes_on
 
 HERE = Path(__file__).parent
 PACKAGES = Path(dc.__file__).parents[1]
@@ -126,7 +126,7 @@ def test_a_worker_that_sees_another_root(client, root):
         ):
             dask.compute(double(2))
         assert address in "".join(caught.value.__notes__)
-        reach._known.clear()
+        notes_on(client).pop("reach", None)
         with pytest.raises(errors.ReachError, match="another root"):
             dask.compute(double(3))
         assert client.compute(double(4), workers=_others(client, address)).result() == 8
