@@ -127,6 +127,15 @@ def history(client: Any = None) -> Any:
         If the client is asynchronous.
     MissingExtra
         If pandas is not installed.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> _ = dc.compute(square(2), square(3))
+    >>> dc.history().tail(2)[["outcome", "function", "target"]].values.tolist()
+    [['ran', 'square', '...squares/2.json'], ['ran', 'square', '...squares/3.json']]
     """
     pandas = require("pandas", "table")
     client = client or verb_client()

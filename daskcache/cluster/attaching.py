@@ -117,8 +117,9 @@ def attach(
 
     Examples
     --------
-    >>> logging.basicConfig(level="INFO")                           # doctest: +SKIP
-    >>> dc.attach(client, loggers=["mylib"])                        # doctest: +SKIP
+    >>> from distributed import Client
+    >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    ...     dc.attach(client, trim=True)
     """
     given = {
         "trim": trim,
@@ -152,6 +153,12 @@ def detach(client: Any) -> Any:
     See Also
     --------
     attach
+
+    Examples
+    --------
+    >>> from distributed import Client
+    >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    ...     dc.detach(client)
     """
     _asked[client] = None
     return client.sync(_detach, client)

@@ -48,6 +48,17 @@ class Accessor:
     with ``{data_hash}``.  They raise `TargetCollision` if two of these nodes claim one target, or if
     another function made it.  They raise `ArgumentChanged` if an argument, a source or the code changed
     after a node was made, and `SourceMissing` if a source is gone.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> node = square(2)
+    >>> node.dc.state
+    'missing'
+    >>> node.compute(), node.dc.state, node.dc.load()
+    (4, 'complete', 4)
     """
 
     def __init__(self, recipe: Recipe):

@@ -39,6 +39,17 @@ class Plan:
     ----------
     nodes : tuple of PlannedNode
         The requested nodes and all nodes upstream of them, upstream nodes first.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> plan = dc.plan(square(2), square(3))
+    >>> plan.counts
+    {'run': 2, 'decide': 0, 'blocked': 0, 'load': 0, 'skip': 0}
+    >>> plan.compute()
+    (4, 9)
     """
 
     def __init__(self, recipes: list[Recipe], planner: Planner):
@@ -88,6 +99,15 @@ class Plan:
         float or None
             Seconds of the node's last run.  Without a record, the mean for the function's nodes in this
             plan, or None if none of them has a record.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> plan = dc.plan(square(2))
+        >>> [plan.estimate(node) for node in plan]
+        [None]
         """
         if node.seconds is not None:
             return node.seconds
@@ -123,6 +143,14 @@ class Plan:
             If a stored result is gone or damaged when it is loaded.
         Exception
             Any error of a function that runs, unless the plan was made with ``errors="collect"``.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).compute()
+        (4,)
         """
         nodes = tuple(Node(recipe) for recipe in self._recipes)
         return verb.compute_planned(nodes, self._planner, kwargs)
@@ -140,6 +168,15 @@ class Plan:
         ------
         MissingExtra
             If pandas is not installed.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).to_frame()[["function", "action", "state"]]
+          function action    state
+        0   square    run  missing
         """
         from ..planning.display.tables import plan_frame
 
@@ -152,6 +189,14 @@ class Plan:
         -------
         str
             SVG text with one box for each node.  Large plans have one box for each function.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).svg()[:4]
+        '<svg'
         """
         from ..planning.display.svg import plan_svg
 
@@ -205,6 +250,14 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
         If an argument, a source or the code changed after a node was made, or a source is gone.
     ValueError
         If `errors` has another value than those above.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> dc.plan([square(n) for n in range(3)]).left
+    3
     """
     return make_plan([n._recipe for n in nodes_in(args)], _forced(force), _collect(errors))
 
@@ -250,6 +303,16 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
         If `errors` has another value than those above.
     Exception
         Any error of a function that runs, with ``errors="raise"``.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> dc.compute(square(2), [square(3)])
+    (4, [9])
+    >>> dc.compute(square(2), force=True)
+    (4,)
     """
     if all(isinstance(arg, Node) for arg in args):
         collections, repack = args, tuple
@@ -267,6 +330,7 @@ def why(node: Node) -> str:
     Parameters
     ----------
     node : Node
+        The node to examine.
 
     Returns
     -------
@@ -280,6 +344,20 @@ def why(node: Node) -> str:
         If `node` is not a node.
     TargetCollision, ArgumentChanged, SourceMissing
         As `plan` does.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> print(dc.why(square(2)))
+    was never computed
+    >>> _ = square(2).compute()
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n**2
+    >>> print(dc.why(square(2)).splitlines()[0])
+    the code of square() changed
     """
     return _one(node).why()
 
@@ -313,6 +391,23 @@ def accept(*nodes: Node) -> int:
     Notes
     -----
     After an error, the nodes before the failed one stay accepted.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="half/{n}.json")
+    ... def half(n):
+    ...     return n / 2
+    >>> half(3).compute()
+    1.5
+    >>> @dc.delayed(target="half/{n}.json")
+    ... def half(n):
+    ...     return n * 0.5
+    >>> dc.status(half(3))
+    'stale'
+    >>> dc.accept(half(3))
+    1
+    >>> dc.status(half(3))
+    'complete'
     """
     return sum([_one(node).accept() for node in nodes])
 
@@ -352,6 +447,19 @@ def adopt(*nodes: Node) -> int:
     Notes
     -----
     After an error, the nodes before the failed one stay adopted.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> node = square(2)
+    >>> _ = node.compute()
+    >>> _ = Path(node.dc.path).write_text("5")
+    >>> dc.adopt(node)
+    1
+    >>> node.compute()
+    5
     """
     return sum([_one(node).adopt() for node in nodes])
 
@@ -383,6 +491,23 @@ def keep(*nodes: Node) -> int:
     Notes
     -----
     After an error, the results before the failed one stay kept.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="labels/{n}.json")
+    ... def label(n, threshold=1):
+    ...     return n > threshold
+    >>> _ = label(2).compute()
+    >>> _ = Path(label(2).dc.path).write_text("false")
+    >>> dc.adopt(label(2))
+    1
+    >>> changed = label(2, threshold=0)
+    >>> dc.plan(changed).counts["blocked"]
+    1
+    >>> dc.keep(changed)
+    1
+    >>> changed.compute()
+    False
     """
     return sum([_one(node).keep() for node in nodes])
 
@@ -412,6 +537,21 @@ def release(*nodes: Node) -> int:
     Notes
     -----
     After an error, the results before the failed one stay in the trash.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> node = square(2)
+    >>> _ = node.compute()
+    >>> _ = Path(node.dc.path).write_text("5")
+    >>> dc.adopt(node)
+    1
+    >>> dc.release(node)
+    1
+    >>> node.compute()
+    4
     """
     return sum([_one(node).release() for node in nodes])
 
@@ -436,6 +576,17 @@ def invalidate(*nodes: Node) -> None:
     Notes
     -----
     After an error, the targets before the failed one stay in the trash.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> node = square(2)
+    >>> _ = node.compute()
+    >>> dc.invalidate(node)
+    >>> dc.status(node)
+    'missing'
     """
     for node in nodes:
         _one(node).invalidate()
@@ -447,6 +598,7 @@ def status(node: Node) -> str:
     Parameters
     ----------
     node : Node
+        The node to examine.
 
     Returns
     -------
@@ -464,6 +616,18 @@ def status(node: Node) -> str:
         If `node` is not a node.
     TargetCollision, ArgumentChanged, SourceMissing
         As `plan` does.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> node = square(2)
+    >>> dc.status(node)
+    'missing'
+    >>> _ = node.compute()
+    >>> dc.status(node)
+    'complete'
     """
     return _one(node).state
 
@@ -474,6 +638,7 @@ def target(node: Node) -> Target | tuple[Target, ...] | None:
     Parameters
     ----------
     node : Node
+        The node to examine.
 
     Returns
     -------
@@ -484,6 +649,14 @@ def target(node: Node) -> Target | tuple[Target, ...] | None:
     ------
     NotANode
         If `node` is not a node.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> dc.target(square(2))
+    JSONTarget(...squares/2.json')
     """
     return _one(node).target
 

@@ -128,11 +128,20 @@ def delayed(
 
     Examples
     --------
-    >>> from scipy.ndimage import gaussian_filter                  # doctest: +SKIP
-    >>> @delayed(target="denoised/{image.stem}.tif")               # doctest: +SKIP
-    ... def denoise(image, sigma):
-    ...     return gaussian_filter(image, sigma)
-    >>> denoise(ImageSource("raw/a.tif"), sigma=2).compute()        # doctest: +SKIP
+    >>> @dc.delayed(target="smooth/{image.stem}.tif")
+    ... def smooth(image, width):
+    ...     kernel = np.ones(width) / width
+    ...     return np.apply_along_axis(np.convolve, 1, image, kernel, "same").astype("float32")
+    >>> @dc.delayed(target="smooth/{smooth.stem}.json")
+    ... def brightest(smooth):
+    ...     return float(smooth.max())
+    >>> dc.ImageTarget("cells.tif").write(np.eye(4, dtype="float32"), "cells.tif")
+    >>> image = dc.ImageSource("cells.tif")
+    >>> node = brightest(smooth(image, width=2))
+    >>> node.compute()
+    0.5
+    >>> dc.plan(node).counts
+    {'run': 0, 'decide': 0, 'blocked': 0, 'load': 1, 'skip': 1}
     """
     if obj is _MISSING:
         given = {k: v for k, v in locals().items() if k != "obj"}
@@ -247,6 +256,17 @@ class Node(Delayed):
         The call, with its key and target paths.
     key : str, optional
         Dask key of the value.  Default: the function's name and the recipe's key.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> node = square(2)
+    >>> node.dc.key == square(2).dc.key != square(3).dc.key
+    True
+    >>> (node + 1).compute()
+    5
     """
 
     __slots__ = (
@@ -286,6 +306,8 @@ class Node(Delayed):
             If two nodes claim one target.
         ArgumentChanged, SourceMissing
             If an argument, a source or the code changed after a node was made, or a source is gone.
+        RuntimeError
+            If planning fails with an AttributeError, which Dask would take for a missing attribute.
         """
         if self._dask is not None:
             return self._dask
@@ -337,6 +359,14 @@ class Node(Delayed):
             If an argument, a source or the code changed after a node was made, or a source is gone.
         Exception
             Any error of a function that runs.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> square(2).compute()
+        4
         """
         from .verb import compute
 

@@ -46,6 +46,17 @@ def flow(function: Callable | None = None, /, **options: Any) -> Any:
         If a parameter is unknown.  When the flow is called, if the mode is unknown.
     MissingExtra
         When the flow is called, if the mode needs Prefect and it is not installed.
+
+    Examples
+    --------
+    >>> @dc.task(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> @dc.flow
+    ... def total(numbers):
+    ...     return sum(square(n) for n in numbers)
+    >>> total([1, 2])
+    5
     """
     if function is None:
         return functools.partial(flow, **options)

@@ -93,10 +93,14 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
 
     Examples
     --------
-    >>> @task(target="denoised/{image.stem}.tif")                     # doctest: +SKIP
-    ... def denoise(image, sigma):
-    ...     return gaussian_filter(image, sigma)
-    >>> futures = denoise.map(images, sigma=2)                        # doctest: +SKIP
+    >>> @dc.task(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> @dc.flow
+    ... def squares(numbers):
+    ...     return [square(n) for n in numbers]
+    >>> squares([1, 2])
+    [1, 4]
     """
     if function is None:
         return functools.partial(task, **options)

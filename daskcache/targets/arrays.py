@@ -40,6 +40,17 @@ class NumpyTarget(BytesTarget):
         When reading a file that holds more or less than it declares.
     UntrustedPickle
         When reading arrays of Python objects.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="ramp.npy")
+    ... def ramp(n):
+    ...     return np.arange(n)
+    >>> node = ramp(4)
+    >>> node.compute()
+    array([0, 1, 2, 3])
+    >>> np.load(node.dc.path).sum()
+    np.int64(6)
     """
 
     exact = True
@@ -73,7 +84,18 @@ class NumpyTarget(BytesTarget):
         return self._decode_archive(data) if self.is_archive else self._decode_array(data, self.path)
 
     def open(self, path):
-        """Open an ``.npy`` file as a read-only memory map; read the arrays of an ``.npz`` file."""
+        """Open an ``.npy`` file as a read-only memory map; read the arrays of an ``.npz`` file.
+
+        Parameters
+        ----------
+        path : str
+            The file or folder.
+
+        Returns
+        -------
+        numpy.memmap or numpy.lib.npyio.NpzFile
+            The array or the arrays, read-only.
+        """
         if self.is_archive:
             return self.read(path)
         np = require("numpy", "numpy")
@@ -178,6 +200,12 @@ class NumpySource(Source):
         When the file is read and holds Python objects.
     FormatLimit
         When an archive is read that declares more than config ``daskcache.max-decoded``.
+
+    Examples
+    --------
+    >>> np.save("ramp.npy", np.arange(4))
+    >>> dc.NumpySource("ramp.npy").get_data()
+    array([0, 1, 2, 3])
     """
 
     format = NumpyTarget

@@ -56,14 +56,18 @@ class Target(Resource):
     Parameters
     ----------
     path : str
-        Path template, relative to the root.
-    **options
-        Keyword arguments of the format, see the subclass.
+        Path template, relative to the root.  Subclasses take options of their formats, too.
 
     Notes
     -----
     `from_path` makes a target as in CPR, and so do the classes in `daskcache.cpr`: its path holds the
     hash of its data.  See `daskcache.targets.addressed.base.Addressed`.
+
+    Examples
+    --------
+    >>> target = dc.Target.from_path("results/values.npy")
+    >>> target
+    NumpyTarget(...)
     """
 
     def __init__(self, path: str):
@@ -107,16 +111,38 @@ class Target(Resource):
 
     @abc.abstractmethod
     def read(self, path: str) -> Any:
-        """Read the value in the file (or folder) `path`."""
+        """Read the value in the file (or folder) `path`.
+
+        Parameters
+        ----------
+        path : str
+            The file or folder.
+        """
 
     def get_data(self, cache: bool = False) -> Any:
-        """Read the value at this target's path, which must be that of a file (or folder)."""
+        """Read the value at this target's path, which must be that of a file (or folder).
+
+        Parameters
+        ----------
+        cache : bool
+            No effect; CPR's methods have this parameter.
+
+        Returns
+        -------
+        object
+            The data, in the form that the class describes.
+        """
         if self.runs_code:
             check_runnable(self.path)
         return self.read(self.path)
 
     def open(self, path: str) -> Any:
         """Open the value in the file (or folder) `path` lazily, if the format supports it.
+
+        Parameters
+        ----------
+        path : str
+            The file or folder.
 
         Returns
         -------
@@ -134,12 +160,28 @@ class Target(Resource):
             The file.
         verify : callable
             Takes the file's hash; raises if it is not the recorded one.
+
+        Returns
+        -------
+        object
+            The value.
         """
         verify(files.file_hash(path))
         return self.read(path)
 
     def hash(self, value: Any) -> str:
-        """Return the hash of `value`: 32 hex digits, the same in every format by default."""
+        """Return the hash of `value`: 32 hex digits, the same in every format by default.
+
+        Parameters
+        ----------
+        value : object
+            The value that the function returned.
+
+        Returns
+        -------
+        str
+            32 hex digits.
+        """
         return hash_value(value)
 
     def counted_options(self) -> dict[str, Any]:
@@ -159,11 +201,34 @@ class Target(Resource):
         """Return the `hash` of the value in the file (or folder) `path`.
 
         A function may have written the file itself.
+
+        Parameters
+        ----------
+        path : str
+            The file or folder.
+
+        Returns
+        -------
+        str
+            32 hex digits.
         """
         return self.hash_read(self.read(path), path)
 
     def hash_read(self, value: Any, path: str) -> str:
-        """Return the `hash` of a value read from `path`; its dtype may have been converted since."""
+        """Return the `hash` of a value read from `path`; its dtype may have been converted since.
+
+        Parameters
+        ----------
+        value : object
+            The value that `read` returned.
+        path : str
+            The file or folder.
+
+        Returns
+        -------
+        str
+            32 hex digits.
+        """
         return self.hash(value)
 
     def heritage(self, file: str | BinaryIO) -> Any:
@@ -186,15 +251,40 @@ class Target(Resource):
         ----------
         heritage : list
             Results of `heritage` for the node's direct inputs.
+
+        Returns
+        -------
+        Target
+            This target, or a copy of it with the metadata.
         """
         return self
 
     def hash_result(self, value: Any, path: str) -> str:
-        """Return the hash of the value that `read` will return for `value`, just written to `path`."""
+        """Return the hash of the value that `read` will return for `value`, just written to `path`.
+
+        Parameters
+        ----------
+        value : object
+            The value that the function returned.
+        path : str
+            The file or folder.
+
+        Returns
+        -------
+        str
+            32 hex digits.
+        """
         return self.hash(value)
 
     def read_back(self, value: Any, path: str) -> Any:
         """Return the value that `read` would return for `value`, just written to `path`.
+
+        Parameters
+        ----------
+        value : object
+            The value that the function returned.
+        path : str
+            The file or folder.
 
         Returns
         -------
@@ -214,13 +304,29 @@ class Target(Resource):
             The obstacle, in a few words.
         hint : str
             The remedy.
+
+        Returns
+        -------
+        FormatLimit
+            The error, which names the target and the value's type.
         """
         if value is None:
             reason, hint = "the function returned None", "forgot to return?"
         return FormatLimit(f"{type(self).__name__} can't hold this result: {reason}", hint=hint)
 
     def at(self, path: str) -> Target:
-        """Return a target of the same format and options at another path."""
+        """Return a target of the same format and options at another path.
+
+        Parameters
+        ----------
+        path : str
+            The other path.
+
+        Returns
+        -------
+        Target
+            A copy of this target.
+        """
         # past the constructor, whose parameters differ between classes
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__, path=path)

@@ -37,10 +37,13 @@ class Context(MutableMapping):
 
     Examples
     --------
-    >>> import daskcache as dc
+    >>> @dc.delayed(target="{base}/{n}.json")
+    ... def square(n):
+    ...     return n * n
     >>> with dc.context(base="img01"):
-    ...     dc.context["base"]
-    'img01'
+    ...     node = square(2)
+    >>> node.dc.path.endswith("img01/2.json")
+    True
     """
 
     def __init__(self):

@@ -61,8 +61,17 @@ class FolderSource(Source):
 
     Examples
     --------
-    >>> count(FolderSource("raw", "*.tif"))                             # doctest: +SKIP
-    >>> [measure(image) for image in FolderSource("raw", "**/*.tif")]   # doctest: +SKIP
+    >>> Path("raw").mkdir()
+    >>> for name in ("a", "b"):
+    ...     _ = Path(f"raw/{name}.txt").write_text(name)
+    >>> folder = dc.FolderSource("raw", "*.txt")
+    >>> [source.stem for source in folder]
+    ['a', 'b']
+    >>> @dc.delayed
+    ... def count(folder):
+    ...     return len(folder)
+    >>> count(folder).compute()
+    2
     """
 
     def __init__(self, folder, pattern="*", source=None):
@@ -80,7 +89,13 @@ class FolderSource(Source):
         super().__init__(os.path.join(self.folder, pattern))
 
     def names(self) -> list[str]:
-        """Return the members' paths from the folder, with ``/`` between names, sorted."""
+        """Return the members' paths from the folder, with ``/`` between names, sorted.
+
+        Returns
+        -------
+        list of str
+            One path for each member.
+        """
         try:
             return sorted(set(_matches(self.folder, _components(self.pattern))))
         except OSError as error:
@@ -88,13 +103,29 @@ class FolderSource(Source):
             raise source_error(error, error.filename or self.folder, expected) from error
 
     def get_data(self, cache: bool = False) -> list[Path]:
-        """Return the members' absolute paths, sorted."""
+        """Return the members' absolute paths, sorted.
+
+        Parameters
+        ----------
+        cache : bool
+            No effect; CPR's methods have this parameter.
+
+        Returns
+        -------
+        list of pathlib.Path
+            One path for each member.
+        """
         return self._paths(self.names())
 
     def content_hash(self) -> str:
         """Return the joint hash of the members' names and content: 32 hex digits.
 
         Only members that were touched are read again.
+
+        Returns
+        -------
+        str
+            32 hex digits.
         """
         names = self.names()
         if not names:

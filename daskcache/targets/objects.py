@@ -39,6 +39,17 @@ class JSONTarget(BytesTarget):
     ------
     FormatLimit
         When saving anything else: arrays, tables, instances of other classes, subclasses of the above.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="sizes.json")
+    ... def sizes():
+    ...     return {"cells": 3, "areas": (1.5, 2.0)}
+    >>> node = sizes()
+    >>> node.compute()
+    {'cells': 3, 'areas': (1.5, 2.0)}
+    >>> node.dc.load() == node.compute()
+    True
     """
 
     def encode(self, value):
@@ -70,6 +81,12 @@ class JSONSource(Source):
         When the source is used and the file does not exist.
     json.JSONDecodeError
         When the file is read and is not JSON.
+
+    Examples
+    --------
+    >>> _ = Path("settings.json").write_text('{"sigma": 2}')
+    >>> dc.JSONSource("settings.json").get_data()
+    {'sigma': 2}
     """
 
     format = JSONTarget
@@ -94,6 +111,14 @@ class PickleTarget(BytesTarget):
         When saving, if config ``daskcache.pickle`` is ``refuse``.
     UntrustedPickle
         When reading a pickle that does not belong to the user or to ``daskcache.trusted-owners``.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="model.pkl")
+    ... def model():
+    ...     return {1, 2, frozenset([3])}
+    >>> model().compute() == {1, 2, frozenset([3])}
+    True
     """
 
     exact = True
@@ -130,6 +155,13 @@ class PickleSource(Source):
         When the source is used and the file does not exist.
     UntrustedPickle
         When the file is read and belongs to another user, or pickles are refused.
+
+    Examples
+    --------
+    >>> import pickle
+    >>> _ = Path("model.pkl").write_bytes(pickle.dumps({"weights": [1, 2]}))
+    >>> dc.PickleSource("model.pkl").get_data()
+    {'weights': [1, 2]}
     """
 
     format = PickleTarget

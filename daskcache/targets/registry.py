@@ -66,7 +66,9 @@ def register_suffix(suffix: str, target: str) -> None:
 
     Examples
     --------
-    >>> register_suffix(".ply", "meshtools.io:MeshTarget")     # doctest: +SKIP
+    >>> dc.register_suffix(".tab", "daskcache:TextTarget")
+    >>> dc.Target.from_path("cells.tab")
+    TextTarget(...)
     """
     if not suffix.startswith(".") or ":" not in target:
         raise UnknownFormat(

@@ -21,16 +21,16 @@ class Resource(abc.ABC):
     Its path is ``location/name`` + ``ext``.  A target made as in CPR has the hash of its data in its
     path: ``location/name-{data_hash}`` + ``ext``.
 
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file, or a target's path template.
-    **options
-        Keyword arguments of the format, see the subclass.
+    Subclasses take the path, or a target's path template, and the options of their formats.
 
     See Also
     --------
     daskcache.cpr : the same classes, made from CPR's fields ``location, name, ext``.
+
+    Examples
+    --------
+    >>> isinstance(dc.TextTarget("a.txt"), dc.Resource)
+    True
     """
 
     #: True if the target has the hash of its data in its path, as in CPR.
@@ -74,11 +74,38 @@ class Resource(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def at_address(cls, location: str, name: str, ext: str | None = None, **fields: Any) -> Any:
-        """Return the source or target with CPR's fields; see `from_path`."""
+        """Return the source or target with CPR's fields; see `from_path`.
+
+        Parameters
+        ----------
+        location : str
+            The folder.
+        name : str
+            File name without suffix.
+        ext : str, optional
+            The suffix with its dot.  Default: that of the class.
+        **fields : object
+            Further fields of CPR's constructor.
+
+        Returns
+        -------
+        Resource
+            A source, or a target with the hash of its data in its path.
+        """
 
     @classmethod
     def checked_ext(cls, ext: str | None) -> str:
         """Return the suffix, or the default one for None.
+
+        Parameters
+        ----------
+        ext : str or None
+            The suffix with its dot.
+
+        Returns
+        -------
+        str
+            The suffix with its dot.
 
         Raises
         ------
@@ -95,11 +122,23 @@ class Resource(abc.ABC):
         return found
 
     def get_path(self) -> str:
-        """Return the file's path."""
+        """Return the file's path.
+
+        Returns
+        -------
+        str
+            The path.
+        """
         return self.path
 
     def get_name(self) -> str:
-        """Return the file's name without its suffix."""
+        """Return the file's name without its suffix.
+
+        Returns
+        -------
+        str
+            The name.
+        """
         return self.name
 
     @abc.abstractmethod
@@ -153,6 +192,12 @@ class Metadata:
     See Also
     --------
     ImageMetadata : metadata that daskcache reads from a file.
+
+    Examples
+    --------
+    >>> image = dc.ImageSource("cells.tif", metadata={"axes": "YX", "unit": "micron"})
+    >>> image.get_metadata()
+    {'axes': 'YX', 'unit': 'micron'}
     """
 
     metadata: dict[str, Any] | None = None
@@ -160,17 +205,41 @@ class Metadata:
     imagej: bool = True
 
     def get_metadata(self) -> dict[str, Any] | None:
-        """Return the image's metadata, or None."""
+        """Return the image's metadata, or None.
+
+        Returns
+        -------
+        dict or None
+            The metadata, as `tifffile.imwrite` takes them.
+        """
         return self.metadata
 
     def set_metadata(self, metadata: dict[str, Any] | None) -> None:
-        """Set the metadata to write with the file."""
+        """Set the metadata to write with the file.
+
+        Parameters
+        ----------
+        metadata : dict or None
+            The metadata, as `tifffile.imwrite` takes them.
+        """
         self.metadata = metadata
 
     def get_resolution(self) -> Any:
-        """Return the pixels per centimetre along X and Y, or None."""
+        """Return the pixels per centimetre along X and Y, or None.
+
+        Returns
+        -------
+        sequence of float, or None
+            Pixels per centimetre along X and Y.
+        """
         return self.resolution
 
     def set_resolution(self, resolution: Any) -> None:
-        """Set the resolution to write with the file, in pixels per centimetre along X and Y."""
+        """Set the resolution to write with the file, in pixels per centimetre along X and Y.
+
+        Parameters
+        ----------
+        resolution : sequence of float, or None
+            Pixels per centimetre along X and Y.
+        """
         self.resolution = resolution

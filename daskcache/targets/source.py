@@ -42,6 +42,12 @@ class Source(Resource):
         When the source is used and the file does not exist.
     StorageError
         If the path is a URL.  When the source is used and the file can't be read.
+
+    Examples
+    --------
+    >>> _ = Path("notes.txt").write_text("two cells")
+    >>> dc.Source.from_path("notes.txt").get_data()
+    'two cells'
     """
 
     def __init__(self, path):
@@ -54,15 +60,43 @@ class Source(Resource):
     runs_code: ClassVar[bool] = False
 
     def decode(self, data: bytes) -> Any:
-        """Return the value in the file's content."""
+        """Return the value in the file's content.
+
+        Parameters
+        ----------
+        data : bytes
+            The content of the file.
+
+        Returns
+        -------
+        object
+            The data, in the form that the class describes.
+        """
         return self.format(self.path).decode(data)
 
     def get_data(self, cache: bool = False) -> Any:
-        """Read the file.  `cache` has no effect, see `Resource.get_data`."""
+        """Read the file.  `cache` has no effect, see `Resource.get_data`.
+
+        Parameters
+        ----------
+        cache : bool
+            No effect; CPR's methods have this parameter.
+
+        Returns
+        -------
+        object
+            The data, in the form that the class describes.
+        """
         return self.decode(self._read())
 
     def get_path(self) -> str:
-        """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute."""
+        """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.
+
+        Returns
+        -------
+        str
+            The path.
+        """
         return os.path.join(self.location, f"{self.name}{self.ext}")
 
     @classmethod
@@ -75,7 +109,13 @@ class Source(Resource):
         return source
 
     def serialize(self) -> dict[str, Any]:
-        """Return the content of this source's JSON form, as CPR writes it."""
+        """Return the content of this source's JSON form, as CPR writes it.
+
+        Returns
+        -------
+        dict
+            The fields by name.
+        """
         return imported("daskcache.targets.cpr.serializer:serialized")(self)  # which imports this module
 
     def heritage(self) -> Any:
@@ -104,6 +144,11 @@ class Source(Resource):
 
         The file is read again only after it was touched.
 
+        Returns
+        -------
+        str
+            32 hex digits.
+
         Raises
         ------
         SourceMissing
@@ -114,23 +159,61 @@ class Source(Resource):
         return content_hash(self.path)
 
     def load_verified(self, expected: str) -> Any:
-        """Read the file, and raise SourceChanged if its content has another hash than `expected`."""
+        """Read the file, and raise SourceChanged if its content has another hash than `expected`.
+
+        Parameters
+        ----------
+        expected : str
+            The content hash that the file must have.
+
+        Returns
+        -------
+        object
+            The data, in the form that the class describes.
+        """
         data = self._read()
         self._compare(digest(data), expected)
         return self.decode(data)
 
     def open_verified(self, expected: str) -> Any:
-        """Open lazily the data that `load_verified` reads, if the format supports it."""
+        """Open lazily the data that `load_verified` reads, if the format supports it.
+
+        Parameters
+        ----------
+        expected : str
+            The content hash that the file must have.
+
+        Returns
+        -------
+        object
+            A lazy form of the data, or the data.
+        """
         return self.load_verified(expected)
 
     def verify(self, expected: str) -> None:
-        """Read the file again, and raise SourceChanged if it has another hash than `expected`."""
+        """Read the file again, and raise SourceChanged if it has another hash than `expected`.
+
+        Parameters
+        ----------
+        expected : str
+            The content hash that the file must have.
+        """
         self._compare(fresh_hash(self.path), expected)
 
     def heritage_verified(self, expected: str) -> Any:
         """Return `heritage`, and raise SourceChanged if the content has another hash than `expected`.
 
         Without a heritage, the content is not checked.
+
+        Parameters
+        ----------
+        expected : str
+            The content hash that the file must have.
+
+        Returns
+        -------
+        object or None
+            Metadata for the targets of nodes that read this source.
         """
         found = self.heritage()
         if found is not None:
@@ -162,11 +245,28 @@ class Source(Resource):
         return {}
 
     def identity(self) -> str:
-        """Return the text that identifies this source: class, file name, content hash and options."""
+        """Return the text that identifies this source: class, file name, content hash and options.
+
+        Returns
+        -------
+        str
+            One line for each part.
+        """
         return self.identify(self.content_hash())
 
     def identify(self, content_hash: str) -> str:
-        """Return the identity that this source has if its content has the given hash."""
+        """Return the identity that this source has if its content has the given hash.
+
+        Parameters
+        ----------
+        content_hash : str
+            A hash of the content, 32 hex digits.
+
+        Returns
+        -------
+        str
+            The identity, as `identity` gives it.
+        """
         options = dict(sorted(self.__daskcache_options__().items()))
         counted = f":{hash_value(options)}" if options else ""
         return f"{type(self).__name__}:{self.filename}:{tag(content_hash)}{counted}"
@@ -202,6 +302,15 @@ class FileSource(Source):
         When the source is used and the file does not exist.
     StorageError
         If the path is a URL.  When the source is used and the file can't be read.
+
+    Examples
+    --------
+    >>> _ = Path("settings.ini").write_text("[cells]")
+    >>> @dc.delayed
+    ... def first_line(file: dc.FileSource):
+    ...     return Path(file.path).read_text().splitlines()[0]
+    >>> first_line(dc.FileSource("settings.ini")).compute()
+    '[cells]'
     """
 
     def decode(self, data: bytes) -> Path:

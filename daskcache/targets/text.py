@@ -20,6 +20,15 @@ class TextTarget(BytesTarget):
     ------
     FormatLimit
         When saving anything but a `str`, or a `str` with lone surrogates.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="report.txt")
+    ... def report(cells):
+    ...     return f"{cells} cells"
+    >>> node = report(3)
+    >>> node.compute(), Path(node.dc.path).read_text()
+    ('3 cells', '3 cells')
     """
 
     exact = True
@@ -60,6 +69,12 @@ class TextSource(Source):
         When the source is used and the file does not exist.
     UnicodeDecodeError
         When the file is read and has another encoding.
+
+    Examples
+    --------
+    >>> _ = Path("notes.txt").write_text("two cells")
+    >>> dc.TextSource("notes.txt").get_data()
+    'two cells'
     """
 
     format = TextTarget

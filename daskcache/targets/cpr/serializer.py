@@ -55,6 +55,16 @@ def target_encoder(obj: Any) -> Any:
         If the value's class could not be decoded again.
     DaskcacheError
         If a target's data can't be saved; see `Addressed.serialize`.
+
+    Examples
+    --------
+    >>> import json
+    >>> from daskcache.cpr import TextTarget
+    >>> target = TextTarget("results", "cells", ".txt")
+    >>> target.set_data("3 cells")
+    >>> text = json.dumps({"result": target}, default=dc.target_encoder)
+    >>> json.loads(text)["result"]["__class__"]
+    'daskcache.TextTarget'
     """
     if isinstance(obj, Resource):
         return _tagged(obj, save=True)
@@ -86,6 +96,16 @@ def target_decoder(result: dict) -> Any:
         If it names a class that is not registered, or its fields are not those of the class.
     UnsafePath
         If a path is outside of config ``daskcache.resource-roots``.
+
+    Examples
+    --------
+    >>> import json
+    >>> from daskcache.cpr import TextTarget
+    >>> target = TextTarget("results", "cells", ".txt")
+    >>> target.set_data("3 cells")
+    >>> text = json.dumps(target, default=dc.target_encoder)
+    >>> json.loads(text, object_hook=dc.target_decoder).get_data()
+    '3 cells'
     """
     return _decoded(result, config.get("resource-roots"))
 
@@ -118,6 +138,11 @@ def hash_objects(*args: Any, hash_algo: Any = None, **kwargs: Any) -> str:
     ------
     UnhashableArgument
         If a value has no stable identity.
+
+    Examples
+    --------
+    >>> dc.hash_objects("cells", sigma=2)
+    '8fd14f305e647d41228fe805e8aa2cb1'
     """
     try:
         text = json.dumps((args, kwargs), default=_described, sort_keys=True)

@@ -37,7 +37,7 @@ _OTHER_NAMES = {
 class ImageMetadata:
     """Metadata of an image file: axes, pixel sizes and names of channels.
 
-    Attributes
+    Parameters
     ----------
     axes : str
         A letter for each axis of the array, as in OME and tifffile: T time, Z depth, C channel, Y, X,
@@ -48,6 +48,11 @@ class ImageMetadata:
         ``"µm"``, ``"nm"`` …; None if it is unknown.
     channels : tuple of str
         Names along the axis C; empty if they are unknown.
+
+    Examples
+    --------
+    >>> dc.ImageMetadata("YX", pixel_size={"Y": 0.2, "X": 0.2}, unit="µm").is_empty
+    False
     """
 
     axes: str
@@ -101,6 +106,7 @@ class TakesOver:
         Returns
         -------
         ImageMetadata
+            The file's metadata; empty fields are unknown.
 
         Raises
         ------

@@ -45,6 +45,13 @@ class ImageSource(Source, Metadata):
     FormatLimit
         When the image is read and exceeds config ``daskcache.max-decoded``, or its files don't hold the
         planes that their OME-XML names.
+
+    Examples
+    --------
+    >>> dc.ImageTarget("cells.tif").write(np.eye(2, dtype="uint8"), "cells.tif")
+    >>> dc.ImageSource("cells.tif").get_data()
+    array([[1, 0],
+           [0, 1]], dtype=uint8)
     """
 
     format = ImageTarget
@@ -94,6 +101,7 @@ class ImageSource(Source, Metadata):
         Returns
         -------
         ImageMetadata
+            The file's metadata; empty fields are unknown.
 
         Raises
         ------

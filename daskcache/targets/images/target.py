@@ -91,6 +91,18 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     is used where it makes integers of 8 or 16 bits smaller.  ImageJ reads these files since 1.53v
     (October 2022: ``ZIP_WITH_DIFFERENCING`` in its ``ij/io/TiffDecoder.java``).  Older versions ignore
     the predictor.  ImageJ has no 64-bit floats.  Equal images give equal bytes.
+
+    Examples
+    --------
+    >>> @dc.delayed(target=dc.ImageTarget("mask.tif", axes="YX", pixel_size=0.2, unit="µm"))
+    ... def mask(image):
+    ...     return image > 1
+    >>> node = mask(np.arange(4).reshape(2, 2))
+    >>> node.compute()
+    array([[False, False],
+           [ True,  True]])
+    >>> node.dc.target.read_metadata().pixel_size
+    {'X': 0.2, 'Y': 0.2}
     """
 
     exact = True
@@ -155,6 +167,11 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     def open(self, path):
         """Open the image in the file `path` lazily, with the dtype and shape that `read` returns.
 
+        Parameters
+        ----------
+        path : str
+            The file or folder.
+
         Returns
         -------
         numpy.memmap, zarr.Array or dask.array.Array
@@ -174,7 +191,18 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return array if note is None else _as_noted(array, note)
 
     def hash(self, value):
-        """Return the hash of the array, with the metadata of the file if it has any."""
+        """Return the hash of the array, with the metadata of the file if it has any.
+
+        Parameters
+        ----------
+        value : array_like
+            The image.
+
+        Returns
+        -------
+        str
+            32 hex digits.
+        """
         np = require("numpy", "image")
         self._check(value, np)
         return _hash(value, self._metadata_of(value))

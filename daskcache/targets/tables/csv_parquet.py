@@ -49,7 +49,13 @@ class CSVTarget(_FrameTarget):
 
     Examples
     --------
-    >>> CSVTarget("cells.csv", dtype={"kind": "category"}, index_col="id")    # doctest: +SKIP
+    >>> target = dc.CSVTarget("cells.csv", dtype={"kind": "category"}, index_col="id")
+    >>> @dc.delayed(target=target)
+    ... def cells():
+    ...     kinds = pd.Series(["a", "b"], dtype="category")
+    ...     return pd.DataFrame({"kind": kinds}).rename_axis("id")
+    >>> cells().compute().dtypes["kind"]
+    CategoricalDtype(categories=['a', 'b'], ordered=False, ...)
     """
 
     default_ext, known_exts = ".csv", (".csv",)
@@ -122,6 +128,17 @@ class ParquetTarget(_FrameTarget):
     ------
     FormatLimit
         When saving a frame that would come back changed, or a value that is not a DataFrame.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="areas.parquet")
+    ... def areas():
+    ...     return pd.DataFrame({"area": [2.5, 4.0]})
+    >>> node = areas()
+    >>> node.compute()["area"].sum()
+    np.float64(6.5)
+    >>> pd.read_parquet(node.dc.path)["area"].tolist()
+    [2.5, 4.0]
     """
 
     def __init__(self, path, row_group_size=None):
@@ -158,6 +175,16 @@ class ParquetTarget(_FrameTarget):
         """Return a Dask data frame with a partition for each row group.
 
         It is a pandas data frame where Dask can't have it, e.g. without dask.dataframe.
+
+        Parameters
+        ----------
+        path : str
+            The file or folder.
+
+        Returns
+        -------
+        dask.dataframe.DataFrame
+            One partition for each row group.
         """
         from .lazy import open_parquet
 
@@ -191,6 +218,14 @@ class CSVSource(_FrameSource):
         When the source is used, if the file doesn't exist.
     StorageError
         If the path is a URL.  When the source is used, if the file can't be read.
+
+    Examples
+    --------
+    >>> pd.DataFrame({"id": [1], "area": [2.5]}).to_csv("cells.csv", index=False)
+    >>> dc.CSVSource("cells.csv", index_col="id").get_data()
+        area
+    id
+    1    2.5
     """
 
     format = CSVTarget
@@ -222,6 +257,14 @@ class ParquetSource(_FrameSource):
         When the source is used, if the file doesn't exist.
     StorageError
         If the path is a URL.  When the source is used, if the file can't be read.
+
+    Examples
+    --------
+    >>> pd.DataFrame({"id": [1, 2], "area": [2.5, 4.0]}).to_parquet("areas.parquet")
+    >>> dc.ParquetSource("areas.parquet", columns=["area"]).get_data()
+       area
+    0   2.5
+    1   4.0
     """
 
     format = ParquetTarget

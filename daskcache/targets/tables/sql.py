@@ -58,6 +58,16 @@ class SQLTarget(Target):
         When saving, if the table would come back changed.
     StorageError
         When the target is used, if the database can't be reached, or refuses.
+
+    Examples
+    --------
+    >>> @dc.delayed(target=dc.SQLTarget("results.db::areas"))
+    ... def areas():
+    ...     return pd.DataFrame({"area": [2.5, 4.0]})
+    >>> areas().compute()
+       area
+    0   2.5
+    1   4.0
     """
 
     in_database = True
@@ -156,6 +166,17 @@ class SQLSource(Source):
         When the source is used, if the table doesn't exist.
     StorageError
         When the source is used, if the database can't be reached, or refuses.
+
+    Examples
+    --------
+    >>> import sqlite3
+    >>> with sqlite3.connect("plates.db") as database:
+    ...     _ = pd.DataFrame({"well": ["A1", "A2"]}).to_sql("wells", database, index=False)
+    >>> database.close()
+    >>> dc.SQLSource("plates.db::wells").get_data()
+      well
+    0   A1
+    1   A2
     """
 
     def __init__(self, path, dtype: Mapping[str, Any] | None = None):

@@ -67,6 +67,20 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     -----
     Format: `NGFF 0.5 <https://ngff.openmicroscopy.org/0.5/>`_.  Coordinates are those of the pixels'
     centres, so the mean of two pixels lies half a pixel further than the first.
+
+    Examples
+    --------
+    >>> size = {"y": 0.2, "x": 0.2}
+    >>> units = {"y": "micrometer", "x": "micrometer"}
+    >>> target = dc.OMEZarrTarget("cells.ome.zarr", axes="yx", scale=size, units=units)
+    >>> @dc.delayed(target=target)
+    ... def cells():
+    ...     return np.ones((64, 64), "uint16")
+    >>> node = cells()
+    >>> node.compute().shape
+    (64, 64)
+    >>> node.dc.target.read_metadata().unit
+    'µm'
     """
 
     def __init__(

@@ -52,6 +52,14 @@ class ZarrSource(Source):
         When the source is used, if it can't be read.
     UnsafePath
         If `group` leads out of the folder.
+
+    Examples
+    --------
+    >>> import zarr
+    >>> array = zarr.create_array("stack.zarr", shape=(3, 4), chunks=(1, 4), dtype="int16")
+    >>> array[:] = 7
+    >>> dc.ZarrSource("stack.zarr", slices_start=(0, 0), slices_stop=(1, 4)).get_data()
+    array([[7, 7, 7, 7]], dtype=int16)
     """
 
     address_fields = {"group": "0", "slices_start": (), "slices_stop": (), "mode": "r"}  # noqa: RUF012
@@ -88,12 +96,23 @@ class ZarrSource(Source):
         ----------
         cache : bool
             Without effect, see `Resource.get_data`.
+
+        Returns
+        -------
+        object
+            The data, in the form that the class describes.
         """
         opened = self.open()
         return opened if self._lazy else value_of(opened, self._folder)
 
     def open(self) -> Any:
-        """Return the ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part in memory."""
+        """Return the ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part in memory.
+
+        Returns
+        -------
+        zarr.Array, zarr.Group or numpy.ndarray
+            The array has the source's slices applied.
+        """
         return self.open_verified(self.content_hash())
 
     @classmethod
@@ -106,6 +125,11 @@ class ZarrSource(Source):
         """Return the joint hash of the files' names and content; only touched files are read again.
 
         For an array in an OME-Zarr image, the image's metadata count too.
+
+        Returns
+        -------
+        str
+            32 hex digits.
         """
         return self._joint_hash(hash_value(source_hashes(self._folder)))
 
@@ -134,6 +158,7 @@ class ZarrSource(Source):
         Returns
         -------
         ImageMetadata
+            The file's metadata; empty fields are unknown.
 
         Raises
         ------

@@ -76,6 +76,17 @@ class ZarrTarget(FolderTarget):
     Format: the `Zarr specification, version 3 <https://zarr-specs.readthedocs.io>`_, written with
     `zarr <https://zarr.dev>`_.  Every chunk is stored, even one of zeros only.  Equal values and options
     give equal bytes.
+
+    Examples
+    --------
+    >>> @dc.delayed(target=dc.ZarrTarget("stack.zarr", chunks=(1, 2, 2)))
+    ... def stack():
+    ...     return np.zeros((3, 2, 2), "uint8")
+    >>> node = stack()
+    >>> node.compute().shape
+    (3, 2, 2)
+    >>> node.dc.open().chunks
+    (1, 2, 2)
     """
 
     #: Names of the axes; None where the format has none.
