@@ -131,6 +131,7 @@ def test_a_class_that_makes_plain_sources_has_no_subclasses():
         (lambda: cpr.ImageSource("/raw", "a", ".tif", None, metadata=None), TypeError),
         (lambda: cpr.ImageSource("/raw", "a", ".tif", None, None, None), TypeError),
         (lambda: dc.SQLTarget.from_path("a.db::t"), GraphError),
+        (lambda: dc.ImageSource("/raw", "a", ".tif"), GraphError),
         (lambda: cpr.ZarrSource("/a", "b", ".zarr", "0", [], [], "w"), GraphError),
         (lambda: cpr.ZarrSource("/a", "b", ".zarr", "0", [1], []), GraphError),
     ],

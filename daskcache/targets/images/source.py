@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ...errors import FormatLimit, require
+from ...errors import FormatLimit, GraphError, require
 from ...storage.source_hashes import source_error
 from ..limits import check_decoded
 from ..resource import Metadata
@@ -38,6 +38,8 @@ class ImageSource(Source, Metadata):
 
     Raises
     ------
+    GraphError
+        If the metadata are not a dict.
     SourceMissing
         When the source is used and one of the image's files does not exist.
     UnsafePath
@@ -59,6 +61,13 @@ class ImageSource(Source, Metadata):
 
     def __init__(self, path, metadata=None, resolution=None):
         super().__init__(path)
+        if not (metadata is None or isinstance(metadata, dict)):
+            raise GraphError(
+                "an ImageSource takes a path, and its metadata are no dict",
+                expected="metadata={...}, or none",
+                got=repr(metadata)[:100],
+                hint="daskcache.cpr.ImageSource takes CPR's location, name and ext",
+            )
         self.metadata = metadata
         self.resolution = resolution
 
