@@ -184,9 +184,9 @@ def _with(item, change):
     return item if isinstance(item, SourceInput) else change(item)
 
 
-def recipes_before(recipe: Recipe) -> Iterator[Recipe]:
-    """Yield the recipes that a recipe is made from, directly or inside plain Dask values."""
-    return recipes_in(recipe.upstream)
+def recipes_before(recipe: Recipe) -> list[Recipe]:
+    """Return the recipes that a recipe is made from, directly or inside plain Dask values."""
+    return list(recipes_in(recipe.upstream))
 
 
 def recipes_in(parents: Iterable[Recipe | SourceInput | DaskInput]) -> Iterator[Recipe]:

@@ -348,13 +348,13 @@ class GraphBuilder:
 
     def _new_tasks(self, recipe, evidence) -> tuple[MakingTask, MakingTask]:
         """Return the two tasks that can make a node: the entry task and the result task."""
-        token = evidence_token(*evidence)
-        first_key = task_keys.entry_key(recipe.name, recipe.key, token)
+        name, key, token = recipe.name, recipe.key, evidence_token(*evidence)
+        first_key = entry_key = task_keys.entry_key(name, key, token)
         attempt = self._attempts.number(first_key)
         if attempt:
             token = f"{token}-{attempt}"
-        entry_key = task_keys.entry_key(recipe.name, recipe.key, token)
-        result_key = self._attempts.value_key(task_keys.result_key(recipe.name, recipe.key, token))
+            entry_key = task_keys.entry_key(name, key, token)
+        result_key = self._attempts.value_key(task_keys.result_key(name, key, token))
         return (
             MakingTask(entry_key, first_key, attempt, evidence, gives_value=False),
             MakingTask(result_key, first_key, attempt, evidence, gives_value=True),

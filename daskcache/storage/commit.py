@@ -80,11 +80,12 @@ class Commit(NamedTuple):
             If the file system or the database refuses.
         """
         root, part, name, previous = self.root, self.part, self.name, self.previous
+        file_name = name.file_name()
         intent, winner, displaced = "", None, None
         claim = Claim(root, part.path, self.target)
         try:
             keep_manifest(root, part.file_hash, part.manifest)
-            intent = files.write_intent(root, name.file_name(), record_content(name, **self.facts))
+            intent = files.write_intent(root, file_name, record_content(name, **self.facts))
             if part.path != self.destination:
                 winner, displaced = self._put_in_place(intent, claim)
         except BaseException:
@@ -100,7 +101,7 @@ class Commit(NamedTuple):
             return winner
         try:
             files.settle(root, self.target)
-            files.promote_intent(root, intent, name.file_name(), name.shard)
+            files.promote_intent(root, intent, file_name, name.shard)
             claim.settle()
             if previous is not None and previous != name:
                 RecordStore(root).remove(previous)
