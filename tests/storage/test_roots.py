@@ -11,6 +11,7 @@ import dask
 import pytest
 
 import daskcache as dc
+from daskcache import cpr
 from daskcache.errors import StorageError
 from daskcache.storage import roots
 
@@ -31,13 +32,13 @@ USES = {
     "a file": dc.FileSource,
     "a folder": dc.FolderSource,
     "a Zarr": dc.ZarrSource,
-    "a source at a location": lambda url: dc.ImageSource(os.path.dirname(url), "x", ".tif"),
+    "a source at a location": lambda url: cpr.ImageSource(os.path.dirname(url), "x", ".tif"),
     "a source from a path": dc.Source.from_path,
     "a target's text": lambda url: dc.delayed(abs, target=url),
     "a target": lambda url: dc.delayed(abs, target=dc.ImageTarget(url)),
     "a target with a store": lambda url: dc.delayed(abs, target=url, store=dc.PickleTarget),
     "targets": lambda url: dc.delayed(abs, target=["a.tif", url]),
-    "a target at a location": lambda url: dc.ImageTarget(os.path.dirname(url), "x", ".tif"),
+    "a target at a location": lambda url: cpr.ImageTarget(os.path.dirname(url), "x", ".tif"),
     "a target from a path": dc.Target.from_path,
 }
 
