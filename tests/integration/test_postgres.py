@@ -511,7 +511,7 @@ def test_the_command_line_needs_the_url(url, root):
     """It knows the database from the configuration only, and says so; no output has the password."""
     node = make(url, frame())
     node.compute()
-    name = databases.place_of(node.dc.path).database
+    name = databases.table_of(node.dc.path).database
 
     def listing(**environment):
         command = [sys.executable, "-m", "dask", "cache", "ls", "--root", str(root)]

@@ -81,8 +81,10 @@ def left(server, tmp_path):
 
 @pytest.fixture
 def with_alias():
+    before = list(sys.meta_path)
     assert alias.install()
     yield
+    sys.meta_path[:] = before
     for name in [name for name in sys.modules if name.partition(".")[0] == "cpr"]:
         del sys.modules[name]
 
