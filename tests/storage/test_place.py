@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sqlalchemy")
-
 from daskcache.errors import StorageError, UnsafePath
 from daskcache.storage import files, trash
 from daskcache.storage.place import FilePlace, TablePlace, place_of
