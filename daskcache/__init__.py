@@ -31,7 +31,7 @@ _HOMES = {
     "ParquetTarget": "targets.tables.csv_parquet",
     "PickleSource": "targets.objects",
     "PickleTarget": "targets.objects",
-    "Plan": "graph.api",
+    "Plan": "graph.plan",
     "Resource": "targets.resource",
     "SQLSource": "targets.tables.sql",
     "SQLTarget": "targets.tables.sql",
@@ -77,7 +77,6 @@ if TYPE_CHECKING:
     from .cluster.attaching import attach as attach
     from .cluster.attaching import detach as detach
     from .events import history as history
-    from .graph.api import Plan as Plan
     from .graph.api import accept as accept
     from .graph.api import adopt as adopt
     from .graph.api import compute as compute
@@ -90,6 +89,7 @@ if TYPE_CHECKING:
     from .graph.api import why as why
     from .graph.node import Node as Node
     from .graph.node import delayed as delayed
+    from .graph.plan import Plan as Plan
     from .housekeeping.audit import audit as audit
     from .modes.flows import flow as flow
     from .modes.tasks import task as task

@@ -4,7 +4,7 @@
 depends on files and on its parents.  Then it walks upstream from the requested nodes and gives each an
 *action*, which depends on the need for its value.  Planning only reads.
 
-`graph.api` freezes the result as a `Plan`, which is shown and, by `Plan.compute`, runs as it is.
+`graph.plan.Plan` holds the result, which is shown and, by `Plan.compute`, runs as it is.
 """
 
 from __future__ import annotations

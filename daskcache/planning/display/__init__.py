@@ -1,4 +1,4 @@
 """Views of plans and audits: `tables` has text, HTML and data frames, `svg` has pictures.
 
-`graph.api.Plan` and `housekeeping.audit` use them.
+`graph.plan.Plan` and `housekeeping.audit` use them.
 """

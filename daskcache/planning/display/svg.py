@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .tables import ACTIONS, COLORS, headline
 
 if TYPE_CHECKING:
-    from ...graph.api import Plan
+    from ...graph.plan import Plan
 
 #: Largest number of nodes that have one box each.
 MAX_NODES = 200

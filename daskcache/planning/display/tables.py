@@ -1,6 +1,6 @@
 """Tables of plans and audits: text, HTML with inline styles, and data frames.
 
-`graph.api.Plan` and `housekeeping.audit.Audit` show themselves with these functions.  `svg` takes its
+`graph.plan.Plan` and `housekeeping.audit.Audit` show themselves with these functions.  `svg` takes its
 colours and headline from here.
 """
 
@@ -16,7 +16,7 @@ from ...errors import require
 from ..reasons import headlines
 
 if TYPE_CHECKING:
-    from ...graph.api import Plan
+    from ...graph.plan import Plan
     from ...housekeeping.audit import Audit
 
 #: Number of nodes listed one by one; the others are only in the summary by function.

@@ -1,0 +1,210 @@
+"""`Plan`, the decisions of a planner for requested nodes, as users see and run them.
+
+`api.plan` makes plans.  `planning.display` shows them, and `verb` runs them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from ..calls.recipe import Recipe
+from ..planning.planner import Planner
+from ..planning.states import BLOCKED, DECIDE, LOAD, RUN, SKIP, PlannedNode
+from . import verb
+from .node import Node
+
+
+class Plan:
+    """A plan for requested nodes, with the action for each node and the reasons.
+
+    `plan` makes plans.  Iterating yields each `PlannedNode`, upstream nodes first.  In a notebook, a
+    plan shows as a table.
+
+    Parameters
+    ----------
+    recipes : list of Recipe
+        The recipes of the requested nodes.
+    planner : Planner
+        The planner to which they were given.
+
+    Attributes
+    ----------
+    nodes : tuple of PlannedNode
+        The requested nodes and all nodes upstream of them, upstream nodes first.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> plan = dc.plan(square(2), square(3))
+    >>> plan.counts
+    {'run': 2, 'decide': 0, 'blocked': 0, 'load': 0, 'skip': 0}
+    >>> plan.compute()
+    (4, 9)
+    """
+
+    def __init__(self, recipes: list[Recipe], planner: Planner):
+        self._recipes = recipes
+        self._planner = planner
+        self.nodes = tuple(planner.nodes.values())
+
+    def __iter__(self) -> Iterator[PlannedNode]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of nodes for each action: "run", "decide", "blocked", "load" and "skip".
+
+        "decide": a worker decides if the node runs, once its inputs' data are known.  "blocked": the
+        node can't run because of a user's file at a target.  "skip": the node is not needed.
+        """
+        found = Counter(node.action for node in self.nodes)
+        return {action: found[action] for action in (RUN, DECIDE, BLOCKED, LOAD, SKIP)}
+
+    @property
+    def left(self) -> int:
+        """Number of nodes with the action "run" or "decide"."""
+        return self.counts[RUN] + self.counts[DECIDE]
+
+    @property
+    def seconds(self) -> float:
+        """Estimated run time of the nodes that are left, in seconds on one worker thread.
+
+        Nodes without an estimate count as 0 s.
+        """
+        return sum(self.estimate(node) or 0 for node in self.nodes if node.is_to_do)
+
+    def estimate(self, node: PlannedNode) -> float | None:
+        """Estimate the run time of a node from recorded run times.
+
+        Parameters
+        ----------
+        node : PlannedNode
+            A node of this plan.
+
+        Returns
+        -------
+        float or None
+            Seconds of the node's last run.  Without a record, the mean for the function's nodes in this
+            plan, or None if none of them has a record.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> plan = dc.plan(square(2))
+        >>> [plan.estimate(node) for node in plan]
+        [None]
+        """
+        if node.seconds is not None:
+            return node.seconds
+        return self._average_seconds.get(node.recipe.name)
+
+    @functools.cached_property
+    def _average_seconds(self):
+        known: dict[str, list[float]] = {}
+        for node in self.nodes:
+            if node.seconds is not None:
+                known.setdefault(node.recipe.name, []).append(node.seconds)
+        return {name: sum(seconds) / len(seconds) for name, seconds in known.items()}
+
+    def compute(self, **kwargs: Any) -> tuple:
+        """Run exactly this plan and return the requested values.
+
+        Parameters
+        ----------
+        **kwargs
+            As in `dask.compute`.
+
+        Returns
+        -------
+        tuple
+            One value for each requested node.  With ``errors="collect"``, the value of a failed or
+            blocked node is a `NodeFailed`.
+
+        Raises
+        ------
+        ForeignTarget, TargetModified
+            If a node is blocked, unless the plan was made with ``errors="collect"``.
+        TargetMissing, TargetCorrupt
+            If a stored result is gone or damaged when it is loaded.
+        Exception
+            Any error of a function that runs, unless the plan was made with ``errors="collect"``.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).compute()
+        (4,)
+        """
+        nodes = tuple(Node(recipe) for recipe in self._recipes)
+        return verb.compute_planned(nodes, self._planner, kwargs)
+
+    def to_frame(self):
+        """Return the plan as a data frame.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each node, upstream nodes first.  The columns are ``node``, ``function``,
+            ``action``, ``state``, ``seconds``, ``bytes``, ``target``, ``why`` and ``key``.
+
+        Raises
+        ------
+        MissingExtra
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).to_frame()[["function", "action", "state"]]
+          function action    state
+        0   square    run  missing
+        """
+        from ..planning.display.tables import plan_frame
+
+        return plan_frame(self)
+
+    def svg(self) -> str:
+        """Draw the plan.
+
+        Returns
+        -------
+        str
+            SVG text with one box for each node.  Large plans have one box for each function.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).svg()[:4]
+        '<svg'
+        """
+        from ..planning.display.svg import plan_svg
+
+        return plan_svg(self)
+
+    def __str__(self) -> str:
+        from ..planning.display.tables import plan_text
+
+        return plan_text(self)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from ..planning.display.tables import plan_html
+
+        return plan_html(self)
