@@ -118,10 +118,8 @@ class Lease:
 
     def _keep_renewing(self):
         while not self._released.wait(self.seconds / _RENEWALS):
-            with (
-                self._renewing,
-                contextlib.suppress(OSError),
-            ):  # if errors go on, it expires; one result wins
+            # if errors go on, the lease expires: another worker runs the node, and one result wins
+            with self._renewing, contextlib.suppress(OSError):
                 if self._released.is_set() or not self.renew():
                     return
 
