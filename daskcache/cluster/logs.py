@@ -2,7 +2,7 @@
 
 `attaching` puts `LogsPlugin` on workers.  A worker sends the records of the chosen loggers as events of
 the scheduler.  The client passes each record to its own logger, whose handlers decide about printing.
-Configuration files stay as they are.  `runtime.log_records` describes records so that they can travel.
+Configuration files stay as they are.  `runtime.body` describes records so that they can travel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from distributed import WorkerPlugin
 
 from ..calls.state import running
 from ..clients import worker_here
-from ..runtime.log_records import PROCESS, described
+from ..runtime.body import PROCESS, described
 
 #: Topic of the events that carry records.
 TOPIC = "daskcache-logs"

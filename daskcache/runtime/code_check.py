@@ -1,6 +1,6 @@
 """Checks that a worker holds the code that the client saw, so that no wrong result gets a right key.
 
-`node`, `isolation`, `cluster.probe` and `prefect` call them.  The worker explores the function, and the
+`node`, `body`, `cluster.probe` and `prefect` call them.  The worker explores the function, and the
 user's code behind it, in the modules that it imported itself.  The client decides which modules are the
 user's own, because the worker may have them installed.  Code that travelled with the task (notebook
 cells) is known by its bytecode, because its source stayed behind.  `ArgumentEncoder` finds the functions

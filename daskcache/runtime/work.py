@@ -1,6 +1,6 @@
 """`Work`, a node's description for a worker, and the inputs that come with it.
 
-`graph.builder` makes it, `node`, `store` and `isolation` use it.  The functions that describe arguments
+`graph.builder` makes it, `node`, `store` and `body` use it.  The functions that describe arguments
 and formats for records are here too; `facts`, `planning.reasons` and `named` share them.
 """
 
