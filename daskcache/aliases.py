@@ -53,7 +53,7 @@ MOVED = {
     "display": "planning.display",
     "display.picture": "planning.display.svg",
     "display.table": "planning.display.tables",
-    "elsewhere": "runtime.elsewhere",
+    "elsewhere": "runtime.finished",
     "entry": "runtime.entry",
     "examining": "planning.examiner",
     "file_times": "storage.file_times",

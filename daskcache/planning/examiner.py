@@ -18,6 +18,7 @@ from ..calls.spec import Code, Spec
 from ..hashing import algorithms
 from ..hashing.encoder import untagged
 from ..runtime.entry import Entry, joint_hash
+from ..runtime.finished import find_elsewhere
 from ..storage import files
 from ..storage.paths import located
 from ..storage.record import ANY_TRACE, RecordName, target_id
@@ -200,7 +201,6 @@ class Examiner:
         store = self.store(planned.recipe.root)
         if trace is None or store.is_empty():
             return
-        from ..runtime.elsewhere import find_elsewhere
         from ..storage import traces
 
         names = traces.with_trace(store.root, trace, self.verb)

@@ -2,8 +2,8 @@
 
 `graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks.  A task gets
 the node's `Work` and the handles (`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.
-`finished` finds results that are there already, and `elsewhere` equal ones at other targets.  If there
-are none, `call` runs the function, and `store` writes and commits its results.
+`finished` finds results that are there already, or equal ones at other targets.  If it finds none, `call`
+runs the function, and `store` writes and commits its results.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
-from .finished import adopted_there, entry_of, find_finished, keep_all, recorded_seconds
+from .finished import (
+    adopted_there,
+    entry_of,
+    find_elsewhere,
+    find_finished,
+    keep_all,
+    recorded_seconds,
+)
 from .intact import set_aside
 from .store import heirs, store_copies, store_results
 from .work import Work
@@ -230,7 +237,6 @@ def _find_elsewhere(work, trace):
     if not (names or work.verb):
         return None
     from ..storage import traces
-    from .elsewhere import find_elsewhere
 
     store = RecordStore(Root(work.root))
     if work.verb:
