@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from ..calls.recipe import DaskInput, Recipe, recipes_before
 from ..errors import NodeFailed
+from ..runtime import obstacles
 from .examiner import Examiner
 from .reasons import headlines
 from .states import (
@@ -166,8 +167,6 @@ class Planner(Examiner):
         """
         if self.collect or not self._blocked:
             return
-        from ..runtime import obstacles
-
         kinds = (
             (obstacles.foreign, lambda node: node.state == FOREIGN),
             (obstacles.modified, lambda node: node.state == MODIFIED),
@@ -200,10 +199,8 @@ def _is_blocked(planned):
 
 
 def _obstacle(planned):
-    from ..runtime.obstacles import Obstacle
-
     recipe = planned.recipe
-    return Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
+    return obstacles.Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
 
 
 @contextmanager

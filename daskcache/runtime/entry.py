@@ -32,7 +32,7 @@ from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from ..targets.forms import in_form
 from . import hot_cache
-from .intact import check_intact, check_not_replaced, set_aside
+from .obstacles import check_intact, check_not_replaced, set_aside
 
 
 class Stored(NamedTuple):

@@ -20,6 +20,7 @@ from ..storage.roots import Root
 from .entry import Entry, Stored
 from .facts import facts_of_call, record_kept, record_under_new_key
 from .named import has_format
+from .obstacles import Obstacle, corrected
 from .work import Elsewhere, Work
 
 
@@ -145,10 +146,8 @@ def check_kept(work: Work, name: RecordName) -> None:
     # adopted for this key before the data of its inputs was known
     is_for_this = name.key == work.key and name.trace == ANY_TRACE
     if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
-        from . import obstacles
-
         reason = "its inputs hold other data than those it was made for"
-        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
+        raise corrected([Obstacle(work.title, work.root, work.paths, [reason])])
 
 
 # ---- equal results at other targets ----------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 `graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks.  A task gets
 the node's `Work` and the handles (`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.
-`finished` finds results that are there already, or equal ones at other targets.  If it finds none, `call`
-runs the function, and `store` writes and commits its results.
+`finished` finds results that are there already, or equal ones at other targets.  If there are none,
+`call` runs the function, and `store` writes and commits its results.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from .finished import (
     keep_all,
     recorded_seconds,
 )
-from .intact import set_aside
+from .obstacles import set_aside
 from .store import heirs, store_copies, store_results
 from .work import Work
 
