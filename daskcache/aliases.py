@@ -17,7 +17,7 @@ _PACKAGE = __name__.partition(".")[0]
 #: Present paths of modules by their older paths.  Entries are never removed from this table.
 MOVED = {
     "accessor": "graph.accessor",
-    "adopting": "planning.unrecorded",
+    "adopting": "planning.target_state",
     "algorithms": "hashing.algorithms",
     "api": "graph.api",
     "archive": "housekeeping.archive",

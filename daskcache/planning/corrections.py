@@ -18,7 +18,7 @@ from ..storage.record import RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .planner import Planner
-from .unrecorded import look_into
+from .target_state import look_into
 
 
 def check_adoptable(root: Root, path: str) -> None:

@@ -24,7 +24,7 @@ from .findings import Findings
 from .reasons import differences
 from .root_records import RootRecords
 from .states import COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED, STALE, PlannedNode
-from .target_state import described_by, edited_or_damaged
+from .target_state import described_by, edited_or_damaged, look_into
 
 #: States of a target.  Of several targets, the one in the worst state decides.
 BEST_FIRST = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
@@ -268,8 +268,6 @@ class _Look(NamedTuple):
 
         With a hash of the content that the user adopted, only a file with that content is taken in.
         """
-        from .unrecorded import look_into  # few plans need it
-
         before = self._before()
         stored = before.file_hash if before is not None and content is None else None
         form = self.here.form(before)
