@@ -24,9 +24,8 @@ from ..storage.paths import located
 from ..storage.record import ANY_TRACE, RecordName, target_id
 from ..storage.records import RecordStore
 from .collisions import Collisions
-from .findings import Findings
+from .findings import Findings, Roots
 from .reasons import made_for
-from .root_records import Roots
 from .states import (
     ADOPTED,
     COMPLETE,

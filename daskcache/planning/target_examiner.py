@@ -20,9 +20,8 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, RecordName, target_id
 from ..storage.records import RecordStore
-from .findings import Findings
+from .findings import Findings, RootRecords
 from .reasons import differences
-from .root_records import RootRecords
 from .states import COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED, STALE, PlannedNode
 from .target_state import described_by, edited_or_damaged, look_into
 
