@@ -1,4 +1,4 @@
-"""The state of a target from its file and its records, both made by hand, and from what is in the file."""
+"""The state of a target from its file and its records, both made by hand."""
 
 from __future__ import annotations
 
