@@ -71,7 +71,7 @@ MOVED = {
     "moving": "housekeeping.transfer",
     "named": "runtime.named",
     "names": "hashing.names",
-    "needs": "graph.needs",
+    "needs": "cluster.probe",
     "node": "graph.node",
     "obstacles": "runtime.obstacles",
     "other_programs": "graph.attempts",

@@ -27,6 +27,7 @@ from dask._task_spec import GraphNode, Task, TaskRef
 
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
+from ..cluster.probe import TaskNeeds
 from ..planning.planner import Planner, blocked_failure
 from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.entry import Failure
@@ -35,7 +36,6 @@ from ..runtime.work import DaskValue
 from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions
 from .composed import node_annotations, split_graph
 from .frames import DaskMoment
-from .needs import TaskNeeds
 from .tasks import Evidence, MakingTask, evidence_token, finished, has_progressed, task_to_make
 
 
