@@ -10,20 +10,10 @@ from typing import Any
 
 from ..calls.recipe import Recipe
 from ..errors import GraphError, TargetCorrupt, TargetMissing, TargetModified
-from ..planning import corrections
+from ..planning import corrections, states
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
-from ..planning.states import (
-    ADOPTED,
-    CORRUPT,
-    FAILED,
-    FOREIGN,
-    MISSING,
-    MODIFIED,
-    PENDING,
-    STALE,
-    PlannedNode,
-)
+from ..planning.states import PlannedNode
 from ..storage import files, records, trash
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import target_id
@@ -200,16 +190,17 @@ class Accessor:
         if not recipe.paths:
             raise GraphError(f"{recipe.title} has no target that could be accepted", node=recipe.title)
         gone = [p for p in self._located() if not files.exists(f"{recipe.root}/{p}")]
-        if planned.state not in (STALE, PENDING) or None in planned.records or gone:
-            state = MISSING if gone and planned.state in (STALE, PENDING) else planned.state
-            error = TargetMissing if state in (MISSING, FAILED) else TargetModified
+        is_stale = planned.state in (states.STALE, states.PENDING)
+        if not is_stale or None in planned.records or gone:
+            state = states.MISSING if gone and is_stale else planned.state
+            error = TargetMissing if state in (states.MISSING, states.FAILED) else TargetModified
             raise error(
                 "only a stale target can be accepted",
                 node=recipe.title,
-                target=", ".join(gone if state == MISSING else recipe.paths),
+                target=", ".join(gone if state == states.MISSING else recipe.paths),
                 expected="state stale",
                 got=f"state {state}: {'; '.join(headlines(planned.reasons))}",
-                hint="dc.keep(node)" if planned.state == ADOPTED else "node.compute()",
+                hint="dc.keep(node)" if planned.state == states.ADOPTED else "node.compute()",
             )
 
     def adopt(self) -> bool:
@@ -257,7 +248,7 @@ class Accessor:
         planner = Planner()  # the next look adopts the files with these notes, if they can be read
         look = planner.look(recipe)
         state = look.state
-        if state in (MODIFIED, FOREIGN, CORRUPT):
+        if state in (states.MODIFIED, states.FOREIGN, states.CORRUPT):
             for identifier in identifiers:
                 records.clear_acceptance(root, identifier)
             if look.refusal is not None:
@@ -274,7 +265,7 @@ class Accessor:
         return True
 
     def _check_there(self, planned):
-        if planned.state in (MISSING, FAILED):
+        if planned.state in (states.MISSING, states.FAILED):
             raise TargetMissing(
                 "there is nothing to adopt",
                 node=self._recipe.title,

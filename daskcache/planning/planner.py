@@ -16,21 +16,10 @@ from contextlib import contextmanager
 from ..calls.recipe import DaskInput, Recipe, recipes_before
 from ..errors import NodeFailed
 from ..runtime import obstacles
+from . import states
 from .examiner import Examiner
 from .reasons import headlines
-from .states import (
-    BLOCKED,
-    DECIDE,
-    FOREIGN,
-    LOAD,
-    MISSING,
-    MODIFIED,
-    PENDING,
-    RUN,
-    SKIP,
-    STALE,
-    PlannedNode,
-)
+from .states import PlannedNode
 
 
 class Planner(Examiner):
@@ -67,8 +56,8 @@ class Planner(Examiner):
             return planned
         planned.requested = True
         if planned.is_complete:
-            planned.action = LOAD
-        elif planned.action != BLOCKED:
+            planned.action = states.LOAD
+        elif planned.action != states.BLOCKED:
             self._need(planned)
         return planned
 
@@ -83,7 +72,7 @@ class Planner(Examiner):
         planned = self.look(recipe)
         blocked = not planned.is_complete and self._decide(planned, decided)
         for node in decided:  # take the actions back: this was only a question
-            node.action = SKIP
+            node.action = states.SKIP
         return not blocked
 
     def _need(self, planned: PlannedNode) -> None:
@@ -103,16 +92,16 @@ class Planner(Examiner):
             current = stack.pop()
             if current.is_to_do:
                 continue
-            if current.action == BLOCKED or _is_blocked(current):
+            if current.action == states.BLOCKED or _is_blocked(current):
                 blocked.append(current)  # the walk goes on, so that the error names all such nodes
                 continue
             current.action = self._how(current)
             decided.append(current)
             for parent in current.parents:
-                if parent is None or parent.is_to_do or parent.action == LOAD:
+                if parent is None or parent.is_to_do or parent.action == states.LOAD:
                     continue
                 if parent.is_complete:
-                    parent.action = LOAD
+                    parent.action = states.LOAD
                     decided.append(parent)
                 else:
                     stack.append(parent)
@@ -129,28 +118,28 @@ class Planner(Examiner):
         # A worker can decide only where an earlier result has a record to compare with the new inputs.
         # If all parents are complete, planning has compared them, and waiting would add nothing.
         if planned.outdated or not planned.recipe.paths:
-            return RUN
+            return states.RUN
         was_made = planned.records and None not in planned.records
         waiting = any(p is not None and not p.is_complete for p in planned.parents)
-        decided = planned.state in (PENDING, STALE, MISSING) and was_made and waiting
-        return DECIDE if decided else RUN
+        is_open = planned.state in (states.PENDING, states.STALE, states.MISSING)
+        return states.DECIDE if is_open and was_made and waiting else states.RUN
 
     def _block(self, requested, decided, blocked):
         """Take back the decisions for a node that can't run, and block the nodes on the way to it."""
         for node in blocked:
-            node.action = BLOCKED
+            node.action = states.BLOCKED
             node.obstacle = node.obstacle or node
             self._blocked[node.recipe.identity] = node
         undone = {node.recipe.identity for node in decided}
         for identity, node in self.nodes.items():  # parents first
             if identity in undone:
                 before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
-                waits = [parent for parent in before if parent.action == BLOCKED and node.is_to_do]
-                node.action = BLOCKED if waits else SKIP
+                waits = [p for p in before if p.action == states.BLOCKED and node.is_to_do]
+                node.action = states.BLOCKED if waits else states.SKIP
                 if waits:
                     node.obstacle = waits[0].obstacle
                     node.reasons.append(f"{waits[0].recipe.title} can't run")
-        requested.action = BLOCKED
+        requested.action = states.BLOCKED
 
     def check(self) -> None:
         """Raise an error if requested nodes can't run because of a user's files at targets.
@@ -168,8 +157,8 @@ class Planner(Examiner):
         if self.collect or not self._blocked:
             return
         kinds = (
-            (obstacles.foreign, lambda node: node.state == FOREIGN),
-            (obstacles.modified, lambda node: node.state == MODIFIED),
+            (obstacles.foreign, lambda node: node.state == states.FOREIGN),
+            (obstacles.modified, lambda node: node.state == states.MODIFIED),
             (obstacles.corrected, lambda node: node.contested),
         )
         for make_error, fits in kinds:
@@ -181,7 +170,7 @@ class Planner(Examiner):
 def blocked_failure(planned: PlannedNode) -> NodeFailed:
     """Return the stand-in for the value of a node that can't run, for ``errors="collect"``."""
     recipe = planned.recipe
-    is_foreign = planned.obstacle is not None and planned.obstacle.state == FOREIGN
+    is_foreign = planned.obstacle is not None and planned.obstacle.state == states.FOREIGN
     error = "ForeignTarget" if is_foreign else "TargetModified"
     return NodeFailed(
         f"{error}: {'; '.join(headlines(planned.reasons))}",
@@ -191,11 +180,11 @@ def blocked_failure(planned: PlannedNode) -> NodeFailed:
 
 
 def _is_blocked(planned):
-    if planned.state == MODIFIED:
+    if planned.state == states.MODIFIED:
         return planned.recipe.spec.options.on_modified == "error"
     if planned.contested:
         return planned.recipe.spec.options.on_modified != "recompute"
-    return planned.state == FOREIGN
+    return planned.state == states.FOREIGN
 
 
 def _obstacle(planned):
