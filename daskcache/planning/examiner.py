@@ -191,10 +191,7 @@ class Examiner:
         store = self.store(planned.recipe.root)
         if trace is None or store.is_empty():
             return
-        from ..storage import traces
-
-        names = traces.with_trace(store.root, trace, self.verb)
-        found = find_elsewhere(store, planned.recipe.spec, trace, names)
+        found = find_elsewhere(store, planned.recipe.spec, trace, self.verb)
         if found is None:
             return
         if found.is_alike:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..calls.spec import Spec
-from ..storage import files, records
+from ..storage import files, records, traces
 from ..storage.paths import DATA_HASH, located
 from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, Record, RecordName, target_id
@@ -154,9 +154,9 @@ def check_kept(work: Work, name: RecordName) -> None:
 
 
 def find_elsewhere(
-    store: RecordStore, spec: Spec, trace: str, names: Iterable[RecordName]
+    store: RecordStore, spec: Spec, trace: str, verb: str, known: Iterable[RecordName] = ()
 ) -> Elsewhere | None:
-    """Find the results with a node's trace among some records.
+    """Find the results with a node's trace.
 
     Results that are there and in the node's formats are preferred.  Among equals, those that a person
     corrected come first, then the newest.
@@ -168,14 +168,17 @@ def find_elsewhere(
         The node's function.
     trace : str
         The node's trace.
-    names : iterable of RecordName
-        Records to search.
+    verb : str
+        Id of the verb that searches the whole root; "" to search only the `known` records.
+    known : iterable of RecordName
+        Records to search besides.
 
     Returns
     -------
     Elsewhere or None
         None if no results are of use.
     """
+    names = [*known, *(traces.with_trace(store.root, trace, verb) if verb else ())]
     found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, Record]]] = {}
     for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
         record = store.read(name) if name.trace == trace else None

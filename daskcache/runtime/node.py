@@ -233,15 +233,10 @@ def _held_hash(work, result, trace):
 
 def _find_elsewhere(work, trace):
     """Find results that equal code made of equal data, at other targets or earlier at this one."""
-    names = [name for name in work.previous if name is not None]
-    if not (names or work.verb):
+    known = [name for name in work.previous if name is not None]
+    if not (known or work.verb):
         return None
-    from ..storage import traces
-
-    store = RecordStore(Root(work.root))
-    if work.verb:
-        names += traces.with_trace(store.root, trace, work.verb)
-    return find_elsewhere(store, work.spec, trace, names)
+    return find_elsewhere(RecordStore(Root(work.root)), work.spec, trace, work.verb, known)
 
 
 def _deferred(work, inputs, trace, found):
