@@ -87,11 +87,12 @@ class Forwarder(logging.Handler):
             self.handleError(record)
 
 
-def hand_on(told: dict[str, Any]) -> None:
-    """Pass a worker's record to this process's logger of the same name.
+def receive(event: tuple[float, dict[str, Any]]) -> None:
+    """Pass the worker's record in an event to this process's logger of the same name.
 
     Records of workers in this process are left out, because the logger has handled them already.
     """
+    _, told = event
     if told["origin"] == PROCESS:
         return
     record = logging.makeLogRecord({**told, "msg": _message(told)})
@@ -103,11 +104,6 @@ def _message(told):
     line = f"{os.path.basename(told['pathname'])}:{told['lineno']}"
     places = [told["node"], told["worker"], line]
     return f"{told['msg']} [{', '.join(place for place in places if place)}]"
-
-
-def receive(event: tuple[float, dict[str, Any]]) -> None:
-    """Handle an event of the topic."""
-    hand_on(event[1])
 
 
 _forwarder = Forwarder()

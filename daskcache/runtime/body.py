@@ -261,27 +261,9 @@ def described(record: logging.LogRecord) -> dict[str, Any]:
     message = record.getMessage()
     if record.exc_info and not record.exc_text:
         record.exc_text = logging.Formatter().formatException(record.exc_info)
-    told = {name: getattr(record, name, None) for name in _TOLD}
-    return {**told, "msg": message, "origin": PROCESS}
+    plain = {name: value for name, value in vars(record).items() if type(value) in _PLAIN}
+    return {**plain, "msg": message, "origin": PROCESS}
 
 
-_TOLD = (
-    "name",
-    "levelno",
-    "levelname",
-    "pathname",
-    "filename",
-    "module",
-    "lineno",
-    "funcName",
-    "created",
-    "msecs",
-    "process",
-    "processName",
-    "thread",
-    "threadName",
-    "exc_text",
-    "worker",
-    "node",
-    "key",
-)
+#: Types of the attributes that are sent; others may hold anything, and need not be picklable.
+_PLAIN = (str, int, float)
