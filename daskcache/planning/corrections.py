@@ -9,6 +9,7 @@ If the node would have to run again, the correction stays until the user decides
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 from ..calls.recipe import Recipe
 from ..errors import GraphError, MissingExtra, TargetMissing
@@ -18,6 +19,7 @@ from ..storage.record import RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .planner import Planner
+from .states import PlannedNode
 from .target_state import look_into
 
 
@@ -74,23 +76,48 @@ def keep(recipe: Recipe) -> bool:
         )
     if not planned.contested:
         return False
-    root = Root(recipe.root)
-    for name in adopted:
-        records.write_acceptance(root, name.target_id, keep=name.file_hash)
-    planner = Planner()  # a planner looks at a node once, so the note needs another one
-    if planner.look(recipe).contested:
-        for name in adopted:
-            records.clear_acceptance(root, name.target_id)
+    notes = {name.target_id: {"keep": name.file_hash} for name in adopted}
+    if unsettled(recipe, notes, lambda again: not again.contested):
         raise GraphError(
             "the adopted result can't be kept",
             node=recipe.title,
-            target=", ".join(map(root.absolute, recipe.paths)),
+            target=", ".join(map(Root(recipe.root).absolute, recipe.paths)),
             expected="the file as it was adopted",
             got="; ".join(planned.reasons),
             hint="put a copy of it back, or recompute it after dc.release(node)",
         )
-    planner.write_down()
     return True
+
+
+def unsettled(
+    recipe: Recipe, notes: dict[str, dict[str, str]], is_settled: Callable[[PlannedNode], bool]
+) -> PlannedNode | None:
+    """Note a user's decisions about a node's targets, and examine it again with them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    notes : dict
+        What `records.write_acceptance` notes, by target id.
+    is_settled : callable
+        Returns True if the decisions are enough.  Then what follows from them is recorded.
+
+    Returns
+    -------
+    PlannedNode or None
+        The node as it is with the decisions if they are not enough; they are forgotten then.
+    """
+    root = Root(recipe.root)
+    for identifier, note in notes.items():
+        records.write_acceptance(root, identifier, **note)
+    planner = Planner()  # a planner looks at a node once, so the notes need another one
+    planned = planner.look(recipe)
+    if is_settled(planned):
+        planner.write_down()
+        return None
+    for identifier in notes:
+        records.clear_acceptance(root, identifier)
+    return planned
 
 
 def release(recipe: Recipe) -> bool:
