@@ -148,9 +148,8 @@ class GraphBuilder:
                 self._attempts.send(self._new, frozenset([task.key]))
 
     def _forget_tasks(self):
-        for known in (self.tasks, self.annotations, self.annotated):
-            known.clear()
-        for known in (self._entry_keys, self._value_keys, self._result_keys):
+        graph = self.tasks, self.annotations, self.annotated
+        for known in (*graph, self._entry_keys, self._value_keys, self._result_keys):
             known.clear()
 
     def requested_value(self, recipe: Recipe) -> str:

@@ -13,14 +13,7 @@ from typing import Any
 
 from ..calls.recipe import Recipe, SourceInput
 from ..errors import DaskcacheWarning
-from ..runtime.facts import (
-    describe_input,
-    facts_of_recipe,
-    record_accepted,
-    record_adopted,
-    record_kept,
-    record_under_new_key,
-)
+from ..runtime import facts
 from ..runtime.work import DaskData, FileData
 from ..storage import records
 from ..storage.manifests import forget_manifest, keep_manifest
@@ -122,7 +115,7 @@ class Findings:
             self._record_adopted(*self.adopted.pop())
         kept = [old for _, old, new in self.kept if old.key != new.key]
         while self.kept:
-            self._record(record_kept, *self.kept.pop())
+            self._record(facts.record_kept, *self.kept.pop())
         if kept:
             warnings.warn(
                 f"{len(kept)} adopted results are kept for other recipes than they were made for: "
@@ -133,17 +126,17 @@ class Findings:
 
     def _record_taken_over(self, planned, old, new):
         if new.trace == old.trace:  # early cutoff, and not a user's decision to be recorded
-            record_under_new_key(self._roots[planned.recipe.root].store, old, new.key)
+            facts.record_under_new_key(self._roots[planned.recipe.root].store, old, new.key)
         else:
-            self._record(record_accepted, planned, old, new)
+            self._record(facts.record_accepted, planned, old, new)
 
     def _record(self, record: Callable[..., None], planned, old, new):
         """Record that an existing result stands for a recipe, and clear the user's note about it."""
         recipe = planned.recipe
         here = self._roots[recipe.root]
-        facts = facts_of_recipe(recipe, _described_inputs(planned))
+        of_recipe = facts.facts_of_recipe(recipe, _described_inputs(planned))
         recipe.keep_code()
-        record(here.store, old, new, facts, here.note(old))
+        record(here.store, old, new, of_recipe, here.note(old))
         records.clear_acceptance(here.root, old.target_id)
 
     def _record_adopted(self, planned, position, before, adopted, manifest):
@@ -153,7 +146,7 @@ class Findings:
         here.root.create()
         recipe.keep_code()
         keep_manifest(here.root, adopted.file_hash, manifest)
-        record_adopted(here.store, before, adopted, recipe, position, inputs, here.note(adopted))
+        facts.record_adopted(here.store, before, adopted, recipe, position, inputs, here.note(adopted))
         records.clear_acceptance(here.root, adopted.target_id)
         if before is not None and before.file_hash != adopted.file_hash:
             forget_manifest(here.root, before.file_hash)
@@ -161,7 +154,7 @@ class Findings:
 
 def _described_inputs(planned):
     recipe = planned.recipe
-    return [describe_input(recipe.root, item) for item in _inputs(planned)]
+    return [facts.describe_input(recipe.root, item) for item in _inputs(planned)]
 
 
 def _inputs(planned):

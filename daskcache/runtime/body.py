@@ -61,25 +61,22 @@ def body(work: Work, args: tuple, kwargs: dict) -> Any:
 
 
 def _check_result(work, result):
-    story = None
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         story, hint = "a generator, which can be read only once", "return list(...) of it"
     elif inspect.iscoroutine(result):
-        story, hint = "a coroutine that nobody awaited", "write 'async def', or await it"
+        result.close()
+        story, hint = "a coroutine that was not awaited", "write 'async def', or await it"
     elif isinstance(result, Delayed):
-        story, hint = (
-            "a lazy Dask value",
-            "build the graph outside of the function, or compute the value inside",
-        )
-    if story:
-        if inspect.iscoroutine(result):
-            result.close()
-        raise ResultError(
-            f"{work.spec.name}() returned {story}",
-            node=work.title,
-            target=", ".join(work.paths) or None,
-            hint=hint,
-        )
+        story = "a lazy Dask value"
+        hint = "build the graph outside of the function, or compute the value inside"
+    else:
+        return
+    raise ResultError(
+        f"{work.spec.name}() returned {story}",
+        node=work.title,
+        target=", ".join(work.paths) or None,
+        hint=hint,
+    )
 
 
 def _run_coroutine(coroutine):

@@ -14,13 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..errors import (
-    DaskcacheError,
-    TargetCorrupt,
-    TargetError,
-    TargetMissing,
-    TargetModified,
-)
+from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
 from ..hashing import algorithms
 from ..hashing.encoder import digest, tag
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error

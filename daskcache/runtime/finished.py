@@ -45,11 +45,6 @@ def find_finished(work: Work, trace: str) -> list[RecordName] | None:
     ]
 
 
-def recorded_seconds(names: Iterable[RecordName]) -> float:
-    """Return the run time of a function in seconds, from the records of its results."""
-    return max([name.microseconds for name in names], default=0) / 1e6
-
-
 def _matching(work, names, path, trace):
     identifier = target_id(path)
     for name in names:

@@ -80,8 +80,6 @@ def find(target: Target, file_hash: str, shared: bool) -> Any:
     shared : bool
         True to get arrays as read-only views, False to get copies.
     """
-    if not cache:
-        return UNKNOWN
     value = cache.get(_key(target, file_hash))
     return value if value is UNKNOWN else handed_out(value, shared)
 
@@ -131,12 +129,8 @@ def likewise(value: Any) -> Any:
 
     A value that can't be kept, or any value while the cache is off, stays as it is.
     """
-    return _frozen(value, True) if is_on() and _size(value) is not None else value
-
-
-def is_on() -> bool:
-    """Return True if the cache is on here: a share of a memory limit counts only on workers."""
-    return bool(_configured(worker_here()))
+    is_on = _configured(worker_here()) > 0
+    return _frozen(value, True) if is_on and _size(value) is not None else value
 
 
 def current_limit() -> int:
@@ -156,6 +150,7 @@ def current_limit() -> int:
 
 
 def _configured(worker):
+    """Return the configured limit in bytes; a share of a memory limit counts only on workers."""
     configured = config.get("hot-cache")
     if not isinstance(configured, float):
         return config.get_bytes("hot-cache") if configured else 0

@@ -35,14 +35,7 @@ from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
-from .finished import (
-    adopted_there,
-    entry_of,
-    find_elsewhere,
-    find_finished,
-    keep_all,
-    recorded_seconds,
-)
+from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
 from .obstacles import set_aside
 from .store import heirs, store_copies, store_results
 from .work import Work
@@ -156,7 +149,7 @@ def _run(work, inputs, trace):
     found = work.elsewhere or _find_elsewhere(work, trace)
     # the data hash is known, and perhaps nothing in the verb needs the data
     if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
-        return _Done(SKIPPED, recorded_seconds(found.names), _deferred(work, inputs, trace, found))
+        return _Done(SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found))
     if found is not None and (copied := _copied(work, inputs, trace, found)):
         return copied
     seconds = leases.configured_seconds()
@@ -167,7 +160,12 @@ def _run(work, inputs, trace):
 
 def _finished(work, trace):
     names = find_finished(work, trace)
-    return names and _Done(SKIPPED, recorded_seconds(names), entry_of(work, names))
+    return names and _Done(SKIPPED, _recorded_seconds(names), entry_of(work, names))
+
+
+def _recorded_seconds(names):
+    """Return the run time of a function in seconds, from the records of its results."""
+    return max([name.microseconds for name in names], default=0) / 1e6
 
 
 def _run_with_lease(work, inputs, trace, seconds):
@@ -274,7 +272,7 @@ def _copied(work, inputs, trace, found):
     """
     if not found.is_there:
         return None
-    seconds = recorded_seconds(found.names)
+    seconds = _recorded_seconds(found.names)
     if found.is_alike:
         entry = store_copies(work, inputs, trace, found)
         return entry and _Done(COPIED, seconds, entry)
