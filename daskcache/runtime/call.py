@@ -17,7 +17,7 @@ from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
 from .body import body, call_isolated
 from .entry import Entry, arrange
-from .store import own_part_path, sweep_parts
+from .store import own_part_path, sweeping
 from .work import DaskData, DaskValue, FileData, Work
 
 
@@ -159,9 +159,6 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     elif work.paths and spec.options.save is False:
         own_paths = [f"{work.root}/{path}" for path in work.paths]
     args, kwargs = spec.signature.unbind(tuple(values))
-    try:
-        result = (call_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
-    except BaseException:
-        sweep_parts(Root(work.root), own_paths or ())
-        raise
-    return result, own_paths
+    run = call_isolated if spec.options.isolate else body
+    with sweeping(Root(work.root), own_paths or ()):
+        return run(work, tuple(args), kwargs), own_paths
