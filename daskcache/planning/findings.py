@@ -14,7 +14,8 @@ from typing import Any
 from ..calls.recipe import Recipe, SourceInput
 from ..errors import DaskcacheWarning
 from ..runtime import facts
-from ..runtime.work import DaskData, FileData
+from ..runtime.entry import Held
+from ..runtime.work import FileData
 from ..storage import records
 from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.record import Record, RecordName
@@ -165,4 +166,4 @@ def _inputs(planned):
         elif parent is not None and parent.records and None not in parent.records:
             yield parent.entry
         else:
-            yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)
+            yield Held(None, item.key if isinstance(item, Recipe) else item.identity)

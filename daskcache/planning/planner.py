@@ -58,7 +58,9 @@ class Planner(Examiner):
         if planned.is_complete:
             planned.action = states.LOAD
         elif planned.action != states.BLOCKED:
-            self._need(planned)
+            decided, blocked = self._decide(planned)
+            if blocked:  # none of the nodes runs
+                self._block(planned, decided, blocked)
         return planned
 
     def request_all(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
@@ -68,25 +70,22 @@ class Planner(Examiner):
 
     def can_run(self, recipe: Recipe) -> bool:
         """Return True if a node is complete or can run, without requesting it."""
-        decided: list[PlannedNode] = []
         planned = self.look(recipe)
-        blocked = not planned.is_complete and self._decide(planned, decided)
+        if planned.is_complete:
+            return True
+        decided, blocked = self._decide(planned)
         for node in decided:  # take the actions back: this was only a question
             node.action = states.SKIP
         return not blocked
 
-    def _need(self, planned: PlannedNode) -> None:
-        """Decide to run a node and the nodes that it needs, or none of them if one can't run."""
-        decided: list[PlannedNode] = []
-        blocked = self._decide(planned, decided)
-        if blocked:
-            self._block(planned, decided, blocked)
+    def _decide(self, planned):
+        """Decide to run a node that is not complete, and the nodes that it needs.
 
-    def _decide(self, planned, decided):
-        # Walk upstream from a node that has to run, as far as complete nodes, which are loaded.
-        # `decided` gets the nodes that are to run or to be loaded, so that callers can take that back.
-        # Return those that must not run.
-        blocked = []
+        Walk upstream as far as complete nodes, which are loaded.  Return the nodes that are now to run
+        or to be loaded, so that callers can take that back, and those that must not run.
+        """
+        decided: list[PlannedNode] = []
+        blocked: list[PlannedNode] = []
         stack = [planned]
         while stack:
             current = stack.pop()
@@ -112,7 +111,7 @@ class Planner(Examiner):
                 for recipe in item.recipes
                 if not self.nodes[recipe.identity].is_complete
             ]
-        return blocked
+        return decided, blocked
 
     def _how(self, planned):
         # A worker can decide only where an earlier result has a record to compare with the new inputs.

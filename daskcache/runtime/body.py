@@ -180,12 +180,12 @@ def serve(parent: int) -> None:
     head, work, args, kwargs = pickle.load(requests)
     threading.Thread(target=_end_with, args=(requests,), daemon=True).start()
     dask.config.update(dask.config.config, head["config"], priority="new")
-    sender = _Sender(answers)
-    _send_logs(sender, head)
+    send = _sender(answers)
+    _send_logs(send, head)
     try:
-        sender.send(_RETURNED, _result(work, args, kwargs))
+        send(_RETURNED, _result(work, args, kwargs))
     except BaseException as error:  # noqa: BLE001 - the parent raises it
-        sender.send(_RAISED, (_travelling(error), traceback.format_exc()))
+        send(_RAISED, (_travelling(error), traceback.format_exc()))
     os._exit(0)  # threads that the function left running must not keep the process
 
 
@@ -197,18 +197,17 @@ def _result(work, args, kwargs):
     return body(work, args, kwargs)
 
 
-class _Sender:
-    """Sender of messages to the parent, safe to use from any thread."""
+def _sender(stream):
+    """Return a function that sends messages to the parent, from any thread."""
+    guard = threading.Lock()
 
-    def __init__(self, stream):
-        self._stream = stream
-        self._guard = threading.Lock()
-
-    def send(self, kind, content):
+    def send(kind, content):
         data = cloudpickle.dumps((kind, content), protocol=5)
-        with self._guard:
-            self._stream.write(data)
-            self._stream.flush()
+        with guard:
+            stream.write(data)
+            stream.flush()
+
+    return send
 
 
 def _travelling(error):
@@ -220,12 +219,12 @@ def _travelling(error):
     return error
 
 
-def _send_logs(sender, head):
+def _send_logs(send, head):
     class Handler(logging.Handler):
         def emit(self, record):
             told = described(record)
             del told["origin"]  # the parent forwards the record as its own
-            sender.send(_LOGGED, told)
+            send(_LOGGED, told)
 
     logging.root.addHandler(Handler())
     logging.root.setLevel(head["level"])

@@ -16,9 +16,9 @@ from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
 from .body import body, call_isolated
-from .entry import Entry, arrange
+from .entry import Entry, Held, arrange
 from .store import own_part_path, sweeping
-from .work import DaskData, DaskValue, FileData, Work
+from .work import DaskValue, FileData, Work
 
 
 def input_of(place: Any, handles: Sequence[Any]) -> Any:
@@ -26,7 +26,7 @@ def input_of(place: Any, handles: Sequence[Any]) -> Any:
     if isinstance(place, int):
         return handles[place]
     if isinstance(place, DaskValue):
-        return DaskData(handles[place.position], place.identity)
+        return Held(handles[place.position], place.identity)
     if isinstance(place, SourceInput):
         return FileData(place)
     return place

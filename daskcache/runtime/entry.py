@@ -11,7 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
@@ -49,40 +49,26 @@ class Stored(NamedTuple):
         return cls(target.at(place), name.data_hash, name.file_hash, name.stamp, form)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Entry:
-    """Handle of a stored result, with its location and hashes.
+    """Handle of a stored result, with its location and hashes."""
 
-    Attributes
-    ----------
-    key : str
-        Hash of the recipe.
-    root : str
-        Absolute path of the root.
-    stored : tuple of Stored
-        One for each result of the function.
-    layout : None, int or tuple of str
-        None for a single result, the length of a tuple, or the names in a dict of results.
-    inline : tuple of bytes, or None
-        Contents of the files if they are small.
-    label : str
-        Display name of the node.
-    read_only : bool
-        True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
-    algorithm : str
-        Hash algorithm of the process that made the entry.
-    """
-
-    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
-
-    def __init__(self, key, root, stored, layout=None, inline=None, label=""):
-        self.key = key
-        self.root = root
-        self.stored = stored
-        self.layout = layout
-        self.inline = inline
-        self.label = label
-        self.read_only = False
-        self.algorithm = algorithms.configured()
+    #: Hash of the recipe.
+    key: str
+    #: Absolute path of the root.
+    root: str
+    #: One for each result of the function.
+    stored: tuple[Stored, ...]
+    #: None for a single result, the length of a tuple, or the names in a dict of results.
+    layout: Any = None
+    #: Contents of the files if they are small.
+    inline: tuple[bytes, ...] | None = None
+    #: Display name of the node.
+    label: str = ""
+    #: True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
+    read_only: bool = False
+    #: Hash algorithm of the process that made the entry.
+    algorithm: str = field(default_factory=algorithms.configured)
 
     @property
     def data_hash(self) -> str:
@@ -285,14 +271,12 @@ class Entry:
 
 
 def _entry(algorithm, *fields):
-    entry = Entry(*fields)
-    entry.algorithm = algorithm
-    return entry
+    return Entry(*fields, algorithm=algorithm)
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """Handle of a result that is not stored: the value itself and its data hash."""
+    """Handle of a value that is not stored, of a node or of plain Dask, with its data hash."""
 
     value: Any
     data_hash: str

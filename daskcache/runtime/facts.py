@@ -31,7 +31,7 @@ def facts_of_call(
     Parameters
     ----------
     work : Work
-    inputs : list of Entry, Held, Deferred, DaskData or FileData
+    inputs : list of Entry, Held, Deferred or FileData
     places : list of str
         Paths of all results, from the root.
     position : int

@@ -197,7 +197,9 @@ def _size(value: Any) -> int | None:
             size += sys.getsizeof(value)
             waiting += [*value, *value.values()] if type(value) is dict else value
         elif _is_array(value):
-            size += max(value.nbytes, _base_bytes(value))  # a view keeps the memory of its whole base
+            size += max(
+                value.nbytes, getattr(value.base, "nbytes", 0)
+            )  # a view keeps the memory of its whole base
         elif _is_frame(value):
             size += int(value.memory_usage(deep=True).sum())
         else:
@@ -212,10 +214,6 @@ def _is_array(value):
 def _class_in(module, name):
     """Return a class of a module, or None if the module is not imported or not yet complete."""
     return getattr(sys.modules.get(module), name, None)
-
-
-def _base_bytes(value):
-    return getattr(value.base, "nbytes", 0) if value.base is not None else 0
 
 
 def _is_detached(array):

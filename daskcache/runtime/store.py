@@ -78,7 +78,8 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
     Return None, and remove the copies, if a result is not as recorded.
     """
     root = Root(work.root)
-    store, copies = RecordStore(root), []
+    store = RecordStore(root)
+    copies: list[Written] = []
     with sweeping(root, (copy.part.path for copy in copies)):
         for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
             part = files.copied_part(root.absolute(source), own_part_path(root, path))

@@ -91,14 +91,6 @@ class Work(NamedTuple):
         return dict(zip(self.spec.signature.names, self.values, strict=True))
 
 
-class DaskData(NamedTuple):
-    value: Any
-    data_hash: str
-
-    def load(self):
-        return self.value
-
-
 class FileData:
     """A source on the worker, read and verified on demand."""
 
