@@ -134,26 +134,19 @@ def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
         If all that is wrong is that workers have other code.  The error names them and the cure.
     """
     mode = config.get("reach")
-    known = notes_on(client).setdefault("reach", _Known())
-    new = needs.without(known.needs)
+    notes = notes_on(client)
+    known = notes.setdefault("reach", Needs())  # about which its workers have been asked
+    new = needs.without(known)
     if mode == "off" or not any(new):
         return
-    known.needs = known.needs.plus(new)
-    question = _Question(client, known, new)
+    notes["reach"] = known.plus(new)
+    question = _Question(client, notes, new)
     client.loop.add_callback(question.ask)
     if wait and mode == "error" and not in_loop_of(client):
         error = question.wait()
         if error is not None:
-            known.needs = known.needs.without(new)  # workers are asked again once that is mended
+            notes["reach"] = notes["reach"].without(new)  # workers are asked again once that is mended
             raise error
-
-
-class _Known:
-    """The needs about which the workers of a scheduler have been asked."""
-
-    def __init__(self):
-        self.needs = Needs()
-        self.is_listening = False
 
 
 # ---- asking ---------------------------------------------------------------------------------------
@@ -165,8 +158,8 @@ class _Question:
     A caller that waits gets the error.  If the caller does not wait, or no longer, a warning has it.
     """
 
-    def __init__(self, client, known, new):
-        self._client, self._known, self._new = client, known, new
+    def __init__(self, client, notes, new):
+        self._client, self._notes, self._new = client, notes, new
         self._lock = threading.Lock()
         self._answered = threading.Event()
         self._is_awaited = False
@@ -190,13 +183,13 @@ class _Question:
             warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
 
     async def _asked(self):
-        client, known = self._client, self._known
+        client, notes = self._client, self._notes
         try:
-            if not known.is_listening:
-                known.is_listening = True
+            if not notes.get("listening"):
+                notes["listening"] = True
                 client.subscribe_topic(TOPIC, _tell)
             answers = await client._run(by_value(_probe), _as_bytes(self._new), on_error="return")
-            plugin = _plugin(_as_bytes(known.needs), frozenset(answers))
+            plugin = _plugin(_as_bytes(notes["reach"]), frozenset(answers))
             await client._register_worker_plugin(plugin, NAME, False)
         except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
             if client.status == "running":

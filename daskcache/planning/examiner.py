@@ -121,13 +121,11 @@ class Examiner:
 
     def _expected_trace(self, recipe, parents):
         """Return the trace that the node would have now, or None if a parent's data is unknown."""
-        identities = []
-        for source, parent in zip(recipe.upstream, parents, strict=True):
-            identity = source.identity if parent is None else parent.data_hash
-            if identity is None:
-                return None
-            identities.append(identity)
-        return combine(recipe.static, identities)
+        identities = [
+            source.identity if parent is None else parent.data_hash
+            for source, parent in zip(recipe.upstream, parents, strict=True)
+        ]
+        return None if None in identities else combine(recipe.static, identities)
 
     def _examine_targets(self, planned: PlannedNode, trace: str | None) -> None:
         recipe = planned.recipe

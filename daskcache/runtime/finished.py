@@ -91,7 +91,7 @@ def keep_all(work: Work, inputs: list, trace: str, adopted: list[RecordName]) ->
     return entry_of(
         work,
         [
-            keep_adopted(work, name, trace, facts_of_call(work, inputs, places, position, name))
+            keep_adopted(work, name, trace, facts_of_call(work, inputs, places, position))
             for position, name in enumerate(adopted)
         ],
     )

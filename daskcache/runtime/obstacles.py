@@ -134,14 +134,12 @@ class Obstacle(NamedTuple):
 
 def foreign(nodes: Sequence[Obstacle]) -> ForeignTarget:
     """Return the error about files that daskcache did not write."""
-    return ForeignTarget(
-        "files that daskcache did not write are where results belong"
-        if len(nodes) > 1
-        else "a file that daskcache did not write is where a result belongs",
-        node=_titles(nodes),
-        target=_locations(nodes),
+    return _error(
+        ForeignTarget,
+        nodes,
+        "a file that daskcache did not write is where a result belongs",
+        "files that daskcache did not write are where results belong",
         expected="nothing there, or a recorded target",
-        got="; ".join(nodes[0].reasons),
         hint=f"move {_it(nodes)} away, change the template, or take {_it(nodes)} in: "
         f"'{_command('adopt', nodes)}', or dc.adopt(node)",
     )
@@ -149,14 +147,12 @@ def foreign(nodes: Sequence[Obstacle]) -> ForeignTarget:
 
 def modified(nodes: Sequence[Obstacle]) -> TargetModified:
     """Return the error about results that were edited but not adopted."""
-    return TargetModified(
-        f"{len(nodes)} targets were edited after they were stored"
-        if len(nodes) > 1
-        else "a target was edited after it was stored",
-        node=_titles(nodes),
-        target=_locations(nodes),
+    return _error(
+        TargetModified,
+        nodes,
+        "a target was edited after it was stored",
+        f"{len(nodes)} targets were edited after they were stored",
         expected="the files as they were stored" if len(nodes) > 1 else "the file as it was stored",
-        got="; ".join(nodes[0].reasons),
         hint=f"'{_command('adopt', nodes)}' to go on with what is there, '{_command('rm', nodes)}' to "
         'recompute it; on_modified="adopt" or "recompute" does so by itself',
     )
@@ -165,30 +161,31 @@ def modified(nodes: Sequence[Obstacle]) -> TargetModified:
 def corrected(nodes: Sequence[Obstacle]) -> TargetModified:
     """Return the error about adopted results that other recipes would replace."""
     stand = "they stand" if len(nodes) > 1 else "it stands"
-    return TargetModified(
-        f"running {len(nodes)} nodes would replace adopted results"
-        if len(nodes) > 1
-        else "running the node would replace an adopted result",
-        node=_titles(nodes),
-        target=_locations(nodes),
+    return _error(
+        TargetModified,
+        nodes,
+        "running the node would replace an adopted result",
+        f"running {len(nodes)} nodes would replace adopted results",
         expected=f"a decision about what {'persons' if len(nodes) > 1 else 'a person'} made",
-        got="; ".join(nodes[0].reasons),
         hint=f"'{_command('keep', nodes)}' if {stand} for the new recipe, too; "
         f"'{_command('release', nodes)}' to recompute {_it(nodes)}; '{_command('why', nodes[:1])}' "
         'tells more; dc.keep(node), dc.release(node) and on_modified="adopt" or "recompute" decide, too',
     )
 
 
+def _error(kind, nodes, one, several, expected, hint):
+    return kind(
+        several if len(nodes) > 1 else one,
+        node=", ".join(node.title for node in nodes),
+        target=", ".join(f"{node.root}/{path}" for node in nodes for path in node.paths),
+        expected=expected,
+        got="; ".join(nodes[0].reasons),
+        hint=hint,
+    )
+
+
 def _it(nodes):
     return "them" if len(nodes) > 1 else "it"
-
-
-def _titles(nodes):
-    return ", ".join(node.title for node in nodes)
-
-
-def _locations(nodes):
-    return ", ".join(f"{node.root}/{path}" for node in nodes for path in node.paths)
 
 
 def _command(name, nodes):

@@ -113,7 +113,7 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
                 adopted="edited" in written.facts,
             )
             names.append(name)
-            facts = facts_of_call(work, inputs, places, position, work.previous[position])
+            facts = facts_of_call(work, inputs, places, position)
             facts |= written.facts
             commit = Commit(
                 root,
