@@ -28,7 +28,6 @@ from ..events import COLLECTOR
 from . import logs
 from .dashboard import register, unregister
 from .keepalive import KeepAlivePlugin, KeepAliveTimer, configured_ttl, period_for
-from .logs import LogsPlugin
 from .memory import TrimPlugin
 
 #: Name of the plugins on the scheduler, nannies and workers.
@@ -337,7 +336,7 @@ def _worker_guard(settings):
     if settings.trim:
         plugins.append(TrimPlugin(settings.mallopt))
     if settings.loggers:
-        plugins.append(LogsPlugin(settings.loggers, settings.level))
+        plugins.append(logs.LogsPlugin(settings.loggers, settings.level))
     return _guarded(WorkerPlugin, plugins)
 
 

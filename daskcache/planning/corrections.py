@@ -16,7 +16,6 @@ from ..errors import GraphError, MissingExtra, TargetMissing
 from ..runtime.named import target_of
 from ..storage import files, records, trash
 from ..storage.record import RecordName, target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .planner import Planner
 from .states import PlannedNode
@@ -34,7 +33,7 @@ def check_adoptable(root: Root, path: str) -> None:
     FormatLimit
         If it can't be read so.  The error names dtypes and shapes, or columns.
     """
-    store = RecordStore(root)
+    store = records.RecordStore(root)
     for name in store.with_target(target_id(path)):
         record = store.read(name)
         if record is None or record.form is None:
@@ -133,11 +132,11 @@ def release(recipe: Recipe) -> bool:
     adopted = _adopted(recipe, planned.records, planner)
     paths = {target_id(path): path for path in recipe.paths}
     for name in adopted:
-        release_target(RecordStore(Root(recipe.root)), paths[name.target_id], name)
+        release_target(records.RecordStore(Root(recipe.root)), paths[name.target_id], name)
     return bool(adopted)
 
 
-def release_target(store: RecordStore, path: str, name: RecordName) -> str | None:
+def release_target(store: records.RecordStore, path: str, name: RecordName) -> str | None:
     """Move an adopted result to the trash, and remove its records.
 
     A note of the release stays until the node has run again, because downstream results were made from

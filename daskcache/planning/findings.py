@@ -19,7 +19,6 @@ from ..runtime.work import FileData
 from ..storage import records
 from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.record import Record, RecordName
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .states import PlannedNode
 
@@ -37,7 +36,7 @@ class RootRecords:
     """
 
     def __init__(self, path: str):
-        self.store = RecordStore(Root(path))
+        self.store = records.RecordStore(Root(path))
         self.store.root.check_links()
         self.failed = records.failed_keys(self.store.root)
         self.notes = records.Acceptances(self.store.root)
@@ -96,11 +95,11 @@ class Findings:
 
     def __init__(self, roots: Roots):
         self._roots = roots
-        self.touched: list[tuple[RecordStore, RecordName]] = []
+        self.touched: list[tuple[records.RecordStore, RecordName]] = []
         self.taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
         self.kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
-        self.recomputed: list[tuple[RecordStore, str]] = []
+        self.recomputed: list[tuple[records.RecordStore, str]] = []
 
     def write_down(self) -> None:
         """Record the findings, each once."""

@@ -15,7 +15,6 @@ from ..calls.recipe import Recipe
 from ..errors import DaskcacheWarning, FormatLimit, MissingExtra, TargetCollision
 from ..hashing import algorithms
 from ..storage import files
-from ..storage.files import Stamp
 from ..storage.paths import DATA_HASH, located
 from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, RecordName, target_id
@@ -105,7 +104,7 @@ class _Look(NamedTuple):
     location: str
     #: The user's decision about the target, empty without one.
     note: dict[str, str]
-    stamp: Stamp | None
+    stamp: files.Stamp | None
 
     @property
     def recipe(self) -> Recipe:

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from ..errors import FormatLimit, MissingExtra, StorageError, UntrustedPickle
 from ..runtime.named import target_of
 from ..storage import files
-from ..storage.files import Part, Stamp
 from ..storage.manifests import kept_files
 from ..storage.place import place_of
 from ..storage.record import RecordName
@@ -37,7 +36,7 @@ class TargetState(NamedTuple):
     #: The record that describes the target's content, or None.
     name: RecordName | None
     #: Size and mtime of the target, None if it is missing.
-    stamp: Stamp | None
+    stamp: files.Stamp | None
 
 
 def state_of(
@@ -90,7 +89,7 @@ def newest_first(name: RecordName) -> tuple[Any, ...]:
 def described_by(
     names: Collection[RecordName],
     location: str,
-    stamp: Stamp,
+    stamp: files.Stamp,
     order: Callable[[RecordName], tuple[Any, ...]],
     thorough: bool = False,
 ) -> RecordName | None:
@@ -242,7 +241,7 @@ def _hash_in_form(target, form):
     return target.hash_read(in_form(target.read(target.path), form), target.path)
 
 
-def _has_lost_files(found: Part, root: Root, stored: str) -> bool:
+def _has_lost_files(found: files.Part, root: Root, stored: str) -> bool:
     known = kept_files(root.manifests, stored) if found.manifest is not None else None
     if known is None:
         return False

@@ -15,7 +15,6 @@ from ..storage import files, records, traces
 from ..storage.paths import DATA_HASH, located
 from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, Record, RecordName, target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .entry import Entry, Stored
 from .facts import facts_of_call, record_kept, record_under_new_key
@@ -30,7 +29,7 @@ def find_finished(work: Work, trace: str) -> list[RecordName] | None:
     A node is finished if its targets are complete, or hold what the same code made of equal data.  In
     the second case a key upstream changed but its data did not: the records move to the new key.
     """
-    store = RecordStore(Root(work.root))
+    store = records.RecordStore(Root(work.root))
     names = []
     for path, previous in zip(work.paths, work.previous, strict=True):
         if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
@@ -126,7 +125,7 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     root = Root(work.root)
     note = (records.Acceptances(root).get(name.target_id) if work.keeps else None) or {}
     decided = note if note.get("keep") == name.file_hash else {}
-    record_kept(RecordStore(root), name, kept, of_recipe, decided)
+    record_kept(records.RecordStore(root), name, kept, of_recipe, decided)
     if work.keeps:
         records.clear_acceptance(root, name.target_id)  # it was about this recipe, not about others
     return kept
@@ -149,7 +148,7 @@ def check_kept(work: Work, name: RecordName) -> None:
 
 
 def find_elsewhere(
-    store: RecordStore, spec: Spec, trace: str, verb: str, known: Iterable[RecordName] = ()
+    store: records.RecordStore, spec: Spec, trace: str, verb: str, known: Iterable[RecordName] = ()
 ) -> Elsewhere | None:
     """Find the results with a node's trace.
 
@@ -199,12 +198,12 @@ def _places(record, spec):
 def _candidate(store, spec, places, members):
     if len(members) < len(places):
         return None
-    names, records = zip(*[members[position] for position in range(len(places))], strict=True)
+    names, contents = zip(*[members[position] for position in range(len(places))], strict=True)
     placed = [(store.root.absolute(path), name) for path, name in zip(places, names, strict=True)]
     there = all(name.describes(location, files.stamp(location)) for location, name in placed)
     if not there and any(map(store.is_adopted, names)):
         return None  # a person's correction is gone, and the function would make other data
-    alike = all(map(has_format, records, spec.formats))
+    alike = all(map(has_format, contents, spec.formats))
     if not alike and not (there and len(places) == 1):
         return None  # another format is of use only if it can be read and written anew
     return Elsewhere(names, places, there, alike)
@@ -224,5 +223,5 @@ def _form_of_adopted(work, name):
     """Return the form in which an adopted file is read, or None."""
     if not name.adopted:
         return None
-    record = RecordStore(Root(work.root)).read(name)
+    record = records.RecordStore(Root(work.root)).read(name)
     return record.form if record else None

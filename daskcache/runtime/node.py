@@ -28,7 +28,6 @@ from ..hashing.encoder import hash_value
 from ..storage import files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import FolderTarget
 from . import hot_cache
@@ -234,7 +233,7 @@ def _find_elsewhere(work, trace):
     known = [name for name in work.previous if name is not None]
     if not (known or work.verb):
         return None
-    return find_elsewhere(RecordStore(Root(work.root)), work.spec, trace, work.verb, known)
+    return find_elsewhere(records.RecordStore(Root(work.root)), work.spec, trace, work.verb, known)
 
 
 def _deferred(work, inputs, trace, found):
@@ -291,7 +290,7 @@ def _value_elsewhere(work, found):
     from .named import target_of
 
     (name,), (path,) = found.names, found.paths
-    record = RecordStore(Root(work.root)).read(name)
+    record = records.RecordStore(Root(work.root)).read(name)
     target = record and target_of(record, work.spec)
     if target is None:
         return None

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetModified, UnsafePath
 from ..hashing.encoder import tag
-from ..storage import trash
-from ..storage.files import stamp
+from ..storage import files, trash
 from ..storage.record import target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
@@ -35,7 +34,7 @@ def check_intact(entry: Entry, path: str, result: Stored, got: str) -> None:
     """
     if got == result.file_hash:
         return
-    is_damaged = stamp(path) == result.stamp
+    is_damaged = files.stamp(path) == result.stamp
     error = (TargetCorrupt if is_damaged else TargetModified)(
         "a result is damaged: its bytes are not those that were stored"
         if is_damaged
@@ -57,7 +56,7 @@ def check_not_replaced(entry: Entry, path: str, result: Stored) -> None:
 
     Its bytes differ from the entry's, but it is not damaged and must not go to the trash.
     """
-    found = stamp(path)
+    found = files.stamp(path)
     if found is None or found == result.stamp:
         return
     now = _vouching(entry, RecordStore(Root(entry.root)), result, found)
@@ -91,7 +90,7 @@ def set_aside(entry: Entry, error: TargetCorrupt) -> None:
         error.hint = "compute again: the node will rerun"
         records = RecordStore(Root(entry.root))
         now = _vouching(entry, records, result, result.stamp)
-        if stamp(own) != result.stamp or (now is not None and now.file_hash != result.file_hash):
+        if files.stamp(own) != result.stamp or (now is not None and now.file_hash != result.file_hash):
             error.hint = "compute again: the plan looks at what is there now"
         elif now is not None and records.is_adopted(now):
             error.hint = (

@@ -16,10 +16,8 @@ from .. import config
 from ..errors import FormatLimit, ResultError, StorageError
 from ..storage import files, records
 from ..storage.commit import Commit
-from ..storage.files import Part
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
 from ..targets.forms import form_of
@@ -33,7 +31,7 @@ from .work import Elsewhere, FileData, Work
 class Written(NamedTuple):
     """A result that is written but not committed."""
 
-    part: Part
+    part: files.Part
     data_hash: str
     #: Content of the file, if it is in memory.
     content: bytes | None = None
@@ -78,7 +76,7 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
     Return None, and remove the copies, if a result is not as recorded.
     """
     root = Root(work.root)
-    store = RecordStore(root)
+    store = records.RecordStore(root)
     copies: list[Written] = []
     with sweeping(root, (copy.part.path for copy in copies)):
         for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
@@ -188,7 +186,7 @@ def _existing(root, place, part):
     except OSError as error:
         raise files.storage_error(error, destination) from error
     files.sweep_part(root, part.path)
-    return Part(destination, part.file_hash, found)
+    return files.Part(destination, part.file_hash, found)
 
 
 def _is_small(contents):
@@ -229,7 +227,7 @@ def _part_of_value(root, work, target, path, value):
         own = own_part_path(root, path)
         with sweeping(root, [own]):
             known = target.write(value, own)
-            part = known if isinstance(known, Part) else files.part_of(own)
+            part = known if isinstance(known, files.Part) else files.part_of(own)
             data_hash = target.hash_result(value, own)
             back = target.read_back(value, own)
             return Written(part, data_hash, value=back, facts=_form(value))
