@@ -8,7 +8,6 @@ and `findings` records what was found, such as a touched file.  `reasons` has th
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -54,7 +53,6 @@ class Examiner:
         self._collisions = Collisions()
         self._findings = Findings(self._roots)
         self._codes: dict[Spec, Code] = {}
-        self._now = time.time()
 
     def look(self, recipe: Recipe) -> PlannedNode:
         """Examine a node and all nodes upstream of it, and return the node."""
@@ -133,7 +131,7 @@ class Examiner:
         vouching = []
         for position, path in enumerate(recipe.paths):
             self._collisions.claim(recipe, path)
-            outcome = examine_target(planned, position, trace, here, self._findings, self._now)
+            outcome = examine_target(planned, position, trace, here, self._findings)
             vouching.append(outcome.name)
             if outcome.state != states.COMPLETE:
                 self._worsen(planned, outcome)

@@ -7,6 +7,7 @@ stands.  The functions that write the records are in `runtime.facts`.
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,8 @@ class Findings:
 
     Attributes
     ----------
+    now : float
+        Time of the verb, in seconds since 1970.
     touched : list of (RecordStore, RecordName)
         Targets that were copied or touched, by the names that their records will have.
     taken_over : list of (PlannedNode, RecordName, RecordName)
@@ -95,6 +98,7 @@ class Findings:
 
     def __init__(self, roots: Roots):
         self._roots = roots
+        self.now = time.time()
         self.touched: list[tuple[records.RecordStore, RecordName]] = []
         self.taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []

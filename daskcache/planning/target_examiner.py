@@ -42,12 +42,7 @@ class Outcome(NamedTuple):
 
 
 def examine_target(
-    planned: PlannedNode,
-    position: int,
-    trace: str | None,
-    here: RootRecords,
-    findings: Findings,
-    now: float,
+    planned: PlannedNode, position: int, trace: str | None, here: RootRecords, findings: Findings
 ) -> Outcome:
     """Examine one target of a node.
 
@@ -63,8 +58,6 @@ def examine_target(
         The records of the node's root.
     findings : Findings
         Gets what is to be recorded.
-    now : float
-        Time of the verb, in seconds since 1970.
 
     Raises
     ------
@@ -82,10 +75,8 @@ def examine_target(
         # most targets agree in size and mtime with a record of their own key, and are not opened
         for name in own:
             if (name.size, name.mtime_ns) == stamp:  # no Stamp is made: this is asked for every node
-                return _as_recorded(name, recipe.spec, location, here, now)
-    look = _Look(
-        planned, position, trace, here, findings, now, identifier, own, location, note or {}, stamp
-    )
+                return _as_recorded(name, recipe.spec, location, here, findings.now)
+    look = _Look(planned, position, trace, here, findings, identifier, own, location, note or {}, stamp)
     return look.outcome()
 
 
@@ -97,7 +88,6 @@ class _Look(NamedTuple):
     trace: str | None
     here: RootRecords
     findings: Findings
-    now: float
     target_id: str
     #: The node's own records of this target.
     own: list[RecordName]
@@ -156,7 +146,7 @@ class _Look(NamedTuple):
     # -- content that a record describes ----------------------------------------------------------------
 
     def _as_recorded(self, name):
-        return _as_recorded(name, self.recipe.spec, self.location, self.here, self.now)
+        return _as_recorded(name, self.recipe.spec, self.location, self.here, self.findings.now)
 
     def _as_it_is(self):
         """Return the outcome for ``check="exists"``, which takes a file whoever made it."""
