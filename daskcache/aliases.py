@@ -35,7 +35,7 @@ MOVED = {
     "code": "hashing.functions",
     "code_check": "runtime.code_check",
     "code_store": "storage.code_store",
-    "composed": "graph.composed",
+    "composed": "graph.frames",
     "contract": "testing.contract",
     "corrections": "planning.corrections",
     "cpr": "targets.cpr",

@@ -34,8 +34,7 @@ from ..runtime.entry import Failure
 from ..runtime.node import load_finished, load_value
 from ..runtime.work import DaskValue
 from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions
-from .composed import node_annotations, split_graph
-from .frames import DaskMoment
+from .frames import DaskMoment, node_annotations, split_graph
 from .tasks import Evidence, MakingTask, evidence_token, finished, has_progressed, task_to_make
 
 

@@ -19,8 +19,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer
 from ..calls.recipe import DaskInput, Recipe
 from ..errors import GraphError
 from ..hashing.encoder import short_digest
-from .composed import culled_graph, node_annotations, plain_layer, split_graph
-from .frames import DaskMoment, dask_moment
+from .frames import DaskMoment, culled_graph, dask_moment, node_annotations, plain_layer, split_graph
 
 
 class LateKey(str):

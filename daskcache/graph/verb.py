@@ -44,8 +44,7 @@ from ..runtime.node import load_finished
 from ..runtime.work import Work
 from .attempts import SUBMISSIONS, SentFutures, drop_released, unfinished
 from .builder import GraphBuilder, Sharing
-from .composed import culled_graph, plain_layer, recipe_of, values_among
-from .frames import DaskMoment, dask_moment
+from .frames import DaskMoment, culled_graph, dask_moment, plain_layer, recipe_of, values_among
 from .tasks import finished
 
 
