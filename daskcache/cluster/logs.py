@@ -79,8 +79,7 @@ class Forwarder(logging.Handler):
             return
         work = running.get()
         record.worker = worker.address
-        record.node = work.title if work is not None else ""
-        record.key = work.key if work is not None else ""
+        record.node, record.key = ("", "") if work is None else (work.title, work.key)
         try:
             worker.log_event(TOPIC, described(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do

@@ -80,9 +80,8 @@ def _of_verb(frame, inner):
     known = frame.f_locals
     if frame.f_globals["__name__"] == "dask.base":
         scheduler = getattr(known.get("schedule"), "__self__", None)
-        return DaskMoment(
-            step, culled, client=scheduler if hasattr(scheduler, "scheduler_info") else None
-        )
+        client = scheduler if hasattr(scheduler, "scheduler_info") else None
+        return DaskMoment(step, culled, client=client)
     moment = DaskMoment(step, culled, False, known["self"], bool(known.get("workers")))
     if frame.f_code.co_name != "_graph_to_futures":
         return moment

@@ -52,6 +52,7 @@ class LateTask(GraphNode):
     """
 
     __slots__ = ("_culled_in", "_planned")
+    block_fusion = True
     key: LateKey  # type: ignore[assignment]
 
     def __init__(self, key: LateKey):
@@ -108,10 +109,6 @@ class LateTask(GraphNode):
 
     def __dask_tokenize__(self):
         return type(self).__name__, str(self.key)
-
-    @property
-    def block_fusion(self) -> bool:
-        return True
 
     def __reduce__(self):
         moment = dask_moment()

@@ -61,9 +61,7 @@ def keep(recipe: Recipe) -> bool:
     GraphError
         If the adopted result can't be kept because it is damaged.
     """
-    planner = Planner()
-    planned = planner.look(recipe)
-    adopted = _adopted(recipe, planned.records, planner)
+    planned, adopted = _adopted(recipe)
     if not adopted:
         raise TargetMissing(
             "there is no adopted result to keep",
@@ -127,9 +125,7 @@ def release(recipe: Recipe) -> bool:
     bool
         False if the node has no adopted result.
     """
-    planner = Planner()
-    planned = planner.look(recipe)
-    adopted = _adopted(recipe, planned.records, planner)
+    _, adopted = _adopted(recipe)
     paths = {target_id(path): path for path in recipe.paths}
     for name in adopted:
         release_target(records.RecordStore(Root(recipe.root)), paths[name.target_id], name)
@@ -159,6 +155,9 @@ def release_target(store: records.RecordStore, path: str, name: RecordName) -> s
     return kept
 
 
-def _adopted(recipe, names, planner):
+def _adopted(recipe):
+    """Return a node as it is now, and the records of its adopted results."""
+    planner = Planner()
+    planned = planner.look(recipe)
     store = planner.store(recipe.root)
-    return [name for name in names if name is not None and store.is_adopted(name)]
+    return planned, [name for name in planned.records if name is not None and store.is_adopted(name)]

@@ -80,12 +80,11 @@ def code_differences(root: Root, before: str, now: list[Part] | None, spec: Spec
 def _format_difference(record, recipe):
     """Return the differences in the format and options of the target that a record describes."""
     for path, target in zip(recipe.paths, recipe.spec.formats, strict=True):
-        described = describe_format(target)
-        if path != record.target:
-            continue
-        old, new = record.format, described["format"]
-        changes = [f"format: {old} -> {new}"] if old != new else []
-        return changes + _option_differences(record.options, described.get("options"))
+        if path == record.target:
+            described = describe_format(target)
+            old, new = record.format, described["format"]
+            changes = [f"format: {old} -> {new}"] if old != new else []
+            return changes + _option_differences(record.options, described.get("options"))
     return []
 
 

@@ -301,9 +301,7 @@ def _watch(worker):
         from tornado.ioloop import PeriodicCallback
 
         callback = PeriodicCallback(give_way, _INTERVAL)
-        worker = reference()
-        if worker is not None:
-            worker.periodic_callbacks["daskcache-hot-cache"] = callback  # stops when it closes
-            callback.start()
+        worker.periodic_callbacks["daskcache-hot-cache"] = callback  # stops when the worker closes
+        callback.start()
 
     worker.loop.add_callback(start)

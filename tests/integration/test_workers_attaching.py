@@ -293,7 +293,7 @@ def come_and_go(cluster, client, number):
 def kept():
     """Bytes that this process holds."""
     gc.collect()
-    if memory._trimmer.works:
+    if memory._trimmer.libc is not None:
         memory._trimmer.trim()
     return psutil.Process().memory_info().rss
 
