@@ -89,20 +89,16 @@ class Forwarder(logging.Handler):
 def receive(event: tuple[float, dict[str, Any]]) -> None:
     """Pass the worker's record in an event to this process's logger of the same name.
 
-    Records of workers in this process are left out, because the logger has handled them already.
+    The message names its node, worker and line.  Records of workers in this process are left out,
+    because the logger has handled them already.
     """
     _, told = event
     if told["origin"] == PROCESS:
         return
-    record = logging.makeLogRecord({**told, "msg": _message(told)})
-    logging.getLogger(record.name).handle(record)
-
-
-def _message(told):
-    """Return the message followed by its node, worker and line."""
     line = f"{os.path.basename(told['pathname'])}:{told['lineno']}"
-    places = [told["node"], told["worker"], line]
-    return f"{told['msg']} [{', '.join(place for place in places if place)}]"
+    places = ", ".join(filter(None, [told["node"], told["worker"], line]))
+    record = logging.makeLogRecord({**told, "msg": f"{told['msg']} [{places}]"})
+    logging.getLogger(record.name).handle(record)
 
 
 _forwarder = Forwarder()

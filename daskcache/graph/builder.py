@@ -120,19 +120,6 @@ class GraphBuilder:
         self._sharing = sharing
         if sharing.unfinished:
             self._forget_tasks()
-        self._add_values(requested)
-
-    @contextmanager
-    def noting_failure(self) -> Iterator[None]:
-        """Within this context, an error ends the verb, and what it has sent is forgotten."""
-        try:
-            yield
-        except BaseException:
-            self.failed = True
-            self._attempts.take_back()
-            raise
-
-    def _add_values(self, requested):
         # Parents go first: a requested node that is upstream of another one needs an entry task.
         before = [self._add_parents(planned) for planned in requested]
         for planned, self._new in zip(requested, before, strict=True):
@@ -145,6 +132,16 @@ class GraphBuilder:
             else:
                 self._result_keys[identity] = task.key
                 self._attempts.send(self._new, frozenset([task.key]))
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Within this context, an error ends the verb, and what it has sent is forgotten."""
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            self._attempts.take_back()
+            raise
 
     def _forget_tasks(self):
         graph = self.tasks, self.annotations, self.annotated
