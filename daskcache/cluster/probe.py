@@ -10,10 +10,11 @@ daskcache can report that.
 
 from __future__ import annotations
 
+import asyncio
 import pickle
-import threading
 import warnings
 from collections.abc import Collection
+from concurrent import futures
 from typing import Any, NamedTuple
 
 from .. import __version__, config
@@ -140,63 +141,43 @@ def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
     if mode == "off" or not any(new):
         return
     notes["reach"] = known.plus(new)
-    question = _Question(client, notes, new)
-    client.loop.add_callback(question.ask)
+    asked = asyncio.run_coroutine_threadsafe(_ask(client, notes, new), client.loop.asyncio_loop)
     if wait and mode == "error" and not in_loop_of(client):
-        error = question.wait()
-        if error is not None:
+        futures.wait([asked], _PATIENCE)
+        if (error := _error_so_far(asked)) is not None:
             notes["reach"] = notes["reach"].without(new)  # workers are asked again once that is mended
             raise error
+    asked.add_done_callback(_warn)
 
 
 # ---- asking ---------------------------------------------------------------------------------------
 
 
-class _Question:
-    """A question to all workers about new needs.
+async def _ask(client, notes, new):
+    """Ask all workers about new needs, and return the error that says what they lack, or None."""
+    try:
+        if not notes.get("listening"):
+            notes["listening"] = True
+            client.subscribe_topic(TOPIC, _tell)
+        answers = await client._run(by_value(_probe), _as_bytes(new), on_error="return")
+        plugin = _plugin(_as_bytes(notes["reach"]), frozenset(answers))
+        await client._register_worker_plugin(plugin, NAME, False)
+    except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
+        if client.status == "running":
+            story = f"workers can't be asked what they reach: {type(error).__name__}: {error}"
+            warnings.warn(story, DaskcacheWarning, stacklevel=2)
+        return None
+    return _error_of(answers)
 
-    A caller that waits gets the error.  If the caller does not wait, or no longer, a warning has it.
-    """
 
-    def __init__(self, client, notes, new):
-        self._client, self._notes, self._new = client, notes, new
-        self._lock = threading.Lock()
-        self._answered = threading.Event()
-        self._is_awaited = False
-        self._error: Exception | None = None
+def _error_so_far(asked):
+    return asked.result() if asked.done() and not asked.cancelled() else None
 
-    def wait(self) -> Exception | None:
-        """Return the error that the workers report within `_PATIENCE` seconds, or None."""
-        self._is_awaited = True
-        self._answered.wait(_PATIENCE)
-        with self._lock:
-            self._is_awaited = False
-            error, self._error = self._error, None
-        return error
 
-    async def ask(self):
-        error = await self._asked()
-        with self._lock:
-            self._error = error if self._is_awaited else None
-            self._answered.set()
-        if error is not None and self._error is None:
-            warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
-
-    async def _asked(self):
-        client, notes = self._client, self._notes
-        try:
-            if not notes.get("listening"):
-                notes["listening"] = True
-                client.subscribe_topic(TOPIC, _tell)
-            answers = await client._run(by_value(_probe), _as_bytes(self._new), on_error="return")
-            plugin = _plugin(_as_bytes(notes["reach"]), frozenset(answers))
-            await client._register_worker_plugin(plugin, NAME, False)
-        except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
-            if client.status == "running":
-                story = f"workers can't be asked what they reach: {type(error).__name__}: {error}"
-                warnings.warn(story, DaskcacheWarning, stacklevel=2)
-            return None
-        return _error_of(answers)
+def _warn(asked):
+    """Warn about an error for which the verb does not wait, or no longer."""
+    if (error := _error_so_far(asked)) is not None:
+        warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
 
 
 def _as_bytes(needs):

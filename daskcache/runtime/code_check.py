@@ -151,9 +151,8 @@ class SeenCode(NamedTuple):
 def seen_code(reach: Reach | None, parts: list[Part]) -> SeenCode:
     """Return a reach and its parts for another process, without the source text of functions."""
     short = [part._replace(text="") if part.kind == "function" else part for part in parts]
-    if reach is None:
-        return SeenCode(View(frozenset(), {}), short)
-    return SeenCode(View(frozenset(reach.modules), reach.bodies()), short)
+    modules, bodies = (reach.modules, reach.bodies()) if reach is not None else ((), {})
+    return SeenCode(View(frozenset(modules), bodies), short)
 
 
 def joint_view(views: Iterable[View], modules: Iterable[str] = ()) -> View:

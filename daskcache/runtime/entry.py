@@ -262,8 +262,7 @@ class Entry:
         encoder.add_stand_in(self.data_hash)
 
     def __sizeof__(self):
-        inline = sum(map(sys.getsizeof, self.inline)) if self.inline is not None else 0
-        return 300 * len(self.stored) + inline
+        return 300 * len(self.stored) + sum(map(sys.getsizeof, self.inline or ()))
 
     def __repr__(self):
         paths = ", ".join(result.target.path for result in self.stored)
