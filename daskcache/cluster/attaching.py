@@ -28,7 +28,6 @@ from ..events import COLLECTOR
 from . import logs
 from .dashboard import register, unregister
 from .keepalive import KeepAlivePlugin, KeepAliveTimer, configured_ttl, period_for
-from .logs import LogsPlugin
 from .memory import TrimPlugin
 
 #: Name of the plugins on the scheduler, nannies and workers.
@@ -121,17 +120,10 @@ def attach(
     >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
     ...     dc.attach(client, trim=True)
     """
-    given = {
-        "trim": trim,
-        "mallopt": mallopt,
-        "keepalive": keepalive,
-        "max_block": max_block,
-        "dashboard": dashboard,
-    }
-    settings = configured(**{name: value for name, value in given.items() if value is not None})
     names = (loggers,) if isinstance(loggers, str) else tuple(loggers)
-    settings = settings._replace(loggers=names, level=_level(level))
-    _asked[client] = settings
+    number = logging.getLevelNamesMapping()[level.upper()] if isinstance(level, str) else level
+    settings = configured(trim, mallopt, keepalive, max_block, dashboard)
+    _asked[client] = settings = settings._replace(loggers=names, level=number)
     return client.sync(_attach, client, settings, True)
 
 
@@ -181,28 +173,25 @@ async def preload(server: Any) -> None:
     if isinstance(server, Scheduler):
         await put_on_cluster(settings, True, server)
         return
-    if isinstance(server, Nanny):
-        ttl = configured_ttl()
-        guard = _guarded(NannyPlugin, _nanny_plugins(settings, ttl))
-    else:
-        guard = _guarded(WorkerPlugin, _worker_plugins(settings))
+    is_nanny = isinstance(server, Nanny)
+    guard = _nanny_guard(settings, configured_ttl()) if is_nanny else _worker_guard(settings)
     await server.plugin_add(plugin=pickle.loads(cloudpickle.dumps(guard)), name=NAME)
 
 
-def configured(**given: Any) -> Settings:
-    """Return the settings of the configuration, replaced by those that are `given`."""
-    for name in ("trim", "mallopt", "keepalive", "dashboard"):
-        given.setdefault(name, config.get(f"workers.{name}"))
-    mallopt = given["mallopt"]
-    max_block = given.pop("max_block", None)
-    max_block = config.get("keepalive.max-block") if max_block is None else max_block
-    given["mallopt"] = parse_bytes(mallopt) if mallopt else None
-    return Settings(**given, max_block=parse_timedelta(max_block))
+def configured(trim=None, mallopt=None, keepalive=None, max_block=None, dashboard=None) -> Settings:
+    """Return the settings that are given, and those of the configuration for the others."""
 
+    def chosen(given, name):
+        return config.get(name) if given is None else given
 
-def _level(level):
-    known = logging.getLevelNamesMapping()
-    return known[level.upper()] if isinstance(level, str) else level
+    mallopt = chosen(mallopt, "workers.mallopt")
+    return Settings(
+        chosen(trim, "workers.trim"),
+        parse_bytes(mallopt) if mallopt else None,
+        chosen(keepalive, "workers.keepalive"),
+        parse_timedelta(chosen(max_block, "keepalive.max-block")),
+        chosen(dashboard, "workers.dashboard"),
+    )
 
 
 # ---- on the client -------------------------------------------------------------------------------
@@ -275,8 +264,8 @@ async def put_on_cluster(settings: Settings, replace: bool, dask_scheduler: Any 
         _set_page(dask_scheduler, settings.dashboard)
         ttl = dask_scheduler.worker_ttl
         await asyncio.gather(
-            _register(dask_scheduler, "nanny", _guarded(NannyPlugin, _nanny_plugins(settings, ttl))),
-            _register(dask_scheduler, "worker", _guarded(WorkerPlugin, _worker_plugins(settings))),
+            _register(dask_scheduler, "nanny", _nanny_guard(settings, ttl)),
+            _register(dask_scheduler, "worker", _worker_guard(settings)),
         )
 
 
@@ -342,17 +331,19 @@ logger = logging.getLogger(__name__)
 # ---- on workers and nannies ----------------------------------------------------------------------
 
 
-def _worker_plugins(settings):
-    plugins = []
+def _worker_guard(settings):
+    plugins: list[WorkerPlugin] = []
     if settings.trim:
         plugins.append(TrimPlugin(settings.mallopt))
     if settings.loggers:
-        plugins.append(LogsPlugin(settings.loggers, settings.level))
-    return plugins
+        plugins.append(logs.LogsPlugin(settings.loggers, settings.level))
+    return _guarded(WorkerPlugin, plugins)
 
 
-def _nanny_plugins(settings, ttl):
-    return [KeepAlivePlugin(period_for(ttl), settings.max_block)] if settings.keepalive and ttl else []
+def _nanny_guard(settings, ttl):
+    is_kept = settings.keepalive and ttl
+    plugins = [KeepAlivePlugin(period_for(ttl), settings.max_block)] if is_kept else []
+    return _guarded(NannyPlugin, plugins)
 
 
 def _guarded(base, plugins):

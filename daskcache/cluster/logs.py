@@ -2,7 +2,7 @@
 
 `attaching` puts `LogsPlugin` on workers.  A worker sends the records of the chosen loggers as events of
 the scheduler.  The client passes each record to its own logger, whose handlers decide about printing.
-Configuration files stay as they are.  `runtime.log_records` describes records so that they can travel.
+Configuration files stay as they are.  `runtime.body` describes records so that they can travel.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from distributed import WorkerPlugin
 
 from ..calls.state import running
 from ..clients import worker_here
-from ..runtime.log_records import PROCESS, described
+from ..runtime.body import PROCESS, described
 
 #: Topic of the events that carry records.
 TOPIC = "daskcache-logs"
@@ -79,35 +79,26 @@ class Forwarder(logging.Handler):
             return
         work = running.get()
         record.worker = worker.address
-        record.node = work.title if work is not None else ""
-        record.key = work.key if work is not None else ""
+        record.node, record.key = ("", "") if work is None else (work.title, work.key)
         try:
             worker.log_event(TOPIC, described(record))
         except Exception:  # noqa: BLE001 - as logging's own handlers do
             self.handleError(record)
 
 
-def hand_on(told: dict[str, Any]) -> None:
-    """Pass a worker's record to this process's logger of the same name.
+def receive(event: tuple[float, dict[str, Any]]) -> None:
+    """Pass the worker's record in an event to this process's logger of the same name.
 
-    Records of workers in this process are left out, because the logger has handled them already.
+    The message names its node, worker and line.  Records of workers in this process are left out,
+    because the logger has handled them already.
     """
+    _, told = event
     if told["origin"] == PROCESS:
         return
-    record = logging.makeLogRecord({**told, "msg": _message(told)})
-    logging.getLogger(record.name).handle(record)
-
-
-def _message(told):
-    """Return the message followed by its node, worker and line."""
     line = f"{os.path.basename(told['pathname'])}:{told['lineno']}"
-    places = [told["node"], told["worker"], line]
-    return f"{told['msg']} [{', '.join(place for place in places if place)}]"
-
-
-def receive(event: tuple[float, dict[str, Any]]) -> None:
-    """Handle an event of the topic."""
-    hand_on(event[1])
+    places = ", ".join(filter(None, [told["node"], told["worker"], line]))
+    record = logging.makeLogRecord({**told, "msg": f"{told['msg']} [{places}]"})
+    logging.getLogger(record.name).handle(record)
 
 
 _forwarder = Forwarder()

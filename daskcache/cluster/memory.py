@@ -8,6 +8,7 @@ call for it.
 from __future__ import annotations
 
 import ctypes
+import functools
 import logging
 import sys
 import threading
@@ -51,7 +52,7 @@ class TrimPlugin(WorkerPlugin):
         self._timer: PeriodicCallback | None = None
 
     def setup(self, worker: Any) -> None:
-        if not _trimmer.works:
+        if _trimmer.libc is None:
             return
         if self.mallopt:  # the trim threshold alone does nothing
             for parameter in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
@@ -90,14 +91,14 @@ class Trimmer:
         self._due = 0.0
         self._wait = PERIOD
 
-    @property
-    def works(self) -> bool:
-        """True if the C library can trim."""
-        if not hasattr(self, "libc"):
-            self.libc = _glibc()
-            if self.libc is None:
-                logger.info("memory of workers is not trimmed: the C library is not glibc")
-        return self.libc is not None
+    @functools.cached_property
+    def libc(self) -> Any:
+        """The C library if it is glibc, which can trim, else None."""
+        libc = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+        if hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "malloc_trim"):
+            return libc
+        logger.info("memory of workers is not trimmed: the C library is not glibc")
+        return None
 
     def add(self, worker: Any) -> None:
         with self._guard:
@@ -152,13 +153,6 @@ def _rss():
     import psutil
 
     return psutil.Process().memory_info().rss
-
-
-def _glibc():
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "malloc_trim") else None
 
 
 _trimmer = Trimmer()

@@ -1,24 +1,27 @@
-"""The probe: a check before a graph is sent that all workers have the roots and code for it.
+"""The needs of a verb's tasks, and the probe: a check before they are sent that all workers meet them.
 
-A worker must see the same root, know the same version of daskcache, and import the user's modules with
-the client's code.  Roots are compared by random id, as one path may be on a separate disk on every host.
-Workers that join later (queues, adaptive clusters) are probed then, and a warning names those that lack
-something.  Each node checks root and code again where it runs.  The probe travels by value and needs
-only distributed, so a worker without daskcache can report that.  `graph.needs` calls `check_reach`.
+`graph.builder` notes roots and functions in `TaskNeeds`.  A worker must see the same root, know the same
+version of daskcache, and import the user's modules with the client's code.  Roots are compared by random
+id, as one path may be on a separate disk on every host.  Workers that join later (queues, adaptive
+clusters) are probed then, and a warning names those that lack something.  Each node checks root and code
+again where it runs.  The probe travels by value and needs only distributed, so a worker without
+daskcache can report that.
 """
 
 from __future__ import annotations
 
+import asyncio
 import pickle
-import threading
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from concurrent import futures
 from typing import Any, NamedTuple
 
 from .. import __version__, config
+from ..calls.recipe import Recipe
 from ..calls.spec import Spec
 from ..clients import by_value, in_loop_of, notes_on
-from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError
+from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError, StorageError
 from ..runtime.code_check import check_code
 from ..storage.roots import Root
 
@@ -49,26 +52,65 @@ class Needs(NamedTuple):
         return Needs(tuple(roots), tuple(f for f in self.functions if f not in other.functions))
 
 
-def needs_of(roots: Mapping[str, str], functions: Mapping[tuple[str, str], Spec]) -> Needs:
-    """Return the needs of a graph.
+class TaskNeeds:
+    """The roots and functions that the tasks of one verb need.
 
-    Parameters
+    Attributes
     ----------
-    roots : mapping
-        The id of each root by its absolute path.
-    functions : mapping
-        The specs of functions by root and fingerprint.
-
-    Returns
-    -------
-    Needs
-        All roots, and the functions whose pickles are not too large.
+    are_checked : bool
+        True if the workers were checked for all roots and functions noted so far.
     """
-    from distributed.protocol.pickle import dumps
 
-    pickled = [(*known, dumps(spec)) for known, spec in functions.items()]
-    small = tuple(each for each in pickled if len(each[2]) <= _LARGEST)
-    return Needs(tuple(sorted(roots.items())), small)
+    def __init__(self) -> None:
+        self._root_ids: dict[str, str] = {}
+        #: Functions whose code was stored, by root and fingerprint.
+        self._codes: dict[tuple[str, str], Spec] = {}
+        self.are_checked = False
+
+    def root_id(self, recipe: Recipe) -> str:
+        """Return the id of a node's root, or "" for a node that stores nothing.
+
+        The root is created if it does not exist.
+
+        Raises
+        ------
+        StorageError
+            If the root can't be written to.
+        """
+        if not recipe.paths:
+            return ""
+        if recipe.root not in self._root_ids:
+            try:
+                self._root_ids[recipe.root] = Root(recipe.root).create()
+                self.are_checked = False
+            except StorageError as error:
+                error.node, error.target = recipe.title, f"{recipe.root}/{recipe.paths[0]}"
+                raise
+        return self._root_ids[recipe.root]
+
+    def keep_code(self, recipe: Recipe) -> None:
+        """Store the code of a node's function in its root, for users and workers."""
+        if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
+            self._codes[recipe.root, recipe.code] = recipe.spec
+            self.are_checked = False
+            recipe.keep_code()
+
+    def check(self, client: Any, wait: bool) -> None:
+        """Check that the workers of a client have the roots and functions.
+
+        `check_reach` describes `wait` and the errors.
+        """
+        if client is not None and self._root_ids and not self.are_checked:
+            self.are_checked = True
+            check_reach(client, self._described(), wait)
+
+    def _described(self) -> Needs:
+        """Return all roots, and the functions whose pickles are not too large."""
+        from distributed.protocol.pickle import dumps
+
+        pickled = [(*known, dumps(spec)) for known, spec in self._codes.items()]
+        small = tuple(each for each in pickled if len(each[2]) <= _LARGEST)
+        return Needs(tuple(sorted(self._root_ids.items())), small)
 
 
 def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
@@ -93,76 +135,49 @@ def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:
         If all that is wrong is that workers have other code.  The error names them and the cure.
     """
     mode = config.get("reach")
-    known = notes_on(client).setdefault("reach", _Known())
-    new = needs.without(known.needs)
+    notes = notes_on(client)
+    known = notes.setdefault("reach", Needs())  # about which its workers have been asked
+    new = needs.without(known)
     if mode == "off" or not any(new):
         return
-    known.needs = known.needs.plus(new)
-    question = _Question(client, known, new)
-    client.loop.add_callback(question.ask)
+    notes["reach"] = known.plus(new)
+    asked = asyncio.run_coroutine_threadsafe(_ask(client, notes, new), client.loop.asyncio_loop)
     if wait and mode == "error" and not in_loop_of(client):
-        error = question.wait()
-        if error is not None:
-            known.needs = known.needs.without(new)  # workers are asked again once that is mended
+        futures.wait([asked], _PATIENCE)
+        if (error := _error_so_far(asked)) is not None:
+            notes["reach"] = notes["reach"].without(new)  # workers are asked again once that is mended
             raise error
-
-
-class _Known:
-    """The needs about which the workers of a scheduler have been asked."""
-
-    def __init__(self):
-        self.needs = Needs()
-        self.is_listening = False
+    asked.add_done_callback(_warn)
 
 
 # ---- asking ---------------------------------------------------------------------------------------
 
 
-class _Question:
-    """A question to all workers about new needs.
+async def _ask(client, notes, new):
+    """Ask all workers about new needs, and return the error that says what they lack, or None."""
+    try:
+        if not notes.get("listening"):
+            notes["listening"] = True
+            client.subscribe_topic(TOPIC, _tell)
+        answers = await client._run(by_value(_probe), _as_bytes(new), on_error="return")
+        plugin = _plugin(_as_bytes(notes["reach"]), frozenset(answers))
+        await client._register_worker_plugin(plugin, NAME, False)
+    except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
+        if client.status == "running":
+            story = f"workers can't be asked what they reach: {type(error).__name__}: {error}"
+            warnings.warn(story, DaskcacheWarning, stacklevel=2)
+        return None
+    return _error_of(answers)
 
-    A caller that waits gets the error.  If the caller does not wait, or no longer, a warning has it.
-    """
 
-    def __init__(self, client, known, new):
-        self._client, self._known, self._new = client, known, new
-        self._lock = threading.Lock()
-        self._answered = threading.Event()
-        self._is_awaited = False
-        self._error: Exception | None = None
+def _error_so_far(asked):
+    return asked.result() if asked.done() and not asked.cancelled() else None
 
-    def wait(self) -> Exception | None:
-        """Return the error that the workers report within `_PATIENCE` seconds, or None."""
-        self._is_awaited = True
-        self._answered.wait(_PATIENCE)
-        with self._lock:
-            self._is_awaited = False
-            error, self._error = self._error, None
-        return error
 
-    async def ask(self):
-        error = await self._asked()
-        with self._lock:
-            self._error = error if self._is_awaited else None
-            self._answered.set()
-        if error is not None and self._error is None:
-            warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
-
-    async def _asked(self):
-        client, known = self._client, self._known
-        try:
-            if not known.is_listening:
-                known.is_listening = True
-                client.subscribe_topic(TOPIC, _tell)
-            answers = await client._run(by_value(_probe), _as_bytes(self._new), on_error="return")
-            plugin = _plugin(_as_bytes(known.needs), frozenset(answers))
-            await client._register_worker_plugin(plugin, NAME, False)
-        except Exception as error:  # noqa: BLE001 - the verb will report what is wrong with the cluster
-            if client.status == "running":
-                story = f"workers can't be asked what they reach: {type(error).__name__}: {error}"
-                warnings.warn(story, DaskcacheWarning, stacklevel=2)
-            return None
-        return _error_of(answers)
+def _warn(asked):
+    """Warn about an error for which the verb does not wait, or no longer."""
+    if (error := _error_so_far(asked)) is not None:
+        warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
 
 
 def _as_bytes(needs):

@@ -10,21 +10,11 @@ from typing import Any
 
 from ..calls.recipe import Recipe
 from ..errors import GraphError, TargetCorrupt, TargetMissing, TargetModified
-from ..planning import corrections
+from ..planning import corrections, states
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
-from ..planning.states import (
-    ADOPTED,
-    CORRUPT,
-    FAILED,
-    FOREIGN,
-    MISSING,
-    MODIFIED,
-    PENDING,
-    STALE,
-    PlannedNode,
-)
-from ..storage import files, records, trash
+from ..planning.states import PlannedNode
+from ..storage import files, trash
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import target_id
 from ..storage.roots import Root
@@ -176,14 +166,8 @@ class Accessor:
         if planned.is_complete:
             return False
         self._check_acceptable(planned)
-        names = [name for name in planned.records if name is not None]
-        for name in names:
-            records.write_acceptance(Root(recipe.root), name.target_id, key=name.key)
-        planner = Planner()  # a planner looks at a node once, so the note needs another one
-        accepted = planner.look(recipe)
-        if not accepted.is_complete:
-            for name in names:
-                records.clear_acceptance(Root(recipe.root), name.target_id)
+        notes = {name.target_id: {"key": name.key} for name in planned.records if name is not None}
+        if corrections.unsettled(recipe, notes, lambda again: again.is_complete):
             raise GraphError(
                 "the node depends on results that are stale themselves",
                 node=recipe.title,
@@ -192,7 +176,6 @@ class Accessor:
                 got="; ".join(f"{p.recipe.title}: {p.state}" for p in planned.parents if p) or None,
                 hint="accept, or compute, the nodes before it first: dc.accept(before, node)",
             )
-        planner.write_down()
         return True
 
     def _check_acceptable(self, planned):
@@ -200,16 +183,17 @@ class Accessor:
         if not recipe.paths:
             raise GraphError(f"{recipe.title} has no target that could be accepted", node=recipe.title)
         gone = [p for p in self._located() if not files.exists(f"{recipe.root}/{p}")]
-        if planned.state not in (STALE, PENDING) or None in planned.records or gone:
-            state = MISSING if gone and planned.state in (STALE, PENDING) else planned.state
-            error = TargetMissing if state in (MISSING, FAILED) else TargetModified
+        is_stale = planned.state in (states.STALE, states.PENDING)
+        if not is_stale or None in planned.records or gone:
+            state = states.MISSING if gone and is_stale else planned.state
+            error = TargetMissing if state in (states.MISSING, states.FAILED) else TargetModified
             raise error(
                 "only a stale target can be accepted",
                 node=recipe.title,
-                target=", ".join(gone if state == MISSING else recipe.paths),
+                target=", ".join(gone if state == states.MISSING else recipe.paths),
                 expected="state stale",
                 got=f"state {state}: {'; '.join(headlines(planned.reasons))}",
-                hint="dc.keep(node)" if planned.state == ADOPTED else "node.compute()",
+                hint="dc.keep(node)" if planned.state == states.ADOPTED else "node.compute()",
             )
 
     def adopt(self) -> bool:
@@ -250,31 +234,24 @@ class Accessor:
         root = Root(recipe.root)
         there = [path for path in recipe.paths if files.exists(root.absolute(path))]
         edited = [path for path in there if not planner.is_own(planned, path)]
-        identifiers = [target_id(path) for path in edited]
-        for path, identifier in zip(edited, identifiers, strict=True):
-            content = files.file_hash(root.absolute(path))
-            records.write_acceptance(root, identifier, content=content)
-        planner = Planner()  # the next look adopts the files with these notes, if they can be read
-        look = planner.look(recipe)
-        state = look.state
-        if state in (MODIFIED, FOREIGN, CORRUPT):
-            for identifier in identifiers:
-                records.clear_acceptance(root, identifier)
-            if look.refusal is not None:
-                raise look.refusal
+        notes = {target_id(path): {"content": files.file_hash(root.absolute(path))} for path in edited}
+        unsettled = (states.MODIFIED, states.FOREIGN, states.CORRUPT)
+        refused = corrections.unsettled(recipe, notes, lambda again: again.state not in unsettled)
+        if refused:
+            if refused.refusal is not None:
+                raise refused.refusal
             raise TargetCorrupt(
                 "what is there can't be the result",
                 node=recipe.title,
                 target=", ".join(map(root.absolute, recipe.paths)),
                 expected=f"a file that {type(recipe.targets[0]).__name__} can read",
-                got=f"state {state}",
+                got=f"state {refused.state}",
                 hint="mend the file, or move it away",
             )
-        planner.write_down()
         return True
 
     def _check_there(self, planned):
-        if planned.state in (MISSING, FAILED):
+        if planned.state in (states.MISSING, states.FAILED):
             raise TargetMissing(
                 "there is nothing to adopt",
                 node=self._recipe.title,

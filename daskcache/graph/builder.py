@@ -27,15 +27,14 @@ from dask._task_spec import GraphNode, Task, TaskRef
 
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
+from ..cluster.probe import TaskNeeds
 from ..planning.planner import Planner, blocked_failure
 from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.entry import Failure
 from ..runtime.node import load_finished, load_value
 from ..runtime.work import DaskValue
 from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions
-from .composed import node_annotations, split_graph
-from .frames import DaskMoment
-from .needs import TaskNeeds
+from .frames import DaskMoment, node_annotations, split_graph
 from .tasks import Evidence, MakingTask, evidence_token, finished, has_progressed, task_to_make
 
 
@@ -121,19 +120,6 @@ class GraphBuilder:
         self._sharing = sharing
         if sharing.unfinished:
             self._forget_tasks()
-        self._add_values(requested)
-
-    @contextmanager
-    def noting_failure(self) -> Iterator[None]:
-        """Within this context, an error ends the verb, and what it has sent is forgotten."""
-        try:
-            yield
-        except BaseException:
-            self.failed = True
-            self._attempts.take_back()
-            raise
-
-    def _add_values(self, requested):
         # Parents go first: a requested node that is upstream of another one needs an entry task.
         before = [self._add_parents(planned) for planned in requested]
         for planned, self._new in zip(requested, before, strict=True):
@@ -147,10 +133,19 @@ class GraphBuilder:
                 self._result_keys[identity] = task.key
                 self._attempts.send(self._new, frozenset([task.key]))
 
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Within this context, an error ends the verb, and what it has sent is forgotten."""
+        try:
+            yield
+        except BaseException:
+            self.failed = True
+            self._attempts.take_back()
+            raise
+
     def _forget_tasks(self):
-        for known in (self.tasks, self.annotations, self.annotated):
-            known.clear()
-        for known in (self._entry_keys, self._value_keys, self._result_keys):
+        graph = self.tasks, self.annotations, self.annotated
+        for known in (*graph, self._entry_keys, self._value_keys, self._result_keys):
             known.clear()
 
     def requested_value(self, recipe: Recipe) -> str:

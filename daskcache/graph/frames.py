@@ -1,16 +1,24 @@
-"""The moment of a Dask call at which the package is asked, found by one walk of the stack.
+"""Dask's side of the graphs: the moment of its call, and the graphs that it composes of nodes.
 
 Dask does not say where a verb begins and ends, which client sends, or that a graph is being composed.
-The callers' frames do.  `graph.verb`, `graph.late` and `graph.node` ask here.  If Dask changes these
-functions, ``tests/integration/test_dask_internals.py`` says what broke.
+The callers' frames do, which one walk of the stack finds.  `graph.verb`, `graph.late` and `graph.node`
+ask here.  If Dask changes these functions, ``tests/integration/test_dask_internals.py`` says what broke.
+
+A composed graph has nodes and plain Dask tasks.  Helpers find the recipes in it, split it, and make
+plain layers for `graph.builder`, `graph.late` and `graph.verb`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
+
+from dask._task_spec import GraphNode, convert_legacy_graph
+from dask.highlevelgraph import MaterializedLayer
+
+from ..calls.recipe import Recipe
 
 
 class DaskMoment(NamedTuple):
@@ -72,9 +80,8 @@ def _of_verb(frame, inner):
     known = frame.f_locals
     if frame.f_globals["__name__"] == "dask.base":
         scheduler = getattr(known.get("schedule"), "__self__", None)
-        return DaskMoment(
-            step, culled, client=scheduler if hasattr(scheduler, "scheduler_info") else None
-        )
+        client = scheduler if hasattr(scheduler, "scheduler_info") else None
+        return DaskMoment(step, culled, client=client)
     moment = DaskMoment(step, culled, False, known["self"], bool(known.get("workers")))
     if frame.f_code.co_name != "_graph_to_futures":
         return moment
@@ -99,3 +106,62 @@ def is_read_for_composing(reader: FrameType) -> bool:
         and caller.f_code.co_name == "unpack_collections"
         and caller.f_globals.get("__name__") == "dask.delayed"
     )
+
+
+# ---- composed graphs ------------------------------------------------------------------------------
+
+
+def node_annotations(key: str, recipe: Recipe, running: bool) -> Iterator[tuple[str, Any]]:
+    """Yield the kinds and values of a node's annotations for one of its tasks.
+
+    `running` is False for a task that only loads the node's value.
+    """
+    for kind, value in recipe.annotations.items():
+        if running or kind not in _ONLY_FOR_RUNNING:
+            yield kind, value(key) if callable(value) else value
+
+
+#: Annotations for tasks that run a function, not for tasks that load its result.
+_ONLY_FOR_RUNNING = ("resources", "retries")
+
+
+def split_graph(graph: Any) -> tuple[list[Any], dict[Any, GraphNode]]:
+    """Return the late keys of the nodes whose values a graph holds, and the plain tasks in it."""
+    late: dict[Any, None] = {}
+    plain: dict = {}
+    for layer in getattr(graph, "layers", {"": graph}).values():
+        if hasattr(layer, "recipe_keys"):  # a `RecipeLayer`: reading its tasks would plan it
+            late[layer.key] = None
+            continue
+        for key, task in layer.items():
+            if not hasattr(type(task), "late_key"):  # not a `LateTask`
+                plain[key] = task
+            elif task.late_key.is_value:
+                late[task.late_key] = None
+    return list(late), convert_legacy_graph(plain, {*plain, *late})
+
+
+def values_among(graphs: Iterable[Any]) -> Iterator[str]:
+    """Yield the identities of the recipes whose values lazy layers or late tasks of graphs stand for."""
+    for graph in graphs:
+        for layer in graph.layers.values():
+            for node in (layer, *getattr(layer, "mapping", {}).values()):
+                yield from (recipe.identity for recipe in getattr(node, "recipes", ()))
+
+
+def recipe_of(collection: Any) -> Recipe | None:
+    """Return the recipe of a node that is still to be planned; None for any other collection."""
+    recipe = getattr(collection, "_recipe", None)
+    return recipe if isinstance(recipe, Recipe) and collection._dask is None else None
+
+
+def culled_graph(tasks, annotations):
+    """Return the layer of `tasks` and the dependencies of each key, as `Layer.cull` does."""
+    dependencies = {key: set(task.dependencies) for key, task in tasks.items()}
+    return plain_layer(tasks, annotations), dependencies
+
+
+def plain_layer(tasks, annotations):
+    layer = MaterializedLayer(tasks)
+    layer.annotations = annotations or None  # the constructor takes those of the context
+    return layer

@@ -19,8 +19,7 @@ from dask.highlevelgraph import HighLevelGraph, Layer
 from ..calls.recipe import DaskInput, Recipe
 from ..errors import GraphError
 from ..hashing.encoder import short_digest
-from .composed import culled_graph, node_annotations, plain_layer, split_graph
-from .frames import DaskMoment, dask_moment
+from .frames import DaskMoment, culled_graph, dask_moment, node_annotations, plain_layer, split_graph
 
 
 class LateKey(str):
@@ -53,6 +52,7 @@ class LateTask(GraphNode):
     """
 
     __slots__ = ("_culled_in", "_planned")
+    block_fusion = True
     key: LateKey  # type: ignore[assignment]
 
     def __init__(self, key: LateKey):
@@ -109,10 +109,6 @@ class LateTask(GraphNode):
 
     def __dask_tokenize__(self):
         return type(self).__name__, str(self.key)
-
-    @property
-    def block_fusion(self) -> bool:
-        return True
 
     def __reduce__(self):
         moment = dask_moment()
@@ -263,50 +259,48 @@ def _keys_before(key):
 
 def _local_task(key, moment):
     """Return the planned task with late keys, for schedulers of this process."""
-    layer = _layer_of(key.recipe, moment)
-    with layer.builder.singly():
-        return _local_task_of(layer.builder, layer.direct, key)
-
-
-def _local_task_of(builder, direct, key):
-    if key.is_value:
-        task = builder.tasks[builder.add_value(key.recipe)]
-        names = {builder.add_entry(key.recipe): _entry_key(key.recipe)} if task.dependencies else {}
-        return task.substitute(names, key)
-    planned = _entry_if_possible(builder, key.recipe)
-    if planned is None:
-        return DataNode(key, None)
-    if planned in direct:  # the verb was also given this node, or one downstream of it, directly
-        return Alias(key, planned)
-    task = builder.tasks[planned]
-    # the graph has each task under its late key only, so the planned keys are translated back
-    names = {
-        builder.add_entry(item): _entry_key(item)
-        for item in key.recipe.upstream
-        if isinstance(item, Recipe)
-    }
+    layer, recipe = _layer_of(key.recipe, moment), key.recipe
+    builder = layer.builder
+    with builder.singly():
+        if key.is_value:
+            task = builder.tasks[builder.add_value(recipe)]
+            needed = [recipe] if task.dependencies else []
+        else:
+            planned = _entry_if_possible(builder, recipe)
+            if planned is None:
+                return DataNode(key, None)
+            if planned in layer.direct:  # the verb was given this node, or one downstream, directly, too
+                return Alias(key, planned)
+            task = builder.tasks[planned]
+            needed = [item for item in recipe.upstream if isinstance(item, Recipe)]
+        # the graph has each task under its late key only, so the planned keys are translated back
+        names = {builder.add_entry(item): _entry_key(item) for item in needed}
     return task.substitute({k: v for k, v in names.items() if k in task.dependencies}, key)
 
 
 def _sent_key(key, moment):
-    # Must give the same key as `_sent_task`, which Dask pickles separately.
-    builder = _layer_of(key.recipe, moment).builder
-    if key.is_value:
-        return _add_sent_value(builder, key.recipe)
-    with builder.singly():
-        return _entry_if_possible(builder, key.recipe) or f"{key}-done"
+    """Return the planned key; for a finished node's entry, one that is not used."""
+    return _add_sent(_layer_of(key.recipe, moment).builder, key) or f"{key}-done"
 
 
 def _sent_task(key, moment):
-    """Return the planned task under its planned key; for a finished node's entry, an unused value."""
+    """Return the planned task under its planned key, which Dask pickles separately."""
     builder = _layer_of(key.recipe, moment).builder
+    planned = _add_sent(builder, key)
+    if planned is None:
+        return DataNode(f"{key}-done", None)
     if key.is_value:
-        task = builder.tasks[_add_sent_value(builder, key.recipe)]
         builder.check_workers(moment)
-        return task
+    return builder.tasks[planned]
+
+
+def _add_sent(builder, key):
+    """Add the tasks for a late key that is sent; return the planned key, or None without a task."""
+    recipe = key.recipe
     with builder.singly():
-        planned = _entry_if_possible(builder, key.recipe)
-    return builder.tasks[planned] if planned is not None else DataNode(f"{key}-done", None)
+        if key.is_value:
+            return builder.add_value_under_way(recipe) or builder.add_value(recipe)
+        return _entry_if_possible(builder, recipe)
 
 
 def _entry_if_possible(builder, recipe):
@@ -316,11 +310,6 @@ def _entry_if_possible(builder, recipe):
     planning its value reports that.
     """
     return builder.add_entry(recipe) if builder.planner.can_run(recipe) else None
-
-
-def _add_sent_value(builder, recipe):
-    with builder.singly():
-        return builder.add_value_under_way(recipe) or builder.add_value(recipe)
 
 
 def _itself(task):

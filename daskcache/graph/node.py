@@ -143,8 +143,8 @@ def delayed(
     >>> dc.plan(node).counts
     {'run': 0, 'decide': 0, 'blocked': 0, 'load': 1, 'skip': 1}
     """
+    given = {k: v for k, v in locals().items() if k != "obj"}
     if obj is _MISSING:
-        given = {k: v for k, v in locals().items() if k != "obj"}
         return functools.partial(delayed, **given)
     if isinstance(obj, Delayed):
         return obj
@@ -152,22 +152,10 @@ def delayed(
         return dask_delayed(obj, name, pure, nout, traverse)
     if not (nout is None or (type(nout) is int and nout >= 0)):
         raise ValueError(f"nout must be None or a non-negative integer, got {nout}")
-    options = Options(
-        pure=pure,
-        nout=nout,
-        target=target,
-        store=store,
-        save=save,
-        version=version,
-        ignore=(ignore,) if isinstance(ignore, str) else tuple(ignore),
-        check=check,
-        on_modified=on_modified,
-        label=label,
-        expires=expires,
-        tracked=tuple(tracked) if isinstance(tracked, list) else tracked,
-        isolate=isolate,
-    )
-    return Function(Spec(obj, options), name)
+    del given["name"], given["traverse"]
+    given["ignore"] = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    given["tracked"] = tuple(tracked) if isinstance(tracked, list) else tracked
+    return Function(Spec(obj, Options(**given)), name)
 
 
 class Function(DelayedLeaf):

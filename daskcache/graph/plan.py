@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..calls.recipe import Recipe
+from ..planning.display import svg, tables
 from ..planning.planner import Planner
 from ..planning.states import BLOCKED, DECIDE, LOAD, RUN, SKIP, PlannedNode
 from . import verb
@@ -173,9 +174,7 @@ class Plan:
           function action    state
         0   square    run  missing
         """
-        from ..planning.display.tables import plan_frame
-
-        return plan_frame(self)
+        return tables.plan_frame(self)
 
     def svg(self) -> str:
         """Draw the plan.
@@ -193,18 +192,12 @@ class Plan:
         >>> dc.plan(square(2)).svg()[:4]
         '<svg'
         """
-        from ..planning.display.svg import plan_svg
-
-        return plan_svg(self)
+        return svg.plan_svg(self)
 
     def __str__(self) -> str:
-        from ..planning.display.tables import plan_text
-
-        return plan_text(self)
+        return tables.plan_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from ..planning.display.tables import plan_html
-
-        return plan_html(self)
+        return tables.plan_html(self)

@@ -44,8 +44,7 @@ from ..runtime.node import load_finished
 from ..runtime.work import Work
 from .attempts import SUBMISSIONS, SentFutures, drop_released, unfinished
 from .builder import GraphBuilder, Sharing
-from .composed import culled_graph, plain_layer, recipe_of, values_among
-from .frames import DaskMoment, dask_moment
+from .frames import DaskMoment, culled_graph, dask_moment, plain_layer, recipe_of, values_among
 from .tasks import finished
 
 
@@ -261,12 +260,9 @@ def layer_of(recipe: Recipe, moment: DaskMoment) -> VerbLayer:
     layer = current_layer(moment)
     if not layer.composed:  # so far all tasks are for nodes that the verb was given directly
         layer.direct = frozenset(layer.mapping)
-    for old in layer.earlier:
-        if recipe.identity in old.composed:
-            layer.composed[recipe.identity] = old.composed[recipe.identity]
-            return layer.composed[recipe.identity]
-    layer.composed[recipe.identity] = layer
-    return layer
+    known = [old.composed[recipe.identity] for old in layer.earlier if recipe.identity in old.composed]
+    layer.composed[recipe.identity] = home = known[0] if known else layer
+    return home
 
 
 def _reopened(layers):

@@ -9,16 +9,17 @@ If the node would have to run again, the correction stays until the user decides
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 from ..calls.recipe import Recipe
 from ..errors import GraphError, MissingExtra, TargetMissing
 from ..runtime.named import target_of
 from ..storage import files, records, trash
 from ..storage.record import RecordName, target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .planner import Planner
-from .unrecorded import look_into
+from .states import PlannedNode
+from .target_state import look_into
 
 
 def check_adoptable(root: Root, path: str) -> None:
@@ -32,7 +33,7 @@ def check_adoptable(root: Root, path: str) -> None:
     FormatLimit
         If it can't be read so.  The error names dtypes and shapes, or columns.
     """
-    store = RecordStore(root)
+    store = records.RecordStore(root)
     for name in store.with_target(target_id(path)):
         record = store.read(name)
         if record is None or record.form is None:
@@ -60,9 +61,7 @@ def keep(recipe: Recipe) -> bool:
     GraphError
         If the adopted result can't be kept because it is damaged.
     """
-    planner = Planner()
-    planned = planner.look(recipe)
-    adopted = _adopted(recipe, planned.records, planner)
+    planned, adopted = _adopted(recipe)
     if not adopted:
         raise TargetMissing(
             "there is no adopted result to keep",
@@ -74,23 +73,48 @@ def keep(recipe: Recipe) -> bool:
         )
     if not planned.contested:
         return False
-    root = Root(recipe.root)
-    for name in adopted:
-        records.write_acceptance(root, name.target_id, keep=name.file_hash)
-    planner = Planner()  # a planner looks at a node once, so the note needs another one
-    if planner.look(recipe).contested:
-        for name in adopted:
-            records.clear_acceptance(root, name.target_id)
+    notes = {name.target_id: {"keep": name.file_hash} for name in adopted}
+    if unsettled(recipe, notes, lambda again: not again.contested):
         raise GraphError(
             "the adopted result can't be kept",
             node=recipe.title,
-            target=", ".join(map(root.absolute, recipe.paths)),
+            target=", ".join(map(Root(recipe.root).absolute, recipe.paths)),
             expected="the file as it was adopted",
             got="; ".join(planned.reasons),
             hint="put a copy of it back, or recompute it after dc.release(node)",
         )
-    planner.write_down()
     return True
+
+
+def unsettled(
+    recipe: Recipe, notes: dict[str, dict[str, str]], is_settled: Callable[[PlannedNode], bool]
+) -> PlannedNode | None:
+    """Note a user's decisions about a node's targets, and examine it again with them.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    notes : dict
+        What `records.write_acceptance` notes, by target id.
+    is_settled : callable
+        Returns True if the decisions are enough.  Then what follows from them is recorded.
+
+    Returns
+    -------
+    PlannedNode or None
+        The node as it is with the decisions if they are not enough; they are forgotten then.
+    """
+    root = Root(recipe.root)
+    for identifier, note in notes.items():
+        records.write_acceptance(root, identifier, **note)
+    planner = Planner()  # a planner looks at a node once, so the notes need another one
+    planned = planner.look(recipe)
+    if is_settled(planned):
+        planner.write_down()
+        return None
+    for identifier in notes:
+        records.clear_acceptance(root, identifier)
+    return planned
 
 
 def release(recipe: Recipe) -> bool:
@@ -101,16 +125,14 @@ def release(recipe: Recipe) -> bool:
     bool
         False if the node has no adopted result.
     """
-    planner = Planner()
-    planned = planner.look(recipe)
-    adopted = _adopted(recipe, planned.records, planner)
+    _, adopted = _adopted(recipe)
     paths = {target_id(path): path for path in recipe.paths}
     for name in adopted:
-        release_target(RecordStore(Root(recipe.root)), paths[name.target_id], name)
+        release_target(records.RecordStore(Root(recipe.root)), paths[name.target_id], name)
     return bool(adopted)
 
 
-def release_target(store: RecordStore, path: str, name: RecordName) -> str | None:
+def release_target(store: records.RecordStore, path: str, name: RecordName) -> str | None:
     """Move an adopted result to the trash, and remove its records.
 
     A note of the release stays until the node has run again, because downstream results were made from
@@ -133,6 +155,9 @@ def release_target(store: RecordStore, path: str, name: RecordName) -> str | Non
     return kept
 
 
-def _adopted(recipe, names, planner):
+def _adopted(recipe):
+    """Return a node as it is now, and the records of its adopted results."""
+    planner = Planner()
+    planned = planner.look(recipe)
     store = planner.store(recipe.root)
-    return [name for name in names if name is not None and store.is_adopted(name)]
+    return planned, [name for name in planned.records if name is not None and store.is_adopted(name)]

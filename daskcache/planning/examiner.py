@@ -8,7 +8,6 @@ and `findings` records what was found, such as a touched file.  `reasons` has th
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Iterable
 from typing import Any
@@ -18,27 +17,16 @@ from ..calls.spec import Code, Spec
 from ..hashing import algorithms
 from ..hashing.encoder import untagged
 from ..runtime.entry import Entry, joint_hash
+from ..runtime.finished import find_elsewhere
 from ..storage import files
 from ..storage.paths import located
 from ..storage.record import ANY_TRACE, RecordName, target_id
 from ..storage.records import RecordStore
+from . import states
 from .collisions import Collisions
-from .findings import Findings
+from .findings import Findings, Roots
 from .reasons import made_for
-from .root_records import Roots
-from .states import (
-    ADOPTED,
-    COMPLETE,
-    CORRUPT,
-    FAILED,
-    FOREIGN,
-    MISSING,
-    MODIFIED,
-    PENDING,
-    STALE,
-    UNSETTLED,
-    PlannedNode,
-)
+from .states import PlannedNode
 from .target_examiner import BEST_FIRST, examine_target
 
 
@@ -65,7 +53,6 @@ class Examiner:
         self._collisions = Collisions()
         self._findings = Findings(self._roots)
         self._codes: dict[Spec, Code] = {}
-        self._now = time.time()
 
     def look(self, recipe: Recipe) -> PlannedNode:
         """Examine a node and all nodes upstream of it, and return the node."""
@@ -112,7 +99,7 @@ class Examiner:
         if recipe.mutable or None in parents:
             recipe.revalidate()
         if recipe.identity in self.running:
-            planned.state, planned.unsettled = PENDING, True
+            planned.state, planned.unsettled = states.PENDING, True
             planned.reasons.append("is being computed")
             return planned
         planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced
@@ -120,7 +107,7 @@ class Examiner:
         if recipe.paths:
             self._examine_targets(planned, trace)
         else:  # no target to hash: the trace stands for the data, as equal traces give equal data
-            planned.state, planned.data_hash = MISSING, trace
+            planned.state, planned.data_hash = states.MISSING, trace
             planned.reasons.append("is not cached")
             if recipe.spec.options.pure is False or recipe.taint:  # each run may give other data
                 planned.data_hash = None
@@ -132,13 +119,11 @@ class Examiner:
 
     def _expected_trace(self, recipe, parents):
         """Return the trace that the node would have now, or None if a parent's data is unknown."""
-        identities = []
-        for source, parent in zip(recipe.upstream, parents, strict=True):
-            identity = source.identity if parent is None else parent.data_hash
-            if identity is None:
-                return None
-            identities.append(identity)
-        return combine(recipe.static, identities)
+        identities = [
+            source.identity if parent is None else parent.data_hash
+            for source, parent in zip(recipe.upstream, parents, strict=True)
+        ]
+        return None if None in identities else combine(recipe.static, identities)
 
     def _examine_targets(self, planned: PlannedNode, trace: str | None) -> None:
         recipe = planned.recipe
@@ -146,32 +131,34 @@ class Examiner:
         vouching = []
         for position, path in enumerate(recipe.paths):
             self._collisions.claim(recipe, path)
-            outcome = examine_target(planned, position, trace, here, self._findings, self._now)
+            outcome = examine_target(planned, position, trace, here, self._findings)
             vouching.append(outcome.name)
-            if outcome.state != COMPLETE:
+            if outcome.state != states.COMPLETE:
                 self._worsen(planned, outcome)
         planned.records = tuple(vouching)
         own_records = [name for name in vouching if name is not None and name.key == recipe.key]
         if len(own_records) == len(vouching):
             planned.data_hash = joint_hash([name.data_hash for name in own_records])
             self._compare_trace(planned, trace)
-        if planned.state == MISSING:
+        if planned.state == states.MISSING:
             self._look_elsewhere(planned, trace)
             if recipe.key in here.failed:
-                planned.state, planned.reasons = FAILED, ["failed when it last ran"]
+                planned.state, planned.reasons = states.FAILED, ["failed when it last ran"]
 
     def _worsen(self, planned, outcome):
         """Add the outcome of a target that is not complete to its node."""
         planned.state = max(planned.state, outcome.state, key=BEST_FIRST.index)
         planned.outdated = planned.outdated or outcome.outdated
-        if outcome.state == MISSING and planned.released:
+        if outcome.state == states.MISSING and planned.released:
             planned.reasons = []  # the release explains whatever is missing
         planned.reasons += outcome.reasons
 
     def _compare_trace(self, planned, trace):
         """Mark the node as stale if its targets were made from other data than the parents hold now."""
         recipe = planned.recipe
-        if planned.state not in (COMPLETE, MISSING) or recipe.spec.options.check == "exists":
+        if recipe.spec.options.check == "exists":
+            return
+        if planned.state not in (states.COMPLETE, states.MISSING):
             return
         name = planned.records[0]
         if trace == name.trace:
@@ -184,7 +171,7 @@ class Examiner:
             self._replace_records(planned, accepted, self._findings.taken_over)
             return
         if trace is not None:
-            planned.state = STALE
+            planned.state = states.STALE
             planned.reasons.append("what it was made from holds other data now")
             return
         # without a trace to compare, those parents whose data are known are compared one by one
@@ -192,7 +179,7 @@ class Examiner:
         for parent, described in zip(planned.parents, record.upstream if record else (), strict=False):
             known = parent and parent.data_hash
             if known and untagged(described["data_hash"]) != known:
-                planned.state = STALE
+                planned.state = states.STALE
                 planned.reasons.append(f"{parent.recipe.title} holds other data now")
 
     def _look_elsewhere(self, planned, trace):
@@ -200,11 +187,7 @@ class Examiner:
         store = self.store(planned.recipe.root)
         if trace is None or store.is_empty():
             return
-        from ..runtime.elsewhere import find_elsewhere
-        from ..storage import traces
-
-        names = traces.with_trace(store.root, trace, self.verb)
-        found = find_elsewhere(store, planned.recipe.spec, trace, names)
+        found = find_elsewhere(store, planned.recipe.spec, trace, self.verb)
         if found is None:
             return
         if found.is_alike:
@@ -220,18 +203,18 @@ class Examiner:
         missing target, or one that another recipe has overwritten, does not make a node unsettled.  Such
         a node gets the same data as before if its parents do, so only its parents count.
         """
-        if planned.state == COMPLETE and planned.recipe.spec.options.check == "exists":
+        if planned.state == states.COMPLETE and planned.recipe.spec.options.check == "exists":
             return
         changing = [p for p in planned.parents if p is not None and _may_change(p)]
-        if changing and planned.state == COMPLETE:
+        if changing and planned.state == states.COMPLETE:
             planned.reasons.append(f"waits for {changing[0].recipe.title}")
-            planned.state = PENDING
+            planned.state = states.PENDING
         elif changing and not planned.recipe.paths:
-            planned.state = PENDING
-        if changing and planned.state in (PENDING, MISSING, FAILED):
+            planned.state = states.PENDING
+        if changing and planned.state in (states.PENDING, states.MISSING, states.FAILED):
             planned.data_hash = None
             planned.elsewhere = None
-        has_target = planned.state in UNSETTLED and not _is_overwritten(planned)
+        has_target = planned.state in states.UNSETTLED and not _is_overwritten(planned)
         planned.unsettled = bool(changing) or has_target or planned.released
 
     def _consider_adopted(self, planned, trace):
@@ -239,10 +222,10 @@ class Examiner:
 
         An adopted result stands for the recipe that it was made for.  For others, the user decides.
         """
-        if planned.state in (MODIFIED, FOREIGN):
+        if planned.state in (states.MODIFIED, states.FOREIGN):
             return  # the file there now is not the adopted one
         # older records say it in their content, not in their name: read if the node would run again
-        is_read = planned.state == STALE or planned.forced or planned.outdated
+        is_read = planned.state == states.STALE or planned.forced or planned.outdated
         adopted = [
             name
             for name in planned.records
@@ -252,11 +235,11 @@ class Examiner:
             return
         here = self._roots[planned.recipe.root]
         record = here.read(adopted[0])
-        if planned.state == COMPLETE and not planned.forced:
-            planned.state = ADOPTED
-        elif planned.state != PENDING:  # a pending node's worker decides, and replaces no adopted result
+        if planned.state == states.COMPLETE and not planned.forced:
+            planned.state = states.ADOPTED
+        elif planned.state != states.PENDING:  # its worker decides, and replaces no adopted result
             self._contest(planned, adopted, trace, record)
-        if planned.state == ADOPTED:
+        if planned.state == states.ADOPTED:
             planned.reasons.insert(0, _adopted_by(record, here.note(planned.records[0])))
             planned.forms = tuple(
                 here.form(name) if name is not None and name.adopted else None
@@ -285,7 +268,7 @@ class Examiner:
             planned.unsettled, planned.data_hash = True, None
             return  # the function's other results have to be made; the worker keeps this one
         story = made_for(record, planned.recipe) if record is not None else ""
-        if kept and planned.state != CORRUPT:
+        if kept and planned.state != states.CORRUPT:
             planned.forced = planned.outdated = planned.unsettled = False
             planned.reasons = [f"kept: it was {story}"] if story else []
             self._keep(planned, trace)
@@ -293,7 +276,7 @@ class Examiner:
             planned.contested = planned.unsettled = True
             planned.data_hash = None
             planned.reasons = [*([story] if story else []), *planned.reasons]
-        planned.state = ADOPTED
+        planned.state = states.ADOPTED
 
     def _keep(self, planned, trace):
         """Make an adopted result the result of this recipe, whatever data it was made from."""
@@ -359,4 +342,4 @@ def _may_change(planned):
 def _is_overwritten(planned):
     """Return True if the node is stale only because another recipe made a target of it."""
     others = [name for name in planned.records if name is not None and name.key != planned.recipe.key]
-    return planned.state == STALE and not planned.outdated and bool(others)
+    return planned.state == states.STALE and not planned.outdated and bool(others)

@@ -1,31 +1,78 @@
-"""`Findings`: the facts that an examiner found and that records don't contain yet.
+"""The records of roots as a verb found them, and the findings that they don't contain yet.
 
-Examining only reads, and so do plans.  A verb calls `Findings.write_down` once its plan stands.  The
-functions that write the records are in `runtime.facts`.
+`examiner` makes one `RootRecords` for each root of its nodes, and `target_examiner` looks up records and
+notes there.  Examining only reads, and so do plans.  A verb calls `Findings.write_down` once its plan
+stands.  The functions that write the records are in `runtime.facts`.
 """
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 from ..calls.recipe import Recipe, SourceInput
 from ..errors import DaskcacheWarning
-from ..runtime.facts import (
-    describe_input,
-    facts_of_recipe,
-    record_accepted,
-    record_adopted,
-    record_kept,
-    record_under_new_key,
-)
-from ..runtime.work import DaskData, FileData
+from ..runtime import facts
+from ..runtime.entry import Held
+from ..runtime.work import FileData
 from ..storage import records
 from ..storage.manifests import forget_manifest, keep_manifest
-from ..storage.record import RecordName
-from ..storage.records import RecordStore
-from .root_records import Roots
+from ..storage.record import Record, RecordName
+from ..storage.roots import Root
 from .states import PlannedNode
+
+
+class RootRecords:
+    """The contents of one root besides targets, listed once.
+
+    Attributes
+    ----------
+    store : RecordStore
+    failed : set of str
+        Keys of the nodes whose last run failed.
+    notes : Acceptances
+        Decisions of users that no record has yet.
+    """
+
+    def __init__(self, path: str):
+        self.store = records.RecordStore(Root(path))
+        self.store.root.check_links()
+        self.failed = records.failed_keys(self.store.root)
+        self.notes = records.Acceptances(self.store.root)
+
+    @property
+    def root(self) -> Root:
+        return self.store.root
+
+    def read(self, name: RecordName | None) -> Record | None:
+        """Return the content of a record; None without one, or if it can't be read."""
+        return self.store.read(name) if name is not None else None
+
+    def form(self, name: RecordName | None) -> dict[str, Any] | None:
+        """Return the recorded form of a result, or None; see `daskcache.targets.forms`."""
+        record = self.read(name)
+        return record.form if record is not None else None
+
+    def note(self, name: RecordName | None) -> dict[str, str]:
+        """Return the decision about a record's target, empty without one."""
+        return (name and self.notes.get(name.target_id)) or {}
+
+    def is_accepted(self, recipe: Recipe, name: RecordName) -> bool:
+        """Return True if a user accepted another recipe's target as the result of this one."""
+        if self.note(name).get("key") != name.key:
+            return False
+        record = self.read(name)
+        return record is not None and record.function == recipe.spec.qualified_name
+
+
+class Roots(dict[str, RootRecords]):
+    """The roots of a verb by path, each listed when it is first asked for."""
+
+    def __missing__(self, path: str) -> RootRecords:
+        self[path] = found = RootRecords(path)
+        return found
 
 
 class Findings:
@@ -33,6 +80,8 @@ class Findings:
 
     Attributes
     ----------
+    now : float
+        Time of the verb, in seconds since 1970.
     touched : list of (RecordStore, RecordName)
         Targets that were copied or touched, by the names that their records will have.
     taken_over : list of (PlannedNode, RecordName, RecordName)
@@ -49,11 +98,12 @@ class Findings:
 
     def __init__(self, roots: Roots):
         self._roots = roots
-        self.touched: list[tuple[RecordStore, RecordName]] = []
+        self.now = time.time()
+        self.touched: list[tuple[records.RecordStore, RecordName]] = []
         self.taken_over: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
         self.kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
-        self.recomputed: list[tuple[RecordStore, str]] = []
+        self.recomputed: list[tuple[records.RecordStore, str]] = []
 
     def write_down(self) -> None:
         """Record the findings, each once."""
@@ -69,7 +119,7 @@ class Findings:
             self._record_adopted(*self.adopted.pop())
         kept = [old for _, old, new in self.kept if old.key != new.key]
         while self.kept:
-            self._record(record_kept, *self.kept.pop())
+            self._record(facts.record_kept, *self.kept.pop())
         if kept:
             warnings.warn(
                 f"{len(kept)} adopted results are kept for other recipes than they were made for: "
@@ -80,17 +130,17 @@ class Findings:
 
     def _record_taken_over(self, planned, old, new):
         if new.trace == old.trace:  # early cutoff, and not a user's decision to be recorded
-            record_under_new_key(self._roots[planned.recipe.root].store, old, new.key)
+            facts.record_under_new_key(self._roots[planned.recipe.root].store, old, new.key)
         else:
-            self._record(record_accepted, planned, old, new)
+            self._record(facts.record_accepted, planned, old, new)
 
     def _record(self, record: Callable[..., None], planned, old, new):
         """Record that an existing result stands for a recipe, and clear the user's note about it."""
         recipe = planned.recipe
         here = self._roots[recipe.root]
-        facts = facts_of_recipe(recipe, _described_inputs(planned))
+        of_recipe = facts.facts_of_recipe(recipe, _described_inputs(planned))
         recipe.keep_code()
-        record(here.store, old, new, facts, here.note(old))
+        record(here.store, old, new, of_recipe, here.note(old))
         records.clear_acceptance(here.root, old.target_id)
 
     def _record_adopted(self, planned, position, before, adopted, manifest):
@@ -100,7 +150,7 @@ class Findings:
         here.root.create()
         recipe.keep_code()
         keep_manifest(here.root, adopted.file_hash, manifest)
-        record_adopted(here.store, before, adopted, recipe, position, inputs, here.note(adopted))
+        facts.record_adopted(here.store, before, adopted, recipe, position, inputs, here.note(adopted))
         records.clear_acceptance(here.root, adopted.target_id)
         if before is not None and before.file_hash != adopted.file_hash:
             forget_manifest(here.root, before.file_hash)
@@ -108,7 +158,7 @@ class Findings:
 
 def _described_inputs(planned):
     recipe = planned.recipe
-    return [describe_input(recipe.root, item) for item in _inputs(planned)]
+    return [facts.describe_input(recipe.root, item) for item in _inputs(planned)]
 
 
 def _inputs(planned):
@@ -119,4 +169,4 @@ def _inputs(planned):
         elif parent is not None and parent.records and None not in parent.records:
             yield parent.entry
         else:
-            yield DaskData(None, item.key if isinstance(item, Recipe) else item.identity)
+            yield Held(None, item.key if isinstance(item, Recipe) else item.identity)

@@ -15,21 +15,11 @@ from contextlib import contextmanager
 
 from ..calls.recipe import DaskInput, Recipe, recipes_before
 from ..errors import NodeFailed
+from ..runtime import obstacles
+from . import states
 from .examiner import Examiner
 from .reasons import headlines
-from .states import (
-    BLOCKED,
-    DECIDE,
-    FOREIGN,
-    LOAD,
-    MISSING,
-    MODIFIED,
-    PENDING,
-    RUN,
-    SKIP,
-    STALE,
-    PlannedNode,
-)
+from .states import PlannedNode
 
 
 class Planner(Examiner):
@@ -66,9 +56,11 @@ class Planner(Examiner):
             return planned
         planned.requested = True
         if planned.is_complete:
-            planned.action = LOAD
-        elif planned.action != BLOCKED:
-            self._need(planned)
+            planned.action = states.LOAD
+        elif planned.action != states.BLOCKED:
+            decided, blocked = self._decide(planned)
+            if blocked:  # none of the nodes runs
+                self._block(planned, decided, blocked)
         return planned
 
     def request_all(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
@@ -78,40 +70,37 @@ class Planner(Examiner):
 
     def can_run(self, recipe: Recipe) -> bool:
         """Return True if a node is complete or can run, without requesting it."""
-        decided: list[PlannedNode] = []
         planned = self.look(recipe)
-        blocked = not planned.is_complete and self._decide(planned, decided)
+        if planned.is_complete:
+            return True
+        decided, blocked = self._decide(planned)
         for node in decided:  # take the actions back: this was only a question
-            node.action = SKIP
+            node.action = states.SKIP
         return not blocked
 
-    def _need(self, planned: PlannedNode) -> None:
-        """Decide to run a node and the nodes that it needs, or none of them if one can't run."""
-        decided: list[PlannedNode] = []
-        blocked = self._decide(planned, decided)
-        if blocked:
-            self._block(planned, decided, blocked)
+    def _decide(self, planned):
+        """Decide to run a node that is not complete, and the nodes that it needs.
 
-    def _decide(self, planned, decided):
-        # Walk upstream from a node that has to run, as far as complete nodes, which are loaded.
-        # `decided` gets the nodes that are to run or to be loaded, so that callers can take that back.
-        # Return those that must not run.
-        blocked = []
+        Walk upstream as far as complete nodes, which are loaded.  Return the nodes that are now to run
+        or to be loaded, so that callers can take that back, and those that must not run.
+        """
+        decided: list[PlannedNode] = []
+        blocked: list[PlannedNode] = []
         stack = [planned]
         while stack:
             current = stack.pop()
             if current.is_to_do:
                 continue
-            if current.action == BLOCKED or _is_blocked(current):
+            if current.action == states.BLOCKED or _is_blocked(current):
                 blocked.append(current)  # the walk goes on, so that the error names all such nodes
                 continue
             current.action = self._how(current)
             decided.append(current)
             for parent in current.parents:
-                if parent is None or parent.is_to_do or parent.action == LOAD:
+                if parent is None or parent.is_to_do or parent.action == states.LOAD:
                     continue
                 if parent.is_complete:
-                    parent.action = LOAD
+                    parent.action = states.LOAD
                     decided.append(parent)
                 else:
                     stack.append(parent)
@@ -122,34 +111,34 @@ class Planner(Examiner):
                 for recipe in item.recipes
                 if not self.nodes[recipe.identity].is_complete
             ]
-        return blocked
+        return decided, blocked
 
     def _how(self, planned):
         # A worker can decide only where an earlier result has a record to compare with the new inputs.
         # If all parents are complete, planning has compared them, and waiting would add nothing.
         if planned.outdated or not planned.recipe.paths:
-            return RUN
+            return states.RUN
         was_made = planned.records and None not in planned.records
         waiting = any(p is not None and not p.is_complete for p in planned.parents)
-        decided = planned.state in (PENDING, STALE, MISSING) and was_made and waiting
-        return DECIDE if decided else RUN
+        is_open = planned.state in (states.PENDING, states.STALE, states.MISSING)
+        return states.DECIDE if is_open and was_made and waiting else states.RUN
 
     def _block(self, requested, decided, blocked):
         """Take back the decisions for a node that can't run, and block the nodes on the way to it."""
         for node in blocked:
-            node.action = BLOCKED
+            node.action = states.BLOCKED
             node.obstacle = node.obstacle or node
             self._blocked[node.recipe.identity] = node
         undone = {node.recipe.identity for node in decided}
         for identity, node in self.nodes.items():  # parents first
             if identity in undone:
                 before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
-                waits = [parent for parent in before if parent.action == BLOCKED and node.is_to_do]
-                node.action = BLOCKED if waits else SKIP
+                waits = [p for p in before if p.action == states.BLOCKED and node.is_to_do]
+                node.action = states.BLOCKED if waits else states.SKIP
                 if waits:
                     node.obstacle = waits[0].obstacle
                     node.reasons.append(f"{waits[0].recipe.title} can't run")
-        requested.action = BLOCKED
+        requested.action = states.BLOCKED
 
     def check(self) -> None:
         """Raise an error if requested nodes can't run because of a user's files at targets.
@@ -166,11 +155,9 @@ class Planner(Examiner):
         """
         if self.collect or not self._blocked:
             return
-        from ..runtime import obstacles
-
         kinds = (
-            (obstacles.foreign, lambda node: node.state == FOREIGN),
-            (obstacles.modified, lambda node: node.state == MODIFIED),
+            (obstacles.foreign, lambda node: node.state == states.FOREIGN),
+            (obstacles.modified, lambda node: node.state == states.MODIFIED),
             (obstacles.corrected, lambda node: node.contested),
         )
         for make_error, fits in kinds:
@@ -182,7 +169,7 @@ class Planner(Examiner):
 def blocked_failure(planned: PlannedNode) -> NodeFailed:
     """Return the stand-in for the value of a node that can't run, for ``errors="collect"``."""
     recipe = planned.recipe
-    is_foreign = planned.obstacle is not None and planned.obstacle.state == FOREIGN
+    is_foreign = planned.obstacle is not None and planned.obstacle.state == states.FOREIGN
     error = "ForeignTarget" if is_foreign else "TargetModified"
     return NodeFailed(
         f"{error}: {'; '.join(headlines(planned.reasons))}",
@@ -192,18 +179,16 @@ def blocked_failure(planned: PlannedNode) -> NodeFailed:
 
 
 def _is_blocked(planned):
-    if planned.state == MODIFIED:
+    if planned.state == states.MODIFIED:
         return planned.recipe.spec.options.on_modified == "error"
     if planned.contested:
         return planned.recipe.spec.options.on_modified != "recompute"
-    return planned.state == FOREIGN
+    return planned.state == states.FOREIGN
 
 
 def _obstacle(planned):
-    from ..runtime.obstacles import Obstacle
-
     recipe = planned.recipe
-    return Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
+    return obstacles.Obstacle(recipe.title, recipe.root, recipe.paths, headlines(planned.reasons))
 
 
 @contextmanager

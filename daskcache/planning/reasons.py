@@ -80,12 +80,11 @@ def code_differences(root: Root, before: str, now: list[Part] | None, spec: Spec
 def _format_difference(record, recipe):
     """Return the differences in the format and options of the target that a record describes."""
     for path, target in zip(recipe.paths, recipe.spec.formats, strict=True):
-        described = describe_format(target)
-        if path != record.target:
-            continue
-        old, new = record.format, described["format"]
-        changes = [f"format: {old} -> {new}"] if old != new else []
-        return changes + _option_differences(record.options, described.get("options"))
+        if path == record.target:
+            described = describe_format(target)
+            old, new = record.format, described["format"]
+            changes = [f"format: {old} -> {new}"] if old != new else []
+            return changes + _option_differences(record.options, described.get("options"))
     return []
 
 
@@ -103,13 +102,12 @@ def _option_differences(before, now):
 
 
 def _upstream_difference(item, described, root):
-    if isinstance(item, SourceInput):
-        if described.get("data_hash") == item.identity:
-            return []
-        old, new = described.get("source"), files.relative(item.source.path, root)
-        shown = files.relative(item.source.path, os.getcwd())
-        return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
     if isinstance(item, Recipe):
-        old, new = described.get("key"), item.key
-        return [] if old == new else [f"{item.title} changed"]
-    return [] if described.get("data_hash") == item.identity else ["a Dask value changed"]
+        return [] if described.get("key") == item.key else [f"{item.title} changed"]
+    if described.get("data_hash") == item.identity:
+        return []
+    if not isinstance(item, SourceInput):
+        return ["a Dask value changed"]
+    old, new = described.get("source"), files.relative(item.source.path, root)
+    shown = files.relative(item.source.path, os.getcwd())
+    return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]

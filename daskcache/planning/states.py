@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..calls.recipe import Recipe
@@ -24,6 +25,7 @@ SKIP, LOAD, RUN, DECIDE, BLOCKED = "skip", "load", "run", "decide", "blocked"
 UNSETTLED = frozenset({STALE, MODIFIED, CORRUPT, PENDING})
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class PlannedNode:
     """One node in a plan.
 
@@ -43,55 +45,33 @@ class PlannedNode:
         Hash of the node's data, or of the data that it would have according to its record.
     """
 
-    __slots__ = (
-        "recipe",
-        "state",
-        "action",
-        "reasons",
-        "records",
-        "data_hash",
-        "parents",
-        "elsewhere",
-        "forced",
-        "outdated",
-        "unsettled",
-        "requested",
-        "obstacle",
-        "contested",
-        "keeps",
-        "released",
-        "forms",
-        "refusal",
-    )
-
-    def __init__(self, recipe: Recipe, parents: list[PlannedNode | None]):
-        self.recipe = recipe
-        self.parents = parents
-        self.state = COMPLETE
-        self.action = SKIP
-        self.reasons: list[str] = []
-        self.records: tuple[RecordName | None, ...] = ()
-        self.data_hash: str | None = None
-        #: Equal results at other targets, which are copied if the node's own targets are needed.
-        self.elsewhere: Elsewhere | None = None
-        self.forced = False
-        #: True if the present target must not pass for the result (forced, expired, damaged).
-        self.outdated = False
-        #: True if the node may get other data than those from which downstream results were made.
-        self.unsettled = False
-        self.requested = False
-        #: The node whose target keeps this one from running: itself, one upstream, or None.
-        self.obstacle: PlannedNode | None = None
-        #: True if the node would have to run again, but an adopted result is at its target.
-        self.contested = False
-        #: True if an adopted result stands for this recipe, whatever recipe it was made for.
-        self.keeps = False
-        #: True if a user released its adopted result, from which downstream results were made.
-        self.released = False
-        #: For each target, the form in which an adopted file is read; empty if none was adopted.
-        self.forms: tuple[dict[str, Any] | None, ...] = ()
-        #: The error that keeps a file from being adopted, or None.
-        self.refusal: FormatLimit | None = None
+    recipe: Recipe
+    parents: list[PlannedNode | None]
+    state: str = COMPLETE
+    action: str = SKIP
+    reasons: list[str] = field(default_factory=list)
+    records: tuple[RecordName | None, ...] = ()
+    data_hash: str | None = None
+    #: Equal results at other targets, which are copied if the node's own targets are needed.
+    elsewhere: Elsewhere | None = None
+    forced: bool = False
+    #: True if the present target must not pass for the result (forced, expired, damaged).
+    outdated: bool = False
+    #: True if the node may get other data than those from which downstream results were made.
+    unsettled: bool = False
+    requested: bool = False
+    #: The node whose target keeps this one from running: itself, one upstream, or None.
+    obstacle: PlannedNode | None = None
+    #: True if the node would have to run again, but an adopted result is at its target.
+    contested: bool = False
+    #: True if an adopted result stands for this recipe, whatever recipe it was made for.
+    keeps: bool = False
+    #: True if a user released its adopted result, from which downstream results were made.
+    released: bool = False
+    #: For each target, the form in which an adopted file is read; empty if none was adopted.
+    forms: tuple[dict[str, Any] | None, ...] = ()
+    #: The error that keeps a file from being adopted, or None.
+    refusal: FormatLimit | None = None
 
     @property
     def is_complete(self) -> bool:

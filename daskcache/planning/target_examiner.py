@@ -15,16 +15,14 @@ from ..calls.recipe import Recipe
 from ..errors import DaskcacheWarning, FormatLimit, MissingExtra, TargetCollision
 from ..hashing import algorithms
 from ..storage import files
-from ..storage.files import Stamp
 from ..storage.paths import DATA_HASH, located
 from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, RecordName, target_id
 from ..storage.records import RecordStore
-from .findings import Findings
+from .findings import Findings, RootRecords
 from .reasons import differences
-from .root_records import RootRecords
 from .states import COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED, STALE, PlannedNode
-from .target_state import described_by, edited_or_damaged
+from .target_state import described_by, edited_or_damaged, look_into
 
 #: States of a target.  Of several targets, the one in the worst state decides.
 BEST_FIRST = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
@@ -44,12 +42,7 @@ class Outcome(NamedTuple):
 
 
 def examine_target(
-    planned: PlannedNode,
-    position: int,
-    trace: str | None,
-    here: RootRecords,
-    findings: Findings,
-    now: float,
+    planned: PlannedNode, position: int, trace: str | None, here: RootRecords, findings: Findings
 ) -> Outcome:
     """Examine one target of a node.
 
@@ -65,8 +58,6 @@ def examine_target(
         The records of the node's root.
     findings : Findings
         Gets what is to be recorded.
-    now : float
-        Time of the verb, in seconds since 1970.
 
     Raises
     ------
@@ -84,10 +75,8 @@ def examine_target(
         # most targets agree in size and mtime with a record of their own key, and are not opened
         for name in own:
             if (name.size, name.mtime_ns) == stamp:  # no Stamp is made: this is asked for every node
-                return _as_recorded(name, recipe.spec, location, here, now)
-    look = _Look(
-        planned, position, trace, here, findings, now, identifier, own, location, note or {}, stamp
-    )
+                return _as_recorded(name, recipe.spec, location, here, findings.now)
+    look = _Look(planned, position, trace, here, findings, identifier, own, location, note or {}, stamp)
     return look.outcome()
 
 
@@ -99,14 +88,13 @@ class _Look(NamedTuple):
     trace: str | None
     here: RootRecords
     findings: Findings
-    now: float
     target_id: str
     #: The node's own records of this target.
     own: list[RecordName]
     location: str
     #: The user's decision about the target, empty without one.
     note: dict[str, str]
-    stamp: Stamp | None
+    stamp: files.Stamp | None
 
     @property
     def recipe(self) -> Recipe:
@@ -158,7 +146,7 @@ class _Look(NamedTuple):
     # -- content that a record describes ----------------------------------------------------------------
 
     def _as_recorded(self, name):
-        return _as_recorded(name, self.recipe.spec, self.location, self.here, self.now)
+        return _as_recorded(name, self.recipe.spec, self.location, self.here, self.findings.now)
 
     def _as_it_is(self):
         """Return the outcome for ``check="exists"``, which takes a file whoever made it."""
@@ -268,8 +256,6 @@ class _Look(NamedTuple):
 
         With a hash of the content that the user adopted, only a file with that content is taken in.
         """
-        from .unrecorded import look_into  # few plans need it
-
         before = self._before()
         stored = before.file_hash if before is not None and content is None else None
         form = self.here.form(before)

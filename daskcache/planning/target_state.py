@@ -1,8 +1,10 @@
-"""The state of a target, found by comparing its file with its records.
+"""The state of a target, found by comparing its file with its records, or by reading the file.
 
 `housekeeping` calls `state_of` for targets that it knows from their records alone.  `target_examiner`
 asks the same questions about the targets of nodes, in the same order, and between them those that need a
-recipe, for example whether the record is the node's own.
+recipe, for example whether the record is the node's own.  `look_into` reads files whose content no
+record describes: edited, damaged, or written by other programs.  `corrections` uses it to check a file
+before it is adopted.
 """
 
 from __future__ import annotations
@@ -12,15 +14,17 @@ import stat
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from ..errors import MissingExtra, UntrustedPickle
+from ..errors import FormatLimit, MissingExtra, StorageError, UntrustedPickle
 from ..runtime.named import target_of
 from ..storage import files
-from ..storage.files import Stamp
+from ..storage.manifests import kept_files
 from ..storage.place import place_of
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import Root
+from ..storage.trust import check_runnable
 from ..targets.base import FolderTarget, Target
+from ..targets.forms import in_form
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
 
 
@@ -32,7 +36,7 @@ class TargetState(NamedTuple):
     #: The record that describes the target's content, or None.
     name: RecordName | None
     #: Size and mtime of the target, None if it is missing.
-    stamp: Stamp | None
+    stamp: files.Stamp | None
 
 
 def state_of(
@@ -85,7 +89,7 @@ def newest_first(name: RecordName) -> tuple[Any, ...]:
 def described_by(
     names: Collection[RecordName],
     location: str,
-    stamp: Stamp,
+    stamp: files.Stamp,
     order: Callable[[RecordName], tuple[Any, ...]],
     thorough: bool = False,
 ) -> RecordName | None:
@@ -132,8 +136,6 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
     before : RecordName
         The record of the result that was stored there.
     """
-    from .unrecorded import look_into  # few plans need it
-
     edited = "was edited after it was stored"
     try:
         if target.runs_code or look_into(target, root, before.file_hash) is not None:
@@ -160,3 +162,89 @@ def _looks_damaged(location, found, names):
     if os.path.isdir(location):  # a folder that lost its newest file has an older time than before
         return found.mtime_ns <= max((name.mtime_ns for name in names), default=-1)
     return any(found.mtime_ns == name.mtime_ns for name in names)
+
+
+# ---- unrecorded content ----------------------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """The hashes of a file or folder with unrecorded content."""
+
+    data_hash: str
+    file_hash: str
+    #: The files of a folder, None for a file; see `daskcache.storage.files.manifest_of`.
+    manifest: list[tuple[str, int, str]] | None
+
+
+def look_into(
+    target: Target, root: Root, stored: str | None = None, form: dict[str, Any] | None = None
+) -> Found | None:
+    """Read and hash a target with unrecorded content.
+
+    Parameters
+    ----------
+    target : Target
+        The target with its absolute path.
+    root : Root
+        The root in which it lies.
+    stored : str, optional
+        File hash of the result that was stored there.  A folder that differs from it only by missing or
+        empty files counts as damaged.  Its format may still read it, because Zarr reads missing chunks
+        as fill values.
+    form : dict, optional
+        The form in which the target will be read; see `daskcache.targets.forms`.
+
+    Returns
+    -------
+    Found or None
+        None if the target is damaged, can't be read in its format, or changes while it is read.
+
+    Raises
+    ------
+    FormatLimit
+        If the target can't be read in `form`.
+    UntrustedPickle
+        If it is a pickle that must not be read.
+    StorageError
+        If the operating system refuses to read it.
+    MissingExtra
+        If the package that reads its format is not installed.
+    """
+    try:
+        found = files.part_of(target.path)
+        if stored is not None and _has_lost_files(found, root, stored):
+            return None
+        if target.runs_code:
+            check_runnable(target.path, root.path)
+        data_hash = _hash_in_form(target, form)
+        unchanged = files.file_hash(target.path) == found.file_hash
+    except (UntrustedPickle, StorageError, MissingExtra):
+        raise
+    except FormatLimit:
+        if form is not None:
+            raise
+        return None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno is None:  # raised by a library for a file that is not in its format
+            return None
+        raise files.storage_error(error, target.path) from error  # says nothing about the file
+    except Exception:  # noqa: BLE001 (whatever a library raises on a file that is not in its format)
+        return None
+    return Found(data_hash, found.file_hash, found.manifest) if unchanged else None
+
+
+def _hash_in_form(target, form):
+    if form is None:
+        return target.hash_file(target.path)
+    return target.hash_read(in_form(target.read(target.path), form), target.path)
+
+
+def _has_lost_files(found: files.Part, root: Root, stored: str) -> bool:
+    known = kept_files(root.manifests, stored) if found.manifest is not None else None
+    if known is None:
+        return False
+    # only files with content count: lost ones are missing, or were left empty
+    there = {(name, size, digest) for name, size, digest in found.manifest or () if size}
+    return there < {(name, size, digest) for name, (size, digest) in known.items() if size}

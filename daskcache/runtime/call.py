@@ -1,6 +1,6 @@
 """The call of a node's function: its inputs, the arguments made of them, and where it runs.
 
-`node` and `housekeeping.audit` use it.  `body` runs a function in this process, `isolation` in another.
+`node` and `housekeeping.audit` use it.  `body` runs a function in this process, or in another.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..calls.recipe import Ref, SourceInput
 from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
-from .body import body
-from .entry import Entry, arrange
-from .store import own_part_path, sweep_parts
-from .work import DaskData, DaskValue, FileData, Work
+from .body import body, call_isolated
+from .entry import Entry, Held, arrange
+from .store import own_part_path, sweeping
+from .work import DaskValue, FileData, Work
 
 
 def input_of(place: Any, handles: Sequence[Any]) -> Any:
@@ -26,7 +26,7 @@ def input_of(place: Any, handles: Sequence[Any]) -> Any:
     if isinstance(place, int):
         return handles[place]
     if isinstance(place, DaskValue):
-        return DaskData(handles[place.position], place.identity)
+        return Held(handles[place.position], place.identity)
     if isinstance(place, SourceInput):
         return FileData(place)
     return place
@@ -159,15 +159,6 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     elif work.paths and spec.options.save is False:
         own_paths = [f"{work.root}/{path}" for path in work.paths]
     args, kwargs = spec.signature.unbind(tuple(values))
-    try:
-        result = (_isolated if spec.options.isolate else body)(work, tuple(args), kwargs)
-    except BaseException:
-        sweep_parts(Root(work.root), own_paths or ())
-        raise
-    return result, own_paths
-
-
-def _isolated(work, args, kwargs):
-    from .isolation import call_isolated
-
-    return call_isolated(work, args, kwargs)
+    run = call_isolated if spec.options.isolate else body
+    with sweeping(Root(work.root), own_paths or ()):
+        return run(work, tuple(args), kwargs), own_paths

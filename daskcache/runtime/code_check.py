@@ -1,6 +1,6 @@
 """Checks that a worker holds the code that the client saw, so that no wrong result gets a right key.
 
-`node`, `isolation`, `cluster.probe` and `prefect` call them.  The worker explores the function, and the
+`node`, `body`, `cluster.probe` and `prefect` call them.  The worker explores the function, and the
 user's code behind it, in the modules that it imported itself.  The client decides which modules are the
 user's own, because the worker may have them installed.  Code that travelled with the task (notebook
 cells) is known by its bytecode, because its source stayed behind.  `ArgumentEncoder` finds the functions
@@ -151,9 +151,8 @@ class SeenCode(NamedTuple):
 def seen_code(reach: Reach | None, parts: list[Part]) -> SeenCode:
     """Return a reach and its parts for another process, without the source text of functions."""
     short = [part._replace(text="") if part.kind == "function" else part for part in parts]
-    if reach is None:
-        return SeenCode(View(frozenset(), {}), short)
-    return SeenCode(View(frozenset(reach.modules), reach.bodies()), short)
+    modules, bodies = (reach.modules, reach.bodies()) if reach is not None else ((), {})
+    return SeenCode(View(frozenset(modules), bodies), short)
 
 
 def joint_view(views: Iterable[View], modules: Iterable[str] = ()) -> View:

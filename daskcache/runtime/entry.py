@@ -11,16 +11,10 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ..errors import (
-    DaskcacheError,
-    TargetCorrupt,
-    TargetError,
-    TargetMissing,
-    TargetModified,
-)
+from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
 from ..hashing import algorithms
 from ..hashing.encoder import digest, tag
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
@@ -32,7 +26,7 @@ from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from ..targets.forms import in_form
 from . import hot_cache
-from .intact import check_intact, check_not_replaced, set_aside
+from .obstacles import check_intact, check_not_replaced, set_aside
 
 
 class Stored(NamedTuple):
@@ -55,40 +49,26 @@ class Stored(NamedTuple):
         return cls(target.at(place), name.data_hash, name.file_hash, name.stamp, form)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Entry:
-    """Handle of a stored result, with its location and hashes.
+    """Handle of a stored result, with its location and hashes."""
 
-    Attributes
-    ----------
-    key : str
-        Hash of the recipe.
-    root : str
-        Absolute path of the root.
-    stored : tuple of Stored
-        One for each result of the function.
-    layout : None, int or tuple of str
-        None for a single result, the length of a tuple, or the names in a dict of results.
-    inline : tuple of bytes, or None
-        Contents of the files if they are small.
-    label : str
-        Display name of the node.
-    read_only : bool
-        True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
-    algorithm : str
-        Hash algorithm of the process that made the entry.
-    """
-
-    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
-
-    def __init__(self, key, root, stored, layout=None, inline=None, label=""):
-        self.key = key
-        self.root = root
-        self.stored = stored
-        self.layout = layout
-        self.inline = inline
-        self.label = label
-        self.read_only = False
-        self.algorithm = algorithms.configured()
+    #: Hash of the recipe.
+    key: str
+    #: Absolute path of the root.
+    root: str
+    #: One for each result of the function.
+    stored: tuple[Stored, ...]
+    #: None for a single result, the length of a tuple, or the names in a dict of results.
+    layout: Any = None
+    #: Contents of the files if they are small.
+    inline: tuple[bytes, ...] | None = None
+    #: Display name of the node.
+    label: str = ""
+    #: True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
+    read_only: bool = False
+    #: Hash algorithm of the process that made the entry.
+    algorithm: str = field(default_factory=algorithms.configured)
 
     @property
     def data_hash(self) -> str:
@@ -282,8 +262,7 @@ class Entry:
         encoder.add_stand_in(self.data_hash)
 
     def __sizeof__(self):
-        inline = sum(map(sys.getsizeof, self.inline)) if self.inline is not None else 0
-        return 300 * len(self.stored) + inline
+        return 300 * len(self.stored) + sum(map(sys.getsizeof, self.inline or ()))
 
     def __repr__(self):
         paths = ", ".join(result.target.path for result in self.stored)
@@ -291,14 +270,12 @@ class Entry:
 
 
 def _entry(algorithm, *fields):
-    entry = Entry(*fields)
-    entry.algorithm = algorithm
-    return entry
+    return Entry(*fields, algorithm=algorithm)
 
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """Handle of a result that is not stored: the value itself and its data hash."""
+    """Handle of a value that is not stored, of a node or of plain Dask, with its data hash."""
 
     value: Any
     data_hash: str

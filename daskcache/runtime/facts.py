@@ -19,25 +19,17 @@ from .entry import Deferred, Entry, arrange
 from .work import FileData, Work, describe_arguments, describe_format
 
 
-def facts_of_call(
-    work: Work,
-    inputs: list,
-    places: list[str],
-    position: int,
-    previous: RecordName | None,
-) -> dict[str, Any]:
+def facts_of_call(work: Work, inputs: list, places: list[str], position: int) -> dict[str, Any]:
     """Return the facts for the record of one result of a call.
 
     Parameters
     ----------
     work : Work
-    inputs : list of Entry, Held, Deferred, DaskData or FileData
+    inputs : list of Entry, Held, Deferred or FileData
     places : list of str
         Paths of all results, from the root.
     position : int
         Index of the result.
-    previous : RecordName or None
-        Record that the new one replaces.
     """
     facts = {
         "function": work.spec.qualified_name,
@@ -49,6 +41,7 @@ def facts_of_call(
     }
     if work.spec.layout is not None:
         facts["results"] = arrange(places, work.spec.layout)
+    previous = work.previous[position]
     if previous is not None and previous.key != work.key:
         facts["replaced"] = previous.key
     return facts

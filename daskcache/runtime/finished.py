@@ -1,6 +1,7 @@
-"""Results that stand at a node's targets already: finished ones, and those that a person adopted.
+"""Results that exist already: a node's own, adopted ones at its targets, and equal ones elsewhere.
 
-`node` looks for them before it runs a function, and `store` when one is in the way of a commit.
+`node` looks for them before it runs a function, and `store` when one is in the way of a commit.  The
+trace of a node is a hash of its code and its data, so equal traces mean equal results.
 `planning.examiner` judges the same on the client, for all nodes of a graph.
 """
 
@@ -9,14 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..storage import files, records
+from ..calls.spec import Spec
+from ..storage import files, records, traces
 from ..storage.paths import DATA_HASH, located
-from ..storage.record import ANY_TRACE, RecordName, target_id
-from ..storage.records import RecordStore
+from ..storage.place import place_of
+from ..storage.record import ANY_TRACE, Record, RecordName, target_id
 from ..storage.roots import Root
 from .entry import Entry, Stored
 from .facts import facts_of_call, record_kept, record_under_new_key
-from .work import Work
+from .named import has_format
+from .obstacles import Obstacle, corrected
+from .work import Elsewhere, Work
 
 
 def find_finished(work: Work, trace: str) -> list[RecordName] | None:
@@ -25,7 +29,7 @@ def find_finished(work: Work, trace: str) -> list[RecordName] | None:
     A node is finished if its targets are complete, or hold what the same code made of equal data.  In
     the second case a key upstream changed but its data did not: the records move to the new key.
     """
-    store = RecordStore(Root(work.root))
+    store = records.RecordStore(Root(work.root))
     names = []
     for path, previous in zip(work.paths, work.previous, strict=True):
         if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
@@ -38,11 +42,6 @@ def find_finished(work: Work, trace: str) -> list[RecordName] | None:
     return [
         name if name.key == work.key else record_under_new_key(store, name, work.key) for name in names
     ]
-
-
-def recorded_seconds(names: Iterable[RecordName]) -> float:
-    """Return the run time of a function in seconds, from the records of its results."""
-    return max([name.microseconds for name in names], default=0) / 1e6
 
 
 def _matching(work, names, path, trace):
@@ -91,7 +90,7 @@ def keep_all(work: Work, inputs: list, trace: str, adopted: list[RecordName]) ->
     return entry_of(
         work,
         [
-            keep_adopted(work, name, trace, facts_of_call(work, inputs, places, position, name))
+            keep_adopted(work, name, trace, facts_of_call(work, inputs, places, position))
             for position, name in enumerate(adopted)
         ],
     )
@@ -126,7 +125,7 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     root = Root(work.root)
     note = (records.Acceptances(root).get(name.target_id) if work.keeps else None) or {}
     decided = note if note.get("keep") == name.file_hash else {}
-    record_kept(RecordStore(root), name, kept, of_recipe, decided)
+    record_kept(records.RecordStore(root), name, kept, of_recipe, decided)
     if work.keeps:
         records.clear_acceptance(root, name.target_id)  # it was about this recipe, not about others
     return kept
@@ -141,10 +140,73 @@ def check_kept(work: Work, name: RecordName) -> None:
     # adopted for this key before the data of its inputs was known
     is_for_this = name.key == work.key and name.trace == ANY_TRACE
     if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
-        from . import obstacles
-
         reason = "its inputs hold other data than those it was made for"
-        raise obstacles.corrected([obstacles.Obstacle(work.title, work.root, work.paths, [reason])])
+        raise corrected([Obstacle(work.title, work.root, work.paths, [reason])])
+
+
+# ---- equal results at other targets ----------------------------------------------------------------
+
+
+def find_elsewhere(
+    store: records.RecordStore, spec: Spec, trace: str, verb: str, known: Iterable[RecordName] = ()
+) -> Elsewhere | None:
+    """Find the results with a node's trace.
+
+    Results that are there and in the node's formats are preferred.  Among equals, those that a person
+    corrected come first, then the newest.
+
+    Parameters
+    ----------
+    store : RecordStore
+    spec : Spec
+        The node's function.
+    trace : str
+        The node's trace.
+    verb : str
+        Id of the verb that searches the whole root; "" to search only the `known` records.
+    known : iterable of RecordName
+        Records to search besides.
+
+    Returns
+    -------
+    Elsewhere or None
+        None if no results are of use.
+    """
+    names = [*known, *(traces.with_trace(store.root, trace, verb) if verb else ())]
+    found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, Record]]] = {}
+    for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
+        record = store.read(name) if name.trace == trace else None
+        if record is not None and place_of(record.target).has_files:
+            places = _places(record, spec)
+            if record.target in places:
+                members = found.setdefault((name.key, places), {})
+                members.setdefault(places.index(record.target), (name, record))
+    candidates = [_candidate(store, spec, places, members) for (_, places), members in found.items()]
+    return max(filter(None, candidates), key=lambda e: (e.is_there, e.is_alike), default=None)
+
+
+def _places(record, spec):
+    """Return the paths of all results of a record's call; () if they are laid out differently now."""
+    results = record.results
+    if spec.layout is None:
+        return (record.target,) if results is None else ()
+    if isinstance(spec.layout, int):
+        return tuple(results) if isinstance(results, list) and len(results) == spec.layout else ()
+    return tuple(results.values()) if isinstance(results, dict) and tuple(results) == spec.layout else ()
+
+
+def _candidate(store, spec, places, members):
+    if len(members) < len(places):
+        return None
+    names, contents = zip(*[members[position] for position in range(len(places))], strict=True)
+    placed = [(store.root.absolute(path), name) for path, name in zip(places, names, strict=True)]
+    there = all(name.describes(location, files.stamp(location)) for location, name in placed)
+    if not there and any(map(store.is_adopted, names)):
+        return None  # a person's correction is gone, and the function would make other data
+    alike = all(map(has_format, contents, spec.formats))
+    if not alike and not (there and len(places) == 1):
+        return None  # another format is of use only if it can be read and written anew
+    return Elsewhere(names, places, there, alike)
 
 
 # ---- entries ---------------------------------------------------------------------------------------
@@ -161,5 +223,5 @@ def _form_of_adopted(work, name):
     """Return the form in which an adopted file is read, or None."""
     if not name.adopted:
         return None
-    record = RecordStore(Root(work.root)).read(name)
+    record = records.RecordStore(Root(work.root)).read(name)
     return record.form if record else None

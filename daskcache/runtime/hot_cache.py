@@ -80,8 +80,6 @@ def find(target: Target, file_hash: str, shared: bool) -> Any:
     shared : bool
         True to get arrays as read-only views, False to get copies.
     """
-    if not cache:
-        return UNKNOWN
     value = cache.get(_key(target, file_hash))
     return value if value is UNKNOWN else handed_out(value, shared)
 
@@ -131,12 +129,8 @@ def likewise(value: Any) -> Any:
 
     A value that can't be kept, or any value while the cache is off, stays as it is.
     """
-    return _frozen(value, True) if is_on() and _size(value) is not None else value
-
-
-def is_on() -> bool:
-    """Return True if the cache is on here: a share of a memory limit counts only on workers."""
-    return bool(_configured(worker_here()))
+    is_on = _configured(worker_here()) > 0
+    return _frozen(value, True) if is_on and _size(value) is not None else value
 
 
 def current_limit() -> int:
@@ -156,6 +150,7 @@ def current_limit() -> int:
 
 
 def _configured(worker):
+    """Return the configured limit in bytes; a share of a memory limit counts only on workers."""
     configured = config.get("hot-cache")
     if not isinstance(configured, float):
         return config.get_bytes("hot-cache") if configured else 0
@@ -202,7 +197,9 @@ def _size(value: Any) -> int | None:
             size += sys.getsizeof(value)
             waiting += [*value, *value.values()] if type(value) is dict else value
         elif _is_array(value):
-            size += max(value.nbytes, _base_bytes(value))  # a view keeps the memory of its whole base
+            size += max(
+                value.nbytes, getattr(value.base, "nbytes", 0)
+            )  # a view keeps the memory of its whole base
         elif _is_frame(value):
             size += int(value.memory_usage(deep=True).sum())
         else:
@@ -217,10 +214,6 @@ def _is_array(value):
 def _class_in(module, name):
     """Return a class of a module, or None if the module is not imported or not yet complete."""
     return getattr(sys.modules.get(module), name, None)
-
-
-def _base_bytes(value):
-    return getattr(value.base, "nbytes", 0) if value.base is not None else 0
 
 
 def _is_detached(array):
@@ -308,9 +301,7 @@ def _watch(worker):
         from tornado.ioloop import PeriodicCallback
 
         callback = PeriodicCallback(give_way, _INTERVAL)
-        worker = reference()
-        if worker is not None:
-            worker.periodic_callbacks["daskcache-hot-cache"] = callback  # stops when it closes
-            callback.start()
+        worker.periodic_callbacks["daskcache-hot-cache"] = callback  # stops when the worker closes
+        callback.start()
 
     worker.loop.add_callback(start)

@@ -42,11 +42,11 @@ def function_named(name: str) -> Spec:
     """
     if name.startswith("__main__."):
         raise Unknown("it is defined in a script or notebook (__main__), not in a module")
-    module = name.rpartition(".")[0]
-    home = next((module for module in _prefixes(name) if module in sys.modules), None)
-    rest = name[len(home or "") + 1 :]
-    top = home and _inside(sys.modules[home], rest.partition(".")[0])
-    if home is None or (top is None and home != module):
+    module = home = name.rpartition(".")[0]
+    while home and home not in sys.modules:
+        home = home.rpartition(".")[0]
+    rest = name[len(home) + 1 :]
+    if not home or (home != module and _inside(sys.modules[home], rest.partition(".")[0]) is None):
         raise Unknown(f"its module is not imported here: name it with --module {module}")
     found: Any = _inside(sys.modules[home], rest)
     if found is None:
@@ -140,10 +140,3 @@ def _inside(module, qualified_name):
             return None
         found = vars(found).get(part)
     return found
-
-
-def _prefixes(name):
-    """Yield ``a.b`` and ``a`` for ``a.b.c``."""
-    while "." in name:
-        name = name.rpartition(".")[0]
-        yield name

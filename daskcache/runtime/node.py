@@ -2,8 +2,8 @@
 
 `graph.builder` and `graph.verb` put `run_node`, `load_value` or `run_and_load` into tasks.  A task gets
 the node's `Work` and the handles (`Entry`, `Held`, `Deferred`, `Failure`) of the nodes upstream.
-`finished` finds results that are there already, and `elsewhere` equal ones at other targets.  If there
-are none, `call` runs the function, and `store` writes and commits its results.
+`finished` finds results that are there already, or equal ones at other targets.  If there are none,
+`call` runs the function, and `store` writes and commits its results.
 """
 
 from __future__ import annotations
@@ -28,15 +28,14 @@ from ..hashing.encoder import hash_value
 from ..storage import files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import FolderTarget
 from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
-from .finished import adopted_there, entry_of, find_finished, keep_all, recorded_seconds
-from .intact import set_aside
+from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
+from .obstacles import set_aside
 from .store import heirs, store_copies, store_results
 from .work import Work
 
@@ -149,7 +148,7 @@ def _run(work, inputs, trace):
     found = work.elsewhere or _find_elsewhere(work, trace)
     # the data hash is known, and perhaps nothing in the verb needs the data
     if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
-        return _Done(SKIPPED, recorded_seconds(found.names), _deferred(work, inputs, trace, found))
+        return _Done(SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found))
     if found is not None and (copied := _copied(work, inputs, trace, found)):
         return copied
     seconds = leases.configured_seconds()
@@ -160,7 +159,12 @@ def _run(work, inputs, trace):
 
 def _finished(work, trace):
     names = find_finished(work, trace)
-    return names and _Done(SKIPPED, recorded_seconds(names), entry_of(work, names))
+    return names and _Done(SKIPPED, _recorded_seconds(names), entry_of(work, names))
+
+
+def _recorded_seconds(names):
+    """Return the run time of a function in seconds, from the records of its results."""
+    return max([name.microseconds for name in names], default=0) / 1e6
 
 
 def _run_with_lease(work, inputs, trace, seconds):
@@ -226,16 +230,10 @@ def _held_hash(work, result, trace):
 
 def _find_elsewhere(work, trace):
     """Find results that equal code made of equal data, at other targets or earlier at this one."""
-    names = [name for name in work.previous if name is not None]
-    if not (names or work.verb):
+    known = [name for name in work.previous if name is not None]
+    if not (known or work.verb):
         return None
-    from ..storage import traces
-    from .elsewhere import find_elsewhere
-
-    store = RecordStore(Root(work.root))
-    if work.verb:
-        names += traces.with_trace(store.root, trace, work.verb)
-    return find_elsewhere(store, work.spec, trace, names)
+    return find_elsewhere(records.RecordStore(Root(work.root)), work.spec, trace, work.verb, known)
 
 
 def _deferred(work, inputs, trace, found):
@@ -273,7 +271,7 @@ def _copied(work, inputs, trace, found):
     """
     if not found.is_there:
         return None
-    seconds = recorded_seconds(found.names)
+    seconds = _recorded_seconds(found.names)
     if found.is_alike:
         entry = store_copies(work, inputs, trace, found)
         return entry and _Done(COPIED, seconds, entry)
@@ -292,7 +290,7 @@ def _value_elsewhere(work, found):
     from .named import target_of
 
     (name,), (path,) = found.names, found.paths
-    record = RecordStore(Root(work.root)).read(name)
+    record = records.RecordStore(Root(work.root)).read(name)
     target = record and target_of(record, work.spec)
     if target is None:
         return None

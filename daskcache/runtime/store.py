@@ -7,7 +7,8 @@ the content of records.
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,10 +16,8 @@ from .. import config
 from ..errors import FormatLimit, ResultError, StorageError
 from ..storage import files, records
 from ..storage.commit import Commit
-from ..storage.files import Part
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
-from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
 from ..targets.forms import form_of
@@ -32,7 +31,7 @@ from .work import Elsewhere, FileData, Work
 class Written(NamedTuple):
     """A result that is written but not committed."""
 
-    part: Part
+    part: files.Part
     data_hash: str
     #: Content of the file, if it is in memory.
     content: bytes | None = None
@@ -50,13 +49,10 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     `is_alone` is True if nothing else refers to the result.
     """
     root = Root(work.root)
-    try:
+    with sweeping(root, own_paths or ()):
         root.check(work.root_id)
         files.check_folders(root, work.paths)
         results = write_results(root, work, inputs, result, own_paths)
-    except BaseException:
-        sweep_parts(root, own_paths or ())
-        raise
     took = [int(seconds * 1e6)] * len(results)
     names, committed = _commit_all(root, work, inputs, trace, results, took)
     if work.failed_before:
@@ -80,8 +76,9 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
     Return None, and remove the copies, if a result is not as recorded.
     """
     root = Root(work.root)
-    store, copies = RecordStore(root), []
-    try:
+    store = records.RecordStore(root)
+    copies: list[Written] = []
+    with sweeping(root, (copy.part.path for copy in copies)):
         for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
             part = files.copied_part(root.absolute(source), own_part_path(root, path))
             record = store.read(name)
@@ -90,9 +87,6 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
             if part.file_hash != name.file_hash or record is None:
                 sweep_parts(root, [copy.part.path for copy in copies])
                 return None
-    except BaseException:
-        sweep_parts(root, [copy.part.path for copy in copies])
-        raise
     took = [name.microseconds for name in found.names]
     return entry_of(work, _commit_all(root, work, inputs, trace, copies, took)[1])
 
@@ -101,7 +95,7 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
     """Commit written results; return the intended records, and those that hold in the end."""
     places = [located(path, r.data_hash) for path, r in zip(work.paths, results, strict=True)]
     names, committed = [], []
-    try:
+    with sweeping(root, (written.part.path for written in results)):
         for position, written in enumerate(results):
             part = written.part
             if DATA_HASH in work.paths[position]:
@@ -117,7 +111,7 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
                 adopted="edited" in written.facts,
             )
             names.append(name)
-            facts = facts_of_call(work, inputs, places, position, work.previous[position])
+            facts = facts_of_call(work, inputs, places, position)
             facts |= written.facts
             commit = Commit(
                 root,
@@ -132,9 +126,6 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
                 may_displace=work.spec.options.on_modified == "recompute",
             )
             committed.append(commit.run())
-    except BaseException:
-        sweep_parts(root, [written.part.path for written in results])
-        raise
     return names, committed
 
 
@@ -143,14 +134,24 @@ def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Wri
     if own_paths is not None:
         return list(map(partial(_written_itself, work), work.spec.formats, own_paths))
     written: list[Written] = []
-    try:
+    with sweeping(root, (each.part.path for each in written)):
         placed = zip(heirs(work, inputs), work.paths, _results(work, result), strict=True)
         for target, path, value in placed:
             written.append(_part_of_value(root, work, target, path, value))
-    except BaseException:
-        sweep_parts(root, [each.part.path for each in written])
-        raise
     return written
+
+
+@contextmanager
+def sweeping(root: Root, paths: Iterable[str]) -> Iterator[None]:
+    """Within this context, an error removes the results that are written; see `sweep_parts`.
+
+    The paths may come from a generator, which is asked for them after the error.
+    """
+    try:
+        yield
+    except BaseException:
+        sweep_parts(root, paths)
+        raise
 
 
 def sweep_parts(root: Root, paths: Iterable[str]) -> None:
@@ -185,7 +186,7 @@ def _existing(root, place, part):
     except OSError as error:
         raise files.storage_error(error, destination) from error
     files.sweep_part(root, part.path)
-    return Part(destination, part.file_hash, found)
+    return files.Part(destination, part.file_hash, found)
 
 
 def _is_small(contents):
@@ -224,15 +225,12 @@ def _part_of_value(root, work, target, path, value):
             fresh = back is not value
             return Written(part, target.hash(value), content, back, fresh, _form(value))
         own = own_part_path(root, path)
-        try:
+        with sweeping(root, [own]):
             known = target.write(value, own)
-            part = known if isinstance(known, Part) else files.part_of(own)
+            part = known if isinstance(known, files.Part) else files.part_of(own)
             data_hash = target.hash_result(value, own)
             back = target.read_back(value, own)
             return Written(part, data_hash, value=back, facts=_form(value))
-        except BaseException:
-            sweep_parts(root, [own])
-            raise
     except (FormatLimit, StorageError) as error:
         error.node, error.target = work.title, f"{work.root}/{path}"
         raise

@@ -1,6 +1,6 @@
 """`Work`, a node's description for a worker, and the inputs that come with it.
 
-`graph.builder` makes it, `node`, `store` and `isolation` use it.  The functions that describe arguments
+`graph.builder` makes it, `node`, `store` and `body` use it.  The functions that describe arguments
 and formats for records are here too; `facts`, `planning.reasons` and `named` share them.
 """
 
@@ -89,14 +89,6 @@ class Work(NamedTuple):
     def named_values(self) -> dict[str, Any]:
         """Return the arguments by name."""
         return dict(zip(self.spec.signature.names, self.values, strict=True))
-
-
-class DaskData(NamedTuple):
-    value: Any
-    data_hash: str
-
-    def load(self):
-        return self.value
 
 
 class FileData:

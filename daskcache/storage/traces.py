@@ -1,8 +1,8 @@
 """Index of a root's records by trace: results that equal code made from equal data, under any key.
 
 Records lie by key.  So their names are listed once, and the index keeps the folders in which each trace
-occurs.  Folders that changed are listed again at the next verb.  `planning.examiner` and `runtime.node`
-search it and check the results they find.  If the index misses a record, a node runs needlessly.
+occurs.  Folders that changed are listed again at the next verb.  `runtime.finished` searches it
+and checks the results that it finds.  If the index misses a record, a node runs needlessly.
 """
 
 from __future__ import annotations

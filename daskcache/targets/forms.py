@@ -2,7 +2,7 @@
 
 Programs for manual correction change dtypes.  Fiji stores a boolean mask as 0 and 255, and 64-bit labels
 in 16 bits.  So a record keeps the form of the function's result (`runtime.store`).  An adopted file is
-read in that form, or refused if it can't be (`runtime.entry`, `planning.unrecorded`).
+read in that form, or refused if it can't be (`runtime.entry`, `planning.target_state`).
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ def trimmer(monkeypatch, clock):
     """A trimmer, what the process needs, and what a trim gives back and takes."""
 
     class Fake(Trimmer):
-        works = True
         rss = 100 * MEBIBYTE
         gain = 0
         cost = 0.0
@@ -129,7 +128,7 @@ def test_one_look_at_a_time(trimmer):
 
 def test_elsewhere_than_glibc_it_does_nothing_and_says_so_once(monkeypatch, caplog):
     """No timer is started, and the log has one line about it, however many workers there are."""
-    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     monkeypatch.setattr(memory, "_trimmer", Trimmer())
     caplog.set_level("INFO", logger=memory.__name__)
     for _ in range(3):

@@ -107,11 +107,11 @@ def test_each_part_can_be_switched_off():
     off = {"daskcache.workers.trim": False, "daskcache.workers.keepalive": False}
     with dask.config.set(off):
         settings = attaching.configured()
-        assert attaching._worker_plugins(settings) == []
-        assert attaching._nanny_plugins(settings, 300.0) == []
-        assert len(attaching._worker_plugins(attaching.configured(trim=True))) == 1
-    assert len(attaching._nanny_plugins(attaching.configured(), 300.0)) == 1
-    assert attaching._nanny_plugins(attaching.configured(), None) == []
+        assert attaching._worker_guard(settings).parts == []
+        assert attaching._nanny_guard(settings, 300.0).parts == []
+        assert len(attaching._worker_guard(attaching.configured(trim=True)).parts) == 1
+    assert len(attaching._nanny_guard(attaching.configured(), 300.0).parts) == 1
+    assert attaching._nanny_guard(attaching.configured(), None).parts == []
     assert attaching.configured(max_block=0).max_block == 0
 
 
@@ -293,7 +293,7 @@ def come_and_go(cluster, client, number):
 def kept():
     """Bytes that this process holds."""
     gc.collect()
-    if memory._trimmer.works:
+    if memory._trimmer.libc is not None:
         memory._trimmer.trim()
     return psutil.Process().memory_info().rss
 

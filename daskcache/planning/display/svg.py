@@ -34,7 +34,7 @@ class Box(NamedTuple):
 
 def plan_svg(plan: Plan) -> str:
     """Return the picture of a plan as SVG text."""
-    boxes = _node_boxes(plan) if len(plan) <= MAX_NODES else _function_boxes(plan)
+    boxes = _boxes(plan)
     columns = Counter(box.column for box in boxes)
     tallest = max(columns.values(), default=1)
     width = 2 * _MARGIN + len(columns) * _WIDTH + (len(columns) - 1) * _GAP_X
@@ -55,43 +55,42 @@ def plan_svg(plan: Plan) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-def _node_boxes(plan):
-    positions: dict[str, int] = {}
-    boxes: list[Box] = []
+def _boxes(plan):
+    """Return one box for each node, or for each function of a large plan.
+
+    The box of a function is in the column of its leftmost node.
+    """
+    by_function = len(plan) > MAX_NODES
+    depths: dict[str, int] = {}
+    groups: dict[str, list] = {}
     for node in plan:
-        parents = tuple(positions[p.recipe.identity] for p in node.parents if p is not None)
-        column = 1 + max((boxes[p].column for p in parents), default=-1)
-        positions[node.recipe.identity] = len(boxes)
-        path = node.recipe.paths[0] if node.recipe.paths else "not cached"
-        boxes.append(Box(node.recipe.label or node.recipe.name, path, node.action, column, parents))
+        recipe = node.recipe
+        before = [depths[p.recipe.identity] for p in node.parents if p is not None]
+        depths[recipe.identity] = 1 + max(before, default=-1)
+        groups.setdefault(recipe.name if by_function else recipe.identity, []).append(node)
+    # by identity, the position of the box that a node is in
+    order = {node.recipe.identity: i for i, nodes in enumerate(groups.values()) for node in nodes}
+    columns = [min(depths[node.recipe.identity] for node in nodes) for nodes in groups.values()]
+    dense = {column: position for position, column in enumerate(sorted(set(columns)))}
+    boxes = []
+    for own, (nodes, column) in enumerate(zip(groups.values(), columns, strict=True)):
+        parents = {order[p.recipe.identity] for node in nodes for p in node.parents if p is not None}
+        told = _function_told(nodes) if by_function else _node_told(nodes[0])
+        boxes.append(Box(*told, dense[column], tuple(sorted(parents - {own}))))
     return boxes
 
 
-def _function_boxes(plan):
-    """Return one box for each function, in the column of its leftmost node."""
-    counts: dict[str, Counter] = {}
-    columns: dict[str, int] = {}
-    parents: dict[str, set[str]] = {}
-    depth: dict[str, int] = {}
-    for node in plan:
-        name = node.recipe.name
-        before = [p.recipe for p in node.parents if p is not None]
-        depth[node.recipe.identity] = 1 + max((depth[r.identity] for r in before), default=-1)
-        columns[name] = min(columns.get(name, 10**9), depth[node.recipe.identity])
-        counts.setdefault(name, Counter())[node.action] += 1
-        parents.setdefault(name, set()).update(r.name for r in before if r.name != name)
-    order = {name: position for position, name in enumerate(counts)}
-    dense = {column: i for i, column in enumerate(sorted(set(columns.values())))}
-    return [
-        Box(
-            f"{name} × {sum(found.values())}",
-            ", ".join(f"{found[action]} {action}" for action in ACTIONS if found[action]),
-            next(action for action in ACTIONS if found[action]),
-            dense[columns[name]],
-            tuple(sorted(order[parent] for parent in parents[name])),
-        )
-        for name, found in counts.items()
-    ]
+def _node_told(node):
+    recipe = node.recipe
+    path = recipe.paths[0] if recipe.paths else "not cached"
+    return recipe.label or recipe.name, path, node.action
+
+
+def _function_told(nodes):
+    counts = Counter(node.action for node in nodes)
+    found = [action for action in ACTIONS if counts[action]]
+    subtitle = ", ".join(f"{counts[action]} {action}" for action in found)
+    return f"{nodes[0].recipe.name} × {len(nodes)}", subtitle, found[0]
 
 
 def _places(boxes, columns, tallest):

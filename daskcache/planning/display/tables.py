@@ -109,16 +109,8 @@ def plan_html(plan: Plan) -> str:
     rows = plan_rows(plan)
     cells = [["", "node", "state", "time", "size", "why"]]
     for row in rows[:MAX_ROWS]:
-        cells.append(
-            [
-                _Badge(row["action"]),
-                row["node"],
-                row["state"],
-                _time(row["seconds"]),
-                _size(row["bytes"]),
-                row["why"],
-            ]
-        )
+        cost = _time(row["seconds"]), _size(row["bytes"])
+        cells.append([_Badge(row["action"]), row["node"], row["state"], *cost, row["why"]])
     more = len(rows) - MAX_ROWS
     note = f"<p>… and {more} more: <code>plan.to_frame()</code> has them all</p>" if more > 0 else ""
     return (
@@ -211,15 +203,8 @@ def _function_cells(plan):
     actions = [action for action in ACTIONS if action != "blocked" or plan.counts[action]]
     cells = [["function", "nodes", *actions, "time left", "size"]]
     for row in function_rows(plan):
-        cells.append(
-            [
-                row["function"],
-                str(row["nodes"]),
-                *[str(row[action] or "·") for action in actions],
-                _time(row["seconds"]),
-                _size(row["bytes"]),
-            ]
-        )
+        counts = [str(row["nodes"]), *[str(row[action] or "·") for action in actions]]
+        cells.append([row["function"], *counts, _time(row["seconds"]), _size(row["bytes"])])
     return cells
 
 
