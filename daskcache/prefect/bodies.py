@@ -35,8 +35,8 @@ from ..runtime.entry import Entry
 from ..storage.paths import located
 from ..targets.context import context
 from ..targets.source import Source
-from .artifacts import make_artifact
-from .instances import instances_in
+from .futures import instances_in
+from .recording import make_artifact
 from .sent_code import SentCode
 from .transactions import forget_if_rolled_back
 

@@ -1,35 +1,42 @@
 """`DaskCacheTaskRunner`: Prefect tasks on a Dask cluster, without the tasks that are complete.
 
-`submitting` decides which calls are sent to the cluster; this module sends them and owns the client.
+`skipping` decides which calls are sent to the cluster; this module sends them and owns the client.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
-from collections.abc import Iterable
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import Any
+from uuid import UUID
 
 import dask
+import distributed
+import httpx
 from distributed import Client
 from prefect._internal.uuid7 import uuid7
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import ContextModel
+from prefect.futures import PrefectWrappedFuture
+from prefect.logging import get_logger
+from prefect.states import Cancelled, Crashed
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
 from prefect_dask.client import PrefectDaskClient
 
+from ..clients import worker_here
 from ..modes.handles import CachedResult
-from .dask_futures import DaskFuture
 from .futures import CacheFuture
-from .keepalive import Keepalive
-from .sent_context import ContextSender
-from .submitting import Submits, Submitter
-from .workers import flush_workers, prepare_workers
+from .skipping import Submits, Submitter
+from .workers import ContextSender, flush_workers, prepare_workers
 
 
 class DaskCacheTaskRunner(Submits, DaskTaskRunner):
@@ -85,7 +92,7 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
         return self._client
 
     def _without_scheduler(self):
-        """Remove the flow's scheduler, if `nodes` has set one, from Dask's configuration.
+        """Remove the flow's scheduler, if `flows` has set one, from Dask's configuration.
 
         A default client, when it is closed, restores the scheduler that it found.  That would be the
         flow's, long after the flow has ended.
@@ -97,7 +104,7 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
     def _send(self, task, parameters, wait_for, dependencies):
         """Submit a task to Dask as `PrefectDaskClient.submit` does, without the work that it repeats.
 
-        Most of that is the dump of Prefect's settings; see `sent_context`.
+        Most of that is the dump of Prefect's settings; see `ContextSender`.
         """
         client = self.client
         task_run_id = uuid7()
@@ -222,3 +229,109 @@ def _for_workers(arguments):
 def _bare_state(state: State) -> State:
     value = state.data
     return state.model_copy(update={"data": value.bare()}) if isinstance(value, CachedResult) else state
+
+
+# ---- futures ------------------------------------------------------------------------------------
+
+
+_logger = get_logger("task_runner.daskcache")
+
+_TIMEOUTS = (TimeoutError, distributed.TimeoutError, concurrent.futures.TimeoutError)
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
+
+
+class DaskFuture(PrefectWrappedFuture):
+    """Future of a task run around a Dask future, whose result is the run's final state.
+
+    A task that was cancelled, or lost because its workers died too often, has no final state.  It gets
+    one here, so that callers don't wait for it in vain.
+    """
+
+    def __init__(self, task_run_id: UUID, wrapped_future: distributed.Future, name: str):
+        super().__init__(task_run_id, wrapped_future)
+        self._final_state: State | None = None
+        self._name = name
+
+    def wait(self, timeout: float | None = None) -> None:
+        if self._final_state is not None:
+            return
+        with _stepping_aside():
+            self._final_state = self._state(timeout)
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
+        self.wait(timeout)
+        if self._final_state is None:
+            raise TimeoutError(
+                f"task run {self.task_run_id} ({self._name}) did not finish within {timeout} seconds"
+            )
+        return self._final_state.result(raise_on_failure=raise_on_failure, _sync=True)
+
+    def _state(self, timeout):
+        try:
+            state = self._wrapped_future.result(timeout=timeout)
+        except _TIMEOUTS:
+            return None
+        except _CANCELLED as error:
+            return self._of_run(Cancelled(message=f"given up: {error}"))
+        except Exception as error:
+            _logger.exception("the task %s was lost on the cluster", self._name)
+            return self._of_run(Crashed(message=f"lost on the cluster: {error}", data=error))
+        if not isinstance(state, State):
+            return self._of_run(Crashed(message=f"the cluster returned a {type(state).__name__}"))
+        return state
+
+    def _of_run(self, state):
+        state.state_details.task_run_id = self.task_run_id
+        return state
+
+
+@contextmanager
+def _stepping_aside() -> Iterator[None]:
+    """Free this thread's slot on a worker while it waits for other tasks."""
+    if worker_here() is None:
+        yield
+        return
+    # without this, nested tasks on a worker with one thread would wait for ever
+    distributed.secede()
+    try:
+        yield
+    finally:
+        distributed.rejoin()
+
+
+# ---- requests to the server ---------------------------------------------------------------------
+
+
+_logger = get_logger("task_runner.daskcache")
+
+
+class Keepalive:
+    """Daemon thread that sends requests to the server.
+
+    Parameters
+    ----------
+    interval : float or None
+        Seconds between requests; with None, the thread is not started.
+    """
+
+    def __init__(self, interval: float | None):
+        self.interval = interval
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        if self.interval is not None:
+            self._stopped.clear()
+            threading.Thread(
+                target=copy_context().run, args=(self._ask,), name="daskcache-keepalive", daemon=True
+            ).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+    def _ask(self):
+        with get_client(sync_client=True) as client:
+            while not self._stopped.wait(self.interval):
+                try:
+                    client.hello()
+                except httpx.HTTPError as error:
+                    _logger.warning("Prefect's server does not answer: %s", error)

@@ -1,6 +1,6 @@
 """`CacheFuture`: the future of a cached task, finished from the start or around a task runner's future.
 
-`submitting` makes them.  `dask_futures` holds the futures of the Dask runner inside them.
+`skipping` makes them.  The other functions look into the states and values that hold futures.
 """
 
 from __future__ import annotations
@@ -155,3 +155,15 @@ def value_in(state: State) -> Any:
     """Return the value of a completed state, if it is at hand."""
     data = state.data
     return getattr(data, "result", data) if type(data).__name__ == "ResultRecord" else data
+
+
+def instances_in(value: Any, kinds: type | tuple[type, ...]) -> list[Any]:
+    """Return the instances of some classes in a value, as deep as Prefect itself looks for futures."""
+    found: list[Any] = []
+
+    def look(each):
+        if isinstance(each, kinds):
+            found.append(each)
+
+    visit_collection(value, look, return_data=False)
+    return found

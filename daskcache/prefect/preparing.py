@@ -1,6 +1,6 @@
 """Preparation of cached tasks: the plan for a call, made when it is submitted.
 
-`submitting` prepares the calls of a flow; `tasks` prepares calls without ``submit``.  The plan runs on a
+`skipping` prepares the calls of a flow; `tasks` prepares calls without ``submit``.  The plan runs on a
 worker as one of the callables in `bodies`.
 """
 
@@ -41,8 +41,7 @@ from ..storage.roots import Root
 from ..targets.context import context
 from . import transactions
 from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
-from .futures import CacheFuture, is_done, value_in
-from .instances import instances_in
+from .futures import CacheFuture, instances_in, is_done, value_in
 from .sent_code import code_of_task
 from .stored import refreshes
 

@@ -1,4 +1,4 @@
-"""A task's code as the submitting process sees it, and its transfer to workers.
+"""A task's code: as values and functions count it, as its client sees it, and its transfer to workers.
 
 A worker may have imported another version of a module, and a script's ``__main__`` is another program
 there.  So a worker neither makes fingerprints of code nor trusts its own code.  The function of a task
@@ -15,13 +15,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from prefect import Task
+from prefect import Flow, Task
 
 from ..calls.spec import Code, Options, Spec
 from ..clients import worker_here
 from ..errors import CodeMismatch, DaskcacheError
+from ..graph.node import Function
 from ..hashing import algorithms
 from ..hashing.algorithms import configured
+from ..hashing.encoder import Encoder
 from ..hashing.ownership import is_user_file, seen_as
 from ..runtime.code_check import (
     ArgumentCode,
@@ -219,3 +221,23 @@ def _own_modules(_count):
     return frozenset(
         name for name, file in files.items() if isinstance(file, str) and is_user_file(file)
     )
+
+
+# ---- tasks and flows as values -------------------------------------------------------------------
+
+
+def prefect_encoders() -> dict[type, Callable[[Any, Encoder], None]]:
+    """Return the encoders for tasks and flows, which count as the functions that they run."""
+    return {Task: _task, Flow: _flow}
+
+
+def _task(task, encoder):
+    # names, retries, descriptions … have no influence on what a call returns
+    if hasattr(type(task), "_spec"):
+        Function.__daskcache_encode__(task, encoder)
+    else:
+        encoder.add(task.fn)
+
+
+def _flow(flow, encoder):
+    encoder.add(getattr(flow, "_function", flow.fn))

@@ -1,6 +1,6 @@
 """Results of plain Prefect tasks, found when a task is submitted.
 
-They are stored by Prefect under a key of daskcache's (`policies`) and read by `result_records`.
+They are stored by Prefect under a key of daskcache's (`policies`) and read by `serializers`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from prefect.utilities.collections import visit_collection
 from ..errors import DaskcacheError
 from ..runtime.code_check import code_in_arguments, this_process
 from ..targets.cpr import alias
-from .arguments import Arguments
 from .futures import is_done
-from .policies import has_key_of_ours
-from .result_records import check_files, stored_record
+from .policies import Arguments, has_key_of_ours
 from .sent_code import sent_function
+from .serializers import check_files, stored_record
 
 _logger = get_logger("task_runner.daskcache")
 

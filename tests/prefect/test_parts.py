@@ -15,10 +15,10 @@ from prefect.context import SettingsContext
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from daskcache.prefect import DaskCacheTaskRunner, flow, sent_context, with_skipping
-from daskcache.prefect.artifacts import artifact_key
-from daskcache.prefect.keepalive import Keepalive
-from daskcache.prefect.sent_context import ContextSender
+from daskcache.prefect import DaskCacheTaskRunner, flow, with_skipping, workers
+from daskcache.prefect.dask_runner import Keepalive
+from daskcache.prefect.recording import artifact_key
+from daskcache.prefect.workers import ContextSender
 
 
 def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
@@ -60,7 +60,7 @@ def test_settings_are_sent_as_prefect_would_if_it_goes_about_it_otherwise(server
     def serialize_context(assets):
         return {"settings_context": {"of": SettingsContext.get()}, **assets}
 
-    monkeypatch.setattr(sent_context, "serialize_context", serialize_context)
+    monkeypatch.setattr(workers, "serialize_context", serialize_context)
     sent = ContextSender().serialize({"task": make})
     assert sent["settings_context"]["of"] is SettingsContext.get()
     assert sent["task"] is make
@@ -71,7 +71,7 @@ def test_workers_are_told_of_a_server_that_is_named_nowhere(server):
 
     @flow(task_runner=ThreadPoolTaskRunner())
     def pipeline():
-        return sent_context._for_workers({"settings": {"api": {}, "client": {"max_retries": 1}}})
+        return workers._for_workers({"settings": {"api": {}, "client": {"max_retries": 1}}})
 
     settings = pipeline()["settings"]
     assert settings["api"] == {"url": PREFECT_API_URL.value()}
