@@ -35,11 +35,11 @@ from prefect_dask.client import PrefectDaskClient
 from ..clients import worker_here
 from ..modes.handles import CachedResult
 from .futures import CacheFuture
-from .skipping import Submits, Submitter
+from .skipping import SkipsComplete
 from .workers import ContextSender, flush_workers, prepare_workers
 
 
-class DaskCacheTaskRunner(Submits, DaskTaskRunner):
+class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
     """Task runner for a Dask cluster that skips complete tasks when they are submitted.
 
     A skipped task never reaches the scheduler: its future is finished from the start, and the task run
@@ -69,12 +69,10 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
         api_keepalive: float | None = None,
         **options_of_dask: Any,
     ):
-        super().__init__(cluster, *of_dask, **options_of_dask)
-        self.record = record
+        super().__init__(cluster, *of_dask, record=record, **options_of_dask)
         self.extra_loggers = tuple(extra_loggers)
         self.api_keepalive = api_keepalive
         self._given = cluster
-        self._submitter = Submitter(self._send, record)
         self._context = ContextSender()
         self._keepalive = Keepalive(api_keepalive)
 
@@ -131,11 +129,6 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
             pure=False,
         )
         return DaskFuture(task_run_id, future, task.name)
-
-    @property
-    def keys(self) -> set[str]:
-        """Keys of the submitted recipes."""
-        return self._submitter.keys
 
     def duplicate(self) -> DaskCacheTaskRunner:
         return type(self)(**self._settings())

@@ -6,8 +6,8 @@ cached tasks, `stored` looks up the results of others.
 
 from __future__ import annotations
 
+import abc
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 from prefect.context import FlowRunContext
@@ -44,17 +44,15 @@ def with_skipping(runner: TaskRunner, record: str = "event") -> SkippingTaskRunn
     return SkippingTaskRunner(runner, record)
 
 
-class Submitter:
-    """Submitter of the tasks of one flow run.
+class SkipsComplete(TaskRunner):
+    """Task runner that sends only those tasks on that are not complete; base of the two that do so.
 
     Parameters
     ----------
-    send : callable
-        Submits a task to the actual runner: ``send(task, parameters, wait_for, dependencies)``.
+    *args, **options
+        As for the other base class.
     record : {"event", "none"}
         "event" reports skipped tasks to Prefect's server; "none" does not.
-    is_here : bool
-        True if tasks run in this process.
 
     Raises
     ------
@@ -62,25 +60,33 @@ class Submitter:
         If `record` is neither "event" nor "none".
     """
 
-    def __init__(self, send: Callable[..., PrefectFuture], record: str = "event", is_here: bool = False):
+    #: True if tasks run in this process.
+    _is_here = False
+
+    def __init__(self, *args: Any, record: str = "event", **options: Any):
+        super().__init__(*args, **options)
         if record not in RECORDS:
             raise ValueError(f"record must be {' or '.join(map(repr, RECORDS))}, got {record!r}")
-        self.preparer = Preparer()
         self.record = record
+        self.preparer = Preparer()
         #: Futures of tasks that were not skipped.  Completed ones are removed now and then.
         self.futures: list[CacheFuture] = []
         #: Number of tasks that were not skipped.
         self.count = 0
         #: Keys of the submitted recipes.
         self.keys: set[str] = set()
-        self._send = send
-        self._is_here = is_here
         self._stored = StoredResults()
         #: Futures of calls that may be running, by identity of the recipe.
         self._making: weakref.WeakValueDictionary[str, CacheFuture] = weakref.WeakValueDictionary()
 
+    @abc.abstractmethod
+    def _send(self, task, parameters, wait_for, dependencies) -> PrefectFuture:
+        """Submit a task to the actual runner."""
+
     def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
         """Return the future of a call; it is finished if the result is complete."""
+        if not self._started:
+            raise RuntimeError("The task runner must be started before submitting work.")
         if hasattr(task, "caches"):  # a CachedTask
             if task.caches:
                 future = self._submit_cached(task, parameters, wait_for, dependencies)
@@ -93,6 +99,11 @@ class Submitter:
                 return self._finished(task, "", parameters, state, wait_for, dependencies)
             task = twin
         return self._running(task, None, parameters, wait_for, dependencies)
+
+    def map(self, task, parameters, wait_for=None) -> Any:
+        # results of cached tasks are loaded: the call may map over them
+        loaded = {name: _data(value) for name, value in parameters.items()}
+        return super().map(task, loaded, wait_for)
 
     def _submit_cached(self, task, parameters, wait_for, dependencies):
         prepared = self.preparer.prepare(task, parameters, task.skips and is_ready(wait_for))
@@ -140,7 +151,7 @@ class Submitter:
             for future in pending:
                 future.settle()
 
-    def cancel(self) -> None:
+    def cancel_all(self) -> None:
         """Cancel the tasks that have not started."""
         for future in self.futures:
             if future.final_state is None:
@@ -164,43 +175,6 @@ class Submitter:
 _PRUNED_EVERY = 500
 
 
-class Submits:
-    """Mixin of task runners: they submit through a `Submitter`, which `_submitter` holds."""
-
-    _submitter: Submitter
-
-    @property
-    def preparer(self):
-        return self._submitter.preparer
-
-    @property
-    def count(self) -> int:
-        """Number of tasks that were not skipped."""
-        return self._submitter.count
-
-    def submit(self, task, parameters, wait_for=None, dependencies=None) -> CacheFuture:
-        if not self._started:  # type: ignore[attr-defined]
-            raise RuntimeError("The task runner must be started before submitting work.")
-        return self._submitter.submit(task, parameters, wait_for, dependencies)
-
-    def map(self, task, parameters, wait_for=None) -> Any:
-        # results of cached tasks are loaded: the call may map over them
-        loaded = {name: _data(value) for name, value in parameters.items()}
-        return super().map(task, loaded, wait_for)  # type: ignore[misc]
-
-    def drain(self) -> None:
-        """Wait for all submitted tasks."""
-        self._submitter.drain()
-
-    def unseen_failures(self, seen: set) -> list[CacheFuture]:
-        """See `Submitter.unseen_failures`."""
-        return self._submitter.unseen_failures(seen)
-
-    def cancel_all(self) -> None:
-        """Cancel the tasks that have not started."""
-        self._submitter.cancel()
-
-
 def _data(value):
     if isinstance(value, CacheFuture):
         result = value.result()
@@ -208,14 +182,13 @@ def _data(value):
     return value.load() if isinstance(value, CachedResult) else value
 
 
-class SkippingTaskRunner(Submits, TaskRunner):
+class SkippingTaskRunner(SkipsComplete):
     """Task runner around another one, for tasks that are not complete.  Made by `with_skipping`."""
 
     def __init__(self, runner: TaskRunner, record: str = "event"):
-        super().__init__()
         self.runner = runner
-        self.record = record
-        self._submitter = Submitter(self._send, record, isinstance(runner, ThreadPoolTaskRunner))
+        super().__init__(record=record)
+        self._is_here = isinstance(runner, ThreadPoolTaskRunner)
 
     @classmethod
     def around_started(cls, runner: TaskRunner) -> SkippingTaskRunner:
@@ -226,7 +199,7 @@ class SkippingTaskRunner(Submits, TaskRunner):
 
     @property
     def name(self) -> str:
-        return "skipping" if not hasattr(self, "runner") else f"skipping-{self.runner.name}"
+        return f"skipping-{self.runner.name}"
 
     def duplicate(self) -> SkippingTaskRunner:
         return type(self)(self.runner.duplicate(), self.record)
