@@ -30,7 +30,7 @@ MOVED = {
     "cli": "housekeeping.cli.main",
     "cli_corrections": "housekeeping.cli.corrections",
     "cli_housekeeping": "housekeeping.cli.housekeeping",
-    "cli_shared": "housekeeping.cli.shared",
+    "cli_shared": "housekeeping.cli.main",
     "cluster.client": "clients",
     "code": "hashing.functions",
     "code_check": "runtime.code_check",
