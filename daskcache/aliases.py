@@ -65,7 +65,7 @@ MOVED = {
     "installed": "hashing.installed",
     "late": "graph.late",
     "leases": "storage.leases",
-    "lineage": "housekeeping.lineage",
+    "lineage": "housekeeping.listing",
     "listing": "housekeeping.listing",
     "memo": "storage.source_hashes",
     "moving": "housekeeping.transfer",

@@ -22,8 +22,7 @@ from ..storage.atomic import entered
 from ..storage.paths import check_path
 from ..storage.record import RecordName
 from ..storage.roots import METADATA, Root
-from .lineage import Lineage
-from .listing import Listed, listed
+from .listing import Lineage, Listed, listed
 
 HOUR = 3600.0
 

@@ -30,8 +30,7 @@ from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
-from .lineage import Lineage
-from .listing import Listed, listed
+from .listing import Lineage, Listed, listed
 from .verify import check, other_algorithm
 
 

@@ -11,8 +11,7 @@ from ...storage.files import file_hash, relative
 from ...storage.record import target_id
 from ...storage.records import RecordStore, write_acceptance
 from ...storage.roots import Root
-from ..lineage import Lineage
-from ..listing import AS_RECORDED, find, find_or_make_root, listed, paths_below
+from ..listing import AS_RECORDED, Lineage, find, find_or_make_root, listed, paths_below
 from .main import TIME, friendly, on_root, root_option
 
 
