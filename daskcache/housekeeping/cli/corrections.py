@@ -12,7 +12,7 @@ from ...storage.record import target_id
 from ...storage.records import RecordStore, write_acceptance
 from ...storage.roots import Root
 from ..listing import AS_RECORDED, Lineage, find, find_or_make_root, listed, paths_below
-from .main import TIME, friendly, on_root, root_option
+from .main import TIME, on_root, root_option
 
 
 @click.command("accept")
@@ -55,7 +55,6 @@ def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
 @click.command("adopt")
 @click.argument("targets", nargs=-1, required=True)
 @root_option
-@friendly
 def adopt_command(targets: tuple[str, ...], root: str | None):
     """Adopt TARGETS that were edited or put there by hand.
 

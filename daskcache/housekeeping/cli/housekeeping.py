@@ -20,7 +20,7 @@ from .. import repair as repairing
 from .. import transfer
 from .. import verify as verifying
 from ..listing import find_root
-from .main import SIZE, TIME, friendly, on_root, root_option
+from .main import SIZE, TIME, on_root, root_option
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
 
@@ -195,7 +195,6 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     help="Import pickles too: to load one can run code of whoever made the archive.",
 )
 @root_option
-@friendly
 def import_command(archive: str, trust_pickles: bool, root: str | None):
     """Take the results in ARCHIVE into a root.
 

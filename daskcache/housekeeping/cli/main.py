@@ -6,11 +6,11 @@ The modules beside this one hold the other commands: `reports` those that only l
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,6 +29,15 @@ class _Group(click.Group):
             return getattr(import_module(_ELSEWHERE[name], __package__), f"{name}_command")
         return super().get_command(ctx, name)
 
+    def invoke(self, ctx):
+        """Run a command, and show daskcache's own errors as messages instead of tracebacks."""
+        from ...errors import DaskcacheError
+
+        try:
+            return super().invoke(ctx)
+        except DaskcacheError as error:
+            raise click.ClickException(str(error)) from error
+
 
 _ELSEWHERE = {
     **dict.fromkeys(("status", "ls", "why", "audit"), ".reports"),
@@ -44,20 +53,8 @@ def cache():
 
 # ---- for all commands ---------------------------------------------------------------------------
 
-root_option = click.option(
-    "--root", type=click.Path(), help="The root folder.  Default: the nearest one upward from here."
-)
 
-module_option = click.option(
-    "-m",
-    "--module",
-    "modules",
-    multiple=True,
-    help="A module of your program, to be imported as 'python -m' would; may be given again.",
-)
-
-
-def import_modules(names: tuple[str, ...]) -> None:
+def _import_modules(context, option, names):
     """Import the modules that the user names, also from the current folder.
 
     Modules are imported only if the user names them, never because a record does.
@@ -72,32 +69,29 @@ def import_modules(names: tuple[str, ...]) -> None:
             raise click.ClickException(f"can't import {name}: {what}") from error
 
 
-def on_root(command):
-    """Give a command its root: the one that ``--root`` names, or the nearest.  Works as a decorator."""
-
-    @root_option
-    @functools.wraps(command)
-    def run(*args, root, **kwargs):
-        from ..listing import find_root
-
-        return command(*args, root=find_root(root), **kwargs)
-
-    return friendly(run)
+import_modules = click.option(
+    "-m",
+    "--module",
+    multiple=True,
+    callback=_import_modules,
+    expose_value=False,
+    help="A module of your program, to be imported as 'python -m' would; may be given again.",
+)
 
 
-def friendly(command):
-    """Show daskcache's own errors as messages instead of tracebacks.  Works as a decorator."""
+def _found_root(context, option, given):
+    from ..listing import find_root
 
-    @functools.wraps(command)
-    def run(*args, **kwargs):
-        from ...errors import DaskcacheError
+    return find_root(given)
 
-        try:
-            return command(*args, **kwargs)
-        except DaskcacheError as error:
-            raise click.ClickException(str(error)) from error
 
-    return run
+_ROOT: dict[str, Any] = {
+    "type": click.Path(),
+    "help": "The root folder.  Default: the nearest one upward from here.",
+}
+root_option = click.option("--root", **_ROOT)
+#: Gives a command its root: the one that ``--root`` names, or the nearest.
+on_root = click.option("--root", callback=_found_root, **_ROOT)
 
 
 class _Parsed(click.ParamType):
@@ -138,7 +132,6 @@ TIME = _Parsed("age", "parse_timedelta", "30 days")
 )
 @click.option("--sigma", default=2.0, show_default=True, help="Width of the Gaussian in pixels.")
 @click.option("--scheduler", help="Address of a Dask scheduler.  Default: start a LocalCluster.")
-@friendly
 def demo(folder: Path, sigma: float, scheduler: str | None):
     """Denoise, segment and measure real images on a Dask cluster.
 

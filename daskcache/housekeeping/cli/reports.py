@@ -12,7 +12,7 @@ from ...planning.display.tables import text_table
 from ...storage.roots import Root
 from ..audit import audit_root
 from ..listing import STATES, find, listed, story
-from .main import import_modules, module_option, on_root
+from .main import import_modules, on_root
 
 
 @click.command("status")
@@ -52,15 +52,14 @@ def ls_command(pattern: str, root: Root):
 
 @click.command("why")
 @click.argument("target")
-@module_option
+@import_modules
 @on_root
-def why_command(target: str, modules: tuple[str, ...], root: Root):
+def why_command(target: str, root: Root):
     """Explain what made TARGET, and whether that is still up to date.
 
     Changes of code are found only for functions in modules that you name with --module.  A module is
     never imported because a record names it.
     """
-    import_modules(modules)
     item = find(root, target)
     if item is None:
         raise click.ClickException(
@@ -73,11 +72,9 @@ def why_command(target: str, modules: tuple[str, ...], root: Root):
 @click.argument("function", required=False)
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
 @click.option("--seed", type=int, help="Draw the same nodes again.")
-@module_option
+@import_modules
 @on_root
-def audit_command(
-    function: str | None, sample: int, seed: int | None, modules: tuple[str, ...], root: Root
-):
+def audit_command(function: str | None, sample: int, seed: int | None, root: Root):
     """Compute a sample of results again and compare the data.
 
     The sample is drawn at random from the results of FUNCTION, or from all results.  Functions in the
@@ -85,7 +82,6 @@ def audit_command(
     functions are skipped.  Nothing is written to the root.  The exit code is 1 if data differ or a
     function fails.
     """
-    import_modules(modules)
     audited = audit_root(root, function, sample, seed)
     if not audited.findings:
         what = f"result of {function}()" if function else "result"
