@@ -23,7 +23,6 @@ from prefect._internal.uuid7 import uuid7
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import ContextModel
-from prefect.futures import PrefectWrappedFuture
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed
 from prefect.task_engine import run_task_async, run_task_sync
@@ -31,6 +30,7 @@ from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
 from prefect_dask.client import PrefectDaskClient
+from prefect_dask.task_runners import PrefectDaskFuture
 
 from ..clients import worker_here
 from ..modes.handles import CachedResult
@@ -74,7 +74,6 @@ class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
         self.api_keepalive = api_keepalive
         self._given = cluster
         self._context = ContextSender()
-        self._keepalive = Keepalive(api_keepalive)
 
     def _settings(self):
         own = {name: getattr(self, name) for name in ("record", "extra_loggers", "api_keepalive")}
@@ -135,7 +134,7 @@ class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
 
     def __enter__(self) -> DaskCacheTaskRunner:
         super().__enter__()
-        self._keepalive.start()
+        self._exit_stack.enter_context(keepalive(self.api_keepalive))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -148,7 +147,6 @@ class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
             if self._client is not None and owns_cluster:
                 flush_workers(self._client)
         finally:
-            self._keepalive.stop()
             super().__exit__(*error)
 
     def __eq__(self, other: object) -> bool:
@@ -229,11 +227,10 @@ def _bare_state(state: State) -> State:
 
 _logger = get_logger("task_runner.daskcache")
 
-_TIMEOUTS = (TimeoutError, distributed.TimeoutError, concurrent.futures.TimeoutError)
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
-class DaskFuture(PrefectWrappedFuture):
+class DaskFuture(PrefectDaskFuture):
     """Future of a task run around a Dask future, whose result is the run's final state.
 
     A task that was cancelled, or lost because its workers died too often, has no final state.  It gets
@@ -246,23 +243,14 @@ class DaskFuture(PrefectWrappedFuture):
         self._name = name
 
     def wait(self, timeout: float | None = None) -> None:
-        if self._final_state is not None:
-            return
-        with _stepping_aside():
-            self._final_state = self._state(timeout)
-
-    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> Any:
-        self.wait(timeout)
         if self._final_state is None:
-            raise TimeoutError(
-                f"task run {self.task_run_id} ({self._name}) did not finish within {timeout} seconds"
-            )
-        return self._final_state.result(raise_on_failure=raise_on_failure, _sync=True)
+            with _stepping_aside():
+                self._final_state = self._state(timeout)
 
     def _state(self, timeout):
         try:
             state = self._wrapped_future.result(timeout=timeout)
-        except _TIMEOUTS:
+        except TimeoutError:
             return None
         except _CANCELLED as error:
             return self._of_run(Cancelled(message=f"given up: {error}"))
@@ -298,33 +286,30 @@ def _stepping_aside() -> Iterator[None]:
 _logger = get_logger("task_runner.daskcache")
 
 
-class Keepalive:
-    """Daemon thread that sends requests to the server.
+@contextmanager
+def keepalive(interval: float | None) -> Iterator[None]:
+    """Send a request to Prefect's server now and then, for proxies that close idle connections.
 
     Parameters
     ----------
     interval : float or None
-        Seconds between requests; with None, the thread is not started.
+        Seconds between requests, which a daemon thread sends; with None there are none.
     """
+    stopped = threading.Event()
 
-    def __init__(self, interval: float | None):
-        self.interval = interval
-        self._stopped = threading.Event()
-
-    def start(self) -> None:
-        if self.interval is not None:
-            self._stopped.clear()
-            threading.Thread(
-                target=copy_context().run, args=(self._ask,), name="daskcache-keepalive", daemon=True
-            ).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _ask(self):
+    def ask():
         with get_client(sync_client=True) as client:
-            while not self._stopped.wait(self.interval):
+            while not stopped.wait(interval):
                 try:
                     client.hello()
                 except httpx.HTTPError as error:
                     _logger.warning("Prefect's server does not answer: %s", error)
+
+    if interval is not None:
+        threading.Thread(
+            target=copy_context().run, args=(ask,), name="daskcache-keepalive", daemon=True
+        ).start()
+    try:
+        yield
+    finally:
+        stopped.set()

@@ -102,7 +102,7 @@ def code_of_task(task: Task) -> SentCode:
             hint="submit it with a DaskCacheTaskRunner, or make it with daskcache.prefect.task",
         )
     spec = task._spec if hasattr(type(task), "_spec") else None
-    return _sight(spec or function).look()
+    return _look(spec or function)
 
 
 def sent_function(task: Task, **of_call: Any) -> SentFunction:
@@ -155,46 +155,36 @@ class SentFunction(functools.partial):
 # ---- looking at code ----------------------------------------------------------------------------
 
 
-class _Sight:
-    """A function and its code at the last look.  Unchanged code is not described again."""
-
-    def __init__(self, spec: Spec):
-        self.spec = spec
-        self._known: tuple[Code | DaskcacheError, SentCode] | None = None
-
-    def look(self) -> SentCode:
-        try:
-            found: Code | DaskcacheError = self.spec.code()
-        except DaskcacheError as error:
-            found = error
-        known = self._known
-        if known is None or known[0] is not found or not known[1].is_ours:
-            known = self._known = found, self._sent(found)
-        return known[1]
-
-    def _sent(self, found):
-        code = getattr(self.spec.func, "__code__", None)
-        about = this_process(), self.spec.options
-        bytecode = code.co_code.hex() if code is not None else ""
-        if isinstance(found, DaskcacheError):
-            return SentCode(*about, "", bytecode, seen_code(None, []), configured(), found)
-        seen = seen_code(found.reach, found.parts)
-        return SentCode(*about, found.fingerprint, bytecode, seen, configured())
-
-
-def _sight(seen: Any) -> _Sight:
-    """Return the `_Sight` of a function or a `Spec`."""
-    known = _sights.get(id(seen))
-    if known is None:
-        if len(_sights) >= _MAX_SIGHTS:
-            _sights.clear()
+def _look(seen: Any) -> SentCode:
+    """Return the code of a function or a `Spec`.  Unchanged code is not described again."""
+    spec, before, sent = _seen.get(id(seen), (None, None, None))
+    if spec is None:
         spec = seen if isinstance(seen, Spec) else Spec(seen, Options())
-        known = _sights[id(seen)] = _Sight(spec)  # keeps `seen` alive: no other object gets its id
-    return known
+    try:
+        found: Code | DaskcacheError = spec.code()
+    except DaskcacheError as error:
+        found = error
+    if sent is None or found is not before or not sent.is_ours:
+        sent = _described(spec, found)
+        if len(_seen) >= _MAX_SEEN:
+            _seen.clear()
+        _seen[id(seen)] = spec, found, sent  # keeps `seen` alive: no other object gets its id
+    return sent
 
 
-_sights: dict[int, _Sight] = {}
-_MAX_SIGHTS = 1024
+#: By the id of a function or `Spec`: the spec, its code at the last look, and how it was described.
+_seen: dict[int, tuple[Spec, Code | DaskcacheError, SentCode]] = {}
+_MAX_SEEN = 1024
+
+
+def _described(spec, found):
+    code = getattr(spec.func, "__code__", None)
+    about = this_process(), spec.options
+    bytecode = code.co_code.hex() if code is not None else ""
+    if isinstance(found, DaskcacheError):
+        return SentCode(*about, "", bytecode, seen_code(None, []), configured(), found)
+    seen = seen_code(found.reach, found.parts)
+    return SentCode(*about, found.fingerprint, bytecode, seen, configured())
 
 
 def _is_elsewhere():

@@ -16,7 +16,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from daskcache.prefect import DaskCacheTaskRunner, flow, with_skipping, workers
-from daskcache.prefect.dask_runner import Keepalive
+from daskcache.prefect.dask_runner import keepalive
 from daskcache.prefect.recording import artifact_key
 from daskcache.prefect.workers import ContextSender
 
@@ -26,14 +26,12 @@ def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
     asked = []
     monkeypatch.setattr(SyncPrefectClient, "hello", lambda self: asked.append(1))
     before = threading.active_count()
-    Keepalive(None).start()
-    assert threading.active_count() == before
-    keepalive = Keepalive(0.01)
-    keepalive.start()
-    deadline = time.monotonic() + 30
-    while len(asked) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    keepalive.stop()
+    with keepalive(None):
+        assert threading.active_count() == before
+    with keepalive(0.01):
+        deadline = time.monotonic() + 30
+        while len(asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert len(asked) >= 3
 
 
