@@ -26,7 +26,6 @@ from importlib import import_module
 from typing import Any
 
 import dask
-from dask.delayed import Delayed
 
 from ..aliases import names_of
 from ..calls.state import inside_body
@@ -279,10 +278,7 @@ def _finish(wait_for):
     """Compute the nodes and lazy values for which a call is to wait."""
     if wait_for is None:
         return
-    waiting: list[Delayed] = []
-    lazy_values(
-        without_futures(wait_for if isinstance(wait_for, (list, tuple)) else [wait_for]), waiting
-    )
+    waiting, _ = lazy_values(without_futures(wait_for))
     recipes = [each._recipe for each in waiting if isinstance(each, Node) and each._dask is None]
     compute(tuple(each for each in waiting if not isinstance(each, Node)), make=recipes)
     forget(recipes)
