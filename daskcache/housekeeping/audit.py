@@ -193,16 +193,12 @@ def audit_root(
         except NotThere:  # only complete nodes are audited
             return None
         except CannotRecompute as reason:
-            return _skipped(record, reason)
+            about = record.function, record.target, SKIPPED, str(reason)
+            return Finding(*about, recorded=record.data_hash)
         seen.update(result.target.path for result in entry.stored)
         return _finding(record.function, entry, lambda: call_of(store, record, entry))
 
     return _draw(sorted(set(store.all())), sample, seed, examine)
-
-
-def _skipped(record, reason):
-    function, target = record.function, record.target
-    return Finding(function, target, SKIPPED, str(reason), recorded=record.data_hash)
 
 
 def _is_of(record, function):

@@ -250,10 +250,8 @@ def source_changes(root: str, described: dict[str, Any]) -> bool:
     """Return True if a source's content differs from its record; False if that is unknown."""
     try:
         _source_input(root, described)
-    except SourceChanged:
-        return True
-    except CannotRecompute:
-        return False
+    except CannotRecompute as reason:
+        return isinstance(reason, SourceChanged)
     return False
 
 

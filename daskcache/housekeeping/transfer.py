@@ -30,7 +30,7 @@ from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
-from .listing import Lineage, Listed, listed
+from .listing import Lineage, listed
 from .verify import check, other_algorithm
 
 
@@ -74,10 +74,8 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     """
     lineage = Lineage(listed(root))
     chosen = {item.path: item for item in _chosen(root, lineage, targets)}
-    optional: dict[str, Listed] = {}
-    if upstream:
-        above = {item.path: item for item in lineage.ancestors(chosen.values())}
-        optional = {path: item for path, item in above.items() if path not in chosen}
+    above = lineage.ancestors(chosen.values()) if upstream else []
+    optional = {item.path: item for item in above if item.path not in chosen}
     _refuse_tables(path for path in targets if path in chosen)
     store = RecordStore(root)
     packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]

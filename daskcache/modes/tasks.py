@@ -209,7 +209,8 @@ class Task(InModes):
         """
         mode = FUNCTION if inside_body.get() else current_mode()
         if mode in PREFECT:
-            return self._in_prefect(mode).map(*_for_prefect(args), **_for_prefect(kwargs))
+            named = {name: _for_prefect(value) for name, value in kwargs.items()}
+            return self._in_prefect(mode).map(*map(_for_prefect, args), **named)
         wait_for = kwargs.pop("wait_for", None)
         _finish(wait_for)
         positional = [_items(value) for value in args]
@@ -325,12 +326,7 @@ def prefect_for(mode):
     return import_module("..prefect", __package__)
 
 
-def _for_prefect(values):
+def _for_prefect(value):
     from prefect import unmapped as prefects
 
-    def own(value):
-        return prefects(value.value) if type(value) is unmapped else value
-
-    if isinstance(values, dict):
-        return {name: own(value) for name, value in values.items()}
-    return [own(value) for value in values]
+    return prefects(value.value) if type(value) is unmapped else value

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import dask
 from dask._task_spec import DataNode
 from dask.local import get_sync
-from prefect.states import Completed
 from prefect.utilities.collections import visit_collection
 
 from ..calls.arguments import make_recipe
@@ -35,7 +34,7 @@ from ..runtime.entry import Entry
 from ..storage.paths import located
 from ..targets.context import context
 from ..targets.source import Source
-from .futures import instances_in
+from .futures import cached, instances_in
 from .recording import make_artifact
 from .sent_code import SentCode
 from .transactions import forget_if_rolled_back
@@ -86,14 +85,11 @@ class AsyncBody(_AnyBody):
 
 def _bare_signature(spec):
     """Return the parameters' names and kinds only; workers don't need annotations and defaults."""
-    parameters = spec.signature.inspected.parameters.values()
-    optional = {parameter.name for parameter in parameters if parameter.default is not parameter.empty}
-    return inspect.Signature(
-        [
-            inspect.Parameter(p.name, p.kind, default=None if p.name in optional else p.empty)
-            for p in parameters
-        ]
-    )
+    parameters = [
+        p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
+        for p in spec.signature.inspected.parameters.values()
+    ]
+    return inspect.Signature(parameters)
 
 
 class Body(_AnyBody):
@@ -212,9 +208,8 @@ class DataBody(_AnyBody):
         self.spec = spec
 
     def run(self, bound):
-        wants_object = dict(
-            zip(self.spec.signature.names, self.spec.signature.wants_object, strict=True)
-        )
+        signature = self.spec.signature
+        wants_object = dict(zip(signature.names, signature.wants_object, strict=True))
         for name, value in bound.arguments.items():
             if not wants_object.get(name):
                 bound.arguments[name] = visit_collection(value, _data, return_data=True)
@@ -252,7 +247,7 @@ def _finished(entry, outcomes, with_artifact):
     """Return the entry for the engine; for a skipped node, a state that shows it as Cached."""
     # the last event is the node's own; events before it are of upstream nodes
     if outcomes and outcomes[-1] == "skipped":
-        return Completed(name="Cached", message="its target was complete", data=entry)
+        return cached(entry)
     forget_if_rolled_back(entry)
     if with_artifact:
         make_artifact(entry)

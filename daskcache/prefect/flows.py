@@ -28,7 +28,7 @@ from ..errors import NodeFailed
 from ..events import COPIED, FAILED, RAN, SKIPPED, TOPIC, event_of, messages_in
 from ..modes.options import PREFECT, current_mode
 from .dask_runner import DaskCacheTaskRunner, settings_of
-from .futures import instances_in
+from .futures import cached, instances_in
 from .recording import finish
 from .skipping import SkippingTaskRunner, with_skipping
 
@@ -230,6 +230,6 @@ def _record(event, record):
 _STATES = {
     RAN: Completed,
     COPIED: Completed,
-    SKIPPED: lambda: Completed(name="Cached", message="its target was complete"),
+    SKIPPED: cached,
     FAILED: lambda: Failed(message="see the error that the flow got"),
 }

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectTaskRunFuture
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Completed, Crashed
 from prefect.utilities.collections import visit_collection
 
 from ..calls.recipe import Recipe
@@ -141,6 +141,11 @@ def settled(state: State, recipe: Recipe | None) -> State:
     if recipe is None or not isinstance(value, Entry) or isinstance(value, CachedResult):
         return state
     return state.model_copy(update={"data": CachedResult(value, recipe)})
+
+
+def cached(result: Any = None) -> State:
+    """Return the state of a task run whose target was complete."""
+    return Completed(name="Cached", message="its target was complete", data=result)
 
 
 def is_done(future: PrefectFuture) -> bool:

@@ -19,7 +19,7 @@ from prefect import Task
 from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed
+from prefect.states import Failed
 from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
@@ -41,7 +41,7 @@ from ..storage.roots import Root
 from ..targets.context import context
 from . import transactions
 from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
-from .futures import CacheFuture, instances_in, is_done, value_in
+from .futures import CacheFuture, cached, instances_in, is_done, value_in
 from .sent_code import code_of_task
 from .stored import refreshes
 
@@ -114,8 +114,7 @@ class Preparer:
         planned = planner.request(recipe)
         planner.write_down()
         if skips and planned.action == LOAD:
-            result = CachedResult(planned.entry, recipe)
-            return Prepared(task, recipe, name, Completed(name="Cached", message=_COMPLETE, data=result))
+            return Prepared(task, recipe, name, cached(CachedResult(planned.entry, recipe)))
         return Prepared(_bound(task, recipe, name, planner, found.running), recipe, name, None)
 
     def _claim(self, recipe):
@@ -154,9 +153,6 @@ class Preparer:
             self._planner = Planner()
             self._looked, self._rolled_back = now, transactions.rolled_back
         return self._planner
-
-
-_COMPLETE = "its target was complete"
 
 
 class _Upstream:
@@ -239,15 +235,13 @@ def _bound(task, recipe, name, planner, running):
     """
     builder = GraphBuilder(planner)
     key = builder.add_check(recipe)
-    tasks, awaited = builder.tasks, {}
+    awaited = {}
     for future in running:
         upstream = future.recipe
         entry_key = builder.entry_key_of(upstream)
         if entry_key is not None:
             awaited[entry_key] = Awaited(upstream.root, upstream.key, upstream.paths)
-    if awaited:
-        tasks = {**tasks, **{key: DataNode(key, None) for key in awaited}}
-    tasks = cull(tasks, [key])
+    tasks = cull({**builder.tasks, **{key: DataNode(key, None) for key in awaited}}, [key])
     awaited = {key: upstream for key, upstream in awaited.items() if key in tasks}
     body = Body(task.spec, tasks, key, awaited, task.artifacts)
     return _with_body(task, body, name)

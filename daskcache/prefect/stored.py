@@ -173,16 +173,12 @@ def _known(parameters):
     def resolve(value, context):
         if isinstance(context.get("annotation"), quote):
             return value
-        if isinstance(value, PrefectFuture):
-            if not is_done(value):
-                late.add(context["name"])
-                return value
+        if isinstance(value, PrefectFuture) and is_done(value):
             value = value.state
-        if isinstance(value, State):
-            if not value.is_completed():
-                late.add(context["name"])
-                return value
+        if isinstance(value, State) and value.is_completed():
             return value.result(_sync=True)
+        if isinstance(value, (PrefectFuture, State)):
+            late.add(context["name"])
         return value
 
     for name, value in parameters.items():
