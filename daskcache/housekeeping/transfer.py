@@ -18,9 +18,8 @@ from typing import NamedTuple
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import algorithms
 from ..planning.states import MISSING
-from ..storage import atomic
 from ..storage import files as storage
-from ..storage.atomic import entered
+from ..storage.atomic import entered, put_first
 from ..storage.code_store import files_behind
 from ..storage.files import Part
 from ..storage.manifests import keep_manifest, mend_manifest
@@ -374,7 +373,7 @@ def _keep_code(root, archive):
             part = storage.part_path(root, os.path.basename(path))
             storage.write_part(part, [content])
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            atomic.put_first(part, path)
+            put_first(part, path)
 
 
 def _take_in(store, item: Packed, outcome, part: Part | None):

@@ -79,11 +79,7 @@ _OLD_MODES = {
 }
 
 
-_OWN = {
-    name
-    for name, parameter in inspect.signature(delayed).parameters.items()
-    if name not in ("obj", "name")
-}
+_OWN = inspect.signature(delayed).parameters.keys() - {"obj", "name"}
 _OF_PREFECT = frozenset(
     """
     name description tags viz_return_value cache_key_fn cache_expiration cache_policy

@@ -309,11 +309,9 @@ def _damages_of_file(file):
         broken[f"{path.name} with bit {i % 8} of byte {i} flipped"] = _flipped(data, i)
     broken[f"{path.name} with a byte more"] = data + b"\0"
     for what, content in broken.items():
-        path.write_bytes(content)
-        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        _write_at(path, content, found)
         yield what
-    path.write_bytes(data)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    _write_at(path, data, found)
 
 
 def _removal(file):
@@ -321,7 +319,12 @@ def _removal(file):
     data = path.read_bytes()
     path.unlink()
     yield f"{path.name} removed"
-    path.write_bytes(data)
+    _write_at(path, data, found)
+
+
+def _write_at(path, content, found):
+    """Write a file with the times that it had."""
+    path.write_bytes(content)
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 

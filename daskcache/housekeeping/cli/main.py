@@ -142,7 +142,7 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
     for module in ("distributed", "skimage", "tifffile", "pandas"):
         require(module, "demo")
     import dask
-    from distributed import Client, LocalCluster, progress
+    from distributed import Client, progress
 
     from ...graph.api import plan
     from .. import demo as pipeline
@@ -156,17 +156,13 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
     if not before.left:
         click.echo(f"\n{node.compute().to_string(index=False)}")
     else:
-        cluster = None
-        if scheduler is None:
-            cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
-        with Client(scheduler or cluster) as client:
+        local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+        with Client(scheduler) if scheduler else Client(**local) as client:
             click.echo(f"\nComputing on {client.scheduler.address}")
             future = client.compute(node)
             if sys.stdout.isatty():
                 progress(future)
             click.echo(f"\n{future.result().to_string(index=False)}")
-        if cluster is not None:
-            cluster.close()
     click.echo(f"\n{_what_happened(before, plan(node))}")
     click.echo(f"\nResults are in {folder / 'results'}; run the command again: nothing will run.")
 
