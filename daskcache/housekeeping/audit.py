@@ -5,7 +5,7 @@ does not include.  Either makes a cache wrong unnoticed.
 
 Functions run in this process, one after the other, from stored inputs.  Nothing is written to the root:
 results go to a temporary folder and are hashed there as they would be when stored.  `audit` starts from
-nodes; `audit_root` starts from records, with the help of `rebuild`.
+nodes, `audit_root` from records; `rebuild` makes the calls of both.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ import daskcache as dc
 from daskcache.errors import DaskcacheWarning, NotANode
 from daskcache.housekeeping import audit as auditing
 from daskcache.housekeeping.audit import (
-    ACCEPTED,
     NOT_DETERMINISTIC,
     UNTRACKED,
     Audit,
@@ -29,6 +28,7 @@ from daskcache.housekeeping.audit import (
     audit_root,
 )
 from daskcache.housekeeping.listing import find, story
+from daskcache.housekeeping.rebuild import ACCEPTED
 from daskcache.storage import record
 from daskcache.storage.roots import Root
 
