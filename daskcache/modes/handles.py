@@ -105,12 +105,17 @@ class Submitted:
 
     With a distributed client, the node is sent to the cluster at once.  Without one, it stays lazy.  As
     an argument of another task, the handle stands for the node's value.
+
+    Attributes
+    ----------
+    node : Node
+        The node.
     """
 
-    __slots__ = ("_node", "_recipe", "_dask", "_batch", "_future", "_making", "_outcome", "__weakref__")
+    __slots__ = ("node", "_recipe", "_dask", "_batch", "_future", "_making", "_outcome", "__weakref__")
 
     def __init__(self, node: Node):
-        self._node = node
+        self.node = node
         self._recipe = node._recipe
         self._dask = None
         self._batch = _waiting.handles
@@ -122,11 +127,6 @@ class Submitted:
         self._future = client.compute(node) if client is not None else None
         if self._future is None:
             self._batch.add(self)
-
-    @property
-    def node(self) -> Node:
-        """The node."""
-        return self._node
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the node's value, and compute it if necessary.
@@ -150,7 +150,7 @@ class Submitted:
             error = self._outcome and self._outcome[0]
             if error is not None:
                 raise error
-            return self._node.compute()
+            return self.node.compute()
         except Exception:
             forget([self._recipe])  # the caller gets the error, so the flow need not raise it again
             raise
@@ -229,11 +229,11 @@ def _error_of(waiting):
     held = [each for each in waiting if not each._recipe.paths]
     stored = [each._recipe for each in waiting if each._recipe.paths]
     try:
-        values = compute(tuple(each._node for each in held), make=stored)
+        values = compute(tuple(each.node for each in held), make=stored)
     except Exception as error:  # noqa: BLE001 (`result` raises it)
         return error
     for each, value in zip(held, values, strict=True):
-        each._node = holding(each._node, value)
+        each.node = holding(each.node, value)
     return None
 
 
@@ -308,7 +308,7 @@ def lazy_values(value: Any) -> tuple[list[Delayed], Callable[[Iterable[Any]], An
 def _without_future(item):
     if type(item) is Done:
         return item.returned
-    return item._node if type(item) is Submitted else item
+    return item.node if type(item) is Submitted else item
 
 
 def _replaced(value, replace):

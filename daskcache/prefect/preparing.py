@@ -12,7 +12,7 @@ import threading
 import time
 import types
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dask._task_spec import DataNode, cull
 from prefect import Task
@@ -43,17 +43,14 @@ from . import transactions
 from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
 from .futures import CacheFuture, cached, instances_in, is_done, value_in
 from .sent_code import code_of_task
-from .stored import refreshes
-
-if TYPE_CHECKING:
-    from .tasks import CachedTask
+from .stored import StoredResults, refreshes
 
 
 class Prepared(NamedTuple):
     """The plan for one call."""
 
     #: The task to run, with the body for this call.
-    task: CachedTask
+    task: Task
     #: Recipe of the result; None if it is not known yet.
     recipe: Recipe | None
     #: Name of the task run; empty if it is not known yet.
@@ -65,13 +62,15 @@ class Prepared(NamedTuple):
 class Preparer:
     """Preparer of the calls of one flow.
 
-    Calls that follow each other within `MAX_AGE` share a planner, and so one look at the root.
+    Calls of cached tasks that follow each other within `MAX_AGE` share a planner, and so one look at the
+    root.
     """
 
     #: Seconds for which a look at the root is used.  Results stored since then are found by the worker.
     MAX_AGE = 1.0
 
     def __init__(self):
+        self._stored = StoredResults()
         self._lock = threading.RLock()
         self._planner: Planner | None = None
         self._looked = 0.0
@@ -79,24 +78,31 @@ class Preparer:
         #: Key and function name of the recipe that has claimed a target, by the target's absolute path.
         self._claims: dict[str, tuple[str, str]] = {}
 
-    def prepare(self, task: CachedTask, parameters: dict[str, Any], skips: bool = True) -> Prepared:
-        """Plan a call.  An error of daskcache becomes a failed state.
+    def prepare(self, task: Any, parameters: dict[str, Any], is_ready: bool) -> Prepared:
+        """Plan a call of a cached task, or look up the stored result of another task.
+
+        An error of daskcache becomes a failed state.
 
         Parameters
         ----------
-        task : CachedTask
+        task : CachedTask or prefect.Task
         parameters : dict
             As Prefect has bound them, with futures, results, sources and nodes in them.
-        skips : bool
-            True to finish the call here if its target is complete.
+        is_ready : bool
+            True if the call does not have to wait for other tasks, so that it may be finished here.
 
         Returns
         -------
         Prepared
         """
+        if not hasattr(task, "caches"):
+            task, state = self._stored.prepare(task, parameters, is_ready)
+            return Prepared(task, None, "", state)
+        if not task.caches:
+            return Prepared(task.plain(), None, "", None)
         try:
             with self._lock:
-                return self._prepare(task, parameters, skips)
+                return self._prepare(task, parameters, is_ready and task.skips)
         except DaskcacheError as error:
             message = f"the task can't be planned: {error}"
             return Prepared(task, None, "", Failed(message=message, data=error))

@@ -1,7 +1,7 @@
 """Task runners that skip complete tasks: these get a finished future, others go to the actual runner.
 
-`with_skipping` makes one around any other runner; `dask_runner` has the one for Dask.  `preparing` plans
-cached tasks, `stored` looks up the results of others.
+`with_skipping` makes one around any other runner; `dask_runner` has the one for Dask.  `preparing` finds
+out which tasks are complete.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from ..modes.handles import CachedResult
 from .futures import CacheFuture, unwrapped
 from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
-from .stored import StoredResults
 from .transactions import forget_if_rolled_back
 
 
@@ -75,7 +74,6 @@ class SkipsComplete(TaskRunner):
         self.count = 0
         #: Keys of the submitted recipes.
         self.keys: set[str] = set()
-        self._stored = StoredResults()
         #: Futures of calls that may be running, by identity of the recipe.
         self._making: weakref.WeakValueDictionary[str, CacheFuture] = weakref.WeakValueDictionary()
 
@@ -87,52 +85,42 @@ class SkipsComplete(TaskRunner):
         """Return the future of a call; it is finished if the result is complete."""
         if not self._started:
             raise RuntimeError("The task runner must be started before submitting work.")
-        if hasattr(task, "caches"):  # a CachedTask
-            if task.caches:
-                future = self._submit_cached(task, parameters, wait_for, dependencies)
-                future.gives_data = task.results == "data"
-                return future
-            task = task.plain()
+        prepared = self.preparer.prepare(task, parameters, is_ready(wait_for))
+        if prepared.state is not None:
+            future = self._finished(task, prepared, parameters, wait_for, dependencies)
         else:
-            twin, state = self._stored.prepare(task, parameters, is_ready(wait_for))
-            if state is not None:
-                return self._finished(task, "", parameters, state, wait_for, dependencies)
-            task = twin
-        return self._running(task, None, parameters, wait_for, dependencies)
+            future = self._running(prepared, parameters, wait_for, dependencies)
+        if getattr(task, "caches", False):
+            future.gives_data = task.results == "data"
+            # in this process, the body itself watches the transaction around its task run
+            if prepared.state is None and not self._is_here:
+                forget_if_rolled_back(future)
+        return future
 
     def map(self, task, parameters, wait_for=None) -> Any:
         # results of cached tasks are loaded: the call may map over them
         loaded = {name: _data(value) for name, value in parameters.items()}
         return super().map(task, loaded, wait_for)
 
-    def _submit_cached(self, task, parameters, wait_for, dependencies):
-        prepared = self.preparer.prepare(task, parameters, task.skips and is_ready(wait_for))
-        recipe, state = prepared.recipe, prepared.state
-        if state is not None:
-            return self._finished(task, prepared.name, parameters, state, wait_for, dependencies, recipe)
-        rival = self._making.get(recipe.identity) if recipe is not None else None
-        if rival is not None and rival.final_state is None:
-            wait_for = [*(wait_for or ()), rival]  # it makes the result, then this call finds it
-        future = self._running(prepared.task, recipe, parameters, wait_for, dependencies)
-        # in this process, the body itself watches the transaction around its task run
-        if not self._is_here:
-            forget_if_rolled_back(future)
-        if recipe is not None:
-            self._making[recipe.identity] = future
-            self.keys.add(recipe.key)
-        return future
-
-    def _finished(self, task, name, parameters, state, wait_for, dependencies, recipe=None):
-        task_run_id = finish(task, name, parameters, state, wait_for, dependencies, self.record)
-        future = CacheFuture(task_run_id, recipe, state=state)
+    def _finished(self, task, prepared, parameters, wait_for, dependencies):
+        state = prepared.state
+        task_run_id = finish(task, prepared.name, parameters, state, wait_for, dependencies, self.record)
+        future = CacheFuture(task_run_id, prepared.recipe, state=state)
         if not state.is_completed():
             self._keep(future)
         return future
 
-    def _running(self, task, recipe, parameters, wait_for, dependencies):
-        inner = self._send(task, parameters, wait_for, dependencies)
+    def _running(self, prepared, parameters, wait_for, dependencies):
+        recipe = prepared.recipe
+        rival = self._making.get(recipe.identity) if recipe is not None else None
+        if rival is not None and rival.final_state is None:
+            wait_for = [*(wait_for or ()), rival]  # it makes the result, then this call finds it
+        inner = self._send(prepared.task, parameters, wait_for, dependencies)
         future = CacheFuture(inner.task_run_id, recipe, inner)
         self._keep(future)
+        if recipe is not None:
+            self._making[recipe.identity] = future
+            self.keys.add(recipe.key)
         return future
 
     def _keep(self, future):

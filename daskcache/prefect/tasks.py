@@ -25,10 +25,9 @@ from ..modes.options import PREFECT, current_mode
 from .bodies import AsyncDataBody, DataBody
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
-from .preparing import Prepared, Preparer, is_ready, wait_for_upstream
+from .preparing import Preparer, is_ready, wait_for_upstream
 from .recording import finish
 from .skipping import adopt_runner
-from .stored import StoredResults
 
 _OPTIONS = {field.name for field in dataclasses.fields(Options)}
 
@@ -155,6 +154,17 @@ class _InModes(Task):
     def _given(self, kwargs):
         return kwargs
 
+    def _prepare(self, parameters, wait_for, is_ready):
+        """Plan a call in this process; a call that is finished already is recorded here."""
+        flow_context = FlowRunContext.get()
+        runner: Any = flow_context.task_runner if flow_context else None
+        preparer = getattr(runner, "preparer", None) or Preparer()
+        record = getattr(runner, "record", "event")
+        prepared = preparer.prepare(self, parameters, is_ready)
+        if prepared.state is not None:
+            finish(self, prepared.name, parameters, prepared.state, wait_for, None, record)
+        return prepared
+
 
 class CachedTask(_InModes):
     """A Prefect task whose results have targets.  Made by `task`."""
@@ -219,7 +229,7 @@ class CachedTask(_InModes):
         if self.isasync:
             return self._call_async(parameters, wait_for, return_state)
         wait_for_upstream(parameters, wait_for)
-        prepared = self._prepare(parameters, wait_for)
+        prepared = self._prepare(parameters, wait_for, not wait_for)
         state = prepared.state or _run(prepared.task, parameters, wait_for)
         return self._outcome(state, prepared, return_state)
 
@@ -232,19 +242,9 @@ class CachedTask(_InModes):
 
     async def _call_async(self, parameters, wait_for, return_state):
         await asyncio.to_thread(wait_for_upstream, parameters, wait_for)
-        prepared = self._prepare(parameters, wait_for)
+        prepared = self._prepare(parameters, wait_for, not wait_for)
         state = prepared.state or await _run(prepared.task, parameters, wait_for)
         return self._outcome(state, prepared, return_state)
-
-    def _prepare(self, parameters, wait_for):
-        """Plan a call in this process; a call that is finished already is recorded here."""
-        if not self.caches:
-            return Prepared(self.plain(), None, "", None)
-        preparer, record = _of_runner()
-        prepared = preparer.prepare(self, parameters, self.skips and not wait_for)
-        if prepared.state is not None:
-            finish(self, prepared.name, parameters, prepared.state, wait_for, None, record)
-        return prepared
 
     def _outcome(self, state, prepared, return_state):
         state = settled(state, prepared.recipe)
@@ -289,25 +289,12 @@ class StoredTask(_InModes):
         task: Task = self
         if self.mode != PREFECT[0]:
             parameters = get_call_parameters(self.fn, args, kwargs)
-            task, state = StoredResults().prepare(self, parameters, is_ready(wait_for))
+            task, _, _, state = self._prepare(parameters, wait_for, is_ready(wait_for))
             if state is not None:
-                finish(self, "", parameters, state, wait_for, None, _of_runner()[1])
-                return self._outcome(state, return_state)
+                outcome = state if return_state else state.data.result
+                return _awaitable(outcome) if self.isasync else outcome
         return Task.__call__(task, *args, return_state=return_state, wait_for=wait_for, **kwargs)
-
-    def _outcome(self, state, return_state):
-        outcome = state if return_state else state.data.result
-        return _awaitable(outcome) if self.isasync else outcome
 
 
 async def _awaitable(outcome):
     return outcome
-
-
-def _of_runner():
-    """Return the preparer and the `record` option of the flow's task runner, or defaults."""
-    flow_context = FlowRunContext.get()
-    runner = flow_context.task_runner if flow_context else None
-    if hasattr(runner, "preparer"):
-        return runner.preparer, runner.record
-    return Preparer(), "event"

@@ -22,18 +22,20 @@ from .. import verify as verifying
 from ..listing import find_root
 from .main import SIZE, TIME, on_root, root_option
 
+
+def _min_age(default, text):
+    return click.option("--min-age", type=TIME, default=default, show_default=True, help=text)
+
+
 _json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
 
 
 @click.command("verify")
 @click.argument("pattern", default="*")
 @click.option("--repair", is_flag=True, help="Move what is damaged to the trash, and clear up.")
-@click.option(
-    "--min-age",
-    type=TIME,
-    default="1 day",
-    show_default=True,
-    help="With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
+@_min_age(
+    "1 day",
+    "With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
 )
 @_json_option
 @on_root
@@ -81,13 +83,7 @@ def _advice(counts, repaired):
 @click.option("--max-size", type=SIZE, help="Drop results until they take no more than this.")
 @click.option("--max-age", type=TIME, help="Drop results that were made longer ago than this.")
 @click.option("--keep-final", is_flag=True, help="Never drop what nothing else was made from.")
-@click.option(
-    "--min-age",
-    type=TIME,
-    default="1 hour",
-    show_default=True,
-    help="Keep what was written or read since: a running graph may need it.",
-)
+@_min_age("1 hour", "Keep what was written or read since: a running graph may need it.")
 @click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @on_root
