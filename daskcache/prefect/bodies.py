@@ -8,6 +8,7 @@ and `tasks` make them.
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import dask
 from dask._task_spec import DataNode
 from dask.local import get_sync
+from prefect import Task
 from prefect.utilities.collections import visit_collection
 
 from ..calls.arguments import make_recipe
@@ -71,7 +73,36 @@ class _AnyBody:
         raise NotImplementedError
 
 
-class AsyncBody(_AnyBody):
+def _bare_signature(spec):
+    """Return the parameters' names and kinds only; workers don't need annotations and defaults."""
+    parameters = [
+        p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
+        for p in spec.signature.inspected.parameters.values()
+    ]
+    return inspect.Signature(parameters)
+
+
+def with_body(task: Task, body: _AnyBody, name: str = "") -> Task:
+    """Return a copy of a task that runs `body`, with a name for its task run unless that is empty."""
+    bound = copy.copy(task)
+    bound.__dict__.pop("__wrapped__", None)
+    bound.fn = _AsyncBody(body) if task.isasync else body
+    if name:
+        bound.task_run_name = _Name(name)
+    return bound
+
+
+class _Name:
+    """A task run's name that is filled already.  A callable, because Prefect fills a text once more."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self):
+        return self.name
+
+
+class _AsyncBody(_AnyBody):
     """The same body for an ``async def`` task, awaited by the engine; it runs in a thread."""
 
     def __init__(self, body: _AnyBody):
@@ -80,16 +111,8 @@ class AsyncBody(_AnyBody):
         self.__signature__ = body.__signature__
 
     async def __call__(self, *args, **kwargs):
-        return await asyncio.to_thread(self.body, *args, **kwargs)
-
-
-def _bare_signature(spec):
-    """Return the parameters' names and kinds only; workers don't need annotations and defaults."""
-    parameters = [
-        p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
-        for p in spec.signature.inspected.parameters.values()
-    ]
-    return inspect.Signature(parameters)
+        outcome = await asyncio.to_thread(self.body, *args, **kwargs)
+        return await outcome if inspect.iscoroutine(outcome) else outcome
 
 
 class Body(_AnyBody):
@@ -218,13 +241,6 @@ class DataBody(_AnyBody):
             return call_plain(self.spec, bound.args, bound.kwargs)
         finally:
             inside_body.reset(token)
-
-
-class AsyncDataBody(DataBody):
-    """The same body for an ``async def`` task; data are loaded when the coroutine is made."""
-
-    async def __call__(self, *args, **kwargs):
-        return await super().__call__(*args, **kwargs)
 
 
 def _data(value):

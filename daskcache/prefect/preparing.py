@@ -6,7 +6,6 @@ worker as one of the callables in `bodies`.
 
 from __future__ import annotations
 
-import copy
 import functools
 import threading
 import time
@@ -40,7 +39,7 @@ from ..storage.paths import DATA_HASH
 from ..storage.roots import Root
 from ..targets.context import context
 from . import transactions
-from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
+from .bodies import Awaited, Body, LateBody, Settings, with_body
 from .futures import CacheFuture, cached, instances_in, is_done, value_in
 from .sent_code import code_of_task
 from .stored import StoredResults, refreshes
@@ -250,7 +249,7 @@ def _bound(task, recipe, name, planner, running):
     tasks = cull({**builder.tasks, **{key: DataNode(key, None) for key in awaited}}, [key])
     awaited = {key: upstream for key, upstream in awaited.items() if key in tasks}
     body = Body(task.spec, tasks, key, awaited, task.artifacts)
-    return _with_body(task, body, name)
+    return with_body(task, body, name)
 
 
 def _late(task, found, force):
@@ -260,7 +259,7 @@ def _late(task, found, force):
     sent = code_of_task(task)._replace(arguments=code_in_arguments(_code_in(found.parameters)))
     settings = Settings(root.path, dict(context), sent)
     recipes = [flatten(recipe) for recipe in found.recipes()]
-    return _with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts), "")
+    return with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts))
 
 
 def _code_in(parameters):
@@ -288,23 +287,3 @@ def _name(task, recipe, found):
     if found.running:
         return ""
     return resolve_custom_task_run_name(task, found.parameters)
-
-
-def _with_body(task, body, name):
-    """Return a copy of a task that runs `body`, with this name."""
-    bound = copy.copy(task)
-    bound.__dict__.pop("__wrapped__", None)
-    bound.fn = AsyncBody(body) if task.isasync else body
-    if name:
-        bound.task_run_name = _Name(name)
-    return bound
-
-
-class _Name:
-    """A task run's name that is filled already.  A callable, because Prefect fills a text once more."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def __call__(self):
-        return self.name

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from ..calls.spec import Options, Spec
 from ..calls.state import inside_body
 from ..graph.node import Function, delayed
 from ..modes.options import PREFECT, current_mode
-from .bodies import AsyncDataBody, DataBody
+from .bodies import DataBody, with_body
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
 from .preparing import Preparer, is_ready, wait_for_upstream
@@ -134,8 +133,7 @@ class _InModes(Task):
         """Return a copy with other options of daskcache or Prefect."""
         twin = object.__new__(type(self))
         mode = options.pop("mode", self._mode)
-        twin.__dict__.update(vars(Task.with_options(self, **options)))
-        twin._mode = mode
+        twin.__dict__.update({**vars(self), **vars(Task.with_options(self, **options)), "_mode": mode})
         return twin
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
@@ -207,18 +205,14 @@ class CachedTask(_InModes):
 
     def plain(self) -> Task:
         """Return the task for a call that is not cached: it takes and returns data."""
-        bound = copy.copy(self)
-        bound.__dict__.pop("__wrapped__", None)
-        bound.fn = (AsyncDataBody if self.isasync else DataBody)(self._own_spec)
-        return bound
+        return with_body(self, DataBody(self._own_spec))
 
     def with_options(self, **options: Any) -> CachedTask:
         own, extras, prefects = _split(options)
         prefects.pop("version", None)
         twin = super().with_options(**prefects)
         twin._own_spec = _respecified(self._own_spec, own)
-        twin.artifacts = extras.get("artifacts", self.artifacts)
-        twin.results = extras.get("results", self.results)
+        twin.__dict__.update(extras)
         twin._drop_other_key()
         return twin
 
@@ -273,11 +267,6 @@ class StoredTask(_InModes):
     @functools.cached_property
     def _spec(self) -> Spec:
         return Spec(getattr(self.fn, "original", self.fn), self._options)  # type: ignore[arg-type]
-
-    def with_options(self, **options: Any) -> StoredTask:
-        twin = super().with_options(**options)
-        twin._options = self._options
-        return twin
 
     def _adopt(self):
         if self.skips:
