@@ -20,13 +20,11 @@ from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
 from ..planning.target_state import TargetState, newest_first, state_of
 from ..runtime.named import Unknown, function_named
 from ..storage import files as storage
-from ..storage import roots
-from ..storage.files import Stamp
 from ..storage.paths import check_path
 from ..storage.place import place_of
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
-from ..storage.roots import METADATA, Root
+from ..storage.roots import METADATA, Root, local_root
 from ..targets.registry import is_of_folder
 from .rebuild import source_changes
 
@@ -72,7 +70,7 @@ class Listed:
         return self._records[self.name]
 
     @cached_property
-    def stamp(self) -> Stamp | None:
+    def stamp(self) -> storage.Stamp | None:
         """Size and mtime of the target, None if it is missing."""
         return storage.stamp(self._store.root.absolute(self.path))
 
@@ -113,7 +111,7 @@ def find_root(given: str | None) -> Root:
     """
     candidates = [given] if given else _candidates()
     for candidate in candidates:
-        root = Root(roots.local_root(candidate))
+        root = Root(local_root(candidate))
         if root.id() is not None:
             root.check_links()
             return root
@@ -145,7 +143,7 @@ def find_or_make_root(given: str | None) -> Root:
     try:
         return find_root(given)
     except StorageError:
-        root = Root(roots.local_root(given or config.get("root")))
+        root = Root(local_root(given or config.get("root")))
         if not os.path.isdir(root.path):
             raise
         root.create()

@@ -21,7 +21,6 @@ from ..planning.states import MISSING
 from ..storage import files as storage
 from ..storage.atomic import entered, put_first
 from ..storage.code_store import files_behind
-from ..storage.files import Part
 from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
 from ..storage.place import place_of
@@ -75,7 +74,14 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     chosen = {item.path: item for item in _chosen(root, lineage, targets)}
     above = lineage.ancestors(chosen.values()) if upstream else []
     optional = {item.path: item for item in above if item.path not in chosen}
-    _refuse_tables(path for path in targets if path in chosen)
+    for path in targets:
+        if path in chosen and not place_of(path).has_files:
+            raise StorageError(
+                "a table in a database can't go into an archive",
+                target=path,
+                expected="results in files or folders",
+                hint="leave it out: it is made again when it is needed; or store it as .parquet",
+            )
     store = RecordStore(root)
     packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
     destination = os.path.abspath(archive)
@@ -130,17 +136,6 @@ def _chosen(root, lineage, targets):
             )
         for path in matching:
             yield from lineage.siblings(lineage.by_path[path])
-
-
-def _refuse_tables(paths):
-    for path in paths:
-        if not place_of(path).has_files:
-            raise StorageError(
-                "a table in a database can't go into an archive",
-                target=path,
-                expected="results in files or folders",
-                hint="leave it out: it is made again when it is needed; or store it as .parquet",
-            )
 
 
 def _checked(store, item, may_be_missing):
@@ -269,7 +264,7 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
         outcomes = _outcomes(root, opened.packed, trust_pickles)
         coming = [item for item in opened.packed if outcomes[item.path] == IMPORTED]
         _check_room(root, sum(item.size for item in coming), opened.path)
-        parts: dict[str, Part] = {}
+        parts: dict[str, storage.Part] = {}
         try:
             for item in coming:
                 _unpack(root, opened, item, parts)
@@ -346,7 +341,7 @@ def _check_room(root, size, archive):
 def _unpack(root, archive: Archive, item: Packed, parts):
     """Write one target as a part, and check it against its record."""
     part = storage.part_path(root, item.path.rpartition("/")[2])
-    parts[item.path] = Part(part, "", item.name.stamp)
+    parts[item.path] = storage.Part(part, "", item.name.stamp)
     for inner, member in item.files.items():
         path = f"{part}/{inner}" if item.is_folder else part
         if item.is_folder:
@@ -376,7 +371,7 @@ def _keep_code(root, archive):
             put_first(part, path)
 
 
-def _take_in(store, item: Packed, outcome, part: Part | None):
+def _take_in(store, item: Packed, outcome, part: storage.Part | None):
     """Write a target's record and put its file in place.
 
     The steps are those of every commit: first the intent, then the file, then the record.

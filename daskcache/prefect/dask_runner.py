@@ -18,7 +18,6 @@ from uuid import UUID
 import dask
 import distributed
 import httpx
-from distributed import Client
 from prefect._internal.uuid7 import uuid7
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -115,7 +114,7 @@ class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
             "task_inputs": inputs,
             "copy_to_child_ctx": True,
         }
-        future = Client.submit(
+        future = distributed.Client.submit(
             client,
             _run,
             task=task,

@@ -22,7 +22,6 @@ from ..clients import worker_here
 from ..errors import CodeMismatch, DaskcacheError
 from ..graph.node import Function
 from ..hashing import algorithms
-from ..hashing.algorithms import configured
 from ..hashing.encoder import Encoder
 from ..hashing.ownership import is_user_file, seen_as
 from ..runtime.code_check import (
@@ -182,9 +181,9 @@ def _described(spec, found):
     about = this_process(), spec.options
     bytecode = code.co_code.hex() if code is not None else ""
     if isinstance(found, DaskcacheError):
-        return SentCode(*about, "", bytecode, seen_code(None, []), configured(), found)
+        return SentCode(*about, "", bytecode, seen_code(None, []), algorithms.configured(), found)
     seen = seen_code(found.reach, found.parts)
-    return SentCode(*about, found.fingerprint, bytecode, seen, configured())
+    return SentCode(*about, found.fingerprint, bytecode, seen, algorithms.configured())
 
 
 def _is_elsewhere():

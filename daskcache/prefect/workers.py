@@ -68,13 +68,10 @@ class ForwardLogs(WorkerPlugin):
     ----------
     names : list of str
         Names of the loggers.
-    level : int
-        Lowest level that is forwarded.
     """
 
-    def __init__(self, names: list[str], level: int = logging.INFO):
+    def __init__(self, names: list[str]):
         self.names = names
-        self.level = level
 
     def setup(self, worker: Any) -> None:
         ensure_logging_setup()
@@ -84,8 +81,8 @@ class ForwardLogs(WorkerPlugin):
             for handler in handlers:
                 if handler not in logger.handlers:
                     logger.addHandler(handler)
-            if logger.getEffectiveLevel() > self.level:
-                logger.setLevel(self.level)
+            if logger.getEffectiveLevel() > logging.INFO:
+                logger.setLevel(logging.INFO)
 
 
 # ---- the context that tasks take along ----------------------------------------------------------

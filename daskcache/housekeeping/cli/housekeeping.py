@@ -13,11 +13,9 @@ import click
 from dask.utils import format_bytes
 
 from ...planning.display.tables import text_table
-from ...storage import roots
-from ...storage.roots import Root
-from .. import gc as room
+from ...storage.roots import Root, local_root
+from .. import gc, transfer
 from .. import repair as repairing
-from .. import transfer
 from .. import verify as verifying
 from ..listing import find_root
 from .main import SIZE, TIME, on_root, root_option
@@ -105,8 +103,8 @@ def gc_command(
     """
     if max_size is None and max_age is None and not trash:
         raise click.UsageError("say what is to go: --max-size, --max-age or --trash")
-    choice = room.choose(
-        room.holdings(root),
+    choice = gc.choose(
+        gc.holdings(root),
         max_size=max_size,
         max_age=max_age,
         keep_final=keep_final,
@@ -115,16 +113,16 @@ def gc_command(
     after = choice.after
     verb = "would delete" if dry_run else "deleted"
     for item in choice.drop:
-        if dry_run or room.drop(root, item):
+        if dry_run or gc.drop(root, item):
             kind = "final" if item.final else "intermediate"
             cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
             click.echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
         else:
             after += item.size
             click.echo(f"kept  {item.path}: it was changed or used meanwhile")
-    for path, size in room.old_trash(root, min_age) if trash else []:
+    for path, size in gc.old_trash(root, min_age) if trash else []:
         if not dry_run:
-            room.empty(path)
+            gc.empty(path)
         click.echo(f"{verb}  {os.path.relpath(path, root.path)}  {format_bytes(size)}, trash")
     click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
@@ -147,7 +145,7 @@ def gc_command(
 @on_root
 def du_command(by: str, as_json: bool, root: Root):
     """Show how much room results, trash and records take."""
-    used = room.usage(root, by)
+    used = gc.usage(root, by)
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
         rest = {field: value for field, value in used._asdict().items() if field != "groups"}
@@ -197,7 +195,7 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     --root may name a new folder.  Everything is checked before anything is put in place, and existing
     files are never replaced.
     """
-    found = Root(roots.local_root(root)) if root else find_root(None)
+    found = Root(local_root(root)) if root else find_root(None)
     outcomes = transfer.import_archive(found, archive, trust_pickles)
     for item in outcomes:
         click.echo(f"{item.path}: {item.outcome}")
