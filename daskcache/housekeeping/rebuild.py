@@ -152,7 +152,7 @@ def _stored(store, path, key):
     target = target_of(record, _function_of(record))
     if target is None:
         what = record.format
-        raise CannotRecompute(f"{path} can't be read: nothing but its record says that it is a {what}")
+        raise CannotRecompute(f"{path} can't be read: only its record says that it is a {what}")
     return Stored(target, name.data_hash, name.file_hash, name.stamp)
 
 

@@ -158,7 +158,7 @@ def _checked(store, item, may_be_missing):
         raise TargetCorrupt(
             f"a target is {found.state}: only what is as recorded can be exported",
             target=root.absolute(item.path),
-            hint="compute it again, or leave it out; 'dask cache verify' tells more",
+            hint="compute it again, or leave it out; 'dask cache verify' says more",
         )
     record = item.record if found.name == item.name else store.read(found.name)
     if record is None or record.target != item.path:
@@ -330,7 +330,7 @@ def _check_room(root, size, archive):
     free = shutil.disk_usage(root.path).free
     if size > free:
         raise StorageError(
-            "there is no room for what is in the archive",
+            "the disk is too full for the archive's targets",
             target=archive,
             expected=f"at most {free} bytes",
             got=f"{size} bytes",
@@ -398,7 +398,7 @@ def _take_in(store, item: Packed, outcome, part: storage.Part | None):
         except FileExistsError as error:
             storage.discard(intent)
             raise ForeignTarget(
-                "somebody wrote a file where a target of the archive belongs, just now",
+                "another program has just put a file in the place of a target of the archive",
                 target=root.absolute(item.path),
                 hint="import again: what was imported before it stays",
             ) from error

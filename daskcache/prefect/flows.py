@@ -163,7 +163,7 @@ def _settle(runner, result):
     if failed:
         first = failed[0].final_state
         raise NodeFailed(
-            f"{len(failed)} of {runner.count} tasks failed, and nobody looked at them; the "
+            f"{len(failed)} of {runner.count} tasks failed, and their outcomes were not looked at; the "
             f"first: {first.message}",
             hint="wait for futures, or return them from the flow, to handle their failures",
         )

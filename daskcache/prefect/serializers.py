@@ -172,4 +172,4 @@ def _metadata(about, serializer: Serializer, key):
             storage_key=about.get("storage_key") or key, serializer=serializer, **known
         )
     except ValueError as error:
-        raise UntrustedJSON("a stored result has strange metadata", target=key, got=error) from error
+        raise UntrustedJSON("a stored result has invalid metadata", target=key, got=error) from error

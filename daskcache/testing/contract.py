@@ -158,7 +158,7 @@ class TargetContract:
             Path(path).write_bytes(b"mine")
             with _expected(OSError, DaskcacheError, doing="writing to a path where a file is"):
                 self.target.write(second, path)
-            _expect(Path(path).read_bytes() == b"mine", "write() changed a file of somebody else")
+            _expect(Path(path).read_bytes() == b"mine", "write() changed a file that it did not write")
 
     def test_what_it_can_not_hold_is_refused(self, tmp_path):
         """A value that the format can't hold raises `FormatLimit` with a hint, and is not stored."""

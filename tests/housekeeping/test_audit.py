@@ -943,7 +943,7 @@ def test_a_target_that_needs_more_than_its_path(define, root, monkeypatch):
     assert found["odder.json"].startswith("its input odder.txt can't be read: TargetError: a result")
     assert "UnicodeDecodeError" in found["odder.json"]
     assert found["strict.json"] == (
-        "its input strict.txt can't be read: nothing but its record says that it is a program:Strict"
+        "its input strict.txt can't be read: only its record says that it is a program:Strict"
     )
 
 

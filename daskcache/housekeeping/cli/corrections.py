@@ -171,7 +171,7 @@ def _found(root, targets):
     for target, item in zip(targets, items, strict=True):
         if item is None:
             raise click.ClickException(
-                f"no record of {target} in {root.path}: daskcache did not write that; 'dask cache ls' "
-                "lists what it did"
+                f"no record of {target} in {root.path}: daskcache did not write it; 'dask cache ls' "
+                "lists recorded targets"
             )
     return items

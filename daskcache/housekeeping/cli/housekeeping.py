@@ -30,7 +30,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
 
 @click.command("verify")
 @click.argument("pattern", default="*")
-@click.option("--repair", is_flag=True, help="Move what is damaged to the trash, and clear up.")
+@click.option("--repair", is_flag=True, help="Move damaged targets to the trash, and clear up.")
 @_min_age(
     "1 day",
     "With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
@@ -102,7 +102,7 @@ def gc_command(
     exit code is 1 if results still take more.
     """
     if max_size is None and max_age is None and not trash:
-        raise click.UsageError("say what is to go: --max-size, --max-age or --trash")
+        raise click.UsageError("say what to delete: --max-size, --max-age or --trash")
     choice = gc.choose(
         gc.holdings(root),
         max_size=max_size,
@@ -139,7 +139,7 @@ def gc_command(
     type=click.Choice(["function", "folder"]),
     default="function",
     show_default=True,
-    help="What targets are counted by.",
+    help="Group the targets by this.",
 )
 @_json_option
 @on_root
@@ -186,7 +186,7 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
 @click.option(
     "--trust-pickles",
     is_flag=True,
-    help="Import pickles too: to load one can run code of whoever made the archive.",
+    help="Import pickles, too.  Loading one can run code of the archive's author.",
 )
 @root_option
 def import_command(archive: str, trust_pickles: bool, root: str | None):
@@ -203,6 +203,6 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     if left_out:
         click.echo(
             f"{left_out} left out: they are pickles, or they or what they were made from are of formats "
-            "that may run code when they are read; if you trust whoever made the archive, import it "
+            "that may run code when they are read; if you trust the archive's author, import it "
             "again with --trust-pickles"
         )
