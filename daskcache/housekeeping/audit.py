@@ -284,12 +284,7 @@ def _why(recalled, hashes):
         return f"not deterministic: a second run raised {in_a_line(error)}"
     if again != hashes:
         return NOT_DETERMINISTIC
-    changes = _package_changes(recalled.packages, package_versions())
-    return f"{UNTRACKED}; since then: {changes}" if changes else UNTRACKED
-
-
-def _package_changes(before, now):
-    names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
-    return ", ".join(
-        f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}" for name in names
-    )
+    before, now = recalled.packages, package_versions()
+    changed = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+    changes = [f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}" for name in changed]
+    return f"{UNTRACKED}; since then: {', '.join(changes)}" if changes else UNTRACKED

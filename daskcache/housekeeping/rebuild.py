@@ -149,7 +149,11 @@ def _stored(store, path, key):
     name, record = _record_at(store, path, key)
     if name.key != key:
         raise NotThere(f"{path} holds the result of another call")
-    target = target_of(record, _function_of(record))
+    try:
+        spec: Spec | None = function_named(record.function)
+    except Unknown:
+        spec = None
+    target = target_of(record, spec)
     if target is None:
         what = record.format
         raise CannotRecompute(f"{path} can't be read: only its record says that it is a {what}")
@@ -175,13 +179,6 @@ def _record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Rec
 
 
 # ---- the function -------------------------------------------------------------------------------
-
-
-def _function_of(record) -> Spec | None:
-    try:
-        return function_named(record.function)
-    except Unknown:
-        return None
 
 
 def _spec_of(record) -> Spec:

@@ -290,7 +290,8 @@ def _finish(wait_for):
 
 def _items(value):
     """Return the items of an iterable argument of `map` as a list, or any other one as `unmapped`."""
-    if _is_unmapped(value):
+    typ = type(value)
+    if typ is unmapped or (typ.__name__ == "unmapped" and typ.__module__.startswith("prefect.")):
         return unmapped(value.value)
     value = without_futures(value)
     held = value
@@ -305,11 +306,6 @@ def _items(value):
 
 def _item(items, position):
     return items.value if type(items) is unmapped else items[position]
-
-
-def _is_unmapped(value):
-    prefects = type(value).__name__ == "unmapped" and type(value).__module__.startswith("prefect.")
-    return prefects or type(value) is unmapped
 
 
 # ---- Prefect ------------------------------------------------------------------------------------

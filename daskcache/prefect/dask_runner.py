@@ -208,17 +208,13 @@ def _for_workers(arguments):
             state = value.final_state
             if state is None:
                 return replace(value.inner)
-            return _bare_state(state)
+            bare = replace(state.data)
+            return state if bare is state.data else state.model_copy(update={"data": bare})
         if isinstance(value, DaskFuture):
             return value.wrapped_future
         return value.bare() if isinstance(value, CachedResult) else value
 
     return visit_collection(arguments, replace, return_data=True)
-
-
-def _bare_state(state: State) -> State:
-    value = state.data
-    return state.model_copy(update={"data": value.bare()}) if isinstance(value, CachedResult) else state
 
 
 # ---- futures ------------------------------------------------------------------------------------

@@ -175,10 +175,6 @@ class _Upstream:
             for name, value in parameters.items()
         }
 
-    def recipes(self) -> list[Recipe]:
-        """Return the recipes of all known upstream tasks."""
-        return [*self.finished, *[future.recipe for future in self.running if future.recipe]]
-
     def _replace(self, value):
         if isinstance(value, BaseAnnotation):
             self.unknown = True  # Prefect removes it on the worker, and treats failures as it says
@@ -258,7 +254,8 @@ def _late(task, found, force):
     code_store.remember(root, code.fingerprint, task.spec.qualified_name, code.parts, code.reach)
     sent = code_of_task(task)._replace(arguments=code_in_arguments(_code_in(found.parameters)))
     settings = Settings(root.path, dict(context), sent)
-    recipes = [flatten(recipe) for recipe in found.recipes()]
+    known = [*found.finished, *[future.recipe for future in found.running]]
+    recipes = [flatten(recipe) for recipe in known]
     return with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts))
 
 

@@ -73,6 +73,8 @@ def stored_record(store: ResultStore, key: str) -> ResultRecord | None:
         If the record names a serializer that is not the task's, or can't be read.
     UnsafePath
         If the record names files outside of config ``daskcache.resource-roots``.
+    TargetMissing
+        If a file that the result names is missing.
     """
     found = _document(store, key)
     if found is None:
@@ -89,16 +91,12 @@ def stored_record(store: ResultStore, key: str) -> ResultRecord | None:
         raise
     except Exception as error:
         raise UntrustedJSON("a stored result can't be read", target=key, got=error) from error
-    record: ResultRecord = ResultRecord(metadata=metadata, result=result)
-    record.mark_persisted()
-    return record
-
-
-def check_files(result: Any) -> None:
-    """Raise `TargetMissing` if a file that a result names is missing."""
     for resource in instances_in(result, Resource):
         if not os.path.lexists(resource.get_path()):
             raise TargetMissing("a stored result names a file that is gone", target=resource.get_path())
+    record: ResultRecord = ResultRecord(metadata=metadata, result=result)
+    record.mark_persisted()
+    return record
 
 
 def _document(store, key):

@@ -28,7 +28,7 @@ from ..targets.cpr import alias
 from .futures import is_done
 from .policies import Arguments, has_key_of_ours
 from .sent_code import sent_function
-from .serializers import check_files, stored_record
+from .serializers import stored_record
 
 _logger = get_logger("task_runner.daskcache")
 
@@ -90,7 +90,6 @@ class StoredResults:
         record = stored_record(store, key)
         if record is None:
             return None
-        check_files(record.result)
         return Completed(name="Cached", message="its result is stored", data=record)
 
     def _store(self, task):
@@ -147,9 +146,7 @@ class Guarded(CachePolicy):
         if self.with_alias:
             alias.install()
         if key is not None and not refreshes(task_ctx.task):
-            record = stored_record(get_result_store(), key)
-            if record is not None:
-                check_files(record.result)
+            stored_record(get_result_store(), key)  # raises an error if the result can't be used
         return key
 
     def _key(self, task_ctx, inputs, flow_parameters, kwargs):
