@@ -128,9 +128,7 @@ def unwrapped(arguments: Any) -> Any:
     """Replace each `CacheFuture` in arguments by its final state or the task runner's future."""
 
     def replace(value):
-        if not isinstance(value, CacheFuture):
-            return value
-        return value.final_state or value.inner
+        return (value.final_state or value.inner) if isinstance(value, CacheFuture) else value
 
     return visit_collection(arguments, replace, return_data=True)
 

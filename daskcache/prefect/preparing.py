@@ -111,8 +111,8 @@ class Preparer:
         force = refreshes(task)
         if found.unknown:
             return Prepared(_late(task, found, force), None, "", None)
-        args, kwargs = parameters_to_args_kwargs(task.spec.func, found.parameters)
-        recipe = make_recipe(task.spec, args, kwargs, True)
+        args, kwargs = parameters_to_args_kwargs(task._spec.func, found.parameters)
+        recipe = make_recipe(task._spec, args, kwargs, True)
         self._claim(recipe)
         name = _name(task, recipe, found)
         planner = self._planner_for(found, [recipe] if force else [])
@@ -244,19 +244,19 @@ def _bound(task, recipe, name, planner, running):
             awaited[entry_key] = Awaited(upstream.root, upstream.key, upstream.paths)
     tasks = cull({**builder.tasks, **{key: DataNode(key, None) for key in awaited}}, [key])
     awaited = {key: upstream for key, upstream in awaited.items() if key in tasks}
-    body = Body(task.spec, tasks, key, awaited, task.artifacts)
+    body = Body(task._spec, tasks, key, awaited, task.artifacts)
     return with_body(task, body, name)
 
 
 def _late(task, found, force):
-    root, code = Root(roots.local_root(config.get("root"))), task.spec.code()
+    root, code = Root(roots.local_root(config.get("root"))), task._spec.code()
     root.create()
-    code_store.remember(root, code.fingerprint, task.spec.qualified_name, code.parts, code.reach)
+    code_store.remember(root, code.fingerprint, task._spec.qualified_name, code.parts, code.reach)
     sent = code_of_task(task)._replace(arguments=code_in_arguments(_code_in(found.parameters)))
     settings = Settings(root.path, dict(context), sent)
     known = [*found.finished, *[future.recipe for future in found.running]]
     recipes = [flatten(recipe) for recipe in known]
-    return with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts))
+    return with_body(task, LateBody(task._spec, settings, recipes, force, task.artifacts))
 
 
 def _code_in(parameters):

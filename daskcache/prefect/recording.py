@@ -74,9 +74,7 @@ def finish(
     UUID
         Id of the task run.
     """
-    flow_context = FlowRunContext.get()
-    flow_run = flow_context.flow_run if flow_context else None
-    task_run = _task_run(task, name, parameters, state, flow_run, wait_for, dependencies)
+    task_run = _task_run(task, name, parameters, state, wait_for, dependencies)
     if started is not None:
         task_run.start_time = started
         task_run.total_run_time = state.timestamp - started
@@ -91,15 +89,15 @@ def finish(
     return task_run.id
 
 
-def _task_run(task, name, parameters, state, flow_run, wait_for, dependencies):
-    identifier = uuid7()
+def _task_run(task, name, parameters, state, wait_for, dependencies):
+    identifier, flow_context = uuid7(), FlowRunContext.get()
+    flow_run = flow_context.flow_run if flow_context else None
     inputs: dict[str, Any] = {
         parameter: collect_task_run_inputs_sync(value) | (dependencies or {}).get(parameter, set())
         for parameter, value in parameters.items()
     }
     if wait_for:
         inputs["wait_for"] = collect_task_run_inputs_sync(wait_for)
-    current_tags = TagsContext.get().current_tags or set()
     return TaskRun(
         id=identifier,
         name=name or f"{task.name}-{identifier.hex[-3:]}",
@@ -112,7 +110,7 @@ def _task_run(task, name, parameters, state, flow_run, wait_for, dependencies):
             retry_delay=task.retry_delay_seconds,
             retry_jitter_factor=task.retry_jitter_factor,
         ),
-        tags=sorted(task.tags | current_tags),
+        tags=sorted(task.tags | (TagsContext.get().current_tags or set())),
         task_inputs=inputs,
         expected_start_time=state.timestamp,
         start_time=state.timestamp,

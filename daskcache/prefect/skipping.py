@@ -178,13 +178,6 @@ class SkippingTaskRunner(SkipsComplete):
         super().__init__(record=record)
         self._is_here = isinstance(runner, ThreadPoolTaskRunner)
 
-    @classmethod
-    def around_started(cls, runner: TaskRunner) -> SkippingTaskRunner:
-        """Wrap a task runner that its owner has started, and will stop."""
-        around = cls(runner)
-        around._started = True
-        return around
-
     @property
     def name(self) -> str:
         return f"skipping-{self.runner.name}"
@@ -231,4 +224,6 @@ def adopt_runner() -> None:
     """
     flow_context = FlowRunContext.get()
     if flow_context is not None and not hasattr(flow_context.task_runner, "preparer"):
-        flow_context.task_runner = SkippingTaskRunner.around_started(flow_context.task_runner)
+        around = SkippingTaskRunner(flow_context.task_runner)
+        around._started = True  # its owner has started the runner inside, and will stop it
+        flow_context.task_runner = around

@@ -196,8 +196,6 @@ class CachedTask(_InModes):
         # `daskcache.calls.spec` uses this name, too, to find the function in other processes
         return self._own_spec
 
-    spec = _spec
-
     @property
     def caches(self) -> bool:
         """True if results are stored."""
@@ -232,7 +230,7 @@ class CachedTask(_InModes):
 
         Prefect binds the arguments before the path is known.
         """
-        return {"target_path": None, **kwargs} if self.spec.signature.takes_target_path else kwargs
+        return {"target_path": None, **kwargs} if self._own_spec.signature.takes_target_path else kwargs
 
     async def _call_async(self, parameters, wait_for, return_state):
         await asyncio.to_thread(wait_for_upstream, parameters, wait_for)
