@@ -184,7 +184,7 @@ _FOUND: dict[type, Callable[[Any, Encoder], None]] = {}
 _LAZY = {
     "numpy": "hashing.arrays",
     "pandas": "hashing.tables",
-    "prefect": "prefect.encoding",
+    "prefect": "prefect.sent_code",
     "pyarrow": "hashing.tables",
     "pyproj": "hashing.tables",
     "scipy": "hashing.arrays",

@@ -183,12 +183,12 @@ class Archive:
             own = next((p for p in (path, *_folders_of(path)) if p in targets), path)
             # two paths that differ here may be one file where the archive is unpacked (case, Unicode)
             if owners.setdefault(collision_form(own), own) != own:
-                raise self._unsafe(name, "is there twice, on some file system")
+                raise self._unsafe(name, "is there twice on some file systems")
             if own not in targets or not place_of(own).has_files:
                 raise self._unreadable(f"{name} has no record, or is a table")
             files[own][path[len(own) + 1 :]] = member
             if "" in files[own] and len(files[own]) > 1:
-                raise self._unreadable(f"{own} is a file, and a folder")
+                raise self._unreadable(f"{own} is both a file and a folder")
         return files
 
     def _record(self, file_name):
@@ -197,7 +197,7 @@ class Archive:
         content, document = self._json(f"{RECORDS}{file_name}")
         try:
             if name is None or name.unsealed() != file_name:
-                raise ValueError("its name is no record's")
+                raise ValueError("its name is not that of a record")
             record = _consistent(name, document)
         except ValueError as problem:
             raise TargetCorrupt(
@@ -211,7 +211,7 @@ class Archive:
         path = record.target
         if files and sum(member.size for member in files.values()) != name.size:
             raise TargetCorrupt(
-                "a target in the archive has not the size that its record says",
+                "a target in the archive does not have its recorded size",
                 target=f"{self.path}: {path}",
                 expected=f"{name.size} bytes",
                 hint="nothing was imported; export it again",
@@ -237,12 +237,12 @@ class Archive:
             f"a member of the archive {problem}",
             target=f"{self.path}: {member_name!r}",
             expected="plain files at the places that 'dask cache export' gives them",
-            hint="nothing was imported; get the archive from somebody you trust",
+            hint="nothing was imported; get the archive from a source that you trust",
         )
 
     def _unreadable(self, reason):
         return StorageError(
-            "this is no archive that can be read",
+            "this is not an archive that can be read",
             target=self.path,
             expected="an uncompressed tar file, made by 'dask cache export'",
             got=reason,
@@ -292,17 +292,17 @@ def _consistent(name: RecordName, document: Any) -> Record:
     """Return the content of a record; raise ValueError if it is malformed or contradicts its name."""
     hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
     if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
-        raise ValueError("its name has something else than hashes")
+        raise ValueError("its name has parts that are not hashes")
     if not all(0 <= number < 2**63 for number in (name.size, name.mtime_ns, name.microseconds)):
-        raise ValueError("its name has a number that can't be")
+        raise ValueError("its name has an impossible number")
     record = Record.of(document, name)
     if other := other_algorithm(record):
         raise ValueError(f"it was hashed with {other!r}: import it with daskcache.hash set to that")
     # the id of a content-addressed target is made from its path without the data hash
     paths = record.target, record.target.replace(name.data_hash, DATA_HASH)
     if name.target_id not in map(target_id, paths):
-        raise ValueError("it is about another target than its name says")
+        raise ValueError("its name is that of another target's record")
     said = [record.data_hash, record.file_hash, record.size]
     if said != [tag(name.data_hash), tag(name.file_hash), name.size]:
-        raise ValueError("its content and its name differ")
+        raise ValueError("its content and its name contradict each other")
     return record

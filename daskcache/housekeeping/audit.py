@@ -5,7 +5,7 @@ does not include.  Either makes a cache wrong unnoticed.
 
 Functions run in this process, one after the other, from stored inputs.  Nothing is written to the root:
 results go to a temporary folder and are hashed there as they would be when stored.  `audit` starts from
-nodes; `audit_root` starts from records, with the help of `rebuild`.
+nodes, `audit_root` from records; `rebuild` makes the calls of both.
 """
 
 from __future__ import annotations
@@ -18,30 +18,17 @@ from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from ..calls.recipe import SourceInput
 from ..graph.api import nodes_in
 from ..hashing.encoder import tag
 from ..planning.planner import Planner
-from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
 from ..runtime.call import arguments, call
 from ..runtime.entry import Entry, joint_hash
 from ..runtime.store import sweep_parts, write_results
-from ..runtime.work import FileData, Work
 from ..storage.record import RecordName, package_versions
 from ..storage.records import RecordStore
 from ..storage.roots import Root
-from .rebuild import (
-    ACCEPTED,
-    Call,
-    CannotRecompute,
-    NotThere,
-    call_of,
-    check_its_own,
-    in_a_line,
-    record_at,
-    recorded_entry,
-)
+from .rebuild import Call, CannotRecompute, NotThere, call_of, in_a_line, planned_call, recorded_entry
 
 SAME, DIFFERS, FAILED, SKIPPED = "same", "differs", "failed", "skipped"
 
@@ -154,7 +141,7 @@ def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
     def examine(planned):
         store = planner.store(planned.recipe.root)
         function = planned.recipe.spec.qualified_name
-        return _finding(function, planned.entry, lambda: _planned_call(store, planned))
+        return _finding(function, planned.entry, lambda: planned_call(store, planned))
 
     return _draw(complete, sample, seed, examine)
 
@@ -193,16 +180,12 @@ def audit_root(
         except NotThere:  # only complete nodes are audited
             return None
         except CannotRecompute as reason:
-            return _skipped(record, reason)
+            about = record.function, record.target, SKIPPED, str(reason)
+            return Finding(*about, recorded=record.data_hash)
         seen.update(result.target.path for result in entry.stored)
         return _finding(record.function, entry, lambda: call_of(store, record, entry))
 
     return _draw(sorted(set(store.all())), sample, seed, examine)
-
-
-def _skipped(record, reason):
-    function, target = record.function, record.target
-    return Finding(function, target, SKIPPED, str(reason), recorded=record.data_hash)
 
 
 def _is_of(record, function):
@@ -301,36 +284,7 @@ def _why(recalled, hashes):
         return f"not deterministic: a second run raised {in_a_line(error)}"
     if again != hashes:
         return NOT_DETERMINISTIC
-    changes = _package_changes(recalled.packages, package_versions())
-    return f"{UNTRACKED}; since then: {changes}" if changes else UNTRACKED
-
-
-def _package_changes(before, now):
-    names = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
-    return ", ".join(
-        f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}" for name in names
-    )
-
-
-# ---- from a graph -------------------------------------------------------------------------------
-
-
-def _planned_call(store: RecordStore, planned: PlannedNode) -> Call:
-    it = planned.recipe
-    name, record = record_at(store, planned.entry.stored[0].target.path, it.key)
-    inputs = list(map(_input, it.upstream, planned.parents))
-    check_its_own(record)
-    if it.trace([item.data_hash for item in inputs]) != name.trace:
-        raise CannotRecompute(ACCEPTED)
-    work = Work(it.spec, it.values, (), it.key, it.static, it.code, {}, it.root, it.paths)
-    return Call(work, inputs, record.packages)
-
-
-def _input(item, parent):
-    if isinstance(item, SourceInput):
-        return FileData(item)
-    if parent is None:
-        raise CannotRecompute("an input of it is a plain Dask value, which is not stored")
-    if not parent.is_complete:
-        raise CannotRecompute(f"its input {parent.recipe.title}: {'; '.join(headlines(parent.reasons))}")
-    return parent.entry
+    before, now = recalled.packages, package_versions()
+    changed = sorted(name for name in {**before, **now} if before.get(name) != now.get(name))
+    changes = [f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}" for name in changed]
+    return f"{UNTRACKED}; since then: {', '.join(changes)}" if changes else UNTRACKED

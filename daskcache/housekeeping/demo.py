@@ -15,14 +15,7 @@ from .. import ImageSource, delayed
 from ..errors import require
 from ..graph.node import Node
 
-IMAGES = (
-    "cell.png",
-    "coins.png",
-    "ihc.png",
-    "microaneurysms.png",
-    "moon.png",
-    "retina.jpg",
-)
+IMAGES = ("cell.png", "coins.png", "ihc.png", "microaneurysms.png", "moon.png", "retina.jpg")
 
 
 @delayed(target="denoised/{image.stem}.tif")

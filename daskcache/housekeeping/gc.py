@@ -22,8 +22,7 @@ from ..storage.atomic import entered
 from ..storage.paths import check_path
 from ..storage.record import RecordName
 from ..storage.roots import METADATA, Root
-from .lineage import Lineage
-from .listing import Listed, listed
+from .listing import Lineage, Listed, listed
 
 HOUR = 3600.0
 
@@ -218,7 +217,11 @@ def usage(root: Root, by: str = "function") -> Usage:
     -------
     Usage
     """
-    groups = {item.path: _group(item, by) for item in listed(root) if item.stamp is not None}
+    groups = {
+        item.path: item.record.function if by == "function" else os.path.dirname(item.path) or "."
+        for item in listed(root)
+        if item.stamp is not None
+    }
     counts = Counter(sorted(groups.values()))
     sizes = dict.fromkeys(counts, 0)
     rest = {"trash": 0, "parts": 0, "metadata": 0, "other": 0}
@@ -269,12 +272,6 @@ def _sizes(location: str) -> Iterator[tuple[str, int]]:
             except FileNotFoundError:  # deleted by another process just now
                 continue
             yield (name if place == "." else f"{place}/{name}"), size
-
-
-def _group(item, by):
-    if by == "function":
-        return item.record.function
-    return item.path.rpartition("/")[0] or "."
 
 
 def _kind(path):

@@ -1,13 +1,14 @@
-"""Listings of a root's recorded targets, made from the records without any node.
+"""Listings of a root's recorded targets and their lineage, made from the records without any node.
 
-The commands in `cli` use them; `gc`, `repair` and `transfer` start from `listed`.  `verify` is the
-thorough counterpart: a listing compares sizes and times, not bytes.
+The commands in `cli` use them; `gc`, `repair` and `transfer` start from `listed`.  `Lineage` says which
+targets were made from which.  `verify` is the thorough counterpart: a listing compares sizes and times,
+not bytes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -19,13 +20,11 @@ from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
 from ..planning.target_state import TargetState, newest_first, state_of
 from ..runtime.named import Unknown, function_named
 from ..storage import files as storage
-from ..storage import roots
-from ..storage.files import Stamp
 from ..storage.paths import check_path
 from ..storage.place import place_of
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
-from ..storage.roots import METADATA, Root
+from ..storage.roots import METADATA, Root, local_root
 from ..targets.registry import is_of_folder
 from .rebuild import source_changes
 
@@ -71,7 +70,7 @@ class Listed:
         return self._records[self.name]
 
     @cached_property
-    def stamp(self) -> Stamp | None:
+    def stamp(self) -> storage.Stamp | None:
         """Size and mtime of the target, None if it is missing."""
         return storage.stamp(self._store.root.absolute(self.path))
 
@@ -112,7 +111,7 @@ def find_root(given: str | None) -> Root:
     """
     candidates = [given] if given else _candidates()
     for candidate in candidates:
-        root = Root(roots.local_root(candidate))
+        root = Root(local_root(candidate))
         if root.id() is not None:
             root.check_links()
             return root
@@ -144,7 +143,7 @@ def find_or_make_root(given: str | None) -> Root:
     try:
         return find_root(given)
     except StorageError:
-        root = Root(roots.local_root(given or config.get("root")))
+        root = Root(local_root(given or config.get("root")))
         if not os.path.isdir(root.path):
             raise
         root.create()
@@ -297,3 +296,77 @@ def _candidates():
     upward = [str(folder) for folder in (here, *here.parents)]
     below = sorted(str(folder.parent) for folder in here.glob(f"*/{METADATA}"))
     return [*upward, config.get("root"), *below, *(f"{folder}/working" for folder in upward)]
+
+
+# ---- lineage ------------------------------------------------------------------------------------
+
+
+class Lineage:
+    """The listed targets of a root and the targets that each was made from.
+
+    `gc` uses it to find intermediates, `transfer` to export upstream targets, and ``dask cache rm`` to
+    remove downstream targets.
+
+    Parameters
+    ----------
+    items : iterable of Listed
+        All targets of the root.
+    """
+
+    def __init__(self, items: Iterable[Listed]):
+        self.by_path = {item.path: item for item in items}
+        self._by_key: dict[str, list[Listed]] = {}
+        for item in self.by_path.values():
+            self._by_key.setdefault(item.name.key, []).append(item)
+
+    def siblings(self, item: Listed) -> list[Listed]:
+        """Return all results of the call that made a target, including that target."""
+        results = item.record.results or [item.path]
+        paths = results.values() if isinstance(results, dict) else results
+        return [self.by_path[path] for path in paths if path in self.by_path]
+
+    def parents(self, item: Listed) -> list[Listed]:
+        """Return all results of the calls that a target takes an input from."""
+        found: dict[str, Listed] = {}
+        for described in item.record.upstream:
+            if "root" in described:
+                continue
+            parents = list(self._by_key.get(described.get("key", ""), ()))
+            # after an early cutoff the parent's key differs from the one in this record
+            known = self.by_path.get(described.get("target", ""))
+            for parent in [*parents, *(self.siblings(known) if known else ())]:
+                found[parent.path] = parent
+        return list(found.values())
+
+    def ancestors(self, items: Iterable[Listed]) -> list[Listed]:
+        """Return all targets upstream of some targets, at any distance."""
+        return _reached(items, self.parents)
+
+    def descendants(self, items: Iterable[Listed]) -> list[Listed]:
+        """Return all targets downstream of some targets, at any distance."""
+        users: dict[str, list[Listed]] = {}
+        for item in self.by_path.values():
+            for parent in self.parents(item):
+                users.setdefault(parent.path, []).append(item)
+        return _reached(items, lambda item: users.get(item.path, ()))
+
+    def intermediates(self) -> set[str]:
+        """Return the paths of targets that an existing target was made from, at any distance.
+
+        An intermediate can be deleted without a loss: downstream targets stay finished, because their
+        records vouch for their inputs.
+        """
+        existing = [item for item in self.by_path.values() if item.stamp is not None]
+        return {item.path for item in self.ancestors(existing)}
+
+
+def _reached(items, following):
+    """Return all targets that are reached from some targets, each once."""
+    found: dict[str, Listed] = {}
+    left = list(items)
+    while left:
+        for item in following(left.pop()):
+            if item.path not in found:
+                found[item.path] = item
+                left.append(item)
+    return list(found.values())

@@ -1,4 +1,4 @@
-"""Recorded calls, rebuilt from their records alone for `audit.audit_root`.
+"""Recorded calls, rebuilt for audits: from their records alone, or from the nodes of a plan.
 
 A record may not suffice to rebuild the function, an argument or an input as it was.  Then a
 `CannotRecompute` is raised, whose message says why.  `listing` uses `source_changes` from here.
@@ -14,6 +14,8 @@ from ..calls.recipe import SourceInput, combine
 from ..calls.spec import Spec
 from ..errors import DaskcacheError
 from ..hashing.encoder import hash_value, tag
+from ..planning.reasons import headlines
+from ..planning.states import PlannedNode
 from ..runtime.entry import Entry, Stored
 from ..runtime.named import Unknown, function_named, source_class_named, target_of
 from ..runtime.work import FileData, Work
@@ -67,7 +69,7 @@ def call_of(store: RecordStore, record: Record, entry: Entry) -> Call:
     CannotRecompute
         If the function, an argument or an input can't be rebuilt as it was.
     """
-    check_its_own(record)
+    _check_its_own(record)
     spec = _spec_of(record)
     formats = [type(result.target) for result in entry.stored]
     if (spec.layout, [*map(type, spec.formats)]) != (entry.layout, formats):
@@ -83,12 +85,16 @@ def call_of(store: RecordStore, record: Record, entry: Entry) -> Call:
     return Call(work, inputs, record.packages)
 
 
-def check_its_own(record: Record) -> None:
-    """Raise `CannotRecompute` if a target was adopted or accepted, not made by its recorded call."""
-    if record.is_adopted:
-        raise CannotRecompute("it was edited by hand, and adopted")
-    if record.accepted is not None:
+def planned_call(store: RecordStore, planned: PlannedNode) -> Call:
+    """Rebuild the call of a complete node from its recipe; raise `CannotRecompute` as `call_of` does."""
+    it = planned.recipe
+    name, record = _record_at(store, planned.entry.stored[0].target.path, it.key)
+    inputs = list(map(_planned_input, it.upstream, planned.parents))
+    _check_its_own(record)
+    if it.trace([item.data_hash for item in inputs]) != name.trace:
         raise CannotRecompute(ACCEPTED)
+    work = Work(it.spec, it.values, (), it.key, it.static, it.code, {}, it.root, it.paths)
+    return Call(work, inputs, record.packages)
 
 
 def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
@@ -113,12 +119,20 @@ def recorded_entry(store: RecordStore, path: str, key: str) -> Entry:
     CannotRecompute
         If only the record names the format to read it with, and that is not trusted.
     """
-    name, record = record_at(store, path, key)
+    name, record = _record_at(store, path, key)
     paths, layout = _results(record)
     stored = tuple(_stored(store, each, name.key) for each in paths)
     entry = Entry(name.key, store.root.path, stored, layout, None, path)
     entry.read_only = True
     return entry
+
+
+def _check_its_own(record: Record) -> None:
+    """Raise `CannotRecompute` if a target was adopted or accepted, not made by its recorded call."""
+    if record.is_adopted:
+        raise CannotRecompute("it was edited by hand, and adopted")
+    if record.accepted is not None:
+        raise CannotRecompute(ACCEPTED)
 
 
 def _results(record) -> tuple[list[str], int | tuple[str, ...] | None]:
@@ -132,17 +146,21 @@ def _results(record) -> tuple[list[str], int | tuple[str, ...] | None]:
 
 
 def _stored(store, path, key):
-    name, record = record_at(store, path, key)
+    name, record = _record_at(store, path, key)
     if name.key != key:
         raise NotThere(f"{path} holds the result of another call")
-    target = target_of(record, _function_of(record))
+    try:
+        spec: Spec | None = function_named(record.function)
+    except Unknown:
+        spec = None
+    target = target_of(record, spec)
     if target is None:
         what = record.format
-        raise CannotRecompute(f"{path} can't be read: nothing but its record says that it is a {what}")
+        raise CannotRecompute(f"{path} can't be read: only its record says that it is a {what}")
     return Stored(target, name.data_hash, name.file_hash, name.stamp)
 
 
-def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Record]:
+def _record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Record]:
     """Return name and content of the record that matches the file at a target; see `recorded_entry`.
 
     A touched or copied file matches if its bytes are the recorded ones.
@@ -161,13 +179,6 @@ def record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Reco
 
 
 # ---- the function -------------------------------------------------------------------------------
-
-
-def _function_of(record) -> Spec | None:
-    try:
-        return function_named(record.function)
-    except Unknown:
-        return None
 
 
 def _spec_of(record) -> Spec:
@@ -228,6 +239,16 @@ def _input(store, described):
     return entry
 
 
+def _planned_input(item, parent):
+    if isinstance(item, SourceInput):
+        return FileData(item)
+    if parent is None:
+        raise CannotRecompute("an input of it is a plain Dask value, which is not stored")
+    if not parent.is_complete:
+        raise CannotRecompute(f"its input {parent.recipe.title}: {'; '.join(headlines(parent.reasons))}")
+    return parent.entry
+
+
 def _check_readable(entry):
     """Check that an input reads back as it was.
 
@@ -250,10 +271,8 @@ def source_changes(root: str, described: dict[str, Any]) -> bool:
     """Return True if a source's content differs from its record; False if that is unknown."""
     try:
         _source_input(root, described)
-    except SourceChanged:
-        return True
-    except CannotRecompute:
-        return False
+    except CannotRecompute as reason:
+        return isinstance(reason, SourceChanged)
     return False
 
 

@@ -18,7 +18,6 @@ from ..errors import StorageError
 from ..planning.states import CORRUPT
 from ..storage import files, trash, trust
 from ..storage.documents import PATH, known_fields
-from ..storage.files import DISPLACED
 from ..storage.manifests import mend_manifest
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
@@ -133,9 +132,9 @@ def _clear_part(root, part):
 def _name_if_displaced(part):
     """Return the name of the target that a part may have been, if its name says so."""
     name = part.rpartition("/")[2].removesuffix(".aside")
-    if not name.endswith(DISPLACED):
+    if not name.endswith(files.DISPLACED):
         return None
-    return re.sub(r"\A[0-9a-f]{16}-", "", name.removesuffix(DISPLACED))
+    return re.sub(r"\A[0-9a-f]{16}-", "", name.removesuffix(files.DISPLACED))
 
 
 def _place_of(root, name):

@@ -18,11 +18,9 @@ from typing import NamedTuple
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import algorithms
 from ..planning.states import MISSING
-from ..storage import atomic
 from ..storage import files as storage
-from ..storage.atomic import entered
+from ..storage.atomic import entered, put_first
 from ..storage.code_store import files_behind
-from ..storage.files import Part
 from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
 from ..storage.place import place_of
@@ -30,8 +28,7 @@ from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
-from .lineage import Lineage
-from .listing import Listed, listed
+from .listing import Lineage, listed
 from .verify import check, other_algorithm
 
 
@@ -75,11 +72,16 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     """
     lineage = Lineage(listed(root))
     chosen = {item.path: item for item in _chosen(root, lineage, targets)}
-    optional: dict[str, Listed] = {}
-    if upstream:
-        above = {item.path: item for item in lineage.ancestors(chosen.values())}
-        optional = {path: item for path, item in above.items() if path not in chosen}
-    _refuse_tables(path for path in targets if path in chosen)
+    above = lineage.ancestors(chosen.values()) if upstream else []
+    optional = {item.path: item for item in above if item.path not in chosen}
+    for path in targets:
+        if path in chosen and not place_of(path).has_files:
+            raise StorageError(
+                "a table in a database can't go into an archive",
+                target=path,
+                expected="results in files or folders",
+                hint="leave it out: it is made again when it is needed; or store it as .parquet",
+            )
     store = RecordStore(root)
     packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
     destination = os.path.abspath(archive)
@@ -136,17 +138,6 @@ def _chosen(root, lineage, targets):
             yield from lineage.siblings(lineage.by_path[path])
 
 
-def _refuse_tables(paths):
-    for path in paths:
-        if not place_of(path).has_files:
-            raise StorageError(
-                "a table in a database can't go into an archive",
-                target=path,
-                expected="results in files or folders",
-                hint="leave it out: it is made again when it is needed; or store it as .parquet",
-            )
-
-
 def _checked(store, item, may_be_missing):
     """Return a target that is as recorded; for a missing target or a table, its record alone."""
     if not place_of(item.path).has_files:
@@ -167,7 +158,7 @@ def _checked(store, item, may_be_missing):
         raise TargetCorrupt(
             f"a target is {found.state}: only what is as recorded can be exported",
             target=root.absolute(item.path),
-            hint="compute it again, or leave it out; 'dask cache verify' tells more",
+            hint="compute it again, or leave it out; 'dask cache verify' says more",
         )
     record = item.record if found.name == item.name else store.read(found.name)
     if record is None or record.target != item.path:
@@ -273,7 +264,7 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
         outcomes = _outcomes(root, opened.packed, trust_pickles)
         coming = [item for item in opened.packed if outcomes[item.path] == IMPORTED]
         _check_room(root, sum(item.size for item in coming), opened.path)
-        parts: dict[str, Part] = {}
+        parts: dict[str, storage.Part] = {}
         try:
             for item in coming:
                 _unpack(root, opened, item, parts)
@@ -339,7 +330,7 @@ def _check_room(root, size, archive):
     free = shutil.disk_usage(root.path).free
     if size > free:
         raise StorageError(
-            "there is no room for what is in the archive",
+            "the disk is too full for the archive's targets",
             target=archive,
             expected=f"at most {free} bytes",
             got=f"{size} bytes",
@@ -350,7 +341,7 @@ def _check_room(root, size, archive):
 def _unpack(root, archive: Archive, item: Packed, parts):
     """Write one target as a part, and check it against its record."""
     part = storage.part_path(root, item.path.rpartition("/")[2])
-    parts[item.path] = Part(part, "", item.name.stamp)
+    parts[item.path] = storage.Part(part, "", item.name.stamp)
     for inner, member in item.files.items():
         path = f"{part}/{inner}" if item.is_folder else part
         if item.is_folder:
@@ -377,10 +368,10 @@ def _keep_code(root, archive):
             part = storage.part_path(root, os.path.basename(path))
             storage.write_part(part, [content])
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            atomic.put_first(part, path)
+            put_first(part, path)
 
 
-def _take_in(store, item: Packed, outcome, part: Part | None):
+def _take_in(store, item: Packed, outcome, part: storage.Part | None):
     """Write a target's record and put its file in place.
 
     The steps are those of every commit: first the intent, then the file, then the record.
@@ -407,7 +398,7 @@ def _take_in(store, item: Packed, outcome, part: Part | None):
         except FileExistsError as error:
             storage.discard(intent)
             raise ForeignTarget(
-                "somebody wrote a file where a target of the archive belongs, just now",
+                "another program has just put a file in the place of a target of the archive",
                 target=root.absolute(item.path),
                 hint="import again: what was imported before it stays",
             ) from error

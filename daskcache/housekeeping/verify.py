@@ -17,7 +17,6 @@ from ..hashing import algorithms
 from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
 from ..planning.target_state import state_of
 from ..storage import files
-from ..storage.files import Stamp
 from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
@@ -37,7 +36,7 @@ class Checked(NamedTuple):
     #: All records of the target.
     names: tuple[RecordName, ...] = ()
     #: Size and time of the target when it was read.
-    stamp: Stamp | None = None
+    stamp: files.Stamp | None = None
     #: The record that the target's bytes match.
     name: RecordName | None = None
     #: Reason why the target or its record can't be read.

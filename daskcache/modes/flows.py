@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from dask.delayed import Delayed
-
 from ..calls.recipe import recipes_before
 from ..calls.state import inside_body, made
 from ..graph.node import Node
@@ -119,12 +117,11 @@ def _collected() -> Iterator[list[Node]]:
 
 def _computed(result, nodes):
     """Return a flow's result with values in place of nodes, and compute all nodes that the flow made."""
-    wanted: list[Delayed] = []
-    put_in = lazy_values(without_futures(result), wanted)
+    wanted, fill_in = lazy_values(without_futures(result))
     # a node with a `_dask` was persisted or optimized, or holds its value
     recipes = {node._recipe.identity: node._recipe for node in nodes if node._dask is None}
     # making the nodes that no other one needs makes all the others, too
     needed = {before.identity for recipe in recipes.values() for before in recipes_before(recipe)}
     needed |= {node._recipe.identity for node in wanted if isinstance(node, Node)}
     last = [recipe for identity, recipe in recipes.items() if identity not in needed]
-    return put_in(compute(tuple(wanted), make=last))
+    return fill_in(compute(tuple(wanted), make=last))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 import weakref
+from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from typing import Any, NamedTuple
 
@@ -104,12 +105,17 @@ class Submitted:
 
     With a distributed client, the node is sent to the cluster at once.  Without one, it stays lazy.  As
     an argument of another task, the handle stands for the node's value.
+
+    Attributes
+    ----------
+    node : Node
+        The node.
     """
 
-    __slots__ = ("_node", "_recipe", "_dask", "_batch", "_future", "_making", "_outcome", "__weakref__")
+    __slots__ = ("node", "_recipe", "_dask", "_batch", "_future", "_making", "_outcome", "__weakref__")
 
     def __init__(self, node: Node):
-        self._node = node
+        self.node = node
         self._recipe = node._recipe
         self._dask = None
         self._batch = _waiting.handles
@@ -121,11 +127,6 @@ class Submitted:
         self._future = client.compute(node) if client is not None else None
         if self._future is None:
             self._batch.add(self)
-
-    @property
-    def node(self) -> Node:
-        """The node."""
-        return self._node
 
     def result(self, timeout: float | None = None) -> Any:
         """Return the node's value, and compute it if necessary.
@@ -149,7 +150,7 @@ class Submitted:
             error = self._outcome and self._outcome[0]
             if error is not None:
                 raise error
-            return self._node.compute()
+            return self.node.compute()
         except Exception:
             forget([self._recipe])  # the caller gets the error, so the flow need not raise it again
             raise
@@ -228,11 +229,11 @@ def _error_of(waiting):
     held = [each for each in waiting if not each._recipe.paths]
     stored = [each._recipe for each in waiting if each._recipe.paths]
     try:
-        values = compute(tuple(each._node for each in held), make=stored)
+        values = compute(tuple(each.node for each in held), make=stored)
     except Exception as error:  # noqa: BLE001 (`result` raises it)
         return error
     for each, value in zip(held, values, strict=True):
-        each._node = holding(each._node, value)
+        each.node = holding(each.node, value)
     return None
 
 
@@ -264,62 +265,63 @@ class unmapped(NamedTuple):
 
 def without_futures(value: Any) -> Any:
     """Return `value` with handles replaced: finished ones by their results, others by their nodes."""
-    typ = type(value)
-    if typ is Done:
-        return value.returned
-    if typ is Submitted:
-        return value._node
-    if typ in (list, tuple, set, frozenset, Futures):
-        items = [without_futures(item) for item in value]
-        if all(a is b for a, b in zip(items, value, strict=True)):
-            return value
-        return items if typ is Futures else typ(items)
-    if typ is dict:
-        return {key: without_futures(item) for key, item in value.items()}
-    return value
+    return _replaced(value, _without_future)
 
 
 def values_of(value: Any) -> Any:
     """Return `value` with data in place of cached results and of handles of finished calls."""
-    value = without_futures(value)
-    typ = type(value)
-    if typ is CachedResult:
-        return value.load()
-    if typ in (list, tuple, set, frozenset):
-        return typ([values_of(item) for item in value])
-    if typ is dict:
-        return {key: values_of(item) for key, item in value.items()}
-    return value
+
+    def data(item):
+        if type(item) is Done:
+            return values_of(item.returned)
+        return item.load() if type(item) is CachedResult else _without_future(item)
+
+    return _replaced(value, data)
 
 
-def lazy_values(value: Any, found: list[Delayed]) -> Any:
-    """Append the lazy values in `value` to a list, and return a function that fills in their data.
-
-    Parameters
-    ----------
-    value : object
-        A value, with lazy ones in it at any depth of lists, tuples, sets and dicts.
-    found : list
-        List to which the lazy values are appended.
+def lazy_values(value: Any) -> tuple[list[Delayed], Callable[[Iterable[Any]], Any]]:
+    """Find the lazy values in `value`, at any depth of lists, tuples, sets and dicts.
 
     Returns
     -------
-    callable
+    found : list
+        The lazy values.
+    fill_in : callable
         Takes the data of all values in `found`, in their order.  Returns `value` with data in place of
         lazy values.
     """
+    found: list[Delayed] = []
+
+    def find(item):
+        if isinstance(item, Delayed):
+            found.append(item)
+        return item
+
+    def fill_in(data):
+        left = iter(data)
+        return _replaced(value, lambda item: next(left) if isinstance(item, Delayed) else item)
+
+    _replaced(value, find)
+    return found, fill_in
+
+
+def _without_future(item):
+    if type(item) is Done:
+        return item.returned
+    return item.node if type(item) is Submitted else item
+
+
+def _replaced(value, replace):
+    """Return `value` with each item that is not a container replaced, or itself if none changes."""
     typ = type(value)
-    if isinstance(value, Delayed):
-        found.append(value)
-        position = len(found) - 1
-        return lambda data: data[position]
-    if typ in (list, tuple, set, frozenset):
-        parts = [lazy_values(item, found) for item in value]
-        return lambda data: typ([part(data) for part in parts])
-    if isinstance(value, tuple) and hasattr(typ, "_fields"):
-        parts = [lazy_values(item, found) for item in value]
-        return lambda data: typ(*[part(data) for part in parts])
     if typ is dict:
-        pairs = {key: lazy_values(item, found) for key, item in value.items()}
-        return lambda data: {key: part(data) for key, part in pairs.items()}
-    return lambda data: value
+        return {key: _replaced(item, replace) for key, item in value.items()}
+    is_named = isinstance(value, tuple) and hasattr(typ, "_fields")
+    if not is_named and typ not in (list, tuple, set, frozenset, Futures):
+        return replace(value)
+    found = [_replaced(item, replace) for item in value]
+    if all(a is b for a, b in zip(found, value, strict=True)):
+        return value
+    if is_named:
+        return typ(*found)
+    return found if typ is Futures else typ(found)

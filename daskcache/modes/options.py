@@ -37,7 +37,7 @@ def current_mode() -> str:
     if mode is None:
         return _mode_of_old()
     if mode not in MODES:
-        raise GraphError("daskcache.mode names no mode", expected=", ".join(MODES), got=repr(mode))
+        raise GraphError("daskcache.mode is not a mode", expected=", ".join(MODES), got=repr(mode))
     return mode
 
 
@@ -48,7 +48,7 @@ def _mode_of_old():
             continue
         if old not in _OLD_MODES:
             raise GraphError(
-                f"the variable {variable} names no mode",
+                f"the variable {variable} is not a mode",
                 expected=", ".join(_OLD_MODES),
                 got=repr(old),
                 hint=f"unset it, and set DASK_DASKCACHE__MODE to one of {', '.join(MODES)}",
@@ -79,11 +79,7 @@ _OLD_MODES = {
 }
 
 
-_OWN = {
-    name
-    for name, parameter in inspect.signature(delayed).parameters.items()
-    if name not in ("obj", "name")
-}
+_OWN = inspect.signature(delayed).parameters.keys() - {"obj", "name"}
 _OF_PREFECT = frozenset(
     """
     name description tags viz_return_value cache_key_fn cache_expiration cache_policy
@@ -140,7 +136,7 @@ def _stored_by(store, target):
         return {"store": store}
     if not (callable(getattr(store, "save", None)) and callable(getattr(store, "load", None))):
         raise GraphError(
-            f"task(store={store!r}) is no store",
+            f"task(store={store!r}) can't store results",
             expected="a Target class, or a class with save and load",
         )
     return {"target": _in_store("{funcname}/{key}" if target is None else target, store)}

@@ -61,25 +61,18 @@ def _called(spec, args, kwargs, paths):
 @contextmanager
 def _own_paths(spec) -> Iterator[list[str]]:
     with tempfile.TemporaryDirectory(prefix="daskcache-") as folder:
-        names = [
-            f"{position}{os.path.splitext(target.path)[1]}"
-            for position, target in enumerate(spec.formats)
-        ]
-        yield [f"{folder}/{name}" for name in names]
+        suffixes = [os.path.splitext(target.path)[1] for target in spec.formats]
+        yield [f"{folder}/{position}{suffix}" for position, suffix in enumerate(suffixes)]
 
 
 def _read_back(spec, paths, result):
     if not paths:
         return result
-    missing = [
-        target.path
-        for target, path in zip(spec.formats, paths, strict=True)
-        if not os.path.lexists(path)
-    ]
+    written = list(zip(spec.formats, paths, strict=True))
+    missing = [target.path for target, path in written if not os.path.lexists(path)]
     if missing:
         raise ResultError(
             f"{spec.name}() takes a target_path, so it writes its target itself, but did not",
             target=", ".join(missing),
         )
-    values = [target.read(path) for target, path in zip(spec.formats, paths, strict=True)]
-    return arrange(values, spec.layout)
+    return arrange([target.read(path) for target, path in written], spec.layout)

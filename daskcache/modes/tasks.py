@@ -26,7 +26,6 @@ from importlib import import_module
 from typing import Any
 
 import dask
-from dask.delayed import Delayed
 
 from ..aliases import names_of
 from ..calls.state import inside_body
@@ -210,7 +209,8 @@ class Task(InModes):
         """
         mode = FUNCTION if inside_body.get() else current_mode()
         if mode in PREFECT:
-            return self._in_prefect(mode).map(*_for_prefect(args), **_for_prefect(kwargs))
+            named = {name: _for_prefect(value) for name, value in kwargs.items()}
+            return self._in_prefect(mode).map(*map(_for_prefect, args), **named)
         wait_for = kwargs.pop("wait_for", None)
         _finish(wait_for)
         positional = [_items(value) for value in args]
@@ -279,10 +279,7 @@ def _finish(wait_for):
     """Compute the nodes and lazy values for which a call is to wait."""
     if wait_for is None:
         return
-    waiting: list[Delayed] = []
-    lazy_values(
-        without_futures(wait_for if isinstance(wait_for, (list, tuple)) else [wait_for]), waiting
-    )
+    waiting, _ = lazy_values(without_futures(wait_for))
     recipes = [each._recipe for each in waiting if isinstance(each, Node) and each._dask is None]
     compute(tuple(each for each in waiting if not isinstance(each, Node)), make=recipes)
     forget(recipes)
@@ -293,7 +290,8 @@ def _finish(wait_for):
 
 def _items(value):
     """Return the items of an iterable argument of `map` as a list, or any other one as `unmapped`."""
-    if _is_unmapped(value):
+    typ = type(value)
+    if typ is unmapped or (typ.__name__ == "unmapped" and typ.__module__.startswith("prefect.")):
         return unmapped(value.value)
     value = without_futures(value)
     held = value
@@ -310,11 +308,6 @@ def _item(items, position):
     return items.value if type(items) is unmapped else items[position]
 
 
-def _is_unmapped(value):
-    prefects = type(value).__name__ == "unmapped" and type(value).__module__.startswith("prefect.")
-    return prefects or type(value) is unmapped
-
-
 # ---- Prefect ------------------------------------------------------------------------------------
 
 
@@ -329,12 +322,7 @@ def prefect_for(mode):
     return import_module("..prefect", __package__)
 
 
-def _for_prefect(values):
+def _for_prefect(value):
     from prefect import unmapped as prefects
 
-    def own(value):
-        return prefects(value.value) if type(value) is unmapped else value
-
-    if isinstance(values, dict):
-        return {name: own(value) for name, value in values.items()}
-    return [own(value) for value in values]
+    return prefects(value.value) if type(value) is unmapped else value

@@ -8,6 +8,7 @@ and `tasks` make them.
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import dask
 from dask._task_spec import DataNode
 from dask.local import get_sync
-from prefect.states import Completed
+from prefect import Task
 from prefect.utilities.collections import visit_collection
 
 from ..calls.arguments import make_recipe
@@ -35,8 +36,8 @@ from ..runtime.entry import Entry
 from ..storage.paths import located
 from ..targets.context import context
 from ..targets.source import Source
-from .artifacts import make_artifact
-from .instances import instances_in
+from .futures import cached, instances_in
+from .recording import make_artifact
 from .sent_code import SentCode
 from .transactions import forget_if_rolled_back
 
@@ -72,7 +73,36 @@ class _AnyBody:
         raise NotImplementedError
 
 
-class AsyncBody(_AnyBody):
+def _bare_signature(spec):
+    """Return the parameters' names and kinds only; workers don't need annotations and defaults."""
+    parameters = [
+        p.replace(annotation=p.empty, default=p.empty if p.default is p.empty else None)
+        for p in spec.signature.inspected.parameters.values()
+    ]
+    return inspect.Signature(parameters)
+
+
+def with_body(task: Task, body: _AnyBody, name: str = "") -> Task:
+    """Return a copy of a task that runs `body`, with a name for its task run unless that is empty."""
+    bound = copy.copy(task)
+    bound.__dict__.pop("__wrapped__", None)
+    bound.fn = _AsyncBody(body) if task.isasync else body
+    if name:
+        bound.task_run_name = _Name(name)
+    return bound
+
+
+class _Name:
+    """A task run's name that is filled already.  A callable, because Prefect fills a text once more."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __call__(self):
+        return self.name
+
+
+class _AsyncBody(_AnyBody):
     """The same body for an ``async def`` task, awaited by the engine; it runs in a thread."""
 
     def __init__(self, body: _AnyBody):
@@ -81,19 +111,8 @@ class AsyncBody(_AnyBody):
         self.__signature__ = body.__signature__
 
     async def __call__(self, *args, **kwargs):
-        return await asyncio.to_thread(self.body, *args, **kwargs)
-
-
-def _bare_signature(spec):
-    """Return the parameters' names and kinds only; workers don't need annotations and defaults."""
-    parameters = spec.signature.inspected.parameters.values()
-    optional = {parameter.name for parameter in parameters if parameter.default is not parameter.empty}
-    return inspect.Signature(
-        [
-            inspect.Parameter(p.name, p.kind, default=None if p.name in optional else p.empty)
-            for p in parameters
-        ]
-    )
+        outcome = await asyncio.to_thread(self.body, *args, **kwargs)
+        return await outcome if inspect.iscoroutine(outcome) else outcome
 
 
 class Body(_AnyBody):
@@ -212,9 +231,8 @@ class DataBody(_AnyBody):
         self.spec = spec
 
     def run(self, bound):
-        wants_object = dict(
-            zip(self.spec.signature.names, self.spec.signature.wants_object, strict=True)
-        )
+        signature = self.spec.signature
+        wants_object = dict(zip(signature.names, signature.wants_object, strict=True))
         for name, value in bound.arguments.items():
             if not wants_object.get(name):
                 bound.arguments[name] = visit_collection(value, _data, return_data=True)
@@ -223,13 +241,6 @@ class DataBody(_AnyBody):
             return call_plain(self.spec, bound.args, bound.kwargs)
         finally:
             inside_body.reset(token)
-
-
-class AsyncDataBody(DataBody):
-    """The same body for an ``async def`` task; data are loaded when the coroutine is made."""
-
-    async def __call__(self, *args, **kwargs):
-        return await super().__call__(*args, **kwargs)
 
 
 def _data(value):
@@ -252,7 +263,7 @@ def _finished(entry, outcomes, with_artifact):
     """Return the entry for the engine; for a skipped node, a state that shows it as Cached."""
     # the last event is the node's own; events before it are of upstream nodes
     if outcomes and outcomes[-1] == "skipped":
-        return Completed(name="Cached", message="its target was complete", data=entry)
+        return cached(entry)
     forget_if_rolled_back(entry)
     if with_artifact:
         make_artifact(entry)

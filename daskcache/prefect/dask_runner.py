@@ -1,38 +1,44 @@
 """`DaskCacheTaskRunner`: Prefect tasks on a Dask cluster, without the tasks that are complete.
 
-`submitting` decides which calls are sent to the cluster; this module sends them and owns the client.
+`skipping` decides which calls are sent to the cluster; this module sends them and owns the client.
 """
 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
-from collections.abc import Iterable
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import Any
+from uuid import UUID
 
 import dask
-from distributed import Client
+import distributed
+import httpx
 from prefect._internal.uuid7 import uuid7
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import ContextModel
+from prefect.logging import get_logger
+from prefect.states import Cancelled, Crashed
 from prefect.task_engine import run_task_async, run_task_sync
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
 from prefect_dask.client import PrefectDaskClient
+from prefect_dask.task_runners import PrefectDaskFuture
 
+from ..clients import worker_here
 from ..modes.handles import CachedResult
-from .dask_futures import DaskFuture
 from .futures import CacheFuture
-from .keepalive import Keepalive
-from .sent_context import ContextSender
-from .submitting import Submits, Submitter
-from .workers import flush_workers, prepare_workers
+from .skipping import SkipsComplete
+from .workers import ContextSender, flush_workers, prepare_workers
 
 
-class DaskCacheTaskRunner(Submits, DaskTaskRunner):
+class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
     """Task runner for a Dask cluster that skips complete tasks when they are submitted.
 
     A skipped task never reaches the scheduler: its future is finished from the start, and the task run
@@ -62,14 +68,11 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
         api_keepalive: float | None = None,
         **options_of_dask: Any,
     ):
-        super().__init__(cluster, *of_dask, **options_of_dask)
-        self.record = record
+        super().__init__(cluster, *of_dask, record=record, **options_of_dask)
         self.extra_loggers = tuple(extra_loggers)
         self.api_keepalive = api_keepalive
         self._given = cluster
-        self._submitter = Submitter(self._send, record)
         self._context = ContextSender()
-        self._keepalive = Keepalive(api_keepalive)
 
     def _settings(self):
         own = {name: getattr(self, name) for name in ("record", "extra_loggers", "api_keepalive")}
@@ -85,7 +88,7 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
         return self._client
 
     def _without_scheduler(self):
-        """Remove the flow's scheduler, if `nodes` has set one, from Dask's configuration.
+        """Remove the flow's scheduler, if `flows` has set one, from Dask's configuration.
 
         A default client, when it is closed, restores the scheduler that it found.  That would be the
         flow's, long after the flow has ended.
@@ -97,7 +100,7 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
     def _send(self, task, parameters, wait_for, dependencies):
         """Submit a task to Dask as `PrefectDaskClient.submit` does, without the work that it repeats.
 
-        Most of that is the dump of Prefect's settings; see `sent_context`.
+        Most of that is the dump of Prefect's settings; see `ContextSender`.
         """
         client = self.client
         task_run_id = uuid7()
@@ -111,7 +114,7 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
             "task_inputs": inputs,
             "copy_to_child_ctx": True,
         }
-        future = Client.submit(
+        future = distributed.Client.submit(
             client,
             _run,
             task=task,
@@ -125,17 +128,12 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
         )
         return DaskFuture(task_run_id, future, task.name)
 
-    @property
-    def keys(self) -> set[str]:
-        """Keys of the submitted recipes."""
-        return self._submitter.keys
-
     def duplicate(self) -> DaskCacheTaskRunner:
         return type(self)(**self._settings())
 
     def __enter__(self) -> DaskCacheTaskRunner:
         super().__enter__()
-        self._keepalive.start()
+        self._exit_stack.enter_context(keepalive(self.api_keepalive))
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -148,7 +146,6 @@ class DaskCacheTaskRunner(Submits, DaskTaskRunner):
             if self._client is not None and owns_cluster:
                 flush_workers(self._client)
         finally:
-            self._keepalive.stop()
             super().__exit__(*error)
 
     def __eq__(self, other: object) -> bool:
@@ -211,7 +208,8 @@ def _for_workers(arguments):
             state = value.final_state
             if state is None:
                 return replace(value.inner)
-            return _bare_state(state)
+            bare = replace(state.data)
+            return state if bare is state.data else state.model_copy(update={"data": bare})
         if isinstance(value, DaskFuture):
             return value.wrapped_future
         return value.bare() if isinstance(value, CachedResult) else value
@@ -219,6 +217,94 @@ def _for_workers(arguments):
     return visit_collection(arguments, replace, return_data=True)
 
 
-def _bare_state(state: State) -> State:
-    value = state.data
-    return state.model_copy(update={"data": value.bare()}) if isinstance(value, CachedResult) else state
+# ---- futures ------------------------------------------------------------------------------------
+
+
+_logger = get_logger("task_runner.daskcache")
+
+_CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
+
+
+class DaskFuture(PrefectDaskFuture):
+    """Future of a task run around a Dask future, whose result is the run's final state.
+
+    A task that was cancelled, or lost because its workers died too often, has no final state.  It gets
+    one here, so that callers don't wait for it in vain.
+    """
+
+    def __init__(self, task_run_id: UUID, wrapped_future: distributed.Future, name: str):
+        super().__init__(task_run_id, wrapped_future)
+        self._final_state: State | None = None
+        self._name = name
+
+    def wait(self, timeout: float | None = None) -> None:
+        if self._final_state is None:
+            with _stepping_aside():
+                self._final_state = self._state(timeout)
+
+    def _state(self, timeout):
+        try:
+            state = self._wrapped_future.result(timeout=timeout)
+        except TimeoutError:
+            return None
+        except _CANCELLED as error:
+            return self._of_run(Cancelled(message=f"given up: {error}"))
+        except Exception as error:
+            _logger.exception("the task %s was lost on the cluster", self._name)
+            return self._of_run(Crashed(message=f"lost on the cluster: {error}", data=error))
+        if not isinstance(state, State):
+            return self._of_run(Crashed(message=f"the cluster returned a {type(state).__name__}"))
+        return state
+
+    def _of_run(self, state):
+        state.state_details.task_run_id = self.task_run_id
+        return state
+
+
+@contextmanager
+def _stepping_aside() -> Iterator[None]:
+    """Free this thread's slot on a worker while it waits for other tasks."""
+    if worker_here() is None:
+        yield
+        return
+    # without this, nested tasks on a worker with one thread would wait for ever
+    distributed.secede()
+    try:
+        yield
+    finally:
+        distributed.rejoin()
+
+
+# ---- requests to the server ---------------------------------------------------------------------
+
+
+_logger = get_logger("task_runner.daskcache")
+
+
+@contextmanager
+def keepalive(interval: float | None) -> Iterator[None]:
+    """Send a request to Prefect's server now and then, for proxies that close idle connections.
+
+    Parameters
+    ----------
+    interval : float or None
+        Seconds between requests, which a daemon thread sends; with None there are none.
+    """
+    stopped = threading.Event()
+
+    def ask():
+        with get_client(sync_client=True) as client:
+            while not stopped.wait(interval):
+                try:
+                    client.hello()
+                except httpx.HTTPError as error:
+                    _logger.warning("Prefect's server does not answer: %s", error)
+
+    if interval is not None:
+        threading.Thread(
+            target=copy_context().run, args=(ask,), name="daskcache-keepalive", daemon=True
+        ).start()
+    try:
+        yield
+    finally:
+        stopped.set()

@@ -1,4 +1,4 @@
-"""`flow`: Prefect flows for cached tasks.
+"""`flow`: Prefect flows for cached tasks, and for nodes of `daskcache.delayed` that use its cluster.
 
 A flow waits for its tasks at its end.  With Prefect's own `DaskTaskRunner`, a flow whose 12 tasks were
 not waited for ended as Completed and left 1 file.
@@ -12,19 +12,24 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
+import dask
 import prefect
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
+from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner
 from prefect_dask import DaskTaskRunner
 
 from ..errors import NodeFailed
+from ..events import COPIED, FAILED, RAN, SKIPPED, TOPIC, event_of, messages_in
 from ..modes.options import PREFECT, current_mode
 from .dask_runner import DaskCacheTaskRunner, settings_of
-from .instances import instances_in
-from .nodes import nodes_run_on
+from .futures import cached, instances_in
+from .recording import finish
 from .skipping import SkippingTaskRunner, with_skipping
 
 
@@ -158,7 +163,73 @@ def _settle(runner, result):
     if failed:
         first = failed[0].final_state
         raise NodeFailed(
-            f"{len(failed)} of {runner.count} tasks failed, and nobody looked at them; the "
+            f"{len(failed)} of {runner.count} tasks failed, and their outcomes were not looked at; the "
             f"first: {first.message}",
             hint="wait for futures, or return them from the flow, to handle their failures",
         )
+
+
+# ---- nodes --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def nodes_run_on(runner: Any) -> Iterator[None]:
+    """Make Dask's verbs use the cluster of a `DaskCacheTaskRunner` within this context.
+
+    A scheduler that the user has set takes precedence.
+    """
+    if not isinstance(runner, DaskCacheTaskRunner) or dask.config.get("scheduler", None) is not None:
+        yield
+        return
+    with dask.config.set(scheduler=_Scheduler(runner)):
+        yield
+
+
+class _Scheduler:
+    """Dask scheduler that gets keys of a graph from a task runner's cluster.
+
+    The cluster is started with the first graph.  The nodes' events are recorded as task runs, except
+    those of tasks that the flow submitted itself.
+    """
+
+    def __init__(self, runner: DaskCacheTaskRunner):
+        self.runner = runner
+
+    def __call__(self, dsk: Any, keys: Any, **kwargs: Any) -> Any:
+        client = self.runner.client
+        before = len(client.get_events(TOPIC))
+        try:
+            return client.get(dsk, keys, **kwargs)
+        finally:
+            for _, message in client.get_events(TOPIC)[before:]:
+                for event in filter(None, map(event_of, messages_in(message))):
+                    if event.outcome in _STATES and event.key not in self.runner.keys:
+                        _record(event, self.runner.record)
+
+
+def _record(event, record):
+    """Record the outcome of one node as a task run."""
+    state = _STATES[event.outcome]()
+    started = state.timestamp - timedelta(seconds=event.seconds)
+    name = event.function
+    node = SimpleNamespace(
+        name=name,
+        task_key=f"daskcache-{name}",
+        version=None,
+        retries=0,
+        retry_delay_seconds=None,
+        retry_jitter_factor=None,
+        tags=set(),
+        on_completion_hooks=(),
+        on_failure_hooks=(),
+    )
+    finish(node, f"{name}-{event.key[:8]}", {}, state, record=record, started=started)
+
+
+#: States of task runs by a node's outcome.  Loading a complete node is not a run.
+_STATES = {
+    RAN: Completed,
+    COPIED: Completed,
+    SKIPPED: cached,
+    FAILED: lambda: Failed(message="see the error that the flow got"),
+}

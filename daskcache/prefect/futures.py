@@ -1,6 +1,6 @@
 """`CacheFuture`: the future of a cached task, finished from the start or around a task runner's future.
 
-`submitting` makes them.  `dask_futures` holds the futures of the Dask runner inside them.
+`skipping` makes them.  The other functions look into the states and values that hold futures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectTaskRunFuture
-from prefect.states import Cancelled, Crashed
+from prefect.states import Cancelled, Completed, Crashed
 from prefect.utilities.collections import visit_collection
 
 from ..calls.recipe import Recipe
@@ -128,9 +128,7 @@ def unwrapped(arguments: Any) -> Any:
     """Replace each `CacheFuture` in arguments by its final state or the task runner's future."""
 
     def replace(value):
-        if not isinstance(value, CacheFuture):
-            return value
-        return value.final_state or value.inner
+        return (value.final_state or value.inner) if isinstance(value, CacheFuture) else value
 
     return visit_collection(arguments, replace, return_data=True)
 
@@ -141,6 +139,11 @@ def settled(state: State, recipe: Recipe | None) -> State:
     if recipe is None or not isinstance(value, Entry) or isinstance(value, CachedResult):
         return state
     return state.model_copy(update={"data": CachedResult(value, recipe)})
+
+
+def cached(result: Any = None) -> State:
+    """Return the state of a task run whose target was complete."""
+    return Completed(name="Cached", message="its target was complete", data=result)
 
 
 def is_done(future: PrefectFuture) -> bool:
@@ -155,3 +158,15 @@ def value_in(state: State) -> Any:
     """Return the value of a completed state, if it is at hand."""
     data = state.data
     return getattr(data, "result", data) if type(data).__name__ == "ResultRecord" else data
+
+
+def instances_in(value: Any, kinds: type | tuple[type, ...]) -> list[Any]:
+    """Return the instances of some classes in a value, as deep as Prefect itself looks for futures."""
+    found: list[Any] = []
+
+    def look(each):
+        if isinstance(each, kinds):
+            found.append(each)
+
+    visit_collection(value, look, return_data=False)
+    return found

@@ -1,25 +1,24 @@
 """Preparation of cached tasks: the plan for a call, made when it is submitted.
 
-`submitting` prepares the calls of a flow; `tasks` prepares calls without ``submit``.  The plan runs on a
+`skipping` prepares the calls of a flow; `tasks` prepares calls without ``submit``.  The plan runs on a
 worker as one of the callables in `bodies`.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import threading
 import time
 import types
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from dask._task_spec import DataNode, cull
 from prefect import Task
 from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
-from prefect.states import Completed, Failed
+from prefect.states import Failed
 from prefect.utilities.annotations import BaseAnnotation
 from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
@@ -40,21 +39,17 @@ from ..storage.paths import DATA_HASH
 from ..storage.roots import Root
 from ..targets.context import context
 from . import transactions
-from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
-from .futures import CacheFuture, is_done, value_in
-from .instances import instances_in
+from .bodies import Awaited, Body, LateBody, Settings, with_body
+from .futures import CacheFuture, cached, instances_in, is_done, value_in
 from .sent_code import code_of_task
-from .stored import refreshes
-
-if TYPE_CHECKING:
-    from .tasks import CachedTask
+from .stored import StoredResults, refreshes
 
 
 class Prepared(NamedTuple):
     """The plan for one call."""
 
     #: The task to run, with the body for this call.
-    task: CachedTask
+    task: Task
     #: Recipe of the result; None if it is not known yet.
     recipe: Recipe | None
     #: Name of the task run; empty if it is not known yet.
@@ -66,13 +61,15 @@ class Prepared(NamedTuple):
 class Preparer:
     """Preparer of the calls of one flow.
 
-    Calls that follow each other within `MAX_AGE` share a planner, and so one look at the root.
+    Calls of cached tasks that follow each other within `MAX_AGE` share a planner, and so one look at the
+    root.
     """
 
     #: Seconds for which a look at the root is used.  Results stored since then are found by the worker.
     MAX_AGE = 1.0
 
     def __init__(self):
+        self._stored = StoredResults()
         self._lock = threading.RLock()
         self._planner: Planner | None = None
         self._looked = 0.0
@@ -80,24 +77,31 @@ class Preparer:
         #: Key and function name of the recipe that has claimed a target, by the target's absolute path.
         self._claims: dict[str, tuple[str, str]] = {}
 
-    def prepare(self, task: CachedTask, parameters: dict[str, Any], skips: bool = True) -> Prepared:
-        """Plan a call.  An error of daskcache becomes a failed state.
+    def prepare(self, task: Any, parameters: dict[str, Any], is_ready: bool) -> Prepared:
+        """Plan a call of a cached task, or look up the stored result of another task.
+
+        An error of daskcache becomes a failed state.
 
         Parameters
         ----------
-        task : CachedTask
+        task : CachedTask or prefect.Task
         parameters : dict
             As Prefect has bound them, with futures, results, sources and nodes in them.
-        skips : bool
-            True to finish the call here if its target is complete.
+        is_ready : bool
+            True if the call does not have to wait for other tasks, so that it may be finished here.
 
         Returns
         -------
         Prepared
         """
+        if not hasattr(task, "caches"):
+            task, state = self._stored.prepare(task, parameters, is_ready)
+            return Prepared(task, None, "", state)
+        if not task.caches:
+            return Prepared(task.plain(), None, "", None)
         try:
             with self._lock:
-                return self._prepare(task, parameters, skips)
+                return self._prepare(task, parameters, is_ready and task.skips)
         except DaskcacheError as error:
             message = f"the task can't be planned: {error}"
             return Prepared(task, None, "", Failed(message=message, data=error))
@@ -107,16 +111,15 @@ class Preparer:
         force = refreshes(task)
         if found.unknown:
             return Prepared(_late(task, found, force), None, "", None)
-        args, kwargs = parameters_to_args_kwargs(task.spec.func, found.parameters)
-        recipe = make_recipe(task.spec, args, kwargs, True)
+        args, kwargs = parameters_to_args_kwargs(task._spec.func, found.parameters)
+        recipe = make_recipe(task._spec, args, kwargs, True)
         self._claim(recipe)
         name = _name(task, recipe, found)
         planner = self._planner_for(found, [recipe] if force else [])
         planned = planner.request(recipe)
         planner.write_down()
         if skips and planned.action == LOAD:
-            result = CachedResult(planned.entry, recipe)
-            return Prepared(task, recipe, name, Completed(name="Cached", message=_COMPLETE, data=result))
+            return Prepared(task, recipe, name, cached(CachedResult(planned.entry, recipe)))
         return Prepared(_bound(task, recipe, name, planner, found.running), recipe, name, None)
 
     def _claim(self, recipe):
@@ -157,9 +160,6 @@ class Preparer:
         return self._planner
 
 
-_COMPLETE = "its target was complete"
-
-
 class _Upstream:
     """The arguments of a call, with nodes in place of the tasks that make them."""
 
@@ -174,10 +174,6 @@ class _Upstream:
             name: visit_collection(value, self._replace, return_data=True)
             for name, value in parameters.items()
         }
-
-    def recipes(self) -> list[Recipe]:
-        """Return the recipes of all known upstream tasks."""
-        return [*self.finished, *[future.recipe for future in self.running if future.recipe]]
 
     def _replace(self, value):
         if isinstance(value, BaseAnnotation):
@@ -240,28 +236,27 @@ def _bound(task, recipe, name, planner, running):
     """
     builder = GraphBuilder(planner)
     key = builder.add_check(recipe)
-    tasks, awaited = builder.tasks, {}
+    awaited = {}
     for future in running:
         upstream = future.recipe
         entry_key = builder.entry_key_of(upstream)
         if entry_key is not None:
             awaited[entry_key] = Awaited(upstream.root, upstream.key, upstream.paths)
-    if awaited:
-        tasks = {**tasks, **{key: DataNode(key, None) for key in awaited}}
-    tasks = cull(tasks, [key])
+    tasks = cull({**builder.tasks, **{key: DataNode(key, None) for key in awaited}}, [key])
     awaited = {key: upstream for key, upstream in awaited.items() if key in tasks}
-    body = Body(task.spec, tasks, key, awaited, task.artifacts)
-    return _with_body(task, body, name)
+    body = Body(task._spec, tasks, key, awaited, task.artifacts)
+    return with_body(task, body, name)
 
 
 def _late(task, found, force):
-    root, code = Root(roots.local_root(config.get("root"))), task.spec.code()
+    root, code = Root(roots.local_root(config.get("root"))), task._spec.code()
     root.create()
-    code_store.remember(root, code.fingerprint, task.spec.qualified_name, code.parts, code.reach)
+    code_store.remember(root, code.fingerprint, task._spec.qualified_name, code.parts, code.reach)
     sent = code_of_task(task)._replace(arguments=code_in_arguments(_code_in(found.parameters)))
     settings = Settings(root.path, dict(context), sent)
-    recipes = [flatten(recipe) for recipe in found.recipes()]
-    return _with_body(task, LateBody(task.spec, settings, recipes, force, task.artifacts), "")
+    known = [*found.finished, *[future.recipe for future in found.running]]
+    recipes = [flatten(recipe) for recipe in known]
+    return with_body(task, LateBody(task._spec, settings, recipes, force, task.artifacts))
 
 
 def _code_in(parameters):
@@ -289,23 +284,3 @@ def _name(task, recipe, found):
     if found.running:
         return ""
     return resolve_custom_task_run_name(task, found.parameters)
-
-
-def _with_body(task, body, name):
-    """Return a copy of a task that runs `body`, with this name."""
-    bound = copy.copy(task)
-    bound.__dict__.pop("__wrapped__", None)
-    bound.fn = AsyncBody(body) if task.isasync else body
-    if name:
-        bound.task_run_name = _Name(name)
-    return bound
-
-
-class _Name:
-    """A task run's name that is filled already.  A callable, because Prefect fills a text once more."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def __call__(self):
-        return self.name

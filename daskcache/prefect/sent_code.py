@@ -1,4 +1,4 @@
-"""A task's code as the submitting process sees it, and its transfer to workers.
+"""A task's code: as values and functions count it, as its client sees it, and its transfer to workers.
 
 A worker may have imported another version of a module, and a script's ``__main__`` is another program
 there.  So a worker neither makes fingerprints of code nor trusts its own code.  The function of a task
@@ -15,13 +15,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
-from prefect import Task
+from prefect import Flow, Task
 
 from ..calls.spec import Code, Options, Spec
 from ..clients import worker_here
 from ..errors import CodeMismatch, DaskcacheError
+from ..graph.node import Function
 from ..hashing import algorithms
-from ..hashing.algorithms import configured
+from ..hashing.encoder import Encoder
 from ..hashing.ownership import is_user_file, seen_as
 from ..runtime.code_check import (
     ArgumentCode,
@@ -100,7 +101,7 @@ def code_of_task(task: Task) -> SentCode:
             hint="submit it with a DaskCacheTaskRunner, or make it with daskcache.prefect.task",
         )
     spec = task._spec if hasattr(type(task), "_spec") else None
-    return _sight(spec or function).look()
+    return _look(spec or function)
 
 
 def sent_function(task: Task, **of_call: Any) -> SentFunction:
@@ -153,46 +154,36 @@ class SentFunction(functools.partial):
 # ---- looking at code ----------------------------------------------------------------------------
 
 
-class _Sight:
-    """A function and its code at the last look.  Unchanged code is not described again."""
-
-    def __init__(self, spec: Spec):
-        self.spec = spec
-        self._known: tuple[Code | DaskcacheError, SentCode] | None = None
-
-    def look(self) -> SentCode:
-        try:
-            found: Code | DaskcacheError = self.spec.code()
-        except DaskcacheError as error:
-            found = error
-        known = self._known
-        if known is None or known[0] is not found or not known[1].is_ours:
-            known = self._known = found, self._sent(found)
-        return known[1]
-
-    def _sent(self, found):
-        code = getattr(self.spec.func, "__code__", None)
-        about = this_process(), self.spec.options
-        bytecode = code.co_code.hex() if code is not None else ""
-        if isinstance(found, DaskcacheError):
-            return SentCode(*about, "", bytecode, seen_code(None, []), configured(), found)
-        seen = seen_code(found.reach, found.parts)
-        return SentCode(*about, found.fingerprint, bytecode, seen, configured())
-
-
-def _sight(seen: Any) -> _Sight:
-    """Return the `_Sight` of a function or a `Spec`."""
-    known = _sights.get(id(seen))
-    if known is None:
-        if len(_sights) >= _MAX_SIGHTS:
-            _sights.clear()
+def _look(seen: Any) -> SentCode:
+    """Return the code of a function or a `Spec`.  Unchanged code is not described again."""
+    spec, before, sent = _seen.get(id(seen), (None, None, None))
+    if spec is None:
         spec = seen if isinstance(seen, Spec) else Spec(seen, Options())
-        known = _sights[id(seen)] = _Sight(spec)  # keeps `seen` alive: no other object gets its id
-    return known
+    try:
+        found: Code | DaskcacheError = spec.code()
+    except DaskcacheError as error:
+        found = error
+    if sent is None or found is not before or not sent.is_ours:
+        sent = _described(spec, found)
+        if len(_seen) >= _MAX_SEEN:
+            _seen.clear()
+        _seen[id(seen)] = spec, found, sent  # keeps `seen` alive: no other object gets its id
+    return sent
 
 
-_sights: dict[int, _Sight] = {}
-_MAX_SIGHTS = 1024
+#: By the id of a function or `Spec`: the spec, its code at the last look, and how it was described.
+_seen: dict[int, tuple[Spec, Code | DaskcacheError, SentCode]] = {}
+_MAX_SEEN = 1024
+
+
+def _described(spec, found):
+    code = getattr(spec.func, "__code__", None)
+    about = this_process(), spec.options
+    bytecode = code.co_code.hex() if code is not None else ""
+    if isinstance(found, DaskcacheError):
+        return SentCode(*about, "", bytecode, seen_code(None, []), algorithms.configured(), found)
+    seen = seen_code(found.reach, found.parts)
+    return SentCode(*about, found.fingerprint, bytecode, seen, algorithms.configured())
 
 
 def _is_elsewhere():
@@ -219,3 +210,23 @@ def _own_modules(_count):
     return frozenset(
         name for name, file in files.items() if isinstance(file, str) and is_user_file(file)
     )
+
+
+# ---- tasks and flows as values -------------------------------------------------------------------
+
+
+def prefect_encoders() -> dict[type, Callable[[Any, Encoder], None]]:
+    """Return the encoders for tasks and flows, which count as the functions that they run."""
+    return {Task: _task, Flow: _flow}
+
+
+def _task(task, encoder):
+    # names, retries, descriptions … have no influence on what a call returns
+    if hasattr(type(task), "_spec"):
+        Function.__daskcache_encode__(task, encoder)
+    else:
+        encoder.add(task.fn)
+
+
+def _flow(flow, encoder):
+    encoder.add(getattr(flow, "_function", flow.fn))

@@ -1,6 +1,6 @@
 """Results of plain Prefect tasks, found when a task is submitted.
 
-They are stored by Prefect under a key of daskcache's (`policies`) and read by `result_records`.
+They are stored by Prefect under a key of daskcache's (`policies`) and read by `serializers`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from prefect.utilities.collections import visit_collection
 from ..errors import DaskcacheError
 from ..runtime.code_check import code_in_arguments, this_process
 from ..targets.cpr import alias
-from .arguments import Arguments
 from .futures import is_done
-from .policies import has_key_of_ours
-from .result_records import check_files, stored_record
+from .policies import Arguments, has_key_of_ours
 from .sent_code import sent_function
+from .serializers import stored_record
 
 _logger = get_logger("task_runner.daskcache")
 
@@ -91,7 +90,6 @@ class StoredResults:
         record = stored_record(store, key)
         if record is None:
             return None
-        check_files(record.result)
         return Completed(name="Cached", message="its result is stored", data=record)
 
     def _store(self, task):
@@ -148,9 +146,7 @@ class Guarded(CachePolicy):
         if self.with_alias:
             alias.install()
         if key is not None and not refreshes(task_ctx.task):
-            record = stored_record(get_result_store(), key)
-            if record is not None:
-                check_files(record.result)
+            stored_record(get_result_store(), key)  # raises an error if the result can't be used
         return key
 
     def _key(self, task_ctx, inputs, flow_parameters, kwargs):
@@ -174,16 +170,12 @@ def _known(parameters):
     def resolve(value, context):
         if isinstance(context.get("annotation"), quote):
             return value
-        if isinstance(value, PrefectFuture):
-            if not is_done(value):
-                late.add(context["name"])
-                return value
+        if isinstance(value, PrefectFuture) and is_done(value):
             value = value.state
-        if isinstance(value, State):
-            if not value.is_completed():
-                late.add(context["name"])
-                return value
+        if isinstance(value, State) and value.is_completed():
             return value.result(_sync=True)
+        if isinstance(value, (PrefectFuture, State)):
+            late.add(context["name"])
         return value
 
     for name, value in parameters.items():

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import dataclasses
 import functools
 from collections.abc import Callable
@@ -22,13 +21,12 @@ from ..calls.spec import Options, Spec
 from ..calls.state import inside_body
 from ..graph.node import Function, delayed
 from ..modes.options import PREFECT, current_mode
-from .bodies import AsyncDataBody, DataBody
+from .bodies import DataBody, with_body
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
-from .preparing import Prepared, Preparer, is_ready, wait_for_upstream
+from .preparing import Preparer, is_ready, wait_for_upstream
 from .recording import finish
 from .skipping import adopt_runner
-from .stored import StoredResults
 
 _OPTIONS = {field.name for field in dataclasses.fields(Options)}
 
@@ -135,8 +133,7 @@ class _InModes(Task):
         """Return a copy with other options of daskcache or Prefect."""
         twin = object.__new__(type(self))
         mode = options.pop("mode", self._mode)
-        twin.__dict__.update(vars(Task.with_options(self, **options)))
-        twin._mode = mode
+        twin.__dict__.update({**vars(self), **vars(Task.with_options(self, **options)), "_mode": mode})
         return twin
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
@@ -154,6 +151,17 @@ class _InModes(Task):
 
     def _given(self, kwargs):
         return kwargs
+
+    def _prepare(self, parameters, wait_for, is_ready):
+        """Plan a call in this process; a call that is finished already is recorded here."""
+        flow_context = FlowRunContext.get()
+        runner: Any = flow_context.task_runner if flow_context else None
+        preparer = getattr(runner, "preparer", None) or Preparer()
+        record = getattr(runner, "record", "event")
+        prepared = preparer.prepare(self, parameters, is_ready)
+        if prepared.state is not None:
+            finish(self, prepared.name, parameters, prepared.state, wait_for, None, record)
+        return prepared
 
 
 class CachedTask(_InModes):
@@ -188,8 +196,6 @@ class CachedTask(_InModes):
         # `daskcache.calls.spec` uses this name, too, to find the function in other processes
         return self._own_spec
 
-    spec = _spec
-
     @property
     def caches(self) -> bool:
         """True if results are stored."""
@@ -197,18 +203,14 @@ class CachedTask(_InModes):
 
     def plain(self) -> Task:
         """Return the task for a call that is not cached: it takes and returns data."""
-        bound = copy.copy(self)
-        bound.__dict__.pop("__wrapped__", None)
-        bound.fn = (AsyncDataBody if self.isasync else DataBody)(self._own_spec)
-        return bound
+        return with_body(self, DataBody(self._own_spec))
 
     def with_options(self, **options: Any) -> CachedTask:
         own, extras, prefects = _split(options)
         prefects.pop("version", None)
         twin = super().with_options(**prefects)
         twin._own_spec = _respecified(self._own_spec, own)
-        twin.artifacts = extras.get("artifacts", self.artifacts)
-        twin.results = extras.get("results", self.results)
+        twin.__dict__.update(extras)
         twin._drop_other_key()
         return twin
 
@@ -219,7 +221,7 @@ class CachedTask(_InModes):
         if self.isasync:
             return self._call_async(parameters, wait_for, return_state)
         wait_for_upstream(parameters, wait_for)
-        prepared = self._prepare(parameters, wait_for)
+        prepared = self._prepare(parameters, wait_for, not wait_for)
         state = prepared.state or _run(prepared.task, parameters, wait_for)
         return self._outcome(state, prepared, return_state)
 
@@ -228,23 +230,13 @@ class CachedTask(_InModes):
 
         Prefect binds the arguments before the path is known.
         """
-        return {"target_path": None, **kwargs} if self.spec.signature.takes_target_path else kwargs
+        return {"target_path": None, **kwargs} if self._own_spec.signature.takes_target_path else kwargs
 
     async def _call_async(self, parameters, wait_for, return_state):
         await asyncio.to_thread(wait_for_upstream, parameters, wait_for)
-        prepared = self._prepare(parameters, wait_for)
+        prepared = self._prepare(parameters, wait_for, not wait_for)
         state = prepared.state or await _run(prepared.task, parameters, wait_for)
         return self._outcome(state, prepared, return_state)
-
-    def _prepare(self, parameters, wait_for):
-        """Plan a call in this process; a call that is finished already is recorded here."""
-        if not self.caches:
-            return Prepared(self.plain(), None, "", None)
-        preparer, record = _of_runner()
-        prepared = preparer.prepare(self, parameters, self.skips and not wait_for)
-        if prepared.state is not None:
-            finish(self, prepared.name, parameters, prepared.state, wait_for, None, record)
-        return prepared
 
     def _outcome(self, state, prepared, return_state):
         state = settled(state, prepared.recipe)
@@ -274,11 +266,6 @@ class StoredTask(_InModes):
     def _spec(self) -> Spec:
         return Spec(getattr(self.fn, "original", self.fn), self._options)  # type: ignore[arg-type]
 
-    def with_options(self, **options: Any) -> StoredTask:
-        twin = super().with_options(**options)
-        twin._options = self._options
-        return twin
-
     def _adopt(self):
         if self.skips:
             adopt_runner()
@@ -289,25 +276,12 @@ class StoredTask(_InModes):
         task: Task = self
         if self.mode != PREFECT[0]:
             parameters = get_call_parameters(self.fn, args, kwargs)
-            task, state = StoredResults().prepare(self, parameters, is_ready(wait_for))
+            task, _, _, state = self._prepare(parameters, wait_for, is_ready(wait_for))
             if state is not None:
-                finish(self, "", parameters, state, wait_for, None, _of_runner()[1])
-                return self._outcome(state, return_state)
+                outcome = state if return_state else state.data.result
+                return _awaitable(outcome) if self.isasync else outcome
         return Task.__call__(task, *args, return_state=return_state, wait_for=wait_for, **kwargs)
-
-    def _outcome(self, state, return_state):
-        outcome = state if return_state else state.data.result
-        return _awaitable(outcome) if self.isasync else outcome
 
 
 async def _awaitable(outcome):
     return outcome
-
-
-def _of_runner():
-    """Return the preparer and the `record` option of the flow's task runner, or defaults."""
-    flow_context = FlowRunContext.get()
-    runner = flow_context.task_runner if flow_context else None
-    if hasattr(runner, "preparer"):
-        return runner.preparer, runner.record
-    return Preparer(), "event"

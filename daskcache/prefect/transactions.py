@@ -10,7 +10,6 @@ transaction.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 from prefect.transactions import BaseTransaction, CommitMode, get_transaction
@@ -33,20 +32,16 @@ def forget_if_rolled_back(result: Entry | CacheFuture) -> None:
         The result of this task run, or the future of a task in another process, where the transaction
         is not known.
     """
-    around = get_transaction()
-    if around is None or not any(map(_is_users, _with_parents(around))):
+    around: BaseTransaction | None = get_transaction()
+    users = around
+    while users is not None and not _is_users(users):
+        users = users.get_parent()
+    if around is None or users is None:
         return
     if isinstance(result, Entry):
         around.on_rollback_hooks.append(functools.partial(_forget, result))
     elif around.commit_mode != CommitMode.EAGER:
         around.on_rollback_hooks.append(functools.partial(_forget_when_done, result))
-
-
-def _with_parents(transaction: BaseTransaction) -> Iterator[BaseTransaction]:
-    current: BaseTransaction | None = transaction
-    while current is not None:
-        yield current
-        current = current.get_parent()
 
 
 def _is_users(transaction):

@@ -39,11 +39,8 @@ class RunCounter:
 
     def note(self, name: str) -> None:
         """Note one call of `name`.  Call it inside the function."""
-        descriptor = os.open(self.path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
-        try:
-            os.write(descriptor, f"{name}\n".encode())
-        finally:
-            os.close(descriptor)
+        with open(self.path, "ab", buffering=0) as file:
+            file.write(f"{name}\n".encode())
 
     def names(self) -> list[str]:
         """Return the names of all calls since the last `clear`, in order."""

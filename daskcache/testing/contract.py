@@ -120,17 +120,13 @@ class TargetContract:
 
     def test_what_is_read_is_nobody_elses(self, tmp_path):
         """`read` returns the content of the file, even if another instance wrote it."""
-        for folder, value in self._each(tmp_path):
-            path, twin = self.place(folder), pickle.loads(cloudpickle.dumps(self.target))
-            self.target.write(value, path)
-            got = twin.read(path)
+        for path, value in self._each_written(tmp_path):
+            got = pickle.loads(cloudpickle.dumps(self.target)).read(path)
             _expect(self.same(got, value), f"another instance reads {_brief(got)} for {_brief(value)}")
 
     def test_open_gives_what_read_gives(self, tmp_path):
         """`open` gives access to the same value as `read`."""
-        for folder, value in self._each(tmp_path):
-            path = self.place(folder)
-            self.target.write(value, path)
+        for path, value in self._each_written(tmp_path):
             got = self.loaded(self.target.open(path), value)
             _expect(self.same(got, value), f"open() gives {_brief(got)} for {_brief(value)}")
 
@@ -158,7 +154,7 @@ class TargetContract:
             Path(path).write_bytes(b"mine")
             with _expected(OSError, DaskcacheError, doing="writing to a path where a file is"):
                 self.target.write(second, path)
-            _expect(Path(path).read_bytes() == b"mine", "write() changed a file of somebody else")
+            _expect(Path(path).read_bytes() == b"mine", "write() changed a file that it did not write")
 
     def test_what_it_can_not_hold_is_refused(self, tmp_path):
         """A value that the format can't hold raises `FormatLimit` with a hint, and is not stored."""
@@ -240,12 +236,8 @@ class TargetContract:
             with _rooted(folder):
                 runs = []
                 node = self._node(value, runs)
-                for access in (
-                    node.compute,
-                    node.compute,
-                    node.dc.load,
-                    self._node(value, runs).compute,
-                ):
+                again = self._node(value, runs).compute
+                for access in (node.compute, node.compute, node.dc.load, again):
                     got = access()
                     _expect(self.same(got, value), f"a node gives {_brief(got)} for {_brief(value)}")
                 got = self.loaded(node.dc.open(), value)
@@ -285,6 +277,13 @@ class TargetContract:
             folder.mkdir()
             yield folder, value
 
+    def _each_written(self, tmp_path):
+        """Yield each value with the path to which it was written."""
+        for folder, value in self._each(tmp_path):
+            path = self.place(folder)
+            self.target.write(value, path)
+            yield path, value
+
     def _node(self, value, runs=None):
         def result():
             if runs is not None:
@@ -309,11 +308,9 @@ def _damages_of_file(file):
         broken[f"{path.name} with bit {i % 8} of byte {i} flipped"] = _flipped(data, i)
     broken[f"{path.name} with a byte more"] = data + b"\0"
     for what, content in broken.items():
-        path.write_bytes(content)
-        os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+        _write_at(path, content, found)
         yield what
-    path.write_bytes(data)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    _write_at(path, data, found)
 
 
 def _removal(file):
@@ -321,7 +318,12 @@ def _removal(file):
     data = path.read_bytes()
     path.unlink()
     yield f"{path.name} removed"
-    path.write_bytes(data)
+    _write_at(path, data, found)
+
+
+def _write_at(path, content, found):
+    """Write a file with the times that it had."""
+    path.write_bytes(content)
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 

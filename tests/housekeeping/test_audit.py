@@ -21,7 +21,6 @@ import daskcache as dc
 from daskcache.errors import DaskcacheWarning, NotANode
 from daskcache.housekeeping import audit as auditing
 from daskcache.housekeeping.audit import (
-    ACCEPTED,
     NOT_DETERMINISTIC,
     UNTRACKED,
     Audit,
@@ -29,6 +28,7 @@ from daskcache.housekeeping.audit import (
     audit_root,
 )
 from daskcache.housekeeping.listing import find, story
+from daskcache.housekeeping.rebuild import ACCEPTED
 from daskcache.storage import record
 from daskcache.storage.roots import Root
 
@@ -943,7 +943,7 @@ def test_a_target_that_needs_more_than_its_path(define, root, monkeypatch):
     assert found["odder.json"].startswith("its input odder.txt can't be read: TargetError: a result")
     assert "UnicodeDecodeError" in found["odder.json"]
     assert found["strict.json"] == (
-        "its input strict.txt can't be read: nothing but its record says that it is a program:Strict"
+        "its input strict.txt can't be read: only its record says that it is a program:Strict"
     )
 
 

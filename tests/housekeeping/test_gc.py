@@ -249,7 +249,7 @@ def test_ages_and_sizes_are_written_as_dask_writes_them(stored):
     assert gc(stored, "--max-size", "1 MiB").exit_code == 0
     done = gc(stored, "--max-age", "old")
     assert done.exit_code == 2
-    assert "'old' is no age; write it as '30 days'" in done.output
+    assert "'old' is not a valid age; write it as '30 days'" in done.output
     assert gc(stored, "--max-size", "-5 GB").exit_code == 2
 
 

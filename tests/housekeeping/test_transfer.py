@@ -900,7 +900,7 @@ def test_archives_that_are_larger_than_the_disk(stored, other, archive, monkeypa
 def test_archives_whose_manifest_does_not_fit(stored, other, archive, tmp_path, change):
     """What the manifest doesn't vouch for is no archive of ours."""
     export(stored, archive, ["sum.json"])
-    with pytest.raises(StorageError, match="no archive that can be read"):
+    with pytest.raises(StorageError, match="not an archive that can be read"):
         import_archive(other, rewritten(archive, change, tmp_path))
 
 
@@ -909,7 +909,7 @@ def test_files_that_are_no_archives(other, archive, stored, tmp_path):
     Path(archive).write_bytes(os.urandom(5000))
     done = run("import", archive, "--root", other.path)
     assert done.exit_code == 1
-    assert "no archive that can be read" in done.output
+    assert "not an archive that can be read" in done.output
     whole = str(tmp_path / "whole.tar")
     export(stored, whole, ["sum.json"])
     content = Path(whole).read_bytes()

@@ -15,10 +15,10 @@ from prefect.context import SettingsContext
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from daskcache.prefect import DaskCacheTaskRunner, flow, sent_context, with_skipping
-from daskcache.prefect.artifacts import artifact_key
-from daskcache.prefect.keepalive import Keepalive
-from daskcache.prefect.sent_context import ContextSender
+from daskcache.prefect import DaskCacheTaskRunner, flow, with_skipping, workers
+from daskcache.prefect.dask_runner import keepalive
+from daskcache.prefect.recording import artifact_key
+from daskcache.prefect.workers import ContextSender
 
 
 def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
@@ -26,14 +26,12 @@ def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
     asked = []
     monkeypatch.setattr(SyncPrefectClient, "hello", lambda self: asked.append(1))
     before = threading.active_count()
-    Keepalive(None).start()
-    assert threading.active_count() == before
-    keepalive = Keepalive(0.01)
-    keepalive.start()
-    deadline = time.monotonic() + 30
-    while len(asked) < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    keepalive.stop()
+    with keepalive(None):
+        assert threading.active_count() == before
+    with keepalive(0.01):
+        deadline = time.monotonic() + 30
+        while len(asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert len(asked) >= 3
 
 
@@ -60,7 +58,7 @@ def test_settings_are_sent_as_prefect_would_if_it_goes_about_it_otherwise(server
     def serialize_context(assets):
         return {"settings_context": {"of": SettingsContext.get()}, **assets}
 
-    monkeypatch.setattr(sent_context, "serialize_context", serialize_context)
+    monkeypatch.setattr(workers, "serialize_context", serialize_context)
     sent = ContextSender().serialize({"task": make})
     assert sent["settings_context"]["of"] is SettingsContext.get()
     assert sent["task"] is make
@@ -71,7 +69,7 @@ def test_workers_are_told_of_a_server_that_is_named_nowhere(server):
 
     @flow(task_runner=ThreadPoolTaskRunner())
     def pipeline():
-        return sent_context._for_workers({"settings": {"api": {}, "client": {"max_retries": 1}}})
+        return workers._for_workers({"settings": {"api": {}, "client": {"max_retries": 1}}})
 
     settings = pipeline()["settings"]
     assert settings["api"] == {"url": PREFECT_API_URL.value()}

@@ -1,4 +1,4 @@
-"""What travels with a task: the code as the process sees it that submits, and hashes of arguments."""
+"""What travels with a task: the code as the process sees it that submits, hashes; tasks as values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from daskcache.errors import CodeMismatch, SourceChanged, UnhashableArgument
 from daskcache.hashing.encoder import hash_value
 from daskcache.hashing.fingerprints import reach_of
 from daskcache.prefect import ResourceInputs, sent_code, task, task_input_hash
-from daskcache.prefect.arguments import Arguments, NotKnownYet
+from daskcache.prefect.policies import Arguments, NotKnownYet
 from daskcache.prefect.sent_code import SentFunction, code_of_task
 from daskcache.prefect.stored import StoredResults
 
@@ -286,3 +286,31 @@ def test_a_task_with_a_target_has_no_other_key():
     ):
         assert each.cache_policy == NO_CACHE
         assert each.caches
+
+
+def test_tasks_count_by_their_functions(define):
+    """Not by their comments, descriptions, retries or names; nor by the file that they are in."""
+    text = '''
+    import prefect
+
+    @prefect.task{options}
+    def inner(x):
+        """{doc}"""
+        return x + {one}
+
+    @prefect.flow
+    def whole(x):
+        return inner(x)
+
+    def outer(x):
+        return inner(x), whole(x)
+    '''
+
+    def fingerprint(**values):
+        values = {"options": "", "doc": "Inner.", "one": 1} | values
+        module = define(text.format(**values), "refers_to_tasks")
+        assert hash_value(module.inner) == hash_value(module.inner.fn)
+        return reach_of(module.outer).fingerprint
+
+    assert fingerprint() == fingerprint(options="(retries=2, name='other')", doc="Another.")
+    assert fingerprint() != fingerprint(one=2)

@@ -1,15 +1,119 @@
-"""Commands of ``dask cache`` for adopted results: keep, release."""
+"""Commands of ``dask cache`` about single targets: accept, adopt, keep, release, rm, trash, restore."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-from .shared import on_root
+from ...planning.corrections import check_adoptable, release_target
+from ...planning.display.tables import text_table
+from ...storage import trash
+from ...storage.files import file_hash, relative
+from ...storage.record import target_id
+from ...storage.records import RecordStore, write_acceptance
+from ...storage.roots import Root
+from ..listing import AS_RECORDED, Lineage, find, find_or_make_root, listed, paths_below
+from .main import TIME, on_root, root_option
 
-if TYPE_CHECKING:
-    from ...storage.roots import Root
+
+@click.command("accept")
+@click.argument("targets", nargs=-1, required=True)
+@on_root
+def accept_command(targets: tuple[str, ...], root: Root):
+    """Accept TARGETS as right, although code or inputs changed.
+
+    The next plan of the program that makes them finds them complete, and records the user who accepted
+    them.
+    """
+    for target, item in zip(targets, _found(root, targets), strict=True):
+        if item.state == "adopted":
+            raise click.ClickException(f"{item.path} was adopted: 'dask cache keep {target}' keeps it")
+        if item.state != "complete":
+            raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
+        write_acceptance(root, item.name.target_id, key=item.name.key)
+        click.echo(f"{item.path} is accepted")
+    click.echo("the program that makes them records it when it plans next")
+
+
+@click.command("rm")
+@click.argument("targets", nargs=-1, required=True)
+@click.option("--downstream", is_flag=True, help="Also what was made from them, and so on.")
+@on_root
+def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
+    """Move TARGETS to the trash; they are made again when needed."""
+    items = {item.path: item for item in _found(root, targets)}
+    if downstream:
+        below = Lineage(listed(root)).descendants(items.values())
+        items |= {item.path: item for item in below}
+    for item in items.values():
+        if item.stamp is None:
+            click.echo(f"{item.path} is already gone")
+        else:
+            kept = trash.keep(root, root.absolute(item.path), item.path, "removed")
+            click.echo(f"{item.path} -> {kept}")
+
+
+@click.command("adopt")
+@click.argument("targets", nargs=-1, required=True)
+@root_option
+def adopt_command(targets: tuple[str, ...], root: str | None):
+    """Adopt TARGETS that were edited or put there by hand.
+
+    Files that another program left can be adopted, too.  If a folder is not a target, all its files are
+    adopted.  The next plan of the program that makes the targets takes them for its results, and records
+    the user who adopted them.  Results downstream run again if the data differ.  The folder named by
+    --root or config daskcache.root need not be a root yet.
+    """
+    found = find_or_make_root(root)
+    known = {item.path: item for item in listed(found)}
+    adopted = False
+    for target in targets:
+        for path in paths_below(found, target, known):
+            if path in known and known[path].state in AS_RECORDED:
+                was = "was adopted" if known[path].is_adopted else "was stored"
+                click.echo(f"{path} is as it {was}")
+                continue
+            check_adoptable(found, path)
+            write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
+            click.echo(f"{path} is adopted")
+            adopted = True
+    if adopted:
+        click.echo(
+            "the program that makes them takes them in when it plans next; 'ls' shows no change yet"
+        )
+
+
+@click.command("trash")
+@click.option("--empty", is_flag=True, help="Delete it for good.")
+@click.option(
+    "--older-than",
+    type=TIME,
+    default="0 s",
+    help="With --empty: only what is older, e.g. '30 days'.",
+)
+@on_root
+def trash_command(empty: bool, older_than: float, root: Root):
+    """List damaged, edited and removed targets in the trash."""
+    if empty:
+        click.echo(f"{len(trash.empty(root, older_than))} deleted")
+        return
+    things = trash.listed(root)
+    cells = [["target", "reason", "when", "id"]]
+    cells += [[thing.target, thing.reason, thing.when, thing.id] for thing in things]
+    click.echo(text_table(cells) if things else "the trash is empty")
+
+
+@click.command("restore")
+@click.argument("target")
+@on_root
+def restore_command(target: str, root: Root):
+    """Put TARGET back from the trash to where it was.
+
+    TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is in that place now, it
+    goes to the trash instead.
+    """
+    thing = trash.find(root, target, relative(target, root.path))
+    kept = trash.restore(root, thing)
+    click.echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
 
 
 @click.command("keep")
@@ -25,8 +129,6 @@ def keep_command(targets: tuple[str, ...], root: Root):
     Example
         dask cache keep masks/a.tif masks/b.tif
     """
-    from ...storage.records import write_acceptance
-
     for item in _adopted(root, targets):
         write_acceptance(root, item.name.target_id, keep=item.name.file_hash)
         click.echo(f"{item.path} is kept")
@@ -45,9 +147,6 @@ def release_command(targets: tuple[str, ...], root: Root):
     Example
         dask cache release masks/a.tif
     """
-    from ...planning.corrections import release_target
-    from ...storage.records import RecordStore
-
     for item in _adopted(root, targets):
         kept = release_target(RecordStore(root), item.path, item.name)
         click.echo(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
@@ -55,8 +154,6 @@ def release_command(targets: tuple[str, ...], root: Root):
 
 def _adopted(root, targets):
     """Return the named targets; raise if one was not adopted."""
-    from ..listing import find
-
     items = [find(root, target) for target in targets]
     for target, item in zip(targets, items, strict=True):
         if item is None or not item.is_adopted:
@@ -64,5 +161,17 @@ def _adopted(root, targets):
             raise click.ClickException(
                 f"{target} was not adopted, {state}; 'dask cache ls' shows what was, 'dask cache adopt' "
                 "takes in what you edited"
+            )
+    return items
+
+
+def _found(root, targets):
+    """Return the recorded targets at these paths; raise if one has no record."""
+    items = [find(root, target) for target in targets]
+    for target, item in zip(targets, items, strict=True):
+        if item is None:
+            raise click.ClickException(
+                f"no record of {target} in {root.path}: daskcache did not write it; 'dask cache ls' "
+                "lists recorded targets"
             )
     return items

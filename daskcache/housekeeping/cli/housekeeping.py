@@ -8,51 +8,32 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import click
+from dask.utils import format_bytes
 
-from .shared import friendly, on_root, root_option
-
-if TYPE_CHECKING:
-    from ...storage.roots import Root
-
-
-class _Parsed(click.ParamType):
-    """Type of an option that one of Dask's parsers reads: ``10 GB``, ``30 days``."""
-
-    def __init__(self, name, parser, example):
-        self.name = name
-        self.parser = parser
-        self.example = example
-
-    def convert(self, value, param, ctx):
-        import dask.utils
-
-        try:
-            number = getattr(dask.utils, self.parser)(value)
-        except (ValueError, TypeError, KeyError):
-            number = -1
-        if number < 0:
-            self.fail(f"{value!r} is no {self.name}; write it as {self.example!r}", param, ctx)
-        return number
+from ...planning.display.tables import text_table
+from ...storage.roots import Root, local_root
+from .. import gc, transfer
+from .. import repair as repairing
+from .. import verify as verifying
+from ..listing import find_root
+from .main import SIZE, TIME, on_root, root_option
 
 
-_SIZE = _Parsed("size", "parse_bytes", "10 GB")
-_TIME = _Parsed("age", "parse_timedelta", "30 days")
+def _min_age(default, text):
+    return click.option("--min-age", type=TIME, default=default, show_default=True, help=text)
+
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
 
 
 @click.command("verify")
 @click.argument("pattern", default="*")
-@click.option("--repair", is_flag=True, help="Move what is damaged to the trash, and clear up.")
-@click.option(
-    "--min-age",
-    type=_TIME,
-    default="1 day",
-    show_default=True,
-    help="With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
+@click.option("--repair", is_flag=True, help="Move damaged targets to the trash, and clear up.")
+@_min_age(
+    "1 day",
+    "With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
 )
 @_json_option
 @on_root
@@ -63,9 +44,6 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     is found, too.  With --repair, damaged targets are moved to the root's trash, and are made again when
     needed.  Edited targets stay.  The exit code is 1 if anything is corrupt, modified or unreadable.
     """
-    from .. import repair as repairing
-    from .. import verify as verifying
-
     checked = verifying.verify(root, pattern)
     if not checked and pattern != "*":
         raise click.ClickException(f"no targets match {pattern}; 'dask cache ls' lists what there is")
@@ -100,16 +78,10 @@ def _advice(counts, repaired):
 
 
 @click.command("gc")
-@click.option("--max-size", type=_SIZE, help="Drop results until they take no more than this.")
-@click.option("--max-age", type=_TIME, help="Drop results that were made longer ago than this.")
+@click.option("--max-size", type=SIZE, help="Drop results until they take no more than this.")
+@click.option("--max-age", type=TIME, help="Drop results that were made longer ago than this.")
 @click.option("--keep-final", is_flag=True, help="Never drop what nothing else was made from.")
-@click.option(
-    "--min-age",
-    type=_TIME,
-    default="1 hour",
-    show_default=True,
-    help="Keep what was written or read since: a running graph may need it.",
-)
+@_min_age("1 hour", "Keep what was written or read since: a running graph may need it.")
 @click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @on_root
@@ -129,14 +101,10 @@ def gc_command(
     daskcache did not write, are never deleted.  --max-size applies to results, not to the trash.  The
     exit code is 1 if results still take more.
     """
-    from dask.utils import format_bytes
-
-    from .. import gc as room
-
     if max_size is None and max_age is None and not trash:
-        raise click.UsageError("say what is to go: --max-size, --max-age or --trash")
-    choice = room.choose(
-        room.holdings(root),
+        raise click.UsageError("say what to delete: --max-size, --max-age or --trash")
+    choice = gc.choose(
+        gc.holdings(root),
         max_size=max_size,
         max_age=max_age,
         keep_final=keep_final,
@@ -145,16 +113,16 @@ def gc_command(
     after = choice.after
     verb = "would delete" if dry_run else "deleted"
     for item in choice.drop:
-        if dry_run or room.drop(root, item):
+        if dry_run or gc.drop(root, item):
             kind = "final" if item.final else "intermediate"
             cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
             click.echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
         else:
             after += item.size
             click.echo(f"kept  {item.path}: it was changed or used meanwhile")
-    for path, size in room.old_trash(root, min_age) if trash else []:
+    for path, size in gc.old_trash(root, min_age) if trash else []:
         if not dry_run:
-            room.empty(path)
+            gc.empty(path)
         click.echo(f"{verb}  {os.path.relpath(path, root.path)}  {format_bytes(size)}, trash")
     click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
@@ -171,18 +139,13 @@ def gc_command(
     type=click.Choice(["function", "folder"]),
     default="function",
     show_default=True,
-    help="What targets are counted by.",
+    help="Group the targets by this.",
 )
 @_json_option
 @on_root
 def du_command(by: str, as_json: bool, root: Root):
     """Show how much room results, trash and records take."""
-    from dask.utils import format_bytes
-
-    from ...planning.display.tables import text_table
-    from ..gc import usage
-
-    used = usage(root, by)
+    used = gc.usage(root, by)
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
         rest = {field: value for field, value in used._asdict().items() if field != "groups"}
@@ -212,11 +175,7 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
     that makes them finds them complete.
     """
-    from dask.utils import format_bytes
-
-    from ..transfer import export
-
-    packed = export(root, archive, list(targets), upstream)
+    packed = transfer.export(root, archive, list(targets), upstream)
     for item in packed:
         click.echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
     click.echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")
@@ -227,22 +186,16 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
 @click.option(
     "--trust-pickles",
     is_flag=True,
-    help="Import pickles too: to load one can run code of whoever made the archive.",
+    help="Import pickles, too.  Loading one can run code of the archive's author.",
 )
 @root_option
-@friendly
 def import_command(archive: str, trust_pickles: bool, root: str | None):
     """Take the results in ARCHIVE into a root.
 
     --root may name a new folder.  Everything is checked before anything is put in place, and existing
     files are never replaced.
     """
-    from ...storage import roots
-    from ...storage.roots import Root
-    from .. import transfer
-    from ..listing import find_root
-
-    found = Root(roots.local_root(root)) if root else find_root(None)
+    found = Root(local_root(root)) if root else find_root(None)
     outcomes = transfer.import_archive(found, archive, trust_pickles)
     for item in outcomes:
         click.echo(f"{item.path}: {item.outcome}")
@@ -250,6 +203,6 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     if left_out:
         click.echo(
             f"{left_out} left out: they are pickles, or they or what they were made from are of formats "
-            "that may run code when they are read; if you trust whoever made the archive, import it "
+            "that may run code when they are read; if you trust the archive's author, import it "
             "again with --trust-pickles"
         )

@@ -1,0 +1,92 @@
+"""Commands of ``dask cache`` that only look at a root: status, ls, why, audit."""
+
+from __future__ import annotations
+
+import sys
+from fnmatch import fnmatch
+
+import click
+from dask.utils import format_bytes
+
+from ...planning.display.tables import text_table
+from ...storage.roots import Root
+from ..audit import audit_root
+from ..listing import STATES, find, listed, story
+from .main import import_modules, on_root
+
+
+@click.command("status")
+@on_root
+def status_command(root: Root):
+    """Count the targets of each function, by state."""
+    rows: dict[str, dict] = {}
+    for item in listed(root):
+        row = rows.setdefault(item.record.function, dict.fromkeys((*STATES, "bytes", "seconds"), 0))
+        row[item.state] += 1
+        row["bytes"] += item.name.size if item.stamp is not None else 0
+        row["seconds"] += item.record.seconds
+    click.echo(f"root {root.path}")
+    if not rows:
+        click.echo("no targets yet")
+        return
+    cells = [["function", *STATES, "size", "run time"]]
+    for function, row in sorted(rows.items()):
+        counts = [str(row[state]) for state in STATES]
+        cells.append([function, *counts, format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"])
+    click.echo(text_table(cells))
+
+
+@click.command("ls")
+@click.argument("pattern", default="*")
+@on_root
+def ls_command(pattern: str, root: Root):
+    """List the targets whose path matches PATTERN."""
+    cells = [["target", "state", "size", "run time", "function", "created"]]
+    for item in listed(root):
+        if fnmatch(item.path, pattern):
+            record, size = item.record, format_bytes(item.name.size)
+            time = f"{record.seconds:.3g} s"
+            cells.append([item.path, item.state, size, time, record.function, record.created])
+    click.echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")
+
+
+@click.command("why")
+@click.argument("target")
+@import_modules
+@on_root
+def why_command(target: str, root: Root):
+    """Explain what made TARGET, and whether that is still up to date.
+
+    Changes of code are found only for functions in modules that you name with --module.  A module is
+    never imported because a record names it.
+    """
+    item = find(root, target)
+    if item is None:
+        raise click.ClickException(
+            f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
+        )
+    click.echo("\n".join(story(root, item)))
+
+
+@click.command("audit")
+@click.argument("function", required=False)
+@click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
+@click.option("--seed", type=int, help="Draw the same nodes again.")
+@import_modules
+@on_root
+def audit_command(function: str | None, sample: int, seed: int | None, root: Root):
+    """Compute a sample of results again and compare the data.
+
+    The sample is drawn at random from the results of FUNCTION, or from all results.  Functions in the
+    modules that you name with --module are called again with their recorded arguments and inputs.  Other
+    functions are skipped.  Nothing is written to the root.  The exit code is 1 if data differ or a
+    function fails.
+    """
+    audited = audit_root(root, function, sample, seed)
+    if not audited.findings:
+        what = f"result of {function}()" if function else "result"
+        raise click.ClickException(
+            f"{root.path} has no complete {what}; 'dask cache status' lists what it has"
+        )
+    click.echo(audited)
+    sys.exit(0 if audited.ok else 1)
