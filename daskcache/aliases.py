@@ -14,126 +14,59 @@ from typing import Any
 
 _PACKAGE = __name__.partition(".")[0]
 
-#: Present paths of modules by their older paths.  Entries are never removed from this table.
-MOVED = {
-    "accessor": "graph.accessor",
-    "adopting": "planning.unrecorded",
-    "algorithms": "hashing.algorithms",
-    "api": "graph.api",
-    "archive": "housekeeping.archive",
-    "array_hashing": "hashing.arrays",
-    "atomic": "storage.atomic",
-    "auditing": "housekeeping.audit",
-    "body": "runtime.body",
-    "building": "graph.builder",
-    "claiming": "storage.claims",
-    "cli": "housekeeping.cli.main",
-    "cli_corrections": "housekeeping.cli.corrections",
-    "cli_housekeeping": "housekeeping.cli.housekeeping",
-    "cli_shared": "housekeeping.cli.shared",
-    "cluster.client": "clients",
-    "code": "hashing.functions",
-    "code_check": "runtime.code_check",
-    "code_store": "storage.code_store",
-    "composed": "graph.composed",
-    "contract": "testing.contract",
-    "corrections": "planning.corrections",
-    "cpr": "targets.cpr",
-    "cpr.addressed": "targets.addressed.base",
-    "cpr.alias": "targets.cpr.alias",
-    "cpr.data_hashes": "targets.addressed.hashes",
-    "cpr.formats": "targets.addressed.formats",
-    "cpr.serializer": "targets.cpr.serializer",
-    "cpr.values": "targets.cpr.values",
-    "dashboard": "cluster.dashboard",
-    "dashboard_page": "cluster.dashboard_page",
-    "databases": "storage.tables.databases",
-    "declarations": "hashing.declarations",
-    "demo": "housekeeping.demo",
-    "display": "planning.display",
-    "display.picture": "planning.display.svg",
-    "display.table": "planning.display.tables",
-    "elsewhere": "runtime.elsewhere",
-    "entry": "runtime.entry",
-    "examining": "planning.examiner",
-    "file_times": "storage.file_times",
-    "frames": "graph.frames",
-    "graph_hashing": "hashing.collections",
-    "handles": "modes.handles",
-    "hot_cache": "runtime.hot_cache",
-    "identity": "hashing.identity",
-    "installed": "hashing.installed",
-    "late": "graph.late",
-    "leases": "storage.leases",
-    "lineage": "housekeeping.lineage",
-    "listing": "housekeeping.listing",
-    "memo": "storage.source_hashes",
-    "moving": "housekeeping.transfer",
-    "named": "runtime.named",
-    "names": "hashing.names",
-    "needs": "graph.needs",
-    "node": "graph.node",
-    "obstacles": "runtime.obstacles",
-    "other_programs": "graph.attempts",
-    "ownership": "hashing.ownership",
-    "parts": "hashing.changes",
-    "paths": "storage.paths",
-    "plain_calls": "modes.plain",
-    "planned": "planning.states",
-    "provenance": "runtime.facts",
-    "reach": "hashing.reach",
-    "reasons": "planning.reasons",
-    "rebuild": "housekeeping.rebuild",
-    "recipe": "calls.recipe",
-    "record_check": "storage.documents",
-    "records": "storage.records",
-    "repairing": "housekeeping.repair",
-    "room": "housekeeping.gc",
-    "roots": "storage.roots",
-    "run": "runtime.node",
-    "spec": "calls.spec",
-    "state": "calls.state",
-    "storing": "runtime.store",
-    "submitted": "graph.attempts",
-    "table_hashing": "hashing.tables",
-    "table_rows": "storage.tables.rows",
-    "tables": "storage.tables.tables",
-    "tally": "cluster.tally",
-    "targets.frames": "targets.tables.frames",
-    "targets.image_metadata": "targets.images.metadata",
-    "targets.image_options": "targets.images.options",
-    "targets.lazy_tables": "targets.tables.lazy",
-    "targets.ngff": "targets.zarr.ngff",
-    "targets.ome_files": "targets.images.ome_files",
-    "targets.ome_xml": "targets.images.ome_xml",
-    "targets.ome_zarr": "targets.zarr.ome",
-    "targets.parquet_notes": "targets.tables.parquet_notes",
-    "targets.pixels": "targets.images.pixels",
-    "targets.sql": "targets.tables.sql",
-    "targets.tiff": "targets.images.tiff",
-    "targets.zarr_store": "targets.zarr.store",
-    "targets.zarr_values": "targets.zarr.values",
-    "targets.zarrs": "targets.zarr.target",
-    "task_keys": "calls.task_keys",
-    "task_options": "modes.options",
-    "texts": "calls.describe",
-    "traces": "storage.traces",
-    "trash": "storage.trash",
-    "trust": "storage.trust",
-    "verified": "storage.verified_folders",
-    "verifying": "housekeeping.verify",
-    "work": "runtime.work",
-    "workers": "cluster",
-    "workers.attaching": "cluster.attaching",
-    "workers.client": "clients",
-    "workers.isolation": "runtime.isolation",
-    "workers.keepalive": "cluster.keepalive",
-    "workers.log_records": "runtime.log_records",
-    "workers.logs": "cluster.logs",
-    "workers.memory": "cluster.memory",
-    "workers.reach": "cluster.probe",
-}
+#: Packages, each with the older paths of the modules that moved into it.  After "=" stands the module's
+#: name there, if that is another.  Entries are never removed from this table.
+_MOVED_INTO = """
+    calls              recipe spec state task_keys texts=describe
+    cluster            dashboard dashboard_page tally workers.attaching workers.keepalive workers.logs
+    cluster            workers.memory workers.reach=probe
+    graph              accessor api building=builder composed frames late needs node
+    graph              other_programs=attempts submitted=attempts
+    hashing            algorithms array_hashing=arrays code=functions declarations
+    hashing            graph_hashing=collections identity installed names ownership parts=changes
+    hashing            reach table_hashing=tables
+    housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
+    housekeeping       repairing=repair room=gc verifying=verify
+    housekeeping.cli   cli=main cli_corrections=corrections cli_housekeeping=housekeeping
+    housekeeping.cli   cli_shared=shared
+    modes              handles plain_calls=plain task_options=options
+    planning           adopting=unrecorded corrections display examining=examiner planned=states
+    planning           reasons
+    planning.display   display.picture=svg display.table=tables
+    runtime            body code_check elsewhere entry hot_cache named obstacles provenance=facts
+    runtime            run=node storing=store work workers.isolation workers.log_records
+    storage            atomic claiming=claims code_store file_times leases memo=source_hashes paths
+    storage            record_check=documents records roots traces trash trust
+    storage            verified=verified_folders
+    storage.tables     databases table_rows=rows tables
+    targets            cpr
+    targets.addressed  cpr.addressed=base cpr.data_hashes=hashes cpr.formats
+    targets.cpr        cpr.alias cpr.serializer cpr.values
+    targets.images     targets.image_metadata=metadata targets.image_options=options targets.ome_files
+    targets.images     targets.ome_xml targets.pixels targets.tiff
+    targets.tables     targets.frames targets.lazy_tables=lazy targets.parquet_notes targets.sql
+    targets.zarr       targets.ngff targets.ome_zarr=ome targets.zarr_store=store
+    targets.zarr       targets.zarr_values=values targets.zarrs=target
+    testing            contract
+"""
 
+
+def _moved_into_packages():
+    """Yield the older and the present path of each module in the table."""
+    for line in _MOVED_INTO.strip().splitlines():
+        package, *modules = line.split()
+        for module in modules:
+            old, _, name = module.partition("=")
+            yield old, f"{package}.{name or old.rpartition('.')[2]}"
+
+
+#: Present paths of modules by their older paths.
+MOVED = {
+    "cluster.client": "clients",
+    "workers": "cluster",
+    "workers.client": "clients",
+    **dict(_moved_into_packages()),
+}
 
 #: Present modules for the names of packages that were once single modules, and of modules that were
 #: split.
