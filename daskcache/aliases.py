@@ -22,9 +22,10 @@ _MOVED_INTO = """
     cluster            workers.memory workers.reach=probe
     graph              accessor api building=builder composed frames late needs node
     graph              other_programs=attempts submitted=attempts
-    hashing            algorithms array_hashing=arrays code=functions declarations
-    hashing            graph_hashing=collections identity installed names ownership parts=changes
-    hashing            reach table_hashing=tables
+    hashing            algorithms array_hashing=arrays code=functions
+    hashing            declarations=contents graph_hashing=collections identity installed names
+    hashing            ownership parts=changes reach table_hashing=tables
+    hashing            hashing.callables=contents hashing.declarations=contents
     housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
     housekeeping       repairing=repair room=gc verifying=verify
     housekeeping.cli   cli=main cli_corrections=corrections cli_housekeeping=housekeeping

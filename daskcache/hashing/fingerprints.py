@@ -10,7 +10,7 @@ import types
 from typing import Any
 
 from ..errors import UnhashableArgument
-from .callables import closure_of, is_followed
+from .contents import closure_of, is_followed
 from .encoder import hash_value
 from .installed import name_of
 from .names import current_name, public_name

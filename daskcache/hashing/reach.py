@@ -1,7 +1,7 @@
 """The reach of a function: all the user's own code that it refers to, with one fingerprint.
 
 A `Reach` follows a function to the functions, classes and constants that it refers to, and on from
-there.  `functions` analyses each function's code, `declarations` each class's fields, and `ownership`
+there.  `functions` analyses each function's code, `contents` the data in it and classes, and `ownership`
 says where the user's code ends.  Installed packages and the standard library count by name.
 
 `fingerprints` makes reaches of the functions and classes in values, `calls.spec` and
@@ -22,10 +22,9 @@ from typing import Any
 
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
+from . import contents
 from .bytecode import Import, bytecode_hash, names_in
-from .callables import contents, held_by, holds_followed, is_followed, is_generated, wrapped_by
 from .changes import Part
-from .declarations import IMMUTABLE, annotations_of, declared, members, plain_member, stands_alone
 from .encoder import hash_value
 from .functions import Body, body_of
 from .imports import MISSING, load_submodule, names_used, resolved
@@ -127,7 +126,7 @@ class Reach:
             ):
                 return False
             for cell, value in cells:
-                if contents(cell, MISSING) is not value:
+                if contents.in_cell(cell, MISSING) is not value:
                     return False
         if not self._values:
             return True
@@ -173,16 +172,16 @@ class Reach:
 
     def follows(self, obj: Any) -> bool:
         """Test if a callable or class is described rather than named."""
-        return (obj is self._root and isinstance(obj, types.FunctionType)) or is_followed(obj)
+        return (obj is self._root and isinstance(obj, types.FunctionType)) or contents.is_followed(obj)
 
     # -- functions --------------------------------------------------------------------------------------
 
     def _describe(self, obj):
         if isinstance(obj, type):
             return self._describe_class(obj)
-        cells = [(cell, contents(cell, MISSING)) for cell in obj.__closure__ or ()]
+        cells = [(cell, contents.in_cell(cell, MISSING)) for cell in obj.__closure__ or ()]
         self._functions.append((obj, obj.__code__, obj.__defaults__, obj.__kwdefaults__, cells))
-        if (obj is self._root or is_user_code(obj)) and not is_generated(obj):
+        if (obj is self._root or is_user_code(obj)) and not contents.is_generated(obj):
             return self._describe_function(obj)
         return self._describe_wrapper(obj)
 
@@ -196,12 +195,13 @@ class Reach:
         # a value without identity is an error in the function itself, and gives a warning in helpers
         own = [
             (kind, name, self._value(func, kind, name, value, strict=func is self._root))
-            for kind, name, value in held_by(func)
+            for kind, name, value in contents.held_by(func)
         ]
         if _READ_ANNOTATIONS & names_in(code):
             self._noted.add(_ANNOTATIONS_ACT)
         if self._known & {_ANNOTATIONS_ACT, ("wrapped", id(func))}:
-            own.append(("annotations", self._value(func, "annotations", "of", annotations_of(func))))
+            annotations = contents.annotations_of(func)
+            own.append(("annotations", self._value(func, "annotations", "of", annotations)))
         return "function", body.hash, own, self._references(func, body)
 
     def _describe_wrapper(self, func):
@@ -211,11 +211,11 @@ class Reach:
         annotations of the functions inside count.
         """
         if not is_standard(func):
-            self._noted.update(("wrapped", id(each)) for _, each in wrapped_by(func))
+            self._noted.update(("wrapped", id(each)) for _, each in contents.wrapped_by(func))
         wrapped = [
             (name, self._encoded(value))
-            for name, value in wrapped_by(func)
-            if holds_followed(value) or type(value) in IMMUTABLE
+            for name, value in contents.wrapped_by(func)
+            if contents.holds_followed(value) or type(value) in contents.IMMUTABLE
         ]
         return "wrapper", func.__code__.co_qualname, wrapped
 
@@ -274,13 +274,13 @@ class Reach:
             return self._value(func, "constant", name, value, module), attribute
         if rest and type(value) is type and self.follows(value):
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
-            if owner is not None and stands_alone(vars(owner)[rest[0]]):
+            if owner is not None and contents.stands_alone(vars(owner)[rest[0]]):
                 member = vars(owner)[rest[0]]
                 # a subclass that gets the name later hides the owner's
                 for heir in value.__mro__[: value.__mro__.index(owner)]:
                     self._bindings.append((vars(heir).get, rest[0], MISSING))
                 self._bindings.append((vars(owner).get, rest[0], member))
-                return self._value(value, "attribute", rest[0], plain_member(member))
+                return self._value(value, "attribute", rest[0], contents.plain_member(member))
         return self._value(func, "constant", name, value, module)
 
     def _follow_module(self, func, module, rest: Chain, body):
@@ -335,7 +335,7 @@ class Reach:
     def _encoder(self, value, whose=None):
         encoder = NumberingEncoder(self)
         encoder.add_checked(value)
-        if type(value) not in IMMUTABLE and not isinstance(value, types.FunctionType):
+        if type(value) not in contents.IMMUTABLE and not isinstance(value, types.FunctionType):
             self._values.append((value, encoder.digest()))
             self._nbytes += encoder.nbytes()
             if whose and encoder.nbytes() > config.get_bytes("closure-warning"):
@@ -358,11 +358,11 @@ class Reach:
         """Describe a class by its members, bases and declarations, whatever its source text."""
         described = []
         self._classes.append((vars(cls), len(vars(cls))))
-        for name, value in members(cls):
+        for name, value in contents.members(cls):
             self._bindings.append((vars(cls).get, name, value))
-            described.append((name, self._value(cls, "attribute", name, plain_member(value))))
+            described.append((name, self._value(cls, "attribute", name, contents.plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
-        stated = dict(declared(cls))
+        stated = dict(contents.declared(cls))
         if stated:
             described.append(("declared", self._value(cls, "class", cls.__qualname__, stated)))
         return "class", cls.__qualname__, described, bases
