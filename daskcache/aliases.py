@@ -23,9 +23,9 @@ _MOVED_INTO = """
     graph              accessor api building=builder composed frames late needs node
     graph              other_programs=attempts submitted=attempts
     hashing            algorithms array_hashing=arrays code=functions
-    hashing            declarations=contents graph_hashing=collections identity installed names
+    hashing            declarations=contents graph_hashing=collections identity installed=names names
     hashing            ownership parts=changes reach table_hashing=tables
-    hashing            hashing.callables=contents hashing.declarations=contents
+    hashing            hashing.callables=contents hashing.declarations=contents hashing.installed=names
     housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
     housekeeping       repairing=repair room=gc verifying=verify
     housekeeping.cli   cli=main cli_corrections=corrections cli_housekeeping=housekeeping

@@ -11,9 +11,8 @@ import itertools
 import sys
 
 from .algorithms import hasher
-from .installed import package_giving
 from .instances import encode_state, no_identity
-from .names import class_name
+from .names import class_name, package_giving
 from .plain_values import encode_str, marked
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.

@@ -12,8 +12,7 @@ from typing import Any
 from ..errors import UnhashableArgument
 from .contents import closure_of, is_followed
 from .encoder import hash_value
-from .installed import name_of
-from .names import current_name, public_name
+from .names import current_name, name_of, public_name
 from .ownership import package_version
 from .reach import Reach
 

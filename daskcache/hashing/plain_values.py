@@ -19,8 +19,7 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any
 
-from .installed import process_name_of
-from .names import class_name
+from .names import class_name, process_name_of
 
 
 def encode_str(value, encoder):
