@@ -25,7 +25,8 @@ _MOVED_INTO = """
     hashing            algorithms array_hashing=arrays code=functions
     hashing            declarations=contents graph_hashing=collections identity installed=names names
     hashing            ownership parts=changes reach table_hashing=tables
-    hashing            hashing.callables=contents hashing.declarations=contents hashing.installed=names
+    hashing            hashing.bytecode=imports hashing.callables=contents hashing.declarations=contents
+    hashing            hashing.installed=names hashing.syntax=functions
     housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
     housekeeping       repairing=repair room=gc verifying=verify
     housekeeping.cli   cli=main cli_corrections=corrections cli_housekeeping=housekeeping

@@ -1,19 +1,30 @@
-"""Modules that the user's code imports in a body, or names as an attribute of a package.
+"""The imports in functions' bodies: as the bytecode states them, and what they give.
 
-`reach` finds the objects behind names with it.  `bytecode` and `syntax` read the import statements.
+`functions` reads the imports of a code object here.  `reach` finds the modules and objects behind them,
+and the modules that code names as attributes of a package.
 """
 
 from __future__ import annotations
 
+import dis
 import importlib
 import importlib.util
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
-from .bytecode import Import
 from .ownership import is_user_package
+from .source_code import nested
 
 MISSING: Any = object()
+
+
+class Import(NamedTuple):
+    """An import in a function's body."""
+
+    level: int
+    module: str
+    #: Name imported from the module; None for the module itself.
+    name: str | None
 
 
 def resolved(found: Import, namespace):
@@ -63,3 +74,31 @@ def names_used(module, body):
         return not name.startswith("__")
 
     return [name for name, value in sorted(vars(module).items()) if counts(name, value)]
+
+
+def imports_by_module(code):
+    """Return the imports of a code object without source, by module instead of local name."""
+    found = _import_statements(code)
+    return {"." * level + module: Import(level, module, None) for level, module, _ in found}
+
+
+def imports_made(code):
+    """Return the imports of a code object: modules, their packages, and names from them."""
+    found = set()
+    for level, module, names in _import_statements(code):
+        found |= {Import(level, module, name) for name in (*names, None)}
+        while "." in module:
+            module = module.rpartition(".")[0]
+            found.add(Import(level, module, None))
+    return found
+
+
+def _import_statements(code):
+    """Yield level, module and names of each import statement in a code object."""
+    for inner in nested(code):
+        before = [0, None]  # the level and the names to import are pushed before
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname == "IMPORT_NAME":
+                yield before[0] or 0, instruction.argval, before[1] or ()
+            if instruction.opname != "EXTENDED_ARG":
+                before = [before[1], instruction.argval]

@@ -23,14 +23,13 @@ from typing import Any
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
 from . import contents
-from .bytecode import Import, bytecode_hash, names_in
 from .changes import Part
 from .encoder import hash_value
-from .functions import Body, body_of
-from .imports import MISSING, load_submodule, names_used, resolved
+from .functions import Body, Chain, body_of
+from .imports import MISSING, Import, load_submodule, names_used, resolved
 from .numbering import NumberingEncoder, part_of
 from .ownership import home_of, is_standard, is_user_code, is_user_module
-from .syntax import Chain
+from .source_code import bytecode_hash, names_in
 
 
 class Reach:

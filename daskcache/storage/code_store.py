@@ -16,9 +16,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ..hashing.bytecode import Import
 from ..hashing.changes import Part
 from ..hashing.functions import Body
+from ..hashing.imports import Import
 from ..hashing.ownership import View
 from ..hashing.reach import Reach
 from . import atomic, files
