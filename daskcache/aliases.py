@@ -22,11 +22,12 @@ _MOVED_INTO = """
     cluster            workers.memory workers.reach=probe
     graph              accessor api building=builder composed frames late needs node
     graph              other_programs=attempts submitted=attempts
-    hashing            algorithms array_hashing=arrays code=functions
-    hashing            declarations=contents graph_hashing=collections identity installed=names names
-    hashing            ownership parts=changes reach table_hashing=tables
-    hashing            hashing.bytecode=imports hashing.callables=contents hashing.declarations=contents
-    hashing            hashing.installed=names hashing.syntax=functions
+    hashing            algorithms array_hashing=arrays code=functions declarations=contents
+    hashing            graph_hashing=collections identity=fingerprints installed=names names
+    hashing            ownership parts=changes reach table_hashing=tables hashing.bytecode=imports
+    hashing            hashing.callables=contents hashing.declarations=contents
+    hashing            hashing.identity=fingerprints hashing.installed=names
+    hashing            hashing.numbering=encoder hashing.syntax=functions
     housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
     housekeeping       repairing=repair room=gc verifying=verify
     housekeeping.cli   cli=main cli_corrections=corrections cli_housekeeping=housekeeping

@@ -4,7 +4,7 @@ Code counts by its normalised syntax tree.  Comments, docstrings, annotations, f
 the function's own name, file paths and line numbers are left out.  The source on disk counts only if it
 compiles to the code in memory.  Otherwise (an edited file, no source) bytecode counts.
 
-`reach` follows the names further.  `identity`, `calls.spec` and `storage.code_store` use it too.
+`reach` follows the names further.  `fingerprints`, `calls.spec` and `storage.code_store` use it too.
 Next to it, `source_code` finds a function's syntax tree, and `imports` its imports without a source.
 """
 

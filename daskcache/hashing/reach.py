@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import reprlib
 import sys
 import threading
 import time
@@ -24,10 +25,9 @@ from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
 from . import contents
 from .changes import Part
-from .encoder import hash_value
+from .encoder import NumberingEncoder, hash_value
 from .functions import Body, Chain, body_of
 from .imports import MISSING, Import, load_submodule, names_used, resolved
-from .numbering import NumberingEncoder, part_of
 from .ownership import home_of, is_standard, is_user_code, is_user_module
 from .source_code import bytecode_hash, names_in
 
@@ -325,7 +325,8 @@ class Reach:
             return f"of type {type(value).__qualname__}"
         if not isinstance(value, (types.FunctionType, type)):
             shown = name if kind in ("constant", "class") else f"{owner.__qualname__}.{name}"
-            self.parts.append(part_of(kind, module or owner.__module__, shown, encoder, value))
+            hashed = encoder.digest_without_numbers()  # code in the value is a part of its own
+            self.parts.append(Part(kind, module or owner.__module__, shown, hashed, _brief.repr(value)))
         return encoder.digest()
 
     def _encoded(self, value):
@@ -378,6 +379,10 @@ _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 #: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
+
+
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
 
 
 def _is_sent_by_value(func):
