@@ -58,9 +58,10 @@ def test_references_are_numbered_as_they_are_met(value, replaced, parents):
     assert (type(found), found, numbers) == (type(replaced), replaced, parents)
 
 
-def test_references_in_sets_do_not_depend_on_their_order():
+@pytest.mark.parametrize("given", [{A, B, C}, frozenset({A, B, C}), iter({A, B, C})])
+def test_references_in_sets_do_not_depend_on_their_order(given):
     """They are numbered in the order of the items' encodings, which every process has."""
-    found, numbers = bound({A, B, C})
+    found, numbers = bound(given)
     assert found == {Ref(0), Ref(1), Ref(2)}
     assert numbers == [node._recipe.values[0] for node in canonical_order([C, A, B])]
 
