@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import operator
 import random
 import sys
@@ -82,10 +83,25 @@ def _filled(value, data):
     filled = [_filled(part, data) for part in parts]
     if rebuild is None or (typ not in _MUTABLE and all(map(operator.is_, parts, filled))):
         return value
+    if dataclasses.is_dataclass(typ) and not _holds_reference(value):
+        return _copied(value, filled)
     return rebuild(filled)
 
 
 _MUTABLE = (list, set, dict)
+
+
+def _holds_reference(value):
+    return type(value) is Ref or any(map(_holds_reference, taken_apart(value)[0]))
+
+
+def _copied(value, parts):
+    """Return a copy of a dataclass with these parts.  Its class may not take all of them."""
+    copied = copy.copy(value)
+    names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+    for name, part in zip(names, parts, strict=True):
+        object.__setattr__(copied, name, part)
+    return copied
 
 
 def _is_random_generator(value):

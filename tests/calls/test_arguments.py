@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import namedtuple
 
@@ -89,3 +90,33 @@ def test_a_container_that_can_not_be_made_again():
 
     with pytest.raises(dc.errors.GraphError, match="in place of the nodes in a Checked: n is no number"):
         echo(Checked(A))
+
+
+@dataclasses.dataclass
+class Counted:
+    items: list
+    count: int = dataclasses.field(init=False)
+    start: dataclasses.InitVar[int]
+
+    def __post_init__(self, start):
+        self.count = len(self.items) + start
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    items: list
+
+
+@dc.delayed(save=False)
+def append(value):
+    value.items.append(0)
+    return value
+
+
+@pytest.mark.parametrize("value", [Counted([1, 2], start=3), Frozen([1])])
+def test_the_call_gets_a_copy_of_a_dataclass(value):
+    """The body changes its own containers; no constructor runs, which may want other arguments."""
+    given = copy.deepcopy(value)
+    result = append(value).compute(scheduler="sync")
+    assert value == given
+    assert result == append.__wrapped__(given)
