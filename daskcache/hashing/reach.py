@@ -152,8 +152,11 @@ class Reach:
             True for those only that are pickled by value: functions of `__main__`, lambdas, and
             functions made in functions (default: False).
         """
-        functions = [func for func, *_ in self._functions if not travelling or _is_sent_by_value(func)]
-        found = {func.__code__: body_of(func.__code__) for func in functions}
+        found = {
+            code: body_of(code)
+            for func, code, *_ in self._functions
+            if not travelling or func.__module__ == "__main__" or "<" in func.__qualname__
+        }
         return {
             bytecode_hash(code): body._replace(source="")
             for code, body in found.items()
@@ -379,14 +382,9 @@ _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 #: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
-
-
+#: Makes the short texts of values.
 _brief = reprlib.Repr()
 _brief.maxstring = _brief.maxother = 80
-
-
-def _is_sent_by_value(func):
-    return func.__module__ == "__main__" or "<" in func.__qualname__
 
 
 _warned: set[tuple[str, str, str]] = set()
