@@ -24,9 +24,9 @@ _MOVED_INTO = """
     graph              other_programs=attempts submitted=attempts
     hashing            algorithms array_hashing=arrays code=functions declarations=contents
     hashing            graph_hashing=collections identity=fingerprints installed=names names
-    hashing            ownership parts=changes reach table_hashing=tables hashing.bytecode=imports
+    hashing            ownership parts=changes reach table_hashing=tables hashing.bytecode=source_code
     hashing            hashing.callables=contents hashing.declarations=contents
-    hashing            hashing.identity=fingerprints hashing.installed=names
+    hashing            hashing.identity=fingerprints hashing.imports=contents hashing.installed=names
     hashing            hashing.numbering=encoder hashing.syntax=functions
     housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
     housekeeping       repairing=repair room=gc verifying=verify

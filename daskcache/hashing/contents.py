@@ -1,9 +1,10 @@
-"""The contents of functions and classes that count: defaults, closures, members and declarations.
+"""The contents that count of functions, modules and classes.
 
-A class counts by its members and its declarations.  Dataclasses, attrs and pydantic turn declarations
-(fields, validators, types) into methods that have no source.  So `reach` hashes the declarations
-themselves, in the form in which the library keeps them.  The user's functions in all contents are
-followed.  `fingerprints` and `runtime.code_check` ask which code is followed.
+A function counts by its code, its defaults and its closure, a module by the names in use, and a class by
+its members and its declarations.  Dataclasses, attrs and pydantic turn declarations (fields, validators,
+types) into methods that have no source.  So `reach` hashes the declarations themselves, in the form in
+which the library keeps them.  The user's functions in all contents are followed.  `fingerprints` and
+`runtime.code_check` ask which code is followed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import importlib
+import importlib.util
 import inspect
 import types
 from abc import ABCMeta
@@ -18,7 +21,10 @@ from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
-from .ownership import is_user_code
+from .ownership import is_user_code, is_user_package
+from .source_code import Import
+
+MISSING: Any = object()
 
 # ---- functions ---------------------------------------------------------------------------------
 
@@ -74,6 +80,58 @@ def in_cell(cell: types.CellType, empty: Any) -> Any:
         return cell.cell_contents
     except ValueError:
         return empty
+
+
+# ---- modules and imports -----------------------------------------------------------------------
+
+
+def resolved(found: Import, namespace):
+    """Return the module of an import in a function's body, and the object that the import binds.
+
+    The object is `MISSING` if the import fails, or if the package is not the user's own.
+    """
+    name = found.module
+    try:
+        if found.level:
+            name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
+        if not is_user_package(name.partition(".")[0]):
+            return None, MISSING  # imported yet or not, it counts by its name in the code
+        module = importlib.import_module(name)
+        if found.name is None:
+            return module, module
+        if not hasattr(module, found.name):
+            return module, importlib.import_module(f"{name}.{found.name}")
+        return module, getattr(module, found.name)
+    except (ImportError, ValueError, TypeError):
+        return None, MISSING  # the import may still succeed when the function runs
+
+
+def load_submodule(module, name):
+    """Import a package's submodule that code names as an attribute, as in ``pkg.sub.area(x)``.
+
+    The function, or something that it calls, imports it before it runs.  Without this, the key would
+    depend on what the process has imported by now, and an edit of a submodule not yet loaded would pass.
+    """
+    if hasattr(module, "__path__") and not hasattr(module, name):
+        resolved(Import(0, module.__name__, name), {})
+
+
+def names_used(module, body):
+    """Return the names that count in a module used as a whole.
+
+    With source these are all its names.  Without source they are the names that the code may mean.
+    """
+    for name in sorted(body.attributes or ()):
+        load_submodule(module, name)
+
+    def counts(name, value):
+        if body.attributes and name not in body.attributes:
+            return False
+        if isinstance(value, types.ModuleType):
+            return value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
+        return not name.startswith("__")
+
+    return [name for name, value in sorted(vars(module).items()) if counts(name, value)]
 
 
 # ---- members of classes ------------------------------------------------------------------------

@@ -5,7 +5,7 @@ the function's own name, file paths and line numbers are left out.  The source o
 compiles to the code in memory.  Otherwise (an edited file, no source) bytecode counts.
 
 `reach` follows the names further.  `fingerprints`, `calls.spec` and `storage.code_store` use it too.
-Next to it, `source_code` finds a function's syntax tree, and `imports` its imports without a source.
+Next to it, `source_code` finds a function's syntax tree, and reads the bytecode.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import functools
 import types
 from typing import NamedTuple
 
+from . import source_code
 from .encoder import hash_value
-from .imports import Import, imports_by_module, imports_made
 from .ownership import view_of_another
-from .source_code import bytecode_hash, global_names, names_in, syntax_tree, text_of
+from .source_code import Import
 
 #: A name and the attributes taken of it, as in ``helpers.smooth``.
 Chain = tuple[str, ...]
@@ -75,7 +75,7 @@ def _importing_no_more(seen, code):
 
     The body was read from a file in the root, and other users may have written that file.
     """
-    there = imports_made(code)
+    there = source_code.imports_made(code)
     # an import of "" fails, so `reach` imports nothing for it
     imports = {name: it if it in there else Import(0, "", None) for name, it in seen.imports.items()}
     return seen._replace(imports=imports)
@@ -83,11 +83,12 @@ def _importing_no_more(seen, code):
 
 @functools.cache
 def _body_of(code, _file_name):
-    globals_read, assigned = global_names(code)
-    tree = syntax_tree(code)
+    globals_read, assigned = source_code.global_names(code)
+    tree = source_code.syntax_tree(code)
     if tree is None:
         chains = tuple(sorted((name,) for name in globals_read))
-        return Body(bytecode_hash(code), chains, imports_by_module(code), assigned, names_in(code), "")
+        hashed, imports = source_code.bytecode_hash(code), source_code.imports_by_module(code)
+        return Body(hashed, chains, imports, assigned, source_code.names_in(code), "")
     visitor = _Names(globals_read)
     visitor.visit_body(tree)
     assigned |= visitor.filled & globals_read
@@ -97,7 +98,7 @@ def _body_of(code, _file_name):
         visitor.imports,
         assigned,
         None,
-        text_of(tree, code.co_filename),
+        source_code.text_of(tree, code.co_filename),
     )
 
 

@@ -25,11 +25,11 @@ from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
 from . import contents
 from .changes import Part
+from .contents import MISSING
 from .encoder import NumberingEncoder, hash_value
 from .functions import Body, Chain, body_of
-from .imports import MISSING, Import, load_submodule, names_used, resolved
 from .ownership import home_of, is_standard, is_user_code, is_user_module
-from .source_code import bytecode_hash, names_in
+from .source_code import Import, bytecode_hash, names_in
 
 
 class Reach:
@@ -247,7 +247,7 @@ class Reach:
         return found
 
     def _imported(self, statement: Import, namespace):
-        module, value = resolved(statement, namespace)
+        module, value = contents.resolved(statement, namespace)
         if value is not MISSING:
             self._bindings.append((sys.modules.get, module.__name__, module))
             if statement.name is not None and vars(module).get(statement.name) is value:
@@ -291,10 +291,9 @@ class Reach:
         self.modules.add(module.__name__)
         inner = vars(module)
         if not rest:
-            return [
-                (name, self._look_up(func, inner, (name,), body)) for name in names_used(module, body)
-            ]
-        load_submodule(module, rest[0])
+            used = contents.names_used(module, body)
+            return [(name, self._look_up(func, inner, (name,), body)) for name in used]
+        contents.load_submodule(module, rest[0])
         if rest[0] in inner:
             return self._look_up(func, inner, rest, body)
         # an attribute that the module makes on request (`__getattr__`)

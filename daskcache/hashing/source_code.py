@@ -1,4 +1,4 @@
-"""Code objects: what runs of them, their global names, and the source that they were compiled from.
+"""Code objects: the globals and imports in their bytecode, and the source that they were compiled from.
 
 A source on disk counts only if it compiles to the code in memory, which tells an edited file.
 `functions` uses this module, and reads the names in the syntax trees found here.
@@ -19,11 +19,21 @@ import threading
 import types
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..errors import DaskcacheWarning
 from .encoder import hash_value
 
 # ---- bytecode ----------------------------------------------------------------------------------
+
+
+class Import(NamedTuple):
+    """An import in a function's body."""
+
+    level: int
+    module: str
+    #: Name imported from the module; None for the module itself.
+    name: str | None
 
 
 def bytecode_hash(code: types.CodeType) -> str:
@@ -48,6 +58,34 @@ def global_names(code):
 
 
 _READING = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+
+
+def imports_by_module(code):
+    """Return the imports of a code object without source, by module instead of local name."""
+    found = _import_statements(code)
+    return {"." * level + module: Import(level, module, None) for level, module, _ in found}
+
+
+def imports_made(code):
+    """Return the imports of a code object: modules, their packages, and names from them."""
+    found = set()
+    for level, module, names in _import_statements(code):
+        found |= {Import(level, module, name) for name in (*names, None)}
+        while "." in module:
+            module = module.rpartition(".")[0]
+            found.add(Import(level, module, None))
+    return found
+
+
+def _import_statements(code):
+    """Yield level, module and names of each import statement in a code object."""
+    for inner in nested(code):
+        before = [0, None]  # the level and the names to import are pushed before
+        for instruction in dis.get_instructions(inner):
+            if instruction.opname == "IMPORT_NAME":
+                yield before[0] or 0, instruction.argval, before[1] or ()
+            if instruction.opname != "EXTENDED_ARG":
+                before = [before[1], instruction.argval]
 
 
 def nested(code) -> Iterator[types.CodeType]:

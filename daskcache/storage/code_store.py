@@ -18,9 +18,9 @@ from typing import Any
 
 from ..hashing.changes import Part
 from ..hashing.functions import Body
-from ..hashing.imports import Import
 from ..hashing.ownership import View
 from ..hashing.reach import Reach
+from ..hashing.source_code import Import
 from . import atomic, files
 from .roots import FORMAT, Root, parsed
 
