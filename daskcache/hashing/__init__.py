@@ -11,4 +11,4 @@ from .encoder import Encoder as Encoder
 from .encoder import hash_value as hash_value
 from .encoder import register as register
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "hashing.encoder")
