@@ -1,6 +1,7 @@
 """Older module paths, which stay importable because pickles, roots and programs may hold them.
 
-`daskcache.__init__` calls `install`.  Modules whose names are now in another one use `names_of`.
+`daskcache.__init__` calls `install`.  Modules whose names are now in another one use
+`names_of`: packages that were once single modules, and modules that were split.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ MOVED = {
     "dashboard": "cluster.dashboard",
     "dashboard_page": "cluster.dashboard_page",
     "databases": "storage.tables.databases",
-    "declarations": "hashing.declarations",
+    "declarations": "hashing.contents",
     "demo": "housekeeping.demo",
     "display": "planning.display",
     "display.picture": "planning.display.svg",
@@ -60,9 +61,17 @@ MOVED = {
     "frames": "graph.frames",
     "graph_hashing": "hashing.collections",
     "handles": "modes.handles",
+    "hashing.bytecode": "hashing.source_code",
+    "hashing.callables": "hashing.contents",
+    "hashing.declarations": "hashing.contents",
+    "hashing.identity": "hashing.fingerprints",
+    "hashing.imports": "hashing.contents",
+    "hashing.installed": "hashing.names",
+    "hashing.numbering": "hashing.encoder",
+    "hashing.syntax": "hashing.functions",
     "hot_cache": "runtime.hot_cache",
-    "identity": "hashing.identity",
-    "installed": "hashing.installed",
+    "identity": "hashing.fingerprints",
+    "installed": "hashing.names",
     "late": "graph.late",
     "leases": "storage.leases",
     "lineage": "housekeeping.listing",
@@ -135,25 +144,6 @@ MOVED = {
 }
 
 
-#: Present modules for the names of packages that were once single modules, and of modules that were
-#: split.
-OPENED = {
-    "graph": "graph.verb",
-    "hashing": "hashing.encoder",
-    "modes": "modes.tasks",
-    "modes.tasks": "modes.flows",
-    "planning": "planning.planner",
-    "storage": "storage.files",
-    "storage.manifests": "storage.verified_folders",
-    "targets.base": "targets.source",
-    "targets.images": "targets.images.target",
-    "targets.images.target": "targets.images.source",
-    "targets.tables": "targets.tables.csv_parquet",
-    "targets.zarr.target": "targets.zarr.source",
-    "testing": "testing.assertions",
-}
-
-
 class _Finder(MetaPathFinder, Loader):
     """Find modules of this package by their older paths."""
 
@@ -177,12 +167,11 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def names_of(module: str) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a module, to find names that are now in another one."""
-    home = f"{_PACKAGE}.{OPENED[module.partition('.')[2]]}"
+def names_of(module: str, home: str) -> Callable[[str], Any]:
+    """Return a ``__getattr__`` for a module, to find names that are now in the module `home`."""
 
     def __getattr__(name: str) -> Any:
-        if not name.startswith("__") and hasattr(found := import_module(home), name):
+        if not name.startswith("__") and hasattr(found := import_module(f"{_PACKAGE}.{home}"), name):
             return getattr(found, name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 

@@ -35,36 +35,6 @@ pickling, because they travel from workers to clients.
 
 from __future__ import annotations
 
-__all__ = [
-    "ArgumentChanged",
-    "CodeMismatch",
-    "DaskcacheError",
-    "DaskcacheWarning",
-    "ForeignTarget",
-    "FormatLimit",
-    "GraphError",
-    "MissingExtra",
-    "NodeFailed",
-    "NotANode",
-    "ProcessDied",
-    "ReachError",
-    "ResultError",
-    "SourceChanged",
-    "SourceMissing",
-    "StorageError",
-    "TargetCollision",
-    "TargetCorrupt",
-    "TargetError",
-    "TargetMissing",
-    "TargetModified",
-    "TemplateError",
-    "UnhashableArgument",
-    "UnknownFormat",
-    "UnsafePath",
-    "UntrustedJSON",
-    "UntrustedPickle",
-]
-
 
 class DaskcacheError(Exception):
     """Base of all errors of daskcache.
@@ -225,6 +195,10 @@ class MissingExtra(DaskcacheError, ImportError):
 
 class DaskcacheWarning(UserWarning):
     """Category of all warnings of daskcache."""
+
+
+#: All classes of this module are public.
+__all__ = sorted(name for name, value in globals().items() if isinstance(value, type))
 
 
 def require(module, extra):

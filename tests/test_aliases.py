@@ -11,7 +11,24 @@ from importlib import import_module
 import pytest
 
 import daskcache as dc
-from daskcache.aliases import MOVED, OPENED
+from daskcache.aliases import MOVED
+
+#: By packages that were once single modules, and modules that were split, where their names are now.
+OPENED = {
+    "graph": "graph.verb",
+    "hashing": "hashing.encoder",
+    "modes": "modes.tasks",
+    "modes.tasks": "modes.flows",
+    "planning": "planning.planner",
+    "storage": "storage.files",
+    "storage.manifests": "storage.verified_folders",
+    "targets.base": "targets.source",
+    "targets.images": "targets.images.target",
+    "targets.images.target": "targets.images.source",
+    "targets.tables": "targets.tables.csv_parquet",
+    "targets.zarr.target": "targets.zarr.source",
+    "testing": "testing.assertions",
+}
 
 
 @pytest.mark.parametrize("old", MOVED)

@@ -6,7 +6,6 @@ as parents, and puts references in their place.  `graph.node` and `prefect` make
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import operator
@@ -19,7 +18,6 @@ import dask
 from dask._task_spec import TaskRef
 from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
-from dask.utils import is_namedtuple_instance
 
 from .. import config
 from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument
@@ -28,7 +26,7 @@ from ..hashing.encoder import canonical_order, digest
 from ..storage import roots
 from ..targets.context import context
 from ..targets.source import Source
-from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
+from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in, taken_apart
 from .spec import Spec, name_error
 
 
@@ -183,10 +181,20 @@ class _Upstream:
             return self._refer(f"collection {id(value)}", value)
         if typ in _ITERATORS:  # read now: the key, the body and a retry of it all need the items
             value = _ITERATORS[typ](value)
-        parts, rebuild = _taken_apart(value)
+        parts, rebuild = taken_apart(value)
+        if isinstance(parts, (set, frozenset)):
+            # references are numbered as they are met, so the order must not depend on the process
+            parts = canonical_order(parts)
         replaced = [self.substitute(part) for part in parts]
-        # a value that holds no stand-in is not copied: it may be large
-        return value if all(map(operator.is_, parts, replaced)) else rebuild(replaced)
+        if all(map(operator.is_, parts, replaced)):
+            return value  # it holds no stand-in, and is not copied: it may be large
+        try:
+            return rebuild(replaced)
+        except (TypeError, ValueError) as error:
+            raise GraphError(
+                f"can't put data in place of the nodes in a {typ.__name__}: {error}",
+                hint="pass the nodes as arguments of their own",
+            ) from error
 
     def parents(self) -> tuple:
         """Return the parents to which the references refer, in order."""
@@ -216,41 +224,6 @@ class _Upstream:
 _PARENTS = Recipe, SourceInput, DaskInput
 
 _ITERATORS: dict[type, type] = {type(iter([])): list, type(iter(())): tuple, type(iter(set())): set}
-
-
-def _taken_apart(value):
-    """Return the parts of a container, and a function that makes such a container of other parts.
-
-    Any other value has no parts.
-    """
-    typ = type(value)
-    if typ in (list, tuple):
-        return value, typ
-    if typ in (set, frozenset):
-        # references are numbered as they are met, so the order must not depend on the process
-        return canonical_order(value), typ
-    if typ is dict:  # each key is followed by its value, as the references in them are numbered
-        parts = [part for item in value.items() for part in item]
-        return parts, lambda new: dict(zip(new[::2], new[1::2], strict=True))
-    if typ is slice:
-        return (value.start, value.stop, value.step), lambda new: slice(*new)
-    if is_namedtuple_instance(value):
-        return value, lambda new: typ(*new)
-    if dataclasses.is_dataclass(typ):
-        names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
-        parts = [getattr(value, name) for name in names]
-        return parts, lambda new: _replaced(value, dict(zip(names, new, strict=True)))
-    return (), None
-
-
-def _replaced(value, changes):
-    try:
-        return dataclasses.replace(value, **changes)
-    except (TypeError, ValueError) as error:
-        raise GraphError(
-            f"can't put data in place of the nodes in a {type(value).__name__}: {error}",
-            hint="pass the nodes as arguments of their own",
-        ) from error
 
 
 def _delayed_jointly(collections):

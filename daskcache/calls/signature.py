@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -120,16 +121,10 @@ def _is_at_its_name(func):
 
 
 def _inspect(func):
-    try:
-        return inspect.signature(func, eval_str=True)
-    except (NameError, SyntaxError, AttributeError, TypeError):  # annotations that can't be evaluated
-        pass
-    except ValueError:  # a function of C without a signature
-        return ANYTHING
-    try:
-        return inspect.signature(func)
-    except (ValueError, TypeError):
-        return ANYTHING
+    for evaluated in (True, False):  # annotations that can't be evaluated stay as they are written
+        with contextlib.suppress(NameError, SyntaxError, AttributeError, TypeError, ValueError):
+            return inspect.signature(func, eval_str=evaluated)
+    return ANYTHING  # a function of C without a signature
 
 
 def _handle_class(annotation):

@@ -16,6 +16,7 @@ from dask.utils import funcname, parse_timedelta
 from ..errors import DaskcacheError, GraphError, UnhashableArgument
 from ..hashing.changes import Part
 from ..hashing.encoder import Encoder, hash_value
+from ..hashing.fingerprints import identity_of
 from ..hashing.functions import learn_bodies
 from ..hashing.names import imported
 from ..hashing.ownership import package_version
@@ -206,8 +207,6 @@ def code_of(func: Callable, options: Options) -> Code:
     A ``version`` stands for the function's body and its reach.  The function's identity counts as well.
     """
     if options.version is not None:
-        from ..hashing.identity import identity_of
-
         hashed = hash_value(("version", options.version, identity_of(func)))
         return Code(hashed, None, [Part("the", "", "version", hashed, repr(options.version))])
     reach = Reach(func, follow=options.tracked != "function")

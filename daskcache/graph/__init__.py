@@ -7,4 +7,4 @@ Next to it, `planning` decides what is left to run, and `runtime` runs it on wor
 
 from ..aliases import names_of
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "graph.verb")

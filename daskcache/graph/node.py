@@ -27,6 +27,7 @@ from ..calls.arguments import make_recipe
 from ..calls.recipe import Recipe, flatten, unflatten
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body, made
+from ..hashing.fingerprints import identity_of
 from ..targets.base import Target
 from .frames import dask_moment, is_read_for_composing
 from .late import LateKey, lazy_graph
@@ -209,8 +210,6 @@ class Function(DelayedLeaf):
         if version is None:
             encoder.add(func)
             return
-        from ..hashing.identity import identity_of
-
         encoder.add(("version", version, identity_of(func)))
 
 

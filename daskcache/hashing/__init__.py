@@ -1,8 +1,8 @@
 """Hash values and code: the same in every process and on every host.
 
 `encoder` encodes values: `plain_values`, `instances`, and those of other packages (`arrays`, `tables`,
-`collections`).  `functions` analyses one function (`source_code`, `syntax`, `bytecode`), and `reach` all
-the code that it refers to.  `fingerprints` hashes code in values.  `changes` compares versions.
+`collections`).  `functions` analyses one function (`source_code`), and `reach` all the code that it
+refers to (`contents`).  `fingerprints` hashes code in values.  `changes` compares versions.
 `calls` makes keys from the hashes; `storage`, `targets` and `runtime` verify data with them.
 """
 
@@ -11,4 +11,4 @@ from .encoder import Encoder as Encoder
 from .encoder import hash_value as hash_value
 from .encoder import register as register
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "hashing.encoder")

@@ -11,9 +11,8 @@ import itertools
 import sys
 
 from .algorithms import hasher
-from .installed import package_giving
 from .instances import encode_state, no_identity
-from .names import class_name
+from .names import class_name, package_giving
 from .plain_values import encode_str, marked
 
 #: Bytes of an array that are copied at a time, where its memory isn't in C order.
@@ -57,7 +56,7 @@ def numpy_encoders():
 
     return {
         np.ndarray: _array,
-        np.generic: _scalar,
+        np.generic: marked(b"x", np.asarray, _array),
         np.dtype: _dtype,
         np.ufunc: _ufunc,
         type(np.ma.masked): marked(b"g", lambda value: "numpy.ma:masked", encode_str),
@@ -82,13 +81,6 @@ def _array(value, encoder):
         encode_state(vars(value), encoder)  # the unit of a quantity, say
 
 
-def _scalar(value, encoder):
-    import numpy as np
-
-    encoder.parts.append(b"x")
-    _array(np.asarray(value), encoder)
-
-
 def _ufunc(value, encoder):
     """Encode a ufunc by its name and its package.
 
@@ -104,11 +96,6 @@ def _ufunc(value, encoder):
     encoder.add_code(value)
 
 
-def _dtype(value, encoder):
-    encoder.parts.append(b"y")
-    encoder.add(_description(value))
-
-
 def _description(dtype):
     if dtype.subdtype is not None or dtype.kind == "T":  # `dtype.str` would leave out part of these
         return repr(dtype)
@@ -119,6 +106,9 @@ def _description(dtype):
         return repr(dtype.descr)
     except ValueError:  # fields that overlap or aren't in the order of their offsets
         return repr(dtype)
+
+
+_dtype = marked(b"y", _description, encode_str)
 
 
 def _data(array, encoder):
@@ -198,11 +188,12 @@ def scipy_encoders():
     """Return encoders by class."""
     import scipy.sparse
 
-    return {scipy.sparse.sparray: _sparse, scipy.sparse.spmatrix: _sparse}
+    sparse = marked(b"J", _parts_of_sparse)
+    return {scipy.sparse.sparray: sparse, scipy.sparse.spmatrix: sparse}
 
 
-def _sparse(value, encoder):
-    """Encode a sparse array by its format, shape and stored values.
+def _parts_of_sparse(value):
+    """Return the format, shape and stored values of a sparse array.
 
     Values are sorted by position and duplicates are summed, so the order in memory does not count.
     """
@@ -212,8 +203,7 @@ def _sparse(value, encoder):
     stored.sum_duplicates()
     kind = "matrix" if isinstance(value, scipy.sparse.spmatrix) else "array"
     positions = [axis.astype("i8") for axis in stored.coords]
-    encoder.parts.append(b"J")
-    encoder.add((value.format, kind, value.shape, positions, stored.data))
+    return value.format, kind, value.shape, positions, stored.data
 
 
 # ---- xarray -------------------------------------------------------------------------------------
@@ -246,7 +236,7 @@ def zarr_encoders():
     """Return encoders by class."""
     import zarr
 
-    return {zarr.Array: _stored_array, zarr.Group: _stored_group}
+    return {zarr.Array: _stored_array, zarr.Group: marked(b"H", _parts_of_group)}
 
 
 def _stored_array(value, encoder):
@@ -266,6 +256,5 @@ def _stored_array(value, encoder):
     encoder.add(data.hexdigest())
 
 
-def _stored_group(value, encoder):
-    encoder.parts.append(b"H")
-    encoder.add(("group", value.attrs.asdict(), {name: value[name] for name in sorted(value)}))
+def _parts_of_group(value):
+    return "group", value.attrs.asdict(), {name: value[name] for name in sorted(value)}

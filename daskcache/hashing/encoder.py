@@ -4,13 +4,15 @@ In an encoding every type has its own tag and every length is written out, so di
 different encodings.  Large buffers (arrays) are hashed in place, and their digests are encoded.  A
 stand-in for data counts by its origin: a node by its key, a source by its content, a collection by its
 graph.  `plain_values` and `instances` hold encoders of Python's types, `arrays` and `tables` those of
-packages; users `register` others, or define ``__dask_tokenize__``.  `fingerprints` hashes code.
+packages; users `register` others, or define ``__dask_tokenize__``.  `fingerprints` hashes code, and
+`reach` encodes the values that code refers to.
 `dask.tokenize` is not used: by its own documentation it isn't stable across interpreters.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -161,6 +163,45 @@ class Encoder:
             size += memoryview(block).nbytes
         self.parts.append(b"%b%d:%b" % (kind, size, state.hexdigest().encode()))
         return size
+
+
+class NumberingEncoder(Encoder):
+    """Encode the values of a reach; functions and classes stand by their numbers in it."""
+
+    __slots__ = ("reach", "sizes")
+
+    def __init__(self, reach, sizes=None):
+        super().__init__()
+        self.reach = reach
+        #: Sizes of the large buffers, in bytes.
+        self.sizes = [] if sizes is None else sizes
+
+    def add_blocks(self, kind, blocks):
+        size = super().add_blocks(kind, blocks)
+        self.sizes.append(size)
+        return size
+
+    def add_code(self, value):
+        if self.reach.follows(value):
+            self.parts.append(b"@code %d;" % self.reach.place(value))
+        else:
+            super().add_code(value)
+
+    def nested(self):
+        return NumberingEncoder(self.reach, self.sizes)
+
+    def ordering(self):
+        return Encoder()  # without numbers, which depend on the order that is being made
+
+    def nbytes(self):
+        return sum(self.sizes) + len(self.encoding())
+
+    def digest_without_numbers(self):
+        """Return the hash without the numbers, which say nothing about the value."""
+        return digest(_NUMBER.sub(b"@", self.encoding()))
+
+
+_NUMBER = re.compile(rb"@code \d+;")
 
 
 # ---- finding the encoder ------------------------------------------------------------------------

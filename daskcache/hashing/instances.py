@@ -15,8 +15,7 @@ from contextvars import copy_context
 from typing import Any
 
 from ..errors import UnhashableArgument
-from .installed import name_of, process_name_of
-from .names import class_name
+from .names import class_name, name_of, process_name_of
 from .ownership import is_user_code
 from .plain_values import encode_class, encode_str
 

@@ -1,7 +1,7 @@
 """The border between the user's own code and that of Python and the installed packages.
 
-`reach`, `callables`, `imports`, `instances`, `installed` and `functions` ask whether to look into code
-or to take its name.  `runtime.code_check` and `prefect.sent_code` look at code as another process sees
+`reach`, `contents`, `instances`, `names` and `functions` ask whether to look into code or to take its
+name.  `runtime.code_check` and `prefect.sent_code` look at code as another process sees
 it (`seen_as`).
 """
 

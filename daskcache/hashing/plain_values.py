@@ -16,11 +16,10 @@ import types
 import typing
 import uuid
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import Any
 
-from .installed import process_name_of
-from .names import class_name
+from .names import class_name, process_name_of
 
 
 def encode_str(value, encoder):
@@ -80,18 +79,6 @@ def encode_class(mark: bytes, value, encoder) -> None:
 _pack_float = struct.Struct("<d").pack
 
 
-def _bool(value, encoder):
-    encoder.parts.append(b"T" if value else b"F")
-
-
-def _int(value, encoder):
-    encoder.parts.append(b"i%x;" % value)
-
-
-def _float(value, encoder):
-    encoder.parts.append(b"f" + _pack_float(value))
-
-
 def _complex(value, encoder):
     encoder.parts.append(b"c" + _pack_float(value.real) + _pack_float(value.imag))
 
@@ -119,11 +106,6 @@ def _dict(value, encoder):
     for key, item in value.items():
         encoder.add(key)
         encoder.add(item)
-
-
-def _path(value, encoder):
-    encoder.parts.append(b"p")
-    encode_str(value.as_posix(), encoder)
 
 
 def _by_str(value, encoder):
@@ -154,9 +136,9 @@ _module = marked(b"M", attrgetter("__name__"), encode_str)
 #: Encoders by exact type.
 ENCODERS: dict[type, Callable[[Any, Any], None]] = {
     type(None): lambda value, encoder: encoder.parts.append(b"N"),
-    bool: _bool,
-    int: _int,
-    float: _float,
+    bool: lambda value, encoder: encoder.parts.append(b"T" if value else b"F"),
+    int: lambda value, encoder: encoder.parts.append(b"i%x;" % value),
+    float: lambda value, encoder: encoder.parts.append(b"f" + _pack_float(value)),
     complex: _complex,
     str: encode_str,
     bytes: lambda value, encoder: encoder.add_buffer(b"b", value),
@@ -191,7 +173,7 @@ ENCODERS: dict[type, Callable[[Any, Any], None]] = {
 
 #: Encoders by class, for its subclasses too.
 BASES: dict[type, Callable[[Any, Any], None]] = {
-    pathlib.PurePath: _path,
+    pathlib.PurePath: marked(b"p", methodcaller("as_posix"), encode_str),
     enum.Enum: _enum,
     type: _code,
     types.ModuleType: _module,

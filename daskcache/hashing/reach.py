@@ -1,7 +1,7 @@
 """The reach of a function: all the user's own code that it refers to, with one fingerprint.
 
 A `Reach` follows a function to the functions, classes and constants that it refers to, and on from
-there.  `functions` analyses each function's code, `declarations` each class's fields, and `ownership`
+there.  `functions` analyses each function's code, `contents` the data in it and classes, and `ownership`
 says where the user's code ends.  Installed packages and the standard library count by name.
 
 `fingerprints` makes reaches of the functions and classes in values, `calls.spec` and
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import builtins
 import logging
+import reprlib
 import sys
 import threading
 import time
@@ -22,16 +23,13 @@ from typing import Any
 
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
-from .bytecode import Import, bytecode_hash, names_in
-from .callables import contents, held_by, holds_followed, is_followed, is_generated, wrapped_by
+from . import contents
 from .changes import Part
-from .declarations import IMMUTABLE, annotations_of, declared, members, plain_member, stands_alone
-from .encoder import hash_value
-from .functions import Body, body_of
-from .imports import MISSING, load_submodule, names_used, resolved
-from .numbering import NumberingEncoder, part_of
+from .contents import MISSING
+from .encoder import NumberingEncoder, hash_value
+from .functions import Body, Chain, body_of
 from .ownership import home_of, is_standard, is_user_code, is_user_module
-from .syntax import Chain
+from .source_code import Import, bytecode_hash, names_in
 
 
 class Reach:
@@ -127,7 +125,7 @@ class Reach:
             ):
                 return False
             for cell, value in cells:
-                if contents(cell, MISSING) is not value:
+                if contents.in_cell(cell, MISSING) is not value:
                     return False
         if not self._values:
             return True
@@ -154,8 +152,11 @@ class Reach:
             True for those only that are pickled by value: functions of `__main__`, lambdas, and
             functions made in functions (default: False).
         """
-        functions = [func for func, *_ in self._functions if not travelling or _is_sent_by_value(func)]
-        found = {func.__code__: body_of(func.__code__) for func in functions}
+        found = {
+            code: body_of(code)
+            for func, code, *_ in self._functions
+            if not travelling or func.__module__ == "__main__" or "<" in func.__qualname__
+        }
         return {
             bytecode_hash(code): body._replace(source="")
             for code, body in found.items()
@@ -173,16 +174,16 @@ class Reach:
 
     def follows(self, obj: Any) -> bool:
         """Test if a callable or class is described rather than named."""
-        return (obj is self._root and isinstance(obj, types.FunctionType)) or is_followed(obj)
+        return (obj is self._root and isinstance(obj, types.FunctionType)) or contents.is_followed(obj)
 
     # -- functions --------------------------------------------------------------------------------------
 
     def _describe(self, obj):
         if isinstance(obj, type):
             return self._describe_class(obj)
-        cells = [(cell, contents(cell, MISSING)) for cell in obj.__closure__ or ()]
+        cells = [(cell, contents.in_cell(cell, MISSING)) for cell in obj.__closure__ or ()]
         self._functions.append((obj, obj.__code__, obj.__defaults__, obj.__kwdefaults__, cells))
-        if (obj is self._root or is_user_code(obj)) and not is_generated(obj):
+        if (obj is self._root or is_user_code(obj)) and not contents.is_generated(obj):
             return self._describe_function(obj)
         return self._describe_wrapper(obj)
 
@@ -196,12 +197,13 @@ class Reach:
         # a value without identity is an error in the function itself, and gives a warning in helpers
         own = [
             (kind, name, self._value(func, kind, name, value, strict=func is self._root))
-            for kind, name, value in held_by(func)
+            for kind, name, value in contents.held_by(func)
         ]
         if _READ_ANNOTATIONS & names_in(code):
             self._noted.add(_ANNOTATIONS_ACT)
         if self._known & {_ANNOTATIONS_ACT, ("wrapped", id(func))}:
-            own.append(("annotations", self._value(func, "annotations", "of", annotations_of(func))))
+            annotations = contents.annotations_of(func)
+            own.append(("annotations", self._value(func, "annotations", "of", annotations)))
         return "function", body.hash, own, self._references(func, body)
 
     def _describe_wrapper(self, func):
@@ -211,11 +213,11 @@ class Reach:
         annotations of the functions inside count.
         """
         if not is_standard(func):
-            self._noted.update(("wrapped", id(each)) for _, each in wrapped_by(func))
+            self._noted.update(("wrapped", id(each)) for _, each in contents.wrapped_by(func))
         wrapped = [
             (name, self._encoded(value))
-            for name, value in wrapped_by(func)
-            if holds_followed(value) or type(value) in IMMUTABLE
+            for name, value in contents.wrapped_by(func)
+            if contents.holds_followed(value) or type(value) in contents.IMMUTABLE
         ]
         return "wrapper", func.__code__.co_qualname, wrapped
 
@@ -245,7 +247,7 @@ class Reach:
         return found
 
     def _imported(self, statement: Import, namespace):
-        module, value = resolved(statement, namespace)
+        module, value = contents.resolved(statement, namespace)
         if value is not MISSING:
             self._bindings.append((sys.modules.get, module.__name__, module))
             if statement.name is not None and vars(module).get(statement.name) is value:
@@ -274,13 +276,13 @@ class Reach:
             return self._value(func, "constant", name, value, module), attribute
         if rest and type(value) is type and self.follows(value):
             owner = next((c for c in value.__mro__ if rest[0] in vars(c)), None)
-            if owner is not None and stands_alone(vars(owner)[rest[0]]):
+            if owner is not None and contents.stands_alone(vars(owner)[rest[0]]):
                 member = vars(owner)[rest[0]]
                 # a subclass that gets the name later hides the owner's
                 for heir in value.__mro__[: value.__mro__.index(owner)]:
                     self._bindings.append((vars(heir).get, rest[0], MISSING))
                 self._bindings.append((vars(owner).get, rest[0], member))
-                return self._value(value, "attribute", rest[0], plain_member(member))
+                return self._value(value, "attribute", rest[0], contents.plain_member(member))
         return self._value(func, "constant", name, value, module)
 
     def _follow_module(self, func, module, rest: Chain, body):
@@ -289,10 +291,9 @@ class Reach:
         self.modules.add(module.__name__)
         inner = vars(module)
         if not rest:
-            return [
-                (name, self._look_up(func, inner, (name,), body)) for name in names_used(module, body)
-            ]
-        load_submodule(module, rest[0])
+            used = contents.names_used(module, body)
+            return [(name, self._look_up(func, inner, (name,), body)) for name in used]
+        contents.load_submodule(module, rest[0])
         if rest[0] in inner:
             return self._look_up(func, inner, rest, body)
         # an attribute that the module makes on request (`__getattr__`)
@@ -326,7 +327,8 @@ class Reach:
             return f"of type {type(value).__qualname__}"
         if not isinstance(value, (types.FunctionType, type)):
             shown = name if kind in ("constant", "class") else f"{owner.__qualname__}.{name}"
-            self.parts.append(part_of(kind, module or owner.__module__, shown, encoder, value))
+            hashed = encoder.digest_without_numbers()  # code in the value is a part of its own
+            self.parts.append(Part(kind, module or owner.__module__, shown, hashed, _brief.repr(value)))
         return encoder.digest()
 
     def _encoded(self, value):
@@ -335,7 +337,7 @@ class Reach:
     def _encoder(self, value, whose=None):
         encoder = NumberingEncoder(self)
         encoder.add_checked(value)
-        if type(value) not in IMMUTABLE and not isinstance(value, types.FunctionType):
+        if type(value) not in contents.IMMUTABLE and not isinstance(value, types.FunctionType):
             self._values.append((value, encoder.digest()))
             self._nbytes += encoder.nbytes()
             if whose and encoder.nbytes() > config.get_bytes("closure-warning"):
@@ -358,11 +360,11 @@ class Reach:
         """Describe a class by its members, bases and declarations, whatever its source text."""
         described = []
         self._classes.append((vars(cls), len(vars(cls))))
-        for name, value in members(cls):
+        for name, value in contents.members(cls):
             self._bindings.append((vars(cls).get, name, value))
-            described.append((name, self._value(cls, "attribute", name, plain_member(value))))
+            described.append((name, self._value(cls, "attribute", name, contents.plain_member(value))))
         bases = [self._encoded(base) for base in cls.__bases__ if base is not object]
-        stated = dict(declared(cls))
+        stated = dict(contents.declared(cls))
         if stated:
             described.append(("declared", self._value(cls, "class", cls.__qualname__, stated)))
         return "class", cls.__qualname__, described, bases
@@ -379,10 +381,9 @@ _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 #: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
-
-
-def _is_sent_by_value(func):
-    return func.__module__ == "__main__" or "<" in func.__qualname__
+#: Makes the short texts of values.
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 80
 
 
 _warned: set[tuple[str, str, str]] = set()

@@ -2,4 +2,4 @@
 
 from ..aliases import names_of
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "modes.tasks")

@@ -48,7 +48,7 @@ from .handles import (
 from .options import DASK, FUNCTION, PREFECT, current_mode, split_options
 from .plain import call_plain
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "modes.flows")
 
 
 def task(function: Callable | None = None, /, **options: Any) -> Any:

@@ -9,4 +9,4 @@ turns them into Dask graphs.
 
 from ..aliases import names_of
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "planning.planner")

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import operator
 import random
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..calls.recipe import Ref, SourceInput
+from ..calls.recipe import SCALARS, Ref, SourceInput, taken_apart
 from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
@@ -55,7 +57,7 @@ def arguments(work: Work, inputs: list) -> list:
     wants = zip(work.values, signature.wants_object, signature.wants_open, strict=True)
     for value, wants_object, wants_open in wants:
         if type(value) is not Ref:
-            values.append(fill(value, data))
+            values.append(_filled(value, data))
         elif wants_object:
             values.append(_object(inputs[value.ordinal], wants_object))
         elif wants_open:
@@ -65,37 +67,41 @@ def arguments(work: Work, inputs: list) -> list:
     return values
 
 
-def fill(value: Any, data: Any) -> Any:
-    """Return `value` with ``data(ordinal)`` in place of each `Ref` in its containers.
+def _filled(value, data):
+    """Return `value` with ``data(ordinal)`` in place of each `Ref` in it.
 
-    Random generators are copied, so that the call does not change their state.
+    Containers and random generators are copied, so that the call does not change the node's own.
     """
     typ = type(value)
+    if typ in SCALARS:
+        return value
     if typ is Ref:
         return data(value.ordinal)
-    if typ in (list, tuple, set, frozenset):
-        return typ([fill(item, data) for item in value])
-    if typ is dict:
-        return {fill(k, data): fill(v, data) for k, v in value.items()}
-    if typ is slice:
-        return slice(fill(value.start, data), fill(value.stop, data), fill(value.step, data))
-    if isinstance(value, tuple) and hasattr(typ, "_fields"):
-        return typ(*[fill(item, data) for item in value])
-    if hasattr(typ, "__dataclass_fields__"):
-        return _fill_dataclass(value, data)
     if _is_random_generator(value):
         return copy.deepcopy(value)  # its state is part of the key, and the body must not advance it
-    return value
-
-
-def _fill_dataclass(value, data):
-    import dataclasses
-
-    old = {f.name: getattr(value, f.name, None) for f in dataclasses.fields(value)}
-    new = {name: fill(item, data) for name, item in old.items()}
-    if all(new[name] is old[name] for name in old):
+    parts, rebuild = taken_apart(value)
+    filled = [_filled(part, data) for part in parts]
+    if rebuild is None or (typ not in _MUTABLE and all(map(operator.is_, parts, filled))):
         return value
-    return dataclasses.replace(value, **new)
+    if dataclasses.is_dataclass(typ) and not _holds_reference(value):
+        return _copied(value, filled)
+    return rebuild(filled)
+
+
+_MUTABLE = (list, set, dict)
+
+
+def _holds_reference(value):
+    return type(value) is Ref or any(map(_holds_reference, taken_apart(value)[0]))
+
+
+def _copied(value, parts):
+    """Return a copy of a dataclass with these parts.  Its class may not take all of them."""
+    copied = copy.copy(value)
+    names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
+    for name, part in zip(names, parts, strict=True):
+        object.__setattr__(copied, name, part)
+    return copied
 
 
 def _is_random_generator(value):

@@ -19,8 +19,8 @@ from weakref import WeakKeyDictionary
 
 from ..calls.spec import Spec, code_of
 from ..errors import CodeMismatch, UnhashableArgument
-from ..hashing.callables import is_followed
 from ..hashing.changes import Part, first_difference
+from ..hashing.contents import is_followed
 from ..hashing.encoder import Encoder
 from ..hashing.fingerprints import reach_of
 from ..hashing.ownership import View, seen_as

@@ -16,11 +16,11 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from ..hashing.bytecode import Import
 from ..hashing.changes import Part
 from ..hashing.functions import Body
 from ..hashing.ownership import View
 from ..hashing.reach import Reach
+from ..hashing.source_code import Import
 from . import atomic, files
 from .roots import FORMAT, Root, parsed
 

@@ -18,7 +18,7 @@ from . import files as storage
 from .atomic import refuse_link
 from .roots import FORMAT, METADATA, Root, parsed
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "storage.verified_folders")
 
 
 def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:

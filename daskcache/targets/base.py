@@ -25,7 +25,7 @@ from ..storage.verified_folders import VerifiedFolder
 from .registry import target_class
 from .resource import Resource
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "targets.source")
 
 #: Errors that packages raise on values that a format can't hold.
 CODEC_ERRORS = (

@@ -10,4 +10,4 @@ from .contract import TargetContract
 
 __all__ = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "testing.assertions")

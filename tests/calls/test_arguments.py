@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections import namedtuple
 
@@ -58,9 +59,10 @@ def test_references_are_numbered_as_they_are_met(value, replaced, parents):
     assert (type(found), found, numbers) == (type(replaced), replaced, parents)
 
 
-def test_references_in_sets_do_not_depend_on_their_order():
+@pytest.mark.parametrize("given", [{A, B, C}, frozenset({A, B, C}), iter({A, B, C})])
+def test_references_in_sets_do_not_depend_on_their_order(given):
     """They are numbered in the order of the items' encodings, which every process has."""
-    found, numbers = bound({A, B, C})
+    found, numbers = bound(given)
     assert found == {Ref(0), Ref(1), Ref(2)}
     assert numbers == [node._recipe.values[0] for node in canonical_order([C, A, B])]
 
@@ -88,3 +90,33 @@ def test_a_container_that_can_not_be_made_again():
 
     with pytest.raises(dc.errors.GraphError, match="in place of the nodes in a Checked: n is no number"):
         echo(Checked(A))
+
+
+@dataclasses.dataclass
+class Counted:
+    items: list
+    count: int = dataclasses.field(init=False)
+    start: dataclasses.InitVar[int]
+
+    def __post_init__(self, start):
+        self.count = len(self.items) + start
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    items: list
+
+
+@dc.delayed(save=False)
+def append(value):
+    value.items.append(0)
+    return value
+
+
+@pytest.mark.parametrize("value", [Counted([1, 2], start=3), Frozen([1])])
+def test_the_call_gets_a_copy_of_a_dataclass(value):
+    """The body changes its own containers; no constructor runs, which may want other arguments."""
+    given = copy.deepcopy(value)
+    result = append(value).compute(scheduler="sync")
+    assert value == given
+    assert result == append.__wrapped__(given)

@@ -9,12 +9,12 @@ import types
 import pytest
 
 import daskcache as dc
-from daskcache.hashing.bytecode import Import, bytecode_hash
 from daskcache.hashing.changes import Part, code_changes, first_difference
 from daskcache.hashing.fingerprints import fingerprint
 from daskcache.hashing.functions import body_of
 from daskcache.hashing.ownership import View, is_user_code, seen_as
 from daskcache.hashing.reach import Reach
+from daskcache.hashing.source_code import Import, bytecode_hash
 
 PROGRAM = """
 import collections, dataclasses, enum, functools, typing

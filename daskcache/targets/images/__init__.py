@@ -7,4 +7,4 @@ pixels and metadata for the file.  `metadata` is independent of the format.  `om
 
 from ...aliases import names_of
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "targets.images.target")

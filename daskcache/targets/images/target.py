@@ -23,7 +23,7 @@ from .options import checked_axes, checked_channels, checked_sizes, checked_tile
 from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
 from .tiff import IMAGEJ, OME, PLAIN, Note
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "targets.images.source")
 
 # Dtypes that come back from TIFF unchanged; tests/targets/test_registry.py proves it for each.
 _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}

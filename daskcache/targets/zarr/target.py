@@ -29,7 +29,7 @@ from .values import (
     write_numpy,
 )
 
-__getattr__ = names_of(__name__)
+__getattr__ = names_of(__name__, "targets.zarr.source")
 
 #: Placeholder for the compressor that this module chooses.
 AUTO = "auto"

@@ -1,8 +1,10 @@
-"""The members and the declarations of classes that count.
+"""The contents that count of functions, modules and classes.
 
-Dataclasses, attrs and pydantic turn declarations (fields, validators, types) into methods that have no
-source.  So `reach` hashes the declarations themselves, in the form in which the library keeps them.
-The user's functions in them are followed like any other.  `callables` does the same for functions.
+A function counts by its code, its defaults and its closure, a module by the names in use, and a class by
+its members and its declarations.  Dataclasses, attrs and pydantic turn declarations (fields, validators,
+types) into methods that have no source.  So `reach` hashes the declarations themselves, in the form in
+which the library keeps them.  The user's functions in all contents are followed.  `fingerprints` and
+`runtime.code_check` ask which code is followed.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 import enum
 import functools
+import importlib
+import importlib.util
 import inspect
 import types
 from abc import ABCMeta
@@ -17,9 +21,120 @@ from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
-from .ownership import is_user_code
+from .ownership import is_user_code, is_user_package
+from .source_code import Import
 
-# ---- members -----------------------------------------------------------------------------------
+MISSING: Any = object()
+
+# ---- functions ---------------------------------------------------------------------------------
+
+
+def is_followed(obj, depth=0):
+    """Test if a callable or class is the user's own, or an installed wrapper around the user's own."""
+    if isinstance(obj, type):
+        return is_user_code(obj)
+    if not isinstance(obj, types.FunctionType) or depth > 3:
+        return False
+    return is_user_code(obj) or any(holds_followed(value, depth) for _, value in wrapped_by(obj))
+
+
+def holds_followed(value, depth=0):
+    """Test if a value is the user's own code, or a plain container of it."""
+    if type(value) in (list, tuple, dict):
+        items = value.values() if type(value) is dict else value
+        return any(is_followed(item, depth + 1) for item in items)
+    return is_followed(value, depth + 1)
+
+
+def wrapped_by(func) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of the contents in which a wrapper may keep the function that it wraps."""
+    if hasattr(func, "__wrapped__"):
+        yield "__wrapped__", func.__wrapped__
+    yield from closure_of(func).items()
+
+
+def is_generated(func):
+    """Test if a decorator made a function from generated text, as beartype's does."""
+    return func.__code__.co_filename.startswith("<@") and hasattr(func, "__wrapped__")
+
+
+def held_by(func) -> Iterator[tuple[str, str, Any]]:
+    """Yield kind, name and value of a function's defaults and of the variables that it closes over."""
+    for each in inspect.signature(func, follow_wrapped=False).parameters.values():
+        # nodes are upstream of the call, not part of the code
+        if each.default is not each.empty and not hasattr(type(each.default), "_recipe"):
+            yield "default", each.name, each.default
+    for name, value in closure_of(func).items():
+        yield "closure variable", name, value
+
+
+def closure_of(func) -> dict[str, Any]:
+    """Return the variables that a function closes over, by name."""
+    cells = zip(func.__code__.co_freevars, func.__closure__ or (), strict=True)
+    return {name: in_cell(cell, "<empty>") for name, cell in cells}
+
+
+def in_cell(cell: types.CellType, empty: Any) -> Any:
+    """Return the value in the cell of a closure, or `empty`."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return empty
+
+
+# ---- modules and imports -----------------------------------------------------------------------
+
+
+def resolved(found: Import, namespace):
+    """Return the module of an import in a function's body, and the object that the import binds.
+
+    The object is `MISSING` if the import fails, or if the package is not the user's own.
+    """
+    name = found.module
+    try:
+        if found.level:
+            name = importlib.util.resolve_name("." * found.level + name, namespace.get("__package__"))
+        if not is_user_package(name.partition(".")[0]):
+            return None, MISSING  # imported yet or not, it counts by its name in the code
+        module = importlib.import_module(name)
+        if found.name is None:
+            return module, module
+        if not hasattr(module, found.name):
+            return module, importlib.import_module(f"{name}.{found.name}")
+        return module, getattr(module, found.name)
+    except (ImportError, ValueError, TypeError):
+        return None, MISSING  # the import may still succeed when the function runs
+
+
+def load_submodule(module, name):
+    """Import a package's submodule that code names as an attribute, as in ``pkg.sub.area(x)``.
+
+    The function, or something that it calls, imports it before it runs.  Without this, the key would
+    depend on what the process has imported by now, and an edit of a submodule not yet loaded would pass.
+    """
+    if hasattr(module, "__path__") and not hasattr(module, name):
+        resolved(Import(0, module.__name__, name), {})
+
+
+def names_used(module, body):
+    """Return the names that count in a module used as a whole.
+
+    With source these are all its names.  Without source they are the names that the code may mean.
+    """
+    for name in sorted(body.attributes or ()):
+        load_submodule(module, name)
+
+    def counts(name, value):
+        if body.attributes and name not in body.attributes:
+            return False
+        if isinstance(value, types.ModuleType):
+            return value.__name__.startswith(f"{module.__name__}.") and body.attributes is not None
+        return not name.startswith("__")
+
+    return [name for name, value in sorted(vars(module).items()) if counts(name, value)]
+
+
+# ---- members of classes ------------------------------------------------------------------------
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
@@ -82,7 +197,7 @@ def plain_member(value):
 IMMUTABLE = frozenset({bool, int, float, complex, str, bytes, type(None), range, type(...), type})
 
 
-# ---- declarations ------------------------------------------------------------------------------
+# ---- declarations of classes -------------------------------------------------------------------
 
 
 def declared(cls: type) -> Iterator[tuple[str, Any]]:
