@@ -37,8 +37,8 @@ _HOMES = {
     "SQLTarget": "targets.tables.sql",
     "Source": "targets.source",
     "Target": "targets.base",
-    "TextSource": "targets.text",
-    "TextTarget": "targets.text",
+    "TextSource": "targets.objects",
+    "TextTarget": "targets.objects",
     "ZarrSource": "targets.zarr.source",
     "ZarrTarget": "targets.zarr.target",
     "accept": "graph.api",
@@ -108,6 +108,8 @@ if TYPE_CHECKING:
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource
     from .targets.objects import PickleTarget as PickleTarget
+    from .targets.objects import TextSource as TextSource
+    from .targets.objects import TextTarget as TextTarget
     from .targets.registry import register_suffix as register_suffix
     from .targets.resource import Metadata as Metadata
     from .targets.resource import Resource as Resource
@@ -119,8 +121,6 @@ if TYPE_CHECKING:
     from .targets.tables.csv_parquet import ParquetTarget as ParquetTarget
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
-    from .targets.text import TextSource as TextSource
-    from .targets.text import TextTarget as TextTarget
     from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
     from .targets.zarr.source import ZarrSource as ZarrSource
     from .targets.zarr.target import ZarrTarget as ZarrTarget

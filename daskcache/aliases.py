@@ -110,6 +110,7 @@ MOVED = {
     "targets.parquet_notes": "targets.tables.parquet_notes",
     "targets.pixels": "targets.images.pixels",
     "targets.sql": "targets.tables.sql",
+    "targets.text": "targets.objects",
     "targets.tiff": "targets.images.tiff",
     "targets.zarr_store": "targets.zarr.store",
     "targets.zarr_values": "targets.zarr.values",
