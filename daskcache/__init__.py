@@ -46,7 +46,7 @@ _HOMES = {
     "attach": "cluster.attaching",
     "audit": "housekeeping.audit",
     "compute": "graph.api",
-    "context": "targets.context",
+    "context": "targets.template",
     "delayed": "graph.node",
     "detach": "cluster.attaching",
     "history": "events",
@@ -96,7 +96,6 @@ if TYPE_CHECKING:
     from .targets.arrays import NumpySource as NumpySource
     from .targets.arrays import NumpyTarget as NumpyTarget
     from .targets.base import Target as Target
-    from .targets.context import context as context
     from .targets.cpr.serializer import hash_objects as hash_objects
     from .targets.cpr.serializer import target_decoder as target_decoder
     from .targets.cpr.serializer import target_encoder as target_encoder
@@ -121,6 +120,7 @@ if TYPE_CHECKING:
     from .targets.tables.csv_parquet import ParquetTarget as ParquetTarget
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
+    from .targets.template import context as context
     from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
     from .targets.zarr.source import ZarrSource as ZarrSource
     from .targets.zarr.target import ZarrTarget as ZarrTarget

@@ -99,6 +99,7 @@ MOVED = {
     "table_rows": "storage.tables.rows",
     "tables": "storage.tables.tables",
     "tally": "cluster.tally",
+    "targets.context": "targets.template",
     "targets.frames": "targets.tables.frames",
     "targets.image_metadata": "targets.images.metadata",
     "targets.image_options": "targets.images.options",

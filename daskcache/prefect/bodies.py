@@ -33,8 +33,8 @@ from ..modes.plain import call_plain
 from ..runtime.code_check import check_arguments
 from ..runtime.entry import Entry
 from ..storage.paths import located
-from ..targets.context import context
 from ..targets.source import Source
+from ..targets.template import context
 from .artifacts import make_artifact
 from .instances import instances_in
 from .sent_code import SentCode

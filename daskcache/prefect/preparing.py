@@ -38,7 +38,7 @@ from ..runtime.entry import Entry
 from ..storage import code_store, roots
 from ..storage.paths import DATA_HASH
 from ..storage.roots import Root
-from ..targets.context import context
+from ..targets.template import context
 from . import transactions
 from .bodies import AsyncBody, Awaited, Body, LateBody, Settings
 from .futures import CacheFuture, is_done, value_in
