@@ -1,7 +1,7 @@
 """NumPy's own formats: ``.npy`` for an array, ``.npz`` for a dict of arrays.
 
-`registry` chooses these classes by the suffix.  `limits` holds the checks that other formats of arrays
-share with them.
+`registry` chooses these classes by the suffix.  `images` and `zarr` share two checks with them: the size
+of a decoded value, and the extras of a dtype.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import math
 import os
 import zipfile
 from collections import Counter
+from typing import Any
 
-from ..errors import TargetCorrupt, UntrustedPickle, require
+from dask.utils import format_bytes
+
+from .. import config
+from ..errors import FormatLimit, TargetCorrupt, UntrustedPickle, require
 from .base import BytesTarget
-from .limits import carried_by_dtype, check_decoded
 from .source import Source
 
 
@@ -210,6 +213,49 @@ class NumpySource(Source):
 
     format = NumpyTarget
     known_exts = (".npy", ".npz")
+
+
+def check_decoded(nbytes: int, what: str) -> None:
+    """Raise if a value would not fit in memory, before it is decoded.
+
+    Parameters
+    ----------
+    nbytes : int
+        Size of the decoded value in bytes, as its file declares it.
+    what : str
+        Name of the file or value, for the error.
+
+    Raises
+    ------
+    FormatLimit
+        If it exceeds config ``daskcache.max-decoded`` (by default, this machine's memory).
+    """
+    allowed = config.get_bytes("max-decoded") if config.get("max-decoded") else _physical_memory()
+    if allowed is not None and nbytes > allowed:
+        raise FormatLimit(
+            f"{what} is too large to be read as a whole",
+            expected=f"at most {format_bytes(allowed)}",
+            got=f"{format_bytes(nbytes)} when decoded",
+            hint="read it lazily (node.dc.open()), or set daskcache.max-decoded if it is meant to be so",
+        )
+
+
+def carried_by_dtype(dtype: Any) -> str | None:
+    """Name the extra of a NumPy dtype that no format of arrays keeps, or return None."""
+    if dtype.metadata:
+        return f"metadata, {dict(dtype.metadata)}"
+    if dtype.isalignedstruct:
+        return "an aligned layout"
+    inner = [dtype.base] if dtype.subdtype else [dtype[i] for i in range(len(dtype.names or ()))]
+    return next(filter(None, map(carried_by_dtype, inner)), None)
+
+
+def _physical_memory():
+    """Return the bytes of memory of this machine, or None if the system doesn't report them."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
 
 
 #: Bytes of the longest header that `numpy.load` accepts from a file that isn't trusted.

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ...errors import DaskcacheError, FormatLimit, SourceChanged, SourceMissing, require
 from ...hashing.encoder import digest, hash_value
 from ...storage import source_hashes
-from ..limits import check_decoded
+from ..arrays import check_decoded
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
 

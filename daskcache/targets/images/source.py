@@ -10,7 +10,7 @@ import math
 
 from ...errors import FormatLimit, GraphError, require
 from ...storage.source_hashes import source_error
-from ..limits import check_decoded
+from ..arrays import check_decoded
 from ..resource import Metadata
 from ..source import Source
 from . import ome_files, tiff

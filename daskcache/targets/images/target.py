@@ -1,6 +1,6 @@
 """Images in TIFF files as targets.
 
-`options` checks the options, `pixels` chooses the stored dtype, `tiff` reads and writes the metadata.
+`options` checks the options.  `tiff` prepares the pixels, and reads and writes the metadata.
 `source` has images as inputs.
 """
 
@@ -14,14 +14,13 @@ import os
 from ...aliases import names_of
 from ...errors import FormatLimit, require
 from ...hashing.encoder import hash_value
+from ..arrays import carried_by_dtype, check_decoded
 from ..base import BytesTarget
-from ..limits import carried_by_dtype, check_decoded
 from ..resource import Metadata
 from . import ome_files, tiff
 from .metadata import TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
-from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
-from .tiff import IMAGEJ, OME, PLAIN, Note
+from .tiff import IMAGEJ, IN_IMAGEJ, OME, PLAIN, Note
 
 __getattr__ = names_of(__name__)
 
@@ -271,12 +270,12 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
         # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
-        pixels = narrowed(np.ascontiguousarray(value), narrow)
+        pixels = tiff.narrowed(np.ascontiguousarray(value), narrow)
         if asked is None:
             told = not metadata.is_empty
-            kind = IMAGEJ if told and not obstacle(IMAGEJ, pixels, metadata) else PLAIN
+            kind = IMAGEJ if told and not tiff.obstacle(IMAGEJ, pixels, metadata) else PLAIN
             return kind, pixels
-        missing = obstacle(asked, pixels, metadata)
+        missing = tiff.obstacle(asked, pixels, metadata)
         if missing:
             raise self.limit(
                 value,
@@ -289,7 +288,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if self.compression is None:
             return {}
         # up to 16 bits only: ImageJ adds up differences of 32 bits as floats
-        smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and is_smooth(pixels, axes)
+        smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and tiff.is_smooth(pixels, axes)
         threads = _THREADS if pixels.nbytes >= _WORTH_A_THREAD else 1
         how = {"compression": self.compression, "maxworkers": threads}
         if smooth:

@@ -13,8 +13,8 @@ from ...aliases import names_of
 from ...errors import GraphError, require
 from ...hashing.encoder import hash_value
 from ...storage import files as storage
+from ..arrays import carried_by_dtype
 from ..base import UNKNOWN, FolderTarget, comes_back_as_it_is
-from ..limits import carried_by_dtype
 from .values import (
     DTYPES,
     dask_array_of,

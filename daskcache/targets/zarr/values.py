@@ -17,7 +17,7 @@ from dask.system import CPU_COUNT
 from ...errors import ResultError, SourceMissing, require
 from ...hashing.arrays import Slabs
 from ...storage.verified_folders import VerifiedFolder
-from ..limits import check_decoded
+from ..arrays import check_decoded
 
 #: Bytes of a chunk before compression, unless the user or a Dask array determines its shape.
 CHUNK_BYTES = 4 * 2**20
