@@ -16,9 +16,11 @@ from typing import Any
 from dask.utils import format_bytes
 
 from .. import config
-from ..errors import FormatLimit, TargetCorrupt, UntrustedPickle, require
+from ..errors import FormatLimit, LazyModule, TargetCorrupt, UntrustedPickle
 from .base import BytesTarget
 from .source import Source
+
+np = LazyModule("numpy", "numpy")
 
 
 class NumpyTarget(BytesTarget):
@@ -101,13 +103,11 @@ class NumpyTarget(BytesTarget):
         """
         if self.is_archive:
             return self.read(path)
-        np = require("numpy", "numpy")
         with open(path, "rb") as file:
             _check_header(file, os.fstat(file.fileno()).st_size, path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _encode_array(self, value, name):
-        np = require("numpy", "numpy")
         if type(value) not in (np.ndarray, np.memmap):
             raise self.limit(
                 value,
@@ -156,7 +156,6 @@ class NumpyTarget(BytesTarget):
         return member
 
     def _decode_array(self, data, name):
-        np = require("numpy", "numpy")
         file = io.BytesIO(data)
         _check_header(file, len(data), name)
         file.seek(0)
@@ -264,7 +263,6 @@ _LONGEST_HEADER = 10_000
 
 def _header(array):
     """Return the bytes of an .npy file before its data."""
-    np = require("numpy", "numpy")
     file = io.BytesIO()
     try:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -276,7 +274,7 @@ def _header(array):
 
 def _check_header(file, size, name):
     """Raise unless an .npy file of `size` bytes holds exactly the data that it declares."""
-    formats = require("numpy", "numpy").lib.format
+    formats = np.lib.format
     version = formats.read_magic(file)
     # Version 3.0 differs from 2.0 in the encoding of the names of fields alone.
     read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import require
+from ..errors import LazyModule
 from ..hashing.encoder import hash_value
 from .base import Target
+
+pd = LazyModule("pandas", "table")
 
 TO_PICKLE = "use a path that ends in .pkl"
 
@@ -25,7 +27,6 @@ def check_frame(target: Target, value: Any) -> None:
     FormatLimit
         If `value` is not exactly a `pandas.DataFrame`, or forbids duplicate labels.
     """
-    pd = require("pandas", "table")
     if isinstance(value, pd.Series):
         raise target.limit(value, "it is a Series, not a DataFrame", "return series.to_frame()")
     if not isinstance(value, pd.DataFrame):
@@ -143,7 +144,6 @@ def _index_traits(index):
 
 def _kind(dtype):
     """Return a value that differs for any two dtypes, even if they compare equal or share a name."""
-    pd = require("pandas", "table")
     inner: Any = None
     if isinstance(dtype, pd.CategoricalDtype):
         return type(dtype), dtype.ordered, type(dtype.categories), _kind(dtype.categories.dtype)

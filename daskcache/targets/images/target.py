@@ -12,7 +12,7 @@ import math
 import os
 
 from ...aliases import names_of
-from ...errors import FormatLimit, require
+from ...errors import FormatLimit, LazyModule, require
 from ...hashing.encoder import hash_value
 from ..arrays import carried_by_dtype, check_decoded
 from ..base import BytesTarget
@@ -21,6 +21,9 @@ from . import ome_files, tiff
 from .metadata import TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
 from .tiff import IMAGEJ, IN_IMAGEJ, OME, PLAIN, Note
+
+np = LazyModule("numpy", "image")
+tifffile = LazyModule("tifffile", "image")
 
 __getattr__ = names_of(__name__)
 
@@ -132,11 +135,9 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     # -- values -------------------------------------------------------------------------------------
 
     def encode(self, value):
-        np = require("numpy", "image")
-        tifffile = require("tifffile", "image")
-        self._check(value, np)
+        self._check(value)
         metadata = self._metadata_of(value)
-        kind, pixels = self._stored(value, metadata, np)
+        kind, pixels = self._stored(value, metadata)
         note = Note(value.dtype.name, pixels.dtype.name, metadata, value.shape)
         file = io.BytesIO()
         tifffile.imwrite(
@@ -150,7 +151,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return [file.getbuffer()]
 
     def decode(self, data):
-        tifffile = require("tifffile", "image")
         if ome_files.is_spread(self.path, data):
             raise FormatLimit(
                 f"{self.path} is one of several files that an OME-TIFF image is spread over",
@@ -178,7 +178,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             which decodes only the requested parts.  A Dask array if the file has another dtype, or a
             compressed file another shape.
         """
-        tifffile = require("tifffile", "image")
         with tifffile.TiffFile(path) as tif:
             note = tiff.note_of(tif)
             contiguous = tif.series[0].dataoffset is not None
@@ -202,8 +201,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         str
             32 hex digits.
         """
-        np = require("numpy", "image")
-        self._check(value, np)
+        self._check(value)
         return _hash(value, self._metadata_of(value))
 
     # -- metadata -----------------------------------------------------------------------------------
@@ -244,7 +242,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
 
     # -- how it is stored ---------------------------------------------------------------------------
 
-    def _check(self, value, np):
+    def _check(self, value):
         if type(value) not in (np.ndarray, np.memmap):
             raise self.limit(
                 value,
@@ -265,7 +263,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if lost:
             raise self.limit(value, f"its dtype has {lost}, which would be lost", "use .pkl")
 
-    def _stored(self, value, metadata, np):
+    def _stored(self, value, metadata):
         """Return the kind of file and the pixels to store in it."""
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
         # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ...errors import require
+from ...errors import LazyModule
 from .metadata import (
     METRES,
     SAME,
@@ -29,6 +29,9 @@ from .metadata import (
     short,
 )
 from .ome_xml import own_image
+
+np = LazyModule("numpy", "image")
+tifffile = LazyModule("tifffile", "image")
 
 PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 
@@ -73,7 +76,6 @@ def narrowed(array, narrow):
 
     Viewers show such masks as black and white.
     """
-    np = require("numpy", "image")
     if array.dtype.kind == "b":
         return array.view("u1") * np.uint8(255)
     if array.dtype.kind not in "ui" or not narrow:
@@ -109,7 +111,7 @@ def obstacle(kind, pixels, metadata):
 
 def _quotes_fit():
     """Return True if this tifffile writes valid OME-XML for names with quotes."""
-    version = require("tifffile", "image").__version__
+    version = tifffile.__version__
     return tuple(map(int, version.split(".")[:3])) >= (2026, 2, 24)
 
 
@@ -122,7 +124,6 @@ def is_smooth(pixels, axes):
 
     In noise they don't.  The estimate is the entropy of the bytes in a sample of rows.
     """
-    np = require("numpy", "image")
     rows = pixels.reshape(-1, *pixels.shape[-2 if axes.endswith("S") else -1 :])
     step = max(pixels.nbytes // _SAMPLE, 1)
     rows = rows[step // 2 % len(rows) :: step]
@@ -131,7 +132,6 @@ def is_smooth(pixels, axes):
 
 def _entropy(array):
     """Return the bits that each byte takes on average."""
-    np = require("numpy", "image")
     counts = np.bincount(np.ascontiguousarray(array).reshape(-1).view("u1"))
     shares = counts[counts > 0] / max(counts.sum(), 1)
     return -(shares * np.log2(shares)).sum()
@@ -252,7 +252,7 @@ def _for_ome(metadata, identity):
 
 def described_in(file: str | BinaryIO) -> Described:
     """Return metadata and shape of the image in a TIFF file, given by its path or open."""
-    with require("tifffile", "image").TiffFile(file) as tif:
+    with tifffile.TiffFile(file) as tif:
         return _described(tif)
 
 

@@ -11,8 +11,11 @@ import datetime
 import zoneinfo
 from typing import Any
 
-from ...errors import require
+from ...errors import LazyModule, require
 from ..carried import freq_of
+
+pa = LazyModule("pyarrow", "table")
+pd = LazyModule("pandas", "table")
 
 _FREQ = "daskcache.index.freq"
 _COLUMNS_FREQ = "daskcache.columns.freq"
@@ -36,7 +39,7 @@ def notes_of(frame: Any) -> dict[str, Any]:
 
 def read_parquet(file: Any) -> Any:
     """Return the frame that `ParquetTarget` wrote to a file (or path)."""
-    frame = require("pandas", "table").read_parquet(file)
+    frame = pd.read_parquet(file)
     return restored(frame, frame.attrs)
 
 
@@ -69,9 +72,8 @@ def _with_level(index, level, note):
 
 
 def _with_dtype(values, note):
-    pd = require("pandas", "table")
     if note == [_ARROW_STRING]:
-        return values.astype(pd.ArrowDtype(require("pyarrow", "table").string()))
+        return values.astype(pd.ArrowDtype(pa.string()))
     return getattr(values, "dt", values).tz_convert(_zone_of(*note))
 
 
@@ -85,8 +87,7 @@ _ARROW_STRING = "arrow string"
 
 def _note(dtype):
     """Return the note on a dtype that pandas or PyArrow would take for another one, or None."""
-    pd = require("pandas", "table")
-    if isinstance(dtype, pd.ArrowDtype) and dtype.pyarrow_dtype == require("pyarrow", "table").string():
+    if isinstance(dtype, pd.ArrowDtype) and dtype.pyarrow_dtype == pa.string():
         return [_ARROW_STRING]
     return _note_of_zone(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
 

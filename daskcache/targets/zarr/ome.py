@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import GraphError, require
+from ...errors import GraphError, LazyModule
 from ..images.metadata import TakesOver
 from ..images.options import checked_channels
 from . import ngff
 from .source import ZarrSource, described_image
 from .target import AUTO, ZarrTarget
 from .values import dask_array_of, open_node
+
+da = LazyModule("dask.array", "zarr")
+np = LazyModule("numpy", "zarr")
+zarr = LazyModule("zarr", "zarr")
 
 _METHODS = ("mean", "nearest")
 #: Pixels of a plane's longer side up to which the default is not to make a smaller copy.
@@ -202,17 +206,17 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     def _counted(self, attributes):
         return ngff.without_windows(attributes)
 
-    def _write_store(self, zarr, value, store):
+    def _write_store(self, value, store):
         # a copy, because the names of the axes depend on the value
         named = self.at(self.path)
         named._dimension_names = self._names_of(value)
         group = zarr.create_group(store, zarr_format=3, attributes=self._top_attributes(value))
-        named._write_node(zarr, value, store, "0", {})
+        named._write_node(value, store, "0", {})
         levels = self._levels_of(value)
         for level in range(1, levels + 1):
             # each copy is made from the one before, as it was stored
             larger = dask_array_of(zarr.open_array(store, path=str(level - 1), mode="r"))
-            named._write_node(zarr, _halved(larger, self.method), store, str(level), {})
+            named._write_node(_halved(larger, self.method), store, str(level), {})
         if "omero" in group.attrs["ome"]:
             # ranges of the smallest copy, which is the cheapest to read
             smallest = dask_array_of(zarr.open_array(store, path=str(levels), mode="r"))
@@ -237,7 +241,6 @@ def _halved(array, method):
     if method == "nearest":
         height, width = (length // 2 * 2 or 1 for length in array.shape[-2:])
         return array[..., :height:2, :width:2]
-    da, np = require("dask.array", "zarr"), require("numpy", "zarr")
     halves = {axis: 2 for axis in (array.ndim - 2, array.ndim - 1) if array.shape[axis] > 1}
     means = da.coarsen(np.mean, array, halves, trim_excess=True)
     if array.dtype.kind in "biu":
@@ -251,7 +254,6 @@ def _ranges(array, axis):
     It reaches from the least to the largest value.  It is 0 to 1 for complex numbers, and where one of
     the two is not finite.
     """
-    da, np = require("dask.array", "zarr"), require("numpy", "zarr")
     if array.dtype.kind == "c":
         return [(0.0, 1.0)] * array.shape[axis]
     if array.dtype.kind == "b":

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from ...aliases import names_of
-from ...errors import GraphError, require
+from ...errors import GraphError, LazyModule
 from ...hashing.encoder import hash_value
 from ...storage import files as storage
 from ..arrays import carried_by_dtype
@@ -28,6 +28,9 @@ from .values import (
     write_dask,
     write_numpy,
 )
+
+np = LazyModule("numpy", "zarr")
+zarr = LazyModule("zarr", "zarr")
 
 __getattr__ = names_of(__name__)
 
@@ -103,12 +106,11 @@ class ZarrTarget(FolderTarget):
 
     def write(self, value, path):
         self._check(value, "the result")
-        zarr = require("zarr", "zarr")
         from .store import HashingStore
 
         store = HashingStore(path)
         try:
-            self._write_store(zarr, value, store)
+            self._write_store(value, store)
             return store.part()
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(path):
@@ -161,16 +163,16 @@ class ZarrTarget(FolderTarget):
         """Return those of a store's attributes that `_top_attributes` gives."""
         return attributes
 
-    def _write_store(self, zarr, value, store):
-        self._write_node(zarr, value, store, "", self.attributes)
+    def _write_store(self, value, store):
+        self._write_node(value, store, "", self.attributes)
 
-    def _write_node(self, zarr, value, store, name, attributes):
+    def _write_node(self, value, store, name, attributes):
         if is_group(value):
             zarr.create_group(store, path=name, zarr_format=3, attributes=attributes)
             for key, member in sorted(_members(value)):
-                self._write_node(zarr, member, store, f"{name}/{key}" if name else key, {})
+                self._write_node(member, store, f"{name}/{key}" if name else key, {})
             return
-        stored = self._create(zarr, value, store, name, attributes)
+        stored = self._create(value, store, name, attributes)
         if _is_lazy(value):
             write_dask(dask_array_of(value), stored)
         else:
@@ -192,7 +194,7 @@ class ZarrTarget(FolderTarget):
             )
         return _fill(self.chunks, shape), _fill(self.shards, shape) if self.shards else None
 
-    def _create(self, zarr, value, store, name, attributes):
+    def _create(self, value, store, name, attributes):
         chunks, shards = self._layout(value)
         try:
             return zarr.create_array(
@@ -203,7 +205,7 @@ class ZarrTarget(FolderTarget):
                 chunks=chunks,
                 shards=shards,
                 filters=None,
-                compressors=_fast(zarr, value.dtype) if self.compressors == AUTO else self.compressors,
+                compressors=_fast(value.dtype) if self.compressors == AUTO else self.compressors,
                 fill_value=0,
                 zarr_format=3,
                 attributes=attributes,
@@ -265,7 +267,6 @@ class ZarrTarget(FolderTarget):
         return any(names) and tuple(names) != self._names_of(value)
 
     def _check_dask(self, value, what):
-        np = require("numpy", "zarr")
         if any(length != length for length in value.shape):  # NaN is Dask's unknown length
             raise self.limit(
                 value, f"the shape of {what} is unknown", "call compute_chunk_sizes() on it"
@@ -303,8 +304,6 @@ def _members(group):
 
 
 def _is_array(value):
-    np = require("numpy", "zarr")
-    zarr = require("zarr", "zarr")
     return type(value) in (np.ndarray, np.memmap) or isinstance(value, zarr.Array) or _is_dask(value)
 
 
@@ -324,7 +323,7 @@ def _is_name(key):
     )
 
 
-def _fast(zarr, dtype):
+def _fast(dtype):
     return zarr.codecs.BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle", typesize=dtype.itemsize)
 
 

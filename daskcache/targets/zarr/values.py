@@ -14,10 +14,14 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 
-from ...errors import ResultError, SourceMissing, require
+from ...errors import LazyModule, ResultError, SourceMissing
 from ...hashing.arrays import Slabs
 from ...storage.verified_folders import VerifiedFolder
 from ..arrays import check_decoded
+
+da = LazyModule("dask.array", "zarr")
+np = LazyModule("numpy", "zarr")
+zarr = LazyModule("zarr", "zarr")
 
 #: Bytes of a chunk before compression, unless the user or a Dask array determines its shape.
 CHUNK_BYTES = 4 * 2**20
@@ -93,7 +97,6 @@ def write_dask(value: Any, stored: Any) -> None:
     The blocks are cut so that no two of them share a chunk or shard.  Threads of this process compute
     them, because a worker that waited for its own cluster might wait for ever.
     """
-    da = require("dask.array", "zarr")
     if value.size:
         aligned = _aligned(value, getattr(stored, "shards", None) or stored.chunks)
         da.store(aligned, _Sink(stored), lock=False, scheduler="threads")
@@ -118,7 +121,6 @@ class _Sink:
         self.stored = stored
 
     def __setitem__(self, region, block):
-        np = require("numpy", "zarr")
         block = np.asanyarray(block)
         expected = tuple(
             len(range(*s.indices(n))) for s, n in zip(region, self.stored.shape, strict=True)
@@ -157,7 +159,6 @@ def open_node(folder: VerifiedFolder | str) -> Any:
     UntrustedPickle
         If the data are pickled.  For an array in a group: when that array is opened.
     """
-    zarr = require("zarr", "zarr")
     from .store import GuardedStore, PlainFolder
 
     known = PlainFolder(folder) if isinstance(folder, str) else folder
@@ -172,7 +173,7 @@ def open_node(folder: VerifiedFolder | str) -> Any:
 
 def is_group(value: Any) -> bool:
     """Return True for a Zarr group, and for a dict that is to be one."""
-    return type(value) is dict or isinstance(value, require("zarr", "zarr").Group)
+    return type(value) is dict or isinstance(value, zarr.Group)
 
 
 def dimension_names(array: Any) -> Any:
@@ -206,7 +207,6 @@ def dask_array_of(array: Any) -> Any:
     """
     if type(array).__module__ != "zarr.core.array":
         return array
-    da = require("dask.array", "zarr")
     if array.ndim == 0:
         return da.from_array(array[...], name=False)
     return da.from_array(array, chunks=getattr(array, "shards", None) or array.chunks, name=False)
@@ -250,7 +250,6 @@ def _nbytes(node):
 
 
 def _in_memory(array):
-    np = require("numpy", "zarr")
     return np.asarray(array[...], dtype=array.dtype).reshape(array.shape)
 
 
@@ -261,7 +260,6 @@ def _slabs(array, chunks, before=()) -> Iterator[Any]:
     has too much data, it is cut along the next axis, and so on.  For example, a stack of planes that are
     too large gives groups of rows, plane by plane.
     """
-    np = require("numpy", "zarr")
     axis = len(before)
     if axis == len(array.shape):
         yield np.asarray(array[before])
