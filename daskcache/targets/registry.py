@@ -10,43 +10,31 @@ from ..errors import UnknownFormat
 from ..hashing.names import imported, public_name
 from ..storage.paths import may_be_table
 
-_TARGETS = {
-    ".npy": "daskcache:NumpyTarget",
-    ".npz": "daskcache:NumpyTarget",
-    ".tif": "daskcache:ImageTarget",
-    ".tiff": "daskcache:ImageTarget",
-    ".csv": "daskcache:CSVTarget",
-    ".parquet": "daskcache:ParquetTarget",
-    ".zarr": "daskcache:ZarrTarget",
-    ".ome.zarr": "daskcache:OMEZarrTarget",
-    ".json": "daskcache:JSONTarget",
-    ".txt": "daskcache:TextTarget",
-    ".pkl": "daskcache:PickleTarget",
-    ".pickle": "daskcache:PickleTarget",
-    "": "daskcache:PickleTarget",
+#: Names of the target and the source class for each suffix, as shipped.
+_SHIPPED = {
+    ".npy": ("daskcache:NumpyTarget", "daskcache:NumpySource"),
+    ".npz": ("daskcache:NumpyTarget", "daskcache:NumpySource"),
+    ".tif": ("daskcache:ImageTarget", "daskcache:ImageSource"),
+    ".tiff": ("daskcache:ImageTarget", "daskcache:ImageSource"),
+    ".png": (None, "daskcache:ImageSource"),
+    ".jpg": (None, "daskcache:ImageSource"),
+    ".jpeg": (None, "daskcache:ImageSource"),
+    ".csv": ("daskcache:CSVTarget", "daskcache:CSVSource"),
+    ".parquet": ("daskcache:ParquetTarget", "daskcache:ParquetSource"),
+    ".zarr": ("daskcache:ZarrTarget", "daskcache:ZarrSource"),
+    ".ome.zarr": ("daskcache:OMEZarrTarget", "daskcache:ZarrSource"),
+    ".json": ("daskcache:JSONTarget", "daskcache:JSONSource"),
+    ".txt": ("daskcache:TextTarget", "daskcache:TextSource"),
+    # Pickles have no source here, as reading them can run code: a user names PickleSource to load one.
+    ".pkl": ("daskcache:PickleTarget", None),
+    ".pickle": ("daskcache:PickleTarget", None),
+    "": ("daskcache:PickleTarget", None),
 }
-
-#: The table as shipped, without users' classes.
-_OWN = dict(_TARGETS)
-
-_SOURCES = {
-    ".npy": "daskcache:NumpySource",
-    ".npz": "daskcache:NumpySource",
-    ".tif": "daskcache:ImageSource",
-    ".tiff": "daskcache:ImageSource",
-    ".png": "daskcache:ImageSource",
-    ".jpg": "daskcache:ImageSource",
-    ".jpeg": "daskcache:ImageSource",
-    ".csv": "daskcache:CSVSource",
-    ".parquet": "daskcache:ParquetSource",
-    ".json": "daskcache:JSONSource",
-    ".txt": "daskcache:TextSource",
-    ".zarr": "daskcache:ZarrSource",
-    ".ome.zarr": "daskcache:ZarrSource",
-}
-# Pickles are left out, as reading them can run code: a user names PickleSource to load one.
 _ANY_SOURCE = "daskcache:FileSource"
 _TABLE = "daskcache:SQLTarget"
+
+#: The target classes by suffix, with users' classes.
+_TARGETS = {suffix: target for suffix, (target, _) in _SHIPPED.items() if target}
 
 
 def register_suffix(suffix: str, target: str) -> None:
@@ -110,12 +98,14 @@ def read_as(target) -> tuple[str, dict] | None:
     """Return class name and options for reading the files of `target`; None if the suffix suffices."""
     options = target.counted_options()
     name = public_name(type(target))
-    return None if not options and name == _OWN.get(suffix_of(target.path)) else (name, options)
+    shipped, _ = _SHIPPED.get(suffix_of(target.path), (None, None))
+    return None if not options and name == shipped else (name, options)
 
 
 def source_class(path: str):
     """Return the source class for `path`, chosen by its suffix; `FileSource` for unknown suffixes."""
-    return imported(_SOURCES.get(suffix_of(path), _ANY_SOURCE))
+    _, source = _SHIPPED.get(suffix_of(path), (None, None))
+    return imported(source or _ANY_SOURCE)
 
 
 def suffix_of(path: str) -> str:

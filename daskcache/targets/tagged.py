@@ -201,15 +201,7 @@ def _numpy_to_json(value):
 
 def _numpy_from_json(content, name):
     dtype = np.dtype(name)
-    if dtype.kind in "mM":
-        return dtype.type(content, *_unit(name))
-    return dtype.type(content)
-
-
-def _unit(name):
-    unit = name.partition("[")[2].rstrip("]")
-    digits = unit.rstrip("abcdefghijklmnopqrstuvwxyzDMWY")
-    return [(unit[len(digits) :], int(digits)) if digits else unit] if unit else []
+    return dtype.type(content, np.datetime_data(dtype)) if dtype.kind in "mM" else dtype.type(content)
 
 
 def _pandas_to_json(value):
@@ -220,10 +212,6 @@ def _pandas_to_json(value):
     if type(value) is pd.Timedelta:
         return f"$pandas.Timedelta[{value.unit}]", int(value.to_timedelta64().astype("i8"))
     raise TypeError(f"a {class_name(type(value))} has no form in JSON")
-
-
-def _pandas_timedelta(content, unit):
-    return pd.Timedelta(np.timedelta64(content, unit))
 
 
 _PACKAGES = {"numpy": _numpy_to_json, "pandas": _pandas_to_json}
@@ -258,5 +246,5 @@ _READERS = {
     "pandas.NA": lambda content: pd.NA,
     "pandas.NaT": lambda content: pd.NaT,
     "pandas.Timestamp": _timestamp,
-    "pandas.Timedelta": _pandas_timedelta,
+    "pandas.Timedelta": lambda content, unit: pd.Timedelta(np.timedelta64(content, unit)),
 }

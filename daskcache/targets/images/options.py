@@ -7,6 +7,7 @@ option in its standard form.
 from __future__ import annotations
 
 import math
+import re
 from numbers import Real
 
 from ...errors import GraphError
@@ -22,16 +23,10 @@ def one_of(name, given, allowed):
 def checked_axes(axes):
     if axes is None:
         return None
-    stacked, plane = _split(axes) if isinstance(axes, str) else ("", "")
-    named = [axis for axis in stacked if axis != UNKNOWN]
-    if plane != "YX" or not set(named) <= set(STACKED) or len(set(named)) < len(named):
+    known = isinstance(axes, str) and re.fullmatch(f"[{STACKED}{UNKNOWN}]*YXS?", axes)
+    if not known or any(axes.count(axis) > 1 for axis in STACKED):
         raise _wrong("axes", axes, "letters of T, Z, C and Q, then YX or YXS")
     return axes
-
-
-def _split(axes):
-    grey = axes.removesuffix("S")
-    return grey[:-2], grey[-2:]
 
 
 def checked_sizes(sizes):

@@ -271,10 +271,6 @@ def _default_levels(shape):
 
 
 def _is_axes(axes):
-    return (
-        isinstance(axes, str)
-        and axes.endswith("yx")
-        and len(set(axes)) == len(axes)
-        and list(axes) == sorted(axes, key=ngff.AXES.find)
-        and set(axes) <= set(ngff.AXES)
-    )
+    if not isinstance(axes, str) or not axes.endswith("yx"):
+        return False
+    return axes == "".join(axis for axis in ngff.AXES if axis in axes)

@@ -71,8 +71,7 @@ def write_numpy(value: Any, stored: Any) -> None:
         stored[region] = value[region]
 
     with ThreadPoolExecutor(CPU_COUNT + 1) as pool:
-        for _ in pool.map(write, regions):
-            pass
+        list(pool.map(write, regions))
 
 
 def _regions(shape, unit, itemsize):
@@ -197,7 +196,7 @@ def value_of(node: Any, what: str) -> Any:
         If the value would not fit in memory.  Raised before anything is decoded.
     """
     check_decoded(_nbytes(node), what)
-    return _map_arrays(node, _in_memory)
+    return _map_arrays(node, lambda array: np.asarray(array[...], array.dtype).reshape(array.shape))
 
 
 def dask_array_of(array: Any) -> Any:
@@ -247,10 +246,6 @@ def _nbytes(node):
     if hasattr(node, "shape"):
         return math.prod(node.shape) * node.dtype.itemsize
     return sum(_nbytes(member) for _, member in node.members())
-
-
-def _in_memory(array):
-    return np.asarray(array[...], dtype=array.dtype).reshape(array.shape)
 
 
 def _slabs(array, chunks, before=()) -> Iterator[Any]:
