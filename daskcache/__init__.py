@@ -23,19 +23,18 @@ _DEFINED_IN = {
     "modes.tasks": "task",
     "targets.arrays": "NumpySource NumpyTarget",
     "targets.base": "Target",
-    "targets.context": "context",
     "targets.cpr.serializer": "hash_objects target_decoder target_encoder",
     "targets.folders": "FolderSource",
     "targets.images.metadata": "ImageMetadata",
     "targets.images.source": "ImageSource",
     "targets.images.target": "ImageTarget",
-    "targets.objects": "JSONSource JSONTarget PickleSource PickleTarget",
+    "targets.objects": "JSONSource JSONTarget PickleSource PickleTarget TextSource TextTarget",
     "targets.registry": "register_suffix",
     "targets.resource": "Metadata Resource",
     "targets.source": "FileSource Source",
     "targets.tables.csv_parquet": "CSVSource CSVTarget ParquetSource ParquetTarget",
     "targets.tables.sql": "SQLSource SQLTarget",
-    "targets.text": "TextSource TextTarget",
+    "targets.template": "context",
     "targets.zarr.ome": "OMEZarrTarget",
     "targets.zarr.source": "ZarrSource",
     "targets.zarr.target": "ZarrTarget",
@@ -75,7 +74,6 @@ if TYPE_CHECKING:
     from .targets.arrays import NumpySource as NumpySource
     from .targets.arrays import NumpyTarget as NumpyTarget
     from .targets.base import Target as Target
-    from .targets.context import context as context
     from .targets.cpr.serializer import hash_objects as hash_objects
     from .targets.cpr.serializer import target_decoder as target_decoder
     from .targets.cpr.serializer import target_encoder as target_encoder
@@ -87,6 +85,8 @@ if TYPE_CHECKING:
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource
     from .targets.objects import PickleTarget as PickleTarget
+    from .targets.objects import TextSource as TextSource
+    from .targets.objects import TextTarget as TextTarget
     from .targets.registry import register_suffix as register_suffix
     from .targets.resource import Metadata as Metadata
     from .targets.resource import Resource as Resource
@@ -98,8 +98,7 @@ if TYPE_CHECKING:
     from .targets.tables.csv_parquet import ParquetTarget as ParquetTarget
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
-    from .targets.text import TextSource as TextSource
-    from .targets.text import TextTarget as TextTarget
+    from .targets.template import context as context
     from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
     from .targets.zarr.source import ZarrSource as ZarrSource
     from .targets.zarr.target import ZarrTarget as ZarrTarget

@@ -225,3 +225,13 @@ def require(module, extra):
             f"{module} is not installed",
             hint=f'pip install "daskcache[{extra}]"',
         ) from error
+
+
+class LazyModule:
+    """An optional module, which is imported when a name in it is first used; see `require`."""
+
+    def __init__(self, module, extra):
+        self._module, self._extra = module, extra
+
+    def __getattr__(self, name):
+        return getattr(require(self._module, self._extra), name)

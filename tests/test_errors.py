@@ -155,3 +155,11 @@ def test_a_missing_extra_names_its_pip_command():
     with pytest.raises(MissingExtra, match=r'pip install "daskcache\[image\]"'):
         errors.require("no_such_package_for_daskcache", "image")
     assert errors.require("json", "table").loads("1") == 1
+
+
+def test_a_lazy_module_is_imported_when_it_is_used():
+    """Not when a module names it; and one that is missing says how to install it."""
+    missing = errors.LazyModule("no_such_package_for_daskcache", "image")
+    with pytest.raises(MissingExtra, match=r'pip install "daskcache\[image\]"'):
+        missing.load
+    assert errors.LazyModule("json", "table").loads("1") == 1

@@ -24,8 +24,8 @@ from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArg
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
 from ..storage import roots
-from ..targets.context import context
 from ..targets.source import Source
+from ..targets.template import context
 from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in, taken_apart
 from .spec import Spec, name_error
 

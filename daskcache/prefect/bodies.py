@@ -34,8 +34,8 @@ from ..modes.plain import call_plain
 from ..runtime.code_check import check_arguments
 from ..runtime.entry import Entry
 from ..storage.paths import located
-from ..targets.context import context
 from ..targets.source import Source
+from ..targets.template import context
 from .futures import cached, instances_in
 from .recording import make_artifact
 from .sent_code import SentCode

@@ -37,7 +37,7 @@ from ..runtime.entry import Entry
 from ..storage import code_store, roots
 from ..storage.paths import DATA_HASH
 from ..storage.roots import Root
-from ..targets.context import context
+from ..targets.template import context
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, with_body
 from .futures import CacheFuture, cached, instances_in, is_done, value_in

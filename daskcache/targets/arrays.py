@@ -1,7 +1,7 @@
 """NumPy's own formats: ``.npy`` for an array, ``.npz`` for a dict of arrays.
 
-`registry` chooses these classes by the suffix.  `limits` holds the checks that other formats of arrays
-share with them.
+`registry` chooses these classes by the suffix.  `images` and `zarr` share two checks with them: the size
+of a decoded value, and the extras of a dtype.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ import math
 import os
 import zipfile
 from collections import Counter
+from typing import Any
 
-from ..errors import TargetCorrupt, UntrustedPickle, require
-from .base import BytesTarget
-from .limits import carried_by_dtype, check_decoded
+from dask.utils import format_bytes
+
+from .. import config
+from ..errors import FormatLimit, LazyModule, TargetCorrupt, UntrustedPickle
+from .base import BytesTarget, Target
 from .source import Source
+
+np = LazyModule("numpy", "numpy")
 
 
 class NumpyTarget(BytesTarget):
@@ -98,20 +103,12 @@ class NumpyTarget(BytesTarget):
         """
         if self.is_archive:
             return self.read(path)
-        np = require("numpy", "numpy")
         with open(path, "rb") as file:
             _check_header(file, os.fstat(file.fileno()).st_size, path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _encode_array(self, value, name):
-        np = require("numpy", "numpy")
-        if type(value) not in (np.ndarray, np.memmap):
-            raise self.limit(
-                value,
-                f"{name} is a {type(value).__name__}, not an array",
-                "return np.asarray(...), or a dict of arrays for a path that ends in .npz, or let the "
-                "path end in .pkl",
-            )
+        check_array(self, value, name)
         if value.dtype.hasobject:
             raise self.limit(
                 value, f"{name} is of dtype {value.dtype}, Python objects", "convert it, or use .pkl"
@@ -119,9 +116,6 @@ class NumpyTarget(BytesTarget):
         # the dtype as the file's header will describe it
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
             raise self.limit(value, f"{name} is of dtype {value.dtype}, which would change", "use .pkl")
-        lost = carried_by_dtype(value.dtype)
-        if lost:
-            raise self.limit(value, f"the dtype of {name} has {lost}, which would be lost", "use .pkl")
         # ascontiguousarray adds an axis to an array without axes; reshape takes it away again
         array = np.ascontiguousarray(value).reshape(value.shape)
         header = _header(array)
@@ -143,7 +137,7 @@ class NumpyTarget(BytesTarget):
         It names no time, user or system, so that equal arrays give equal bytes.
         """
         if type(key) is not str:
-            raise self.limit(arrays, f"the key {key!r} is no text", "use texts as keys, or .pkl")
+            raise self.limit(arrays, f"the key {key!r} is not a text", "use texts as keys, or .pkl")
         member = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
         if member.filename != f"{key}.npy" or not _is_name(key):
             raise self.limit(arrays, f"the key {key!r} can't name a file in an archive", "rename it")
@@ -153,7 +147,6 @@ class NumpyTarget(BytesTarget):
         return member
 
     def _decode_array(self, data, name):
-        np = require("numpy", "numpy")
         file = io.BytesIO(data)
         _check_header(file, len(data), name)
         file.seek(0)
@@ -212,13 +205,85 @@ class NumpySource(Source):
     known_exts = (".npy", ".npz")
 
 
+def check_decoded(nbytes: int, what: str) -> None:
+    """Raise if a value would not fit in memory, before it is decoded.
+
+    Parameters
+    ----------
+    nbytes : int
+        Size of the decoded value in bytes, as its file declares it.
+    what : str
+        Name of the file or value, for the error.
+
+    Raises
+    ------
+    FormatLimit
+        If it exceeds config ``daskcache.max-decoded`` (by default, this machine's memory).
+    """
+    allowed = config.get_bytes("max-decoded") if config.get("max-decoded") else _physical_memory()
+    if allowed is not None and nbytes > allowed:
+        raise FormatLimit(
+            f"{what} is too large to be read as a whole",
+            expected=f"at most {format_bytes(allowed)}",
+            got=f"{format_bytes(nbytes)} when decoded",
+            hint="read it lazily (node.dc.open()), or set daskcache.max-decoded if it is meant to be so",
+        )
+
+
+def check_array(target: Target, value: Any, name: str) -> None:
+    """Refuse anything but a plain NumPy array, and the extras of `check_extras`.
+
+    Raises
+    ------
+    FormatLimit
+        With the value's `name`.
+    """
+    if type(value) not in (np.ndarray, np.memmap):
+        raise target.limit(
+            value,
+            f"{name} is a {type(value).__name__}, not an array",
+            "return np.asarray(...), or a dict of arrays for a path that ends in .npz, or let the path "
+            "end in .pkl",
+        )
+    check_extras(target, value, name)
+
+
+def check_extras(target: Target, array: Any, name: str) -> None:
+    """Refuse an array whose dtype has an extra that no format of arrays keeps.
+
+    Raises
+    ------
+    FormatLimit
+        With the array's `name`, if its dtype has metadata or an aligned layout.
+    """
+    lost = _extra_of(array.dtype)
+    if lost:
+        raise target.limit(array, f"{name} has a dtype with {lost}, which would be lost", "use .pkl")
+
+
+def _extra_of(dtype):
+    if dtype.metadata:
+        return f"metadata, {dict(dtype.metadata)}"
+    if dtype.isalignedstruct:
+        return "an aligned layout"
+    inner = [dtype.base] if dtype.subdtype else [dtype[i] for i in range(len(dtype.names or ()))]
+    return next(filter(None, map(_extra_of, inner)), None)
+
+
+def _physical_memory():
+    """Return the bytes of memory of this machine, or None if the system doesn't report them."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 #: Bytes of the longest header that `numpy.load` accepts from a file that isn't trusted.
 _LONGEST_HEADER = 10_000
 
 
 def _header(array):
     """Return the bytes of an .npy file before its data."""
-    np = require("numpy", "numpy")
     file = io.BytesIO()
     try:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -230,7 +295,7 @@ def _header(array):
 
 def _check_header(file, size, name):
     """Raise unless an .npy file of `size` bytes holds exactly the data that it declares."""
-    formats = require("numpy", "numpy").lib.format
+    formats = np.lib.format
     version = formats.read_magic(file)
     # Version 3.0 differs from 2.0 in the encoding of the names of fields alone.
     read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0

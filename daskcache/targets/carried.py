@@ -1,18 +1,26 @@
-"""Checks that a format keeps all that a data frame carries besides its values.
+"""All that a data frame carries besides its values, such as ``attrs``, flags, and an index' ``freq``.
 
-Examples are ``attrs``, flags, and the ``freq`` of an index.  `hash_value` leaves some of these out,
-because they make no difference to dependent nodes.  Nevertheless, a saved frame comes back unchanged or
-is refused.  The targets in `targets.tables` use these checks.  `forms` has the dtypes of results.
+`hash_value` leaves some of it out, because it makes no difference to dependent nodes.  Nevertheless, a
+saved frame comes back unchanged or is refused.  The targets in `targets.tables` use these checks.
+
+pandas would lose some traits in Parquet: frequencies, and dtypes that share their name with another one.
+Notes on them are put into the frame's attrs, which pandas keeps in the file as JSON.  They are removed
+again when the file is read.
 """
 
 from __future__ import annotations
 
+import datetime
+import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import require
+from ..errors import LazyModule, require
 from ..hashing.encoder import hash_value
 from .base import Target
+
+pa = LazyModule("pyarrow", "table")
+pd = LazyModule("pandas", "table")
 
 TO_PICKLE = "use a path that ends in .pkl"
 
@@ -25,15 +33,11 @@ def check_frame(target: Target, value: Any) -> None:
     FormatLimit
         If `value` is not exactly a `pandas.DataFrame`, or forbids duplicate labels.
     """
-    pd = require("pandas", "table")
-    if isinstance(value, pd.Series):
-        raise target.limit(value, "it is a Series, not a DataFrame", "return series.to_frame()")
     if not isinstance(value, pd.DataFrame):
-        raise target.limit(
-            value,
-            f"it is a {type(value).__name__}, not a DataFrame",
-            "return a DataFrame, or use a path that ends in .json or .pkl",
-        )
+        hint = "return a DataFrame, or use a path that ends in .json or .pkl"
+        if isinstance(value, pd.Series):
+            hint = "return series.to_frame()"
+        raise target.limit(value, f"it is a {type(value).__name__}, not a DataFrame", hint)
     if type(value) is not pd.DataFrame:
         raise target.limit(
             value,
@@ -97,7 +101,10 @@ def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], s
         if hash_value(_bare(before)) != hash_value(_bare(after)):
             return f"values of the column {name!r} would change", remedy(name, before.dtype)
     otherwise = remedy(None, None)
-    for axis, (what, cure) in _AXES.items():
+    for axis, what, cure in (
+        ("index", "index", "return frame.reset_index()"),
+        ("columns", "column names", "rename the columns"),
+    ):
         old, new = getattr(value, axis), getattr(decoded, axis)
         if _index_traits(old) != _index_traits(new) or hash_value(old) != hash_value(new):
             old, new = _indexes_told_apart(old, new)
@@ -105,12 +112,6 @@ def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], s
     if hash_value(value.attrs) != hash_value(decoded.attrs):
         return f"its attrs, {value.attrs!r}, would become {decoded.attrs!r}", otherwise
     return "its length, flags or class would change", otherwise
-
-
-_AXES = {
-    "index": ("index", "return frame.reset_index()"),
-    "columns": ("column names", "rename the columns"),
-}
 
 
 def freq_of(index: Any) -> Any:
@@ -143,21 +144,16 @@ def _index_traits(index):
 
 def _kind(dtype):
     """Return a value that differs for any two dtypes, even if they compare equal or share a name."""
-    pd = require("pandas", "table")
     inner: Any = None
     if isinstance(dtype, pd.CategoricalDtype):
         return type(dtype), dtype.ordered, type(dtype.categories), _kind(dtype.categories.dtype)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        inner = _zone(dtype.tz)
+        inner = type(dtype.tz).__module__, type(dtype.tz).__qualname__, str(dtype.tz)
     elif isinstance(dtype, pd.ArrowDtype):
         inner = str(dtype.pyarrow_dtype)
     elif isinstance(dtype, pd.IntervalDtype) and dtype.subtype is not None:
         inner = _kind(dtype.subtype)
     return type(dtype), repr(dtype), inner
-
-
-def _zone(zone):
-    return type(zone).__module__, type(zone).__qualname__, str(zone)
 
 
 def _columns(value, decoded):
@@ -205,3 +201,100 @@ def _indexes_told_apart(one, two):
         if _kind(before.dtype) != _kind(after.dtype):
             return _told_apart(before.dtype, after.dtype)
     return repr(one[:3]), repr(two[:3])
+
+
+# ---- notes in Parquet files -------------------------------------------------------------------------
+
+_FREQ = "daskcache.index.freq"
+_COLUMNS_FREQ = "daskcache.columns.freq"
+#: Key of the notes on dtypes: by axis, then by position of the column or index level.
+_DTYPES = "daskcache.dtypes"
+
+
+def notes_of(frame: Any) -> dict[str, Any]:
+    """Return the notes on a frame, to be put into its attrs; empty if it needs none."""
+    notes: dict[str, Any] = {}
+    for key, index in ((_FREQ, frame.index), (_COLUMNS_FREQ, frame.columns)):
+        freq = freq_of(index)
+        if freq is not None:
+            notes[key] = freq.freqstr
+    levels = getattr(frame.index, "levels", [frame.index])
+    dtypes = {"columns": _noted(frame.dtypes), "index": _noted(level.dtype for level in levels)}
+    if any(dtypes.values()):
+        notes[_DTYPES] = dtypes
+    return notes
+
+
+def read_parquet(file: Any) -> Any:
+    """Return the frame that `ParquetTarget` wrote to a file (or path)."""
+    frame = pd.read_parquet(file)
+    return restored(frame, frame.attrs)
+
+
+def restored(frame: Any, attrs: dict[str, Any]) -> Any:
+    """Restore a frame, or a part of its rows, from the notes.  Change it in place and return it.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+    attrs : dict
+        Attrs with the notes, which are removed from them.
+    """
+    dtypes = attrs.pop(_DTYPES, {})
+    for position, note in dtypes.get("columns", {}).items():
+        column = frame.iloc[:, int(position)]
+        frame.isetitem(int(position), _with_dtype(column, note))
+    for level, note in dtypes.get("index", {}).items():
+        frame.index = _with_level(frame.index, int(level), note)
+    for key, index in ((_FREQ, frame.index), (_COLUMNS_FREQ, frame.columns)):
+        freq = attrs.pop(key, None)
+        if freq is not None:
+            index.freq = freq
+    return frame
+
+
+def _with_level(index, level, note):
+    if not hasattr(index, "levels"):
+        return _with_dtype(index, note)
+    return index.set_levels(_with_dtype(index.levels[level], note), level=level)
+
+
+def _with_dtype(values, note):
+    if note == [_ARROW_STRING]:
+        return values.astype(pd.ArrowDtype(pa.string()))
+    return getattr(values, "dt", values).tz_convert(_zone_of(*note))
+
+
+def _noted(dtypes):
+    notes = {str(position): _note(dtype) for position, dtype in enumerate(dtypes)}
+    return {position: note for position, note in notes.items() if note}
+
+
+_ARROW_STRING = "arrow string"
+
+
+def _note(dtype):
+    """Return the note on a dtype that pandas or PyArrow would take for another one, or None."""
+    if isinstance(dtype, pd.ArrowDtype) and dtype.pyarrow_dtype == pa.string():
+        return [_ARROW_STRING]
+    return _note_of_zone(dtype.tz) if isinstance(dtype, pd.DatetimeTZDtype) else None
+
+
+def _note_of_zone(zone):
+    if type(zone) is zoneinfo.ZoneInfo:
+        return ["zoneinfo", zone.key] if zone.key else None
+    if type(zone) is datetime.timezone:
+        return ["timezone", zone.utcoffset(None).total_seconds()]
+    if type(zone).__module__.partition(".")[0] == "pytz":
+        offset = zone.utcoffset(None)
+        return ["pytz", zone.zone] if zone.zone else ["pytz offset", offset.total_seconds() / 60]
+    return None
+
+
+def _zone_of(kind, what):
+    if kind == "zoneinfo":
+        return zoneinfo.ZoneInfo(what)
+    if kind == "timezone":
+        return datetime.timezone(datetime.timedelta(seconds=what))
+    pytz = require("pytz", "table")
+    return pytz.timezone(what) if kind == "pytz" else pytz.FixedOffset(what)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import FormatLimit, require
+from ..errors import FormatLimit, LazyModule
+
+np = LazyModule("numpy", "numpy")
 
 #: Most columns of a table whose form is kept.
 _MAX_COLUMNS = 1000
@@ -78,7 +80,6 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
 
 
 def _array_in_form(value, dtype, shape):
-    np = require("numpy", "numpy")
     expected = f"{dtype} of the shape {tuple(shape)}"
     array = np.asarray(value)
     got = f"{array.dtype} of the shape {array.shape}"
@@ -86,13 +87,13 @@ def _array_in_form(value, dtype, shape):
         raise _refused("it has other axes than the result that it replaces", expected, got)
     if array.dtype == dtype:
         return value
-    converted = _mask(np, array) if dtype == "bool" else _converted(np, array, np.dtype(dtype))
+    converted = _mask(array) if dtype == "bool" else _converted(array, np.dtype(dtype))
     if converted is None:
         raise _refused(f"its values don't fit into {dtype}", expected, got)
     return converted
 
 
-def _mask(np, array):
+def _mask(array):
     """Return booleans for an array of 0 and one other value, or None for other arrays.
 
     Programs without booleans store masks in this way.
@@ -102,7 +103,7 @@ def _mask(np, array):
     return array != 0 if is_mask else None
 
 
-def _converted(np, array, dtype):
+def _converted(array, dtype):
     """Return the same values in another dtype, or None if one of them would change."""
     if array.dtype.kind not in "biufc" or dtype.kind not in "iufc":
         return None

@@ -10,43 +10,29 @@ from ..errors import UnknownFormat
 from ..hashing.names import imported, public_name
 from ..storage.paths import may_be_table
 
-_TARGETS = {
-    ".npy": "daskcache:NumpyTarget",
-    ".npz": "daskcache:NumpyTarget",
-    ".tif": "daskcache:ImageTarget",
-    ".tiff": "daskcache:ImageTarget",
-    ".csv": "daskcache:CSVTarget",
-    ".parquet": "daskcache:ParquetTarget",
-    ".zarr": "daskcache:ZarrTarget",
-    ".ome.zarr": "daskcache:OMEZarrTarget",
-    ".json": "daskcache:JSONTarget",
-    ".txt": "daskcache:TextTarget",
-    ".pkl": "daskcache:PickleTarget",
-    ".pickle": "daskcache:PickleTarget",
-    "": "daskcache:PickleTarget",
+#: Names of the target and the source class for each suffix, as shipped.
+_SHIPPED = {
+    ".npy": ("daskcache:NumpyTarget", "daskcache:NumpySource"),
+    ".npz": ("daskcache:NumpyTarget", "daskcache:NumpySource"),
+    ".tif": ("daskcache:ImageTarget", "daskcache:ImageSource"),
+    ".tiff": ("daskcache:ImageTarget", "daskcache:ImageSource"),
+    ".png": (None, "daskcache:ImageSource"),
+    ".jpg": (None, "daskcache:ImageSource"),
+    ".jpeg": (None, "daskcache:ImageSource"),
+    ".csv": ("daskcache:CSVTarget", "daskcache:CSVSource"),
+    ".parquet": ("daskcache:ParquetTarget", "daskcache:ParquetSource"),
+    ".zarr": ("daskcache:ZarrTarget", "daskcache:ZarrSource"),
+    ".ome.zarr": ("daskcache:OMEZarrTarget", "daskcache:ZarrSource"),
+    ".json": ("daskcache:JSONTarget", "daskcache:JSONSource"),
+    ".txt": ("daskcache:TextTarget", "daskcache:TextSource"),
+    # Pickles have no source here, as reading them can run code: a user names PickleSource to load one.
+    ".pkl": ("daskcache:PickleTarget", None),
+    ".pickle": ("daskcache:PickleTarget", None),
+    "": ("daskcache:PickleTarget", None),
 }
 
-#: The table as shipped, without users' classes.
-_OWN = dict(_TARGETS)
-
-_SOURCES = {
-    ".npy": "daskcache:NumpySource",
-    ".npz": "daskcache:NumpySource",
-    ".tif": "daskcache:ImageSource",
-    ".tiff": "daskcache:ImageSource",
-    ".png": "daskcache:ImageSource",
-    ".jpg": "daskcache:ImageSource",
-    ".jpeg": "daskcache:ImageSource",
-    ".csv": "daskcache:CSVSource",
-    ".parquet": "daskcache:ParquetSource",
-    ".json": "daskcache:JSONSource",
-    ".txt": "daskcache:TextSource",
-    ".zarr": "daskcache:ZarrSource",
-    ".ome.zarr": "daskcache:ZarrSource",
-}
-# Pickles are left out, as reading them can run code: a user names PickleSource to load one.
-_ANY_SOURCE = "daskcache:FileSource"
-_TABLE = "daskcache:SQLTarget"
+#: The target classes by suffix, with users' classes.
+_TARGETS = {suffix: target for suffix, (target, _) in _SHIPPED.items() if target}
 
 
 def register_suffix(suffix: str, target: str) -> None:
@@ -87,7 +73,7 @@ def target_class(path: str):
         If no class is registered for the suffix.
     """
     if may_be_table(path):
-        return imported(_TABLE)
+        return imported("daskcache:SQLTarget")
     suffix = suffix_of(path)
     try:
         text = _TARGETS[suffix]
@@ -110,23 +96,20 @@ def read_as(target) -> tuple[str, dict] | None:
     """Return class name and options for reading the files of `target`; None if the suffix suffices."""
     options = target.counted_options()
     name = public_name(type(target))
-    return None if not options and name == _OWN.get(suffix_of(target.path)) else (name, options)
+    shipped, _ = _SHIPPED.get(suffix_of(target.path), (None, None))
+    return None if not options and name == shipped else (name, options)
 
 
 def source_class(path: str):
     """Return the source class for `path`, chosen by its suffix; `FileSource` for unknown suffixes."""
-    return imported(_SOURCES.get(suffix_of(path), _ANY_SOURCE))
+    _, source = _SHIPPED.get(suffix_of(path), (None, None))
+    return imported(source or "daskcache:FileSource")
 
 
 def suffix_of(path: str) -> str:
     """Return the longest registered suffix of `path` in lower case, or its last one if none is."""
     name = path.rpartition("/")[2].lower()
-    first_dot = name.find(".", 1)  # a dot in front makes a hidden file, not a suffix
-    while first_dot >= 0:
-        if name[first_dot:] in _TARGETS:
-            return name[first_dot:]
-        next_dot = name.find(".", first_dot + 1)
-        if next_dot < 0:
-            return name[first_dot:]
-        first_dot = next_dot
-    return ""
+    _, dot, suffix = name[1:].partition(".")  # a dot in front makes a hidden file, not a suffix
+    while "." in suffix and dot + suffix not in _TARGETS:
+        suffix = suffix.partition(".")[2]
+    return dot + suffix

@@ -15,6 +15,16 @@ from typing import Any, ClassVar
 from ..errors import GraphError
 
 
+class _Piece:
+    """Descriptor for a piece of a resource's path.  An instance's attribute of that name wins."""
+
+    def __init__(self, find):
+        self._find = find
+
+    def __get__(self, instance, owner):
+        return self if instance is None else self._find(instance.path)
+
+
 class Resource(abc.ABC):
     """A file (or folder) with data in it: a `Source` or a `Target`.
 
@@ -43,6 +53,10 @@ class Resource(abc.ABC):
     known_exts: ClassVar[tuple[str, ...]] = ()
 
     path: str
+    # `Any`, as an instance or a subclass may give these names another meaning.
+    location: Any = _Piece(lambda path: os.path.split(path)[0])
+    name: Any = _Piece(lambda path: os.path.splitext(os.path.basename(path))[0])
+    ext: Any = _Piece(lambda path: os.path.splitext(path)[1])
 
     @classmethod
     def from_path(cls, path: str | os.PathLike, *args: Any, **fields: Any) -> Any:
@@ -151,30 +165,10 @@ class Resource(abc.ABC):
             No effect.  It is accepted for compatibility with CPR, which read the file every time, too.
         """
 
-    # Annotated only: an instance or a subclass may give these names another meaning.
-    location: Any
-    name: Any
-    ext: Any
-
 
 def is_file_name(name: str) -> bool:
     """Return True for a plain name, which leads to no other folder."""
     return name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
-
-
-class _Piece:
-    """Descriptor for a piece of a resource's path.  An instance's attribute of that name wins."""
-
-    def __init__(self, find):
-        self._find = find
-
-    def __get__(self, instance, owner):
-        return self if instance is None else self._find(instance.path)
-
-
-Resource.location = _Piece(lambda path: os.path.split(path)[0])
-Resource.name = _Piece(lambda path: os.path.splitext(os.path.basename(path))[0])
-Resource.ext = _Piece(lambda path: os.path.splitext(path)[1])
 
 
 class Metadata:

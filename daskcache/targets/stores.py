@@ -50,10 +50,8 @@ class StoreTarget(Target):
     def __init__(self, path, store):
         super().__init__(path)
         self.store = imported(store) if isinstance(store, str) else store
-        if not (
-            callable(getattr(self.store, "save", None)) and callable(getattr(self.store, "load", None))
-        ):
-            raise TypeError(f"{store!r} is no class with save and load")
+        if not all(callable(getattr(self.store, name, None)) for name in ("save", "load")):
+            raise TypeError(f"{store!r} is not a class with save and load")
 
     def counted_options(self):
         return {"store": public_name(self.store)}
@@ -75,22 +73,15 @@ class StoreTarget(Target):
             return self.store(path).load()
         receipt = json.loads(Path(path).read_bytes())
         store = self.store(receipt["location"])
+        about = {"target": receipt["location"], "expected": tag(receipt["hash"])}
+        hint = "compute the node with force"
         if not store.exists():
-            raise TargetMissing(
-                f"{self.store.__name__} has not any more what it saved",
-                target=receipt["location"],
-                expected=tag(receipt["hash"]),
-                hint="compute the node with force",
-            )
+            raise TargetMissing(f"{self.store.__name__} no longer has what it saved", **about, hint=hint)
         value = store.load()
-        if self.hash(value) != receipt["hash"]:
-            raise TargetModified(
-                f"{self.store.__name__} has other data than it saved",
-                target=receipt["location"],
-                expected=tag(receipt["hash"]),
-                got=tag(self.hash(value)),
-                hint="compute the node with force",
-            )
+        got = self.hash(value)
+        if got != receipt["hash"]:
+            message = f"{self.store.__name__} has other data than it saved"
+            raise TargetModified(message, **about, got=tag(got), hint=hint)
         return value
 
     hash = PickleTarget.hash

@@ -27,10 +27,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..errors import TargetError, require
+from ..errors import LazyModule, TargetError
 from ..hashing.encoder import canonical_order
 from ..hashing.names import class_name
 from .base import CODEC_ERRORS
+
+np = LazyModule("numpy", "numpy")
+pd = LazyModule("pandas", "table")
 
 
 def to_json(value: Any, part: Callable[[Any], Any] | None = None) -> Any:
@@ -120,7 +123,7 @@ def _read(tag, content):
     if read is not None:
         return read(content, unit) if unit else read(content)
     package, _, dtype = tag[1:].partition(".")
-    if package == "numpy" and require("numpy", "numpy").dtype(dtype).kind in _NUMPY_KINDS:
+    if package == "numpy" and np.dtype(dtype).kind in _NUMPY_KINDS:
         return _numpy_from_json(content, dtype)
     raise TargetError(
         f"a JSON file has the tag {tag!r}, which stands for nothing",
@@ -150,7 +153,6 @@ def _datetime(text):
 
 
 def _timestamp(text, unit):
-    pd = require("pandas", "table")
     instant, _, key = text.rstrip("]").partition("[")
     value = pd.Timestamp(instant).as_unit(unit)
     return _in_zone(value, value.tz_convert, key)
@@ -185,7 +187,6 @@ _NUMPY_KINDS = "biufcUmM"
 
 
 def _numpy_to_json(value):
-    np = require("numpy", "numpy")
     if not isinstance(value, np.generic) or value.dtype.kind not in _NUMPY_KINDS:
         raise TypeError(f"a {class_name(type(value))} has no form in JSON")
     if value.dtype.kind == "U":
@@ -199,20 +200,11 @@ def _numpy_to_json(value):
 
 
 def _numpy_from_json(content, name):
-    dtype = require("numpy", "numpy").dtype(name)
-    if dtype.kind in "mM":
-        return dtype.type(content, *_unit(name))
-    return dtype.type(content)
-
-
-def _unit(name):
-    unit = name.partition("[")[2].rstrip("]")
-    digits = unit.rstrip("abcdefghijklmnopqrstuvwxyzDMWY")
-    return [(unit[len(digits) :], int(digits)) if digits else unit] if unit else []
+    dtype = np.dtype(name)
+    return dtype.type(content, np.datetime_data(dtype)) if dtype.kind in "mM" else dtype.type(content)
 
 
 def _pandas_to_json(value):
-    pd = require("pandas", "table")
     if value is pd.NA or value is pd.NaT:
         return f"$pandas.{'NA' if value is pd.NA else 'NaT'}", None
     if type(value) is pd.Timestamp:
@@ -220,11 +212,6 @@ def _pandas_to_json(value):
     if type(value) is pd.Timedelta:
         return f"$pandas.Timedelta[{value.unit}]", int(value.to_timedelta64().astype("i8"))
     raise TypeError(f"a {class_name(type(value))} has no form in JSON")
-
-
-def _pandas_timedelta(content, unit):
-    np, pd = require("numpy", "table"), require("pandas", "table")
-    return pd.Timedelta(np.timedelta64(content, unit))
 
 
 _PACKAGES = {"numpy": _numpy_to_json, "pandas": _pandas_to_json}
@@ -256,8 +243,8 @@ _READERS = {
     "time": datetime.time.fromisoformat,
     "datetime": _datetime,
     "timedelta": lambda content: datetime.timedelta(*content),
-    "pandas.NA": lambda content: require("pandas", "table").NA,
-    "pandas.NaT": lambda content: require("pandas", "table").NaT,
+    "pandas.NA": lambda content: pd.NA,
+    "pandas.NaT": lambda content: pd.NaT,
     "pandas.Timestamp": _timestamp,
-    "pandas.Timedelta": _pandas_timedelta,
+    "pandas.Timedelta": lambda content, unit: pd.Timedelta(np.timedelta64(content, unit)),
 }

@@ -1,10 +1,11 @@
-"""Path and label templates: ``"denoised/{image.stem}.tif"``.
+"""Path and label templates, ``"denoised/{image.stem}.tif"``, and `context`, which has values for them.
 
 A field is an argument's name, ``{funcname}``, ``{key}``, ``{data_hash}`` or a value of the context.  It
 may have a format spec (``{i:03d}``).  Fields of sources, nodes and paths take the attributes
 ``filename``, ``stem``, ``suffix`` and ``parent``.  Indexing, other attributes and expressions are
 errors, as a template is data and is never evaluated.  Only the template's own text makes folders.  A
-value stays within one path component.  Used by `calls.options` and `calls.spec`.
+value stays within one path component.  `calls.options` and `calls.spec` parse templates, and
+`calls.arguments` fills them when a node is made.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from __future__ import annotations
 import enum
 import re
 import string
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePath
+from typing import Any
 
+from .. import config
 from ..errors import TemplateError
 from ..storage.paths import DATA_HASH, check_path, nested
 
@@ -91,7 +97,7 @@ class Template:
                 value = lookup(name)
             except KeyError:
                 raise TemplateError(
-                    f"the template {self.text!r} has a field {name!r} that is no argument",
+                    f"the template {self.text!r} has a field {name!r} that is not an argument",
                     hint=f"use an argument's name, {{funcname}}, {{key}}, or set {name!r} with "
                     f"daskcache.context({name}=...)",
                 ) from None
@@ -125,6 +131,76 @@ class Template:
         )
 
 
+class Context(MutableMapping):
+    """Mapping of values that path and label templates can use, read when a node is made.
+
+    ``with context(base="img01"):`` sets values for a block, in this thread or asyncio task.
+    ``context["base"] = "img01"`` sets a value for the whole process.  Values of a block come first,
+    then those of the process, then those of config ``daskcache.context``.
+
+    Parameters
+    ----------
+    **values : object
+        Values by name, for the block of the ``with`` statement.
+
+    Returns
+    -------
+    context manager
+        Its target is the context itself.
+
+    Raises
+    ------
+    KeyError
+        When reading a value that is not set, or deleting one that is not set for the process.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="{base}/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> with dc.context(base="img01"):
+    ...     node = square(2)
+    >>> node.dc.path.endswith("img01/2.json")
+    True
+    """
+
+    def __init__(self):
+        self._process: dict[str, Any] = {}
+        self._block: ContextVar[dict[str, Any] | None] = ContextVar("daskcache_context", default=None)
+
+    @contextmanager
+    def __call__(self, **values: Any) -> Iterator[Context]:
+        token = self._block.set({**(self._block.get() or {}), **values})
+        try:
+            yield self
+        finally:
+            self._block.reset(token)
+
+    def _all(self):
+        return {**config.get("context"), **self._process, **(self._block.get() or {})}
+
+    def __getitem__(self, name):
+        return self._all()[name]
+
+    def __setitem__(self, name, value):
+        self._process[name] = value
+
+    def __delitem__(self, name):
+        del self._process[name]
+
+    def __iter__(self):
+        return iter(self._all())
+
+    def __len__(self):
+        return len(self._all())
+
+    def __repr__(self):
+        return f"context({self._all()!r})"
+
+
+context = Context()
+
+
 def _parse(text):
     try:
         raw = list(string.Formatter().parse(text))
@@ -138,7 +214,7 @@ def _parse(text):
         match = _FIELD.match(field)
         if not match or conversion or "{" in (spec or ""):
             raise TemplateError(
-                f"the template {text!r} has the field {{{field}}}, which is no plain field",
+                f"the template {text!r} has the field {{{field}}}, which is not a plain field",
                 expected=f"a name, or a name with one of .{', .'.join(ATTRIBUTES)}",
                 got=field,
             )
@@ -147,9 +223,7 @@ def _parse(text):
 
 
 def _escape(text):
-    if _UNSAFE_IN_VALUE.search(text):
-        return _UNSAFE_IN_VALUE.sub(lambda match: "".join(f"%{ord(c):02X}" for c in match[0]), text)
-    return text
+    return _UNSAFE_IN_VALUE.sub(lambda match: "".join(f"%{ord(c):02X}" for c in match[0]), text)
 
 
 def _has_path(value):
@@ -166,9 +240,6 @@ def _attribute(value, attribute, name, text):
             got=repr(value)[:80],
         )
     path = Path(nested(str(value)))  # the table's name becomes the file name
-    return {
-        "filename": path.name,
-        "stem": path.stem,
-        "suffix": path.suffix,
-        "parent": path.parent.name,
-    }[attribute]
+    if attribute == "parent":
+        return path.parent.name
+    return path.name if attribute == "filename" else getattr(path, attribute)

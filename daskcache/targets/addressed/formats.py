@@ -13,7 +13,7 @@ from ...errors import DaskcacheWarning, require
 from ..base import CODEC_ERRORS
 from ..images import tiff
 from ..images.metadata import UNKNOWN, ImageMetadata
-from ..images.pixels import narrowed
+from ..images.tiff import narrowed
 from .base import Addressed
 from .hashes import hash_array, hash_frame
 

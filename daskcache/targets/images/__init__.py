@@ -1,6 +1,6 @@
 """Images in TIFF, OME-TIFF and ImageJ's hyperstacks, with their metadata.
 
-`target` has the public classes, and `options` checks their arguments.  `pixels` and `tiff` prepare
+`target` and `source` have the public classes, and `options` checks their arguments.  `tiff` prepares
 pixels and metadata for the file.  `metadata` is independent of the format.  `ome_xml` reads OME-XML, and
 `ome_files` reads images in several files.
 """

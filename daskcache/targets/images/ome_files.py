@@ -15,12 +15,15 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
-from ...errors import DaskcacheError, FormatLimit, SourceChanged, SourceMissing, require
+from ...errors import DaskcacheError, FormatLimit, LazyModule, SourceChanged, SourceMissing
 from ...hashing.encoder import digest, hash_value
 from ...storage import source_hashes
-from ..limits import check_decoded
+from ..arrays import check_decoded
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
+
+np = LazyModule("numpy", "image")
+tifffile = LazyModule("tifffile", "image")
 
 #: Fact to note on the content of a file that holds its whole image.
 _ALONE = "image in one file"
@@ -204,7 +207,7 @@ class ImageFiles(NamedTuple):
 
     def describe(self) -> Described:
         """Return the image's metadata and shape, without reading pixels."""
-        with require("tifffile", "image").TiffFile(self.path) as tif:
+        with tifffile.TiffFile(self.path) as tif:
             axes, shape = _squeezed(self.image.stack(), tif.pages.first)
         return described(self.image.metadata(axes), shape)
 
@@ -222,7 +225,6 @@ class ImageFiles(NamedTuple):
             If the files don't hold the planes that the OME-XML names, or the image exceeds config
             ``daskcache.max-decoded``.
         """
-        tifffile = require("tifffile", "image")
         try:
             stack = self.image.stack()
             names = {block.file for block in stack.blocks}
@@ -239,7 +241,6 @@ class ImageFiles(NamedTuple):
 
 def _assembled(path, stack, pages):
     """Assemble the planes of a stack to one array, from the pages of each file by its name."""
-    np = require("numpy", "image")
     total = math.prod(stack.shape)
     places = dict(_places(stack, pages))
     if len(places) < total:  # tifffile would put zeros there, which look like data
@@ -332,7 +333,7 @@ def _is_whole_stack(file):
     if header[8:] not in (struct.pack("<I", _INDEX), struct.pack(">I", _INDEX)):
         return False
     file.seek(0)
-    with require("tifffile", "image").TiffFile(file) as tif:
+    with tifffile.TiffFile(file) as tif:
         if not tif.is_mmstack:
             return False
         summary, index = (tif.micromanager_metadata[name] for name in ("Summary", "IndexMap"))

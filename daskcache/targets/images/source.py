@@ -10,7 +10,7 @@ import math
 
 from ...errors import FormatLimit, GraphError, require
 from ...storage.source_hashes import source_error
-from ..limits import check_decoded
+from ..arrays import check_decoded
 from ..resource import Metadata
 from ..source import Source
 from . import ome_files, tiff
@@ -63,7 +63,7 @@ class ImageSource(Source, Metadata):
         super().__init__(path)
         if not (metadata is None or isinstance(metadata, dict)):
             raise GraphError(
-                "an ImageSource takes a path, and its metadata are no dict",
+                "an ImageSource takes a path, and metadata as a dict",
                 expected="metadata={...}, or none",
                 got=repr(metadata)[:100],
                 hint="daskcache.cpr.ImageSource takes CPR's location, name and ext",

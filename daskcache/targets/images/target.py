@@ -1,6 +1,6 @@
 """Images in TIFF files as targets.
 
-`options` checks the options, `pixels` chooses the stored dtype, `tiff` reads and writes the metadata.
+`options` checks the options.  `tiff` prepares the pixels, and reads and writes the metadata.
 `source` has images as inputs.
 """
 
@@ -12,16 +12,18 @@ import math
 import os
 
 from ...aliases import names_of
-from ...errors import FormatLimit, require
+from ...errors import FormatLimit, LazyModule, require
 from ...hashing.encoder import hash_value
+from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
-from ..limits import carried_by_dtype, check_decoded
 from ..resource import Metadata
 from . import ome_files, tiff
 from .metadata import TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
-from .pixels import IN_IMAGEJ, is_smooth, narrowed, obstacle
-from .tiff import IMAGEJ, OME, PLAIN, Note
+from .tiff import IMAGEJ, IN_IMAGEJ, OME, PLAIN, Note
+
+np = LazyModule("numpy", "image")
+tifffile = LazyModule("tifffile", "image")
 
 __getattr__ = names_of(__name__, "targets.images.source")
 
@@ -133,11 +135,9 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     # -- values -------------------------------------------------------------------------------------
 
     def encode(self, value):
-        np = require("numpy", "image")
-        tifffile = require("tifffile", "image")
-        self._check(value, np)
+        self._check(value)
         metadata = self._metadata_of(value)
-        kind, pixels = self._stored(value, metadata, np)
+        kind, pixels = self._stored(value, metadata)
         note = Note(value.dtype.name, pixels.dtype.name, metadata, value.shape)
         file = io.BytesIO()
         tifffile.imwrite(
@@ -151,7 +151,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return [file.getbuffer()]
 
     def decode(self, data):
-        tifffile = require("tifffile", "image")
         if ome_files.is_spread(self.path, data):
             raise FormatLimit(
                 f"{self.path} is one of several files that an OME-TIFF image is spread over",
@@ -179,7 +178,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             which decodes only the requested parts.  A Dask array if the file has another dtype, or a
             compressed file another shape.
         """
-        tifffile = require("tifffile", "image")
         with tifffile.TiffFile(path) as tif:
             note = tiff.note_of(tif)
             contiguous = tif.series[0].dataoffset is not None
@@ -203,14 +201,10 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         str
             32 hex digits.
         """
-        np = require("numpy", "image")
-        self._check(value, np)
+        self._check(value)
         return _hash(value, self._metadata_of(value))
 
     # -- metadata -----------------------------------------------------------------------------------
-
-    def _metadata_in(self, path):
-        return tiff.described_in(path).metadata
 
     def heritage(self, file):
         return tiff.described_in(file)
@@ -226,7 +220,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if self.axes is not None and not fits(self.axes, value):
             raise self.limit(
                 value,
-                f"an array of shape {value.shape} and {value.dtype} has not the axes {self.axes!r}",
+                f"a {value.dtype} array of shape {value.shape} can't have the axes {self.axes!r}",
                 "give a letter for each axis; S is for 3 or 4 samples of uint8 or uint16",
             )
         found = super()._metadata_of(value)
@@ -236,8 +230,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if missing:
             raise self.limit(
                 value,
-                f"pixel_size has the axis {missing[0]}, which an image with the axes {found.axes!r} "
-                "has not",
+                f"pixel_size names the axis {missing[0]}, and the image has the axes {found.axes!r}",
                 "name its axes, e.g. axes='ZYX'",
             )
         self._check_channels(value, found, "CYX")
@@ -245,16 +238,11 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
 
     # -- how it is stored ---------------------------------------------------------------------------
 
-    def _check(self, value, np):
-        if type(value) not in (np.ndarray, np.memmap):
-            raise self.limit(
-                value,
-                f"it is a {type(value).__name__}, not an array",
-                "return an array, or use a path that ends in .pkl",
-            )
+    def _check(self, value):
+        check_array(self, value, "it")
         if value.ndim < 2 or value.size == 0:
             raise self.limit(
-                value, f"an array of shape {value.shape} is no image", "use a path that ends in .npy"
+                value, f"an array of shape {value.shape} is not an image", "use a path that ends in .npy"
             )
         if value.dtype.str[1:] not in _DTYPES or value.dtype.byteorder == ">":
             raise self.limit(
@@ -262,21 +250,17 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
                 f"TIFF would not give back the dtype {value.dtype}",
                 "convert it (uint16, int32, float32 …), or use a path that ends in .npy",
             )
-        lost = carried_by_dtype(value.dtype)
-        if lost:
-            raise self.limit(value, f"its dtype has {lost}, which would be lost", "use .pkl")
 
-    def _stored(self, value, metadata, np):
+    def _stored(self, value, metadata):
         """Return the kind of file and the pixels to store in it."""
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
         # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
-        pixels = narrowed(np.ascontiguousarray(value), narrow)
+        pixels = tiff.narrowed(np.ascontiguousarray(value), narrow)
         if asked is None:
-            told = not metadata.is_empty
-            kind = IMAGEJ if told and not obstacle(IMAGEJ, pixels, metadata) else PLAIN
-            return kind, pixels
-        missing = obstacle(asked, pixels, metadata)
+            plain = metadata.is_empty or tiff.obstacle(IMAGEJ, pixels, metadata)
+            return PLAIN if plain else IMAGEJ, pixels
+        missing = tiff.obstacle(asked, pixels, metadata)
         if missing:
             raise self.limit(
                 value,
@@ -289,7 +273,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if self.compression is None:
             return {}
         # up to 16 bits only: ImageJ adds up differences of 32 bits as floats
-        smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and is_smooth(pixels, axes)
+        smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and tiff.is_smooth(pixels, axes)
         threads = _THREADS if pixels.nbytes >= _WORTH_A_THREAD else 1
         how = {"compression": self.compression, "maxworkers": threads}
         if smooth:

@@ -1,9 +1,9 @@
-"""Metadata in TIFF files: resolution tags, ImageJ's description, OME-XML, and daskcache's note.
+"""Contents of TIFF files: the pixels that each kind of file can hold, and the metadata.
 
-The first three are for other programs, and can't always restore an image exactly.  The note, JSON in a
-private tag of the first page, adds the rest: the dtype, axes of length 1, sizes to the last digit.  If
-another program changed the metadata, only the note's axes, shape and dtype count.  `target` writes and
-reads files through this module.
+Metadata stand in resolution tags, ImageJ's description, OME-XML, and daskcache's note.  The first three
+are for other programs, and can't always restore an image exactly.  The note, JSON in a private tag of
+the first page, adds the rest: the dtype, axes of length 1, sizes to the last digit.  If another program
+changed the metadata, only the note's axes, shape and dtype count.  `target` writes and reads files here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from ...errors import require
+from ...errors import LazyModule
 from .metadata import (
     METRES,
     SAME,
@@ -30,7 +30,16 @@ from .metadata import (
 )
 from .ome_xml import own_image
 
+np = LazyModule("numpy", "image")
+tifffile = LazyModule("tifffile", "image")
+
 PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
+
+#: Dtypes that ImageJ's own files can have.
+IN_IMAGEJ = {"u1", "u2", "f4"}
+_NOT_IN_OME = {"u8", "i8"}
+#: Most bytes of pixels in an ImageJ file, whose offsets have 32 bits.
+_LARGEST_IMAGEJ = 2**32 - 2**25
 
 #: Tag in the range that TIFF 6.0 leaves to anyone's use.
 _NOTE_TAG = 65321
@@ -59,7 +68,76 @@ class Note:
 _NARROWED = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64))}
 
 
-# ---- writing ------------------------------------------------------------------------------------
+# ---- pixels -------------------------------------------------------------------------------------
+
+
+def narrowed(array, narrow):
+    """Return the pixels to store, with masks as 0 and 255 and integers in a small dtype if `narrow`.
+
+    Viewers show such masks as black and white.
+    """
+    if array.dtype.kind == "b":
+        return array.view("u1") * np.uint8(255)
+    if array.dtype.kind not in "ui" or not narrow:
+        return array
+    lowest, highest = array.min(), array.max()
+    # the first dtype that holds all values and is not larger
+    for name in ("u1", "u2", "u4", "i4"):
+        limits = np.iinfo(name)
+        if np.dtype(name).itemsize <= array.itemsize and limits.min <= lowest and highest <= limits.max:
+            return array.astype(name)
+    return array
+
+
+def obstacle(kind, pixels, metadata):
+    """Return the part of an image that a kind of file can't hold, in a few words, or None."""
+    name = pixels.dtype.str[1:]
+    if kind == PLAIN:
+        return None
+    if name in _NOT_IN_OME if kind == OME else name not in IN_IMAGEJ:
+        return f"dtype {pixels.dtype}"
+    if stack_letters(metadata.axes, kind) is None:
+        return f"stacks with the axes {metadata.axes!r}"
+    if kind == OME and not _quotes_fit() and any('"' in name for name in metadata.channels):
+        return "quotes in names of channels with this tifffile (it needs 2026.2.24)"
+    if kind == IMAGEJ and metadata.axes.endswith("S") and name != "u1":
+        return f"colours of dtype {pixels.dtype}"
+    if kind == IMAGEJ and pixels.shape[-1] == 1:  # which tifffile takes for a sample
+        return "images of width 1"
+    if kind == IMAGEJ and pixels.nbytes > _LARGEST_IMAGEJ:
+        return "files of 4 GiB and more"
+    return None
+
+
+def _quotes_fit():
+    """Return True if this tifffile writes valid OME-XML for names with quotes."""
+    version = tifffile.__version__
+    return tuple(map(int, version.split(".")[:3])) >= (2026, 2, 24)
+
+
+#: Approximate bytes in the sample of rows that decides on the predictor.
+_SAMPLE = 2**16
+
+
+def is_smooth(pixels, axes):
+    """Return True if differences between neighbours take fewer bits than the pixels, as in most images.
+
+    In noise they don't.  The estimate is the entropy of the bytes in a sample of rows.
+    """
+    rows = pixels.reshape(-1, *pixels.shape[-2 if axes.endswith("S") else -1 :])
+    step = max(pixels.nbytes // _SAMPLE, 1)
+    rows = rows[step // 2 % len(rows) :: step]
+    return _entropy(np.diff(rows, axis=1)) < _entropy(rows)
+
+
+def _entropy(array):
+    """Return the bits that each byte takes on average."""
+    counts = np.bincount(np.ascontiguousarray(array).reshape(-1).view("u1"))
+    shares = counts[counts > 0] / max(counts.sum(), 1)
+    return -(shares * np.log2(shares)).sum()
+
+
+# ---- writing metadata ---------------------------------------------------------------------------
 
 
 def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
@@ -81,14 +159,14 @@ def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
         found[kind] = True
         letters = stack_letters(metadata.axes, kind) or ""
         found["metadata"]["axes"] = letters + metadata.axes[len(letters) :]
-    if kind == IMAGEJ:
-        scaled = _resolution(metadata, kind) is not None
-        found["metadata"] |= _for_imagej(metadata, scaled, found["metadata"]["axes"], note.shape)
-    if kind == OME:
-        found["metadata"] |= _for_ome(metadata, identity)
     resolution = _resolution(metadata, kind)
     if resolution is not None:
         found["resolution"], found["resolutionunit"] = resolution
+    if kind == IMAGEJ:
+        scaled = resolution is not None
+        found["metadata"] |= _for_imagej(metadata, scaled, found["metadata"]["axes"], note.shape)
+    if kind == OME:
+        found["metadata"] |= _for_ome(metadata, identity)
     # a plain file without metadata restores its array without a note
     if kind != PLAIN or note.dtype != note.stored or not metadata.is_empty:
         found["extratags"] = [note_tag(note)]
@@ -169,17 +247,13 @@ def _for_ome(metadata, identity):
     return found
 
 
-# ---- reading ------------------------------------------------------------------------------------
+# ---- reading metadata ---------------------------------------------------------------------------
 
 
 def described_in(file: str | BinaryIO) -> Described:
     """Return metadata and shape of the image in a TIFF file, given by its path or open."""
-    with require("tifffile", "image").TiffFile(file) as tif:
-        return _described(tif)
-
-
-def _described(tif):
-    found, note = _stated(tif), note_of(tif)
+    with tifffile.TiffFile(file) as tif:
+        found, note = _stated(tif), note_of(tif)
     if note is None:
         return found
     if _contradicts(found.metadata, note.metadata):  # another program changed the metadata
@@ -252,30 +326,19 @@ def _from_tags(tif):
     The tags are per inch or centimetre, and sizes are converted to µm.  Without a unit, they stay
     unchanged.
     """
-    found = _per_unit(tif.pages.first.tags)
-    if found is None:
-        return {}
-    resolutions, unit = found
-    if unit == _NO_UNIT:
-        return {"pixel_size": {axis: short(1 / r) for axis, r in resolutions.items()}}
-    unit_size = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
-    return {
-        "pixel_size": {axis: short(unit_size / r) for axis, r in resolutions.items()},
-        "unit": "µm",
-    }
-
-
-def _per_unit(tags):
-    """Return pixels per unit by axis, and the unit, or None if the tags hold no scale."""
-    values = [tags.get(name) for name in ("XResolution", "YResolution")]
+    tags = tif.pages.first.tags
+    values = [tags.get(f"{axis}Resolution") for axis in "YX"]
     if None in values or not all(all(tag.value) for tag in values):
-        return None
-    x, y = (tag.value[0] / tag.value[1] for tag in values)
+        return {}
+    y, x = (tag.value[0] / tag.value[1] for tag in values)
     unit = tags.get("ResolutionUnit")
     unit = int(unit.value) if unit is not None else _INCH  # the default of TIFF 6.0
-    if (x, y) == (1, 1) or (x, y, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
-        return None
-    return {"Y": y, "X": x}, unit
+    if (y, x) == (1, 1) or (y, x, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
+        return {}  # no scale
+    if unit == _NO_UNIT:
+        return {"pixel_size": {"Y": short(1 / y), "X": short(1 / x)}}
+    per_unit = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
+    return {"pixel_size": {"Y": short(per_unit / y), "X": short(per_unit / x)}, "unit": "µm"}
 
 
 def _from_imagej(axes, tif):

@@ -1,7 +1,7 @@
 """CSV and Parquet: targets and sources of data frames in files.
 
-`daskcache.targets.carried` checks that a frame comes back whole.  `parquet_notes` keeps what pandas
-would lose in Parquet, and `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
+`daskcache.targets.carried` checks that a frame comes back whole, and keeps what pandas would lose in
+Parquet.  `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import csv
 import io
 import json
 
-from ...errors import require
+from ...errors import LazyModule, require
 from ..base import CODEC_ERRORS, BytesTarget
-from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole, notes_of, read_parquet
 from ..source import Source
-from .parquet_notes import notes_of, read_parquet
+
+pd = LazyModule("pandas", "table")
 
 
 class _FrameTarget(BytesTarget):
@@ -237,7 +238,7 @@ class CSVSource(_FrameSource):
         return super().at_address(location, name, ext, index_col=0, **fields)
 
     def decode(self, data):
-        return require("pandas", "table").read_csv(io.BytesIO(data), **self.read_options)
+        return pd.read_csv(io.BytesIO(data), **self.read_options)
 
 
 class ParquetSource(_FrameSource):
@@ -271,7 +272,7 @@ class ParquetSource(_FrameSource):
 
     def decode(self, data):
         require("pyarrow", "table")
-        return require("pandas", "table").read_parquet(io.BytesIO(data), **self.read_options)
+        return pd.read_parquet(io.BytesIO(data), **self.read_options)
 
 
 _TO_PARQUET = "use a path that ends in .parquet or .pkl"
@@ -284,7 +285,6 @@ def _named(dtype):
 
 
 def _is_counting(index):
-    pd = require("pandas", "table")
     return index.equals(pd.RangeIndex(len(index))) and index.names == [None]
 
 
@@ -293,11 +293,11 @@ def _is_counting(index):
 
 def _read_csv(data, dtypes):
     """Return the data frame in a file of `CSVTarget`, where only an empty field is a missing value."""
-    pd = require("pandas", "table")
     dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
     # read_csv refuses dtypes of times, so these columns are read as texts first
     plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
-    exact = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
+    version = tuple(map(int, pd.__version__.split(".")[:2]))
+    exact = {} if version >= (3, 1) else {"float_precision": "round_trip"}
     try:
         frame = pd.read_csv(
             io.BytesIO(data), keep_default_na=False, na_values=[""], dtype=plain, **exact
@@ -311,7 +311,6 @@ def _read_csv(data, dtypes):
 
 
 def _times(texts, dtype):
-    pd = require("pandas", "table")
     try:
         if dtype.kind == "m":
             return pd.to_timedelta(texts).astype(dtype)
@@ -321,7 +320,3 @@ def _times(texts, dtype):
         return times.dt.tz_convert(dtype.tz)  # equal zones may still be of different kinds
     except ValueError as error:
         raise ValueError(f"column {texts.name!r}: {error}") from error
-
-
-def _version(module):
-    return tuple(int(part) for part in module.__version__.split(".")[:2])

@@ -10,8 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import FormatLimit, require
+from ...errors import FormatLimit, LazyModule
 from ...storage.tables.rows import Rows, plain
+
+np = LazyModule("numpy", "sql")
+pd = LazyModule("pandas", "sql")
 
 _LARGEST = 2**63 - 1
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?")
@@ -53,11 +56,10 @@ def frame_of(rows: Rows, dtypes: Mapping[str, Any]) -> Any:
     FormatLimit
         If a column can't have its dtype, or doesn't exist.
     """
-    pd = require("pandas", "sql")
     unknown = sorted(set(dtypes) - set(rows.names))
     if unknown:
         raise FormatLimit(
-            f"there is no column {unknown[0]!r} to restore a dtype of",
+            f"the option dtype names the column {unknown[0]!r}, which does not exist",
             expected=", ".join(rows.names),
             hint="mend the option dtype",
         )
@@ -72,7 +74,6 @@ def frame_of(rows: Rows, dtypes: Mapping[str, Any]) -> Any:
 
 
 def _kind(series):
-    pd = require("pandas", "sql")
     dtype, is_ = series.dtype, pd.api.types
     if isinstance(dtype, pd.CategoricalDtype):
         return _kind(dtype.categories.to_series())
@@ -89,7 +90,6 @@ def _kind(series):
 
 def _is_of_times(dtype):
     """Test if a dtype is of times.  Arrow's dates are not, although pandas takes them for times."""
-    pd = require("pandas", "sql")
     is_date = isinstance(dtype, pd.ArrowDtype) and str(dtype.pyarrow_dtype).startswith("date")
     return pd.api.types.is_datetime64_any_dtype(dtype) and not is_date
 
@@ -120,7 +120,6 @@ def _are_texts(values):
 
 
 def _times(series):
-    np, pd = require("numpy", "sql"), require("pandas", "sql")
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(series.dtype.categories.dtype)
     if series.dt.tz is not None:
@@ -136,7 +135,6 @@ def _times(series):
 
 def _series(kind, values):
     """Return a column with the dtype of its kind, or of objects if some values are not of that kind."""
-    pd = require("pandas", "sql")
     array = plain(kind, values)
     if array is not values:
         return pd.Series(array)
@@ -157,7 +155,6 @@ def _is_time(value):
 
 
 def _of_times(kind, values):
-    np, pd = require("numpy", "sql"), require("pandas", "sql")
     series = pd.Series(np.array(values, dtype="datetime64[us]"))
     unit = pd.to_datetime(["2000-01-01"]).dtype  # pandas' own choice, which changed with version 3
     with contextlib.suppress(ValueError):  # out of bounds in nanoseconds
@@ -166,7 +163,6 @@ def _of_times(kind, values):
 
 
 def _restored(name, series, dtype):
-    pd = require("pandas", "sql")
     try:
         dtype = pd.api.types.pandas_dtype(dtype)
         if not isinstance(dtype, pd.DatetimeTZDtype):

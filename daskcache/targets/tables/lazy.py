@@ -8,8 +8,11 @@ import json
 
 import dask
 
-from ...errors import require
-from .parquet_notes import read_parquet, restored
+from ...errors import LazyModule
+from ..carried import read_parquet, restored
+
+pd = LazyModule("pandas", "table")
+pq = LazyModule("pyarrow.parquet", "table")
 
 
 def open_parquet(path: str):
@@ -19,7 +22,6 @@ def open_parquet(path: str):
     texts to Arrow's.  The result is the pandas data frame where Dask can't have such a frame: without
     dask.dataframe, without columns, or with column names that are not texts.
     """
-    pq = require("pyarrow.parquet", "table")
     with pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
         notes = _notes(file)
@@ -44,7 +46,6 @@ def _read_all(path, _):
 
 
 def _read_group(path, index, position, start):
-    pq = require("pyarrow.parquet", "table")
     with pq.ParquetFile(path) as file:
         frame = restored(file.read_row_group(position).to_pandas(), _notes(file))
     if index is not None:
@@ -62,9 +63,7 @@ def _range(described):
 
     A row group doesn't know its part of such an index.
     """
-    pd = require("pandas", "table")
-    columns = (described or {}).get("index_columns") or [None]
-    if not isinstance(columns[0], dict):
+    first, *_ = (described or {}).get("index_columns") or [None]
+    if not isinstance(first, dict):
         return None
-    first = columns[0]
     return pd.RangeIndex(first["start"], first["stop"], first["step"], name=first["name"])

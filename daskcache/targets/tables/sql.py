@@ -23,7 +23,23 @@ from .frames import frame_of, rows_of
 _HINT = "use a path that ends in .parquet or .pkl"
 
 
-class SQLTarget(Target):
+class _InDatabase:
+    """Mixin of targets and sources that are tables in databases, whose URLs are not shown."""
+
+    #: URL of the database, if it was given as one.
+    _url: str | None
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self._url is not None:
+            named(self._url)
+
+    def __repr__(self):
+        option = f", dtype={self.dtype!r}" if self.dtype else ""
+        return f"{type(self).__name__}({self.path!r}{option})"
+
+
+class SQLTarget(_InDatabase, Target):
     """A data frame as a table in a database: a SQLite file below the root, or any server.
 
     The table has the frame's columns and a primary key ``row_number`` (0, 1, 2 …), so that the rows come
@@ -96,8 +112,7 @@ class SQLTarget(Target):
         pd = require("pandas", "sql")
         check_frame(self, value)
         check_bare(self, value, _HINT)
-        plain = pd.RangeIndex(len(value))
-        if not (isinstance(value.index, pd.RangeIndex) and value.index.identical(plain)):
+        if not value.index.identical(pd.RangeIndex(len(value))):
             raise self.limit(
                 value,
                 "its index is not 0, 1, 2 …, and a table has only columns",
@@ -105,7 +120,9 @@ class SQLTarget(Target):
             )
         self._check_names(value)
         rows = rows_of(value)
-        self._check_restored(value, frame_of(rows, self.dtype))
+        restored = frame_of(rows, self.dtype)
+        if self.hash(restored) != self.hash(value) or not is_whole(value, restored):
+            raise self.limit(value, *difference(value, restored, "the database", self._remedy))
         return rows
 
     def _check_names(self, frame):
@@ -122,28 +139,16 @@ class SQLTarget(Target):
         if reason:
             raise self.limit(frame, reason, "rename the columns: frame.rename(columns={…})")
 
-    def _check_restored(self, value, restored):
-        if self.hash(restored) != self.hash(value) or not is_whole(value, restored):
-            raise self.limit(value, *difference(value, restored, "the database", self._remedy))
-
     def _remedy(self, name, dtype):
         if dtype is None or name in self.dtype:
             return _HINT
         return f"say SQLTarget(…, dtype={{{name!r}: {str(dtype)!r}}}), or {_HINT}"
 
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        if self._url is not None:
-            named(self._url)
-
-    def __repr__(self):
-        return f"{type(self).__name__}({self.path!r}{_dtype_option(self.dtype)})"
-
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(f"{type(self).__name__}:{self.path}:{hash_value(_texts(self.dtype))}")
 
 
-class SQLSource(Source):
+class SQLSource(_InDatabase, Source):
     """An existing table (or view) as an input; it arrives as a data frame.
 
     Its identity consists of the database's name, the table's name and the table's content.  The content
@@ -189,10 +194,7 @@ class SQLSource(Source):
         return frame_of(self._rows(), self.dtype)
 
     def content_hash(self):
-        try:
-            return tables.file_hash(self.path)
-        except FileNotFoundError:
-            raise self._missing() from None
+        return self._found(tables.file_hash)
 
     def load_verified(self, expected):
         rows = self._rows()
@@ -203,15 +205,15 @@ class SQLSource(Source):
         self._compare(self._rows().hash, expected)
 
     def _rows(self):
-        rows = tables.read(self.path)
-        if rows is None:
-            raise self._missing()
-        return rows
+        return self._found(tables.existing)
 
-    def _missing(self):
-        return SourceMissing(
-            f"the source {self.path} does not exist", expected="an existing table", got="nothing"
-        )
+    def _found(self, read):
+        try:
+            return read(self.path)
+        except FileNotFoundError:
+            raise SourceMissing(
+                f"the source {self.path} does not exist", expected="an existing table", got="nothing"
+            ) from None
 
     def __daskcache_options__(self):
         return {"dtype": _texts(self.dtype)} if self.dtype else {}
@@ -219,14 +221,6 @@ class SQLSource(Source):
     def identify(self, content_hash):
         options = f":{hash_value(_texts(self.dtype))}" if self.dtype else ""
         return super().identify(content_hash) + options
-
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        if self._url is not None:
-            named(self._url)
-
-    def __repr__(self):
-        return f"{type(self).__name__}({self.path!r}{_dtype_option(self.dtype)})"
 
     def __eq__(self, other):
         return super().__eq__(other) and self.dtype == other.dtype
@@ -255,7 +249,3 @@ def _is_name(name):
 
 def _texts(dtype):
     return {str(name): str(kind) for name, kind in sorted(dtype.items())}
-
-
-def _dtype_option(dtype):
-    return f", dtype={dtype!r}" if dtype else ""

@@ -9,6 +9,7 @@ Format: https://ngff.openmicroscopy.org/0.5/ and its earlier versions.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -59,15 +60,8 @@ def why_not(axes: str) -> str | None:
 
 def described_axes(axes: str, units: dict[str, str]) -> list[dict[str, str]]:
     """Return the format's description of each axis, with its type and unit where they are known."""
-    found = []
-    for name in axes:
-        axis = {"name": name}
-        if name in _TYPES:
-            axis["type"] = _TYPES[name]
-        if name in units:
-            axis["unit"] = units[name]
-        found.append(axis)
-    return found
+    told = [{"name": name, "type": _TYPES.get(name), "unit": units.get(name)} for name in axes]
+    return [{key: known for key, known in axis.items() if known is not None} for axis in told]
 
 
 def sizes_and_units(metadata: ImageMetadata) -> tuple[dict[str, float], dict[str, str]]:
@@ -79,12 +73,9 @@ def sizes_and_units(metadata: ImageMetadata) -> tuple[dict[str, float], dict[str
 
 def described_channels(names: Sequence[str]) -> dict[str, Any]:
     """Return the ``omero`` metadata: channel names, and the colours that the format asks for."""
-    colours = ["FFFFFF"] if len(names) == 1 else _COLOURS
-    channels = [
-        {"label": name, "color": colours[i % len(colours)], "active": True}
-        for i, name in enumerate(names)
-    ]
-    return {"channels": channels}
+    colours = itertools.cycle(["FFFFFF"] if len(names) == 1 else _COLOURS)
+    channels = zip(names, colours, strict=False)
+    return {"channels": [{"label": name, "color": colour, "active": True} for name, colour in channels]}
 
 
 def with_windows(told: dict[str, Any], ranges: Sequence[tuple[float, float]]) -> dict[str, Any]:
@@ -97,10 +88,9 @@ def with_windows(told: dict[str, Any], ranges: Sequence[tuple[float, float]]) ->
     ranges : sequence of (float, float)
         Lowest and highest value to show, for each channel.
     """
-    windows = [{"min": low, "max": high, "start": low, "end": high} for low, high in ranges]
     channels = [
-        {**channel, "window": window}
-        for channel, window in zip(told["omero"]["channels"], windows, strict=True)
+        {**channel, "window": {"min": low, "max": high, "start": low, "end": high}}
+        for channel, (low, high) in zip(told["omero"]["channels"], ranges, strict=True)
     ]
     return {**told, "omero": {**told["omero"], "channels": channels}}
 
@@ -177,20 +167,20 @@ def of_names(names: Iterable[str | None]) -> ImageMetadata:
 
 def _attributes_at(folder):
     """Return the attributes of the Zarr group in a folder; None without a group that is understood."""
+
+    def read(name):
+        path = f"{folder}/{name}"
+        return parsed(Path(path).read_bytes()) if os.path.exists(path) else None
+
     try:
-        for name in ("zarr.json", ".zgroup"):
-            path = f"{folder}/{name}"
-            if os.path.exists(path):
-                about = parsed(Path(path).read_bytes())
-                if name == "zarr.json":
-                    return about.get("attributes", {}) if about.get("node_type") == "group" else None
-                path = f"{folder}/.zattrs"
-                return parsed(Path(path).read_bytes()) if os.path.exists(path) else {}
+        about = read("zarr.json")
+        if about is not None:
+            return about.get("attributes", {}) if about.get("node_type") == "group" else None
+        return (read(".zattrs") or {}) if read(".zgroup") is not None else None
     except OSError as error:
-        raise source_error(error, path) from error
+        raise source_error(error, error.filename or folder) from error
     except (ValueError, AttributeError):
         return None
-    return None
 
 
 def _metadata(told, image, level):
@@ -199,10 +189,8 @@ def _metadata(told, image, level):
     letters = _letters(axis.get("name") for axis in described)
     scale = [1.0] * len(letters)
     # the scale of this array comes first, then that of the whole image: they multiply
-    for step in [
-        *level.get("coordinateTransformations", []),
-        *image.get("coordinateTransformations", []),
-    ]:
+    key = "coordinateTransformations"
+    for step in [*level.get(key, []), *image.get(key, [])]:
         if step["type"] == "scale":
             scale = [one * float(other) for one, other in zip(scale, step["scale"], strict=True)]
     sizes: dict[str, Any] = dict.fromkeys(SPATIAL)

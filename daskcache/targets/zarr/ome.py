@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import GraphError, require
+from ...errors import LazyModule
 from ..images.metadata import TakesOver
-from ..images.options import checked_channels
+from ..images.options import checked_channels, one_of, wrong
 from . import ngff
 from .source import ZarrSource, described_image
 from .target import AUTO, ZarrTarget
 from .values import dask_array_of, open_node
 
-_METHODS = ("mean", "nearest")
+da = LazyModule("dask.array", "zarr")
+np = LazyModule("numpy", "zarr")
+zarr = LazyModule("zarr", "zarr")
+
 #: Pixels of a plane's longer side up to which the default is not to make a smaller copy.
 _SMALL = 1024
 
@@ -102,7 +105,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         self.scale = None if scale is None else {name: float(size) for name, size in scale.items()}
         self.units = None if units is None else dict(units)
         self.levels = levels
-        self.method = method
+        self.method = one_of("method", method, ("mean", "nearest"))
         self.channels = checked_channels(channels)
         self._check_options()
 
@@ -121,22 +124,15 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
     def _check_options(self):
         if self.axes is not None and not _is_axes(self.axes):
-            raise GraphError(
-                f"{self.path}: no axes of an image: {self.axes!r}",
-                expected='"yx", or with any of t, c, z before them, in this order',
-            )
-        if "ome" in self.attributes or not (self.levels is None or self.levels >= 0):
-            raise GraphError(
-                f"{self.path}: attributes={self.attributes}, levels={self.levels}",
-                expected="attributes without 'ome', which describes the image, and levels from 0 on",
-            )
-        unknown = {*(self.scale or ()), *(self.units or ())} - set(self.axes or ngff.AXES)
-        if unknown:
-            raise GraphError(f"{self.path}: scale or units of unknown axes: {sorted(unknown)}")
-        if self.method not in _METHODS:
-            raise GraphError(
-                f"{self.path}: method={self.method!r}", expected=" or ".join(map(repr, _METHODS))
-            )
+            raise wrong("axes", self.axes, '"yx", or with any of t, c, z before them, in this order')
+        if "ome" in self.attributes:
+            raise wrong("attributes", self.attributes, "none named 'ome', which describes the image")
+        if not (self.levels is None or self.levels >= 0):
+            raise wrong("levels", self.levels, "a number from 0 on")
+        known = self.axes or ngff.AXES
+        for name, given in (("scale", self.scale), ("units", self.units)):
+            if not set(given or ()) <= set(known):
+                raise wrong(name, given, f"axes of {known!r}")
 
     def _check(self, value, what):
         ndim = getattr(value, "ndim", None)
@@ -145,7 +141,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
             shape = f"an array of shape {value.shape}" if ndim is not None else type(value).__name__
             raise self.limit(
                 value,
-                f"{shape} is no image with the axes {self.axes or 'yx, zyx, czyx or tczyx'}",
+                f"{shape} is not an image with the axes {self.axes or 'yx, zyx, czyx or tczyx'}",
                 "give OMEZarrTarget axes=..., or use a path that ends in .zarr",
             )
         super()._check(value, what)
@@ -180,7 +176,12 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         return tuple(self._metadata_of(value).axes.lower())
 
     def _levels_of(self, value):
-        return _default_levels(value.shape) if self.levels is None else self.levels
+        if self.levels is not None:
+            return self.levels
+        longest, levels = max(value.shape[-2:]), 0
+        while longest > _SMALL:
+            longest, levels = longest // 2, levels + 1
+        return levels
 
     def _top_attributes(self, value):
         metadata = self._metadata_of(value)
@@ -202,21 +203,19 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     def _counted(self, attributes):
         return ngff.without_windows(attributes)
 
-    def _write_store(self, zarr, value, store):
-        # a copy, because the names of the axes depend on the value
-        named = self.at(self.path)
-        named._dimension_names = self._names_of(value)
+    def _write_store(self, value, store):
+        names = self._names_of(value)
         group = zarr.create_group(store, zarr_format=3, attributes=self._top_attributes(value))
-        named._write_node(zarr, value, store, "0", {})
+        self._write_node(value, store, "0", {}, names)
         levels = self._levels_of(value)
         for level in range(1, levels + 1):
             # each copy is made from the one before, as it was stored
             larger = dask_array_of(zarr.open_array(store, path=str(level - 1), mode="r"))
-            named._write_node(zarr, _halved(larger, self.method), store, str(level), {})
+            self._write_node(_halved(larger, self.method), store, str(level), {}, names)
         if "omero" in group.attrs["ome"]:
             # ranges of the smallest copy, which is the cheapest to read
             smallest = dask_array_of(zarr.open_array(store, path=str(levels), mode="r"))
-            ranges = _ranges(smallest, named._dimension_names.index("c"))
+            ranges = _ranges(smallest, names.index("c"))
             group.attrs["ome"] = ngff.with_windows(group.attrs["ome"], ranges)
 
     def _dataset(self, axes, shape, scale, level):
@@ -237,7 +236,6 @@ def _halved(array, method):
     if method == "nearest":
         height, width = (length // 2 * 2 or 1 for length in array.shape[-2:])
         return array[..., :height:2, :width:2]
-    da, np = require("dask.array", "zarr"), require("numpy", "zarr")
     halves = {axis: 2 for axis in (array.ndim - 2, array.ndim - 1) if array.shape[axis] > 1}
     means = da.coarsen(np.mean, array, halves, trim_excess=True)
     if array.dtype.kind in "biu":
@@ -251,7 +249,6 @@ def _ranges(array, axis):
     It reaches from the least to the largest value.  It is 0 to 1 for complex numbers, and where one of
     the two is not finite.
     """
-    da, np = require("dask.array", "zarr"), require("numpy", "zarr")
     if array.dtype.kind == "c":
         return [(0.0, 1.0)] * array.shape[axis]
     if array.dtype.kind == "b":
@@ -261,18 +258,7 @@ def _ranges(array, axis):
     return [tuple(pair.tolist()) if np.isfinite(pair).all() else (0.0, 1.0) for pair in found]
 
 
-def _default_levels(shape):
-    longest, levels = max(shape[-2:]), 0
-    while longest > _SMALL:
-        longest, levels = longest // 2, levels + 1
-    return levels
-
-
 def _is_axes(axes):
-    return (
-        isinstance(axes, str)
-        and axes.endswith("yx")
-        and len(set(axes)) == len(axes)
-        and list(axes) == sorted(axes, key=ngff.AXES.find)
-        and set(axes) <= set(ngff.AXES)
-    )
+    if not isinstance(axes, str) or not axes.endswith("yx"):
+        return False
+    return axes == "".join(axis for axis in ngff.AXES if axis in axes)

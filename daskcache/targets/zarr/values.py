@@ -14,10 +14,14 @@ from typing import Any
 
 from dask.system import CPU_COUNT
 
-from ...errors import ResultError, SourceMissing, require
+from ...errors import LazyModule, ResultError, SourceMissing
 from ...hashing.arrays import Slabs
 from ...storage.verified_folders import VerifiedFolder
-from ..limits import check_decoded
+from ..arrays import check_decoded
+
+da = LazyModule("dask.array", "zarr")
+np = LazyModule("numpy", "zarr")
+zarr = LazyModule("zarr", "zarr")
 
 #: Bytes of a chunk before compression, unless the user or a Dask array determines its shape.
 CHUNK_BYTES = 4 * 2**20
@@ -67,8 +71,7 @@ def write_numpy(value: Any, stored: Any) -> None:
         stored[region] = value[region]
 
     with ThreadPoolExecutor(CPU_COUNT + 1) as pool:
-        for _ in pool.map(write, regions):
-            pass
+        list(pool.map(write, regions))
 
 
 def _regions(shape, unit, itemsize):
@@ -93,7 +96,6 @@ def write_dask(value: Any, stored: Any) -> None:
     The blocks are cut so that no two of them share a chunk or shard.  Threads of this process compute
     them, because a worker that waited for its own cluster might wait for ever.
     """
-    da = require("dask.array", "zarr")
     if value.size:
         aligned = _aligned(value, getattr(stored, "shards", None) or stored.chunks)
         da.store(aligned, _Sink(stored), lock=False, scheduler="threads")
@@ -103,11 +105,8 @@ def _aligned(value, unit):
     """Return the Dask array in blocks whose lengths are multiples of `unit`, except the last ones."""
     blocks = []
     for sizes, length in zip(value.chunks, unit, strict=True):
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-        if any(end % length for end in ends):
-            blocks.append(max(max(sizes) // length, 1) * length)
-        else:
-            blocks.append(sizes)
+        aligned = all(end % length == 0 for end in itertools.accumulate(sizes[:-1]))
+        blocks.append(sizes if aligned else max(max(sizes) // length, 1) * length)
     return value.rechunk(tuple(blocks))
 
 
@@ -118,22 +117,17 @@ class _Sink:
         self.stored = stored
 
     def __setitem__(self, region, block):
-        np = require("numpy", "zarr")
-        block = np.asanyarray(block)
-        expected = tuple(
-            len(range(*s.indices(n))) for s, n in zip(region, self.stored.shape, strict=True)
-        )
-        if type(block) not in (np.ndarray, np.memmap) or (block.dtype, block.shape) != (
-            self.stored.dtype,
-            expected,
-        ):
+        block, stored = np.asanyarray(block), self.stored
+        shape = tuple(len(range(n)[cut]) for n, cut in zip(stored.shape, region, strict=True))
+        plain = type(block) in (np.ndarray, np.memmap)
+        if not plain or (block.dtype, block.shape) != (stored.dtype, shape):
             raise ResultError(
                 "a block of a Dask array is not what the array said it would be",
-                expected=f"a numpy.ndarray of {self.stored.dtype}, shape {expected}",
+                expected=f"a numpy.ndarray of {stored.dtype}, shape {shape}",
                 got=f"a {type(block).__name__} of {block.dtype}, shape {block.shape}",
                 hint="give map_blocks() or from_delayed() the dtype, meta and chunks of its result",
             )
-        self.stored[region] = block
+        stored[region] = block
 
     def __dask_tokenize__(self):
         return uuid.uuid4().hex
@@ -157,7 +151,6 @@ def open_node(folder: VerifiedFolder | str) -> Any:
     UntrustedPickle
         If the data are pickled.  For an array in a group: when that array is opened.
     """
-    zarr = require("zarr", "zarr")
     from .store import GuardedStore, PlainFolder
 
     known = PlainFolder(folder) if isinstance(folder, str) else folder
@@ -172,7 +165,7 @@ def open_node(folder: VerifiedFolder | str) -> Any:
 
 def is_group(value: Any) -> bool:
     """Return True for a Zarr group, and for a dict that is to be one."""
-    return type(value) is dict or isinstance(value, require("zarr", "zarr").Group)
+    return type(value) is dict or isinstance(value, zarr.Group)
 
 
 def dimension_names(array: Any) -> Any:
@@ -196,7 +189,7 @@ def value_of(node: Any, what: str) -> Any:
         If the value would not fit in memory.  Raised before anything is decoded.
     """
     check_decoded(_nbytes(node), what)
-    return _map_arrays(node, _in_memory)
+    return _map_arrays(node, lambda array: np.asarray(array[...], array.dtype).reshape(array.shape))
 
 
 def dask_array_of(array: Any) -> Any:
@@ -206,7 +199,6 @@ def dask_array_of(array: Any) -> Any:
     """
     if type(array).__module__ != "zarr.core.array":
         return array
-    da = require("dask.array", "zarr")
     if array.ndim == 0:
         return da.from_array(array[...], name=False)
     return da.from_array(array, chunks=getattr(array, "shards", None) or array.chunks, name=False)
@@ -217,24 +209,20 @@ def slabs_of(node: Any) -> Any:
 
     It is a `Slabs` for an array, and a dict of them for a group.
     """
-    return _map_arrays(node, lambda array: Slabs(array.shape, array.dtype, _slabs(array, array.chunks)))
+    return _map_arrays(node, lambda array: _in_slabs(array, array.chunks, array.__getitem__))
 
 
 def slabs_of_dask(array: Any) -> Slabs:
     """Return an object that hashes like the computed Dask array, but computes only a piece at a time."""
-    chunks = tuple(map(max, array.chunks)) if array.ndim else ()
-    computed = _Computed(array)
-    return Slabs(array.shape, array.dtype, _slabs(computed, chunks))
+
+    def computed(region):
+        return array[region].compute(scheduler="threads")
+
+    return _in_slabs(array, tuple(map(max, array.chunks)), computed)
 
 
-class _Computed:
-    """A Dask array that computes each region when it is indexed."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-
-    def __getitem__(self, region):
-        return self.array[region].compute(scheduler="threads")
+def _in_slabs(array, chunks, read):
+    return Slabs(array.shape, array.dtype, _slabs(array, chunks, read))
 
 
 def _map_arrays(node, function):
@@ -249,30 +237,24 @@ def _nbytes(node):
     return sum(_nbytes(member) for _, member in node.members())
 
 
-def _in_memory(array):
-    np = require("numpy", "zarr")
-    return np.asarray(array[...], dtype=array.dtype).reshape(array.shape)
-
-
-def _slabs(array, chunks, before=()) -> Iterator[Any]:
+def _slabs(array, chunks, read, before=()) -> Iterator[Any]:
     """Yield an array in pieces that, one after the other, are its data in C order.
 
-    A piece has at most 32 MiB.  An array is cut along its first axis.  Where a single index of that axis
-    has too much data, it is cut along the next axis, and so on.  For example, a stack of planes that are
-    too large gives groups of rows, plane by plane.
+    `read` returns a region of it.  A piece has at most 32 MiB.  An array is cut along its first axis.
+    Where a single index of that axis has too much data, it is cut along the next axis, and so on.  For
+    example, a stack of planes that are too large gives groups of rows, plane by plane.
     """
-    np = require("numpy", "zarr")
     axis = len(before)
     if axis == len(array.shape):
-        yield np.asarray(array[before])
+        yield np.asarray(read(before))
         return
     row = math.prod(array.shape[axis + 1 :]) * array.dtype.itemsize
     if row > _SLAB_BYTES:
         for i in range(array.shape[axis]):
-            yield from _slabs(array, chunks, (*before, slice(i, i + 1)))
+            yield from _slabs(array, chunks, read, (*before, slice(i, i + 1)))
         return
     rows = max(_SLAB_BYTES // max(row, 1), 1)
     # whole chunks, if they fit, so that none is decoded twice
     rows = rows // chunks[axis] * chunks[axis] or rows
     for start in range(0, array.shape[axis], rows):
-        yield np.asarray(array[(*before, slice(start, start + rows))])
+        yield np.asarray(read((*before, slice(start, start + rows))))
