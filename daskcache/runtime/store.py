@@ -40,7 +40,7 @@ class Written(NamedTuple):
     #: True if `value` is not the object that the function returned.
     is_fresh: bool = False
     #: Facts for its record: its form (see `daskcache.targets.forms`), and how it was adopted.
-    facts: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+    facts: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
