@@ -87,7 +87,7 @@ def test_a_worker_that_does_not_see_the_root(client, root, verb):
     root.mkdir()
     with extra_worker(client, hidden=root):
         join(client)
-        with pytest.raises(errors.ReachError, match="root .* does not exist") as caught:
+        with pytest.raises(errors.ReachError, match="root does not exist") as caught:
             VERBS[verb](double(3), client)
         assert address_of_extra(client) in str(caught.value)
         assert "shared" in str(caught.value)
