@@ -59,6 +59,7 @@ MOVED = {
     "examining": "planning.examiner",
     "file_times": "storage.file_times",
     "frames": "graph.frames",
+    "graph.composed": "graph.frames",
     "graph_hashing": "hashing.collections",
     "handles": "modes.handles",
     "hashing.bytecode": "hashing.source_code",

@@ -255,7 +255,7 @@ def _about_root(path, identifier):
     except DaskcacheError as error:
         return f"can't use the root {path} ({error.got or error.message})"
     if found is None:
-        return f"there is no root at {path}"
+        return f"the root {path} does not exist"
     if found != identifier:
         return f"another root is at {path} (its id is {found}, not {identifier})"
     return None

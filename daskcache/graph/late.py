@@ -284,7 +284,10 @@ def _sent_key(key, moment):
 
 
 def _sent_task(key, moment):
-    """Return the planned task under its planned key, which Dask pickles separately."""
+    """Return the planned task under its planned key, which Dask pickles separately.
+
+    For a finished node's entry, it is a value that is not used.
+    """
     builder = _layer_of(key.recipe, moment).builder
     planned = _add_sent(builder, key)
     if planned is None:

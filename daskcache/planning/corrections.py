@@ -64,7 +64,7 @@ def keep(recipe: Recipe) -> bool:
     planned, adopted = _adopted(recipe)
     if not adopted:
         raise TargetMissing(
-            "there is no adopted result to keep",
+            "the node has no adopted result to keep",
             node=recipe.title,
             target=", ".join(recipe.paths) or None,
             expected="state adopted",

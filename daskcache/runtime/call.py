@@ -166,5 +166,5 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
         own_paths = [f"{work.root}/{path}" for path in work.paths]
     args, kwargs = spec.signature.unbind(tuple(values))
     run = call_isolated if spec.options.isolate else body
-    with sweeping(Root(work.root), own_paths or ()):
+    with sweeping(work.root, own_paths or ()):
         return run(work, tuple(args), kwargs), own_paths

@@ -197,9 +197,8 @@ def _size(value: Any) -> int | None:
             size += sys.getsizeof(value)
             waiting += [*value, *value.values()] if type(value) is dict else value
         elif _is_array(value):
-            size += max(
-                value.nbytes, getattr(value.base, "nbytes", 0)
-            )  # a view keeps the memory of its whole base
+            base = getattr(value.base, "nbytes", 0)  # a view keeps the memory of its whole base
+            size += max(value.nbytes, base)
         elif _is_frame(value):
             size += int(value.memory_usage(deep=True).sum())
         else:

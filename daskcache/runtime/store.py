@@ -40,7 +40,7 @@ class Written(NamedTuple):
     #: True if `value` is not the object that the function returned.
     is_fresh: bool = False
     #: Facts for its record: its form (see `daskcache.targets.forms`), and how it was adopted.
-    facts: dict[str, Any] = {}  # noqa: RUF012 (nobody changes it)
+    facts: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
@@ -49,7 +49,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     `is_alone` is True if nothing else refers to the result.
     """
     root = Root(work.root)
-    with sweeping(root, own_paths or ()):
+    with sweeping(root.path, own_paths or ()):
         root.check(work.root_id)
         files.check_folders(root, work.paths)
         results = write_results(root, work, inputs, result, own_paths)
@@ -78,7 +78,7 @@ def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entr
     root = Root(work.root)
     store = records.RecordStore(root)
     copies: list[Written] = []
-    with sweeping(root, (copy.part.path for copy in copies)):
+    with sweeping(root.path, (copy.part.path for copy in copies)):
         for name, source, path in zip(found.names, found.paths, work.paths, strict=True):
             part = files.copied_part(root.absolute(source), own_part_path(root, path))
             record = store.read(name)
@@ -95,7 +95,7 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
     """Commit written results; return the intended records, and those that hold in the end."""
     places = [located(path, r.data_hash) for path, r in zip(work.paths, results, strict=True)]
     names, committed = [], []
-    with sweeping(root, (written.part.path for written in results)):
+    with sweeping(root.path, (written.part.path for written in results)):
         for position, written in enumerate(results):
             part = written.part
             if DATA_HASH in work.paths[position]:
@@ -134,7 +134,7 @@ def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Wri
     if own_paths is not None:
         return list(map(partial(_written_itself, work), work.spec.formats, own_paths))
     written: list[Written] = []
-    with sweeping(root, (each.part.path for each in written)):
+    with sweeping(root.path, (each.part.path for each in written)):
         placed = zip(heirs(work, inputs), work.paths, _results(work, result), strict=True)
         for target, path, value in placed:
             written.append(_part_of_value(root, work, target, path, value))
@@ -142,15 +142,15 @@ def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Wri
 
 
 @contextmanager
-def sweeping(root: Root, paths: Iterable[str]) -> Iterator[None]:
-    """Within this context, an error removes the results that are written; see `sweep_parts`.
+def sweeping(root: str, paths: Iterable[str]) -> Iterator[None]:
+    """Within this context, an error removes the parts that are written; see `sweep_parts`.
 
-    The paths may come from a generator, which is asked for them after the error.
+    `root` is the root's path.  The paths may come from a generator, which is asked after the error.
     """
     try:
         yield
     except BaseException:
-        sweep_parts(root, paths)
+        sweep_parts(Root(root), paths)
         raise
 
 
@@ -225,7 +225,7 @@ def _part_of_value(root, work, target, path, value):
             fresh = back is not value
             return Written(part, target.hash(value), content, back, fresh, _form(value))
         own = own_part_path(root, path)
-        with sweeping(root, [own]):
+        with sweeping(root.path, [own]):
             known = target.write(value, own)
             part = known if isinstance(known, files.Part) else files.part_of(own)
             data_hash = target.hash_result(value, own)
