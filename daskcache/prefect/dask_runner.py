@@ -37,6 +37,8 @@ from .futures import CacheFuture
 from .skipping import SkipsComplete
 from .workers import ContextSender, flush_workers, prepare_workers
 
+_logger = get_logger("task_runner.daskcache")
+
 
 class DaskCacheTaskRunner(SkipsComplete, DaskTaskRunner):
     """Task runner for a Dask cluster that skips complete tasks when they are submitted.
@@ -220,8 +222,6 @@ def _for_workers(arguments):
 # ---- futures ------------------------------------------------------------------------------------
 
 
-_logger = get_logger("task_runner.daskcache")
-
 _CANCELLED = (asyncio.CancelledError, concurrent.futures.CancelledError)
 
 
@@ -276,9 +276,6 @@ def _stepping_aside() -> Iterator[None]:
 
 
 # ---- requests to the server ---------------------------------------------------------------------
-
-
-_logger = get_logger("task_runner.daskcache")
 
 
 @contextmanager

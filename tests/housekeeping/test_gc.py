@@ -251,6 +251,8 @@ def test_ages_and_sizes_are_written_as_dask_writes_them(stored):
     assert done.exit_code == 2
     assert "'old' is not a valid age; write it as '30 days'" in done.output
     assert gc(stored, "--max-size", "-5 GB").exit_code == 2
+    arguments = ["trash", "--empty", "--older-than", "old", "--root", stored.path]
+    assert "'old' is not a valid age" in CliRunner().invoke(cache, arguments).output
 
 
 def test_something_must_be_asked_for(stored):

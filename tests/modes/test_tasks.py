@@ -9,6 +9,7 @@ import pickle
 import sys
 import time
 import warnings
+from typing import NamedTuple
 
 import cloudpickle
 import dask
@@ -33,6 +34,11 @@ from daskcache.modes.handles import CachedResult
 from daskcache.targets.stores import StoreTarget
 
 OWN_MODES = ("dask", "cache", "function")
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
 
 
 def in_mode(mode):
@@ -393,6 +399,15 @@ def test_submit_gives_something_to_wait_for(mode, runs):
     assert last.result() == 18
     assert [future.result() for future in futures] == [0, 2, 4, 6]
     assert len(runs.names()) == 4
+
+
+def test_handles_in_containers(mode):
+    """Lists, tuples, named ones too, and dicts arrive with data in place of handles."""
+    made = dc.task(lambda n: n)
+    given = dc.task(lambda pair, more: (type(pair).__name__, *pair, more))
+    pair, more = Pair(made.submit(1), [made(2)]), {"x": (made.submit(3),)}
+    assert given.submit(pair, more).result() == ("Pair", 1, [2], {"x": (3,)})
+    assert plain(dc.flow(lambda: given(pair, more))()) == ("Pair", 1, [2], {"x": (3,)})
 
 
 def test_map(mode):
