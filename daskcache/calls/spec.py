@@ -120,7 +120,7 @@ class Spec:
         unknown = set(self.options.ignore) - set(names)
         if unknown:
             raise GraphError(
-                f"delayed(ignore=...) names {sorted(unknown)}, which are no arguments of {self.name}()",
+                f"delayed(ignore=...) names {sorted(unknown)}, which {self.name}() does not take",
                 expected=", ".join(names),
             )
         return tuple(i for i, name in enumerate(names) if name not in self.options.ignore)

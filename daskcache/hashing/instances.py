@@ -130,8 +130,13 @@ def _reduced(value, reduced, encoder):
 def encode_dataclass(value, encoder):
     encoder.parts.append(b"C")
     encoder.add(type(value))
-    names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
-    encode_state({**_attributes(value), **{name: getattr(value, name) for name in names}}, encoder)
+    encode_state({**_attributes(value), **fields_of(value)}, encoder)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the values of a dataclass's fields by name, without fields that are not set."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _attributes(value):
