@@ -62,15 +62,14 @@ def _encode_contents(value, encoder):
         return
     # twice: state that differs from one time to the next can't identify the value
     first, second = _taken_apart(value), _taken_apart(value)
-    part = encoder.nested()
-    _reduced(value, first, part)
-    encoding = part.encoding()
-    if not _same(first, second):
+    encodings = []
+    for reduced in (first,) if _same(first, second) else (first, second):
         part = encoder.nested()
-        _reduced(value, second, part)
-        if part.encoding() != encoding:
-            raise no_identity(value, "what it pickles as differs from one time to the next")
-    encoder.parts.append(b"O" + encoding)
+        _reduced(value, reduced, part)
+        encodings.append(part.encoding())
+    if encodings[0] != encodings[-1]:
+        raise no_identity(value, "what it pickles as differs from one time to the next")
+    encoder.parts.append(b"O" + encodings[0])
 
 
 def _taken_apart(value):

@@ -132,9 +132,7 @@ def syntax_tree(code):
     return candidates[0] if candidates else None
 
 
-_FUTURE = functools.reduce(
-    lambda flags, name: flags | getattr(__future__, name).compiler_flag, __future__.all_feature_names, 0
-)
+_FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 
 def _place_in(text, flags, code):
