@@ -24,11 +24,12 @@ _MOVED_INTO = """
     graph              accessor api building=builder composed frames late needs node
     graph              other_programs=attempts submitted=attempts
     hashing            algorithms array_hashing=arrays code=functions declarations=contents
-    hashing            graph_hashing=collections identity=fingerprints installed=names names
-    hashing            ownership parts=changes reach table_hashing=tables hashing.bytecode=source_code
+    hashing            graph_hashing=collections identity=fingerprints installed=names names ownership
+    hashing            parts=changes reach table_hashing=tables hashing.bytecode=code_objects
     hashing            hashing.callables=contents hashing.declarations=contents
     hashing            hashing.identity=fingerprints hashing.imports=contents hashing.installed=names
-    hashing            hashing.numbering=encoder hashing.syntax=functions
+    hashing            hashing.numbering=encoder hashing.source_code=code_objects
+    hashing            hashing.syntax=functions
     housekeeping       archive auditing=audit demo lineage listing moving=transfer rebuild
     housekeeping       repairing=repair room=gc verifying=verify
     housekeeping.cli   cli=main cli_corrections=corrections cli_housekeeping=housekeeping

@@ -25,11 +25,11 @@ from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
 from . import contents
 from .changes import Part
+from .code_objects import Import, bytecode_hash, names_in
 from .contents import MISSING
 from .encoder import NumberingEncoder, hash_value
 from .functions import Body, Chain, body_of
 from .ownership import home_of, is_standard, is_user_code, is_user_module
-from .source_code import Import, bytecode_hash, names_in
 
 
 class Reach:
