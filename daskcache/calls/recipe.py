@@ -20,6 +20,7 @@ from dask.utils import is_namedtuple_instance
 from ..errors import ArgumentChanged, SourceMissing, TemplateError
 from ..hashing.changes import Part, code_changes
 from ..hashing.encoder import digest
+from ..hashing.instances import fields_of
 from ..storage import code_store
 from ..storage.roots import Root
 from ..targets.base import Target
@@ -239,9 +240,8 @@ def taken_apart(value: Any) -> tuple[Collection, Callable | None]:
     if is_namedtuple_instance(value):
         return value, lambda new: typ(*new)
     if dataclasses.is_dataclass(typ):
-        names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
-        parts = [getattr(value, name) for name in names]
-        return parts, lambda new: dataclasses.replace(value, **dict(zip(names, new, strict=True)))
+        old = fields_of(value)
+        return old.values(), lambda new: dataclasses.replace(value, **dict(zip(old, new, strict=True)))
     return (), None
 
 

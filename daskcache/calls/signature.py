@@ -10,6 +10,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
+from inspect import Parameter
 from types import FunctionType
 
 from ..targets.base import Target
@@ -30,10 +31,8 @@ class Signature:
         self.defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
         if self.takes_target_path:
             self.defaults["target_path"] = None
-        self._plain = not {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} & set(
-            self.kinds
-        )
-        self._max_positional = sum(kind is not inspect.Parameter.KEYWORD_ONLY for kind in self.kinds)
+        self._plain = not {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD} & set(self.kinds)
+        self._max_positional = sum(kind is not Parameter.KEYWORD_ONLY for kind in self.kinds)
         self._rest = [self._defaults_from(i) for i in range(len(self.names) + 1)]
 
     def _defaults_from(self, position):
@@ -82,23 +81,18 @@ class Signature:
         args: list = []
         kwargs: dict = {}
         for name, kind, value in zip(self.names, self.kinds, values, strict=True):
-            if kind is inspect.Parameter.VAR_POSITIONAL:
+            if kind is Parameter.VAR_POSITIONAL:
                 args += value
-            elif kind is inspect.Parameter.VAR_KEYWORD:
+            elif kind is Parameter.VAR_KEYWORD:
                 kwargs |= value
-            elif kind is inspect.Parameter.KEYWORD_ONLY:
+            elif kind is Parameter.KEYWORD_ONLY:
                 kwargs[name] = value
             else:
                 args.append(value)
         return args, kwargs
 
 
-ANYTHING = inspect.Signature(
-    [
-        inspect.Parameter("args", inspect.Parameter.VAR_POSITIONAL),
-        inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD),
-    ]
-)
+ANYTHING = inspect.signature(lambda *args, **kwargs: None)
 
 
 def signature_of(func: Callable) -> Signature:

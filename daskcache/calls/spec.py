@@ -120,7 +120,7 @@ class Spec:
         unknown = set(self.options.ignore) - set(names)
         if unknown:
             raise GraphError(
-                f"delayed(ignore=...) names {sorted(unknown)}, which are no arguments of {self.name}()",
+                f"delayed(ignore=...) names {sorted(unknown)}, which {self.name}() does not take",
                 expected=", ".join(names),
             )
         return tuple(i for i, name in enumerate(names) if name not in self.options.ignore)
@@ -215,9 +215,9 @@ def code_of(func: Callable, options: Options) -> Code:
     versions = {name: package_version(name) for name in options.tracked}
     if unknown := [name for name, version in versions.items() if version is None]:
         raise GraphError(
-            f"{func.__qualname__}() is to be tracked with {', '.join(unknown)}",
+            f"delayed(tracked=...) of {func.__qualname__}() names {', '.join(unknown)}",
             expected="names of installed packages, such as scikit-image or skimage",
-            got="no such package",
+            got="the name of a package that is not installed",
         )
     packages = [Part("package", "", n, hash_value(v), str(v)) for n, v in versions.items()]
     hashed = hash_value((reach.fingerprint, sorted(versions.items())))

@@ -64,7 +64,7 @@ def _choose():
     name = config.get("hash")
     if name not in _KNOWN:
         raise GraphError(
-            "daskcache.hash names no hash algorithm", expected=", ".join(_KNOWN), got=repr(name)
+            "daskcache.hash does not name a hash algorithm", expected=", ".join(_KNOWN), got=repr(name)
         )
     _chosen = name, _KNOWN[name]()
     return _chosen
@@ -113,7 +113,7 @@ def use(name: str) -> None:
         _chosen = name, _KNOWN[name]()
     elif _chosen[0] != name:
         raise GraphError(
-            "this process hashes with another algorithm than the one that sent it work",
+            "this process and the one that sent it work use different hash algorithms",
             expected=name,
             got=_chosen[0],
             hint="use one daskcache.hash for all clients of a cluster, and restart its workers",

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import reprlib
 from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
+#: Makes the short texts of values for `Part.text`.
+brief = reprlib.Repr()
+brief.maxstring = brief.maxother = 80
 #: Lines of a diff that are shown.
 _MAX_LINES = 20
 

@@ -21,8 +21,8 @@ from collections import namedtuple
 from collections.abc import Iterator
 from typing import Any
 
+from .code_objects import Import
 from .ownership import is_user_code, is_user_package
-from .source_code import Import
 
 MISSING: Any = object()
 

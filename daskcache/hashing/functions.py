@@ -5,7 +5,7 @@ the function's own name, file paths and line numbers are left out.  The source o
 compiles to the code in memory.  Otherwise (an edited file, no source) bytecode counts.
 
 `reach` follows the names further.  `fingerprints`, `calls.spec` and `storage.code_store` use it too.
-Next to it, `source_code` finds a function's syntax tree, and reads the bytecode.
+Next to it, `code_objects` finds a function's syntax tree, and reads the bytecode.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import functools
 import types
 from typing import NamedTuple
 
-from . import source_code
+from . import code_objects
+from .code_objects import Import
 from .encoder import hash_value
 from .ownership import view_of_another
-from .source_code import Import
 
 #: A name and the attributes taken of it, as in ``helpers.smooth``.
 Chain = tuple[str, ...]
@@ -75,7 +75,7 @@ def _importing_no_more(seen, code):
 
     The body was read from a file in the root, and other users may have written that file.
     """
-    there = source_code.imports_made(code)
+    there = code_objects.imports_made(code)
     # an import of "" fails, so `reach` imports nothing for it
     imports = {name: it if it in there else Import(0, "", None) for name, it in seen.imports.items()}
     return seen._replace(imports=imports)
@@ -83,12 +83,12 @@ def _importing_no_more(seen, code):
 
 @functools.cache
 def _body_of(code, _file_name):
-    globals_read, assigned = source_code.global_names(code)
-    tree = source_code.syntax_tree(code)
+    globals_read, assigned = code_objects.global_names(code)
+    tree = code_objects.syntax_tree(code)
     if tree is None:
         chains = tuple(sorted((name,) for name in globals_read))
-        hashed, imports = source_code.bytecode_hash(code), source_code.imports_by_module(code)
-        return Body(hashed, chains, imports, assigned, source_code.names_in(code), "")
+        hashed, imports = code_objects.bytecode_hash(code), code_objects.imports_by_module(code)
+        return Body(hashed, chains, imports, assigned, code_objects.names_in(code), "")
     visitor = _Names(globals_read)
     visitor.visit_body(tree)
     assigned |= visitor.filled & globals_read
@@ -98,7 +98,7 @@ def _body_of(code, _file_name):
         visitor.imports,
         assigned,
         None,
-        source_code.text_of(tree, code.co_filename),
+        code_objects.text_of(tree, code.co_filename),
     )
 
 

@@ -62,15 +62,14 @@ def _encode_contents(value, encoder):
         return
     # twice: state that differs from one time to the next can't identify the value
     first, second = _taken_apart(value), _taken_apart(value)
-    part = encoder.nested()
-    _reduced(value, first, part)
-    encoding = part.encoding()
-    if not _same(first, second):
+    encodings = []
+    for reduced in (first,) if _same(first, second) else (first, second):
         part = encoder.nested()
-        _reduced(value, second, part)
-        if part.encoding() != encoding:
-            raise no_identity(value, "what it pickles as differs from one time to the next")
-    encoder.parts.append(b"O" + encoding)
+        _reduced(value, reduced, part)
+        encodings.append(part.encoding())
+    if encodings[0] != encodings[-1]:
+        raise no_identity(value, "what it pickles as differs from one time to the next")
+    encoder.parts.append(b"O" + encodings[0])
 
 
 def _taken_apart(value):
@@ -130,8 +129,13 @@ def _reduced(value, reduced, encoder):
 def encode_dataclass(value, encoder):
     encoder.parts.append(b"C")
     encoder.add(type(value))
-    names = [f.name for f in dataclasses.fields(value) if hasattr(value, f.name)]
-    encode_state({**_attributes(value), **{name: getattr(value, name) for name in names}}, encoder)
+    encode_state({**_attributes(value), **fields_of(value)}, encoder)
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the values of a dataclass's fields by name, without fields that are not set."""
+    names = [field.name for field in dataclasses.fields(value)]
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _attributes(value):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import builtins
 import logging
-import reprlib
 import sys
 import threading
 import time
@@ -24,12 +23,12 @@ from typing import Any
 from .. import config
 from ..errors import DaskcacheWarning, UnhashableArgument
 from . import contents
-from .changes import Part
+from .changes import Part, brief
+from .code_objects import Import, bytecode_hash, names_in
 from .contents import MISSING
 from .encoder import NumberingEncoder, hash_value
 from .functions import Body, Chain, body_of
 from .ownership import home_of, is_standard, is_user_code, is_user_module
-from .source_code import Import, bytecode_hash, names_in
 
 
 class Reach:
@@ -328,7 +327,7 @@ class Reach:
         if not isinstance(value, (types.FunctionType, type)):
             shown = name if kind in ("constant", "class") else f"{owner.__qualname__}.{name}"
             hashed = encoder.digest_without_numbers()  # code in the value is a part of its own
-            self.parts.append(Part(kind, module or owner.__module__, shown, hashed, _brief.repr(value)))
+            self.parts.append(Part(kind, module or owner.__module__, shown, hashed, brief.repr(value)))
         return encoder.digest()
 
     def _encoded(self, value):
@@ -381,9 +380,6 @@ _STATELESS = (logging.Logger, type(threading.Lock()), type(threading.RLock()))
 #: together.  Larger ones are checked once a moment (seconds).  When a plan is made, all are checked.
 _LARGE = 4096
 _A_MOMENT = 0.01
-#: Makes the short texts of values.
-_brief = reprlib.Repr()
-_brief.maxstring = _brief.maxother = 80
 
 
 _warned: set[tuple[str, str, str]] = set()

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..calls.recipe import SCALARS, Ref, SourceInput, taken_apart
+from ..hashing.instances import fields_of
 from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
@@ -98,8 +99,7 @@ def _holds_reference(value):
 def _copied(value, parts):
     """Return a copy of a dataclass with these parts.  Its class may not take all of them."""
     copied = copy.copy(value)
-    names = [field.name for field in dataclasses.fields(value) if hasattr(value, field.name)]
-    for name, part in zip(names, parts, strict=True):
+    for name, part in zip(fields_of(value), parts, strict=True):
         object.__setattr__(copied, name, part)
     return copied
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..hashing.changes import Part
+from ..hashing.code_objects import Import
 from ..hashing.functions import Body
 from ..hashing.ownership import View
 from ..hashing.reach import Reach
-from ..hashing.source_code import Import
 from . import atomic, files
 from .roots import FORMAT, Root, parsed
 

@@ -20,7 +20,7 @@ from forging import ODD, PATHS, Forgery, Trap, Yard, digest_of, uses_of
 import daskcache as dc
 from daskcache.errors import DaskcacheError
 from daskcache.hashing import encoder as hashing
-from daskcache.hashing.source_code import bytecode_hash
+from daskcache.hashing.code_objects import bytecode_hash
 from daskcache.runtime import code_check
 from daskcache.storage import code_store, trash
 from daskcache.storage import files as storage

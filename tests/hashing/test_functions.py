@@ -20,7 +20,7 @@ import pytest
 
 import daskcache as dc
 from daskcache.errors import UnhashableArgument
-from daskcache.hashing import source_code
+from daskcache.hashing import code_objects
 from daskcache.hashing.fingerprints import fingerprint
 from daskcache.hashing.ownership import is_user_code
 from daskcache.hashing.reach import Reach
@@ -660,15 +660,15 @@ def test_parsing_survives_that_other_threads_parse(define, monkeypatch):
     """Python 3.11 can fail to make a syntax tree while another thread makes one: it is made again."""
     function = define(BASE, "parsed_at_once").f
     expected = fingerprint(function)
-    source_code._trees_in.cache_clear()
-    parse, failures = source_code.ast.parse, iter(range(3))
+    code_objects._trees_in.cache_clear()
+    parse, failures = code_objects.ast.parse, iter(range(3))
 
     def failing(*args, **kwargs):
         if next(failures, None) is not None:
             raise SystemError("AST constructor recursion depth mismatch (before=84, after=80)")
         return parse(*args, **kwargs)
 
-    monkeypatch.setattr(source_code.ast, "parse", failing)
+    monkeypatch.setattr(code_objects.ast, "parse", failing)
     again = define(BASE, "parsed_at_once").f
     assert fingerprint(again) == expected
     assert next(failures, None) is None

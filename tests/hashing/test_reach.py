@@ -10,11 +10,11 @@ import pytest
 
 import daskcache as dc
 from daskcache.hashing.changes import Part, code_changes, first_difference
+from daskcache.hashing.code_objects import Import, bytecode_hash
 from daskcache.hashing.fingerprints import fingerprint
 from daskcache.hashing.functions import body_of
 from daskcache.hashing.ownership import View, is_user_code, seen_as
 from daskcache.hashing.reach import Reach
-from daskcache.hashing.source_code import Import, bytecode_hash
 
 PROGRAM = """
 import collections, dataclasses, enum, functools, typing

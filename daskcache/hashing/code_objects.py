@@ -44,7 +44,7 @@ def bytecode_hash(code: types.CodeType) -> str:
 @functools.cache
 def names_in(code: types.CodeType) -> frozenset[str]:
     """Return the names of globals, attributes and imports in a code object."""
-    return frozenset(name for inner in nested(code) for name in inner.co_names)
+    return frozenset(name for inner in _nested(code) for name in inner.co_names)
 
 
 def global_names(code):
@@ -52,7 +52,7 @@ def global_names(code):
 
     Inner functions count too.
     """
-    steps = [(step.opname, step.argval) for each in nested(code) for step in dis.get_instructions(each)]
+    steps = [(step.opname, step.argval) for each in _nested(code) for step in dis.get_instructions(each)]
     read = frozenset(name for operation, name in steps if operation in _READING)
     return read, frozenset(name for operation, name in steps if operation == "STORE_GLOBAL")
 
@@ -79,7 +79,7 @@ def imports_made(code):
 
 def _import_statements(code):
     """Yield level, module and names of each import statement in a code object."""
-    for inner in nested(code):
+    for inner in _nested(code):
         before = [0, None]  # the level and the names to import are pushed before
         for instruction in dis.get_instructions(inner):
             if instruction.opname == "IMPORT_NAME":
@@ -88,11 +88,11 @@ def _import_statements(code):
                 before = [before[1], instruction.argval]
 
 
-def nested(code) -> Iterator[types.CodeType]:
+def _nested(code) -> Iterator[types.CodeType]:
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from nested(constant)
+            yield from _nested(constant)
 
 
 def _runnable(code):
@@ -132,9 +132,7 @@ def syntax_tree(code):
     return candidates[0] if candidates else None
 
 
-_FUTURE = functools.reduce(
-    lambda flags, name: flags | getattr(__future__, name).compiler_flag, __future__.all_feature_names, 0
-)
+_FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
 
 def _place_in(text, flags, code):
@@ -192,7 +190,7 @@ def _around(code, candidates):
 
 def _is_rewritten(code):
     """Test if pytest rewrote the assertions in the code, which then differs from its source."""
-    return any("@pytest_ar" in inner.co_names for inner in nested(code))
+    return any("@pytest_ar" in inner.co_names for inner in _nested(code))
 
 
 def _warn_of_edit(code):
@@ -226,7 +224,7 @@ def _compiled(text, flags, by_statement):
     wholes = [ast.Module([each], []) for each in _parsed(text).body] if by_statement else [text]
     found: dict[str, list] = {}
     for whole in wholes:
-        for inner in nested(compile(whole, "<source>", "exec", flags, dont_inherit=True)):
+        for inner in _nested(compile(whole, "<source>", "exec", flags, dont_inherit=True)):
             found.setdefault(inner.co_name, []).append(inner)
     return found
 
