@@ -17,7 +17,7 @@ from dask.utils import format_bytes
 
 from .. import config
 from ..errors import FormatLimit, LazyModule, TargetCorrupt, UntrustedPickle
-from .base import BytesTarget
+from .base import BytesTarget, Target
 from .source import Source
 
 np = LazyModule("numpy", "numpy")
@@ -122,9 +122,7 @@ class NumpyTarget(BytesTarget):
         # the dtype as the file's header will describe it
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
             raise self.limit(value, f"{name} is of dtype {value.dtype}, which would change", "use .pkl")
-        lost = carried_by_dtype(value.dtype)
-        if lost:
-            raise self.limit(value, f"the dtype of {name} has {lost}, which would be lost", "use .pkl")
+        check_extras(self, value, name)
         # ascontiguousarray adds an axis to an array without axes; reshape takes it away again
         array = np.ascontiguousarray(value).reshape(value.shape)
         header = _header(array)
@@ -146,7 +144,7 @@ class NumpyTarget(BytesTarget):
         It names no time, user or system, so that equal arrays give equal bytes.
         """
         if type(key) is not str:
-            raise self.limit(arrays, f"the key {key!r} is no text", "use texts as keys, or .pkl")
+            raise self.limit(arrays, f"the key {key!r} is not a text", "use texts as keys, or .pkl")
         member = zipfile.ZipInfo(f"{key}.npy", date_time=(1980, 1, 1, 0, 0, 0))
         if member.filename != f"{key}.npy" or not _is_name(key):
             raise self.limit(arrays, f"the key {key!r} can't name a file in an archive", "rename it")
@@ -239,14 +237,26 @@ def check_decoded(nbytes: int, what: str) -> None:
         )
 
 
-def carried_by_dtype(dtype: Any) -> str | None:
-    """Name the extra of a NumPy dtype that no format of arrays keeps, or return None."""
+def check_extras(target: Target, array: Any, name: str) -> None:
+    """Refuse an array whose dtype has an extra that no format of arrays keeps.
+
+    Raises
+    ------
+    FormatLimit
+        With the array's `name`, if its dtype has metadata or an aligned layout.
+    """
+    lost = _extra_of(array.dtype)
+    if lost:
+        raise target.limit(array, f"the dtype of {name} has {lost}, which would be lost", "use .pkl")
+
+
+def _extra_of(dtype):
     if dtype.metadata:
         return f"metadata, {dict(dtype.metadata)}"
     if dtype.isalignedstruct:
         return "an aligned layout"
     inner = [dtype.base] if dtype.subdtype else [dtype[i] for i in range(len(dtype.names or ()))]
-    return next(filter(None, map(carried_by_dtype, inner)), None)
+    return next(filter(None, map(_extra_of, inner)), None)
 
 
 def _physical_memory():

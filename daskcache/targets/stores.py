@@ -53,7 +53,7 @@ class StoreTarget(Target):
         if not (
             callable(getattr(self.store, "save", None)) and callable(getattr(self.store, "load", None))
         ):
-            raise TypeError(f"{store!r} is no class with save and load")
+            raise TypeError(f"{store!r} is not a class with save and load")
 
     def counted_options(self):
         return {"store": public_name(self.store)}
@@ -77,7 +77,7 @@ class StoreTarget(Target):
         store = self.store(receipt["location"])
         if not store.exists():
             raise TargetMissing(
-                f"{self.store.__name__} has not any more what it saved",
+                f"{self.store.__name__} no longer has what it saved",
                 target=receipt["location"],
                 expected=tag(receipt["hash"]),
                 hint="compute the node with force",

@@ -97,7 +97,7 @@ class Template:
                 value = lookup(name)
             except KeyError:
                 raise TemplateError(
-                    f"the template {self.text!r} has a field {name!r} that is no argument",
+                    f"the template {self.text!r} has a field {name!r} that is not an argument",
                     hint=f"use an argument's name, {{funcname}}, {{key}}, or set {name!r} with "
                     f"daskcache.context({name}=...)",
                 ) from None
@@ -214,7 +214,7 @@ def _parse(text):
         match = _FIELD.match(field)
         if not match or conversion or "{" in (spec or ""):
             raise TemplateError(
-                f"the template {text!r} has the field {{{field}}}, which is no plain field",
+                f"the template {text!r} has the field {{{field}}}, which is not a plain field",
                 expected=f"a name, or a name with one of .{', .'.join(ATTRIBUTES)}",
                 got=field,
             )

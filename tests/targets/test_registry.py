@@ -96,7 +96,7 @@ def test_options_stay_when_the_path_changes():
         (dc.NumpyTarget("a.npz"), np.zeros(3), "ndarray"),
         (dc.NumpyTarget("a.npz"), {"a": [1]}, "item 'a' is a list"),
         (dc.NumpyTarget("a.npz"), {"a": np.array([None])}, "item 'a' is of dtype object"),
-        (dc.NumpyTarget("a.npz"), {1: np.zeros(3)}, "key 1 is no text"),
+        (dc.NumpyTarget("a.npz"), {1: np.zeros(3)}, "key 1 is not a text"),
         (dc.TextTarget("a.txt"), "ab\ud800", "at 2"),
         (dc.JSONTarget("a.json"), [OrderedDict(a=1)], "OrderedDict"),
         (dc.JSONTarget("a.json"), [b""], "bytes"),

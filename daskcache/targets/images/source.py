@@ -63,7 +63,7 @@ class ImageSource(Source, Metadata):
         super().__init__(path)
         if not (metadata is None or isinstance(metadata, dict)):
             raise GraphError(
-                "an ImageSource takes a path, and its metadata are no dict",
+                "an ImageSource takes a path, and metadata as a dict",
                 expected="metadata={...}, or none",
                 got=repr(metadata)[:100],
                 hint="daskcache.cpr.ImageSource takes CPR's location, name and ext",

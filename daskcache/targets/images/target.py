@@ -14,7 +14,7 @@ import os
 from ...aliases import names_of
 from ...errors import FormatLimit, LazyModule, require
 from ...hashing.encoder import hash_value
-from ..arrays import carried_by_dtype, check_decoded
+from ..arrays import check_decoded, check_extras
 from ..base import BytesTarget
 from ..resource import Metadata
 from . import ome_files, tiff
@@ -223,7 +223,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if self.axes is not None and not fits(self.axes, value):
             raise self.limit(
                 value,
-                f"an array of shape {value.shape} and {value.dtype} has not the axes {self.axes!r}",
+                f"an array of shape {value.shape} and dtype {value.dtype} can't have the axes {self.axes!r}",
                 "give a letter for each axis; S is for 3 or 4 samples of uint8 or uint16",
             )
         found = super()._metadata_of(value)
@@ -233,8 +233,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if missing:
             raise self.limit(
                 value,
-                f"pixel_size has the axis {missing[0]}, which an image with the axes {found.axes!r} "
-                "has not",
+                f"pixel_size names the axis {missing[0]}, and the image has the axes {found.axes!r}",
                 "name its axes, e.g. axes='ZYX'",
             )
         self._check_channels(value, found, "CYX")
@@ -251,7 +250,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             )
         if value.ndim < 2 or value.size == 0:
             raise self.limit(
-                value, f"an array of shape {value.shape} is no image", "use a path that ends in .npy"
+                value, f"an array of shape {value.shape} is not an image", "use a path that ends in .npy"
             )
         if value.dtype.str[1:] not in _DTYPES or value.dtype.byteorder == ">":
             raise self.limit(
@@ -259,9 +258,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
                 f"TIFF would not give back the dtype {value.dtype}",
                 "convert it (uint16, int32, float32 …), or use a path that ends in .npy",
             )
-        lost = carried_by_dtype(value.dtype)
-        if lost:
-            raise self.limit(value, f"its dtype has {lost}, which would be lost", "use .pkl")
+        check_extras(self, value, "the image")
 
     def _stored(self, value, metadata):
         """Return the kind of file and the pixels to store in it."""

@@ -330,30 +330,19 @@ def _from_tags(tif):
     The tags are per inch or centimetre, and sizes are converted to µm.  Without a unit, they stay
     unchanged.
     """
-    found = _per_unit(tif.pages.first.tags)
-    if found is None:
-        return {}
-    resolutions, unit = found
-    if unit == _NO_UNIT:
-        return {"pixel_size": {axis: short(1 / r) for axis, r in resolutions.items()}}
-    unit_size = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
-    return {
-        "pixel_size": {axis: short(unit_size / r) for axis, r in resolutions.items()},
-        "unit": "µm",
-    }
-
-
-def _per_unit(tags):
-    """Return pixels per unit by axis, and the unit, or None if the tags hold no scale."""
-    values = [tags.get(name) for name in ("XResolution", "YResolution")]
+    tags = tif.pages.first.tags
+    values = [tags.get(f"{axis}Resolution") for axis in "YX"]
     if None in values or not all(all(tag.value) for tag in values):
-        return None
-    x, y = (tag.value[0] / tag.value[1] for tag in values)
+        return {}
+    y, x = (tag.value[0] / tag.value[1] for tag in values)
     unit = tags.get("ResolutionUnit")
     unit = int(unit.value) if unit is not None else _INCH  # the default of TIFF 6.0
-    if (x, y) == (1, 1) or (x, y, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
-        return None
-    return {"Y": y, "X": x}, unit
+    if (y, x) == (1, 1) or (y, x, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
+        return {}  # no scale
+    if unit == _NO_UNIT:
+        return {"pixel_size": {"Y": short(1 / y), "X": short(1 / x)}}
+    per_unit = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
+    return {"pixel_size": {"Y": short(per_unit / y), "X": short(per_unit / x)}, "unit": "µm"}
 
 
 def _from_imagej(axes, tif):

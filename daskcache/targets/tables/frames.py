@@ -59,7 +59,7 @@ def frame_of(rows: Rows, dtypes: Mapping[str, Any]) -> Any:
     unknown = sorted(set(dtypes) - set(rows.names))
     if unknown:
         raise FormatLimit(
-            f"there is no column {unknown[0]!r} to restore a dtype of",
+            f"the option dtype names the column {unknown[0]!r}, which does not exist",
             expected=", ".join(rows.names),
             hint="mend the option dtype",
         )

@@ -23,7 +23,25 @@ from .frames import frame_of, rows_of
 _HINT = "use a path that ends in .parquet or .pkl"
 
 
-class SQLTarget(Target):
+class _InDatabase:
+    """Mixin of targets and sources that are tables in databases, whose URLs are not shown."""
+
+    path: str
+    dtype: dict[str, Any]
+    #: URL of the database, if it was given as one.
+    _url: str | None
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self._url is not None:
+            named(self._url)
+
+    def __repr__(self):
+        option = f", dtype={self.dtype!r}" if self.dtype else ""
+        return f"{type(self).__name__}({self.path!r}{option})"
+
+
+class SQLTarget(_InDatabase, Target):
     """A data frame as a table in a database: a SQLite file below the root, or any server.
 
     The table has the frame's columns and a primary key ``row_number`` (0, 1, 2 …), so that the rows come
@@ -105,7 +123,9 @@ class SQLTarget(Target):
             )
         self._check_names(value)
         rows = rows_of(value)
-        self._check_restored(value, frame_of(rows, self.dtype))
+        restored = frame_of(rows, self.dtype)
+        if self.hash(restored) != self.hash(value) or not is_whole(value, restored):
+            raise self.limit(value, *difference(value, restored, "the database", self._remedy))
         return rows
 
     def _check_names(self, frame):
@@ -122,28 +142,16 @@ class SQLTarget(Target):
         if reason:
             raise self.limit(frame, reason, "rename the columns: frame.rename(columns={…})")
 
-    def _check_restored(self, value, restored):
-        if self.hash(restored) != self.hash(value) or not is_whole(value, restored):
-            raise self.limit(value, *difference(value, restored, "the database", self._remedy))
-
     def _remedy(self, name, dtype):
         if dtype is None or name in self.dtype:
             return _HINT
         return f"say SQLTarget(…, dtype={{{name!r}: {str(dtype)!r}}}), or {_HINT}"
 
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        if self._url is not None:
-            named(self._url)
-
-    def __repr__(self):
-        return f"{type(self).__name__}({self.path!r}{_dtype_option(self.dtype)})"
-
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(f"{type(self).__name__}:{self.path}:{hash_value(_texts(self.dtype))}")
 
 
-class SQLSource(Source):
+class SQLSource(_InDatabase, Source):
     """An existing table (or view) as an input; it arrives as a data frame.
 
     Its identity consists of the database's name, the table's name and the table's content.  The content
@@ -220,14 +228,6 @@ class SQLSource(Source):
         options = f":{hash_value(_texts(self.dtype))}" if self.dtype else ""
         return super().identify(content_hash) + options
 
-    def __setstate__(self, state):
-        self.__dict__.update(state)
-        if self._url is not None:
-            named(self._url)
-
-    def __repr__(self):
-        return f"{type(self).__name__}({self.path!r}{_dtype_option(self.dtype)})"
-
     def __eq__(self, other):
         return super().__eq__(other) and self.dtype == other.dtype
 
@@ -255,7 +255,3 @@ def _is_name(name):
 
 def _texts(dtype):
     return {str(name): str(kind) for name, kind in sorted(dtype.items())}
-
-
-def _dtype_option(dtype):
-    return f", dtype={dtype!r}" if dtype else ""

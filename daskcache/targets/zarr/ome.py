@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import GraphError, LazyModule
 from ..images.metadata import TakesOver
-from ..images.options import checked_channels
+from ..images.options import checked_channels, one_of
 from . import ngff
 from .source import ZarrSource, described_image
 from .target import AUTO, ZarrTarget
@@ -20,7 +20,6 @@ da = LazyModule("dask.array", "zarr")
 np = LazyModule("numpy", "zarr")
 zarr = LazyModule("zarr", "zarr")
 
-_METHODS = ("mean", "nearest")
 #: Pixels of a plane's longer side up to which the default is not to make a smaller copy.
 _SMALL = 1024
 
@@ -106,7 +105,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         self.scale = None if scale is None else {name: float(size) for name, size in scale.items()}
         self.units = None if units is None else dict(units)
         self.levels = levels
-        self.method = method
+        self.method = one_of("method", method, ("mean", "nearest"))
         self.channels = checked_channels(channels)
         self._check_options()
 
@@ -137,10 +136,6 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         unknown = {*(self.scale or ()), *(self.units or ())} - set(self.axes or ngff.AXES)
         if unknown:
             raise GraphError(f"{self.path}: scale or units of unknown axes: {sorted(unknown)}")
-        if self.method not in _METHODS:
-            raise GraphError(
-                f"{self.path}: method={self.method!r}", expected=" or ".join(map(repr, _METHODS))
-            )
 
     def _check(self, value, what):
         ndim = getattr(value, "ndim", None)
@@ -149,7 +144,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
             shape = f"an array of shape {value.shape}" if ndim is not None else type(value).__name__
             raise self.limit(
                 value,
-                f"{shape} is no image with the axes {self.axes or 'yx, zyx, czyx or tczyx'}",
+                f"{shape} is not an image with the axes {self.axes or 'yx, zyx, czyx or tczyx'}",
                 "give OMEZarrTarget axes=..., or use a path that ends in .zarr",
             )
         super()._check(value, what)
@@ -207,20 +202,18 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         return ngff.without_windows(attributes)
 
     def _write_store(self, value, store):
-        # a copy, because the names of the axes depend on the value
-        named = self.at(self.path)
-        named._dimension_names = self._names_of(value)
+        names = self._names_of(value)
         group = zarr.create_group(store, zarr_format=3, attributes=self._top_attributes(value))
-        named._write_node(value, store, "0", {})
+        self._write_node(value, store, "0", {}, names)
         levels = self._levels_of(value)
         for level in range(1, levels + 1):
             # each copy is made from the one before, as it was stored
             larger = dask_array_of(zarr.open_array(store, path=str(level - 1), mode="r"))
-            named._write_node(_halved(larger, self.method), store, str(level), {})
+            self._write_node(_halved(larger, self.method), store, str(level), {}, names)
         if "omero" in group.attrs["ome"]:
             # ranges of the smallest copy, which is the cheapest to read
             smallest = dask_array_of(zarr.open_array(store, path=str(levels), mode="r"))
-            ranges = _ranges(smallest, named._dimension_names.index("c"))
+            ranges = _ranges(smallest, names.index("c"))
             group.attrs["ome"] = ngff.with_windows(group.attrs["ome"], ranges)
 
     def _dataset(self, axes, shape, scale, level):

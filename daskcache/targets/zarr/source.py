@@ -167,7 +167,7 @@ class ZarrSource(Source):
         """
         found = self.heritage()
         if found is None:
-            raise FormatLimit(f"{self._folder} is no image", hint="name an array in it with group=")
+            raise FormatLimit(f"{self._folder} is not an image", hint="name an array in it with group=")
         return found.metadata
 
     def heritage(self) -> Described | None:

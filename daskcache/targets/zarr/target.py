@@ -13,21 +13,9 @@ from ...aliases import names_of
 from ...errors import GraphError, LazyModule
 from ...hashing.encoder import hash_value
 from ...storage import files as storage
-from ..arrays import carried_by_dtype
+from ..arrays import check_extras
 from ..base import UNKNOWN, FolderTarget, comes_back_as_it_is
-from .values import (
-    DTYPES,
-    dask_array_of,
-    default_chunks,
-    dimension_names,
-    is_group,
-    open_node,
-    slabs_of,
-    slabs_of_dask,
-    value_of,
-    write_dask,
-    write_numpy,
-)
+from . import values
 
 np = LazyModule("numpy", "zarr")
 zarr = LazyModule("zarr", "zarr")
@@ -92,9 +80,6 @@ class ZarrTarget(FolderTarget):
     (1, 2, 2)
     """
 
-    #: Names of the axes; None where the format has none.
-    _dimension_names: tuple[str, ...] | None = None
-
     def __init__(self, path, chunks=None, shards=None, compressors=AUTO, attributes=None):
         super().__init__(path)
         self.chunks = _lengths(chunks)
@@ -118,16 +103,16 @@ class ZarrTarget(FolderTarget):
             raise storage.storage_error(error, path) from error
 
     def read(self, path):
-        return value_of(self.open(path), path)
+        return values.value_of(self.open(path), path)
 
     def open(self, path):
-        return self._value_in(open_node(path))
+        return self._value_in(values.open_node(path))
 
     def read_folder(self, folder):
-        return value_of(self.open_folder(folder), folder.path)
+        return values.value_of(self.open_folder(folder), folder.path)
 
     def open_folder(self, folder):
-        return self._value_in(open_node(folder))
+        return self._value_in(values.open_node(folder))
 
     def hash(self, value):
         return _joint_hash(_hashed(value), self._top_attributes(value))
@@ -139,11 +124,11 @@ class ZarrTarget(FolderTarget):
         return value if comes_back_as_it_is(value) else UNKNOWN
 
     def hash_file(self, path):
-        top = open_node(path)
-        return _joint_hash(slabs_of(self._value_in(top)), self._counted(top.attrs.asdict()))
+        top = values.open_node(path)
+        return _joint_hash(values.slabs_of(self._value_in(top)), self._counted(top.attrs.asdict()))
 
     def hash_read(self, value, path):
-        return _joint_hash(_hashed(value), self._counted(open_node(path).attrs.asdict()))
+        return _joint_hash(_hashed(value), self._counted(values.open_node(path).attrs.asdict()))
 
     def counted_options(self) -> dict[str, Any]:
         return {"attributes": self.attributes} if self.attributes else {}
@@ -157,7 +142,7 @@ class ZarrTarget(FolderTarget):
 
     def _names_of(self, value):
         """Return the names that the array's dimensions will have, or None."""
-        return self._dimension_names
+        return None
 
     def _counted(self, attributes):
         """Return those of a store's attributes that `_top_attributes` gives."""
@@ -166,17 +151,17 @@ class ZarrTarget(FolderTarget):
     def _write_store(self, value, store):
         self._write_node(value, store, "", self.attributes)
 
-    def _write_node(self, value, store, name, attributes):
-        if is_group(value):
+    def _write_node(self, value, store, name, attributes, dimensions=None):
+        if values.is_group(value):
             zarr.create_group(store, path=name, zarr_format=3, attributes=attributes)
             for key, member in sorted(_members(value)):
                 self._write_node(member, store, f"{name}/{key}" if name else key, {})
             return
-        stored = self._create(value, store, name, attributes)
+        stored = self._create(value, store, name, attributes, dimensions)
         if _is_lazy(value):
-            write_dask(dask_array_of(value), stored)
+            values.write_dask(values.dask_array_of(value), stored)
         else:
-            write_numpy(value, stored)
+            values.write_numpy(value, stored)
 
     def _layout(self, value):
         """Return the shapes of chunks and shards: the user's, or else those that suit the array."""
@@ -185,7 +170,7 @@ class ZarrTarget(FolderTarget):
             if _is_lazy(value) and not _is_dask(value):
                 return value.chunks, value.shards
             block = tuple(map(max, value.chunks)) if _is_dask(value) else shape
-            return default_chunks(block, value.dtype.itemsize), None
+            return values.default_chunks(block, value.dtype.itemsize), None
         if len(self.chunks) != len(shape) or (self.shards and len(self.shards) != len(shape)):
             raise self.limit(
                 value,
@@ -194,7 +179,7 @@ class ZarrTarget(FolderTarget):
             )
         return _fill(self.chunks, shape), _fill(self.shards, shape) if self.shards else None
 
-    def _create(self, value, store, name, attributes):
+    def _create(self, value, store, name, attributes, dimensions):
         chunks, shards = self._layout(value)
         try:
             return zarr.create_array(
@@ -209,7 +194,7 @@ class ZarrTarget(FolderTarget):
                 fill_value=0,
                 zarr_format=3,
                 attributes=attributes,
-                dimension_names=self._dimension_names,
+                dimension_names=dimensions,
                 # values that equal the fill value may still differ from it (-0.0, the payload of a NaN)
                 config={"write_empty_chunks": True},
             )
@@ -233,12 +218,12 @@ class ZarrTarget(FolderTarget):
                 f"{what} is in Zarr already and has names of dimensions, which would be lost",
                 "return a Dask array of it",
             )
-        if is_group(value):
+        if values.is_group(value):
             for key, member in _members(value):
                 if not _is_name(key):
                     raise self.limit(
                         value,
-                        f"{key!r} is no name for an array in a group",
+                        f"{key!r} can't name an array in a group",
                         "use plain texts without '/'",
                     )
                 self._check(member, f"the array {key!r}")
@@ -249,21 +234,19 @@ class ZarrTarget(FolderTarget):
                 f"{what} is a {type(value).__name__}, not an array or a dict of arrays",
                 "return an array, or use a path that ends in .pkl",
             )
-        if value.dtype.char not in DTYPES or not value.dtype.isnative:
+        if value.dtype.char not in values.DTYPES or not value.dtype.isnative:
             raise self.limit(
                 value,
                 f"Zarr would not give back the dtype {value.dtype.str} of {what}",
                 "convert it, or use a path that ends in .npy",
             )
-        lost = carried_by_dtype(value.dtype)
-        if lost:
-            raise self.limit(value, f"the dtype of {what} has {lost}, which would be lost", "use .pkl")
+        check_extras(self, value, what)
         if _is_dask(value):
             self._check_dask(value, what)
 
     def _lost_names(self, value):
         """Test if a Zarr array has names of dimensions that its copy will not have."""
-        names = dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
+        names = values.dimension_names(value) if type(value).__module__ == "zarr.core.array" else ()
         return any(names) and tuple(names) != self._names_of(value)
 
     def _check_dask(self, value, what):
@@ -274,18 +257,18 @@ class ZarrTarget(FolderTarget):
         if type(value._meta) is not np.ndarray:
             raise self.limit(
                 value,
-                f"the blocks of {what} are no plain arrays but {type(value._meta).__name__}",
+                f"the blocks of {what} are not plain arrays but {type(value._meta).__name__}",
                 "convert them with map_blocks(np.asarray)",
             )
 
 
 def _hashed(value):
     """Return the value with each lazy array replaced by one that hashes alike, piece by piece."""
-    if is_group(value):
+    if values.is_group(value):
         return {key: _hashed(member) for key, member in sorted(_members(value))}
     if _is_dask(value):
-        return slabs_of_dask(value)
-    return slabs_of(value) if _is_lazy(value) else value
+        return values.slabs_of_dask(value)
+    return values.slabs_of(value) if _is_lazy(value) else value
 
 
 def _joint_hash(value, attributes):
@@ -339,4 +322,4 @@ def _json(attributes):
     try:
         return json.loads(json.dumps(attributes or {}, sort_keys=True))
     except (TypeError, ValueError) as error:
-        raise GraphError(f"the attributes of a ZarrTarget are no JSON: {error}") from error
+        raise GraphError(f"the attributes of a ZarrTarget can't be written as JSON: {error}") from error
