@@ -148,16 +148,12 @@ def _kind(dtype):
     if isinstance(dtype, pd.CategoricalDtype):
         return type(dtype), dtype.ordered, type(dtype.categories), _kind(dtype.categories.dtype)
     if isinstance(dtype, pd.DatetimeTZDtype):
-        inner = _zone(dtype.tz)
+        inner = type(dtype.tz).__module__, type(dtype.tz).__qualname__, str(dtype.tz)
     elif isinstance(dtype, pd.ArrowDtype):
         inner = str(dtype.pyarrow_dtype)
     elif isinstance(dtype, pd.IntervalDtype) and dtype.subtype is not None:
         inner = _kind(dtype.subtype)
     return type(dtype), repr(dtype), inner
-
-
-def _zone(zone):
-    return type(zone).__module__, type(zone).__qualname__, str(zone)
 
 
 def _columns(value, decoded):

@@ -1,6 +1,6 @@
-"""Checks of the options of `ImageTarget`.
+"""Checks of the options of targets for images.
 
-The constructor runs them, so a wrong option raises when a function is decorated.  Each check returns the
+Constructors run them, so a wrong option raises when a function is decorated.  Each check returns the
 option in its standard form.
 """
 
@@ -14,9 +14,13 @@ from ...errors import GraphError
 from .metadata import METRES, SPATIAL, STACKED, UNKNOWN, canonical_unit
 
 
+def wrong(name, given, expected):
+    return GraphError(f"a target of images got {name}={given!r}", expected=expected)
+
+
 def one_of(name, given, allowed):
     if given not in allowed:
-        raise _wrong(name, given, " or ".join(map(repr, allowed)))
+        raise wrong(name, given, " or ".join(map(repr, allowed)))
     return given
 
 
@@ -25,7 +29,7 @@ def checked_axes(axes):
         return None
     known = isinstance(axes, str) and re.fullmatch(f"[{STACKED}{UNKNOWN}]*YXS?", axes)
     if not known or any(axes.count(axis) > 1 for axis in STACKED):
-        raise _wrong("axes", axes, "letters of T, Z, C and Q, then YX or YXS")
+        raise wrong("axes", axes, "letters of T, Z, C and Q, then YX or YXS")
     return axes
 
 
@@ -37,23 +41,23 @@ def checked_sizes(sizes):
     if not isinstance(sizes, dict):
         along = (sizes, sizes) if isinstance(sizes, Real) else _items("pixel_size", sizes, forms)
         if not 2 <= len(along) <= len(SPATIAL):
-            raise _wrong("pixel_size", sizes, forms)
+            raise wrong("pixel_size", sizes, forms)
         by_axis = dict(zip(SPATIAL[-len(along) :], along, strict=True))
     if not set(by_axis) <= set(SPATIAL):
-        raise _wrong("pixel_size", sizes, forms)
+        raise wrong("pixel_size", sizes, forms)
     if not all(_is_number(size) and math.isfinite(size) and size > 0 for size in by_axis.values()):
-        raise _wrong("pixel_size", sizes, "positive numbers")
+        raise wrong("pixel_size", sizes, "positive numbers")
     return {axis: float(by_axis[axis]) for axis in SPATIAL if axis in by_axis}
 
 
 def checked_unit(unit, sizes):
     if not sizes:
         if unit is not None:
-            raise _wrong("unit", unit, "a pixel_size with it")
+            raise wrong("unit", unit, "a pixel_size with it")
         return None
     found = canonical_unit(unit or "µm")
     if found not in METRES:
-        raise _wrong("unit", unit, ", ".join(METRES))
+        raise wrong("unit", unit, ", ".join(METRES))
     return found
 
 
@@ -62,7 +66,7 @@ def checked_channels(channels):
         return None
     names = _items("channels", channels, "a tuple of names")
     if isinstance(channels, str) or not all(isinstance(c, str) and c and c.isprintable() for c in names):
-        raise _wrong("channels", channels, "a tuple of names")
+        raise wrong("channels", channels, "a tuple of names")
     return names
 
 
@@ -72,7 +76,7 @@ def checked_tile(tile):
     expected = "two multiples of 16, e.g. (256, 256)"
     sides = _items("tile", tile, expected)
     if len(sides) != 2 or not all(isinstance(n, int) and n > 0 and n % 16 == 0 for n in sides):
-        raise _wrong("tile", tile, expected)
+        raise wrong("tile", tile, expected)
     return sides
 
 
@@ -80,12 +84,8 @@ def _items(name, given, expected):
     try:
         return tuple(given)
     except TypeError:
-        raise _wrong(name, given, expected) from None
+        raise wrong(name, given, expected) from None
 
 
 def _is_number(size):
     return isinstance(size, Real) and not isinstance(size, bool)
-
-
-def _wrong(name, given, expected):
-    return GraphError(f"a target of images got {name}={given!r}", expected=expected)

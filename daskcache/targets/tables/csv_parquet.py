@@ -297,7 +297,8 @@ def _read_csv(data, dtypes):
     dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
     # read_csv refuses dtypes of times, so these columns are read as texts first
     plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
-    exact = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
+    version = tuple(map(int, pd.__version__.split(".")[:2]))
+    exact = {} if version >= (3, 1) else {"float_precision": "round_trip"}
     try:
         frame = pd.read_csv(
             io.BytesIO(data), keep_default_na=False, na_values=[""], dtype=plain, **exact
@@ -320,7 +321,3 @@ def _times(texts, dtype):
         return times.dt.tz_convert(dtype.tz)  # equal zones may still be of different kinds
     except ValueError as error:
         raise ValueError(f"column {texts.name!r}: {error}") from error
-
-
-def _version(module):
-    return tuple(int(part) for part in module.__version__.split(".")[:2])

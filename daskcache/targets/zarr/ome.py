@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import GraphError, LazyModule
+from ...errors import LazyModule
 from ..images.metadata import TakesOver
-from ..images.options import checked_channels, one_of
+from ..images.options import checked_channels, one_of, wrong
 from . import ngff
 from .source import ZarrSource, described_image
 from .target import AUTO, ZarrTarget
@@ -124,18 +124,15 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
     def _check_options(self):
         if self.axes is not None and not _is_axes(self.axes):
-            raise GraphError(
-                f"{self.path}: no axes of an image: {self.axes!r}",
-                expected='"yx", or with any of t, c, z before them, in this order',
-            )
-        if "ome" in self.attributes or not (self.levels is None or self.levels >= 0):
-            raise GraphError(
-                f"{self.path}: attributes={self.attributes}, levels={self.levels}",
-                expected="attributes without 'ome', which describes the image, and levels from 0 on",
-            )
-        unknown = {*(self.scale or ()), *(self.units or ())} - set(self.axes or ngff.AXES)
-        if unknown:
-            raise GraphError(f"{self.path}: scale or units of unknown axes: {sorted(unknown)}")
+            raise wrong("axes", self.axes, '"yx", or with any of t, c, z before them, in this order')
+        if "ome" in self.attributes:
+            raise wrong("attributes", self.attributes, "none named 'ome', which describes the image")
+        if not (self.levels is None or self.levels >= 0):
+            raise wrong("levels", self.levels, "a number from 0 on")
+        known = self.axes or ngff.AXES
+        for name, given in (("scale", self.scale), ("units", self.units)):
+            if not set(given or ()) <= set(known):
+                raise wrong(name, given, f"axes of {known!r}")
 
     def _check(self, value, what):
         ndim = getattr(value, "ndim", None)

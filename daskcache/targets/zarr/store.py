@@ -66,9 +66,8 @@ class HashingStore(LocalStore):
     async def set(self, key: str, value: Buffer) -> None:
         await asyncio.to_thread(self._write, key, value)
 
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        if not await self.exists(key):
-            await self.set(key, value)
+    # that of `LocalStore` writes past `set`
+    set_if_not_exists = Store.set_if_not_exists
 
     def _write(self, key, value):
         path = f"{self._path}/{key}"

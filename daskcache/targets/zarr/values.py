@@ -120,21 +120,17 @@ class _Sink:
         self.stored = stored
 
     def __setitem__(self, region, block):
-        block = np.asanyarray(block)
-        expected = tuple(
-            len(range(*s.indices(n))) for s, n in zip(region, self.stored.shape, strict=True)
-        )
-        if type(block) not in (np.ndarray, np.memmap) or (block.dtype, block.shape) != (
-            self.stored.dtype,
-            expected,
-        ):
+        block, stored = np.asanyarray(block), self.stored
+        shape = tuple(len(range(n)[cut]) for n, cut in zip(stored.shape, region, strict=True))
+        plain = type(block) in (np.ndarray, np.memmap)
+        if not plain or (block.dtype, block.shape) != (stored.dtype, shape):
             raise ResultError(
                 "a block of a Dask array is not what the array said it would be",
-                expected=f"a numpy.ndarray of {self.stored.dtype}, shape {expected}",
+                expected=f"a numpy.ndarray of {stored.dtype}, shape {shape}",
                 got=f"a {type(block).__name__} of {block.dtype}, shape {block.shape}",
                 hint="give map_blocks() or from_delayed() the dtype, meta and chunks of its result",
             )
-        self.stored[region] = block
+        stored[region] = block
 
     def __dask_tokenize__(self):
         return uuid.uuid4().hex
