@@ -1,7 +1,7 @@
 """CSV and Parquet: targets and sources of data frames in files.
 
-`daskcache.targets.carried` checks that a frame comes back whole.  `parquet_notes` keeps what pandas
-would lose in Parquet, and `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
+`daskcache.targets.carried` checks that a frame comes back whole, and keeps what pandas would lose in
+Parquet.  `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import json
 
 from ...errors import LazyModule, require
 from ..base import CODEC_ERRORS, BytesTarget
-from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole, notes_of, read_parquet
 from ..source import Source
-from .parquet_notes import notes_of, read_parquet
 
 pd = LazyModule("pandas", "table")
 
