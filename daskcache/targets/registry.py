@@ -111,12 +111,7 @@ def source_class(path: str):
 def suffix_of(path: str) -> str:
     """Return the longest registered suffix of `path` in lower case, or its last one if none is."""
     name = path.rpartition("/")[2].lower()
-    first_dot = name.find(".", 1)  # a dot in front makes a hidden file, not a suffix
-    while first_dot >= 0:
-        if name[first_dot:] in _TARGETS:
-            return name[first_dot:]
-        next_dot = name.find(".", first_dot + 1)
-        if next_dot < 0:
-            return name[first_dot:]
-        first_dot = next_dot
-    return ""
+    _, dot, suffix = name[1:].partition(".")  # a dot in front makes a hidden file, not a suffix
+    while "." in suffix and dot + suffix not in _TARGETS:
+        suffix = suffix.partition(".")[2]
+    return dot + suffix

@@ -75,22 +75,15 @@ class StoreTarget(Target):
             return self.store(path).load()
         receipt = json.loads(Path(path).read_bytes())
         store = self.store(receipt["location"])
+        about = {"target": receipt["location"], "expected": tag(receipt["hash"])}
+        hint = "compute the node with force"
         if not store.exists():
-            raise TargetMissing(
-                f"{self.store.__name__} no longer has what it saved",
-                target=receipt["location"],
-                expected=tag(receipt["hash"]),
-                hint="compute the node with force",
-            )
+            raise TargetMissing(f"{self.store.__name__} no longer has what it saved", **about, hint=hint)
         value = store.load()
-        if self.hash(value) != receipt["hash"]:
-            raise TargetModified(
-                f"{self.store.__name__} has other data than it saved",
-                target=receipt["location"],
-                expected=tag(receipt["hash"]),
-                got=tag(self.hash(value)),
-                hint="compute the node with force",
-            )
+        got = self.hash(value)
+        if got != receipt["hash"]:
+            message = f"{self.store.__name__} has other data than it saved"
+            raise TargetModified(message, **about, got=tag(got), hint=hint)
         return value
 
     hash = PickleTarget.hash

@@ -242,9 +242,6 @@ def _attribute(value, attribute, name, text):
             got=repr(value)[:80],
         )
     path = Path(nested(str(value)))  # the table's name becomes the file name
-    return {
-        "filename": path.name,
-        "stem": path.stem,
-        "suffix": path.suffix,
-        "parent": path.parent.name,
-    }[attribute]
+    if attribute == "parent":
+        return path.parent.name
+    return path.name if attribute == "filename" else getattr(path, attribute)

@@ -189,10 +189,8 @@ def _metadata(told, image, level):
     letters = _letters(axis.get("name") for axis in described)
     scale = [1.0] * len(letters)
     # the scale of this array comes first, then that of the whole image: they multiply
-    for step in [
-        *level.get("coordinateTransformations", []),
-        *image.get("coordinateTransformations", []),
-    ]:
+    key = "coordinateTransformations"
+    for step in [*level.get(key, []), *image.get(key, [])]:
         if step["type"] == "scale":
             scale = [one * float(other) for one, other in zip(scale, step["scale"], strict=True)]
     sizes: dict[str, Any] = dict.fromkeys(SPATIAL)

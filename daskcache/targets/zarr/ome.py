@@ -176,7 +176,12 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         return tuple(self._metadata_of(value).axes.lower())
 
     def _levels_of(self, value):
-        return _default_levels(value.shape) if self.levels is None else self.levels
+        if self.levels is not None:
+            return self.levels
+        longest, levels = max(value.shape[-2:]), 0
+        while longest > _SMALL:
+            longest, levels = longest // 2, levels + 1
+        return levels
 
     def _top_attributes(self, value):
         metadata = self._metadata_of(value)
@@ -251,13 +256,6 @@ def _ranges(array, axis):
     others = tuple(i for i in range(array.ndim) if i != axis)
     found = da.stack([array.min(others), array.max(others)], axis=1).compute(scheduler="threads")
     return [tuple(pair.tolist()) if np.isfinite(pair).all() else (0.0, 1.0) for pair in found]
-
-
-def _default_levels(shape):
-    longest, levels = max(shape[-2:]), 0
-    while longest > _SMALL:
-        longest, levels = longest // 2, levels + 1
-    return levels
 
 
 def _is_axes(axes):

@@ -222,9 +222,7 @@ class ZarrTarget(FolderTarget):
             for key, member in _members(value):
                 if not _is_name(key):
                     raise self.limit(
-                        value,
-                        f"{key!r} can't name an array in a group",
-                        "use plain texts without '/'",
+                        value, f"{key!r} can't name an array in a group", "use plain texts without '/'"
                     )
                 self._check(member, f"the array {key!r}")
             return

@@ -105,11 +105,8 @@ def _aligned(value, unit):
     """Return the Dask array in blocks whose lengths are multiples of `unit`, except the last ones."""
     blocks = []
     for sizes, length in zip(value.chunks, unit, strict=True):
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
-        if any(end % length for end in ends):
-            blocks.append(max(max(sizes) // length, 1) * length)
-        else:
-            blocks.append(sizes)
+        aligned = all(end % length == 0 for end in itertools.accumulate(sizes[:-1]))
+        blocks.append(sizes if aligned else max(max(sizes) // length, 1) * length)
     return value.rechunk(tuple(blocks))
 
 
