@@ -267,9 +267,8 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
         pixels = tiff.narrowed(np.ascontiguousarray(value), narrow)
         if asked is None:
-            told = not metadata.is_empty
-            kind = IMAGEJ if told and not tiff.obstacle(IMAGEJ, pixels, metadata) else PLAIN
-            return kind, pixels
+            plain = metadata.is_empty or tiff.obstacle(IMAGEJ, pixels, metadata)
+            return PLAIN if plain else IMAGEJ, pixels
         missing = tiff.obstacle(asked, pixels, metadata)
         if missing:
             raise self.limit(

@@ -63,8 +63,7 @@ def _range(described):
 
     A row group doesn't know its part of such an index.
     """
-    columns = (described or {}).get("index_columns") or [None]
-    if not isinstance(columns[0], dict):
+    first, *_ = (described or {}).get("index_columns") or [None]
+    if not isinstance(first, dict):
         return None
-    first = columns[0]
     return pd.RangeIndex(first["start"], first["stop"], first["step"], name=first["name"])
