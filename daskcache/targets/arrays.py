@@ -108,13 +108,7 @@ class NumpyTarget(BytesTarget):
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _encode_array(self, value, name):
-        if type(value) not in (np.ndarray, np.memmap):
-            raise self.limit(
-                value,
-                f"{name} is a {type(value).__name__}, not an array",
-                "return np.asarray(...), or a dict of arrays for a path that ends in .npz, or let the "
-                "path end in .pkl",
-            )
+        check_array(self, value, name)
         if value.dtype.hasobject:
             raise self.limit(
                 value, f"{name} is of dtype {value.dtype}, Python objects", "convert it, or use .pkl"
@@ -122,7 +116,6 @@ class NumpyTarget(BytesTarget):
         # the dtype as the file's header will describe it
         if np.lib.format.descr_to_dtype(np.lib.format.dtype_to_descr(value.dtype)) != value.dtype:
             raise self.limit(value, f"{name} is of dtype {value.dtype}, which would change", "use .pkl")
-        check_extras(self, value, name)
         # ascontiguousarray adds an axis to an array without axes; reshape takes it away again
         array = np.ascontiguousarray(value).reshape(value.shape)
         header = _header(array)
@@ -235,6 +228,24 @@ def check_decoded(nbytes: int, what: str) -> None:
             got=f"{format_bytes(nbytes)} when decoded",
             hint="read it lazily (node.dc.open()), or set daskcache.max-decoded if it is meant to be so",
         )
+
+
+def check_array(target: Target, value: Any, name: str) -> None:
+    """Refuse anything but a plain NumPy array, and the extras of `check_extras`.
+
+    Raises
+    ------
+    FormatLimit
+        With the value's `name`.
+    """
+    if type(value) not in (np.ndarray, np.memmap):
+        raise target.limit(
+            value,
+            f"{name} is a {type(value).__name__}, not an array",
+            "return np.asarray(...), or a dict of arrays for a path that ends in .npz, or let the path "
+            "end in .pkl",
+        )
+    check_extras(target, value, name)
 
 
 def check_extras(target: Target, array: Any, name: str) -> None:

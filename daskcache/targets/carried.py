@@ -33,14 +33,11 @@ def check_frame(target: Target, value: Any) -> None:
     FormatLimit
         If `value` is not exactly a `pandas.DataFrame`, or forbids duplicate labels.
     """
-    if isinstance(value, pd.Series):
-        raise target.limit(value, "it is a Series, not a DataFrame", "return series.to_frame()")
     if not isinstance(value, pd.DataFrame):
-        raise target.limit(
-            value,
-            f"it is a {type(value).__name__}, not a DataFrame",
-            "return a DataFrame, or use a path that ends in .json or .pkl",
-        )
+        hint = "return a DataFrame, or use a path that ends in .json or .pkl"
+        if isinstance(value, pd.Series):
+            hint = "return series.to_frame()"
+        raise target.limit(value, f"it is a {type(value).__name__}, not a DataFrame", hint)
     if type(value) is not pd.DataFrame:
         raise target.limit(
             value,

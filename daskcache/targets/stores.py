@@ -50,9 +50,7 @@ class StoreTarget(Target):
     def __init__(self, path, store):
         super().__init__(path)
         self.store = imported(store) if isinstance(store, str) else store
-        if not (
-            callable(getattr(self.store, "save", None)) and callable(getattr(self.store, "load", None))
-        ):
+        if not all(callable(getattr(self.store, name, None)) for name in ("save", "load")):
             raise TypeError(f"{store!r} is not a class with save and load")
 
     def counted_options(self):

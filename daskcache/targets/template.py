@@ -223,9 +223,7 @@ def _parse(text):
 
 
 def _escape(text):
-    if _UNSAFE_IN_VALUE.search(text):
-        return _UNSAFE_IN_VALUE.sub(lambda match: "".join(f"%{ord(c):02X}" for c in match[0]), text)
-    return text
+    return _UNSAFE_IN_VALUE.sub(lambda match: "".join(f"%{ord(c):02X}" for c in match[0]), text)
 
 
 def _has_path(value):

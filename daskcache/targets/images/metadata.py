@@ -126,7 +126,7 @@ class TakesOver:
         return self._metadata_in(path or own)
 
     def _metadata_in(self, path):
-        raise NotImplementedError
+        return self.heritage(path).metadata
 
     def _metadata_of(self, value: Any) -> ImageMetadata:
         """Return the metadata of the file for this value: given options first, then inherited ones."""

@@ -14,7 +14,7 @@ import os
 from ...aliases import names_of
 from ...errors import FormatLimit, LazyModule, require
 from ...hashing.encoder import hash_value
-from ..arrays import check_decoded, check_extras
+from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
 from ..resource import Metadata
 from . import ome_files, tiff
@@ -206,9 +206,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
 
     # -- metadata -----------------------------------------------------------------------------------
 
-    def _metadata_in(self, path):
-        return tiff.described_in(path).metadata
-
     def heritage(self, file):
         return tiff.described_in(file)
 
@@ -242,12 +239,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     # -- how it is stored ---------------------------------------------------------------------------
 
     def _check(self, value):
-        if type(value) not in (np.ndarray, np.memmap):
-            raise self.limit(
-                value,
-                f"it is a {type(value).__name__}, not an array",
-                "return an array, or use a path that ends in .pkl",
-            )
+        check_array(self, value, "it")
         if value.ndim < 2 or value.size == 0:
             raise self.limit(
                 value, f"an array of shape {value.shape} is not an image", "use a path that ends in .npy"
@@ -258,7 +250,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
                 f"TIFF would not give back the dtype {value.dtype}",
                 "convert it (uint16, int32, float32 …), or use a path that ends in .npy",
             )
-        check_extras(self, value, "the image")
 
     def _stored(self, value, metadata):
         """Return the kind of file and the pixels to store in it."""

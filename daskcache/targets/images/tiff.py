@@ -159,14 +159,14 @@ def arguments(kind: str, note: Note, identity: str) -> dict[str, Any]:
         found[kind] = True
         letters = stack_letters(metadata.axes, kind) or ""
         found["metadata"]["axes"] = letters + metadata.axes[len(letters) :]
-    if kind == IMAGEJ:
-        scaled = _resolution(metadata, kind) is not None
-        found["metadata"] |= _for_imagej(metadata, scaled, found["metadata"]["axes"], note.shape)
-    if kind == OME:
-        found["metadata"] |= _for_ome(metadata, identity)
     resolution = _resolution(metadata, kind)
     if resolution is not None:
         found["resolution"], found["resolutionunit"] = resolution
+    if kind == IMAGEJ:
+        scaled = resolution is not None
+        found["metadata"] |= _for_imagej(metadata, scaled, found["metadata"]["axes"], note.shape)
+    if kind == OME:
+        found["metadata"] |= _for_ome(metadata, identity)
     # a plain file without metadata restores its array without a note
     if kind != PLAIN or note.dtype != note.stored or not metadata.is_empty:
         found["extratags"] = [note_tag(note)]
@@ -253,11 +253,7 @@ def _for_ome(metadata, identity):
 def described_in(file: str | BinaryIO) -> Described:
     """Return metadata and shape of the image in a TIFF file, given by its path or open."""
     with tifffile.TiffFile(file) as tif:
-        return _described(tif)
-
-
-def _described(tif):
-    found, note = _stated(tif), note_of(tif)
+        found, note = _stated(tif), note_of(tif)
     if note is None:
         return found
     if _contradicts(found.metadata, note.metadata):  # another program changed the metadata

@@ -26,8 +26,6 @@ _HINT = "use a path that ends in .parquet or .pkl"
 class _InDatabase:
     """Mixin of targets and sources that are tables in databases, whose URLs are not shown."""
 
-    path: str
-    dtype: dict[str, Any]
     #: URL of the database, if it was given as one.
     _url: str | None
 
@@ -197,10 +195,7 @@ class SQLSource(_InDatabase, Source):
         return frame_of(self._rows(), self.dtype)
 
     def content_hash(self):
-        try:
-            return tables.file_hash(self.path)
-        except FileNotFoundError:
-            raise self._missing() from None
+        return self._found(tables.file_hash)
 
     def load_verified(self, expected):
         rows = self._rows()
@@ -211,15 +206,15 @@ class SQLSource(_InDatabase, Source):
         self._compare(self._rows().hash, expected)
 
     def _rows(self):
-        rows = tables.read(self.path)
-        if rows is None:
-            raise self._missing()
-        return rows
+        return self._found(tables.existing)
 
-    def _missing(self):
-        return SourceMissing(
-            f"the source {self.path} does not exist", expected="an existing table", got="nothing"
-        )
+    def _found(self, read):
+        try:
+            return read(self.path)
+        except FileNotFoundError:
+            raise SourceMissing(
+                f"the source {self.path} does not exist", expected="an existing table", got="nothing"
+            ) from None
 
     def __daskcache_options__(self):
         return {"dtype": _texts(self.dtype)} if self.dtype else {}

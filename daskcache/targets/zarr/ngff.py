@@ -167,20 +167,20 @@ def of_names(names: Iterable[str | None]) -> ImageMetadata:
 
 def _attributes_at(folder):
     """Return the attributes of the Zarr group in a folder; None without a group that is understood."""
+
+    def read(name):
+        path = f"{folder}/{name}"
+        return parsed(Path(path).read_bytes()) if os.path.exists(path) else None
+
     try:
-        for name in ("zarr.json", ".zgroup"):
-            path = f"{folder}/{name}"
-            if os.path.exists(path):
-                about = parsed(Path(path).read_bytes())
-                if name == "zarr.json":
-                    return about.get("attributes", {}) if about.get("node_type") == "group" else None
-                path = f"{folder}/.zattrs"
-                return parsed(Path(path).read_bytes()) if os.path.exists(path) else {}
+        about = read("zarr.json")
+        if about is not None:
+            return about.get("attributes", {}) if about.get("node_type") == "group" else None
+        return (read(".zattrs") or {}) if read(".zgroup") is not None else None
     except OSError as error:
-        raise source_error(error, path) from error
+        raise source_error(error, error.filename or folder) from error
     except (ValueError, AttributeError):
         return None
-    return None
 
 
 def _metadata(told, image, level):

@@ -214,9 +214,7 @@ def slabs_of(node: Any) -> Any:
 
 def slabs_of_dask(array: Any) -> Slabs:
     """Return an object that hashes like the computed Dask array, but computes only a piece at a time."""
-    chunks = tuple(map(max, array.chunks)) if array.ndim else ()
-    computed = _Computed(array)
-    return Slabs(array.shape, array.dtype, _slabs(computed, chunks))
+    return Slabs(array.shape, array.dtype, _slabs(_Computed(array), tuple(map(max, array.chunks))))
 
 
 class _Computed:
