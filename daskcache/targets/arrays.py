@@ -258,7 +258,7 @@ def check_extras(target: Target, array: Any, name: str) -> None:
     """
     lost = _extra_of(array.dtype)
     if lost:
-        raise target.limit(array, f"the dtype of {name} has {lost}, which would be lost", "use .pkl")
+        raise target.limit(array, f"{name} has a dtype with {lost}, which would be lost", "use .pkl")
 
 
 def _extra_of(dtype):

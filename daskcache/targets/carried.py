@@ -101,7 +101,10 @@ def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], s
         if hash_value(_bare(before)) != hash_value(_bare(after)):
             return f"values of the column {name!r} would change", remedy(name, before.dtype)
     otherwise = remedy(None, None)
-    for axis, (what, cure) in _AXES.items():
+    for axis, what, cure in (
+        ("index", "index", "return frame.reset_index()"),
+        ("columns", "column names", "rename the columns"),
+    ):
         old, new = getattr(value, axis), getattr(decoded, axis)
         if _index_traits(old) != _index_traits(new) or hash_value(old) != hash_value(new):
             old, new = _indexes_told_apart(old, new)
@@ -109,12 +112,6 @@ def difference(value: Any, decoded: Any, by: str, remedy: Callable[[Any, Any], s
     if hash_value(value.attrs) != hash_value(decoded.attrs):
         return f"its attrs, {value.attrs!r}, would become {decoded.attrs!r}", otherwise
     return "its length, flags or class would change", otherwise
-
-
-_AXES = {
-    "index": ("index", "return frame.reset_index()"),
-    "columns": ("column names", "rename the columns"),
-}
 
 
 def freq_of(index: Any) -> Any:

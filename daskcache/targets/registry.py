@@ -30,8 +30,6 @@ _SHIPPED = {
     ".pickle": ("daskcache:PickleTarget", None),
     "": ("daskcache:PickleTarget", None),
 }
-_ANY_SOURCE = "daskcache:FileSource"
-_TABLE = "daskcache:SQLTarget"
 
 #: The target classes by suffix, with users' classes.
 _TARGETS = {suffix: target for suffix, (target, _) in _SHIPPED.items() if target}
@@ -75,7 +73,7 @@ def target_class(path: str):
         If no class is registered for the suffix.
     """
     if may_be_table(path):
-        return imported(_TABLE)
+        return imported("daskcache:SQLTarget")
     suffix = suffix_of(path)
     try:
         text = _TARGETS[suffix]
@@ -105,7 +103,7 @@ def read_as(target) -> tuple[str, dict] | None:
 def source_class(path: str):
     """Return the source class for `path`, chosen by its suffix; `FileSource` for unknown suffixes."""
     _, source = _SHIPPED.get(suffix_of(path), (None, None))
-    return imported(source or _ANY_SOURCE)
+    return imported(source or "daskcache:FileSource")
 
 
 def suffix_of(path: str) -> str:

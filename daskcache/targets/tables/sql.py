@@ -112,8 +112,7 @@ class SQLTarget(_InDatabase, Target):
         pd = require("pandas", "sql")
         check_frame(self, value)
         check_bare(self, value, _HINT)
-        plain = pd.RangeIndex(len(value))
-        if not (isinstance(value.index, pd.RangeIndex) and value.index.identical(plain)):
+        if not value.index.identical(pd.RangeIndex(len(value))):
             raise self.limit(
                 value,
                 "its index is not 0, 1, 2 …, and a table has only columns",

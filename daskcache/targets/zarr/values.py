@@ -209,22 +209,20 @@ def slabs_of(node: Any) -> Any:
 
     It is a `Slabs` for an array, and a dict of them for a group.
     """
-    return _map_arrays(node, lambda array: Slabs(array.shape, array.dtype, _slabs(array, array.chunks)))
+    return _map_arrays(node, lambda array: _in_slabs(array, array.chunks, array.__getitem__))
 
 
 def slabs_of_dask(array: Any) -> Slabs:
     """Return an object that hashes like the computed Dask array, but computes only a piece at a time."""
-    return Slabs(array.shape, array.dtype, _slabs(_Computed(array), tuple(map(max, array.chunks))))
+
+    def computed(region):
+        return array[region].compute(scheduler="threads")
+
+    return _in_slabs(array, tuple(map(max, array.chunks)), computed)
 
 
-class _Computed:
-    """A Dask array that computes each region when it is indexed."""
-
-    def __init__(self, array):
-        self.array, self.shape, self.dtype = array, array.shape, array.dtype
-
-    def __getitem__(self, region):
-        return self.array[region].compute(scheduler="threads")
+def _in_slabs(array, chunks, read):
+    return Slabs(array.shape, array.dtype, _slabs(array, chunks, read))
 
 
 def _map_arrays(node, function):
@@ -239,24 +237,24 @@ def _nbytes(node):
     return sum(_nbytes(member) for _, member in node.members())
 
 
-def _slabs(array, chunks, before=()) -> Iterator[Any]:
+def _slabs(array, chunks, read, before=()) -> Iterator[Any]:
     """Yield an array in pieces that, one after the other, are its data in C order.
 
-    A piece has at most 32 MiB.  An array is cut along its first axis.  Where a single index of that axis
-    has too much data, it is cut along the next axis, and so on.  For example, a stack of planes that are
-    too large gives groups of rows, plane by plane.
+    `read` returns a region of it.  A piece has at most 32 MiB.  An array is cut along its first axis.
+    Where a single index of that axis has too much data, it is cut along the next axis, and so on.  For
+    example, a stack of planes that are too large gives groups of rows, plane by plane.
     """
     axis = len(before)
     if axis == len(array.shape):
-        yield np.asarray(array[before])
+        yield np.asarray(read(before))
         return
     row = math.prod(array.shape[axis + 1 :]) * array.dtype.itemsize
     if row > _SLAB_BYTES:
         for i in range(array.shape[axis]):
-            yield from _slabs(array, chunks, (*before, slice(i, i + 1)))
+            yield from _slabs(array, chunks, read, (*before, slice(i, i + 1)))
         return
     rows = max(_SLAB_BYTES // max(row, 1), 1)
     # whole chunks, if they fit, so that none is decoded twice
     rows = rows // chunks[axis] * chunks[axis] or rows
     for start in range(0, array.shape[axis], rows):
-        yield np.asarray(array[(*before, slice(start, start + rows))])
+        yield np.asarray(read((*before, slice(start, start + rows))))
