@@ -220,7 +220,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         if self.axes is not None and not fits(self.axes, value):
             raise self.limit(
                 value,
-                f"a {value.dtype} array of shape {value.shape} can't have the axes {self.axes!r}",
+                f"an array of {value.dtype}, shape {value.shape}, can't have the axes {self.axes!r}",
                 "give a letter for each axis; S is for 3 or 4 samples of uint8 or uint16",
             )
         found = super()._metadata_of(value)
