@@ -26,7 +26,7 @@ MOVED = {
     "auditing": "housekeeping.audit",
     "body": "runtime.body",
     "building": "graph.builder",
-    "claiming": "storage.claims",
+    "claiming": "storage.commit",
     "cli": "housekeeping.cli.main",
     "cli_corrections": "housekeeping.cli.corrections",
     "cli_housekeeping": "housekeeping.cli.housekeeping",

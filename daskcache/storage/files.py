@@ -2,7 +2,7 @@
 
 Results are written as *parts*, in ``.daskcache/parts/``, and vouched for by *intents*, in
 ``.daskcache/intents/``, before they are put in place.  `commit` describes the protocol and takes its
-steps in order; `trash`, `claims` and housekeeping take some of them.  Functions about a target take
+steps in order; `trash` and housekeeping take some of them.  Functions about a target take
 the path of a file, a folder or a table; `place` has what each kind does.
 """
 
@@ -107,7 +107,7 @@ def replace(
     Raises
     ------
     Overtaken
-        If another writer took the claim over, see `daskcache.storage.claims`, or replaced the table
+        If another writer took the claim over, see `daskcache.storage.commit`, or replaced the table
         first.
     UnsafePath, StorageError
         If nothing was replaced; the part is removed.

@@ -96,7 +96,7 @@ class RecordStore:
 
         Intents are listed first, so that one that becomes a record meanwhile is seen twice, not missed.
         They are listed again at the end, to find a record that is claimed meanwhile (see
-        `daskcache.storage.claims`).  Records come first in the result: a dead writer's intent may say
+        `daskcache.storage.commit`).  Records come first in the result: a dead writer's intent may say
         the same of a table, and be truncated.
         """
         intents, found = self.intents(), []

@@ -39,7 +39,7 @@ from daskcache.errors import (
 )
 from daskcache.housekeeping.repair import repair
 from daskcache.housekeeping.verify import verify
-from daskcache.storage import claims as claiming
+from daskcache.storage import commit as committing
 from daskcache.storage.record import RecordName
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
@@ -760,7 +760,7 @@ def test_a_writer_that_wakes_up_late(root, sql, monkeypatch, kind):
         return replace(*args)
 
     monkeypatch.setattr(tables, "replace", stopped)
-    monkeypatch.setattr(claiming, "PATIENCE", 0.05)
+    monkeypatch.setattr(committing, "PATIENCE", 0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskcacheWarning)  # two results; what was edited is kept
         assert made("raced", 2).compute().x.tolist() == [1]
