@@ -41,7 +41,7 @@ MOVED = {
     "cpr": "targets.cpr",
     "cpr.addressed": "targets.addressed.base",
     "cpr.alias": "targets.cpr.alias",
-    "cpr.data_hashes": "targets.addressed.hashes",
+    "cpr.data_hashes": "targets.addressed.formats",
     "cpr.formats": "targets.addressed.formats",
     "cpr.serializer": "targets.cpr.serializer",
     "cpr.values": "targets.cpr.values",

@@ -2,7 +2,7 @@
 
 The path of a node's target comes from a template, and a record describes its content.  An addressed
 target holds its data until it is saved.  The hash of the data is in its path, which is enough to verify
-the file.  `formats` has CPR's own formats and `hashes` their hashes.  `daskcache.targets.base` and
+the file.  `formats` has CPR's own formats.  `daskcache.targets.base` and
 `daskcache.targets.cpr.serializer` make addressed targets from a path or from JSON.
 """
 
