@@ -23,12 +23,12 @@ from ..storage import files as storage
 from ..storage.atomic import entered
 from ..storage.code_store import files_behind
 from ..storage.files import Part
-from ..storage.manifests import keep_manifest, mend_manifest
 from ..storage.paths import check_path
 from ..storage.place import place_of
 from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
+from ..storage.verified_folders import keep_manifest, mend_manifest
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .lineage import Lineage
 from .listing import Listed, listed

@@ -21,9 +21,9 @@ from ..runtime.facts import (
 )
 from ..runtime.work import DaskData, FileData
 from ..storage import records
-from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
+from ..storage.verified_folders import forget_manifest, keep_manifest
 from .root_records import Roots
 from .states import PlannedNode
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from ..errors import FormatLimit, MissingExtra, StorageError, UntrustedPickle
 from ..storage import files as storage
 from ..storage.files import Part
-from ..storage.manifests import kept_files
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
+from ..storage.verified_folders import kept_files
 from ..targets.base import Target
 from ..targets.forms import in_form
 

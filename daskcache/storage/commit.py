@@ -31,11 +31,11 @@ from typing import Any, NamedTuple
 from ..errors import DaskcacheWarning, ForeignTarget, StorageError
 from . import files, trash
 from .atomic import put_first, refused
-from .manifests import forget_manifest, keep_manifest
 from .place import Part
 from .record import RecordName, record_content
 from .records import RecordStore
 from .roots import Root
+from .verified_folders import forget_manifest, keep_manifest
 
 
 class Commit(NamedTuple):

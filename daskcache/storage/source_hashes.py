@@ -1,4 +1,4 @@
-"""Content hashes of input files, remembered across Python sessions; sources in `targets` use them.
+"""Content hashes of input files and folders, remembered across Python sessions, for `targets`.
 
 A hash is valid for a path with the file's size, mtime, ctime and inode.  Programs can't set a ctime, so
 an edit is noticed even if size and mtime stay the same.  A copied or renamed file is read again.  The
@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from .. import config
-from ..errors import DaskcacheError, SourceMissing, StorageError
-from ..hashing.encoder import algorithm, digest, short_digest
+from ..errors import DaskcacheError, SourceChanged, SourceMissing, StorageError
+from ..hashing.encoder import algorithm, digest, hash_value, short_digest, tag
 from . import files as storage
 from .file_times import is_settled
+from .verified_folders import VerifiedFolder
 
 _NAME = "sources-1.txt"
 #: Size in bytes above which only the newest lines of the memo are kept, half of this size.
@@ -100,6 +101,77 @@ def source_error(error: OSError, path: str, expected: str = "an existing file") 
         got=errno.errorcode.get(error.errno or 0, type(error).__name__),
         hint="mend its permissions, or the link that leads to it",
     )
+
+
+class SourceFolder(VerifiedFolder):
+    """An input folder.  Its files are verified; their hashes are remembered."""
+
+    @functools.cached_property
+    def files(self):
+        hashes = folder_hashes(self.path)
+        got = hash_value(hashes)
+        if got != self.expected:
+            raise self.refusal("", "changed", tag(self.expected), tag(got))
+        return {name: (None, digest) for name, digest in hashes}
+
+    def names_there(self):
+        return source_files(self.path)
+
+    def refusal(self, name, story, expected, got):
+        path = f"{self.path}/{name}" if name else self.path
+        return SourceChanged(
+            f"the source {path} {story}; it changed while the graph was running",
+            expected=expected,
+            got=got,
+            hint="make the nodes again and compute them",
+        )
+
+
+def folder_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
+    """Return name and hash of each file below an input folder, sorted by name.
+
+    Parameters
+    ----------
+    path : str
+    fresh : bool
+        Read every file, ignoring remembered hashes.
+
+    Raises
+    ------
+    SourceMissing
+        If the folder does not exist, or is a file.
+    StorageError
+        If a file can't be read.
+    """
+    hash_file = fresh_hash if fresh else content_hash
+    return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
+
+
+def source_files(path: str) -> list[str]:
+    """Return the names of all files below an input folder, sorted; links are followed."""
+    try:
+        return sorted(_walk(path, ""))
+    except OSError as error:
+        if isinstance(error, NotADirectoryError):
+            raise SourceMissing(
+                f"the source {path} is no folder", expected="an existing folder", got="a file"
+            ) from error
+        raise source_error(error, error.filename or path, "an existing folder") from error
+
+
+def _walk(path, before):
+    """Yield the names of all files below a folder.
+
+    The system ends a circle of links after a few dozen.
+    """
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                os.stat(entry.path)  # a broken link is an error, not a file less
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{before}{entry.name}/")
+            elif entry.is_file():
+                yield before + entry.name
 
 
 class _Read(NamedTuple):

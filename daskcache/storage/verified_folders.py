@@ -1,21 +1,30 @@
-"""Folders with known content: stored results and inputs, verified file by file as they are read.
+"""Folders with known content, verified file by file as they are read, and manifests of stored ones.
 
 The hash of a folder vouches for name, size and hash of every file in it.  A file that is missing,
-changed, exchanged with another one, or not in that list is never served.  `manifests` keeps the lists of
-results.  `runtime.entry` opens stored folders, `targets.zarr.source` opens input folders.
+changed, exchanged with another one, or not in that list is never served.  `runtime.entry` opens stored
+folders; `source_hashes` has input folders.
+
+A record holds the hash of a folder's manifest, which is that list.  The manifest itself is stored beside
+the records under that hash, so that any change to it is noticed.  If it is gone, the whole folder is
+hashed, which gives it back.  `commit` keeps manifests.
 """
 
 from __future__ import annotations
 
 import abc
 import functools
+import json
 import os
+from pathlib import Path
 
-from ..errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
+from ..aliases import names_of
+from ..errors import TargetCorrupt, TargetModified, UnsafePath
 from ..hashing.encoder import digest, hash_value, tag
 from . import files as storage
-from . import source_hashes as memo
-from .manifests import kept_files
+from .atomic import refuse_link
+from .roots import FORMAT, METADATA, Root, parsed
+
+__getattr__ = names_of(__name__)
 
 
 class VerifiedFolder(abc.ABC):
@@ -257,77 +266,6 @@ class TargetFolder(VerifiedFolder):
         return TargetFolder, (self.path, self.expected, self.manifests, self.node)
 
 
-class SourceFolder(VerifiedFolder):
-    """An input folder.  Its files are verified; `source_hashes` remembers their hashes."""
-
-    @functools.cached_property
-    def files(self):
-        hashes = source_hashes(self.path)
-        got = hash_value(hashes)
-        if got != self.expected:
-            raise self.refusal("", "changed", tag(self.expected), tag(got))
-        return {name: (None, digest) for name, digest in hashes}
-
-    def names_there(self):
-        return source_files(self.path)
-
-    def refusal(self, name, story, expected, got):
-        path = f"{self.path}/{name}" if name else self.path
-        return SourceChanged(
-            f"the source {path} {story}; it changed while the graph was running",
-            expected=expected,
-            got=got,
-            hint="make the nodes again and compute them",
-        )
-
-
-def source_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
-    """Return name and hash of each file below an input folder, sorted by name.
-
-    Parameters
-    ----------
-    path : str
-    fresh : bool
-        Read every file, ignoring remembered hashes.
-
-    Raises
-    ------
-    SourceMissing
-        If the folder does not exist, or is a file.
-    StorageError
-        If a file can't be read.
-    """
-    hash_file = memo.fresh_hash if fresh else memo.content_hash
-    return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
-
-
-def source_files(path: str) -> list[str]:
-    """Return the names of all files below an input folder, sorted; links are followed."""
-    try:
-        return sorted(_walk(path, ""))
-    except OSError as error:
-        if isinstance(error, NotADirectoryError):
-            raise SourceMissing(
-                f"the source {path} is no folder", expected="an existing folder", got="a file"
-            ) from error
-        raise memo.source_error(error, error.filename or path, "an existing folder") from error
-
-
-def _walk(path, before):
-    """Yield the names of all files below a folder.
-
-    The system ends a circle of links after a few dozen.
-    """
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                os.stat(entry.path)  # a broken link is an error, not a file less
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{before}{entry.name}/")
-            elif entry.is_file():
-                yield before + entry.name
-
-
 def check_inside(folder: str, name: str) -> None:
     """Raise `UnsafePath` unless `name`, with ``/`` between its parts, stays inside the folder."""
     if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or "\0" in name:
@@ -347,3 +285,105 @@ def _identity(path):
 
 def _compute_again(path):
     return f"'dask cache rm {path}' and compute again"
+
+
+# ---- manifests ----------------------------------------------------------------------------------
+
+
+def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
+    """Store the manifest of a folder, so that single files of it can be verified.
+
+    Parameters
+    ----------
+    root : Root
+    file_hash : str
+        Hash of the folder.
+    manifest : list or None
+        See `daskcache.storage.files.manifest_of`; None for a file, and then nothing is stored.
+
+    Raises
+    ------
+    StorageError
+        If the manifest can't be written.
+    """
+    if manifest is None:
+        return
+    path = _manifest_path(root.manifests, file_hash)
+    if _is_kept(path, file_hash):
+        return
+    refuse_link(root.path, f"{METADATA}/manifests/{file_hash[:2]}")
+    part = storage.part_path(root, f"{file_hash}.json")
+    storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.replace(part, path)  # an existing manifest is damaged
+    except OSError as error:
+        storage.sweep(part)
+        raise storage.storage_error(error, path) from error
+
+
+def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
+    """Store the manifest of a folder again if it is gone or damaged.
+
+    Parameters
+    ----------
+    root : Root
+    location : str
+        Absolute path of the target; a file has no manifest.
+    file_hash : str
+        Hash of the manifest, as the record has it.
+
+    Returns
+    -------
+    bool
+        True if the manifest was stored; False if it was intact, or the folder's content has changed.
+
+    Raises
+    ------
+    StorageError
+        If the folder can't be read, or the manifest can't be written.
+    """
+    if not os.path.isdir(location):
+        return False
+    if _is_kept(_manifest_path(root.manifests, file_hash), file_hash):
+        return False
+    part = storage.part_of(location)
+    if part.file_hash != file_hash:
+        return False
+    keep_manifest(root, file_hash, part.manifest)
+    return True
+
+
+def forget_manifest(root: Root, file_hash: str) -> None:
+    """Remove the manifest of a folder that was removed or replaced."""
+    storage.sweep(_manifest_path(root.manifests, file_hash))
+
+
+def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | None:
+    """Return size in bytes and hash of a stored folder's files by name, or None without a manifest."""
+    try:
+        return _read_manifest(_manifest_path(manifests, file_hash), file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _manifest_path(manifests, file_hash):
+    return f"{manifests}/{file_hash[:2]}/{file_hash}.json"
+
+
+def _is_kept(path, file_hash):
+    """Return True if a manifest is stored and intact; the read is never served from memory."""
+    try:
+        _read_manifest.__wrapped__(path, file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=16)
+def _read_manifest(path, expected):
+    """Return the files in a manifest; raise ValueError if its hash is not the expected one."""
+    files = [tuple(file) for file in parsed(Path(path).read_bytes())["files"]]
+    if hash_value(files) != expected:
+        raise ValueError(f"{path} is damaged")
+    return {name: (size, digest) for name, size, digest in files}

@@ -11,8 +11,8 @@ import zarr
 import daskcache as dc
 from daskcache.planning.unrecorded import look_into
 from daskcache.storage import files as storage
-from daskcache.storage.manifests import keep_manifest
 from daskcache.storage.roots import Root
+from daskcache.storage.verified_folders import keep_manifest
 from daskcache.targets import registry
 from daskcache.targets.registry import is_of_folder, register_suffix
 

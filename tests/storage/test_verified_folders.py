@@ -12,9 +12,9 @@ import pytest
 
 from daskcache import errors
 from daskcache.storage import files as storage
-from daskcache.storage.manifests import forget_manifest, keep_manifest
 from daskcache.storage.roots import Root
-from daskcache.storage.verified_folders import SourceFolder, TargetFolder, source_hashes
+from daskcache.storage.source_hashes import SourceFolder, folder_hashes
+from daskcache.storage.verified_folders import TargetFolder, forget_manifest, keep_manifest
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     """Not one file less, which Zarr would take for the fill value."""
     (tmp_path / "0").symlink_to(tmp_path / "gone")
     with pytest.raises(errors.SourceMissing, match="0"):
-        source_hashes(str(tmp_path))
+        folder_hashes(str(tmp_path))
 
 
 def test_sources_follow_links_and_count_hidden_files(tmp_path):
@@ -260,9 +260,9 @@ def test_sources_follow_links_and_count_hidden_files(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / ".zarray").write_bytes(b"y")
     (tmp_path / "source" / "c").symlink_to(tmp_path / "elsewhere")
-    hashes = source_hashes(str(tmp_path / "source"))
+    hashes = folder_hashes(str(tmp_path / "source"))
     assert [name for name, _ in hashes] == [".zarray", "c/0"]
-    assert hashes == source_hashes(str(tmp_path / "source"), fresh=True)
+    assert hashes == folder_hashes(str(tmp_path / "source"), fresh=True)
 
 
 def test_a_source_that_changed_is_refused(tmp_path):
@@ -271,7 +271,7 @@ def test_a_source_that_changed_is_refused(tmp_path):
 
     path = tmp_path / "file"
     path.write_bytes(b"abc")
-    folder = SourceFolder(str(tmp_path), hash_value(source_hashes(str(tmp_path))))
+    folder = SourceFolder(str(tmp_path), hash_value(folder_hashes(str(tmp_path))))
     assert pickle.loads(pickle.dumps(folder)).read("file") == b"abc"
     assert folder.read("file") == b"abc"
     path.write_bytes(b"abd")
