@@ -19,12 +19,15 @@ from pathlib import Path
 
 from ..aliases import names_of
 from ..errors import TargetCorrupt, TargetModified, UnsafePath
-from ..hashing.encoder import digest, hash_value, tag
+from ..hashing.encoder import digest, hash_value, hasher, tag
 from . import files as storage
 from .atomic import refuse_link
 from .roots import FORMAT, METADATA, Root, parsed
 
 __getattr__ = names_of(__name__)
+
+#: Bytes that are read and hashed at a time.
+_BLOCK = 1 << 18
 
 
 class VerifiedFolder(abc.ABC):
@@ -46,7 +49,8 @@ class VerifiedFolder(abc.ABC):
     def __init__(self, path: str, expected: str):
         self.path = path
         self.expected = expected
-        self._blocks: dict[str, _Blocks] = {}
+        #: Hashes of the blocks of files that were verified.
+        self._blocks: dict[str, list[str]] = {}
 
     @property
     @abc.abstractmethod
@@ -108,13 +112,22 @@ class VerifiedFolder(abc.ABC):
             start = max(size + start, 0) if start < 0 else start
             stop = size if stop is None else max(stop, start)
             known = self._blocks.get(name)
-            data = known.part(file, start, stop) if known is not None else None
-            if data is None:  # read for the first time, or a block changed, for which `_compare` raises
-                passing = _Passing(file, start, stop)
-                self._compare(name, expected, size, storage.digest_of(passing))
-                self._blocks[name] = passing.blocks
-                data = bytes(passing.kept)
-        return data
+            data = _part(file, known, start, stop) if known is not None else None
+            # read for the first time, or a block changed, for which `_compare` raises
+            return self._read_all(name, expected, file, start, stop) if data is None else data
+
+    def _read_all(self, name, expected, file, start, stop):
+        """Verify a whole file, note the hashes of its blocks, and return the bytes of a range."""
+        file.seek(0)
+        state, blocks, kept, position = hasher(), [], bytearray(), 0
+        while block := file.read(_BLOCK):
+            state.update(block)
+            blocks.append(digest(block))
+            kept += block[max(start - position, 0) : max(stop - position, 0)]
+            position += len(block)
+        self._compare(name, expected, position, state.hexdigest())
+        self._blocks[name] = blocks
+        return bytes(kept)
 
     def _expected(self, name):
         """Return size and hash of a file, or None for a name that is neither expected nor there."""
@@ -158,51 +171,17 @@ class VerifiedFolder(abc.ABC):
         return f"{type(self).__name__}({self.path!r})"
 
 
-class _Blocks:
-    """Hashes of the blocks of a verified file."""
-
-    def __init__(self):
-        self.width = 0
-        self.hashes: list[str] = []
-
-    def add(self, block):
-        """Hash the next block; all blocks but the last have the same length."""
-        self.width = self.width or len(block)
-        self.hashes.append(digest(block))
-
-    def part(self, file, start, stop):
-        """Return the bytes of a file from `start` to `stop`, or None if a block of them changed."""
-        if not self.width or stop <= start:
-            return b""
-        first = start // self.width
-        file.seek(first * self.width)
-        found = []
-        for expected in self.hashes[first : -(-stop // self.width)]:
-            block = file.read(self.width)
-            if digest(block) != expected:
-                return None
-            found.append(block)
-        return b"".join(found)[start - first * self.width : stop - first * self.width]
-
-
-class _Passing:
-    """An open file that hashes its blocks and keeps one range of bytes while it is read."""
-
-    def __init__(self, file, start, stop):
-        self.kept = bytearray()
-        self.blocks = _Blocks()
-        self._file, self._start, self._stop, self._position = file, start, stop, 0
-
-    def readinto(self, view):
-        count = 0
-        while count < len(view) and (more := self._file.readinto(view[count:])):
-            count += more
-        if count:
-            self.blocks.add(view[:count])
-        first, last = self._start - self._position, self._stop - self._position
-        self.kept += view[max(first, 0) : min(max(last, 0), count)]
-        self._position += count
-        return count
+def _part(file, hashes, start, stop):
+    """Return the bytes of a file from `start` to `stop`, or None if a block of them changed."""
+    first = start // _BLOCK
+    file.seek(first * _BLOCK)
+    found = []
+    for expected in hashes[first : -(-stop // _BLOCK)]:
+        block = file.read(_BLOCK)
+        if digest(block) != expected:
+            return None
+        found.append(block)
+    return b"".join(found)[start - first * _BLOCK : stop - first * _BLOCK]
 
 
 class TargetFolder(VerifiedFolder):

@@ -112,8 +112,8 @@ def test_parts_of_a_large_file(large, monkeypatch):
     """They are what the file has there; the whole file is read once."""
     folder, content = large
     looks = []
-    digest_of = storage.digest_of
-    monkeypatch.setattr(storage, "digest_of", lambda file: looks.append(file) or digest_of(file))
+    read_all = TargetFolder._read_all
+    monkeypatch.setattr(TargetFolder, "_read_all", lambda *args: looks.append(args) or read_all(*args))
     for _ in range(2):
         for start, stop in PARTS:
             assert folder.read_range("c/0", start, stop) == content[start:stop]
@@ -155,14 +155,13 @@ def test_a_file_that_grew_or_shrank(large):
 
 def test_a_part_comes_from_the_read_that_verifies_it(folder, monkeypatch):
     """An edit right after the file was verified is not served."""
-    digest_of = storage.digest_of
+    compare = TargetFolder._compare
 
-    def edited_afterwards(file):
-        digest = digest_of(file)
+    def edited_afterwards(*args):
+        compare(*args)
         Path(folder.path, "c/0").write_bytes(b"x" * 256)
-        return digest
 
-    monkeypatch.setattr(storage, "digest_of", edited_afterwards)
+    monkeypatch.setattr(TargetFolder, "_compare", edited_afterwards)
     assert folder.read_range("c/0", 3, 6) == b"\3\4\5"
     with pytest.raises(errors.TargetCorrupt):
         folder.read_range("c/0", 3, 6)
