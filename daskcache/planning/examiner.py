@@ -198,7 +198,7 @@ class Examiner:
     def _look_elsewhere(self, planned, trace):
         """Find the result of equal code and equal data at other targets, to be copied if needed."""
         store = self.store(planned.recipe.root)
-        if trace is None or store.is_empty():
+        if trace is None or store.is_empty:
             return
         from ..runtime.elsewhere import find_elsewhere
         from ..storage import traces

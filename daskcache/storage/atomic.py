@@ -139,7 +139,8 @@ class Folder:
         _say_once_that_it_is_weak()
         place, descriptor = self._place(name), self.descriptor
         if how is _NO_REPLACE:
-            if self._is_there(place):
+            with suppress(FileNotFoundError):
+                os.stat(place, dir_fd=descriptor, follow_symlinks=False)
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), f"{self.path}/{name}")
             os.rename(part, place, dst_dir_fd=descriptor)
         else:
@@ -152,13 +153,6 @@ class Folder:
                 os.rename(aside, place, dst_dir_fd=descriptor)
                 raise
             os.rename(aside, part)
-
-    def _is_there(self, place):
-        try:
-            os.stat(place, dir_fd=self.descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
 
 
 @contextmanager
@@ -301,19 +295,13 @@ def put_first(part: str, destination: str) -> None:
 def clone(source: str, path: str) -> None:
     """Copy a file to a new one, sharing its data on file systems that support this (Btrfs, XFS)."""
     with open(source, "rb") as original, open(path, "xb") as copied:
-        if not _share(original, copied):
-            shutil.copyfileobj(original, copied, 2**20)
+        if sys.platform == "linux":
+            import fcntl
 
-
-def _share(original, copied):
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with suppress(OSError):  # the copy is on another file system, or sharing is not supported
-        fcntl.ioctl(copied.fileno(), _FICLONE, original.fileno())
-        return True
-    return False
+            with suppress(OSError):  # the copy is on another file system, or sharing is not supported
+                fcntl.ioctl(copied.fileno(), _FICLONE, original.fileno())
+                return
+        shutil.copyfileobj(original, copied, 2**20)
 
 
 #: Request code, see ioctl_ficlone(2).

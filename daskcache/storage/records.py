@@ -10,6 +10,7 @@ commits records, `traces` finds them by trace.
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import json
 import os
@@ -47,7 +48,6 @@ class RecordStore:
         self._by_target: dict[str, list[RecordName]] | None = None
         #: Existing records, by the records that will replace them; see `foresee`.
         self._current: dict[RecordName, RecordName] = {}
-        self._is_empty: bool | None = None
         #: Records that were read: True for those of adopted results.
         self._read: dict[RecordName, bool] = {}
 
@@ -59,11 +59,10 @@ class RecordStore:
         """Return the records in one of the 256 folders."""
         return [name for names in self._shard(shard).values() for name in names]
 
+    @functools.cached_property
     def is_empty(self) -> bool:
-        """Return True if the root had no records at the first call."""
-        if self._is_empty is None:
-            self._is_empty = not storage.names_in(self.root.records)
-        return self._is_empty
+        """True if the root had no records at the first look."""
+        return not storage.names_in(self.root.records)
 
     def _shard(self, shard):
         if shard not in self._shards:

@@ -18,19 +18,7 @@ from ...errors import FormatLimit, StorageError, require
 from ...hashing.encoder import algorithm, hash_value
 from ..atomic import Overtaken
 from ..roots import is_part
-from .databases import (
-    SEPARATOR,
-    check_no_link,
-    file_of,
-    is_kept,
-    kept_name,
-    lock,
-    quoted,
-    state_of,
-    table_of,
-    takes_back,
-    transaction,
-)
+from . import databases
 from .rows import ORDER, Rows, is_there, rows_in
 
 # ---- looking ------------------------------------------------------------------------------------
@@ -46,8 +34,8 @@ def read(path: str) -> Rows | None:
     """
     if _has_no_file(path):
         return None
-    with transaction(path) as connection:
-        return rows_in(connection, table_of(path).name)
+    with databases.transaction(path) as connection:
+        return rows_in(connection, databases.table_of(path).name)
 
 
 def stamp(path: str) -> tuple[int, int] | None:
@@ -94,12 +82,13 @@ def _look(path):
     """Return hash and stamp of a table, or None; read it only if its database may have changed."""
     if _has_no_file(path):
         return None
-    with transaction(path) as connection:
-        state = state_of(connection, path)  # before the rows, so that a change meanwhile shows next time
+    with databases.transaction(path) as connection:
+        # before the rows, so that a change meanwhile shows next time
+        state = databases.state_of(connection, path)
         known = _seen.get(path)
         if state is not None and known is not None and known.state == (algorithm(), *state):
             return known
-        rows = rows_in(connection, table_of(path).name)
+        rows = rows_in(connection, databases.table_of(path).name)
     if rows is None:
         return None
     seen = _Seen((algorithm(), *(state or ())), rows.hash, rows.stamp)
@@ -111,12 +100,12 @@ def _look(path):
 def exists(path: str) -> bool:
     if _has_no_file(path):
         return False
-    with transaction(path) as connection:
-        return is_there(connection, table_of(path).name)
+    with databases.transaction(path) as connection:
+        return is_there(connection, databases.table_of(path).name)
 
 
 def _has_no_file(path):
-    file = file_of(path)
+    file = databases.file_of(path)
     return file is not None and not os.path.exists(file)
 
 
@@ -161,8 +150,8 @@ def write(path: str, rows: Rows) -> None:
     if is_part(path):
         _held[path] = rows
         return
-    table = table_of(path).name
-    with transaction(path, writing=True) as connection:
+    table = databases.table_of(path).name
+    with databases.transaction(path, writing=True) as connection:
         _check_free(connection, path, table)
         _create(connection, path, table, rows)
 
@@ -179,9 +168,9 @@ def put_new(part: str, path: str) -> None:
     UnsafePath, StorageError
         If the database can't be written to.
     """
-    check_no_link(path)
-    with transaction(path, writing=True) as connection:
-        table = table_of(path).name
+    databases.check_no_link(path)
+    with databases.transaction(path, writing=True) as connection:
+        table = databases.table_of(path).name
         _check_free(connection, path, table)
         _put(connection, part, path, table)
     release(part)
@@ -218,18 +207,18 @@ def replace(
         If `is_still_so` returned False: a writer that was suspended must not change a table that
         another one has replaced meanwhile.
     """
-    check_no_link(path)
+    databases.check_no_link(path)
     kept = None
-    with transaction(path, writing=True) as connection:
-        table = table_of(path).name
+    with databases.transaction(path, writing=True) as connection:
+        table = databases.table_of(path).name
         if is_there(connection, table):
-            lock(connection, table, "ACCESS EXCLUSIVE")
+            databases.lock(connection, table, "ACCESS EXCLUSIVE")
         found = rows_in(connection, table)
         if is_still_so is not None and not is_still_so(found.stamp if found is not None else None):
             raise Overtaken(errno.ENOENT, "another table is there by now", path)
         if found is not None:
             if found.stamp == recorded:
-                connection.exec_driver_sql(f"DROP TABLE {quoted(connection, table)}")
+                connection.exec_driver_sql(f"DROP TABLE {databases.quoted(connection, table)}")
             else:
                 kept = _set_aside(connection, path)
         _put(connection, part, path, table)
@@ -239,10 +228,10 @@ def replace(
 
 def keep(path: str) -> str:
     """Rename a table to keep it; return its new place.  A table that is kept already stays."""
-    if is_kept(table_of(path).name):
+    if databases.is_kept(databases.table_of(path).name):
         return path
-    check_no_link(path)
-    with transaction(path, writing=True) as connection:
+    databases.check_no_link(path)
+    with databases.transaction(path, writing=True) as connection:
         return _set_aside(connection, path)
 
 
@@ -255,19 +244,19 @@ def _put(connection, part, path, table):
     if part in _held:
         _create(connection, path, table, _held[part])
     else:
-        _rename(connection, table_of(part).name, table)
+        _rename(connection, databases.table_of(part).name, table)
 
 
 def _set_aside(connection, path):
-    database, _, table = path.rpartition(SEPARATOR)
-    kept = kept_name(table)
+    database, _, table = path.rpartition(databases.SEPARATOR)
+    kept = databases.kept_name(table)
     _rename(connection, table, kept)
-    return f"{database}{SEPARATOR}{kept}"
+    return f"{database}{databases.SEPARATOR}{kept}"
 
 
 def _rename(connection, old, new):
     connection.exec_driver_sql(
-        f"ALTER TABLE {quoted(connection, old)} RENAME TO {quoted(connection, new)}"
+        f"ALTER TABLE {databases.quoted(connection, old)} RENAME TO {databases.quoted(connection, new)}"
     )
 
 
@@ -279,7 +268,7 @@ def _create(connection, path, table, rows):
         _fill(connection, path, rows, table)
         _check_same(path, rows, rows_in(connection, table))
     except BaseException:
-        if not takes_back(connection):  # the rollback would leave the new table there
+        if not databases.takes_back(connection):  # the rollback would leave the new table there
             definition.drop(connection)
         raise
 

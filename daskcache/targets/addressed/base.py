@@ -238,12 +238,10 @@ class Addressed(Target):
             got = self.hash_data(data)
         except DaskcacheError:
             raise
-        except OSError as error:
-            # without a number it is a library's error, about the content of the file
-            if error.errno is not None:
-                raise storage_error(error, path) from error
-            raise _corrupt(path, hashed, error) from error
         except Exception as error:
+            # without a number it is a library's error, about the content of the file
+            if isinstance(error, OSError) and error.errno is not None:
+                raise storage_error(error, path) from error
             raise _corrupt(path, hashed, error) from error
         if got != hashed:
             raise _corrupt(path, hashed, got)

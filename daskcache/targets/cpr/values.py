@@ -155,11 +155,10 @@ _KINDS: dict[str, _Kind] = {
     "builtins.set": _Kind(list, _from(_LIST, set)),
     "builtins.frozenset": _Kind(list, _from(_LIST, frozenset)),
     "collections.deque": _Kind(list, _from(_LIST, collections.deque)),
-    "datetime.date": _Kind(datetime.date.isoformat, _from(TEXT, datetime.date.fromisoformat)),
-    "datetime.datetime": _Kind(
-        datetime.datetime.isoformat, _from(TEXT, datetime.datetime.fromisoformat)
-    ),
-    "datetime.time": _Kind(datetime.time.isoformat, _from(TEXT, datetime.time.fromisoformat)),
+    **{
+        f"datetime.{cls.__name__}": _Kind(cls.isoformat, _from(TEXT, cls.fromisoformat))
+        for cls in (datetime.date, datetime.datetime, datetime.time)
+    },
     "datetime.timedelta": _Kind(
         datetime.timedelta.total_seconds,
         _from(_NUMBER, lambda seconds: datetime.timedelta(seconds=seconds)),
