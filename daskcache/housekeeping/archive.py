@@ -26,8 +26,8 @@ from ..errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from ..hashing.encoder import tag
 from ..runtime.named import class_of, is_plain
 from ..storage.documents import COUNT, Form, Misfit, dict_of, known_fields
+from ..storage.files import place_of
 from ..storage.paths import DATA_HASH, check_path
-from ..storage.place import place_of
 from ..storage.record import Record, RecordName, collision_form, target_id
 from ..storage.roots import FORMAT, parsed
 from ..targets.registry import target_class

@@ -24,7 +24,6 @@ from ..storage.atomic import entered
 from ..storage.code_store import files_behind
 from ..storage.files import Part
 from ..storage.paths import check_path
-from ..storage.place import place_of
 from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
@@ -138,7 +137,7 @@ def _chosen(root, lineage, targets):
 
 def _refuse_tables(paths):
     for path in paths:
-        if not place_of(path).has_files:
+        if not storage.place_of(path).has_files:
             raise StorageError(
                 "a table in a database can't go into an archive",
                 target=path,
@@ -149,7 +148,7 @@ def _refuse_tables(paths):
 
 def _checked(store, item, may_be_missing):
     """Return a target that is as recorded; for a missing target or a table, its record alone."""
-    if not place_of(item.path).has_files:
+    if not storage.place_of(item.path).has_files:
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
     if other := other_algorithm(item.record):

@@ -17,7 +17,6 @@ from ..hashing import algorithms
 from ..storage import files
 from ..storage.files import Stamp
 from ..storage.paths import DATA_HASH, located
-from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, RecordName, target_id
 from ..storage.records import RecordStore
 from .findings import Findings
@@ -323,7 +322,7 @@ def _as_recorded(name, spec, location, here, now):
 def _written(name, location, here):
     """Return the time when a target was written, in seconds since 1970."""
     # a table has no mtime, but its record has the time
-    if place_of(location).has_files:
+    if files.place_of(location).has_files:
         return name.mtime_ns / 1e9
     record = here.read(name)
     return record.created_at if record is not None else 0.0

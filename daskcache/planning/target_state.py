@@ -16,7 +16,6 @@ from ..errors import MissingExtra, UntrustedPickle
 from ..runtime.named import target_of
 from ..storage import files
 from ..storage.files import Stamp
-from ..storage.place import place_of
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import Root
@@ -147,7 +146,7 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
 
 def _is_plain(location):
     """Return True for a file, folder or table.  Opening a pipe would block for ever."""
-    if not place_of(location).has_files:
+    if not files.place_of(location).has_files:
         return True
     mode = os.stat(location).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)

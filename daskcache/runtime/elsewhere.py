@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 from ..calls.spec import Spec
 from ..storage import files
-from ..storage.place import place_of
 from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
 from .named import has_format
@@ -43,7 +42,7 @@ def find_elsewhere(
     found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, Record]]] = {}
     for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
         record = store.read(name) if name.trace == trace else None
-        if record is not None and place_of(record.target).has_files:
+        if record is not None and files.place_of(record.target).has_files:
             places = _places(record, spec)
             if record.target in places:
                 members = found.setdefault((name.key, places), {})

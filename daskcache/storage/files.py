@@ -3,7 +3,7 @@
 Results are written as *parts*, in ``.daskcache/parts/``, and vouched for by *intents*, in
 ``.daskcache/intents/``, before they are put in place.  `commit` describes the protocol and takes its
 steps in order; `trash` and housekeeping take some of them.  Functions about a target take
-the path of a file, a folder or a table; `place` has what each kind does.
+the path of a file, a folder or a table; `place` and `tables` have what each kind does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from types import MappingProxyType
 
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, clone, entered, refused, say_it_remains, storage_error
-from .place import DISPLACED, Check, Part, Stamp, must_outlast_power, place_of, sweep, sync
+from .place import DISPLACED, FILES, Check, FilePlace, Part, Stamp, must_outlast_power, sync
 from .place import digest_of as digest_of
 from .place import files_below as files_below
 from .place import manifest_of as manifest_of
 from .roots import METADATA, Root
+from .tables.databases import SEPARATOR, is_table
+from .tables.tables import TablePlace
 
 #: Bytes to hash and write at a time: a block that was just hashed is still in the CPU's cache.
 _BLOCK = 2**19
@@ -31,6 +33,13 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 _DIGITS = 16
 
 # ---- targets ------------------------------------------------------------------------------------
+
+_TABLES = TablePlace()
+
+
+def place_of(path: str) -> FilePlace | TablePlace:
+    """Return the kind of place that a path names: a target's, or a part's."""
+    return _TABLES if SEPARATOR in path and is_table(path) else FILES
 
 
 def stamp(path: str) -> Stamp | None:
@@ -208,6 +217,11 @@ def part_of(path: str, written: Mapping[str, Part] = MappingProxyType({})) -> Pa
 def discard(path: str) -> None:
     """Remove a file or folder of daskcache if it exists; for a table's part, forget its rows."""
     place_of(path).discard(path)
+
+
+def sweep(path: str) -> None:
+    """Discard a path that is not needed any more; warn if it can't be removed."""
+    place_of(path).sweep(path)
 
 
 def sweep_part(root: Root, part: str) -> None:

@@ -20,7 +20,7 @@ from . import files
 from .atomic import refused
 from .documents import LINE
 from .paths import check_path
-from .place import Stamp, place_of
+from .place import Stamp
 from .record import target_id
 from .records import RecordStore
 from .roots import METADATA, Root, parsed
@@ -69,7 +69,7 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     StorageError
         If it can't be moved.
     """
-    return place_of(path).keep(root, path, _new_folder(root, path, target, reason))
+    return files.place_of(path).keep(root, path, _new_folder(root, path, target, reason))
 
 
 @contextlib.contextmanager

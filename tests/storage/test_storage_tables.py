@@ -43,6 +43,7 @@ from daskcache.storage import commit as committing
 from daskcache.storage.record import RecordName
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
+from daskcache.storage.tables.tables import TablePlace
 
 
 def make(value, place="results.db::measured", **options):
@@ -752,14 +753,14 @@ def test_a_writer_that_wakes_up_late(root, sql, monkeypatch, kind):
     made("before", 0).compute()
     if kind == "edited":
         sql("UPDATE measured SET x = 7")
-    replace = tables.replace
+    replace = TablePlace.replace
 
     def stopped(*args):
-        monkeypatch.setattr(tables, "replace", replace)
+        monkeypatch.setattr(TablePlace, "replace", replace)
         assert made("raced", 1).compute().x.tolist() == [1]
         return replace(*args)
 
-    monkeypatch.setattr(tables, "replace", stopped)
+    monkeypatch.setattr(TablePlace, "replace", stopped)
     monkeypatch.setattr(committing, "PATIENCE", 0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskcacheWarning)  # two results; what was edited is kept

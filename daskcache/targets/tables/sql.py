@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import SourceMissing, UnsafePath, require
 from ...hashing.encoder import hash_value
+from ...storage import files
 from ...storage.tables import tables
 from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, table_of
 from ...storage.tables.rows import ORDER
@@ -190,7 +191,7 @@ class SQLSource(Source):
 
     def content_hash(self):
         try:
-            return tables.file_hash(self.path)
+            return files.file_hash(self.path)
         except FileNotFoundError:
             raise self._missing() from None
 
