@@ -13,7 +13,7 @@ from prefect.logging import get_run_logger
 
 from ..hashing.encoder import tag
 from ..runtime.entry import Entry, Held
-from ..storage.tables.databases import masked
+from ..storage.paths import masked
 
 
 def make_artifact(entry: Entry | Held) -> None:

@@ -18,12 +18,12 @@ from types import MappingProxyType
 
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, clone, entered, refused, say_it_remains, storage_error
+from .paths import SEPARATOR, is_table
 from .place import DISPLACED, FILES, Check, FilePlace, Part, Stamp, must_outlast_power, sync
 from .place import digest_of as digest_of
 from .place import files_below as files_below
 from .place import manifest_of as manifest_of
 from .roots import METADATA, Root
-from .tables.databases import SEPARATOR, is_table
 from .tables.tables import TablePlace
 
 #: Bytes to hash and write at a time: a block that was just hashed is still in the CPU's cache.

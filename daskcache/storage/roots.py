@@ -18,7 +18,7 @@ from typing import Any
 from .. import config
 from ..errors import ReachError, StorageError
 from .atomic import put_first, refuse_link
-from .tables.databases import masked
+from .paths import masked
 
 METADATA = ".daskcache"
 FORMAT = 1

@@ -12,7 +12,7 @@ import pandas as pd
 
 import daskcache as dc
 from daskcache.storage import files
-from daskcache.storage.tables.databases import is_table
+from daskcache.storage.paths import is_table
 
 
 class Format(NamedTuple):

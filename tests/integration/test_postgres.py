@@ -37,6 +37,7 @@ from daskcache.errors import (
     TargetModified,
 )
 from daskcache.storage import files
+from daskcache.storage.paths import table_of
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
 from daskcache.storage.tables import rows as table_rows
@@ -515,7 +516,7 @@ def test_the_command_line_needs_the_url(url, root):
     """It knows the database from the configuration only, and says so; no output has the password."""
     node = make(url, frame())
     node.compute()
-    name = databases.table_of(node.dc.path).database
+    name = table_of(node.dc.path).database
 
     def listing(**environment):
         command = [sys.executable, "-m", "dask", "cache", "ls", "--root", str(root)]

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from ...errors import FormatLimit, StorageError, require
 from ...hashing.encoder import algorithm, hash_value
 from ..atomic import Overtaken, entered
+from ..paths import SEPARATOR, is_kept, kept_name, table_of
 from ..place import FILES, Check, Part, Stamp, must_outlast_power, within
 from ..roots import Root, is_part
 from . import databases
@@ -36,7 +37,7 @@ class TablePlace:
         if _has_no_file(path):
             return False
         with databases.transaction(path) as connection:
-            return is_there(connection, databases.table_of(path).name)
+            return is_there(connection, table_of(path).name)
 
     def file_hash(self, path: str) -> str:
         return _existing(_look(path), path).hash
@@ -71,7 +72,7 @@ class TablePlace:
         with entered(root.path, target_path.rpartition("/")[0], must_outlast_power()):
             databases.check_no_link(path)
             with databases.transaction(path, writing=True) as connection:
-                table = databases.table_of(path).name
+                table = table_of(path).name
                 _check_free(connection, path, table)
                 _put(connection, part, path, table)
         self.discard(part)
@@ -88,7 +89,7 @@ class TablePlace:
         with entered(root.path, target_path.rpartition("/")[0]):
             databases.check_no_link(path)
             with databases.transaction(path, writing=True) as connection:
-                table = databases.table_of(path).name
+                table = table_of(path).name
                 if is_there(connection, table):
                     databases.lock(connection, table, "ACCESS EXCLUSIVE")
                 found = rows_in(connection, table)
@@ -106,7 +107,7 @@ class TablePlace:
     def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
         """Rename a table, which stays in its database.  A table that is kept already stays."""
         with entered(root.path, within(root, path)[0], make=False):
-            if databases.is_kept(databases.table_of(path).name):
+            if is_kept(table_of(path).name):
                 return path
             databases.check_no_link(path)
             with databases.transaction(path, writing=True) as connection:
@@ -119,7 +120,7 @@ class TablePlace:
     sweep = discard
 
     def relative(self, path: str, start: str) -> str:
-        return FILES.relative(path, start) if databases.table_of(path).is_file else path
+        return FILES.relative(path, start) if table_of(path).is_file else path
 
 
 # ---- looking ------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ def read(path: str) -> Rows | None:
     if _has_no_file(path):
         return None
     with databases.transaction(path) as connection:
-        return rows_in(connection, databases.table_of(path).name)
+        return rows_in(connection, table_of(path).name)
 
 
 def existing(path: str) -> Rows:
@@ -172,7 +173,7 @@ def _look(path):
         known = _seen.get(path)
         if state is not None and known is not None and known.state == (algorithm(), *state):
             return known
-        rows = rows_in(connection, databases.table_of(path).name)
+        rows = rows_in(connection, table_of(path).name)
     if rows is None:
         return None
     seen = _Seen((algorithm(), *(state or ())), rows.hash, rows.stamp)
@@ -200,7 +201,7 @@ def write(path: str, rows: Rows) -> None:
     if is_part(path):
         _held[path] = rows
         return
-    table = databases.table_of(path).name
+    table = table_of(path).name
     with databases.transaction(path, writing=True) as connection:
         _check_free(connection, path, table)
         _create(connection, path, table, rows)
@@ -215,14 +216,14 @@ def _put(connection, part, path, table):
     if part in _held:
         _create(connection, path, table, _held[part])
     else:
-        _rename(connection, databases.table_of(part).name, table)
+        _rename(connection, table_of(part).name, table)
 
 
 def _set_aside(connection, path):
-    database, _, table = path.rpartition(databases.SEPARATOR)
-    kept = databases.kept_name(table)
+    database, _, table = path.rpartition(SEPARATOR)
+    kept = kept_name(table)
     _rename(connection, table, kept)
-    return f"{database}{databases.SEPARATOR}{kept}"
+    return f"{database}{SEPARATOR}{kept}"
 
 
 def _rename(connection, old, new):

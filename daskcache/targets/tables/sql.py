@@ -13,8 +13,9 @@ from typing import Any
 from ...errors import SourceMissing, UnsafePath, require
 from ...hashing.encoder import hash_value
 from ...storage import files
+from ...storage.paths import LONGEST_NAME, SEPARATOR, masked, table_of
 from ...storage.tables import tables
-from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, table_of
+from ...storage.tables.databases import named
 from ...storage.tables.rows import ORDER
 from ..base import Target
 from ..carried import check_bare, check_frame, difference, is_whole
