@@ -56,7 +56,7 @@ MOVED = {
     "elsewhere": "runtime.elsewhere",
     "entry": "runtime.entry",
     "examining": "planning.examiner",
-    "file_times": "storage.file_times",
+    "file_times": "storage.source_hashes",
     "frames": "graph.frames",
     "graph_hashing": "hashing.collections",
     "handles": "modes.handles",

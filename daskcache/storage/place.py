@@ -27,6 +27,13 @@ from .roots import Root
 DISPLACED = ".displaced"
 
 
+#: Nanoseconds between ticks of the coarsest clock of a file system: FAT ticks every two seconds.
+TICK_NS = 2 * 10**9
+
+#: Nanoseconds within which two changes of a folder can have the same time, on a local file system.
+FOLDER_TICK_NS = 50_000_000
+
+
 class Stamp(NamedTuple):
     """Size and time of a file, folder or table, to notice changes without reading it."""
 

@@ -24,8 +24,8 @@ from . import files as storage
 from . import trust
 from .atomic import refuse_link
 from .documents import LINE
-from .file_times import FOLDER_TICK_NS as _TICK
-from .files import Stamp
+from .place import FOLDER_TICK_NS as _TICK
+from .place import Stamp
 from .record import Record, RecordName, utc_now
 from .roots import FORMAT, METADATA, Root, parsed
 

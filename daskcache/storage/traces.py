@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from . import files
-from .file_times import FOLDER_TICK_NS
+from .place import FOLDER_TICK_NS
 from .record import RecordName
 from .records import RecordStore
 from .roots import Root

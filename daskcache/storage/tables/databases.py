@@ -24,8 +24,8 @@ from urllib.parse import quote
 
 from ... import config
 from ...errors import DaskcacheWarning, GraphError, MissingExtra, StorageError, UnsafePath, require
-from ..file_times import TICK_NS
 from ..paths import table_of
+from ..place import TICK_NS
 
 #: Seconds to wait for other writers of the same SQLite file or table.
 _PATIENCE = 60
