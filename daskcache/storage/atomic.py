@@ -210,7 +210,7 @@ def _check_names(names, path):
                 target=repr(path),
                 expected="a relative path below the root, of plain names",
                 got=repr(name),
-                hint="somebody wrote it who is not to be trusted, or the file that says it is damaged",
+                hint="an untrusted program wrote this path, or the file that holds it is damaged",
             )
 
 

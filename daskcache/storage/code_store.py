@@ -122,7 +122,7 @@ def _body(plain):
     _check_texts([hashed, *assigned, *(name for chain in chains for name in chain)])
     _check_texts([text for each in found.values() for text in (each.module, each.name or "")])
     if not all(type(each.level) is int for each in found.values()):
-        raise ValueError("the level of an import is no number")
+        raise ValueError("the level of an import is not a number")
     return Body(hashed, tuple(map(tuple, chains)), found, frozenset(assigned), None, "")
 
 

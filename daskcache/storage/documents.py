@@ -50,7 +50,7 @@ def known_fields(cls: type, document: Any) -> dict[str, Any]:
     Raises
     ------
     Misfit
-        If a field is missing, or its value has not the declared form.
+        If a field is missing, or its value does not have the declared form.
     """
     if not isinstance(document, dict):
         raise Misfit("it holds no JSON object", "an object", f"{document!r:.80}")

@@ -83,7 +83,7 @@ class Lease:
                 # Another worker may have finished between the last look and this lease.
                 found = finished()
                 if found is not None:
-                    self._remove()
+                    files.sweep(self.path)
                     return found
                 threading.Thread(
                     target=self._keep_renewing, name="daskcache-leases", daemon=True
@@ -102,7 +102,7 @@ class Lease:
         with self._renewing:  # a renewal at work would bring the lease back
             self._released.set()
         if self._is_own():
-            self._remove()
+            files.sweep(self.path)
 
     def renew(self) -> bool:
         """Renew the lease; return False if it is not held any more."""
@@ -139,9 +139,6 @@ class Lease:
     def _is_own(self):
         found = _read(self.path)
         return found is not None and self._id.encode() in found
-
-    def _remove(self):
-        files.sweep(self.path)
 
 
 class _Watched:

@@ -75,13 +75,13 @@ def _why_no_place(path: str) -> str | None:
     database, _, table = path.partition(SEPARATOR)
     if not _IDENTIFIER.match(table) or len(table) > LONGEST_NAME:
         return (
-            f"in which {table!r} is no name for a table: up to {LONGEST_NAME} letters of ASCII, digits "
-            "and underscores, no digit first (write t_{key}, not {key})"
+            f"in which {table!r} is not a name for a table: up to {LONGEST_NAME} letters of ASCII, "
+            "digits and underscores, no digit first (write t_{key}, not {key})"
         )
     if _KEPT.search(table):
         return f"in which {table!r} is a name for a table that was set aside"
     if "/" in database and not Table(database, table).is_file:
-        return f"in which {database!r} is no file: its name has no suffix, such as .db"
+        return f"in which {database!r} is not a file: its name has no suffix, such as .db"
     return None
 
 

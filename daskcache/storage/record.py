@@ -16,14 +16,13 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
-from ..errors import StorageError
 from ..hashing.encoder import short_digest, tag, untagged
 from ..hashing.names import current_name
 from ..hashing.ownership import package_version
 from . import trust
 from .documents import COUNT, LINE, NULL, PATH, TEXT, Form, dict_of, known_fields, list_of, object_of
 from .files import Stamp, file_hash
-from .roots import FORMAT, parsed
+from .roots import FORMAT, check_format, parsed
 
 _SUFFIX = ".json"
 _FIELDS = 8
@@ -224,7 +223,9 @@ class Record:
         StorageError
             If a newer daskcache wrote the record.
         """
-        _check_version(document)
+        version = document.get("daskcache") if isinstance(document, dict) else None
+        if COUNT.fits(version):
+            check_format(version, "a record", str(document.get("target")))
         fields = known_fields(cls, document)
         if fields["key"] != name.key or untagged(fields["file_hash"]) != name.file_hash:
             raise ValueError("its name is that of another record")
@@ -261,18 +262,6 @@ class Record:
             return 0.0
 
 
-def _check_version(document):
-    version = document.get("daskcache") if isinstance(document, dict) else None
-    if COUNT.fits(version) and version > FORMAT:
-        raise StorageError(
-            "a record was written by a newer daskcache",
-            target=str(document.get("target")),
-            expected=f"format {FORMAT} or older",
-            got=f"format {version}",
-            hint="pip install --upgrade daskcache",
-        )
-
-
 def _check_seal(document, key):
     found = document.pop("seal", "")
     if not trust.is_sealed(_as_bytes(document), str(found), key):
@@ -305,7 +294,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         "seconds": name.microseconds / 1e6,
     }
     content.setdefault("created", utc_now())
-    content.setdefault("host", _host())
+    content.setdefault("host", platform.node())
     content.setdefault("packages", package_versions())
     return _sealed(content)
 
@@ -329,11 +318,6 @@ def _as_bytes(content):
 def utc_now() -> str:
     """Return the current time (UTC) as a text, in the form of records."""
     return time.strftime(_TIME, time.gmtime())
-
-
-@functools.cache
-def _host():
-    return platform.node()
 
 
 @functools.cache

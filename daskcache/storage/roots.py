@@ -78,13 +78,7 @@ class Root:
                 got=str(error),
                 hint="restore the file, or set daskcache.root to another folder",
             ) from error
-        if version > FORMAT:
-            raise StorageError(
-                f"the root {self.path} was written by a newer daskcache",
-                expected=f"format {FORMAT} or older",
-                got=f"format {version}",
-                hint="pip install --upgrade daskcache",
-            )
+        check_format(version, f"the root {self.path}")
         self._check_sealing(sealed)
         return identifier
 
@@ -209,6 +203,18 @@ def parsed(content: bytes | str) -> Any:
         return json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def check_format(version: int, what: str, target: str | None = None) -> None:
+    """Raise `StorageError` if metadata have the format of a newer daskcache."""
+    if version > FORMAT:
+        raise StorageError(
+            f"{what} was written by a newer daskcache",
+            target=target,
+            expected=f"format {FORMAT} or older",
+            got=f"format {version}",
+            hint="pip install --upgrade daskcache",
+        )
 
 
 #: Device, inode and mtime of the id file, and the id, of each root that this process has checked.

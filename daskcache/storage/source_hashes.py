@@ -19,7 +19,7 @@ import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from .. import config
 from ..errors import DaskcacheError, SourceChanged, SourceMissing, StorageError
@@ -49,12 +49,7 @@ def content_hash(path: str) -> str:
         known = memo.get(_key(path, os.stat(path)))
     except OSError as error:
         raise source_error(error, path) from error
-    if known is not None:
-        return known
-    read = _read(path)
-    if read.is_settled:
-        memo.put(_key(path, read.found), read.content)
-    return read.content
+    return _read(path, memo) if known is None else known
 
 
 def is_noted(fact: str, content: str) -> bool:
@@ -73,7 +68,7 @@ def _key_of_fact(fact, content):
 
 def fresh_hash(path: str) -> str:
     """Read a file and return the hash of its bytes; raise as `content_hash` does."""
-    return _read(path).content
+    return _read(path)
 
 
 def opened(path: str) -> BinaryIO:
@@ -155,7 +150,7 @@ def source_files(path: str) -> list[str]:
     except OSError as error:
         if isinstance(error, NotADirectoryError):
             raise SourceMissing(
-                f"the source {path} is no folder", expected="an existing folder", got="a file"
+                f"the source {path} is not a folder", expected="an existing folder", got="a file"
             ) from error
         raise source_error(error, error.filename or path, "an existing folder") from error
 
@@ -175,17 +170,8 @@ def _walk(path, before):
                 yield before + entry.name
 
 
-class _Read(NamedTuple):
-    """Hash of a file that was read, and its stamp."""
-
-    content: str
-    #: Size, times and inode of the file before it was read.
-    found: os.stat_result
-    #: True if any later change of the content shows in the stamp.
-    is_settled: bool
-
-
-def _read(path):
+def _read(path, memo=None):
+    """Return the hash of a file, for the memo to keep if any later change shows in the stamp."""
     began = time.time_ns()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -193,18 +179,21 @@ def _read(path):
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             changed = max(found.st_mtime_ns, found.st_ctime_ns)
-            settled = is_settled(file.fileno(), changed, began)
-            return _Read(storage.digest_of(file), found, settled)
+            settled = memo is not None and is_settled(file.fileno(), changed, began)
+            content = storage.digest_of(file)
     except DaskcacheError:
         raise
     except OSError as error:
         raise source_error(error, path) from error
+    if settled:
+        memo.put(_key(path, found), content)
+    return content
 
 
 def _no_file(path):
     is_folder = os.path.isdir(path)
     return SourceMissing(
-        f"the source {path} is no file",
+        f"the source {path} is not a file",
         expected="an existing file",
         got="a folder" if is_folder else "a device, a pipe or a socket",
         hint=f"daskcache.FolderSource({path!r}) stands for the files in it" if is_folder else None,

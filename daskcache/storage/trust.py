@@ -58,7 +58,7 @@ def check_runnable(path: str, root: str | None = None) -> None:
         if owner not in trusted:
             what = "a pickle" if place == path else "a root with pickles"
             raise UntrustedPickle(
-                f"{what} that belongs to somebody else is not loaded",
+                f"{what} that belongs to another user is not loaded",
                 target=path,
                 expected=f"owner {os.getuid()}, or one of daskcache.trusted-owners",
                 got=f"owner {owner} of {place}",

@@ -150,7 +150,7 @@ class VerifiedFolder(abc.ABC):
         if got != expected[1]:
             story = "is damaged: its bytes are not those that were recorded"
             if size != expected[0] and expected[0] is not None:
-                story = "is damaged: it has not the size that was recorded"
+                story = "is damaged: it does not have the size that was recorded"
             raise self.refusal(name, story, tag(expected[1]), tag(got))
 
     def _missing(self, name):
@@ -212,14 +212,8 @@ class TargetFolder(VerifiedFolder):
         manifest = storage.manifest_of(self.path)
         got = hash_value(manifest)
         if got != self.expected:
-            raise TargetCorrupt(
-                "a result is not what was stored: a file in it is damaged, missing or too many",
-                node=self.node,
-                target=self.path,
-                expected=tag(self.expected),
-                got=tag(got),
-                hint=_compute_again(self.path),
-            )
+            story = "a result is not what was stored: a file in it is damaged, missing or too many"
+            raise self._corrupt(story, self.path, tag(self.expected), tag(got))
         return {name: (size, digest) for name, size, digest in manifest}
 
     def refusal(self, name, story, expected, got):
@@ -232,13 +226,16 @@ class TargetFolder(VerifiedFolder):
                 got="another one, or nothing",
                 hint="open it again",
             )
+        return self._corrupt(f"a file of a result {story}", f"{self.path}/{name}", expected, got)
+
+    def _corrupt(self, story, path, expected, got):
         return TargetCorrupt(
-            f"a file of a result {story}",
+            story,
             node=self.node,
-            target=f"{self.path}/{name}",
+            target=path,
             expected=expected,
             got=got,
-            hint=_compute_again(self.path),
+            hint=f"'dask cache rm {self.path}' and compute again",
         )
 
     def __reduce__(self):
@@ -260,10 +257,6 @@ def _identity(path):
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _compute_again(path):
-    return f"'dask cache rm {path}' and compute again"
 
 
 # ---- manifests ----------------------------------------------------------------------------------

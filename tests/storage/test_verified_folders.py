@@ -144,10 +144,10 @@ def test_a_file_that_grew_or_shrank(large):
     folder, content = large
     folder.read_range("c/0", 0, 1)
     Path(folder.path, "c/0").write_bytes(content[:-1])
-    with pytest.raises(errors.TargetCorrupt, match="not the size"):
+    with pytest.raises(errors.TargetCorrupt, match="not have the size"):
         folder.read_range("c/0", -5, None)
     Path(folder.path, "c/0").write_bytes(content + b"x")
-    with pytest.raises(errors.TargetCorrupt, match="not the size"):
+    with pytest.raises(errors.TargetCorrupt, match="not have the size"):
         folder.read_range("c/0", -5, None)
     Path(folder.path, "c/0").write_bytes(content)
     assert folder.read_range("c/0", -5, None) == content[-5:]

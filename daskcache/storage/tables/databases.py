@@ -81,7 +81,7 @@ def _parsed(url):
         parsed.get_dialect()
     except (sa.exc.ArgumentError, ValueError):
         raise GraphError(  # the text must not show a password
-            "this is no URL of a database",
+            "this is not the URL of a database",
             target="<URL>::<table>",
             expected='such as "postgresql+psycopg://user:password@host/database"',
             hint="see https://docs.sqlalchemy.org/en/20/core/engines.html",
@@ -326,7 +326,7 @@ def _refusal(error, path, url):
         target=path,
         expected="a database that can be reached and written to",
         got=type(cause).__name__,
-        hint="is it there, is the disk full, does somebody else lock it? Mend that, then rerun",
+        hint="check that it is there, with space left and not locked by another program, then rerun",
     )
 
 

@@ -147,7 +147,7 @@ def existing(path: str) -> Rows:
 
 def _existing(found, path):
     if found is None:
-        raise FileNotFoundError(errno.ENOENT, "there is no such table", path)
+        raise FileNotFoundError(errno.ENOENT, "the table does not exist", path)
     return found
 
 

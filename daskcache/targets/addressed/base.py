@@ -131,7 +131,7 @@ class Addressed(Target):
         path = self.get_path()
         if not os.path.lexists(path):
             raise TargetMissing(
-                "there is no file at the address of a target",
+                "the file at the address of a target does not exist",
                 target=path,
                 expected=f"data with the hash {self._hash}",
                 hint="compute it again; a relative path is meant from the folder where it was made",
@@ -306,7 +306,7 @@ def check_file_name(name: Any, ext: Any) -> None:
     """Raise `UnsafePath` unless name and suffix make a plain file name, without separators."""
     if not (isinstance(name, str) and isinstance(ext, str) and is_file_name(f"{name}{ext}")):
         raise UnsafePath(
-            "this is no file name",
+            "this is not a file name",
             expected="name and suffix without separators",
             got=f"{name!r}, {ext!r}",
         )

@@ -224,7 +224,7 @@ def _decoded(result, roots):
     data = result.get(DATA)
     if set(result) != {CLASS, DATA} or not isinstance(data, dict):
         raise UntrustedJSON(
-            f"JSON of {tag} has not the form of a source or target",
+            f"JSON of {tag} does not have the form of a source or target",
             expected=f"{CLASS} and {DATA}",
             got=", ".join(map(repr, result)),
         )

@@ -49,7 +49,7 @@ def allow(cls: type) -> type:
     elif issubclass(cls, enum.Enum):
         _KINDS[_name_of(cls)] = _Kind(lambda value: value.value, cls)
     else:
-        raise TypeError(f"{cls!r} is no pydantic model, dataclass, enumeration or exception")
+        raise TypeError(f"{cls!r} is not a pydantic model, dataclass, enumeration or exception")
     return cls
 
 
@@ -90,7 +90,7 @@ def decode_value(result: dict) -> Any:
     except Exception as error:
         raise UntrustedJSON(f"JSON makes no {name}: {error}", got=repr(result)[:200]) from error
     raise UntrustedJSON(
-        "JSON names a class that is not known, or has not its form",
+        "JSON names a class that is not known, or an object that does not have its form",
         got=repr(result)[:200],
         hint="daskcache.cpr.values.allow(cls), or daskcache.cpr.serializer.register, lets a class in",
     )
