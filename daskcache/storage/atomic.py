@@ -64,8 +64,6 @@ class Folder:
             return
         try:
             os.link(part, self._place(name), dst_dir_fd=self.descriptor)
-        except FileExistsError:
-            raise
         except OSError as error:
             if error.errno == errno.EXDEV:
                 with self._brought_near(part) as near:

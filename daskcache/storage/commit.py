@@ -21,11 +21,11 @@ disk before the next one begins.  A table (`tables.tables`) is put in place by o
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheWarning, ForeignTarget, StorageError
@@ -158,7 +158,7 @@ class Commit(NamedTuple):
             if vouching is None and not (previous is not None and may_displace):
                 raise self._foreign()
             if claim.attempt(vouching or previous):
-                check = partial(self._is_still_so, intent, claim, current)
+                check = functools.partial(self._is_still_so, intent, claim, current)
                 is_persons = vouching is None or store.is_adopted(vouching)
                 # without a stamp to compare, whatever is displaced is kept
                 ours = None if self.damaged or is_persons else vouching.stamp
@@ -256,7 +256,6 @@ class Claim:
         self.root = root
         self.target = target
         self._number = files.number_of(root, part)
-        self._deadline: float | None = None
         self._is_alone = False
         #: Paths of the claimed record: now, and before the claim.
         self._held: tuple[str, str] | None = None
@@ -282,7 +281,7 @@ class Claim:
         with refused(own):
             if self._take(record, own, record):
                 return True
-            if self._is_out_of_patience():
+            if time.monotonic() > self._deadline:
                 return self._take_over(store.intents_of(name), own, record)
         time.sleep(_PAUSE)
         return False
@@ -314,10 +313,10 @@ class Claim:
         self._held = own, record
         return True
 
-    def _is_out_of_patience(self):
-        if self._deadline is None:
-            self._deadline = time.monotonic() + PATIENCE
-        return time.monotonic() > self._deadline
+    @functools.cached_property
+    def _deadline(self):
+        """End of the wait for another writer, which begins with the first look at it."""
+        return time.monotonic() + PATIENCE
 
     def _take_over(self, rivals, own, record):
         """Take over a rival's claim; return True if this writer may replace the target.

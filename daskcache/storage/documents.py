@@ -36,9 +36,7 @@ class Misfit(ValueError):
 
     def __init__(self, message: str, expected: str, got: str):
         super().__init__(message, expected, got)
-        self.message = message
-        self.expected = expected
-        self.got = got
+        self.message, self.expected, self.got = message, expected, got
 
     def __str__(self):
         return f"{self.message}: expected {self.expected}"

@@ -24,8 +24,7 @@ from . import files as storage
 from . import trust
 from .atomic import refuse_link
 from .documents import LINE
-from .place import FOLDER_TICK_NS as _TICK
-from .place import Stamp
+from .place import FOLDER_TICK_NS, Stamp
 from .record import Record, RecordName, utc_now
 from .roots import FORMAT, METADATA, Root, parsed
 
@@ -138,8 +137,10 @@ class RecordStore:
         for _ in range(_LOOKS):
             moved = self._last_move()
             found = self._vouching(target, location, stamp, key, besides)
-            if found is not None or (moved == self._last_move() and time.time_ns() - moved > _TICK):
+            if found is not None:
                 return found
+            if moved == self._last_move() and time.time_ns() - moved > FOLDER_TICK_NS:
+                return None
             time.sleep(_PAUSE)
             self._shards, self._by_target = {}, None
         return None

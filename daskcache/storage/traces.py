@@ -29,11 +29,9 @@ def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
     verb : str
         Id of the verb: changed folders are listed once per verb.
     """
-    index = _indexes.setdefault(root.path, _Index(root.records))
-    index.refresh(verb)
-    store = RecordStore(root)
-    found = [name for shard in index.shards_with(trace) for name in store.in_shard(shard)]
-    return [name for name in found if name.trace == trace]
+    wanted, store = hash(trace), RecordStore(root)
+    shards = [shard for shard, listed in _refreshed(root, verb).items() if wanted in listed.hashes]
+    return [name for shard in shards for name in store.in_shard(shard) if name.trace == trace]
 
 
 class _Listed(NamedTuple):
@@ -45,36 +43,27 @@ class _Listed(NamedTuple):
     hashes: frozenset[int]
 
 
-class _Index:
-    def __init__(self, folder):
-        self._folder = folder
-        self._verb = ""
-        self._shards: dict[str, _Listed] = {}
+#: By the path of the root: the verb that looked last, and the folders of records as it saw them.
+_indexes: dict[str, tuple[str, dict[str, _Listed]]] = {}
 
-    def refresh(self, verb):
-        if verb == self._verb:
-            return
-        self._verb = verb
-        self._shards = {shard: self._listed(shard) for shard in files.names_in(self._folder)}
 
-    def _listed(self, shard):
-        folder = f"{self._folder}/{shard}"
-        found = os.stat(folder).st_mtime_ns
-        known = self._shards.get(shard)
-        # Only within a tick of the clock can a later addition leave the folder's time as it was.
-        if known is not None and known.mtime_ns == found and known.looked_at_ns - found > FOLDER_TICK_NS:
-            return known
-        now = time.time_ns()
-        return _Listed(found, now, frozenset(map(_trace_hash, files.names_in(folder))))
+def _refreshed(root, verb):
+    looked, shards = _indexes.get(root.path, ("", {}))
+    if looked != verb:
+        names = files.names_in(root.records)
+        shards = {shard: _listed(f"{root.records}/{shard}", shards.get(shard)) for shard in names}
+        _indexes[root.path] = verb, shards
+    return shards
 
-    def shards_with(self, trace):
-        wanted = hash(trace)
-        return [shard for shard, listed in self._shards.items() if wanted in listed.hashes]
+
+def _listed(folder, known):
+    found = os.stat(folder).st_mtime_ns
+    # Only within a tick of the clock can a later addition leave the folder's time as it was.
+    if known is not None and known.mtime_ns == found and known.looked_at_ns - found > FOLDER_TICK_NS:
+        return known
+    now = time.time_ns()
+    return _Listed(found, now, frozenset(map(_trace_hash, files.names_in(folder))))
 
 
 def _trace_hash(file):
     return hash(file.split(".", 3)[2]) if file.count(".") > 3 else 0
-
-
-#: Indexes by the path of the root.
-_indexes: dict[str, _Index] = {}
