@@ -77,7 +77,7 @@ class Lease:
         StorageError
             If the file system refuses.
         """
-        others = _Watched(self.path)
+        seen, since = None, time.monotonic()
         while True:
             if self._create():
                 # Another worker may have finished between the last look and this lease.
@@ -89,8 +89,11 @@ class Lease:
                     target=self._keep_renewing, name="daskcache-leases", daemon=True
                 ).start()
                 return None
-            if others.has_expired(self.seconds):
-                others.remove()
+            content = _read(self.path)
+            if content is None or content != seen:
+                seen, since = content, time.monotonic()
+            elif time.monotonic() - since > _seconds_of(content, self.seconds):
+                _remove(self.path, seen)
                 continue
             time.sleep(min(_LOOK, self.seconds / _LOOKS))
             found = finished()
@@ -141,36 +144,20 @@ class Lease:
         return found is not None and self._id.encode() in found
 
 
-class _Watched:
-    """Another worker's lease, as seen by this process."""
+def _remove(path, seen):
+    """Remove an expired lease with the content that was seen, unless it was renewed meanwhile.
 
-    def __init__(self, path):
-        self.path = path
-        self._content: bytes | None = None
-        self._since = time.monotonic()
-
-    def has_expired(self, seconds):
-        """Test if the lease was not renewed for its time, or for `seconds` if its file gives no time."""
-        content = _read(self.path)
-        if content is None or content != self._content:
-            self._content, self._since = content, time.monotonic()
-            return False
-        return time.monotonic() - self._since > _seconds_of(content, seconds)
-
-    def remove(self):
-        """Remove the expired lease, unless it was renewed meanwhile.
-
-        The rename succeeds for one of the waiting workers.  A renewed lease is put back.
-        """
-        aside = f"{self.path}.{uuid.uuid4().hex}"
-        with refused(self.path):
-            try:
-                os.rename(self.path, aside)
-            except FileNotFoundError:
-                return
-        if _read(aside) != self._content:
-            put_first(aside, self.path)
-        files.sweep(aside)
+    The rename succeeds for one of the waiting workers.  A renewed lease is put back.
+    """
+    aside = f"{path}.{uuid.uuid4().hex}"
+    with refused(path):
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return
+    if _read(aside) != seen:
+        put_first(aside, path)
+    files.sweep(aside)
 
 
 def _read(path):
@@ -182,6 +169,7 @@ def _read(path):
 
 
 def _seconds_of(content, default):
+    """Return the time of a lease, or `default` if its file gives none."""
     try:
         return float(json.loads(content)["seconds"])
     except (ValueError, TypeError, KeyError):

@@ -47,12 +47,13 @@ class AddressedTable(Addressed):
             raise self.limit(
                 data, f"it is a {type(data).__name__}, not a DataFrame", "return a DataFrame"
             )
-        return hash_frame(data)
+        # values and index count; CPR's hash covers neither dtypes nor column names
+        rows = require("pandas", "table").util.hash_pandas_object(data)
+        return xxhash.xxh3_64(rows.values.tobytes()).hexdigest()
 
     def _write_checked(self, data, path, hashed):
         super()._write_checked(data, path, hashed)
         back = self.read(path)
-        # CPR's hash covers neither dtypes nor column names
         if list(back.columns) != list(data.columns) or list(back.dtypes) != list(data.dtypes):
             warnings.warn(
                 f"{self._path_with(hashed)} holds the values, but CSV gives back other dtypes or column "
@@ -152,12 +153,6 @@ def hash_array(array: Any) -> str:
     state = xxhash.xxh3_64(f"{array.dtype},{array.shape},".encode("ascii"))
     state.update(np.ascontiguousarray(array).reshape(-1).view("u1").data if array.nbytes else b"")
     return state.hexdigest()
-
-
-def hash_frame(frame: Any) -> str:
-    """Return the hash of a pandas.DataFrame: values and index count, dtypes and names do not."""
-    rows = require("pandas", "table").util.hash_pandas_object(frame)
-    return xxhash.xxh3_64(rows.values.tobytes()).hexdigest()
 
 
 def _names(frame):
