@@ -231,12 +231,10 @@ def _entered_one(descriptor, name, root, folder, durable, make):
     except FileNotFoundError:
         if not make:
             raise
-        try:
+        with suppress(FileExistsError):  # another process made it just now
             os.mkdir(name, dir_fd=descriptor)
             if durable:
                 os.fsync(descriptor)
-        except FileExistsError:  # another process made it just now
-            pass
         return os.open(name, flags, dir_fd=descriptor)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):

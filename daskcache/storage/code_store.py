@@ -51,7 +51,6 @@ def remember(
     path = _path(root, fingerprint)
     with files.refused(path):
         if not os.path.exists(path):
-            os.makedirs(f"{root.code}/sources", exist_ok=True)
             _write(root, path, function, parts, reach)
 
 

@@ -130,7 +130,6 @@ class Lease:
         """Create the lease's file, complete from the start; return False if another lease is there."""
         with refused(self.path):
             refuse_link(self.root.path, f"{METADATA}/leases")
-            os.makedirs(self.root.leases, exist_ok=True)
             put_first(self._write_part(), self.path)
         return self._is_own()
 

@@ -249,11 +249,9 @@ class RecordStore:
 
 def write_failure(root: Root, key: str, **facts: Any) -> None:
     """Write a note that a node failed (``errors="collect"``)."""
-    path = _failure_path(root, key)
-    refuse_link(root.path, f"{METADATA}/failures/{key[:2]}")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    storage.discard(path)  # parts are new files: an older note would be in the way
-    storage.write_part(path, [json.dumps({"daskcache": FORMAT, **facts}).encode()])
+    clear_failure(root, key)  # parts are new files: an older note would be in the way
+    content = json.dumps({"daskcache": FORMAT, **facts}).encode()
+    storage.write_part(_failure_path(root, key), [content])
 
 
 def failed_keys(root: Root) -> set[str]:

@@ -315,9 +315,7 @@ def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
     StorageError
         If the folder can't be read, or the manifest can't be written.
     """
-    if not os.path.isdir(location):
-        return False
-    if _is_kept(_manifest_path(root.manifests, file_hash), file_hash):
+    if not os.path.isdir(location) or _is_kept(_manifest_path(root.manifests, file_hash), file_hash):
         return False
     part = storage.part_of(location)
     if part.file_hash != file_hash:
