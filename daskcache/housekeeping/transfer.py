@@ -18,10 +18,9 @@ from typing import NamedTuple
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
 from ..hashing import algorithms
 from ..planning.states import MISSING
-from ..storage import atomic
 from ..storage import files as storage
 from ..storage.atomic import entered
-from ..storage.code_store import files_behind
+from ..storage.code_store import files_behind, write_once
 from ..storage.files import Part
 from ..storage.paths import check_path
 from ..storage.record import Record, RecordName, collision_form, sealed_content
@@ -371,12 +370,7 @@ def _unpack(root, archive: Archive, item: Packed, parts):
 
 def _keep_code(root, archive):
     for name, content in archive.code():
-        path = f"{root.code}/{name}"
-        if not os.path.exists(path):
-            part = storage.part_path(root, os.path.basename(path))
-            storage.write_part(part, [content])
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            atomic.put_first(part, path)
+        write_once(f"{root.code}/{name}", content)
 
 
 def _take_in(store, item: Packed, outcome, part: Part | None):
