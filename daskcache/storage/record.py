@@ -223,7 +223,7 @@ class Record:
         StorageError
             If a newer daskcache wrote the record.
         """
-        version = document.get("daskcache") if isinstance(document, dict) else None
+        version: Any = document.get("daskcache") if isinstance(document, dict) else None
         if COUNT.fits(version):
             check_format(version, "a record", str(document.get("target")))
         fields = known_fields(cls, document)
