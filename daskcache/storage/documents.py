@@ -15,8 +15,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_type_hints
 
-from ..errors import UnsafePath
-from .paths import check_path
+from .paths import why_unsafe
 
 
 class Form(NamedTuple):
@@ -110,20 +109,13 @@ def object_of(**forms: Form) -> Form:
 _UNSHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def _is_path(value):
-    if not isinstance(value, str):
-        return False
-    try:
-        check_path(value, value)
-    except UnsafePath:
-        return False
-    return True
-
-
 #: A text that a terminal can show in one line.
 LINE = Form("a text in one line", lambda text: isinstance(text, str) and not _UNSHOWN.search(text))
 #: Names of files and results of `repr` may hold any character.
 TEXT = Form("a text", lambda value: isinstance(value, str))
-PATH = Form("a path of a target, below the root", _is_path)
+PATH = Form(
+    "a path of a target, below the root",
+    lambda value: isinstance(value, str) and why_unsafe(value) is None,
+)
 NULL = Form("null", lambda value: value is None)
 COUNT = Form("a whole number, not negative", lambda value: type(value) is int and value >= 0)

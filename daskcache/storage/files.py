@@ -239,14 +239,12 @@ def sweep_part_folder(root: Root, part: str) -> None:
         os.rmdir(folder)
         return
     try:
-        displaced = any(name.endswith(DISPLACED) for name in os.listdir(folder))
+        if not any(name.endswith(DISPLACED) for name in os.listdir(folder)):
+            discard(folder)
     except FileNotFoundError:
-        return
+        pass
     except OSError as error:
         say_it_remains(folder, error)
-        return
-    if not displaced:
-        sweep(folder)
 
 
 # ---- intents ------------------------------------------------------------------------------------

@@ -35,20 +35,18 @@ def located(path: str, data_hash: str) -> str:
 
 def check_path(path: str, text: str) -> None:
     """Raise `UnsafePath` unless `path`, made from the template `text`, is safe below a root."""
-    if len(path) > 200 or not _PLAINLY_SAFE.match(path) or _RESERVED_SOMEWHERE.search(path):
-        _check_slowly(path, text)
-
-
-def _check_slowly(path, text):
-    reason = _why_unsafe(path)
-    if reason:
+    reason = why_unsafe(path)
+    if reason is not None:
         raise UnsafePath(
             f"the template {masked(text)!r} gives the path {masked(path)!r}, {reason}",
             hint="targets are relative to the root (config daskcache.root) and stay below it",
         )
 
 
-def _why_unsafe(path):
+def why_unsafe(path: str) -> str | None:
+    """Return the fault of a target's path as text, or None if it is safe below a root."""
+    if len(path) <= 200 and _PLAINLY_SAFE.match(path) and not _RESERVED_SOMEWHERE.search(path):
+        return None
     if _UNSAFE_ANYWHERE.search(path):
         return "which has control characters or lone surrogates"
     if path.startswith("~") or "\\" in path or re.match(r"[A-Za-z]:", path):
