@@ -71,12 +71,7 @@ class FilePlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageError(
-                f"can't look at a target: {error.strerror}",
-                target=path,
-                got=errno.errorcode.get(error.errno or 0),
-                hint="mend its permissions, or mount its disk, then rerun",
-            ) from error
+            raise storage_error(error, path) from error
         if stat.S_ISDIR(found.st_mode):
             return self._folder_stamp(path, found)
         return _stamp_of(found)

@@ -322,8 +322,7 @@ def clear_acceptance(root: Root, target: str) -> None:
 
 def _parsed(files):
     key = trust.seal_key()
-    names = [RecordName.parse(file, key) for file in files]
-    return [name for name in names if name is not None]
+    return [name for file in files if (name := RecordName.parse(file, key)) is not None]
 
 
 def _user():

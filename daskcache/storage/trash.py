@@ -218,9 +218,6 @@ def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
 
 
 def _remove(root, identifier):
-    try:
-        files.discard(f"{root.trash}/{identifier}")
-    except OSError as error:
-        raise StorageError(
-            f"can't empty the trash: {error.strerror}", target=f"{root.trash}/{identifier}"
-        ) from error
+    folder = f"{root.trash}/{identifier}"
+    with refused(folder):
+        files.discard(folder)
