@@ -281,7 +281,7 @@ class Claim:
         with refused(own):
             if self._take(record, own, record):
                 return True
-            if time.monotonic() > self._deadline:
+            if self._deadline < time.monotonic():
                 return self._take_over(store.intents_of(name), own, record)
         time.sleep(_PAUSE)
         return False

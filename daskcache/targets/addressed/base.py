@@ -249,10 +249,6 @@ class Addressed(Target):
 
     # -- what Python does with it -------------------------------------------------------------------
 
-    @classmethod
-    def at_address(cls, location, name, ext=None, **fields):
-        return cls(location, name, ext, **fields)
-
     def at(self, path):
         raise GraphError(
             f"{self!r} has an address of its own, and can't be a node's target",
