@@ -11,11 +11,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_type_hints
 
-from .paths import why_unsafe
+from .paths import UNSHOWN, why_unsafe
 
 
 class Form(NamedTuple):
@@ -106,11 +105,8 @@ def object_of(**forms: Form) -> Form:
     return Form(f"an object with {' and '.join(forms)}", fits)
 
 
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
 #: A text that a terminal can show in one line.
-LINE = Form("a text in one line", lambda text: isinstance(text, str) and not _UNSHOWN.search(text))
+LINE = Form("a text in one line", lambda text: isinstance(text, str) and not UNSHOWN.search(text))
 #: Names of files and results of `repr` may hold any character.
 TEXT = Form("a text", lambda value: isinstance(value, str))
 PATH = Form(

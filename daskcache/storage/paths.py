@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ..errors import UnsafePath
 
-_UNSAFE_ANYWHERE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+#: Characters that a terminal does not show in one line, and that no path has.
+UNSHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?\Z|.*\.part\Z|\.daskcache\Z")
 # A fast check that most paths pass; the others are checked component by component.
 _PLAINLY_SAFE = re.compile(r"[\w%{-](?:[\w%={}()+,-]|[./ ](?=[\w%={}()+,-]))*\Z", re.ASCII)
@@ -47,7 +48,7 @@ def why_unsafe(path: str) -> str | None:
     """Return the fault of a target's path as text, or None if it is safe below a root."""
     if len(path) <= 200 and _PLAINLY_SAFE.match(path) and not _RESERVED_SOMEWHERE.search(path):
         return None
-    if _UNSAFE_ANYWHERE.search(path):
+    if UNSHOWN.search(path):
         return "which has control characters or lone surrogates"
     if path.startswith("~") or "\\" in path or re.match(r"[A-Za-z]:", path):
         return "which is not a portable relative path"

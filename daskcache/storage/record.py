@@ -31,7 +31,8 @@ _ADOPTED = "a"
 #: Takes the place of a trace: a user accepted a result while the data behind it was not known.
 ANY_TRACE = "any"
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+#: Format of times (UTC) in records.
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class RecordName(NamedTuple):
@@ -257,7 +258,7 @@ class Record:
     def created_at(self) -> float:
         """Time of creation in seconds since 1970, or 0 if it can't be parsed."""
         try:
-            return calendar.timegm(time.strptime(self.created, _TIME))
+            return calendar.timegm(time.strptime(self.created, TIME_FORMAT))
         except ValueError:
             return 0.0
 
@@ -317,7 +318,7 @@ def _as_bytes(content):
 
 def utc_now() -> str:
     """Return the current time (UTC) as a text, in the form of records."""
-    return time.strftime(_TIME, time.gmtime())
+    return time.strftime(TIME_FORMAT, time.gmtime())
 
 
 @functools.cache
