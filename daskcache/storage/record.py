@@ -82,19 +82,16 @@ class RecordName(NamedTuple):
 
     def unsealed(self) -> str:
         """Return the name of the record's file without a seal: the fields and the suffix."""
-        return self._joined() + _SUFFIX
+        fields = map(str, self[:_FIELDS])
+        return ".".join([*fields, _ADOPTED] if self.adopted else fields) + _SUFFIX
 
     def file_name(self) -> str:
         """Return the name of the record's file; if records are sealed, with a seal before the suffix."""
         key = trust.seal_key()
         if key is None:
             return self.unsealed()
-        fields = self._joined()
+        fields = self.unsealed().removesuffix(_SUFFIX)
         return f"{fields}.{trust.seal(fields.encode(), key)}{_SUFFIX}"
-
-    def _joined(self):
-        fields = map(str, self[:_FIELDS])
-        return ".".join([*fields, _ADOPTED] if self.adopted else fields)
 
     @property
     def stamp(self) -> Stamp:

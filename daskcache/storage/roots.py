@@ -247,14 +247,14 @@ def check_local(path: str | os.PathLike, what: str) -> None:
     what : str
         Purpose of the path, for the error.
     """
-    text = os.fspath(path)
-    url = _URL.match(text if isinstance(text, str) else os.fsdecode(text))
+    text = os.fsdecode(path)
+    url = _URL.match(text)
     if url is None:
         return
     of_file = url[1].lower() == "file"
     raise StorageError(
         f"{what} can't be at a URL yet: daskcache reads and writes local paths only",
-        target=masked(str(text)),
+        target=masked(text),
         expected="the path of a file or folder",
         got=f"a URL of {url[1]}",
         hint="write the path without file://"

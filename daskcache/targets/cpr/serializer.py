@@ -257,9 +257,8 @@ def _made(tag, cls, data):
 def _check_fields(tag, cls, data):
     own = tag.startswith("cpr.") or issubclass(cls, Target)
     more = tuple(cls.address_fields) if own else ("options",)
-    required = {"location", "name", "ext", *(field for field in more if field in _REQUIRED)}
     known = {"location", "name", "ext", *more}
-    if not required <= set(data) <= known:
+    if not known & _REQUIRED <= set(data) <= known:
         raise UntrustedJSON(
             f"JSON of {tag} has other fields than the class",
             expected=", ".join(sorted(known)),
@@ -344,8 +343,8 @@ class _Fields:
     options: Annotated[dict[str, Any] | None, _OPTIONS] = None
 
 
-#: Fields that CPR always wrote, besides location, name and ext.
-_REQUIRED = {"data_hash", "group", "slices_start", "slices_stop"}
+#: Fields that CPR always wrote, of those that a class has.
+_REQUIRED = {"location", "name", "ext", "data_hash", "group", "slices_start", "slices_stop"}
 
 #: Tags of CPR's classes, by name.
 _CPR = {name: f"cpr.{folder}.{name}.{name}" for folder, names in OF_CPR.items() for name in names}

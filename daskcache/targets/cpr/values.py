@@ -152,11 +152,9 @@ _PATHS = {
 
 _KINDS: dict[str, _Kind] = {
     "builtins.bytes": _Kind(bytes.decode, _from(TEXT, str.encode)),
-    "builtins.set": _Kind(list, _from(_LIST, set)),
-    "builtins.frozenset": _Kind(list, _from(_LIST, frozenset)),
-    "collections.deque": _Kind(list, _from(_LIST, collections.deque)),
+    **{_name_of(cls): _Kind(list, _from(_LIST, cls)) for cls in (set, frozenset, collections.deque)},
     **{
-        f"datetime.{cls.__name__}": _Kind(cls.isoformat, _from(TEXT, cls.fromisoformat))
+        _name_of(cls): _Kind(cls.isoformat, _from(TEXT, cls.fromisoformat))
         for cls in (datetime.date, datetime.datetime, datetime.time)
     },
     "datetime.timedelta": _Kind(
