@@ -118,7 +118,7 @@ MOVED = {
     "task_keys": "calls.task_keys",
     "task_options": "modes.options",
     "texts": "calls.describe",
-    "traces": "storage.traces",
+    "traces": "storage.records",
     "trash": "storage.trash",
     "trust": "storage.trust",
     "verified": "storage.verified_folders",

@@ -21,7 +21,7 @@ from ..runtime.entry import Entry, joint_hash
 from ..storage import files
 from ..storage.paths import located
 from ..storage.record import ANY_TRACE, RecordName, target_id
-from ..storage.records import RecordStore
+from ..storage.records import RecordStore, with_trace
 from .collisions import Collisions
 from .findings import Findings
 from .reasons import made_for
@@ -201,9 +201,8 @@ class Examiner:
         if trace is None or store.is_empty:
             return
         from ..runtime.elsewhere import find_elsewhere
-        from ..storage import traces
 
-        names = traces.with_trace(store.root, trace, self.verb)
+        names = with_trace(store.root, trace, self.verb)
         found = find_elsewhere(store, planned.recipe.spec, trace, names)
         if found is None:
             return

@@ -229,12 +229,11 @@ def _find_elsewhere(work, trace):
     names = [name for name in work.previous if name is not None]
     if not (names or work.verb):
         return None
-    from ..storage import traces
     from .elsewhere import find_elsewhere
 
     store = RecordStore(Root(work.root))
     if work.verb:
-        names += traces.with_trace(store.root, trace, work.verb)
+        names += records.with_trace(store.root, trace, work.verb)
     return find_elsewhere(store, work.spec, trace, names)
 
 

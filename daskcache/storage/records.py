@@ -3,8 +3,8 @@
 The *name* of the file carries the fields that planning needs (:class:`RecordName`).  A listing of names
 is the index: planning opens no record, and needs no request per node on an object store.  Records lie
 in 256 folders, by the first two digits of the key.  They are written once and never changed, so they
-need no locks.  Failures and acceptances lie beside them.  `record` has the form of one record, `files`
-commits records, `traces` finds them by trace.
+need no locks.  Failures and acceptances lie beside them.  `record` has the form of one record, `commit`
+writes records.  `planning.examiner` and `runtime.node` search them by trace.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DaskcacheWarning, StorageError
 from . import files as storage
@@ -242,6 +242,63 @@ class RecordStore:
         if found:
             refuse_link(self.root.path, f"{METADATA}/records/{shard}")
         return _parsed(found)
+
+
+# ---- traces -------------------------------------------------------------------------------------
+
+
+def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
+    """Return the records with a trace: results that equal code made from equal data, under any key.
+
+    Records lie by key, so an index keeps the folders in which each trace occurs.  Folders that changed
+    are listed again at the next verb.  If the index misses a record, a node runs needlessly.
+
+    Parameters
+    ----------
+    root : Root
+    trace : str
+        Hash of the code and of the arguments' data.
+    verb : str
+        Id of the verb: changed folders are listed once per verb.
+    """
+    wanted, store = hash(trace), RecordStore(root)
+    shards = [shard for shard, listed in _refreshed(root, verb).items() if wanted in listed.hashes]
+    return [name for shard in shards for name in store.in_shard(shard) if name.trace == trace]
+
+
+class _Listed(NamedTuple):
+    """State of a folder of records when it was listed."""
+
+    mtime_ns: int
+    looked_at_ns: int
+    #: Python's hashes of the traces in the folder.
+    hashes: frozenset[int]
+
+
+#: By the path of the root: the verb that looked last, and the folders of records as it saw them.
+_indexes: dict[str, tuple[str, dict[str, _Listed]]] = {}
+
+
+def _refreshed(root, verb):
+    looked, shards = _indexes.get(root.path, ("", {}))
+    if looked != verb:
+        names = storage.names_in(root.records)
+        shards = {shard: _listed(f"{root.records}/{shard}", shards.get(shard)) for shard in names}
+        _indexes[root.path] = verb, shards
+    return shards
+
+
+def _listed(folder, known):
+    found = os.stat(folder).st_mtime_ns
+    # Only within a tick of the clock can a later addition leave the folder's time as it was.
+    if known is not None and known.mtime_ns == found and known.looked_at_ns - found > FOLDER_TICK_NS:
+        return known
+    now = time.time_ns()
+    return _Listed(found, now, frozenset(map(_trace_hash, storage.names_in(folder))))
+
+
+def _trace_hash(file):
+    return hash(file.split(".", 3)[2]) if file.count(".") > 3 else 0
 
 
 # ---- failures -----------------------------------------------------------------------------------
