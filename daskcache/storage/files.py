@@ -293,11 +293,9 @@ def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
 
 def names_in(folder: str) -> list[str]:
     """Return the names of a folder's entries, or an empty list if the folder is missing."""
-    with refused(folder):
-        try:
-            return os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+    with refused(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return os.listdir(folder)
+    return []
 
 
 def _created(path):

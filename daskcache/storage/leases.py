@@ -160,11 +160,9 @@ def _remove(path, seen):
 
 
 def _read(path):
-    with refused(path):
-        try:
-            return Path(path).read_bytes()
-        except FileNotFoundError:
-            return None
+    with refused(path), contextlib.suppress(FileNotFoundError):
+        return Path(path).read_bytes()
+    return None
 
 
 def _seconds_of(content, default):

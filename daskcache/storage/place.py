@@ -130,7 +130,7 @@ class FilePlace:
         folder, _, name = target_path.rpartition("/")
         # From here on the part may be a user's only copy of the displaced file; its name says so.
         swapped = f"{part}{DISPLACED}"
-        own = _identity(part)
+        own = identity(part)
         try:
             os.rename(part, swapped)
             with entered(root.path, folder, must_outlast_power()) as opened:
@@ -145,7 +145,7 @@ class FilePlace:
                 raise Overtaken(errno.ENOENT, "another writer moved the part away", part) from error
             self.sweep(part)
             # A network file system may report failure of an exchange that took place.
-            if own is not None and _identity(swapped) == own:
+            if own is not None and identity(swapped) == own:
                 self.sweep(swapped)
             raise
         except UnsafePath:
@@ -254,7 +254,8 @@ def _is_still(path, folder):
         return False
 
 
-def _identity(path):
+def identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of what is at a path, or None if nothing can be seen there."""
     try:
         found = os.lstat(path)
     except OSError:

@@ -22,6 +22,7 @@ from ..errors import TargetCorrupt, TargetModified, UnsafePath
 from ..hashing.encoder import digest, hash_value, hasher, tag
 from . import files as storage
 from .atomic import refuse_link
+from .place import identity
 from .roots import FORMAT, METADATA, Root, parsed
 
 __getattr__ = names_of(__name__)
@@ -201,7 +202,7 @@ class TargetFolder(VerifiedFolder):
         super().__init__(path, expected)
         self.manifests = manifests
         self.node = node
-        self._folder = _identity(path)
+        self._folder = identity(path)
 
     @functools.cached_property
     def files(self):
@@ -217,7 +218,7 @@ class TargetFolder(VerifiedFolder):
         return {name: (size, digest) for name, size, digest in manifest}
 
     def refusal(self, name, story, expected, got):
-        if _identity(self.path) != self._folder:
+        if identity(self.path) != self._folder:
             return TargetModified(
                 "a result was replaced or deleted after it was opened",
                 node=self.node,
@@ -249,14 +250,6 @@ def check_inside(folder: str, name: str) -> None:
             f"{folder} refers to the file {name!r}, which is not in it",
             hint="delete the folder: it was not written by a well-meaning program",
         )
-
-
-def _identity(path):
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 # ---- manifests ----------------------------------------------------------------------------------
