@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import GraphError, TemplateError, UnsafePath
-from ..storage.paths import may_be_table
+from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
-from ..storage.tables.databases import masked
 from ..targets.base import Target
 from ..targets.registry import target_class
 from ..targets.template import Template

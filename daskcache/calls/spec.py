@@ -21,7 +21,7 @@ from ..hashing.functions import learn_bodies
 from ..hashing.names import imported
 from ..hashing.ownership import package_version
 from ..hashing.reach import Reach
-from ..storage.tables.databases import masked
+from ..storage.paths import masked
 from ..targets.registry import read_as
 from ..targets.template import Template
 from .options import Options, _options, formats_of  # noqa: F401 (older pickles find `_options` here)

@@ -126,7 +126,7 @@ def _verb_to_look_elsewhere(planned, planner):
     That is so while inputs are unfinished, because planning can't know their data.
     """
     waits = any(parent is not None and parent.is_to_do for parent in planned.parents)
-    if not waits or planned.outdated or planner.store(planned.recipe.root).is_empty():
+    if not waits or planned.outdated or planner.store(planned.recipe.root).is_empty:
         return ""
     return planner.verb
 

@@ -26,8 +26,8 @@ from ..errors import StorageError, TargetCorrupt, UnknownFormat, UnsafePath
 from ..hashing.encoder import tag
 from ..runtime.named import class_of, is_plain
 from ..storage.documents import COUNT, Form, Misfit, dict_of, known_fields
-from ..storage.paths import DATA_HASH, check_path
-from ..storage.place import place_of
+from ..storage.files import place_of
+from ..storage.paths import DATA_HASH, why_unsafe
 from ..storage.record import Record, RecordName, collision_form, target_id
 from ..storage.roots import FORMAT, parsed
 from ..targets.registry import target_class
@@ -281,9 +281,7 @@ def _why_unsafe(member):
         return None if "/" not in name.removeprefix(RECORDS) else "lies in no place of its own"
     if not name.startswith(TARGETS):
         return "lies in no place of its own"
-    try:
-        check_path(name.removeprefix(TARGETS), name)
-    except UnsafePath:
+    if why_unsafe(name.removeprefix(TARGETS)) is not None:
         return "would not lie where it should"
     return None
 

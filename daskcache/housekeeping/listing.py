@@ -21,7 +21,6 @@ from ..planning.target_state import TargetState, newest_first, state_of
 from ..runtime.named import Unknown, function_named
 from ..storage import files as storage
 from ..storage.paths import check_path
-from ..storage.place import place_of
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root, local_root
@@ -204,7 +203,7 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
     path = given if not os.path.isabs(given) and storage.exists(root.absolute(given)) else here
     if path != ".":
         check_path(path, given)
-    if not place_of(path).has_files and storage.exists(root.absolute(path)):
+    if not storage.place_of(path).has_files and storage.exists(root.absolute(path)):
         return [path]
     top = Path(root.absolute(path))
     if not top.exists():

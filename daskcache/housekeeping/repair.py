@@ -18,10 +18,10 @@ from ..errors import StorageError
 from ..planning.states import CORRUPT
 from ..storage import files, trash, trust
 from ..storage.documents import PATH, known_fields
-from ..storage.manifests import mend_manifest
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import Root, parsed
+from ..storage.verified_folders import mend_manifest
 from .listing import listed
 from .verify import Checked
 

@@ -19,14 +19,13 @@ from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, 
 from ..hashing import algorithms
 from ..planning.states import MISSING
 from ..storage import files as storage
-from ..storage.atomic import entered, put_first
-from ..storage.code_store import files_behind
-from ..storage.manifests import keep_manifest, mend_manifest
+from ..storage.atomic import entered
+from ..storage.code_store import files_behind, write_once
 from ..storage.paths import check_path
-from ..storage.place import place_of
 from ..storage.record import Record, RecordName, collision_form, sealed_content
 from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
+from ..storage.verified_folders import keep_manifest, mend_manifest
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
 from .listing import Lineage, listed
 from .verify import check, other_algorithm
@@ -75,7 +74,7 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     above = lineage.ancestors(chosen.values()) if upstream else []
     optional = {item.path: item for item in above if item.path not in chosen}
     for path in targets:
-        if path in chosen and not place_of(path).has_files:
+        if path in chosen and not storage.place_of(path).has_files:
             raise StorageError(
                 "a table in a database can't go into an archive",
                 target=path,
@@ -140,7 +139,7 @@ def _chosen(root, lineage, targets):
 
 def _checked(store, item, may_be_missing):
     """Return a target that is as recorded; for a missing target or a table, its record alone."""
-    if not place_of(item.path).has_files:
+    if not storage.place_of(item.path).has_files:
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
     if other := other_algorithm(item.record):
@@ -363,12 +362,7 @@ def _unpack(root, archive: Archive, item: Packed, parts):
 
 def _keep_code(root, archive):
     for name, content in archive.code():
-        path = f"{root.code}/{name}"
-        if not os.path.exists(path):
-            part = storage.part_path(root, os.path.basename(path))
-            storage.write_part(part, [content])
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            put_first(part, path)
+        write_once(f"{root.code}/{name}", content)
 
 
 def _take_in(store, item: Packed, outcome, part: storage.Part | None):

@@ -12,8 +12,8 @@ from collections import Counter
 from .. import config
 from ..calls.recipe import Recipe
 from ..errors import DaskcacheWarning, TargetCollision
+from ..storage.files import place_of
 from ..storage.paths import DATA_HASH, nested
-from ..storage.place import place_of
 from ..storage.record import collision_form
 
 

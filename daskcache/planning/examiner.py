@@ -185,7 +185,7 @@ class Examiner:
     def _look_elsewhere(self, planned, trace):
         """Find the result of equal code and equal data at other targets, to be copied if needed."""
         store = self.store(planned.recipe.root)
-        if trace is None or store.is_empty():
+        if trace is None or store.is_empty:
             return
         found = find_elsewhere(store, planned.recipe.spec, trace, self.verb)
         if found is None:

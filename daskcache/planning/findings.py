@@ -18,9 +18,9 @@ from ..runtime import facts
 from ..runtime.entry import Held
 from ..runtime.work import FileData
 from ..storage import records
-from ..storage.manifests import forget_manifest, keep_manifest
 from ..storage.record import Record, RecordName
 from ..storage.roots import Root
+from ..storage.verified_folders import forget_manifest, keep_manifest
 from .states import PlannedNode
 
 

@@ -16,7 +16,6 @@ from ..errors import DaskcacheWarning, FormatLimit, MissingExtra, TargetCollisio
 from ..hashing import algorithms
 from ..storage import files
 from ..storage.paths import DATA_HASH, located
-from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, RecordName, target_id
 from ..storage.records import RecordStore
 from .findings import Findings, RootRecords
@@ -309,7 +308,7 @@ def _as_recorded(name, spec, location, here, now):
 def _written(name, location, here):
     """Return the time when a target was written, in seconds since 1970."""
     # a table has no mtime, but its record has the time
-    if place_of(location).has_files:
+    if files.place_of(location).has_files:
         return name.mtime_ns / 1e9
     record = here.read(name)
     return record.created_at if record is not None else 0.0

@@ -17,12 +17,11 @@ from typing import Any, NamedTuple
 from ..errors import FormatLimit, MissingExtra, StorageError, UntrustedPickle
 from ..runtime.named import target_of
 from ..storage import files
-from ..storage.manifests import kept_files
-from ..storage.place import place_of
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
+from ..storage.verified_folders import kept_files
 from ..targets.base import FolderTarget, Target
 from ..targets.forms import in_form
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
@@ -149,7 +148,7 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
 
 def _is_plain(location):
     """Return True for a file, folder or table.  Opening a pipe would block for ever."""
-    if not place_of(location).has_files:
+    if not files.place_of(location).has_files:
         return True
     mode = os.stat(location).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)

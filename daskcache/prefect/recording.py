@@ -32,7 +32,7 @@ from prefect.utilities.engine import (
 
 from ..hashing.encoder import tag
 from ..runtime.entry import Entry, Held
-from ..storage.tables.databases import masked
+from ..storage.paths import masked
 
 RECORDS = ("event", "none")
 

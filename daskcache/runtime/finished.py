@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..calls.spec import Spec
-from ..storage import files, records, traces
+from ..storage import files, records
 from ..storage.paths import DATA_HASH, located
-from ..storage.place import place_of
 from ..storage.record import ANY_TRACE, Record, RecordName, target_id
 from ..storage.roots import Root
 from .entry import Entry, Stored
@@ -172,11 +171,11 @@ def find_elsewhere(
     Elsewhere or None
         None if no results are of use.
     """
-    names = [*known, *(traces.with_trace(store.root, trace, verb) if verb else ())]
+    names = [*known, *(records.with_trace(store.root, trace, verb) if verb else ())]
     found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, Record]]] = {}
     for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
         record = store.read(name) if name.trace == trace else None
-        if record is not None and place_of(record.target).has_files:
+        if record is not None and files.place_of(record.target).has_files:
             places = _places(record, spec)
             if record.target in places:
                 members = found.setdefault((name.key, places), {})

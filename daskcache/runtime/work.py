@@ -74,7 +74,7 @@ class Work(NamedTuple):
     #: True if adopted results stand for this recipe, by ``on_modified="adopt"`` or a user's decision.
     keeps: bool = False
     #: Name of the verb, if only the worker can search for equal results under other keys, else "".
-    #: See `daskcache.storage.traces`.
+    #: See `daskcache.storage.records.with_trace`.
     verb: str = ""
     #: True if the targets must be there in the end, even if nothing in the verb needs their data.
     pinned: bool = False

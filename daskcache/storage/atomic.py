@@ -64,8 +64,6 @@ class Folder:
             return
         try:
             os.link(part, self._place(name), dst_dir_fd=self.descriptor)
-        except FileExistsError:
-            raise
         except OSError as error:
             if error.errno == errno.EXDEV:
                 with self._brought_near(part) as near:
@@ -139,7 +137,8 @@ class Folder:
         _say_once_that_it_is_weak()
         place, descriptor = self._place(name), self.descriptor
         if how is _NO_REPLACE:
-            if self._is_there(place):
+            with suppress(FileNotFoundError):
+                os.stat(place, dir_fd=descriptor, follow_symlinks=False)
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), f"{self.path}/{name}")
             os.rename(part, place, dst_dir_fd=descriptor)
         else:
@@ -152,13 +151,6 @@ class Folder:
                 os.rename(aside, place, dst_dir_fd=descriptor)
                 raise
             os.rename(aside, part)
-
-    def _is_there(self, place):
-        try:
-            os.stat(place, dir_fd=self.descriptor, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return True
 
 
 @contextmanager
@@ -216,7 +208,7 @@ def _check_names(names, path):
                 target=repr(path),
                 expected="a relative path below the root, of plain names",
                 got=repr(name),
-                hint="somebody wrote it who is not to be trusted, or the file that says it is damaged",
+                hint="an untrusted program wrote this path, or the file that holds it is damaged",
             )
 
 
@@ -239,12 +231,10 @@ def _entered_one(descriptor, name, root, folder, durable, make):
     except FileNotFoundError:
         if not make:
             raise
-        try:
+        with suppress(FileExistsError):  # another process made it just now
             os.mkdir(name, dir_fd=descriptor)
             if durable:
                 os.fsync(descriptor)
-        except FileExistsError:  # another process made it just now
-            pass
         return os.open(name, flags, dir_fd=descriptor)
     except OSError as error:
         if error.errno not in (errno.ELOOP, errno.ENOTDIR):
@@ -301,19 +291,13 @@ def put_first(part: str, destination: str) -> None:
 def clone(source: str, path: str) -> None:
     """Copy a file to a new one, sharing its data on file systems that support this (Btrfs, XFS)."""
     with open(source, "rb") as original, open(path, "xb") as copied:
-        if not _share(original, copied):
-            shutil.copyfileobj(original, copied, 2**20)
+        if sys.platform == "linux":
+            import fcntl
 
-
-def _share(original, copied):
-    if sys.platform != "linux":
-        return False
-    import fcntl
-
-    with suppress(OSError):  # the copy is on another file system, or sharing is not supported
-        fcntl.ioctl(copied.fileno(), _FICLONE, original.fileno())
-        return True
-    return False
+            with suppress(OSError):  # the copy is on another file system, or sharing is not supported
+                fcntl.ioctl(copied.fileno(), _FICLONE, original.fileno())
+                return
+        shutil.copyfileobj(original, copied, 2**20)
 
 
 #: Request code, see ioctl_ficlone(2).

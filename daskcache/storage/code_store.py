@@ -21,7 +21,8 @@ from ..hashing.code_objects import Import
 from ..hashing.functions import Body
 from ..hashing.ownership import View
 from ..hashing.reach import Reach
-from . import atomic, files
+from . import files
+from .atomic import put_first
 from .roots import FORMAT, Root, parsed
 
 
@@ -51,7 +52,6 @@ def remember(
     path = _path(root, fingerprint)
     with files.refused(path):
         if not os.path.exists(path):
-            os.makedirs(f"{root.code}/sources", exist_ok=True)
             _write(root, path, function, parts, reach)
 
 
@@ -61,13 +61,24 @@ def _write(root, path, function, parts, reach):
         fields = part._asdict()
         if part.kind == "function":
             text = fields.pop("text")
-            _write_once(_source_path(root, part.hash), text)
+            write_once(_source_path(root, part.hash), _encoded(text))
         described.append(fields)
     content = {"daskcache": FORMAT, "function": function, "parts": described}
     if reach is not None:
         content["modules"] = sorted(reach.modules)
         content["bodies"] = {hashed: _plain(body) for hashed, body in reach.bodies().items()}
-    _write_once(path, json.dumps(content, ensure_ascii=False))
+    write_once(path, _encoded(json.dumps(content, ensure_ascii=False)))
+
+
+def _encoded(text):
+    return text.encode("utf-8", "surrogatepass")
+
+
+def write_once(path: str, content: bytes) -> None:
+    """Write a file of the code unless it is there; no reader sees a part of it."""
+    if not os.path.exists(path):
+        part = files.write_part(f"{path}.{uuid.uuid4().hex}.part", [content])
+        put_first(part.path, path)
 
 
 #: Pairs of root path and fingerprint whose code this process has itself: workers need no check of it.
@@ -122,7 +133,7 @@ def _body(plain):
     _check_texts([hashed, *assigned, *(name for chain in chains for name in chain)])
     _check_texts([text for each in found.values() for text in (each.module, each.name or "")])
     if not all(type(each.level) is int for each in found.values()):
-        raise ValueError("the level of an import is no number")
+        raise ValueError("the level of an import is not a number")
     return Body(hashed, tuple(map(tuple, chains)), found, frozenset(assigned), None, "")
 
 
@@ -164,10 +175,3 @@ def _read_source(path):
             return file.read()
     except (OSError, ValueError):  # the file is gone, or not valid UTF-8
         return ""
-
-
-def _write_once(path, text):
-    if os.path.exists(path):
-        return
-    part = files.write_part(f"{path}.{uuid.uuid4().hex}.part", [text.encode("utf-8", "surrogatepass")])
-    atomic.put_first(part.path, path)

@@ -11,7 +11,8 @@ A visible target is always complete.  A commit has four steps:
 A crash before step 3 changes no target; after step 3, the intent vouches for the new target.
 Files that daskcache did not write are never overwritten: a link fails if a file is there.  A displaced
 file is deleted only if it is as its record says; otherwise it goes to the trash (`trash`).  Folders
-between the root and a target are entered without following links (`atomic`).
+between the root and a target are entered without following links (`atomic`).  An exchange always
+succeeds, so the writer first claims the target (`Claim`).
 
 This survives the death of any process.  With ``daskcache.durability: power`` each step is also on the
 disk before the next one begins.  A table (`tables.tables`) is put in place by one transaction.
@@ -19,19 +20,22 @@ disk before the next one begins.  A table (`tables.tables`) is put in place by o
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import os
+import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheWarning, ForeignTarget, StorageError
 from . import files, trash
-from .claims import Claim
-from .manifests import forget_manifest, keep_manifest
+from .atomic import put_first, refused
 from .place import Part
 from .record import RecordName, record_content
 from .records import RecordStore
 from .roots import Root
+from .verified_folders import forget_manifest, keep_manifest
 
 
 class Commit(NamedTuple):
@@ -117,7 +121,7 @@ class Commit(NamedTuple):
         """Put a part in place: link it if nothing is there, else exchange it with what is there.
 
         A file may be exchanged if a record or an intent vouches for it, or if the commit may displace
-        it.  An exchange can't check that, so the writer first claims the record; see `claims`.  Each
+        it.  An exchange can't check that, so the writer first claims the record; see `Claim`.  Each
         change by another writer starts another round.
 
         Returns
@@ -154,7 +158,7 @@ class Commit(NamedTuple):
             if vouching is None and not (previous is not None and may_displace):
                 raise self._foreign()
             if claim.attempt(vouching or previous):
-                check = partial(self._is_still_so, intent, claim, current)
+                check = functools.partial(self._is_still_so, intent, claim, current)
                 is_persons = vouching is None or store.is_adopted(vouching)
                 # without a stamp to compare, whatever is displaced is kept
                 ours = None if self.damaged or is_persons else vouching.stamp
@@ -228,3 +232,111 @@ class Commit(NamedTuple):
             DaskcacheWarning,
             stacklevel=2,
         )
+
+
+# ---- claims -------------------------------------------------------------------------------------
+
+#: Seconds to wait for another writer that has claimed the same target.  A few system calls separate
+#: claim and exchange.
+PATIENCE = 2.0
+_PAUSE = 0.02
+
+
+class Claim:
+    """One writer's attempts to claim a target for its part.
+
+    A claim renames the record from the records to the intents, appending the number of the part.  The
+    record still vouches for the target there.  The rename succeeds for one writer; the others wait and
+    yield to its result.  If none comes (the claimer died or was stopped), the next writer takes the
+    claim over.  It moves the claimer's part away first, so that a late exchange finds nothing to put and
+    looks again.
+    """
+
+    def __init__(self, root: Root, part: str, target: str):
+        self.root = root
+        self.target = target
+        self._number = files.number_of(root, part)
+        self._is_alone = False
+        #: Paths of the claimed record: now, and before the claim.
+        self._held: tuple[str, str] | None = None
+
+    def attempt(self, name: RecordName) -> bool:
+        """Try to claim a record; on failure, pause, so that the caller looks at the target again.
+
+        Returns
+        -------
+        bool
+            True if the target may be replaced now.
+
+        Raises
+        ------
+        StorageError
+            If the file system refuses.
+        """
+        if not name.trace:  # accepted as it is (check="exists"): without a record
+            return True
+        store = RecordStore(self.root)
+        record = store.path_of(name)
+        own = f"{self.root.intents}/{name.file_name()}.{self._number}"
+        with refused(own):
+            if self._take(record, own, record):
+                return True
+            if self._deadline < time.monotonic():
+                return self._take_over(store.intents_of(name), own, record)
+        time.sleep(_PAUSE)
+        return False
+
+    def is_held(self) -> bool:
+        """Test if no other writer has taken the claim over."""
+        return self._held is None or os.path.lexists(self._held[0])
+
+    def release(self) -> None:
+        """Give the claimed record back: the target was not replaced."""
+        if self._held is not None:
+            now, before = self._held
+            # If this fails, or another writer took it over, the record vouches from where it is.
+            with contextlib.suppress(OSError):
+                put_first(now, before)
+            self._held = None
+
+    def settle(self) -> None:
+        """Remove the claimed record: the content that it vouched for is replaced."""
+        if self._held is not None:
+            files.sweep(self._held[0])
+            self._held = None
+
+    def _take(self, path, own, record):
+        try:
+            os.rename(path, own)
+        except FileNotFoundError:
+            return False
+        self._held = own, record
+        return True
+
+    @functools.cached_property
+    def _deadline(self):
+        """End of the wait for another writer, which begins with the first look at it."""
+        return time.monotonic() + PATIENCE
+
+    def _take_over(self, rivals, own, record):
+        """Take over a rival's claim; return True if this writer may replace the target.
+
+        Without a rival, the record is gone and nothing can be claimed.  Another writer may have replaced
+        the target just now, so the first such call returns False and the target is examined again.  If
+        the record is still missing then, no other writer is at work.
+        """
+        if not rivals:
+            was_alone, self._is_alone = self._is_alone, True
+            return was_alone
+        self._is_alone = False
+        self._put_out_of_action(rivals[0])
+        return self._take(rivals[0], own, record)
+
+    def _put_out_of_action(self, rival):
+        """Move a rival's part to the trash: it may already hold the file that the rival displaced."""
+        for part in files.parts_with(self.root, rival.rpartition(".")[2]):
+            try:
+                trash.keep(self.root, part, self.target, "part of a writer that did not go on")
+            except StorageError:
+                if os.path.lexists(part):
+                    raise

@@ -11,12 +11,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_type_hints
 
-from ..errors import UnsafePath
-from .paths import check_path
+from .paths import UNSHOWN, why_unsafe
 
 
 class Form(NamedTuple):
@@ -36,9 +34,7 @@ class Misfit(ValueError):
 
     def __init__(self, message: str, expected: str, got: str):
         super().__init__(message, expected, got)
-        self.message = message
-        self.expected = expected
-        self.got = got
+        self.message, self.expected, self.got = message, expected, got
 
     def __str__(self):
         return f"{self.message}: expected {self.expected}"
@@ -50,7 +46,7 @@ def known_fields(cls: type, document: Any) -> dict[str, Any]:
     Raises
     ------
     Misfit
-        If a field is missing, or its value has not the declared form.
+        If a field is missing, or its value does not have the declared form.
     """
     if not isinstance(document, dict):
         raise Misfit("it holds no JSON object", "an object", f"{document!r:.80}")
@@ -109,23 +105,13 @@ def object_of(**forms: Form) -> Form:
     return Form(f"an object with {' and '.join(forms)}", fits)
 
 
-_UNSHOWN = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def _is_path(value):
-    if not isinstance(value, str):
-        return False
-    try:
-        check_path(value, value)
-    except UnsafePath:
-        return False
-    return True
-
-
 #: A text that a terminal can show in one line.
-LINE = Form("a text in one line", lambda text: isinstance(text, str) and not _UNSHOWN.search(text))
+LINE = Form("a text in one line", lambda text: isinstance(text, str) and not UNSHOWN.search(text))
 #: Names of files and results of `repr` may hold any character.
 TEXT = Form("a text", lambda value: isinstance(value, str))
-PATH = Form("a path of a target, below the root", _is_path)
+PATH = Form(
+    "a path of a target, below the root",
+    lambda value: isinstance(value, str) and why_unsafe(value) is None,
+)
 NULL = Form("null", lambda value: value is None)
 COUNT = Form("a whole number, not negative", lambda value: type(value) is int and value >= 0)

@@ -2,8 +2,8 @@
 
 Results are written as *parts*, in ``.daskcache/parts/``, and vouched for by *intents*, in
 ``.daskcache/intents/``, before they are put in place.  `commit` describes the protocol and takes its
-steps in order; `trash`, `claims` and housekeeping take some of them.  Functions about a target take
-the path of a file, a folder or a table; `place` has what each kind does.
+steps in order; `trash` and housekeeping take some of them.  Functions about a target take
+the path of a file, a folder or a table; `place` and `tables` have what each kind does.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from types import MappingProxyType
 
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, clone, entered, refused, say_it_remains, storage_error
-from .place import DISPLACED, Check, Part, Stamp, must_outlast_power, place_of, sweep, sync
+from .paths import SEPARATOR, is_table
+from .place import DISPLACED, FILES, Check, FilePlace, Part, Stamp, must_outlast_power, sync
 from .place import digest_of as digest_of
 from .place import files_below as files_below
 from .place import manifest_of as manifest_of
 from .roots import METADATA, Root
+from .tables.tables import TablePlace
 
 #: Bytes to hash and write at a time: a block that was just hashed is still in the CPU's cache.
 _BLOCK = 2**19
@@ -31,6 +33,13 @@ _O_BINARY = getattr(os, "O_BINARY", 0)
 _DIGITS = 16
 
 # ---- targets ------------------------------------------------------------------------------------
+
+_TABLES = TablePlace()
+
+
+def place_of(path: str) -> FilePlace | TablePlace:
+    """Return the kind of place that a path names: a target's, or a part's."""
+    return _TABLES if SEPARATOR in path and is_table(path) else FILES
 
 
 def stamp(path: str) -> Stamp | None:
@@ -107,7 +116,7 @@ def replace(
     Raises
     ------
     Overtaken
-        If another writer took the claim over, see `daskcache.storage.claims`, or replaced the table
+        If another writer took the claim over, see `daskcache.storage.commit`, or replaced the table
         first.
     UnsafePath, StorageError
         If nothing was replaced; the part is removed.
@@ -210,6 +219,11 @@ def discard(path: str) -> None:
     place_of(path).discard(path)
 
 
+def sweep(path: str) -> None:
+    """Discard a path that is not needed any more; warn if it can't be removed."""
+    place_of(path).sweep(path)
+
+
 def sweep_part(root: Root, part: str) -> None:
     """Sweep a part that is not needed any more, and the folder that was made for it."""
     sweep(part)
@@ -225,14 +239,12 @@ def sweep_part_folder(root: Root, part: str) -> None:
         os.rmdir(folder)
         return
     try:
-        displaced = any(name.endswith(DISPLACED) for name in os.listdir(folder))
+        if not any(name.endswith(DISPLACED) for name in os.listdir(folder)):
+            discard(folder)
     except FileNotFoundError:
-        return
+        pass
     except OSError as error:
         say_it_remains(folder, error)
-        return
-    if not displaced:
-        sweep(folder)
 
 
 # ---- intents ------------------------------------------------------------------------------------
@@ -281,11 +293,9 @@ def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
 
 def names_in(folder: str) -> list[str]:
     """Return the names of a folder's entries, or an empty list if the folder is missing."""
-    with refused(folder):
-        try:
-            return os.listdir(folder)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+    with refused(folder), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return os.listdir(folder)
+    return []
 
 
 def _created(path):

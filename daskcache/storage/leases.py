@@ -77,20 +77,23 @@ class Lease:
         StorageError
             If the file system refuses.
         """
-        others = _Watched(self.path)
+        seen, since = None, time.monotonic()
         while True:
             if self._create():
                 # Another worker may have finished between the last look and this lease.
                 found = finished()
                 if found is not None:
-                    self._remove()
+                    files.sweep(self.path)
                     return found
                 threading.Thread(
                     target=self._keep_renewing, name="daskcache-leases", daemon=True
                 ).start()
                 return None
-            if others.has_expired(self.seconds):
-                others.remove()
+            content = _read(self.path)
+            if content is None or content != seen:
+                seen, since = content, time.monotonic()
+            elif time.monotonic() - since > _seconds_of(content, self.seconds):
+                _remove(self.path, seen)
                 continue
             time.sleep(min(_LOOK, self.seconds / _LOOKS))
             found = finished()
@@ -102,7 +105,7 @@ class Lease:
         with self._renewing:  # a renewal at work would bring the lease back
             self._released.set()
         if self._is_own():
-            self._remove()
+            files.sweep(self.path)
 
     def renew(self) -> bool:
         """Renew the lease; return False if it is not held any more."""
@@ -127,7 +130,6 @@ class Lease:
         """Create the lease's file, complete from the start; return False if another lease is there."""
         with refused(self.path):
             refuse_link(self.root.path, f"{METADATA}/leases")
-            os.makedirs(self.root.leases, exist_ok=True)
             put_first(self._write_part(), self.path)
         return self._is_own()
 
@@ -140,51 +142,31 @@ class Lease:
         found = _read(self.path)
         return found is not None and self._id.encode() in found
 
-    def _remove(self):
-        files.sweep(self.path)
 
+def _remove(path, seen):
+    """Remove an expired lease with the content that was seen, unless it was renewed meanwhile.
 
-class _Watched:
-    """Another worker's lease, as seen by this process."""
-
-    def __init__(self, path):
-        self.path = path
-        self._content: bytes | None = None
-        self._since = time.monotonic()
-
-    def has_expired(self, seconds):
-        """Test if the lease was not renewed for its time, or for `seconds` if its file gives no time."""
-        content = _read(self.path)
-        if content is None or content != self._content:
-            self._content, self._since = content, time.monotonic()
-            return False
-        return time.monotonic() - self._since > _seconds_of(content, seconds)
-
-    def remove(self):
-        """Remove the expired lease, unless it was renewed meanwhile.
-
-        The rename succeeds for one of the waiting workers.  A renewed lease is put back.
-        """
-        aside = f"{self.path}.{uuid.uuid4().hex}"
-        with refused(self.path):
-            try:
-                os.rename(self.path, aside)
-            except FileNotFoundError:
-                return
-        if _read(aside) != self._content:
-            put_first(aside, self.path)
-        files.sweep(aside)
+    The rename succeeds for one of the waiting workers.  A renewed lease is put back.
+    """
+    aside = f"{path}.{uuid.uuid4().hex}"
+    with refused(path):
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return
+    if _read(aside) != seen:
+        put_first(aside, path)
+    files.sweep(aside)
 
 
 def _read(path):
-    with refused(path):
-        try:
-            return Path(path).read_bytes()
-        except FileNotFoundError:
-            return None
+    with refused(path), contextlib.suppress(FileNotFoundError):
+        return Path(path).read_bytes()
+    return None
 
 
 def _seconds_of(content, default):
+    """Return the time of a lease, or `default` if its file gives none."""
     try:
         return float(json.loads(content)["seconds"])
     except (ValueError, TypeError, KeyError):

@@ -1,8 +1,8 @@
-"""Places of targets: files or folders, and tables of databases, with the same operations.
+"""Places of targets: the operations on files and folders, as `tables.tables` has them for tables.
 
-`place_of` chooses the kind of a place from its path; nothing else in the package tells the two apart.
-Both kinds are looked at, hashed, filled, replaced, set aside and removed by methods of the same names.
-`FilePlace` has a file system below it (`atomic`), `TablePlace` the transactions of `tables.tables`.
+`files.place_of` chooses the kind of a place from its path; nothing else in the package tells the two
+apart.  Both kinds are looked at, hashed, filled, replaced, set aside and removed by methods of the same
+names.  `FilePlace` has a file system below it (`atomic`), `TablePlace` the transactions of a database.
 `files` gives the operations by path, `commit` and `trash` take them in order.
 """
 
@@ -22,11 +22,16 @@ from ..errors import StorageError, UnsafePath
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, entered, refused, say_it_remains, storage_error
 from .roots import Root
-from .tables import tables
-from .tables.databases import SEPARATOR, is_table, table_of
 
 #: Suffix of a part that may be a displaced target, which must not be deleted unchecked.
 DISPLACED = ".displaced"
+
+
+#: Nanoseconds between ticks of the coarsest clock of a file system: FAT ticks every two seconds.
+TICK_NS = 2 * 10**9
+
+#: Nanoseconds within which two changes of a folder can have the same time, on a local file system.
+FOLDER_TICK_NS = 50_000_000
 
 
 class Stamp(NamedTuple):
@@ -50,12 +55,7 @@ class Part(NamedTuple):
 
 
 #: Tells from the current stamp if a target may still be replaced.
-Check = Callable[[tuple[int, int] | None], bool]
-
-
-def place_of(path: str) -> Place:
-    """Return the kind of place that a path names: a target's, or a part's."""
-    return _TABLES if SEPARATOR in path and is_table(path) else _FILES
+Check = Callable[[Stamp | None], bool]
 
 
 class FilePlace:
@@ -71,12 +71,7 @@ class FilePlace:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StorageError(
-                f"can't look at a target: {error.strerror}",
-                target=path,
-                got=errno.errorcode.get(error.errno or 0),
-                hint="mend its permissions, or mount its disk, then rerun",
-            ) from error
+            raise storage_error(error, path) from error
         if stat.S_ISDIR(found.st_mode):
             return self._folder_stamp(path, found)
         return _stamp_of(found)
@@ -123,7 +118,7 @@ class FilePlace:
         with entered(root.path, folder, must_outlast_power()) as opened:
             opened.put_new(part, name)
         if not os.path.isdir(part):
-            sweep(part)
+            self.sweep(part)
 
     def replace(
         self, root: Root, part: str, target_path: str, recorded: Stamp | None, check: Check | None = None
@@ -135,7 +130,7 @@ class FilePlace:
         folder, _, name = target_path.rpartition("/")
         # From here on the part may be a user's only copy of the displaced file; its name says so.
         swapped = f"{part}{DISPLACED}"
-        own = _identity(part)
+        own = identity(part)
         try:
             os.rename(part, swapped)
             with entered(root.path, folder, must_outlast_power()) as opened:
@@ -143,28 +138,28 @@ class FilePlace:
                     opened.exchange(swapped, name)
                 except FileNotFoundError:  # the target is gone by now
                     opened.put_new(swapped, name)
-                    sweep(swapped)
+                    self.sweep(swapped)
                     return None
         except OSError as error:
             if not (os.path.lexists(part) or os.path.lexists(swapped)):
                 raise Overtaken(errno.ENOENT, "another writer moved the part away", part) from error
-            sweep(part)
+            self.sweep(part)
             # A network file system may report failure of an exchange that took place.
-            if own is not None and _identity(swapped) == own:
-                sweep(swapped)
+            if own is not None and identity(swapped) == own:
+                self.sweep(swapped)
             raise
         except UnsafePath:
-            sweep(swapped)
+            self.sweep(swapped)
             raise
         with contextlib.suppress(StorageError):  # what can't be examined is kept
             if recorded is not None and self.stamp(swapped) == recorded:
-                sweep(swapped)
+                self.sweep(swapped)
                 return None
         return swapped
 
     def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
         """Set a target aside, and return its path there; `aside` makes a path in the trash for files."""
-        folder, name = _within(root, path)
+        folder, name = within(root, path)
         with aside as kept, entered(root.path, folder, make=False) as opened:
             opened.take(name, kept)
         return kept
@@ -180,6 +175,13 @@ class FilePlace:
                 raise
             shutil.rmtree(path)
 
+    def sweep(self, path: str) -> None:
+        """Discard a path that is not needed any more; warn if it can't be removed."""
+        try:
+            self.discard(path)
+        except OSError as error:
+            say_it_remains(path, error)
+
     def relative(self, path: str, start: str) -> str:
         """Return `path` relative to a folder, or as it is if it can't be moved together with that."""
         try:
@@ -188,59 +190,8 @@ class FilePlace:
             return path
 
 
-class TablePlace:
-    """Tables of databases as the places of targets.
-
-    The rows of a part are in memory, under its path, until the transaction that makes the table.
-    """
-
-    has_files = False
-    exists = staticmethod(tables.exists)
-    file_hash = staticmethod(tables.file_hash)
-
-    def stamp(self, path: str) -> Stamp | None:
-        known = tables.stamp(path)
-        return known and Stamp(*known)
-
-    def part(self, path: str, written: Mapping[str, Part]) -> Part:
-        rows = tables.held_or_read(path)
-        return Part(path, rows.hash, Stamp(*rows.stamp))
-
-    def put_new(self, root: Root, part: str, target_path: str) -> None:
-        with entered(root.path, target_path.rpartition("/")[0], must_outlast_power()):
-            tables.put_new(part, root.absolute(target_path))
-
-    def replace(
-        self, root: Root, part: str, target_path: str, recorded: Stamp | None, check: Check | None = None
-    ) -> str | None:
-        with entered(root.path, target_path.rpartition("/")[0]):
-            return tables.replace(part, root.absolute(target_path), recorded, check)
-
-    def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
-        """Rename a table, which stays in its database."""
-        with entered(root.path, _within(root, path)[0], make=False):
-            return tables.keep(path)
-
-    def discard(self, path: str) -> None:
-        """Forget the rows of a part; no table is dropped."""
-        tables.release(path)
-
-    def relative(self, path: str, start: str) -> str:
-        return _FILES.relative(path, start) if table_of(path).is_file else path
-
-
-#: One of the two kinds, which offer the same.
-Place = FilePlace | TablePlace
-
-_FILES, _TABLES = FilePlace(), TablePlace()
-
-
-def sweep(path: str) -> None:
-    """Discard a path that is not needed any more; warn if it can't be removed."""
-    try:
-        place_of(path).discard(path)
-    except OSError as error:
-        say_it_remains(path, error)
+#: Stateless, so one is enough.
+FILES = FilePlace()
 
 
 # ---- files and folders --------------------------------------------------------------------------
@@ -258,7 +209,7 @@ def _folder_part(path, written):
         found = _stamp_of(os.stat(f"{path}/{name}"))
         known = written.get(name)
         is_known = known is not None and known.stamp == found
-        digest = known.file_hash if is_known else _FILES.file_hash(f"{path}/{name}")
+        digest = known.file_hash if is_known else FILES.file_hash(f"{path}/{name}")
         stamps.append(found)
         manifest.append((name, found.size, digest))
     return Part(path, hashing.hash_value(manifest), _joint_stamp(stamps), manifest)
@@ -303,7 +254,8 @@ def _is_still(path, folder):
         return False
 
 
-def _identity(path):
+def identity(path: str) -> tuple[int, int] | None:
+    """Return device and inode of what is at a path, or None if nothing can be seen there."""
     try:
         found = os.lstat(path)
     except OSError:
@@ -311,7 +263,7 @@ def _identity(path):
     return found.st_dev, found.st_ino
 
 
-def _within(root, path):
+def within(root, path):
     """Return the folder (from the root) and the name of what is at a path."""
     folder, _, name = os.path.relpath(path, root.path).replace(os.sep, "/").rpartition("/")
     return folder, name

@@ -16,14 +16,13 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
-from ..errors import StorageError
 from ..hashing.encoder import short_digest, tag, untagged
 from ..hashing.names import current_name
 from ..hashing.ownership import package_version
 from . import trust
 from .documents import COUNT, LINE, NULL, PATH, TEXT, Form, dict_of, known_fields, list_of, object_of
 from .files import Stamp, file_hash
-from .roots import FORMAT, parsed
+from .roots import FORMAT, check_format, parsed
 
 _SUFFIX = ".json"
 _FIELDS = 8
@@ -32,7 +31,8 @@ _ADOPTED = "a"
 #: Takes the place of a trace: a user accepted a result while the data behind it was not known.
 ANY_TRACE = "any"
 
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
+#: Format of times (UTC) in records.
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class RecordName(NamedTuple):
@@ -82,19 +82,16 @@ class RecordName(NamedTuple):
 
     def unsealed(self) -> str:
         """Return the name of the record's file without a seal: the fields and the suffix."""
-        return self._joined() + _SUFFIX
+        fields = map(str, self[:_FIELDS])
+        return ".".join([*fields, _ADOPTED] if self.adopted else fields) + _SUFFIX
 
     def file_name(self) -> str:
         """Return the name of the record's file; if records are sealed, with a seal before the suffix."""
         key = trust.seal_key()
         if key is None:
             return self.unsealed()
-        fields = self._joined()
+        fields = self.unsealed().removesuffix(_SUFFIX)
         return f"{fields}.{trust.seal(fields.encode(), key)}{_SUFFIX}"
-
-    def _joined(self):
-        fields = map(str, self[:_FIELDS])
-        return ".".join([*fields, _ADOPTED] if self.adopted else fields)
 
     @property
     def stamp(self) -> Stamp:
@@ -224,7 +221,9 @@ class Record:
         StorageError
             If a newer daskcache wrote the record.
         """
-        _check_version(document)
+        version: Any = document.get("daskcache") if isinstance(document, dict) else None
+        if COUNT.fits(version):
+            check_format(version, "a record", str(document.get("target")))
         fields = known_fields(cls, document)
         if fields["key"] != name.key or untagged(fields["file_hash"]) != name.file_hash:
             raise ValueError("its name is that of another record")
@@ -256,21 +255,9 @@ class Record:
     def created_at(self) -> float:
         """Time of creation in seconds since 1970, or 0 if it can't be parsed."""
         try:
-            return calendar.timegm(time.strptime(self.created, _TIME))
+            return calendar.timegm(time.strptime(self.created, TIME_FORMAT))
         except ValueError:
             return 0.0
-
-
-def _check_version(document):
-    version = document.get("daskcache") if isinstance(document, dict) else None
-    if COUNT.fits(version) and version > FORMAT:
-        raise StorageError(
-            "a record was written by a newer daskcache",
-            target=str(document.get("target")),
-            expected=f"format {FORMAT} or older",
-            got=f"format {version}",
-            hint="pip install --upgrade daskcache",
-        )
 
 
 def _check_seal(document, key):
@@ -305,7 +292,7 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         "seconds": name.microseconds / 1e6,
     }
     content.setdefault("created", utc_now())
-    content.setdefault("host", _host())
+    content.setdefault("host", platform.node())
     content.setdefault("packages", package_versions())
     return _sealed(content)
 
@@ -328,12 +315,7 @@ def _as_bytes(content):
 
 def utc_now() -> str:
     """Return the current time (UTC) as a text, in the form of records."""
-    return time.strftime(_TIME, time.gmtime())
-
-
-@functools.cache
-def _host():
-    return platform.node()
+    return time.strftime(TIME_FORMAT, time.gmtime())
 
 
 @functools.cache

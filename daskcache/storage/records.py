@@ -3,28 +3,28 @@
 The *name* of the file carries the fields that planning needs (:class:`RecordName`).  A listing of names
 is the index: planning opens no record, and needs no request per node on an object store.  Records lie
 in 256 folders, by the first two digits of the key.  They are written once and never changed, so they
-need no locks.  Failures and acceptances lie beside them.  `record` has the form of one record, `files`
-commits records, `traces` finds them by trace.
+need no locks.  Failures and acceptances lie beside them.  `record` has the form of one record, `commit`
+writes records.  `planning.examiner` and `runtime.node` search them by trace.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import getpass
 import json
 import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import DaskcacheWarning, StorageError
 from . import files as storage
 from . import trust
 from .atomic import refuse_link
 from .documents import LINE
-from .file_times import FOLDER_TICK_NS as _TICK
-from .files import Stamp
+from .place import FOLDER_TICK_NS, Stamp
 from .record import Record, RecordName, utc_now
 from .roots import FORMAT, METADATA, Root, parsed
 
@@ -47,7 +47,6 @@ class RecordStore:
         self._by_target: dict[str, list[RecordName]] | None = None
         #: Existing records, by the records that will replace them; see `foresee`.
         self._current: dict[RecordName, RecordName] = {}
-        self._is_empty: bool | None = None
         #: Records that were read: True for those of adopted results.
         self._read: dict[RecordName, bool] = {}
 
@@ -59,11 +58,10 @@ class RecordStore:
         """Return the records in one of the 256 folders."""
         return [name for names in self._shard(shard).values() for name in names]
 
+    @functools.cached_property
     def is_empty(self) -> bool:
-        """Return True if the root had no records at the first call."""
-        if self._is_empty is None:
-            self._is_empty = not storage.names_in(self.root.records)
-        return self._is_empty
+        """True if the root had no records at the first look."""
+        return not storage.names_in(self.root.records)
 
     def _shard(self, shard):
         if shard not in self._shards:
@@ -96,7 +94,7 @@ class RecordStore:
 
         Intents are listed first, so that one that becomes a record meanwhile is seen twice, not missed.
         They are listed again at the end, to find a record that is claimed meanwhile (see
-        `daskcache.storage.claims`).  Records come first in the result: a dead writer's intent may say
+        `daskcache.storage.commit`).  Records come first in the result: a dead writer's intent may say
         the same of a table, and be truncated.
         """
         intents, found = self.intents(), []
@@ -139,8 +137,10 @@ class RecordStore:
         for _ in range(_LOOKS):
             moved = self._last_move()
             found = self._vouching(target, location, stamp, key, besides)
-            if found is not None or (moved == self._last_move() and time.time_ns() - moved > _TICK):
+            if found is not None:
                 return found
+            if moved == self._last_move() and time.time_ns() - moved > FOLDER_TICK_NS:
+                return None
             time.sleep(_PAUSE)
             self._shards, self._by_target = {}, None
         return None
@@ -244,16 +244,71 @@ class RecordStore:
         return _parsed(found)
 
 
+# ---- traces -------------------------------------------------------------------------------------
+
+
+def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
+    """Return the records with a trace: results that equal code made from equal data, under any key.
+
+    Records lie by key, so an index keeps the folders in which each trace occurs.  Folders that changed
+    are listed again at the next verb.  If the index misses a record, a node runs needlessly.
+
+    Parameters
+    ----------
+    root : Root
+    trace : str
+        Hash of the code and of the arguments' data.
+    verb : str
+        Id of the verb: changed folders are listed once per verb.
+    """
+    wanted, store = hash(trace), RecordStore(root)
+    shards = [shard for shard, listed in _refreshed(root, verb).items() if wanted in listed.hashes]
+    return [name for shard in shards for name in store.in_shard(shard) if name.trace == trace]
+
+
+class _Listed(NamedTuple):
+    """State of a folder of records when it was listed."""
+
+    mtime_ns: int
+    looked_at_ns: int
+    #: Python's hashes of the traces in the folder.
+    hashes: frozenset[int]
+
+
+#: By the path of the root: the verb that looked last, and the folders of records as it saw them.
+_indexes: dict[str, tuple[str, dict[str, _Listed]]] = {}
+
+
+def _refreshed(root, verb):
+    looked, shards = _indexes.get(root.path, ("", {}))
+    if looked != verb:
+        names = storage.names_in(root.records)
+        shards = {shard: _listed(f"{root.records}/{shard}", shards.get(shard)) for shard in names}
+        _indexes[root.path] = verb, shards
+    return shards
+
+
+def _listed(folder, known):
+    found = os.stat(folder).st_mtime_ns
+    # Only within a tick of the clock can a later addition leave the folder's time as it was.
+    if known is not None and known.mtime_ns == found and known.looked_at_ns - found > FOLDER_TICK_NS:
+        return known
+    now = time.time_ns()
+    return _Listed(found, now, frozenset(map(_trace_hash, storage.names_in(folder))))
+
+
+def _trace_hash(file):
+    return hash(file.split(".", 3)[2]) if file.count(".") > 3 else 0
+
+
 # ---- failures -----------------------------------------------------------------------------------
 
 
 def write_failure(root: Root, key: str, **facts: Any) -> None:
     """Write a note that a node failed (``errors="collect"``)."""
-    path = _failure_path(root, key)
-    refuse_link(root.path, f"{METADATA}/failures/{key[:2]}")
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    storage.discard(path)  # parts are new files: an older note would be in the way
-    storage.write_part(path, [json.dumps({"daskcache": FORMAT, **facts}).encode()])
+    clear_failure(root, key)  # parts are new files: an older note would be in the way
+    content = json.dumps({"daskcache": FORMAT, **facts}).encode()
+    storage.write_part(_failure_path(root, key), [content])
 
 
 def failed_keys(root: Root) -> set[str]:
@@ -324,8 +379,7 @@ def clear_acceptance(root: Root, target: str) -> None:
 
 def _parsed(files):
     key = trust.seal_key()
-    names = [RecordName.parse(file, key) for file in files]
-    return [name for name in names if name is not None]
+    return [name for file in files if (name := RecordName.parse(file, key)) is not None]
 
 
 def _user():

@@ -18,7 +18,7 @@ from typing import Any
 from .. import config
 from ..errors import ReachError, StorageError
 from .atomic import put_first, refuse_link
-from .tables.databases import masked
+from .paths import masked
 
 METADATA = ".daskcache"
 FORMAT = 1
@@ -78,13 +78,7 @@ class Root:
                 got=str(error),
                 hint="restore the file, or set daskcache.root to another folder",
             ) from error
-        if version > FORMAT:
-            raise StorageError(
-                f"the root {self.path} was written by a newer daskcache",
-                expected=f"format {FORMAT} or older",
-                got=f"format {version}",
-                hint="pip install --upgrade daskcache",
-            )
+        check_format(version, f"the root {self.path}")
         self._check_sealing(sealed)
         return identifier
 
@@ -211,6 +205,18 @@ def parsed(content: bytes | str) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
+def check_format(version: int, what: str, target: str | None = None) -> None:
+    """Raise `StorageError` if metadata have the format of a newer daskcache."""
+    if version > FORMAT:
+        raise StorageError(
+            f"{what} was written by a newer daskcache",
+            target=target,
+            expected=f"format {FORMAT} or older",
+            got=f"format {version}",
+            hint="pip install --upgrade daskcache",
+        )
+
+
 #: Device, inode and mtime of the id file, and the id, of each root that this process has checked.
 _seen: dict[str, tuple[tuple, str | None]] = {}
 
@@ -241,14 +247,14 @@ def check_local(path: str | os.PathLike, what: str) -> None:
     what : str
         Purpose of the path, for the error.
     """
-    text = os.fspath(path)
-    url = _URL.match(text if isinstance(text, str) else os.fsdecode(text))
+    text = os.fsdecode(path)
+    url = _URL.match(text)
     if url is None:
         return
     of_file = url[1].lower() == "file"
     raise StorageError(
         f"{what} can't be at a URL yet: daskcache reads and writes local paths only",
-        target=masked(str(text)),
+        target=masked(text),
         expected="the path of a file or folder",
         got=f"a URL of {url[1]}",
         hint="write the path without file://"

@@ -1,9 +1,9 @@
-"""Content hashes of input files, remembered across Python sessions; sources in `targets` use them.
+"""Content hashes of input files and folders, remembered across Python sessions, for `targets`.
 
 A hash is valid for a path with the file's size, mtime, ctime and inode.  Programs can't set a ctime, so
 an edit is noticed even if size and mtime stay the same.  A copied or renamed file is read again.  The
 device is left out, because a network mount gets another number each time.  A recently changed file, or
-one on a file system in memory, is not remembered: another edit could leave no trace (`file_times`).
+one on a file system in memory, is not remembered: another edit could leave no trace (`is_settled`).
 
 The memo is a file below ``daskcache.cache-folder``.  It can also hold facts about a content.
 """
@@ -14,17 +14,19 @@ import errno
 import functools
 import os
 import stat
+import sys
 import time
 import uuid
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from .. import config
-from ..errors import DaskcacheError, SourceMissing, StorageError
-from ..hashing.encoder import algorithm, digest, short_digest
+from ..errors import DaskcacheError, SourceChanged, SourceMissing, StorageError
+from ..hashing.encoder import algorithm, digest, hash_value, short_digest, tag
 from . import files as storage
-from .file_times import is_settled
+from .place import TICK_NS
+from .verified_folders import VerifiedFolder
 
 _NAME = "sources-1.txt"
 #: Size in bytes above which only the newest lines of the memo are kept, half of this size.
@@ -47,12 +49,7 @@ def content_hash(path: str) -> str:
         known = memo.get(_key(path, os.stat(path)))
     except OSError as error:
         raise source_error(error, path) from error
-    if known is not None:
-        return known
-    read = _read(path)
-    if read.is_settled:
-        memo.put(_key(path, read.found), read.content)
-    return read.content
+    return _read(path, memo) if known is None else known
 
 
 def is_noted(fact: str, content: str) -> bool:
@@ -71,7 +68,7 @@ def _key_of_fact(fact, content):
 
 def fresh_hash(path: str) -> str:
     """Read a file and return the hash of its bytes; raise as `content_hash` does."""
-    return _read(path).content
+    return _read(path)
 
 
 def opened(path: str) -> BinaryIO:
@@ -102,17 +99,79 @@ def source_error(error: OSError, path: str, expected: str = "an existing file") 
     )
 
 
-class _Read(NamedTuple):
-    """Hash of a file that was read, and its stamp."""
+class SourceFolder(VerifiedFolder):
+    """An input folder.  Its files are verified; their hashes are remembered."""
 
-    content: str
-    #: Size, times and inode of the file before it was read.
-    found: os.stat_result
-    #: True if any later change of the content shows in the stamp.
-    is_settled: bool
+    @functools.cached_property
+    def files(self):
+        hashes = folder_hashes(self.path)
+        got = hash_value(hashes)
+        if got != self.expected:
+            raise self.refusal("", "changed", tag(self.expected), tag(got))
+        return {name: (None, digest) for name, digest in hashes}
+
+    def names_there(self):
+        return source_files(self.path)
+
+    def refusal(self, name, story, expected, got):
+        path = f"{self.path}/{name}" if name else self.path
+        return SourceChanged(
+            f"the source {path} {story}; it changed while the graph was running",
+            expected=expected,
+            got=got,
+            hint="make the nodes again and compute them",
+        )
 
 
-def _read(path):
+def folder_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
+    """Return name and hash of each file below an input folder, sorted by name.
+
+    Parameters
+    ----------
+    path : str
+    fresh : bool
+        Read every file, ignoring remembered hashes.
+
+    Raises
+    ------
+    SourceMissing
+        If the folder does not exist, or is a file.
+    StorageError
+        If a file can't be read.
+    """
+    hash_file = fresh_hash if fresh else content_hash
+    return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
+
+
+def source_files(path: str) -> list[str]:
+    """Return the names of all files below an input folder, sorted; links are followed."""
+    try:
+        return sorted(_walk(path, ""))
+    except OSError as error:
+        if isinstance(error, NotADirectoryError):
+            raise SourceMissing(
+                f"the source {path} is not a folder", expected="an existing folder", got="a file"
+            ) from error
+        raise source_error(error, error.filename or path, "an existing folder") from error
+
+
+def _walk(path, before):
+    """Yield the names of all files below a folder.
+
+    The system ends a circle of links after a few dozen.
+    """
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                os.stat(entry.path)  # a broken link is an error, not a file less
+            if entry.is_dir():
+                yield from _walk(entry.path, f"{before}{entry.name}/")
+            elif entry.is_file():
+                yield before + entry.name
+
+
+def _read(path, memo=None):
+    """Return the hash of a file, for the memo to keep if any later change shows in the stamp."""
     began = time.time_ns()
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
@@ -120,18 +179,21 @@ def _read(path):
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             changed = max(found.st_mtime_ns, found.st_ctime_ns)
-            settled = is_settled(file.fileno(), changed, began)
-            return _Read(storage.digest_of(file), found, settled)
+            settled = memo is not None and is_settled(file.fileno(), changed, began)
+            content = storage.digest_of(file)
     except DaskcacheError:
         raise
     except OSError as error:
         raise source_error(error, path) from error
+    if settled:
+        memo.put(_key(path, found), content)
+    return content
 
 
 def _no_file(path):
     is_folder = os.path.isdir(path)
     return SourceMissing(
-        f"the source {path} is no file",
+        f"the source {path} is not a file",
         expected="an existing file",
         got="a folder" if is_folder else "a device, a pipe or a socket",
         hint=f"daskcache.FolderSource({path!r}) stands for the files in it" if is_folder else None,
@@ -207,3 +269,68 @@ def _append(path, line):
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     with open(path, "ab", buffering=0) as file:
         file.write(b"\n%b\n" % line)
+
+
+# ---- settled files ------------------------------------------------------------------------------
+
+#: Files with Linux's settings, in hundredths of a second: the age at which a written page is stored, and
+#: the interval between two searches for such pages.
+_STORING = "/proc/sys/vm/dirty_expire_centisecs", "/proc/sys/vm/dirty_writeback_centisecs"
+#: Factor for the time that storing itself takes.  By default Linux needs 35 s at most; 7 GiB of other
+#: data waiting to be stored did not change that (measured on ext4).
+_MARGIN = 4
+#: Nanoseconds to assume on systems without these settings.
+_UNKNOWN_NS = 300 * 10**9
+
+#: Types of tmpfs, ramfs and hugetlbfs in fstatfs(2).
+_IN_MEMORY = frozenset({0x01021994, 0x858458F6, 0x958458F6})
+
+
+def is_settled(descriptor: int, changed_ns: int, began_ns: int) -> bool:
+    """Return True if every later change of a file that was read shows in its stamp.
+
+    Some writes leave the stamp (size, mtime, ctime, inode) as it was: a second write within one tick of
+    the file system's clock (git's "racy" rule), and writes through a memory map.  Linux sets the times
+    at the first write to a mapped page, and not again until the page is stored; a file system in memory
+    never stores it.  So a stamp counts only if the file was left alone for some time before the read.
+    All its pages are stored then: the next write sets the times.
+
+    Parameters
+    ----------
+    descriptor : int
+        Descriptor of the open file.
+    changed_ns : int
+        The later of its mtime and ctime when it was opened, in nanoseconds.
+    began_ns : int
+        Time just before it was opened, in nanoseconds.
+    """
+    return changed_ns + _storing_ns() < began_ns and not _is_in_memory(descriptor)
+
+
+@functools.cache
+def _storing_ns():
+    """Return the nanoseconds after which a written page is stored for certain."""
+    try:
+        age, interval = (int(Path(path).read_text()) for path in _STORING)
+    except (OSError, ValueError):
+        return _UNKNOWN_NS
+    # With an interval of 0, pages are stored only when memory is short, which may be never.
+    return max(_MARGIN * (age + interval) * 10**7, TICK_NS) if interval else float("inf")
+
+
+def _is_in_memory(descriptor):
+    """Return True if Linux reports a file system in memory, or reports nothing."""
+    if sys.platform != "linux":
+        return False
+    import ctypes
+
+    described = ctypes.create_string_buffer(256)  # larger than a struct statfs; the type comes first
+    failed = _fstatfs()(descriptor, described)
+    return bool(failed) or int.from_bytes(described.raw[:4], sys.byteorder) in _IN_MEMORY
+
+
+@functools.cache
+def _fstatfs():
+    import ctypes
+
+    return ctypes.CDLL(None).fstatfs

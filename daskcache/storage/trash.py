@@ -20,13 +20,12 @@ from . import files
 from .atomic import refused
 from .documents import LINE
 from .paths import check_path
-from .place import Stamp, place_of
-from .record import target_id
+from .place import Stamp
+from .record import TIME_FORMAT, target_id
 from .records import RecordStore
 from .roots import METADATA, Root, parsed
 
 _ABOUT = "about.json"
-_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Trashed(NamedTuple):
@@ -69,7 +68,7 @@ def keep(root: Root, path: str, target: str, reason: str) -> str:
     StorageError
         If it can't be moved.
     """
-    return place_of(path).keep(root, path, _new_folder(root, path, target, reason))
+    return files.place_of(path).keep(root, path, _new_folder(root, path, target, reason))
 
 
 @contextlib.contextmanager
@@ -77,7 +76,7 @@ def _new_folder(root, path, target, reason):
     """Make a folder in the trash and yield a path in it; remove the folder if the move fails."""
     now = time.gmtime()
     folder = f"{root.trash}/{time.strftime('%Y%m%dT%H%M%SZ', now)}-{uuid.uuid4().hex[:8]}"
-    about = {"target": target, "reason": reason, "when": time.strftime(_TIME, now)}
+    about = {"target": target, "reason": reason, "when": time.strftime(TIME_FORMAT, now)}
     try:
         with refused(path):
             files.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
@@ -210,7 +209,7 @@ def find(root: Root, *given: str) -> Trashed:
 
 def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
     """Delete items that came to the trash `older_than` or more seconds ago; return them."""
-    limit = time.strftime(_TIME, time.gmtime(time.time() - older_than))
+    limit = time.strftime(TIME_FORMAT, time.gmtime(time.time() - older_than))
     old = [thing for thing in listed(root) if thing.when <= limit]
     for thing in old:
         _remove(root, thing.id)
@@ -218,9 +217,6 @@ def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
 
 
 def _remove(root, identifier):
-    try:
-        files.discard(f"{root.trash}/{identifier}")
-    except OSError as error:
-        raise StorageError(
-            f"can't empty the trash: {error.strerror}", target=f"{root.trash}/{identifier}"
-        ) from error
+    folder = f"{root.trash}/{identifier}"
+    with refused(folder):
+        files.discard(folder)

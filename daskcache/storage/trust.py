@@ -51,14 +51,12 @@ def check_runnable(path: str, root: str | None = None) -> None:
     if sys.platform == "win32":
         return
     trusted = {os.getuid(), *map(_user_id, config.get("trusted-owners"))}
-    for place in (path, root):
-        if place is None:
-            continue
+    for place in filter(None, (path, root)):
         owner = os.stat(place).st_uid
         if owner not in trusted:
             what = "a pickle" if place == path else "a root with pickles"
             raise UntrustedPickle(
-                f"{what} that belongs to somebody else is not loaded",
+                f"{what} that belongs to another user is not loaded",
                 target=path,
                 expected=f"owner {os.getuid()}, or one of daskcache.trusted-owners",
                 got=f"owner {owner} of {place}",

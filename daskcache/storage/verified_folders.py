@@ -1,21 +1,34 @@
-"""Folders with known content: stored results and inputs, verified file by file as they are read.
+"""Folders with known content, verified file by file as they are read, and manifests of stored ones.
 
 The hash of a folder vouches for name, size and hash of every file in it.  A file that is missing,
-changed, exchanged with another one, or not in that list is never served.  `manifests` keeps the lists of
-results.  `runtime.entry` opens stored folders, `targets.zarr.source` opens input folders.
+changed, exchanged with another one, or not in that list is never served.  `runtime.entry` opens stored
+folders; `source_hashes` has input folders.
+
+A record holds the hash of a folder's manifest, which is that list.  The manifest itself is stored beside
+the records under that hash, so that any change to it is noticed.  If it is gone, the whole folder is
+hashed, which gives it back.  `commit` keeps manifests.
 """
 
 from __future__ import annotations
 
 import abc
 import functools
+import json
 import os
+from pathlib import Path
 
-from ..errors import SourceChanged, SourceMissing, TargetCorrupt, TargetModified, UnsafePath
-from ..hashing.encoder import digest, hash_value, tag
+from ..aliases import names_of
+from ..errors import TargetCorrupt, TargetModified, UnsafePath
+from ..hashing.encoder import digest, hash_value, hasher, tag
 from . import files as storage
-from . import source_hashes as memo
-from .manifests import kept_files
+from .atomic import refuse_link
+from .place import identity
+from .roots import FORMAT, METADATA, Root, parsed
+
+__getattr__ = names_of(__name__, "storage.source_hashes")
+
+#: Bytes that are read and hashed at a time.
+_BLOCK = 1 << 18
 
 
 class VerifiedFolder(abc.ABC):
@@ -37,7 +50,8 @@ class VerifiedFolder(abc.ABC):
     def __init__(self, path: str, expected: str):
         self.path = path
         self.expected = expected
-        self._blocks: dict[str, _Blocks] = {}
+        #: Hashes of the blocks of files that were verified.
+        self._blocks: dict[str, list[str]] = {}
 
     @property
     @abc.abstractmethod
@@ -99,13 +113,22 @@ class VerifiedFolder(abc.ABC):
             start = max(size + start, 0) if start < 0 else start
             stop = size if stop is None else max(stop, start)
             known = self._blocks.get(name)
-            data = known.part(file, start, stop) if known is not None else None
-            if data is None:  # read for the first time, or a block changed, for which `_compare` raises
-                passing = _Passing(file, start, stop)
-                self._compare(name, expected, size, storage.digest_of(passing))
-                self._blocks[name] = passing.blocks
-                data = bytes(passing.kept)
-        return data
+            data = _part(file, known, start, stop) if known is not None else None
+            # read for the first time, or a block changed, for which `_compare` raises
+            return self._read_all(name, expected, file, start, stop) if data is None else data
+
+    def _read_all(self, name, expected, file, start, stop):
+        """Verify a whole file, note the hashes of its blocks, and return the bytes of a range."""
+        file.seek(0)
+        state, blocks, kept, position = hasher(), [], bytearray(), 0
+        while block := file.read(_BLOCK):
+            state.update(block)
+            blocks.append(digest(block))
+            kept += block[max(start - position, 0) : max(stop - position, 0)]
+            position += len(block)
+        self._compare(name, expected, position, state.hexdigest())
+        self._blocks[name] = blocks
+        return bytes(kept)
 
     def _expected(self, name):
         """Return size and hash of a file, or None for a name that is neither expected nor there."""
@@ -128,7 +151,7 @@ class VerifiedFolder(abc.ABC):
         if got != expected[1]:
             story = "is damaged: its bytes are not those that were recorded"
             if size != expected[0] and expected[0] is not None:
-                story = "is damaged: it has not the size that was recorded"
+                story = "is damaged: it does not have the size that was recorded"
             raise self.refusal(name, story, tag(expected[1]), tag(got))
 
     def _missing(self, name):
@@ -149,51 +172,17 @@ class VerifiedFolder(abc.ABC):
         return f"{type(self).__name__}({self.path!r})"
 
 
-class _Blocks:
-    """Hashes of the blocks of a verified file."""
-
-    def __init__(self):
-        self.width = 0
-        self.hashes: list[str] = []
-
-    def add(self, block):
-        """Hash the next block; all blocks but the last have the same length."""
-        self.width = self.width or len(block)
-        self.hashes.append(digest(block))
-
-    def part(self, file, start, stop):
-        """Return the bytes of a file from `start` to `stop`, or None if a block of them changed."""
-        if not self.width or stop <= start:
-            return b""
-        first = start // self.width
-        file.seek(first * self.width)
-        found = []
-        for expected in self.hashes[first : -(-stop // self.width)]:
-            block = file.read(self.width)
-            if digest(block) != expected:
-                return None
-            found.append(block)
-        return b"".join(found)[start - first * self.width : stop - first * self.width]
-
-
-class _Passing:
-    """An open file that hashes its blocks and keeps one range of bytes while it is read."""
-
-    def __init__(self, file, start, stop):
-        self.kept = bytearray()
-        self.blocks = _Blocks()
-        self._file, self._start, self._stop, self._position = file, start, stop, 0
-
-    def readinto(self, view):
-        count = 0
-        while count < len(view) and (more := self._file.readinto(view[count:])):
-            count += more
-        if count:
-            self.blocks.add(view[:count])
-        first, last = self._start - self._position, self._stop - self._position
-        self.kept += view[max(first, 0) : min(max(last, 0), count)]
-        self._position += count
-        return count
+def _part(file, hashes, start, stop):
+    """Return the bytes of a file from `start` to `stop`, or None if a block of them changed."""
+    first = start // _BLOCK
+    file.seek(first * _BLOCK)
+    found = []
+    for expected in hashes[first : -(-stop // _BLOCK)]:
+        block = file.read(_BLOCK)
+        if digest(block) != expected:
+            return None
+        found.append(block)
+    return b"".join(found)[start - first * _BLOCK : stop - first * _BLOCK]
 
 
 class TargetFolder(VerifiedFolder):
@@ -213,7 +202,7 @@ class TargetFolder(VerifiedFolder):
         super().__init__(path, expected)
         self.manifests = manifests
         self.node = node
-        self._folder = _identity(path)
+        self._folder = identity(path)
 
     @functools.cached_property
     def files(self):
@@ -224,18 +213,12 @@ class TargetFolder(VerifiedFolder):
         manifest = storage.manifest_of(self.path)
         got = hash_value(manifest)
         if got != self.expected:
-            raise TargetCorrupt(
-                "a result is not what was stored: a file in it is damaged, missing or too many",
-                node=self.node,
-                target=self.path,
-                expected=tag(self.expected),
-                got=tag(got),
-                hint=_compute_again(self.path),
-            )
+            story = "a result is not what was stored: a file in it is damaged, missing or too many"
+            raise self._corrupt(story, self.path, tag(self.expected), tag(got))
         return {name: (size, digest) for name, size, digest in manifest}
 
     def refusal(self, name, story, expected, got):
-        if _identity(self.path) != self._folder:
+        if identity(self.path) != self._folder:
             return TargetModified(
                 "a result was replaced or deleted after it was opened",
                 node=self.node,
@@ -244,88 +227,20 @@ class TargetFolder(VerifiedFolder):
                 got="another one, or nothing",
                 hint="open it again",
             )
+        return self._corrupt(f"a file of a result {story}", f"{self.path}/{name}", expected, got)
+
+    def _corrupt(self, story, path, expected, got):
         return TargetCorrupt(
-            f"a file of a result {story}",
+            story,
             node=self.node,
-            target=f"{self.path}/{name}",
+            target=path,
             expected=expected,
             got=got,
-            hint=_compute_again(self.path),
+            hint=f"'dask cache rm {self.path}' and compute again",
         )
 
     def __reduce__(self):
         return TargetFolder, (self.path, self.expected, self.manifests, self.node)
-
-
-class SourceFolder(VerifiedFolder):
-    """An input folder.  Its files are verified; `source_hashes` remembers their hashes."""
-
-    @functools.cached_property
-    def files(self):
-        hashes = source_hashes(self.path)
-        got = hash_value(hashes)
-        if got != self.expected:
-            raise self.refusal("", "changed", tag(self.expected), tag(got))
-        return {name: (None, digest) for name, digest in hashes}
-
-    def names_there(self):
-        return source_files(self.path)
-
-    def refusal(self, name, story, expected, got):
-        path = f"{self.path}/{name}" if name else self.path
-        return SourceChanged(
-            f"the source {path} {story}; it changed while the graph was running",
-            expected=expected,
-            got=got,
-            hint="make the nodes again and compute them",
-        )
-
-
-def source_hashes(path: str, fresh: bool = False) -> list[tuple[str, str]]:
-    """Return name and hash of each file below an input folder, sorted by name.
-
-    Parameters
-    ----------
-    path : str
-    fresh : bool
-        Read every file, ignoring remembered hashes.
-
-    Raises
-    ------
-    SourceMissing
-        If the folder does not exist, or is a file.
-    StorageError
-        If a file can't be read.
-    """
-    hash_file = memo.fresh_hash if fresh else memo.content_hash
-    return [(name, hash_file(f"{path}/{name}")) for name in source_files(path)]
-
-
-def source_files(path: str) -> list[str]:
-    """Return the names of all files below an input folder, sorted; links are followed."""
-    try:
-        return sorted(_walk(path, ""))
-    except OSError as error:
-        if isinstance(error, NotADirectoryError):
-            raise SourceMissing(
-                f"the source {path} is no folder", expected="an existing folder", got="a file"
-            ) from error
-        raise memo.source_error(error, error.filename or path, "an existing folder") from error
-
-
-def _walk(path, before):
-    """Yield the names of all files below a folder.
-
-    The system ends a circle of links after a few dozen.
-    """
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                os.stat(entry.path)  # a broken link is an error, not a file less
-            if entry.is_dir():
-                yield from _walk(entry.path, f"{before}{entry.name}/")
-            elif entry.is_file():
-                yield before + entry.name
 
 
 def check_inside(folder: str, name: str) -> None:
@@ -337,13 +252,101 @@ def check_inside(folder: str, name: str) -> None:
         )
 
 
-def _identity(path):
+# ---- manifests ----------------------------------------------------------------------------------
+
+
+def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str]] | None) -> None:
+    """Store the manifest of a folder, so that single files of it can be verified.
+
+    Parameters
+    ----------
+    root : Root
+    file_hash : str
+        Hash of the folder.
+    manifest : list or None
+        See `daskcache.storage.files.manifest_of`; None for a file, and then nothing is stored.
+
+    Raises
+    ------
+    StorageError
+        If the manifest can't be written.
+    """
+    if manifest is None:
+        return
+    path = _manifest_path(root.manifests, file_hash)
+    if _is_kept(path, file_hash):
+        return
+    refuse_link(root.path, f"{METADATA}/manifests/{file_hash[:2]}")
+    part = storage.part_path(root, f"{file_hash}.json")
+    storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
     try:
-        found = os.stat(path)
-    except OSError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.replace(part, path)  # an existing manifest is damaged
+    except OSError as error:
+        storage.sweep(part)
+        raise storage.storage_error(error, path) from error
+
+
+def mend_manifest(root: Root, location: str, file_hash: str) -> bool:
+    """Store the manifest of a folder again if it is gone or damaged.
+
+    Parameters
+    ----------
+    root : Root
+    location : str
+        Absolute path of the target; a file has no manifest.
+    file_hash : str
+        Hash of the manifest, as the record has it.
+
+    Returns
+    -------
+    bool
+        True if the manifest was stored; False if it was intact, or the folder's content has changed.
+
+    Raises
+    ------
+    StorageError
+        If the folder can't be read, or the manifest can't be written.
+    """
+    if not os.path.isdir(location) or _is_kept(_manifest_path(root.manifests, file_hash), file_hash):
+        return False
+    part = storage.part_of(location)
+    if part.file_hash != file_hash:
+        return False
+    keep_manifest(root, file_hash, part.manifest)
+    return True
+
+
+def forget_manifest(root: Root, file_hash: str) -> None:
+    """Remove the manifest of a folder that was removed or replaced."""
+    storage.sweep(_manifest_path(root.manifests, file_hash))
+
+
+def kept_files(manifests: str, file_hash: str) -> dict[str, tuple[int, str]] | None:
+    """Return size in bytes and hash of a stored folder's files by name, or None without a manifest."""
+    try:
+        return _read_manifest(_manifest_path(manifests, file_hash), file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found.st_dev, found.st_ino
 
 
-def _compute_again(path):
-    return f"'dask cache rm {path}' and compute again"
+def _manifest_path(manifests, file_hash):
+    return f"{manifests}/{file_hash[:2]}/{file_hash}.json"
+
+
+def _is_kept(path, file_hash):
+    """Return True if a manifest is stored and intact; the read is never served from memory."""
+    try:
+        _read_manifest.__wrapped__(path, file_hash)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+@functools.lru_cache(maxsize=16)
+def _read_manifest(path, expected):
+    """Return the files in a manifest; raise ValueError if its hash is not the expected one."""
+    files = [tuple(file) for file in parsed(Path(path).read_bytes())["files"]]
+    if hash_value(files) != expected:
+        raise ValueError(f"{path} is damaged")
+    return {name: (size, digest) for name, size, digest in files}

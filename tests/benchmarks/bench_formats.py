@@ -21,8 +21,8 @@ from bench_zarr import write_plainly
 
 import daskcache as dc
 from daskcache.storage import files as storage
-from daskcache.storage.manifests import keep_manifest
 from daskcache.storage.roots import Root
+from daskcache.storage.verified_folders import keep_manifest
 from daskcache.targets.base import FolderTarget
 
 

@@ -9,7 +9,7 @@ import dask
 import pytest
 from workers import begin
 
-from daskcache.storage import claims as claiming
+from daskcache.storage import commit as committing
 
 _WORKERS = 2
 
@@ -24,7 +24,7 @@ def in_the_calling_thread():
 @pytest.fixture(autouse=True)
 def the_dead_are_not_waited_for(monkeypatch):
     """Those who died while they replaced a target are many here; `workers.begin` says the same."""
-    monkeypatch.setattr(claiming, "PATIENCE", 0.02)
+    monkeypatch.setattr(committing, "PATIENCE", 0.02)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from daskcache.hashing.code_objects import bytecode_hash
 from daskcache.runtime import code_check
 from daskcache.storage import code_store, trash
 from daskcache.storage import files as storage
-from daskcache.storage import manifests as verified
+from daskcache.storage import verified_folders as verified
 from daskcache.storage.record import target_id
 from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root, parsed

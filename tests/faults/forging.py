@@ -34,7 +34,7 @@ from daskcache.housekeeping.audit import audit_root
 from daskcache.housekeeping.cli.main import cache
 from daskcache.runtime import code_check
 from daskcache.storage import code_store, roots
-from daskcache.storage import manifests as verified
+from daskcache.storage import verified_folders as verified
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import tables
 

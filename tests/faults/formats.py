@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 import daskcache as dc
-from daskcache.storage.tables import tables
-from daskcache.storage.tables.databases import is_table
+from daskcache.storage import files
+from daskcache.storage.paths import is_table
 
 
 class Format(NamedTuple):
@@ -86,7 +86,7 @@ def which_value(name: str, value: Any) -> str:
 def files_of(path: str) -> dict[str, bytes]:
     """Content of each file of a target, by its name from the folder; of a file or table, by ""."""
     if is_table(path):
-        return {"": tables.file_hash(path).encode()}
+        return {"": files.file_hash(path).encode()}
     if os.path.isfile(path):
         return {"": Path(path).read_bytes()}
     found = sorted(file for file in Path(path).rglob("*") if file.is_file())

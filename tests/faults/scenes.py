@@ -12,7 +12,7 @@ from formats import EVERY, value_of, which_value
 import daskcache as dc
 from daskcache.errors import TargetMissing
 from daskcache.storage import files as storage
-from daskcache.storage.tables.databases import SEPARATOR
+from daskcache.storage.paths import SEPARATOR
 
 #: What happens to the target: it is made, replaced after an argument changed, or made again under the
 #: same key with another result.

@@ -19,7 +19,7 @@ from tracing import in_child, trace
 import daskcache as dc
 from daskcache.errors import DaskcacheError, TargetError
 from daskcache.hashing.encoder import hash_value
-from daskcache.storage.tables.databases import is_table
+from daskcache.storage.paths import is_table
 
 WRITERS, READERS = 8, 4
 NOISE = 100_000  # bytes: a write takes long enough to be seen half-way

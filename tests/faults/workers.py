@@ -9,7 +9,7 @@ import os
 
 import dask
 
-from daskcache.storage import claims as claiming
+from daskcache.storage import commit as committing
 from daskcache.storage.tables import databases
 
 
@@ -17,5 +17,5 @@ def begin(cache_folder: str) -> None:
     """Compute in the calling thread, and leave the user's cache folder alone."""
     dask.config.set({"scheduler": "sync", "daskcache.cache-folder": cache_folder})
     os.umask(0o022)
-    claiming.PATIENCE = 0.2  # seconds: the dead of these suites are many, and none of them goes on
+    committing.PATIENCE = 0.2  # seconds: the dead of these suites are many, and none of them goes on
     databases._PATIENCE = 0.5  # seconds: of the stopped, too

@@ -36,8 +36,12 @@ from daskcache.errors import (
     StorageError,
     TargetModified,
 )
+from daskcache.storage import files
+from daskcache.storage.paths import table_of
+from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
 from daskcache.storage.tables import rows as table_rows
+from daskcache.storage.tables.tables import TablePlace
 
 pytestmark = pytest.mark.needs("postgresql")
 
@@ -190,7 +194,7 @@ def test_round_trips(url, ask, value):
     has_odd_nan = value.select_dtypes("float").isna().any(axis=None)
     with contextlib.suppress(FormatLimit) if has_odd_nan else contextlib.nullcontext():
         target.write(value, target.path)
-    if has_odd_nan and not tables.exists(target.path):
+    if has_odd_nan and not files.exists(target.path):
         return
     assert target.hash(target.read(target.path)) == target.hash(value)
     ask("DROP TABLE t")
@@ -258,7 +262,7 @@ def test_an_edit_that_waits_for_the_commit(url, ask):
             outcome.append(str(error.orig))
 
     editor = threading.Thread(target=edit)
-    rows, replace, replacing = tables.rows_in, tables.replace, []
+    rows, replace, replacing = tables.rows_in, TablePlace.replace, []
 
     def read(connection, table):
         found = rows(connection, table)
@@ -275,7 +279,7 @@ def test_an_edit_that_waits_for_the_commit(url, ask):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "rows_in", read)
-        patch.setattr(tables, "replace", replace_it)
+        patch.setattr(TablePlace, "replace", replace_it)
         with contextlib.suppress(TargetModified):  # the edit came before the result was read
             dc.compute(make(url, pd.DataFrame({"x": [2]})), force=True)
     editor.join(60)
@@ -441,7 +445,7 @@ def test_writers_at_the_same_time(url, ask, root, same):
     assert names(ask) == (["t"] if same else ["t0", "t1", "t2", "t3"])
 
 
-def test_readers_see_old_or_new(url):
+def test_readers_see_old_or_new(url, tmp_path):
     """While a table is replaced again and again, what is read is never mixed, nor empty."""
     target = SQLTarget(f"{url}::t")
     frames = [pd.DataFrame({f"c{n}": [n] * 50}) for n in range(2)]
@@ -459,7 +463,8 @@ def test_readers_see_old_or_new(url):
         for turn in range(20):
             part = "/.daskcache/parts/0/x.db::t"
             target.write(frames[(turn + 1) % 2], part)
-            assert tables.replace(part, target.path, tables.stamp(target.path)) is None
+            stamp = files.stamp(target.path)
+            assert files.replace(Root(str(tmp_path)), part, target.path, stamp) is None
     finally:
         stop.set()
         reader.join()
@@ -467,7 +472,7 @@ def test_readers_see_old_or_new(url):
     assert seen
 
 
-def test_a_reader_keeps_the_table(url):
+def test_a_reader_keeps_the_table(url, tmp_path):
     """Who replaces a table waits for who is reading it."""
     target = SQLTarget(f"{url}::t")
     target.write(pd.DataFrame({"old": [1]}), target.path)
@@ -476,7 +481,7 @@ def test_a_reader_keeps_the_table(url):
     def replace():
         part = "/.daskcache/parts/0/x.db::t"
         target.write(pd.DataFrame({"new": [2]}), part)
-        tables.replace(part, target.path, None)
+        files.replace(Root(str(tmp_path)), part, target.path, None)
 
     def look(of_database):  # after the columns, before the rows
         if not writers:
@@ -511,7 +516,7 @@ def test_the_command_line_needs_the_url(url, root):
     """It knows the database from the configuration only, and says so; no output has the password."""
     node = make(url, frame())
     node.compute()
-    name = databases.table_of(node.dc.path).database
+    name = table_of(node.dc.path).database
 
     def listing(**environment):
         command = [sys.executable, "-m", "dask", "cache", "ls", "--root", str(root)]

@@ -240,7 +240,7 @@ def test_an_intent_that_was_left_vouches_for_its_file(made, monkeypatch):
 
 def test_an_intent_that_was_left_is_claimed_by_another_node(made, monkeypatch):
     """What it vouches for is replaced, and the intent is gone."""
-    monkeypatch.setattr("daskcache.storage.claims.PATIENCE", 0)
+    monkeypatch.setattr("daskcache.storage.commit.PATIENCE", 0)
     first = commit(made, b"1")
     with monkeypatch.context() as patch:
         patch.setattr(files, "promote_intent", killing)

@@ -9,10 +9,12 @@ import pytest
 
 from daskcache.errors import StorageError, UnsafePath
 from daskcache.storage import files, trash
-from daskcache.storage.place import FilePlace, TablePlace, place_of
+from daskcache.storage.files import place_of
+from daskcache.storage.place import FilePlace
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import tables
 from daskcache.storage.tables.rows import Rows
+from daskcache.storage.tables.tables import TablePlace
 
 
 @pytest.fixture

@@ -39,10 +39,11 @@ from daskcache.errors import (
 )
 from daskcache.housekeeping.repair import repair
 from daskcache.housekeeping.verify import verify
-from daskcache.storage import claims as claiming
+from daskcache.storage import commit as committing
 from daskcache.storage.record import RecordName
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
+from daskcache.storage.tables.tables import TablePlace
 
 
 def make(value, place="results.db::measured", **options):
@@ -752,15 +753,15 @@ def test_a_writer_that_wakes_up_late(root, sql, monkeypatch, kind):
     made("before", 0).compute()
     if kind == "edited":
         sql("UPDATE measured SET x = 7")
-    replace = tables.replace
+    replace = TablePlace.replace
 
     def stopped(*args):
-        monkeypatch.setattr(tables, "replace", replace)
+        monkeypatch.setattr(TablePlace, "replace", replace)
         assert made("raced", 1).compute().x.tolist() == [1]
         return replace(*args)
 
-    monkeypatch.setattr(tables, "replace", stopped)
-    monkeypatch.setattr(claiming, "PATIENCE", 0.05)
+    monkeypatch.setattr(TablePlace, "replace", stopped)
+    monkeypatch.setattr(committing, "PATIENCE", 0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DaskcacheWarning)  # two results; what was edited is kept
         assert made("raced", 2).compute().x.tolist() == [1]

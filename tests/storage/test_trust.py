@@ -219,7 +219,7 @@ def test_a_root_of_somebody_else_is_not_trusted(root, canary, monkeypatch):
     pickled(1).compute()
     forge(root, canary)
     os.chown(root, 12345, -1)
-    with pytest.raises(UntrustedPickle, match="a root with pickles that belongs to somebody else"):
+    with pytest.raises(UntrustedPickle, match="a root with pickles that belongs to another user"):
         pickled(1).compute()
     assert not canary.exists()
     with dask.config.set({"daskcache.trusted-owners": [12345]}):

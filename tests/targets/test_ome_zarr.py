@@ -17,7 +17,7 @@ import daskcache as dc
 from daskcache import errors
 from daskcache.hashing.encoder import hash_value
 from daskcache.planning.planner import Planner
-from daskcache.storage.verified_folders import source_hashes
+from daskcache.storage.source_hashes import folder_hashes
 
 IMAGE = np.random.default_rng(0).integers(0, 2**16, (2, 3, 41, 60), "u2")
 
@@ -324,7 +324,7 @@ def test_an_array_outside_of_an_image_counts_as_before(tmp_path):
     """By the files in its folder alone."""
     zarr.create_group(tmp_path / "g.zarr").create_array("a", data=CYX)
     source = dc.ZarrSource(tmp_path / "g.zarr", group="a")
-    assert source.content_hash() == hash_value(source_hashes(f"{tmp_path}/g.zarr/a"))
+    assert source.content_hash() == hash_value(folder_hashes(f"{tmp_path}/g.zarr/a"))
 
 
 def test_an_image_is_known_by_its_group_and_by_its_folder(tmp_path):

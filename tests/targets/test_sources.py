@@ -32,7 +32,7 @@ from daskcache.errors import (
 from daskcache.housekeeping import listing
 from daskcache.storage import files as storage
 from daskcache.storage import source_hashes as memo
-from daskcache.storage.file_times import TICK_NS
+from daskcache.storage.place import TICK_NS
 from daskcache.storage.roots import Root
 
 HOUR_NS = 3600 * 10**9

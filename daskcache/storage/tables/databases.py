@@ -1,9 +1,9 @@
-"""Databases that hold tables: places, names for URLs, and transactions.
+"""Databases that hold tables: names for URLs, and transactions.
 
-The place of a table is ``<database>::<table>``.  A database whose name has a dot is a SQLite file below
-the root.  One without a dot has a name from config ``daskcache.databases``, or one that this process
-made from its URL without the password.  So places contain no secrets.  `storage.paths` checks places,
-`targets.tables.sql` names databases, and `tables` and `rows` work in the transactions.
+A database whose name has a dot is a SQLite file below the root.  One without a dot has a name from
+config ``daskcache.databases``, or one that this process made from its URL without the password.  So
+places of tables (`storage.paths`) contain no secrets.  `targets.tables.sql` names databases, and
+`tables` and `rows` work in the transactions.
 """
 
 from __future__ import annotations
@@ -15,84 +15,22 @@ import os
 import re
 import sqlite3
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from ... import config
 from ...errors import DaskcacheWarning, GraphError, MissingExtra, StorageError, UnsafePath, require
-from ..file_times import TICK_NS
-
-SEPARATOR = "::"
-#: Largest number of bytes in a table's name; PostgreSQL truncates longer names.
-LONGEST_NAME = 63
+from ..paths import table_of
+from ..place import TICK_NS
 
 #: Seconds to wait for other writers of the same SQLite file or table.
 _PATIENCE = 60
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-_PLACE = re.compile(r"[^:].*::[A-Za-z_{][A-Za-z0-9_{}]*\Z")  # {data_hash} may be in it
-_KEPT = re.compile(r"_kept_\d{8}_\d{6}_[0-9a-f]{4}\Z")
 #: Databases that roll back a CREATE TABLE with its transaction.
 _TAKING_BACK = frozenset({"sqlite", "postgresql"})
-
-
-class Table(NamedTuple):
-    """Database and name of a table."""
-
-    #: Path of a SQLite file, or name of a database.
-    database: str
-    name: str
-
-    @property
-    def is_file(self) -> bool:
-        return "." in os.path.basename(self.database)
-
-
-def is_table(path: str) -> bool:
-    """Return True if a path is the place of a table, not of a file."""
-    return SEPARATOR in path and _PLACE.match(os.path.basename(path)) is not None
-
-
-def table_of(path: str) -> Table:
-    """Parse the place of a table; drop folders before the name of a database that is not a file."""
-    database, _, name = path.rpartition(SEPARATOR)
-    table = Table(database, name)
-    return table if table.is_file else Table(os.path.basename(database), name)
-
-
-def why_no_place(path: str) -> str | None:
-    """Return the fault of a table's place (relative to the root) as text, or None if it is valid."""
-    database, _, table = path.partition(SEPARATOR)
-    if not _IDENTIFIER.match(table) or len(table) > LONGEST_NAME:
-        return (
-            f"in which {table!r} is no name for a table: up to {LONGEST_NAME} letters of ASCII, digits "
-            "and underscores, no digit first (write t_{key}, not {key})"
-        )
-    if _KEPT.search(table):
-        return f"in which {table!r} is a name for a table that was set aside"
-    if "/" in database and not Table(database, table).is_file:
-        return f"in which {database!r} is no file: its name has no suffix, such as .db"
-    return None
-
-
-def kept_name(table: str) -> str:
-    """Return a new name under which a table is set aside, cut to `LONGEST_NAME`."""
-    ending = f"_kept_{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}_{uuid.uuid4().hex[:4]}"
-    return table[: LONGEST_NAME - len(ending)] + ending
-
-
-def is_kept(table: str) -> bool:
-    return _KEPT.search(table) is not None
-
-
-def masked(text: str) -> str:
-    """Mask the user and passwords in a text that may be a URL."""
-    text = re.sub(r"://.*@", "://***@", text)
-    return re.sub(r"(?i)(pass\w*=)[^&:]*", r"\1***", text)
 
 
 # ---- databases by name --------------------------------------------------------------------------
@@ -143,7 +81,7 @@ def _parsed(url):
         parsed.get_dialect()
     except (sa.exc.ArgumentError, ValueError):
         raise GraphError(  # the text must not show a password
-            "this is no URL of a database",
+            "this is not the URL of a database",
             target="<URL>::<table>",
             expected='such as "postgresql+psycopg://user:password@host/database"',
             hint="see https://docs.sqlalchemy.org/en/20/core/engines.html",
@@ -388,7 +326,7 @@ def _refusal(error, path, url):
         target=path,
         expected="a database that can be reached and written to",
         got=type(cause).__name__,
-        hint="is it there, is the disk full, does somebody else lock it? Mend that, then rerun",
+        hint="check that it is there, with space left and not locked by another program, then rerun",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...errors import require
 from ...hashing.encoder import hash_value
+from ..place import Stamp
 from .databases import lock
 
 #: Name of the column with the number of each row, from 0.
@@ -59,10 +60,9 @@ class Rows:
         return hash_value(("table", self.numbered, self.names, self.kinds, columns, len(self)))
 
     @property
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> Stamp:
         """Approximate size in bytes, and a number that changes with the content."""
-        size = sum(map(_size, self.columns))
-        return size, int(self.hash[:15], 16)
+        return Stamp(sum(map(_size, self.columns)), int(self.hash[:15], 16))
 
     def __len__(self):
         return len(self.columns[0]) if self.columns else 0

@@ -1,37 +1,127 @@
-"""Tables as targets: stamp, hash, commit and trash for tables, as `storage.files` has them for files.
+"""Tables as targets: the operations of `storage.place` on tables of databases.
 
 A commit is one transaction: the table is created, filled, read back and compared before others can see
 it.  So a part is not on the disk: its rows are held in memory, under the part's path, until then.
-A table is identified by its content (`rows`).  `storage.files` and `storage.trash` call this module
-for places of tables.
+A table is identified by its content (`rows`).
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from itertools import islice
 from typing import NamedTuple
 
 from ...errors import FormatLimit, StorageError, require
 from ...hashing.encoder import algorithm, hash_value
-from ..atomic import Overtaken
-from ..roots import is_part
-from .databases import (
-    SEPARATOR,
-    check_no_link,
-    file_of,
-    is_kept,
-    kept_name,
-    lock,
-    quoted,
-    state_of,
-    table_of,
-    takes_back,
-    transaction,
-)
+from ..atomic import Overtaken, entered
+from ..paths import SEPARATOR, is_kept, kept_name, table_of
+from ..place import FILES, Check, Part, Stamp, must_outlast_power, within
+from ..roots import Root, is_part
+from . import databases
 from .rows import ORDER, Rows, is_there, rows_in
+
+
+class TablePlace:
+    """Tables of databases as the places of targets; `FilePlace` describes the methods."""
+
+    has_files = False
+
+    def stamp(self, path: str) -> Stamp | None:
+        seen = _look(path)
+        return seen and seen.stamp
+
+    def exists(self, path: str) -> bool:
+        if _has_no_file(path):
+            return False
+        with databases.transaction(path) as connection:
+            return is_there(connection, table_of(path).name)
+
+    def file_hash(self, path: str) -> str:
+        return _existing(_look(path), path).hash
+
+    def part(self, path: str, written: Mapping[str, Part]) -> Part:
+        rows = _held.get(path)
+        if rows is None:
+            rows = read(path)
+        if rows is None:
+            raise StorageError(
+                "no table was written",
+                target=path,
+                expected="a data frame, returned by the function",
+                got="nothing",
+                hint="return the frame: a function can't write its table itself, to target_path",
+            )
+        return Part(path, rows.hash, rows.stamp)
+
+    def put_new(self, root: Root, part: str, target_path: str) -> None:
+        """Create the table of a part at a free place, or put back a table that was set aside.
+
+        Raises
+        ------
+        FileExistsError
+            If a table is there.
+        FormatLimit
+            If the database can't hold the values, or would return other ones.
+        UnsafePath, StorageError
+            If the database can't be written to.
+        """
+        path = root.absolute(target_path)
+        with entered(root.path, target_path.rpartition("/")[0], must_outlast_power()):
+            databases.check_no_link(path)
+            with databases.transaction(path, writing=True) as connection:
+                table = table_of(path).name
+                _check_free(connection, path, table)
+                _put(connection, part, path, table)
+        self.discard(part)
+
+    def replace(
+        self, root: Root, part: str, target_path: str, recorded: Stamp | None, check: Check | None = None
+    ) -> str | None:
+        """Replace a table by a part; drop the old table if it is as recorded, else set it aside.
+
+        If `check` returns False for the table that is there now, nothing is changed: a writer that was
+        suspended must not change a table that another one has replaced meanwhile.
+        """
+        path, kept = root.absolute(target_path), None
+        with entered(root.path, target_path.rpartition("/")[0]):
+            databases.check_no_link(path)
+            with databases.transaction(path, writing=True) as connection:
+                table = table_of(path).name
+                if is_there(connection, table):
+                    databases.lock(connection, table, "ACCESS EXCLUSIVE")
+                found = rows_in(connection, table)
+                if check is not None and not check(found.stamp if found is not None else None):
+                    raise Overtaken(errno.ENOENT, "another table is there by now", path)
+                if found is not None:
+                    if found.stamp == recorded:
+                        connection.exec_driver_sql(f"DROP TABLE {databases.quoted(connection, table)}")
+                    else:
+                        kept = _set_aside(connection, path)
+                _put(connection, part, path, table)
+        self.discard(part)
+        return kept
+
+    def keep(self, root: Root, path: str, aside: AbstractContextManager[str]) -> str:
+        """Rename a table, which stays in its database.  A table that is kept already stays."""
+        with entered(root.path, within(root, path)[0], make=False):
+            if is_kept(table_of(path).name):
+                return path
+            databases.check_no_link(path)
+            with databases.transaction(path, writing=True) as connection:
+                return _set_aside(connection, path)
+
+    def discard(self, path: str) -> None:
+        """Forget the rows of a part; no table is dropped."""
+        _held.pop(path, None)
+
+    sweep = discard
+
+    def relative(self, path: str, start: str) -> str:
+        return FILES.relative(path, start) if table_of(path).is_file else path
+
 
 # ---- looking ------------------------------------------------------------------------------------
 
@@ -46,25 +136,8 @@ def read(path: str) -> Rows | None:
     """
     if _has_no_file(path):
         return None
-    with transaction(path) as connection:
+    with databases.transaction(path) as connection:
         return rows_in(connection, table_of(path).name)
-
-
-def stamp(path: str) -> tuple[int, int] | None:
-    """Return the stamp of a table, see `Rows.stamp`, or None if it does not exist."""
-    seen = _look(path)
-    return seen and seen.stamp
-
-
-def file_hash(path: str) -> str:
-    """Return the hash of a table's content.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the table does not exist.
-    """
-    return _existing(_look(path), path).hash
 
 
 def existing(path: str) -> Rows:
@@ -74,7 +147,7 @@ def existing(path: str) -> Rows:
 
 def _existing(found, path):
     if found is None:
-        raise FileNotFoundError(errno.ENOENT, "there is no such table", path)
+        raise FileNotFoundError(errno.ENOENT, "the table does not exist", path)
     return found
 
 
@@ -83,7 +156,7 @@ class _Seen(NamedTuple):
 
     state: tuple
     hash: str
-    stamp: tuple[int, int]
+    stamp: Stamp
 
 
 #: Tables that this process has read, by place.
@@ -94,8 +167,9 @@ def _look(path):
     """Return hash and stamp of a table, or None; read it only if its database may have changed."""
     if _has_no_file(path):
         return None
-    with transaction(path) as connection:
-        state = state_of(connection, path)  # before the rows, so that a change meanwhile shows next time
+    with databases.transaction(path) as connection:
+        # before the rows, so that a change meanwhile shows next time
+        state = databases.state_of(connection, path)
         known = _seen.get(path)
         if state is not None and known is not None and known.state == (algorithm(), *state):
             return known
@@ -108,49 +182,15 @@ def _look(path):
     return seen
 
 
-def exists(path: str) -> bool:
-    if _has_no_file(path):
-        return False
-    with transaction(path) as connection:
-        return is_there(connection, table_of(path).name)
-
-
 def _has_no_file(path):
-    file = file_of(path)
+    file = databases.file_of(path)
     return file is not None and not os.path.exists(file)
 
 
-# ---- committing ---------------------------------------------------------------------------------
+# ---- writing ------------------------------------------------------------------------------------
 
 #: Rows that are to be stored, by the paths of their parts.
 _held: dict[str, Rows] = {}
-
-
-def held_or_read(path: str) -> Rows:
-    """Return the rows of a part, or of an existing table.
-
-    Raises
-    ------
-    StorageError
-        If neither exists.
-    """
-    rows = _held.get(path)
-    if rows is None:
-        rows = read(path)
-    if rows is None:
-        raise StorageError(
-            "no table was written",
-            target=path,
-            expected="a data frame, returned by the function",
-            got="nothing",
-            hint="return the frame: a function can't write its table itself, to target_path",
-        )
-    return rows
-
-
-def release(path: str) -> None:
-    """Forget the rows held for a part, without dropping any table."""
-    _held.pop(path, None)
 
 
 def write(path: str, rows: Rows) -> None:
@@ -162,88 +202,9 @@ def write(path: str, rows: Rows) -> None:
         _held[path] = rows
         return
     table = table_of(path).name
-    with transaction(path, writing=True) as connection:
+    with databases.transaction(path, writing=True) as connection:
         _check_free(connection, path, table)
         _create(connection, path, table, rows)
-
-
-def put_new(part: str, path: str) -> None:
-    """Create the table of a part at a free place, or put back a table that was set aside.
-
-    Raises
-    ------
-    FileExistsError
-        If a table is there.
-    FormatLimit
-        If the database can't hold the values, or would return other ones.
-    UnsafePath, StorageError
-        If the database can't be written to.
-    """
-    check_no_link(path)
-    with transaction(path, writing=True) as connection:
-        table = table_of(path).name
-        _check_free(connection, path, table)
-        _put(connection, part, path, table)
-    release(part)
-
-
-def replace(
-    part: str,
-    path: str,
-    recorded: tuple[int, int] | None,
-    is_still_so: Callable[[tuple[int, int] | None], bool] | None = None,
-) -> str | None:
-    """Replace a table by a part; drop the old table if it is as recorded, else set it aside.
-
-    Parameters
-    ----------
-    part : str
-        Path of the part.
-    path : str
-        Place of the table.
-    recorded : tuple or None
-        Stamp of the old table in its record.
-    is_still_so : callable, optional
-        Called with the current table's stamp (None without a table) once other writers are locked
-        out.  If it returns False, nothing is changed.
-
-    Returns
-    -------
-    str or None
-        Place where the old table is kept if it was not as recorded, else None.
-
-    Raises
-    ------
-    Overtaken
-        If `is_still_so` returned False: a writer that was suspended must not change a table that
-        another one has replaced meanwhile.
-    """
-    check_no_link(path)
-    kept = None
-    with transaction(path, writing=True) as connection:
-        table = table_of(path).name
-        if is_there(connection, table):
-            lock(connection, table, "ACCESS EXCLUSIVE")
-        found = rows_in(connection, table)
-        if is_still_so is not None and not is_still_so(found.stamp if found is not None else None):
-            raise Overtaken(errno.ENOENT, "another table is there by now", path)
-        if found is not None:
-            if found.stamp == recorded:
-                connection.exec_driver_sql(f"DROP TABLE {quoted(connection, table)}")
-            else:
-                kept = _set_aside(connection, path)
-        _put(connection, part, path, table)
-    release(part)
-    return kept
-
-
-def keep(path: str) -> str:
-    """Rename a table to keep it; return its new place.  A table that is kept already stays."""
-    if is_kept(table_of(path).name):
-        return path
-    check_no_link(path)
-    with transaction(path, writing=True) as connection:
-        return _set_aside(connection, path)
 
 
 def _check_free(connection, path, table):
@@ -267,7 +228,7 @@ def _set_aside(connection, path):
 
 def _rename(connection, old, new):
     connection.exec_driver_sql(
-        f"ALTER TABLE {quoted(connection, old)} RENAME TO {quoted(connection, new)}"
+        f"ALTER TABLE {databases.quoted(connection, old)} RENAME TO {databases.quoted(connection, new)}"
     )
 
 
@@ -279,7 +240,7 @@ def _create(connection, path, table, rows):
         _fill(connection, path, rows, table)
         _check_same(path, rows, rows_in(connection, table))
     except BaseException:
-        if not takes_back(connection):  # the rollback would leave the new table there
+        if not databases.takes_back(connection):  # the rollback would leave the new table there
             definition.drop(connection)
         raise
 

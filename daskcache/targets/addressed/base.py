@@ -2,7 +2,7 @@
 
 The path of a node's target comes from a template, and a record describes its content.  An addressed
 target holds its data until it is saved.  The hash of the data is in its path, which is enough to verify
-the file.  `formats` has CPR's own formats and `hashes` their hashes.  `daskcache.targets.base` and
+the file.  `formats` has CPR's own formats.  `daskcache.targets.base` and
 `daskcache.targets.cpr.serializer` make addressed targets from a path or from JSON.
 """
 
@@ -131,7 +131,7 @@ class Addressed(Target):
         path = self.get_path()
         if not os.path.lexists(path):
             raise TargetMissing(
-                "there is no file at the address of a target",
+                "the file at the address of a target does not exist",
                 target=path,
                 expected=f"data with the hash {self._hash}",
                 hint="compute it again; a relative path is meant from the folder where it was made",
@@ -238,22 +238,16 @@ class Addressed(Target):
             got = self.hash_data(data)
         except DaskcacheError:
             raise
-        except OSError as error:
-            # without a number it is a library's error, about the content of the file
-            if error.errno is not None:
-                raise storage_error(error, path) from error
-            raise _corrupt(path, hashed, error) from error
         except Exception as error:
+            # without a number it is a library's error, about the content of the file
+            if isinstance(error, OSError) and error.errno is not None:
+                raise storage_error(error, path) from error
             raise _corrupt(path, hashed, error) from error
         if got != hashed:
             raise _corrupt(path, hashed, got)
         return data
 
     # -- what Python does with it -------------------------------------------------------------------
-
-    @classmethod
-    def at_address(cls, location, name, ext=None, **fields):
-        return cls(location, name, ext, **fields)
 
     def at(self, path):
         raise GraphError(
@@ -308,7 +302,7 @@ def check_file_name(name: Any, ext: Any) -> None:
     """Raise `UnsafePath` unless name and suffix make a plain file name, without separators."""
     if not (isinstance(name, str) and isinstance(ext, str) and is_file_name(f"{name}{ext}")):
         raise UnsafePath(
-            "this is no file name",
+            "this is not a file name",
             expected="name and suffix without separators",
             got=f"{name!r}, {ext!r}",
         )

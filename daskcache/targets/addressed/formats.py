@@ -1,6 +1,7 @@
 """CPR's formats: addressed targets that write, read and hash images, tables and arrays as CPR does.
 
-Each class is mixed into a plain format, see `base.twin_of`.  The hashes are in `hashes`.
+Each class is mixed into a plain format, see `base.twin_of`.  CPR's files and JSON hold its hashes of
+data, 16 hex digits of xxh3_64, so these must not change.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ import io
 import warnings
 from typing import Any
 
+import xxhash
+
 from ...errors import DaskcacheWarning, require
 from ..base import CODEC_ERRORS
 from ..images import tiff
 from ..images.metadata import UNKNOWN, ImageMetadata
 from ..images.tiff import narrowed
 from .base import Addressed
-from .hashes import hash_array, hash_frame
 
 
 class AddressedArray(Addressed):
@@ -45,12 +47,13 @@ class AddressedTable(Addressed):
             raise self.limit(
                 data, f"it is a {type(data).__name__}, not a DataFrame", "return a DataFrame"
             )
-        return hash_frame(data)
+        # values and index count; CPR's hash covers neither dtypes nor column names
+        rows = require("pandas", "table").util.hash_pandas_object(data)
+        return xxhash.xxh3_64(rows.values.tobytes()).hexdigest()
 
     def _write_checked(self, data, path, hashed):
         super()._write_checked(data, path, hashed)
         back = self.read(path)
-        # CPR's hash covers neither dtypes nor column names
         if list(back.columns) != list(data.columns) or list(back.dtypes) != list(data.dtypes):
             warnings.warn(
                 f"{self._path_with(hashed)} holds the values, but CSV gives back other dtypes or column "
@@ -142,6 +145,14 @@ class AddressedImage(AddressedArray):
         file = io.BytesIO()
         require("tifffile", "image").imwrite(file, pixels, **options)
         return file.getvalue()
+
+
+def hash_array(array: Any) -> str:
+    """Return the hash of dtype, shape and bytes of a NumPy array, whatever its layout in memory."""
+    np = require("numpy", "numpy")
+    state = xxhash.xxh3_64(f"{array.dtype},{array.shape},".encode("ascii"))
+    state.update(np.ascontiguousarray(array).reshape(-1).view("u1").data if array.nbytes else b"")
+    return state.hexdigest()
 
 
 def _names(frame):

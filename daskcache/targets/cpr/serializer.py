@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from ... import config
@@ -66,9 +67,7 @@ def target_encoder(obj: Any) -> Any:
     >>> json.loads(text)["result"]["__class__"]
     'daskcache.TextTarget'
     """
-    if isinstance(obj, Resource):
-        return _tagged(obj, save=True)
-    return encode_value(obj)
+    return _encoded(obj, save=True)
 
 
 def serialized(resource: Resource) -> dict[str, Any]:
@@ -145,7 +144,7 @@ def hash_objects(*args: Any, hash_algo: Any = None, **kwargs: Any) -> str:
     '8fd14f305e647d41228fe805e8aa2cb1'
     """
     try:
-        text = json.dumps((args, kwargs), default=_described, sort_keys=True)
+        text = json.dumps((args, kwargs), default=partial(_encoded, save=False), sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         text = hash_value((args, kwargs))
     algorithm = hash_algo or (lambda data: hashlib.md5(data, usedforsecurity=False))
@@ -168,22 +167,20 @@ def register(tag: str, path: str) -> None:
 # ---- encoding -----------------------------------------------------------------------------------
 
 
-def _described(obj):
-    return _tagged(obj, save=False) if isinstance(obj, Resource) else encode_value(obj)
-
-
-def _tagged(resource, save):
-    if isinstance(resource, Addressed):
-        tag = _tag_of(resource.plain)
-        if not _is_called_so(tag, resource.name, resource.ext):
-            raise TypeError(f"{resource!r} needs the suffix .pkl to be told from other files in JSON")
-        return {CLASS: tag, DATA: resource.serialize() if save else resource.describe()}
-    if isinstance(resource, Target):
+def _encoded(obj, save):
+    if not isinstance(obj, Resource):
+        return encode_value(obj)
+    if isinstance(obj, Addressed):
+        tag = _tag_of(obj.plain)
+        if not _is_called_so(tag, obj.name, obj.ext):
+            raise TypeError(f"{obj!r} needs the suffix .pkl to be told from other files in JSON")
+        return {CLASS: tag, DATA: obj.serialize() if save else obj.describe()}
+    if isinstance(obj, Target):
         raise TypeError(
-            f"{resource!r} has no address of its own: {type(resource).__name__}.from_path(…) makes one"
+            f"{obj!r} has no address of its own: {type(obj).__name__}.from_path(…) makes one"
         )
-    tag, fields = _source_fields(resource)
-    address = {"location": resource.location, "name": resource.name, "ext": resource.ext}
+    tag, fields = _source_fields(obj)
+    address = {"location": obj.location, "name": obj.name, "ext": obj.ext}
     return {CLASS: tag, DATA: address | fields}
 
 
@@ -227,7 +224,7 @@ def _decoded(result, roots):
     data = result.get(DATA)
     if set(result) != {CLASS, DATA} or not isinstance(data, dict):
         raise UntrustedJSON(
-            f"JSON of {tag} has not the form of a source or target",
+            f"JSON of {tag} does not have the form of a source or target",
             expected=f"{CLASS} and {DATA}",
             got=", ".join(map(repr, result)),
         )
@@ -260,9 +257,8 @@ def _made(tag, cls, data):
 def _check_fields(tag, cls, data):
     own = tag.startswith("cpr.") or issubclass(cls, Target)
     more = tuple(cls.address_fields) if own else ("options",)
-    required = {"location", "name", "ext", *(field for field in more if field in _REQUIRED)}
     known = {"location", "name", "ext", *more}
-    if not required <= set(data) <= known:
+    if not known & _REQUIRED <= set(data) <= known:
         raise UntrustedJSON(
             f"JSON of {tag} has other fields than the class",
             expected=", ".join(sorted(known)),
@@ -347,8 +343,8 @@ class _Fields:
     options: Annotated[dict[str, Any] | None, _OPTIONS] = None
 
 
-#: Fields that CPR always wrote, besides location, name and ext.
-_REQUIRED = {"data_hash", "group", "slices_start", "slices_stop"}
+#: Fields that CPR always wrote, of those that a class has.
+_REQUIRED = {"location", "name", "ext", "data_hash", "group", "slices_start", "slices_stop"}
 
 #: Tags of CPR's classes, by name.
 _CPR = {name: f"cpr.{folder}.{name}.{name}" for folder, names in OF_CPR.items() for name in names}

@@ -49,7 +49,7 @@ def allow(cls: type) -> type:
     elif issubclass(cls, enum.Enum):
         _KINDS[_name_of(cls)] = _Kind(lambda value: value.value, cls)
     else:
-        raise TypeError(f"{cls!r} is no pydantic model, dataclass, enumeration or exception")
+        raise TypeError(f"{cls!r} is not a pydantic model, dataclass, enumeration or exception")
     return cls
 
 
@@ -90,7 +90,7 @@ def decode_value(result: dict) -> Any:
     except Exception as error:
         raise UntrustedJSON(f"JSON makes no {name}: {error}", got=repr(result)[:200]) from error
     raise UntrustedJSON(
-        "JSON names a class that is not known, or has not its form",
+        "JSON names a class that is not known, or an object that does not have its form",
         got=repr(result)[:200],
         hint="daskcache.cpr.values.allow(cls), or daskcache.cpr.serializer.register, lets a class in",
     )
@@ -152,14 +152,11 @@ _PATHS = {
 
 _KINDS: dict[str, _Kind] = {
     "builtins.bytes": _Kind(bytes.decode, _from(TEXT, str.encode)),
-    "builtins.set": _Kind(list, _from(_LIST, set)),
-    "builtins.frozenset": _Kind(list, _from(_LIST, frozenset)),
-    "collections.deque": _Kind(list, _from(_LIST, collections.deque)),
-    "datetime.date": _Kind(datetime.date.isoformat, _from(TEXT, datetime.date.fromisoformat)),
-    "datetime.datetime": _Kind(
-        datetime.datetime.isoformat, _from(TEXT, datetime.datetime.fromisoformat)
-    ),
-    "datetime.time": _Kind(datetime.time.isoformat, _from(TEXT, datetime.time.fromisoformat)),
+    **{_name_of(cls): _Kind(list, _from(_LIST, cls)) for cls in (set, frozenset, collections.deque)},
+    **{
+        _name_of(cls): _Kind(cls.isoformat, _from(TEXT, cls.fromisoformat))
+        for cls in (datetime.date, datetime.datetime, datetime.time)
+    },
     "datetime.timedelta": _Kind(
         datetime.timedelta.total_seconds,
         _from(_NUMBER, lambda seconds: datetime.timedelta(seconds=seconds)),

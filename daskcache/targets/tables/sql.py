@@ -12,8 +12,10 @@ from typing import Any
 
 from ...errors import SourceMissing, UnsafePath, require
 from ...hashing.encoder import hash_value
+from ...storage import files
+from ...storage.paths import LONGEST_NAME, SEPARATOR, masked, table_of
 from ...storage.tables import tables
-from ...storage.tables.databases import LONGEST_NAME, SEPARATOR, masked, named, table_of
+from ...storage.tables.databases import named
 from ...storage.tables.rows import ORDER
 from ..base import Target
 from ..carried import check_bare, check_frame, difference, is_whole
@@ -194,7 +196,7 @@ class SQLSource(_InDatabase, Source):
         return frame_of(self._rows(), self.dtype)
 
     def content_hash(self):
-        return self._found(tables.file_hash)
+        return self._found(files.file_hash)
 
     def load_verified(self, expected):
         rows = self._rows()

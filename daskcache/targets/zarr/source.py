@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import FormatLimit, GraphError, UnsafePath
 from ...hashing.encoder import hash_value
-from ...storage.verified_folders import SourceFolder, source_hashes
+from ...storage.source_hashes import SourceFolder, folder_hashes
 from ..images.metadata import Described, ImageMetadata, described, part_of
 from ..source import Source
 from . import ngff
@@ -131,7 +131,7 @@ class ZarrSource(Source):
         str
             32 hex digits.
         """
-        return self._joint_hash(hash_value(source_hashes(self._folder)))
+        return self._joint_hash(hash_value(folder_hashes(self._folder)))
 
     def load_verified(self, expected: str) -> Any:
         return value_of(self.open_verified(expected), self._folder)
@@ -147,7 +147,7 @@ class ZarrSource(Source):
         return opened[self.slices]
 
     def verify(self, expected: str) -> None:
-        files = hash_value(source_hashes(self._folder, fresh=True))
+        files = hash_value(folder_hashes(self._folder, fresh=True))
         self._compare(self._joint_hash(files), expected)
 
     def read_metadata(self) -> ImageMetadata:
@@ -188,7 +188,7 @@ class ZarrSource(Source):
         """
         files = expected
         if ngff.of_level(self._folder) is not None:
-            files = hash_value(source_hashes(self._folder))
+            files = hash_value(folder_hashes(self._folder))
             self._compare(self._joint_hash(files), expected)
         return open_node(SourceFolder(self._folder, files))
 

@@ -1,8 +1,8 @@
 """Zarr stores: one hashes each object as it is written, the other guards each read.
 
 `target` writes through `HashingStore`, and `values` reads through `GuardedStore`.  The verified folders
-below it are in `daskcache.storage.manifests`.  Pickle must find the classes by name, so they are at the
-top level of this module, which is imported only where Zarr is installed.
+below it are in `storage.verified_folders`.  Pickle must find the classes by name, so they are at the top
+level of this module, which is imported only where Zarr is installed.
 """
 
 from __future__ import annotations

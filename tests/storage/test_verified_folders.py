@@ -12,9 +12,9 @@ import pytest
 
 from daskcache import errors
 from daskcache.storage import files as storage
-from daskcache.storage.manifests import forget_manifest, keep_manifest
 from daskcache.storage.roots import Root
-from daskcache.storage.verified_folders import SourceFolder, TargetFolder, source_hashes
+from daskcache.storage.source_hashes import SourceFolder, folder_hashes
+from daskcache.storage.verified_folders import TargetFolder, forget_manifest, keep_manifest
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def test_parts_of_a_large_file(large, monkeypatch):
     """They are what the file has there; the whole file is read once."""
     folder, content = large
     looks = []
-    digest_of = storage.digest_of
-    monkeypatch.setattr(storage, "digest_of", lambda file: looks.append(file) or digest_of(file))
+    read_all = TargetFolder._read_all
+    monkeypatch.setattr(TargetFolder, "_read_all", lambda *args: looks.append(args) or read_all(*args))
     for _ in range(2):
         for start, stop in PARTS:
             assert folder.read_range("c/0", start, stop) == content[start:stop]
@@ -144,10 +144,10 @@ def test_a_file_that_grew_or_shrank(large):
     folder, content = large
     folder.read_range("c/0", 0, 1)
     Path(folder.path, "c/0").write_bytes(content[:-1])
-    with pytest.raises(errors.TargetCorrupt, match="not the size"):
+    with pytest.raises(errors.TargetCorrupt, match="not have the size"):
         folder.read_range("c/0", -5, None)
     Path(folder.path, "c/0").write_bytes(content + b"x")
-    with pytest.raises(errors.TargetCorrupt, match="not the size"):
+    with pytest.raises(errors.TargetCorrupt, match="not have the size"):
         folder.read_range("c/0", -5, None)
     Path(folder.path, "c/0").write_bytes(content)
     assert folder.read_range("c/0", -5, None) == content[-5:]
@@ -155,14 +155,13 @@ def test_a_file_that_grew_or_shrank(large):
 
 def test_a_part_comes_from_the_read_that_verifies_it(folder, monkeypatch):
     """An edit right after the file was verified is not served."""
-    digest_of = storage.digest_of
+    compare = TargetFolder._compare
 
-    def edited_afterwards(file):
-        digest = digest_of(file)
+    def edited_afterwards(*args):
+        compare(*args)
         Path(folder.path, "c/0").write_bytes(b"x" * 256)
-        return digest
 
-    monkeypatch.setattr(storage, "digest_of", edited_afterwards)
+    monkeypatch.setattr(TargetFolder, "_compare", edited_afterwards)
     assert folder.read_range("c/0", 3, 6) == b"\3\4\5"
     with pytest.raises(errors.TargetCorrupt):
         folder.read_range("c/0", 3, 6)
@@ -250,7 +249,7 @@ def test_a_link_that_leads_nowhere_is_an_error(tmp_path):
     """Not one file less, which Zarr would take for the fill value."""
     (tmp_path / "0").symlink_to(tmp_path / "gone")
     with pytest.raises(errors.SourceMissing, match="0"):
-        source_hashes(str(tmp_path))
+        folder_hashes(str(tmp_path))
 
 
 def test_sources_follow_links_and_count_hidden_files(tmp_path):
@@ -260,9 +259,9 @@ def test_sources_follow_links_and_count_hidden_files(tmp_path):
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / ".zarray").write_bytes(b"y")
     (tmp_path / "source" / "c").symlink_to(tmp_path / "elsewhere")
-    hashes = source_hashes(str(tmp_path / "source"))
+    hashes = folder_hashes(str(tmp_path / "source"))
     assert [name for name, _ in hashes] == [".zarray", "c/0"]
-    assert hashes == source_hashes(str(tmp_path / "source"), fresh=True)
+    assert hashes == folder_hashes(str(tmp_path / "source"), fresh=True)
 
 
 def test_a_source_that_changed_is_refused(tmp_path):
@@ -271,7 +270,7 @@ def test_a_source_that_changed_is_refused(tmp_path):
 
     path = tmp_path / "file"
     path.write_bytes(b"abc")
-    folder = SourceFolder(str(tmp_path), hash_value(source_hashes(str(tmp_path))))
+    folder = SourceFolder(str(tmp_path), hash_value(folder_hashes(str(tmp_path))))
     assert pickle.loads(pickle.dumps(folder)).read("file") == b"abc"
     assert folder.read("file") == b"abc"
     path.write_bytes(b"abd")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from daskcache.storage import file_times
+from daskcache.storage import source_hashes as memo
 
 HOUR_NS = 3600 * 10**9
 
@@ -14,9 +14,9 @@ HOUR_NS = 3600 * 10**9
 @pytest.fixture(autouse=True)
 def anew():
     """What the system says is asked for in each test."""
-    file_times._storing_ns.cache_clear()
+    memo._storing_ns.cache_clear()
     yield
-    file_times._storing_ns.cache_clear()
+    memo._storing_ns.cache_clear()
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def system(tmp_path, monkeypatch):
         paths = tmp_path / "age", tmp_path / "interval"
         for path, text in zip(paths, (age, interval), strict=True):
             path.write_text(f"{text}\n")
-        monkeypatch.setattr(file_times, "_STORING", tuple(map(str, paths)))
+        monkeypatch.setattr(memo, "_STORING", tuple(map(str, paths)))
 
     return says
 
@@ -41,14 +41,14 @@ def kind(monkeypatch):
             buffer.raw = number.to_bytes(8, "little")
             return 0
 
-        monkeypatch.setattr(file_times, "_fstatfs", lambda: fstatfs)
+        monkeypatch.setattr(memo, "_fstatfs", lambda: fstatfs)
 
     return is_
 
 
 def settled(seconds):
     with open(__file__, "rb") as file:
-        return file_times.is_settled(file.fileno(), 0, int(seconds * 1e9))
+        return memo.is_settled(file.fileno(), 0, int(seconds * 1e9))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_file_systems_in_memory(kind, number):
 
 def test_a_file_system_that_can_not_be_told(monkeypatch):
     """It is taken for one in memory."""
-    monkeypatch.setattr(file_times, "_fstatfs", lambda: lambda descriptor, buffer: -1)
+    monkeypatch.setattr(memo, "_fstatfs", lambda: lambda descriptor, buffer: -1)
     assert not settled(1e9)
 
 
@@ -89,6 +89,6 @@ def test_what_this_system_says(folder):
     expected = folder == "/dev/shm"
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        assert file_times._is_in_memory(descriptor) == expected
+        assert memo._is_in_memory(descriptor) == expected
     finally:
         os.close(descriptor)

@@ -7,17 +7,17 @@ import os
 import pytest
 
 import daskcache as dc
-from daskcache.storage import claims as claiming
+from daskcache.storage import commit as committing
 from daskcache.storage import files as storage
-from daskcache.storage.claims import Claim
+from daskcache.storage.commit import Claim
 from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch):
-    monkeypatch.setattr(claiming, "PATIENCE", 0.05)
-    monkeypatch.setattr(claiming, "_PAUSE", 0.1)
+    monkeypatch.setattr(committing, "PATIENCE", 0.05)
+    monkeypatch.setattr(committing, "_PAUSE", 0.1)
 
 
 @dc.delayed(target="x.json", version=1)
