@@ -149,7 +149,7 @@ if __name__ == "__main__":
             try:
                 client.compute(f(2)).result(timeout=30)
             except Exception as error:
-                print(type(error).__name__, "another algorithm" in str(error))
+                print(type(error).__name__, "different hash algorithms" in str(error))
 """)
     assert out.split("\n")[:2] == ["1 sha256_128", "GraphError True"]
 
