@@ -60,7 +60,7 @@ class Plan:
 
     def store(self, root):
         return SimpleNamespace(
-            is_empty=lambda: self.is_empty, read=lambda name: SimpleNamespace(is_adopted=False)
+            is_empty=self.is_empty, read=lambda name: SimpleNamespace(is_adopted=False)
         )
 
 
