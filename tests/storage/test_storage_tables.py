@@ -40,6 +40,7 @@ from daskcache.errors import (
 from daskcache.housekeeping.repair import repair
 from daskcache.housekeeping.verify import verify
 from daskcache.storage import commit as committing
+from daskcache.storage import files
 from daskcache.storage.record import RecordName
 from daskcache.storage.roots import Root
 from daskcache.storage.tables import databases, tables
@@ -412,7 +413,7 @@ def test_values_stay_out_of_the_place():
     def other(name):
         return frame()
 
-    with pytest.raises(UnsafePath, match="no name for a table"):
+    with pytest.raises(UnsafePath, match="not a name for a table"):
         other("a::b")
     assert other("plain_1").dc.path.endswith("results.db::plain_1")
 
@@ -789,7 +790,7 @@ def test_readers_see_old_or_new(root):
         for turn in range(20):
             part = f"{root}/.daskcache/parts/0/x.db::t"
             target.write(frames[(turn + 1) % 2], part)
-            assert tables.replace(part, path, tables.stamp(path)) is None
+            assert files.replace(Root(str(root)), part, "x.db::t", files.stamp(path)) is None
     finally:
         stop.set()
         reader.join()
