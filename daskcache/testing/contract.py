@@ -120,13 +120,17 @@ class TargetContract:
 
     def test_what_is_read_is_nobody_elses(self, tmp_path):
         """`read` returns the content of the file, even if another instance wrote it."""
-        for path, value in self._each_written(tmp_path):
-            got = pickle.loads(cloudpickle.dumps(self.target)).read(path)
+        for folder, value in self._each(tmp_path):
+            path, twin = self.place(folder), pickle.loads(cloudpickle.dumps(self.target))
+            self.target.write(value, path)
+            got = twin.read(path)
             _expect(self.same(got, value), f"another instance reads {_brief(got)} for {_brief(value)}")
 
     def test_open_gives_what_read_gives(self, tmp_path):
         """`open` gives access to the same value as `read`."""
-        for path, value in self._each_written(tmp_path):
+        for folder, value in self._each(tmp_path):
+            path = self.place(folder)
+            self.target.write(value, path)
             got = self.loaded(self.target.open(path), value)
             _expect(self.same(got, value), f"open() gives {_brief(got)} for {_brief(value)}")
 
@@ -276,13 +280,6 @@ class TargetContract:
             folder = tmp_path / str(i)
             folder.mkdir()
             yield folder, value
-
-    def _each_written(self, tmp_path):
-        """Yield each value with the path to which it was written."""
-        for folder, value in self._each(tmp_path):
-            path = self.place(folder)
-            self.target.write(value, path)
-            yield path, value
 
     def _node(self, value, runs=None):
         def result():
