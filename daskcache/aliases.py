@@ -82,7 +82,7 @@ MOVED = {
     "moving": "housekeeping.transfer",
     "named": "runtime.named",
     "names": "hashing.names",
-    "needs": "cluster.probe",
+    "needs": "graph.tasks",
     "node": "graph.node",
     "obstacles": "runtime.obstacles",
     "other_programs": "graph.attempts",

@@ -1,6 +1,6 @@
-"""The needs of a verb's tasks, and the probe: a check before they are sent that all workers meet them.
+"""The probe: a check before a verb's tasks are sent that all workers have what they need.
 
-`graph.builder` notes roots and functions in `TaskNeeds`.  A worker must see the same root, know the same
+`graph.tasks` notes the roots and functions.  A worker must see the same root, know the same
 version of daskcache, and import the user's modules with the client's code.  Roots are compared by random
 id, as one path may be on a separate disk on every host.  Workers that join later (queues, adaptive
 clusters) are probed then, and a warning names those that lack something.  Each node checks root and code
@@ -13,15 +13,14 @@ from __future__ import annotations
 import asyncio
 import pickle
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
 
 from .. import __version__, config
-from ..calls.recipe import Recipe
 from ..calls.spec import Spec
 from ..clients import by_value, in_loop_of, notes_on
-from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError, StorageError
+from ..errors import CodeMismatch, DaskcacheError, DaskcacheWarning, ReachError
 from ..runtime.code_check import check_code
 from ..storage.roots import Root
 
@@ -52,65 +51,21 @@ class Needs(NamedTuple):
         return Needs(tuple(roots), tuple(f for f in self.functions if f not in other.functions))
 
 
-class TaskNeeds:
-    """The roots and functions that the tasks of one verb need.
+def needs_of(root_ids: Mapping[str, str], codes: Mapping[tuple[str, str], Spec]) -> Needs:
+    """Return what workers need: all roots, and the functions whose pickles are not too large.
 
-    Attributes
+    Parameters
     ----------
-    are_checked : bool
-        True if the workers were checked for all roots and functions noted so far.
+    root_ids : mapping
+        Ids of roots by path.
+    codes : mapping
+        Functions by root and fingerprint.
     """
+    from distributed.protocol.pickle import dumps
 
-    def __init__(self) -> None:
-        self._root_ids: dict[str, str] = {}
-        #: Functions whose code was stored, by root and fingerprint.
-        self._codes: dict[tuple[str, str], Spec] = {}
-        self.are_checked = False
-
-    def root_id(self, recipe: Recipe) -> str:
-        """Return the id of a node's root, or "" for a node that stores nothing.
-
-        The root is created if it does not exist.
-
-        Raises
-        ------
-        StorageError
-            If the root can't be written to.
-        """
-        if not recipe.paths:
-            return ""
-        if recipe.root not in self._root_ids:
-            try:
-                self._root_ids[recipe.root] = Root(recipe.root).create()
-                self.are_checked = False
-            except StorageError as error:
-                error.node, error.target = recipe.title, f"{recipe.root}/{recipe.paths[0]}"
-                raise
-        return self._root_ids[recipe.root]
-
-    def keep_code(self, recipe: Recipe) -> None:
-        """Store the code of a node's function in its root, for users and workers."""
-        if recipe.paths and recipe.parts is not None and (recipe.root, recipe.code) not in self._codes:
-            self._codes[recipe.root, recipe.code] = recipe.spec
-            self.are_checked = False
-            recipe.keep_code()
-
-    def check(self, client: Any, wait: bool) -> None:
-        """Check that the workers of a client have the roots and functions.
-
-        `check_reach` describes `wait` and the errors.
-        """
-        if client is not None and self._root_ids and not self.are_checked:
-            self.are_checked = True
-            check_reach(client, self._described(), wait)
-
-    def _described(self) -> Needs:
-        """Return all roots, and the functions whose pickles are not too large."""
-        from distributed.protocol.pickle import dumps
-
-        pickled = [(*known, dumps(spec)) for known, spec in self._codes.items()]
-        small = tuple(each for each in pickled if len(each[2]) <= _LARGEST)
-        return Needs(tuple(sorted(self._root_ids.items())), small)
+    pickled = [(*known, dumps(spec)) for known, spec in codes.items()]
+    small = tuple(each for each in pickled if len(each[2]) <= _LARGEST)
+    return Needs(tuple(sorted(root_ids.items())), small)
 
 
 def check_reach(client: Any, needs: Needs, wait: bool = True) -> None:

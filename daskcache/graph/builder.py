@@ -27,7 +27,6 @@ from dask._task_spec import GraphNode, Task, TaskRef
 
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
-from ..cluster.probe import TaskNeeds
 from ..planning.planner import Planner, blocked_failure
 from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.entry import Failure
@@ -35,7 +34,15 @@ from ..runtime.node import load_finished, load_value
 from ..runtime.work import DaskValue
 from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions
 from .frames import DaskMoment, node_annotations, split_graph
-from .tasks import Evidence, MakingTask, evidence_token, finished, has_progressed, task_to_make
+from .tasks import (
+    Evidence,
+    MakingTask,
+    TaskNeeds,
+    evidence_token,
+    finished,
+    has_progressed,
+    task_to_make,
+)
 
 
 class Sharing(NamedTuple):

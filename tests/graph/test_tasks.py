@@ -7,8 +7,8 @@ import pytest
 
 import daskcache as dc
 from daskcache.cluster import probe
-from daskcache.cluster.probe import TaskNeeds
 from daskcache.errors import StorageError
+from daskcache.graph.tasks import TaskNeeds
 
 
 @pytest.fixture
