@@ -11,7 +11,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
@@ -49,26 +49,41 @@ class Stored(NamedTuple):
         return cls(target.at(place), name.data_hash, name.file_hash, name.stamp, form)
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Entry:
-    """Handle of a stored result, with its location and hashes."""
+    """Handle of a stored result, with its location and hashes.
 
-    #: Hash of the recipe.
-    key: str
-    #: Absolute path of the root.
-    root: str
-    #: One for each result of the function.
-    stored: tuple[Stored, ...]
-    #: None for a single result, the length of a tuple, or the names in a dict of results.
-    layout: Any = None
-    #: Contents of the files if they are small.
-    inline: tuple[bytes, ...] | None = None
-    #: Display name of the node.
-    label: str = ""
-    #: True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
-    read_only: bool = False
-    #: Hash algorithm of the process that made the entry.
-    algorithm: str = field(default_factory=algorithms.configured)
+    Attributes
+    ----------
+    key : str
+        Hash of the recipe.
+    root : str
+        Absolute path of the root.
+    stored : tuple of Stored
+        One for each result of the function.
+    layout : None, int or tuple of str
+        None for a single result, the length of a tuple, or the names in a dict of results.
+    inline : tuple of bytes, or None
+        Contents of the files if they are small.
+    label : str
+        Display name of the node.
+    read_only : bool
+        True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
+    algorithm : str
+        Hash algorithm of the process that made the entry.
+    """
+
+    # Not a dataclass: Dask and Prefect look into those, for collections and for results of other tasks.
+    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
+
+    def __init__(self, key, root, stored, layout=None, inline=None, label=""):
+        self.key = key
+        self.root = root
+        self.stored = stored
+        self.layout = layout
+        self.inline = inline
+        self.label = label
+        self.read_only = False
+        self.algorithm = algorithms.configured()
 
     @property
     def data_hash(self) -> str:
@@ -270,7 +285,9 @@ class Entry:
 
 
 def _entry(algorithm, *fields):
-    return Entry(*fields, algorithm=algorithm)
+    entry = Entry(*fields)
+    entry.algorithm = algorithm
+    return entry
 
 
 @dataclass(slots=True, eq=False)
