@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -150,12 +149,20 @@ MOVED = {
 }
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Find modules of this package by their older paths."""
+class _Finder:
+    """Find modules of this package by their older paths.
+
+    It has the methods of a finder and a loader.  Their base classes would import 20 modules more.
+    """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         package, _, name = fullname.partition(".")
-        return ModuleSpec(fullname, self) if package == _PACKAGE and name in MOVED else None
+        if package != _PACKAGE or name not in MOVED:
+            return None
+        return ModuleSpec(fullname, self)  # type: ignore[arg-type]  # it has a loader's methods
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
 
     def exec_module(self, module: Any) -> None:
         name = module.__name__.partition(".")[2]

@@ -125,7 +125,8 @@ import daskcache
 assert not written, written
 assert not started, started
 assert before == (threading.active_count(), set(os.listdir(".")))
-print(sorted(m for m in ("numpy", "pandas", "distributed", "tifffile", "dask") if m in sys.modules))
+heavy = "dask", "distributed", "numpy", "pandas", "tempfile", "tifffile"
+print(sorted(m for m in heavy if m in sys.modules))
 daskcache.delayed, daskcache.plan, daskcache.ImageTarget
 assert not written, written
 assert not started, started
