@@ -14,10 +14,10 @@ import daskcache as dc
 from daskcache.errors import MissingExtra
 from daskcache.planning.target_state import described_by, look_into, newest_first, state_of
 from daskcache.storage import files
-from daskcache.storage.manifests import keep_manifest
 from daskcache.storage.record import RecordName, record_content, target_id
 from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
+from daskcache.storage.verified_folders import keep_manifest
 from daskcache.targets import registry
 from daskcache.targets.registry import is_of_folder, register_suffix
 
