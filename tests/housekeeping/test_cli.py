@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 from click.testing import CliRunner
 
 from daskcache.housekeeping.cli.main import cache
@@ -26,6 +27,20 @@ def test_every_command_explains_itself():
         assert done.exit_code == 0, done.output
         options = [p for p in cache.get_command(None, name).params if p.param_type_name == "option"]
         assert [p.name for p in options if not p.help] == []
+
+
+@pytest.mark.parametrize("command", [["--help"], ["ls", "--help"], ["rm", "--help"], ["gc", "--help"]])
+def test_help_is_cheap(command):
+    """It shows the commands' texts without what they need for their work."""
+    code = (
+        "import sys\n"
+        "from daskcache.housekeeping.cli.main import cache\n"
+        f"cache({command!r}, standalone_mode=False)\n"
+        "heavy = {'numpy', 'pandas', 'dask.base', 'daskcache.housekeeping.listing'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_the_group_is_cheap_to_import():

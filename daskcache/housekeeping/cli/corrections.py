@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from ...planning.corrections import check_adoptable, release_target
-from ...planning.display.tables import text_table
-from ...storage import trash
-from ...storage.files import file_hash, relative
-from ...storage.record import target_id
-from ...storage.records import RecordStore, write_acceptance
-from ...storage.roots import Root
-from ..listing import AS_RECORDED, Lineage, find, find_or_make_root, listed, paths_below
 from .main import TIME, on_root, root_option
+
+if TYPE_CHECKING:
+    from ...storage.roots import Root
 
 
 @click.command("accept")
@@ -24,6 +21,9 @@ def accept_command(targets: tuple[str, ...], root: Root):
     The next plan of the program that makes them finds them complete, and records the user who accepted
     them.
     """
+
+    from ...storage.records import write_acceptance
+
     for target, item in zip(targets, _found(root, targets), strict=True):
         if item.state == "adopted":
             raise click.ClickException(f"{item.path} was adopted: 'dask cache keep {target}' keeps it")
@@ -40,6 +40,10 @@ def accept_command(targets: tuple[str, ...], root: Root):
 @on_root
 def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
     """Move TARGETS to the trash; they are made again when needed."""
+
+    from ...storage import trash
+    from ..listing import Lineage, listed
+
     items = {item.path: item for item in _found(root, targets)}
     if downstream:
         below = Lineage(listed(root)).descendants(items.values())
@@ -63,6 +67,13 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
     the user who adopted them.  Results downstream run again if the data differ.  The folder named by
     --root or config daskcache.root need not be a root yet.
     """
+
+    from ...planning.corrections import check_adoptable
+    from ...storage.files import file_hash
+    from ...storage.record import target_id
+    from ...storage.records import write_acceptance
+    from ..listing import AS_RECORDED, find_or_make_root, listed, paths_below
+
     found = find_or_make_root(root)
     known = {item.path: item for item in listed(found)}
     adopted = False
@@ -93,6 +104,10 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
 @on_root
 def trash_command(empty: bool, older_than: float, root: Root):
     """List damaged, edited and removed targets in the trash."""
+
+    from ...planning.display.tables import text_table
+    from ...storage import trash
+
     if empty:
         click.echo(f"{len(trash.empty(root, older_than))} deleted")
         return
@@ -111,6 +126,10 @@ def restore_command(target: str, root: Root):
     TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is in that place now, it
     goes to the trash instead.
     """
+
+    from ...storage import trash
+    from ...storage.files import relative
+
     thing = trash.find(root, target, relative(target, root.path))
     kept = trash.restore(root, thing)
     click.echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
@@ -129,6 +148,9 @@ def keep_command(targets: tuple[str, ...], root: Root):
     Example
         dask cache keep masks/a.tif masks/b.tif
     """
+
+    from ...storage.records import write_acceptance
+
     for item in _adopted(root, targets):
         write_acceptance(root, item.name.target_id, keep=item.name.file_hash)
         click.echo(f"{item.path} is kept")
@@ -147,6 +169,10 @@ def release_command(targets: tuple[str, ...], root: Root):
     Example
         dask cache release masks/a.tif
     """
+
+    from ...planning.corrections import release_target
+    from ...storage.records import RecordStore
+
     for item in _adopted(root, targets):
         kept = release_target(RecordStore(root), item.path, item.name)
         click.echo(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
@@ -154,6 +180,9 @@ def release_command(targets: tuple[str, ...], root: Root):
 
 def _adopted(root, targets):
     """Return the named targets; raise if one was not adopted."""
+
+    from ..listing import find
+
     items = [find(root, target) for target in targets]
     for target, item in zip(targets, items, strict=True):
         if item is None or not item.is_adopted:
@@ -167,6 +196,9 @@ def _adopted(root, targets):
 
 def _found(root, targets):
     """Return the recorded targets at these paths; raise if one has no record."""
+
+    from ..listing import find
+
     items = [find(root, target) for target in targets]
     for target, item in zip(targets, items, strict=True):
         if item is None:

@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
-from dask.utils import format_bytes
 
-from ...planning.display.tables import text_table
-from ...storage.roots import Root, local_root
-from .. import gc, transfer
-from .. import repair as repairing
-from .. import verify as verifying
-from ..listing import find_root
 from .main import SIZE, TIME, on_root, root_option
+
+if TYPE_CHECKING:
+    from ...storage.roots import Root
 
 
 def _min_age(default, text):
@@ -44,6 +41,10 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     is found, too.  With --repair, damaged targets are moved to the root's trash, and are made again when
     needed.  Edited targets stay.  The exit code is 1 if anything is corrupt, modified or unreadable.
     """
+
+    from .. import repair as repairing
+    from .. import verify as verifying
+
     checked = verifying.verify(root, pattern)
     if not checked and pattern != "*":
         raise click.ClickException(f"no targets match {pattern}; 'dask cache ls' lists what there is")
@@ -101,6 +102,11 @@ def gc_command(
     daskcache did not write, are never deleted.  --max-size applies to results, not to the trash.  The
     exit code is 1 if results still take more.
     """
+
+    from dask.utils import format_bytes
+
+    from .. import gc
+
     if max_size is None and max_age is None and not trash:
         raise click.UsageError("say what to delete: --max-size, --max-age or --trash")
     choice = gc.choose(
@@ -145,6 +151,12 @@ def gc_command(
 @on_root
 def du_command(by: str, as_json: bool, root: Root):
     """Show how much room results, trash and records take."""
+
+    from dask.utils import format_bytes
+
+    from ...planning.display.tables import text_table
+    from .. import gc
+
     used = gc.usage(root, by)
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
@@ -175,6 +187,11 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
     that makes them finds them complete.
     """
+
+    from dask.utils import format_bytes
+
+    from .. import transfer
+
     packed = transfer.export(root, archive, list(targets), upstream)
     for item in packed:
         click.echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
@@ -195,6 +212,11 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     --root may name a new folder.  Everything is checked before anything is put in place, and existing
     files are never replaced.
     """
+
+    from ...storage.roots import Root, local_root
+    from .. import transfer
+    from ..listing import find_root
+
     found = Root(local_root(root)) if root else find_root(None)
     outcomes = transfer.import_archive(found, archive, trust_pickles)
     for item in outcomes:

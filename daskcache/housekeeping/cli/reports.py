@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sys
 from fnmatch import fnmatch
+from typing import TYPE_CHECKING
 
 import click
-from dask.utils import format_bytes
 
-from ...planning.display.tables import text_table
-from ...storage.roots import Root
-from ..audit import audit_root
-from ..listing import STATES, find, listed, story
 from .main import import_modules, on_root
+
+if TYPE_CHECKING:
+    from ...storage.roots import Root
 
 
 @click.command("status")
 @on_root
 def status_command(root: Root):
     """Count the targets of each function, by state."""
+
+    from dask.utils import format_bytes
+
+    from ...planning.display.tables import text_table
+    from ..listing import STATES, listed
+
     rows: dict[str, dict] = {}
     for item in listed(root):
         row = rows.setdefault(item.record.function, dict.fromkeys((*STATES, "bytes", "seconds"), 0))
@@ -41,6 +46,12 @@ def status_command(root: Root):
 @on_root
 def ls_command(pattern: str, root: Root):
     """List the targets whose path matches PATTERN."""
+
+    from dask.utils import format_bytes
+
+    from ...planning.display.tables import text_table
+    from ..listing import listed
+
     cells = [["target", "state", "size", "run time", "function", "created"]]
     for item in listed(root):
         if fnmatch(item.path, pattern):
@@ -60,6 +71,9 @@ def why_command(target: str, root: Root):
     Changes of code are found only for functions in modules that you name with --module.  A module is
     never imported because a record names it.
     """
+
+    from ..listing import find, story
+
     item = find(root, target)
     if item is None:
         raise click.ClickException(
@@ -82,6 +96,9 @@ def audit_command(function: str | None, sample: int, seed: int | None, root: Roo
     functions are skipped.  Nothing is written to the root.  The exit code is 1 if data differ or a
     function fails.
     """
+
+    from ..audit import audit_root
+
     audited = audit_root(root, function, sample, seed)
     if not audited.findings:
         what = f"result of {function}()" if function else "result"
