@@ -28,7 +28,7 @@ SURFACES = {
     "databases": forged_roots.database,
 }
 #: How many that get past the parsers, and how many of those drawn do at least.
-COUNT, FULL = 2_000, 10_000
+COUNT, FULL = 1_000, 10_000
 _SHARE = 0.5
 
 

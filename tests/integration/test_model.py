@@ -46,7 +46,7 @@ from daskcache.errors import DaskcacheError, ForeignTarget, TargetCollision, Tar
 from daskcache.storage.record import RecordName
 from daskcache.testing.assertions import RunCounter
 
-STEPS = 1_000
+STEPS = 500
 STEPS_IN_FULL = 50_000
 STEPS_OF_AN_EXAMPLE = 40
 
