@@ -36,9 +36,9 @@ _THREADS = min(2, os.cpu_count() or 1)
 _WORTH_A_THREAD = 2**19
 #: Bytes of pixels above which a file is made on disk, not in memory.
 _LARGE = 2**24
-#: Levels of deflate for smooth images and for others.  They are the fastest levels that make files no
-#: larger than the default level does, except for faint noise (a few photons): up to 3 % larger.
-_SMOOTH_LEVEL, _LEVEL = 1, 3
+#: Level of deflate.  In libdeflate, which tifffile uses, this fastest level makes smaller files of raw
+#: images than zlib's default level, and up to a quarter larger ones of labels and masks.
+_LEVEL = 1
 
 
 class ImageTarget(TakesOver, BytesTarget, Metadata):
@@ -91,10 +91,9 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     Notes
     -----
     Files are written with `tifffile <https://github.com/cgohlke/tifffile>`_, on two threads from 512 KiB
-    of pixels.  By default, pixels are deflated (compression 8) in strips.  The horizontal predictor (2)
-    is used where it makes integers of 8 or 16 bits smaller.  ImageJ reads these files since 1.53v
-    (October 2022: ``ZIP_WITH_DIFFERENCING`` in its ``ij/io/TiffDecoder.java``).  Older versions ignore
-    the predictor.  ImageJ has no 64-bit floats.  Equal images give equal bytes.
+    of pixels.  By default, pixels are deflated (compression 8) in strips, without a predictor.  ImageJ
+    before 1.53v (October 2022) ignores predictors, and shows other pixels.  ImageJ has no 64-bit floats.
+    Equal images give equal bytes.
 
     Examples
     --------
@@ -302,18 +301,14 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     def _compressed(self, value, dtype, axes):
         if self.compression is None:
             return {}
-        # up to 16 bits only: ImageJ adds up differences of 32 bits as floats
-        smooth = dtype.kind in "ui" and dtype.itemsize <= 2 and tiff.is_smooth(value, dtype, axes)
         nbytes = value.size * dtype.itemsize
         how = {
             "compression": self.compression,
             "maxworkers": _THREADS if nbytes >= _WORTH_A_THREAD else 1,
             "buffersize": tiff.at_once(nbytes),
         }
-        if smooth:
-            how["predictor"] = 2
         if self.compression == "zlib":
-            how["compressionargs"] = {"level": _SMOOTH_LEVEL if smooth else _LEVEL}
+            how["compressionargs"] = {"level": _LEVEL}
         if self.tile is None:
             samples = value.shape[-1] if axes.endswith("S") else 1
             height, width = value.shape[axes.index("Y")], value.shape[axes.index("X")]

@@ -147,30 +147,6 @@ def _quotes_fit():
     return tuple(map(int, version.split(".")[:3])) >= (2026, 2, 24)
 
 
-#: Approximate bytes in the sample of rows that decides on the predictor.
-_SAMPLE = 2**16
-
-
-def is_smooth(array, dtype, axes):
-    """Return True if differences between neighbours take fewer bits than the pixels, as in most images.
-
-    In noise they don't.  The estimate is the entropy of the bytes in a sample of rows.
-    """
-    stacked = array.shape[: -2 if axes.endswith("S") else -1]
-    count = math.prod(stacked)
-    step = max(array.size * dtype.itemsize // _SAMPLE, 1)
-    numbers = np.arange(step // 2 % count, count, step)
-    rows = as_stored(array[np.unravel_index(numbers, stacked)], dtype)
-    return _entropy(np.diff(rows, axis=1)) < _entropy(rows)
-
-
-def _entropy(array):
-    """Return the bits that each byte takes on average."""
-    counts = np.bincount(np.ascontiguousarray(array).reshape(-1).view("u1"))
-    shares = counts[counts > 0] / max(counts.sum(), 1)
-    return -(shares * np.log2(shares)).sum()
-
-
 # ---- writing metadata ---------------------------------------------------------------------------
 
 
