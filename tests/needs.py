@@ -53,6 +53,10 @@ def _has_padded_long_doubles():
     return np.finfo(np.longdouble).nmant == 63
 
 
+def _has_imagej():
+    return shutil.which("javac") is not None and os.path.exists("/usr/share/java/ij.jar")
+
+
 #: By name of the need: what tests for it, and what to do about it.
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "postgresql": (postgresql_programs, "a PostgreSQL server (apt-get install postgresql)"),
@@ -60,6 +64,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "root": (_is_root, "root rights"),
     "mounts": (_has_mounts, "root rights or user namespaces, and tmpfs"),
     "ptrace": (_has_ptrace, "ptrace(2) on Linux on x86-64"),
+    "imagej": (_has_imagej, "ImageJ and a JDK (apt-get install imagej default-jdk-headless)"),
     "padded long doubles": (_has_padded_long_doubles, "long doubles of 80 bits, as x86-64 has them"),
 }
 

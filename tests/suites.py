@@ -20,6 +20,7 @@ BUDGETS = {
     "tests/housekeeping": 150,
     "tests/cluster": 30,
     "tests/modes": 20,
+    "tests/field": 60,
     "tests/faults": 800,
     "notebooks": 150,
     "tests/integration": 1600,

@@ -217,11 +217,6 @@ class Entry:
         return in_form(self._read_verified(path, result), result.form)
 
     def _read_verified(self, path, result):
-        if isinstance(result.target, BytesTarget):
-            with open(path, "rb") as file:
-                data = file.read()
-            check_intact(self, path, result, digest(data))
-            return result.target.decode(data)
         if isinstance(result.target, FolderTarget):
             return self._from_folder(path, result, result.target.read_folder)
         value = result.target.read_verified(path, functools.partial(check_intact, self, path, result))

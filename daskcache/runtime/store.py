@@ -217,7 +217,7 @@ def _results(work, result):
 def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
     try:
-        if isinstance(target, BytesTarget):
+        if isinstance(target, BytesTarget) and not target.is_large(value):
             pieces, back = target.encode_and_read_back(value)
             own = files.part_path(root, path.rpartition("/")[2])
             part = files.write_part(own, pieces)

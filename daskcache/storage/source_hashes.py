@@ -79,14 +79,6 @@ def opened(path: str) -> BinaryIO:
         raise source_error(error, path) from error
 
 
-def read_whole(path: str) -> bytes:
-    """Return the content of an input file; raise as `content_hash` does."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise source_error(error, path) from error
-
-
 def source_error(error: OSError, path: str, expected: str = "an existing file") -> DaskcacheError:
     """Return the typed error for an error of the system about an input file or folder."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):

@@ -86,7 +86,13 @@ class NumpyTarget(BytesTarget):
         return self._encode_archive(value)
 
     def decode(self, data):
-        return self._decode_archive(data) if self.is_archive else self._decode_array(data, self.path)
+        return self._decode(io.BytesIO(data))
+
+    def decode_file(self, file):
+        return self._decode(file)
+
+    def _decode(self, file):
+        return self._decode_archive(file) if self.is_archive else _decoded_array(file, self.path)
 
     def open(self, path):
         """Open an ``.npy`` file as a read-only memory map; read the arrays of an ``.npz`` file.
@@ -146,14 +152,8 @@ class NumpyTarget(BytesTarget):
         member.external_attr = 0o644 << 16
         return member
 
-    def _decode_array(self, data, name):
-        file = io.BytesIO(data)
-        _check_header(file, len(data), name)
-        file.seek(0)
-        return np.load(file, allow_pickle=False)
-
-    def _decode_archive(self, data):
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    def _decode_archive(self, file):
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
             counts = Counter(member.filename for member in members)
             strange = [name for name in counts if not name.endswith(".npy") or counts[name] > 1]
@@ -166,8 +166,8 @@ class NumpyTarget(BytesTarget):
                 )
             check_decoded(sum(member.file_size for member in members), self.path)
             return {
-                member.filename.removesuffix(".npy"): self._decode_array(
-                    archive.read(member), f"{member.filename} in {self.path}"
+                member.filename.removesuffix(".npy"): _decoded_array(
+                    io.BytesIO(archive.read(member)), f"{member.filename} in {self.path}"
                 )
                 for member in members
             }
@@ -291,6 +291,14 @@ def _header(array):
         np.save(file, array)
         return file.getvalue()[: file.tell() - array.nbytes]
     return file.getvalue()
+
+
+def _decoded_array(file, name):
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    _check_header(file, size, name)
+    file.seek(0)
+    return np.load(file, allow_pickle=False)
 
 
 def _check_header(file, size, name):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import abc
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
 from ..aliases import names_of
@@ -21,9 +20,10 @@ from ..hashing.names import imported
 from ..storage import files
 from ..storage.files import Part
 from ..storage.trust import check_runnable
+from ..storage.verified_files import VerifiedFile
 from ..storage.verified_folders import VerifiedFolder
 from .registry import target_class
-from .resource import Resource
+from .resource import Decodes, Resource
 
 __getattr__ = names_of(__name__, "targets.source")
 
@@ -350,7 +350,7 @@ class Target(Resource):
         return hash((type(self), self.path))
 
 
-class BytesTarget(Target):
+class BytesTarget(Decodes, Target):
     """A format whose file is made in memory, and hashed as it is written and read.
 
     Subclasses define `encode` and `decode`.  Unless the class is `exact`, every value is decoded again
@@ -367,6 +367,10 @@ class BytesTarget(Target):
     @abc.abstractmethod
     def decode(self, data: bytes) -> Any:
         """Return the value in a file's content."""
+
+    def is_large(self, value: Any) -> bool:
+        """Return True to have `write` make the file on disk, because it would take too much memory."""
+        return False
 
     def is_same(self, value: Any, decoded: Any) -> bool:
         """Return True if a value came back from the file unchanged."""
@@ -399,7 +403,7 @@ class BytesTarget(Target):
         """
         pieces = list(self.encode(value))
         if self.exact:
-            return pieces, value if comes_back_as_it_is(value) else UNKNOWN
+            return pieces, self.read_back(value, self.path)
         try:
             decoded = self.decode(b"".join(pieces))
             same = self.is_same(value, decoded)
@@ -416,8 +420,16 @@ class BytesTarget(Target):
             for piece in pieces:
                 file.write(piece)
 
+    def read_back(self, value: Any, path: str) -> Any:
+        return value if self.exact and comes_back_as_it_is(value) else UNKNOWN
+
     def read(self, path: str) -> Any:
-        return self.decode(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            return self.decode_file(file)
+
+    def read_verified(self, path: str, verify: Callable[[str], None]) -> Any:
+        with VerifiedFile(open(path, "rb"), verify) as file:
+            return self.decode_file(file)  # type: ignore[arg-type]
 
 
 def comes_back_as_it_is(value: Any) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import os
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 from ..errors import GraphError
 
@@ -237,3 +237,32 @@ class Metadata:
             Pixels per centimetre along X and Y.
         """
         self.resolution = resolution
+
+
+class Decodes:
+    """Mixin of resources that decode the content of a file.
+
+    `decode` takes the whole content.  A format that needs only parts of a large file at a time defines
+    `decode_file`, too, so that the value and the file need not be in memory together.
+    """
+
+    def decode_file(self, file: BinaryIO) -> Any:
+        """Return the value in an open file, by default what `decode` returns for its content.
+
+        Parameters
+        ----------
+        file : binary file
+            The file, open at its start.
+
+        Returns
+        -------
+        object
+            The data, in the form that the class describes.
+        """
+        return self.decode(file.read())  # type: ignore[attr-defined]
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        # the `decode_file` of a base class would bypass the new `decode`
+        if "decode" in vars(cls) and "decode_file" not in vars(cls):
+            cls.decode_file = Decodes.decode_file  # type: ignore[method-assign]

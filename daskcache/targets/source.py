@@ -8,23 +8,25 @@ suffix.  `base` has the base classes of results.
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ..errors import SourceChanged
-from ..hashing.encoder import digest, hash_value, tag
+from ..hashing.encoder import hash_value, tag
 from ..hashing.names import imported
 from ..storage.roots import check_local
-from ..storage.source_hashes import content_hash, fresh_hash, read_whole
+from ..storage.source_hashes import content_hash, fresh_hash, opened
 from ..storage.trust import check_runnable
+from ..storage.verified_files import CHANGED, VerifiedFile
 from .registry import source_class
-from .resource import Resource
+from .resource import Decodes, Resource
 
 if TYPE_CHECKING:
     from .base import BytesTarget
 
 
-class Source(Resource):
+class Source(Decodes, Resource):
     """An existing input file.  A decorated function that takes it receives the file's data.
 
     A source is identified by its file name and content.  So a node made from it reruns only when one of
@@ -74,6 +76,9 @@ class Source(Resource):
         """
         return self.format(self.path).decode(data)
 
+    def decode_file(self, file: BinaryIO) -> Any:
+        return self.format(self.path).decode_file(file)
+
     def get_data(self, cache: bool = False) -> Any:
         """Read the file.  `cache` has no effect, see `Resource.get_data`.
 
@@ -87,7 +92,7 @@ class Source(Resource):
         object
             The data, in the form that the class describes.
         """
-        return self.decode(self._read())
+        return self._read(self._check_unchanged)
 
     def get_path(self) -> str:
         """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.
@@ -171,9 +176,7 @@ class Source(Resource):
         object
             The data, in the form that the class describes.
         """
-        data = self._read()
-        self._compare(digest(data), expected)
-        return self.decode(data)
+        return self._read(partial(self._compare, expected=expected))
 
     def open_verified(self, expected: str) -> Any:
         """Open lazily the data that `load_verified` reads, if the format supports it.
@@ -220,10 +223,17 @@ class Source(Resource):
             self._compare(self.content_hash(), expected)
         return found
 
-    def _read(self):
+    def _read(self, verify):
+        """Read the file; `verify` takes the hash of its content, see `VerifiedFile`."""
         if self.runs_code:
             check_runnable(self.path)
-        return read_whole(self.path)
+        with VerifiedFile(opened(self.path), verify) as file:
+            return self.decode_file(file)
+
+    def _check_unchanged(self, got):
+        """Accept any content that does not change while it is read."""
+        if got == CHANGED:
+            self._compare(got, "the content that was read first")
 
     def _compare(self, got, expected):
         if got != expected:

@@ -16,7 +16,6 @@ from ...errors import DaskcacheWarning, require
 from ..base import CODEC_ERRORS
 from ..images import tiff
 from ..images.metadata import UNKNOWN, ImageMetadata
-from ..images.tiff import narrowed
 from .base import Addressed
 
 
@@ -122,9 +121,9 @@ class AddressedImage(AddressedArray):
         """
         yield data, self.imagej, False
         if self.imagej:
-            yield narrowed(data, True), True, True
+            yield _narrowed(data), True, True
             yield data, False, False
-        yield narrowed(data, True), False, True
+        yield _narrowed(data), False, True
 
     def _encoded(self, data, pixels, imagej, noted):
         options: dict[str, Any] = {"compression": "zlib", "imagej": imagej}
@@ -145,6 +144,10 @@ class AddressedImage(AddressedArray):
         file = io.BytesIO()
         require("tifffile", "image").imwrite(file, pixels, **options)
         return file.getvalue()
+
+
+def _narrowed(array):
+    return tiff.as_stored(array, tiff.stored_dtype(array, True))
 
 
 def hash_array(array: Any) -> str:

@@ -7,17 +7,18 @@ it opens itself, and puts zeros in place of a missing file.  `ome_xml` finds the
 
 from __future__ import annotations
 
-import functools
-import io
+import itertools
 import math
 import os
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
 from ...errors import DaskcacheError, FormatLimit, LazyModule, SourceChanged, SourceMissing
-from ...hashing.encoder import digest, hash_value
+from ...hashing.encoder import hash_value
 from ...storage import source_hashes
+from ...storage.verified_files import CHANGED, VerifiedFile
 from ..arrays import check_decoded
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
@@ -74,38 +75,45 @@ def fresh_hash(path: str) -> str:
     return files.content_hash(lambda name: source_hashes.fresh_hash(_beside(path, name)))
 
 
-class Content:
-    """The bytes of an image file, and of all other files of its image.
+def read(path: str, decode: Callable[[BinaryIO], Any], verify: Callable[[str], None]) -> Any:
+    """Return the image in a file, or the one that is spread over this file and others.
 
-    Each file is read once, so the hash and the array come from the same bytes.
+    No byte is used that does not count in the hash.
 
     Parameters
     ----------
     path : str
         The file.
-
-    Attributes
-    ----------
-    data : bytes
-        Content of the file itself.
-    hash : str
-        Hash of all files, as `content_hash` returns it.
-    files : ImageFiles or None
-        The image's files, or None for a single file.
+    decode : callable
+        Takes the open file, and returns the image if the file holds the whole of it.
+    verify : callable
+        Takes the hash that `content_hash` returns, and raises if it is not the expected one; see
+        `VerifiedFile`.
     """
+    hashes: dict[str, str] = {}
 
-    def __init__(self, path: str):
-        read = functools.cache(lambda name: source_hashes.read_whole(_beside(path, name)))
-        self._bytes = read
-        self.data = read(os.path.basename(path))
-        self.files = _files_of(path, io.BytesIO(self.data), lambda name: io.BytesIO(read(name)))
-        self.hash = digest(self.data)
-        if self.files:
-            self.hash = self.files.content_hash(lambda name: digest(read(name)))
+    def check(name, found):
+        if hashes.setdefault(name, found) != found:
+            verify(CHANGED)
 
-    def array(self) -> Any:
-        """Return the image that is spread over the files."""
-        return self.files.array(self._bytes)
+    def opened(name):
+        return VerifiedFile(source_hashes.opened(_beside(path, name)), partial(check, name))
+
+    def hash_of(name):
+        if name not in hashes:
+            with opened(name) as file:
+                file.seek(0)
+        return hashes[name]
+
+    name = os.path.basename(path)
+    with opened(name) as file:
+        files = _files_of(path, file, opened)
+        if files is None:
+            verify(hash_of(name))
+            file.seek(0)
+            return decode(file)
+    verify(files.content_hash(hash_of))
+    return files.array(opened)
 
 
 def files_at(path: str) -> ImageFiles | None:
@@ -120,10 +128,10 @@ def files_at(path: str) -> ImageFiles | None:
         return _files_of(path, file, lambda name: source_hashes.opened(_beside(path, name)))
 
 
-def is_spread(path: str, data: bytes) -> bool:
-    """Return True if a TIFF file with this content holds only a part of its image."""
+def is_spread(path: str, file: BinaryIO) -> bool:
+    """Return True if an open TIFF file holds only a part of its image."""
     try:
-        return _files_of(path, io.BytesIO(data), _refuse) is not None
+        return _files_of(path, file, _refuse) is not None
     except DaskcacheError:  # it names other files, which is enough
         return True
 
@@ -211,13 +219,13 @@ class ImageFiles(NamedTuple):
             axes, shape = _squeezed(self.image.stack(), tif.pages.first)
         return described(self.image.metadata(axes), shape)
 
-    def array(self, content_of: Callable[[str], bytes]) -> Any:
+    def array(self, opened: Callable[[str], BinaryIO]) -> Any:
         """Return the image as an array, without axes of length 1 besides Y and X.
 
         Parameters
         ----------
-        content_of : callable
-            Takes a file's name, returns its content.
+        opened : callable
+            Opens a file by its name.
 
         Raises
         ------
@@ -226,10 +234,7 @@ class ImageFiles(NamedTuple):
             ``daskcache.max-decoded``.
         """
         try:
-            stack = self.image.stack()
-            names = {block.file for block in stack.blocks}
-            pages = {name: tifffile.TiffFile(io.BytesIO(content_of(name))).pages for name in names}
-            return _assembled(self.path, stack, pages)
+            return _assembled(self.path, self.image.stack(), opened)
         except (ValueError, LookupError, tifffile.TiffFileError) as error:
             raise FormatLimit(
                 f"{self.path} can't be read with the files that its OME-XML names: {error}",
@@ -239,34 +244,48 @@ class ImageFiles(NamedTuple):
             ) from error
 
 
-def _assembled(path, stack, pages):
-    """Assemble the planes of a stack to one array, from the pages of each file by its name."""
+def _assembled(path, stack, opened):
+    """Assemble the planes of a stack to one array, file by file."""
     total = math.prod(stack.shape)
-    places = dict(_places(stack, pages))
-    if len(places) < total:  # tifffile would put zeros there, which look like data
-        raise ValueError(f"it says where {len(places)} planes are, of {total}")
-    first = places[0]
-    check_decoded(total * first.nbytes, path)
-    planes = np.empty((total, *first.shape), first.dtype)
-    for position, page in places.items():
-        if (page.shape, page.dtype) != (first.shape, first.dtype):
-            one, other = (f"{p.dtype}, shape {p.shape}" for p in (first, page))
-            raise ValueError(f"there are planes of {one}, and of {other}")
-        planes[position] = page.asarray()
-    return planes.reshape(_squeezed(stack, first)[1])
+    planes, shape = None, ()
+    filled: dict[int, int] = {}
+    by_file = sorted(enumerate(stack.blocks), key=_file_of)
+    for name, blocks in itertools.groupby(by_file, _file_of):
+        with opened(name) as file, tifffile.TiffFile(file) as tif:
+            for number, position, page in _places(blocks, tif.pages, total):
+                if planes is None:
+                    check_decoded(total * page.nbytes, path)
+                    planes = np.empty((total, *page.shape), page.dtype)
+                    shape = _squeezed(stack, page)[1]
+                _check_alike(page, planes)
+                if filled.get(position, -1) < number:  # of two places for a plane, the later counts
+                    planes[position] = page.asarray()
+                    filled[position] = number
+    if len(filled) < total:  # tifffile would put zeros there, which look like data
+        raise ValueError(f"it says where {len(filled)} planes are, of {total}")
+    return planes.reshape(shape)
 
 
-def _places(stack, pages):
-    """Yield position and page of each plane."""
-    total = math.prod(stack.shape)
-    for start, name, first, count in stack.blocks:
-        there = len(pages[name])
+def _file_of(numbered):
+    return numbered[1].file
+
+
+def _places(blocks, pages, total):
+    """Yield the number of the block, the position and the page of each plane in one file."""
+    there = len(pages)
+    for number, (start, name, first, count) in blocks:
         # a block without a count takes the rest of its file; none goes beyond the image
         count = min(there - first if count is None else count, total - start)
         if first + count > there:
             raise ValueError(f"{name} has {there} pages, and {first + count} are wanted")
         for i in range(count):
-            yield start + i, pages[name][first + i]
+            yield number, start + i, pages[first + i]
+
+
+def _check_alike(page, planes):
+    if (page.shape, page.dtype) != (planes.shape[1:], planes.dtype):
+        one, other = f"{planes.dtype}, shape {planes.shape[1:]}", f"{page.dtype}, shape {page.shape}"
+        raise ValueError(f"there are planes of {one}, and of {other}")
 
 
 def _squeezed(stack, page):

@@ -6,6 +6,7 @@ images as results.
 
 from __future__ import annotations
 
+import io
 import math
 
 from ...errors import FormatLimit, GraphError, require
@@ -81,25 +82,25 @@ class ImageSource(Source, Metadata):
     def verify(self, expected):
         self._compare(ome_files.fresh_hash(self.path), expected)
 
-    def load_verified(self, expected):
-        content = ome_files.Content(self.path)
-        self._compare(content.hash, expected)
-        return self._array(content)
-
-    def get_data(self, cache=False):
-        return self._array(ome_files.Content(self.path))
-
-    def _array(self, content):
-        return self.decode(content.data) if content.files is None else content.array()
+    def _read(self, verify):
+        if not ome_files.is_tiff(self.path):
+            return super()._read(verify)
+        return ome_files.read(self.path, self.decode_file, verify)
 
     def decode(self, data):
+        return self._decode(io.BytesIO(data))
+
+    def decode_file(self, file):
+        return self._decode(file)
+
+    def _decode(self, file):
         if ome_files.is_tiff(self.path):
-            return super().decode(data)
+            return super().decode_file(file)
         iio = require("imageio.v3", "image")
-        file = {"uri": data, "extension": self.suffix.lower()}
-        found = iio.improps(**file)
+        content = {"uri": file.read(), "extension": self.suffix.lower()}
+        found = iio.improps(**content)
         check_decoded(math.prod(found.shape) * found.dtype.itemsize, self.path)
-        return iio.imread(**file)
+        return iio.imread(**content)
 
     def read_metadata(self) -> ImageMetadata:
         """Read axes, pixel sizes and channel names of a TIFF file.

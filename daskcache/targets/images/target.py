@@ -34,9 +34,11 @@ _STRIP, _SMALLEST_STRIP = 2**20, 2**16
 _THREADS = min(2, os.cpu_count() or 1)
 #: Bytes of pixels above which a second thread saves more time than its start takes.
 _WORTH_A_THREAD = 2**19
-#: Levels of deflate for smooth images and for others.  They are the fastest levels that make files no
-#: larger than the default level does, except for faint noise (a few photons): up to 3 % larger.
-_SMOOTH_LEVEL, _LEVEL = 1, 3
+#: Bytes of pixels above which a file is made on disk, not in memory.
+_LARGE = 2**24
+#: Level of deflate.  In libdeflate, which tifffile uses, this fastest level makes smaller files of raw
+#: images than zlib's default level, and up to a quarter larger ones of labels and masks.
+_LEVEL = 1
 
 
 class ImageTarget(TakesOver, BytesTarget, Metadata):
@@ -89,10 +91,9 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     Notes
     -----
     Files are written with `tifffile <https://github.com/cgohlke/tifffile>`_, on two threads from 512 KiB
-    of pixels.  By default, pixels are deflated (compression 8) in strips.  The horizontal predictor (2)
-    is used where it makes integers of 8 or 16 bits smaller.  ImageJ reads these files since 1.53v
-    (October 2022: ``ZIP_WITH_DIFFERENCING`` in its ``ij/io/TiffDecoder.java``).  Older versions ignore
-    the predictor.  ImageJ has no 64-bit floats.  Equal images give equal bytes.
+    of pixels.  By default, pixels are deflated (compression 8) in strips, without a predictor.  ImageJ
+    before 1.53v (October 2022) ignores predictors, and shows other pixels.  ImageJ has no 64-bit floats.
+    Equal images give equal bytes.
 
     Examples
     --------
@@ -135,33 +136,61 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     # -- values -------------------------------------------------------------------------------------
 
     def encode(self, value):
-        self._check(value)
-        metadata = self._metadata_of(value)
-        kind, pixels = self._stored(value, metadata)
-        note = Note(value.dtype.name, pixels.dtype.name, metadata, value.shape)
         file = io.BytesIO()
-        tifffile.imwrite(
-            file,
-            pixels,
-            photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
-            tile=self.tile,
-            **self._compressed(pixels, metadata.axes),
-            **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
-        )
+        self._write(value, file)
         return [file.getbuffer()]
 
+    def is_large(self, value):
+        return getattr(value, "nbytes", 0) > _LARGE
+
+    def write(self, value, path):
+        if not self.is_large(value):
+            return super().write(value, path)
+        with open(path, "xb") as file:
+            self._write(value, file)
+        return None
+
+    def _write(self, value, file):
+        self._check(value)
+        metadata = self._metadata_of(value)
+        kind, dtype = self._stored(value, metadata)
+        note = Note(value.dtype.name, dtype.name, metadata, value.shape)
+        tifffile.imwrite(
+            file,
+            self._pixels(value, dtype, metadata.axes),
+            shape=value.shape,
+            dtype=dtype,
+            photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
+            tile=self.tile,
+            **self._compressed(value, dtype, metadata.axes),
+            **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
+        )
+
+    def _pixels(self, value, dtype, axes):
+        """Return the pixels to store; those of a large image plane by plane, if they have to be made."""
+        is_as_stored = value.dtype == dtype and value.flags.c_contiguous
+        if is_as_stored or self.tile or not self.is_large(value):
+            return tiff.as_stored(value, dtype)
+        stacked = value.shape[: axes.index("Y")]
+        return (tiff.as_stored(value[place], dtype) for place in np.ndindex(stacked))
+
     def decode(self, data):
-        if ome_files.is_spread(self.path, data):
+        return self._decode(io.BytesIO(data))
+
+    def decode_file(self, file):
+        return self._decode(file)
+
+    def _decode(self, file):
+        if ome_files.is_spread(self.path, file):
             raise FormatLimit(
                 f"{self.path} is one of several files that an OME-TIFF image is spread over",
                 expected="an image in one file",
                 hint="save the image as one file",
             )
-        with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        file.seek(0)
+        with tifffile.TiffFile(file) as tif:
             check_decoded(tif.series[0].nbytes, self.path)
-            note = tiff.note_of(tif)
-            array = tif.asarray()
-        return array if note is None else array.reshape(note.shape).astype(note.dtype, copy=False)
+            return tiff.restored(tif, tiff.note_of(tif))
 
     def open(self, path):
         """Open the image in the file `path` lazily, with the dtype and shape that `read` returns.
@@ -252,38 +281,38 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             )
 
     def _stored(self, value, metadata):
-        """Return the kind of file and the pixels to store in it."""
+        """Return the kind of file and the dtype of the pixels to store in it."""
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
         # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
-        pixels = tiff.narrowed(np.ascontiguousarray(value), narrow)
+        dtype = tiff.stored_dtype(value, narrow)
         if asked is None:
-            plain = metadata.is_empty or tiff.obstacle(IMAGEJ, pixels, metadata)
-            return PLAIN if plain else IMAGEJ, pixels
-        missing = tiff.obstacle(asked, pixels, metadata)
+            plain = metadata.is_empty or tiff.obstacle(IMAGEJ, dtype, value.shape, metadata)
+            return PLAIN if plain else IMAGEJ, dtype
+        missing = tiff.obstacle(asked, dtype, value.shape, metadata)
         if missing:
             raise self.limit(
                 value,
                 f"the format {asked!r} has no {missing}",
                 "use format='plain' and a path that ends in .tif, or one that ends in .npy",
             )
-        return asked, pixels
+        return asked, dtype
 
-    def _compressed(self, pixels, axes):
+    def _compressed(self, value, dtype, axes):
         if self.compression is None:
             return {}
-        # up to 16 bits only: ImageJ adds up differences of 32 bits as floats
-        smooth = pixels.dtype.kind in "ui" and pixels.itemsize <= 2 and tiff.is_smooth(pixels, axes)
-        threads = _THREADS if pixels.nbytes >= _WORTH_A_THREAD else 1
-        how = {"compression": self.compression, "maxworkers": threads}
-        if smooth:
-            how["predictor"] = 2
+        nbytes = value.size * dtype.itemsize
+        how = {
+            "compression": self.compression,
+            "maxworkers": _THREADS if nbytes >= _WORTH_A_THREAD else 1,
+            "buffersize": tiff.at_once(nbytes),
+        }
         if self.compression == "zlib":
-            how["compressionargs"] = {"level": _SMOOTH_LEVEL if smooth else _LEVEL}
+            how["compressionargs"] = {"level": _LEVEL}
         if self.tile is None:
-            samples = pixels.shape[-1] if axes.endswith("S") else 1
-            height, width = pixels.shape[axes.index("Y")], pixels.shape[axes.index("X")]
-            row = width * samples * pixels.itemsize
+            samples = value.shape[-1] if axes.endswith("S") else 1
+            height, width = value.shape[axes.index("Y")], value.shape[axes.index("X")]
+            row = width * samples * dtype.itemsize
             # at least two strips a page, one for each thread, unless they would be too small
             strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
             how["rowsperstrip"] = math.ceil(strip / row)

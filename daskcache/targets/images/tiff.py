@@ -71,40 +71,72 @@ _NARROWED = {"bool", *(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 
 # ---- pixels -------------------------------------------------------------------------------------
 
 
-def narrowed(array, narrow):
-    """Return the pixels to store, with masks as 0 and 255 and integers in a small dtype if `narrow`.
-
-    Viewers show such masks as black and white.
-    """
+def stored_dtype(array, narrow):
+    """Return the dtype of the pixels to store: uint8 for masks, a small one for integers if `narrow`."""
     if array.dtype.kind == "b":
-        return array.view("u1") * np.uint8(255)
+        return np.dtype("u1")
     if array.dtype.kind not in "ui" or not narrow:
-        return array
+        return array.dtype
     lowest, highest = array.min(), array.max()
     # the first dtype that holds all values and is not larger
-    for name in ("u1", "u2", "u4", "i4"):
-        limits = np.iinfo(name)
-        if np.dtype(name).itemsize <= array.itemsize and limits.min <= lowest and highest <= limits.max:
-            return array.astype(name)
+    for dtype in map(np.dtype, ("u1", "u2", "u4", "i4")):
+        limits = np.iinfo(dtype)
+        if dtype.itemsize <= array.itemsize and limits.min <= lowest and highest <= limits.max:
+            return dtype
+    return array.dtype
+
+
+def as_stored(array, dtype):
+    """Return the pixels to store, in C order; masks as 0 and 255, which viewers show black and white."""
+    array = np.ascontiguousarray(array)
+    if array.dtype.kind == "b":
+        return array.view("u1") * np.uint8(255)
+    return array.astype(dtype, copy=False)
+
+
+def at_once(nbytes):
+    """Return the bytes of pixels to code at once: few beside all, but enough for several threads."""
+    return min(max(nbytes // 32, 2**20), 2**24)
+
+
+def restored(tif, note):
+    """Return the array in an open file, with the dtype and shape in its note."""
+    series = tif.series[0]
+    options = {"buffersize": at_once(series.nbytes)}
+    if note is None:
+        return tif.asarray(**options)
+    axes = note.metadata.axes
+    stacked = note.shape[: axes.find("Y")] if "Y" in axes else ()
+    if note.dtype == note.stored or math.prod(stacked) != len(series.pages):
+        return tif.asarray(**options).reshape(note.shape).astype(note.dtype, copy=False)
+    array = np.empty(note.shape, note.dtype)
+    # plane by plane, masks in place: so the pixels and the array need not be in memory together
+    for place, page in zip(np.ndindex(stacked), series.pages, strict=True):
+        plane = array[place]
+        if note.dtype == "bool":
+            pixels = page.asarray(out=plane.view("u1"), **options).reshape(plane.shape)
+            np.not_equal(pixels, 0, out=plane)
+        else:
+            plane[...] = page.asarray(**options).reshape(plane.shape)
     return array
 
 
-def obstacle(kind, pixels, metadata):
+def obstacle(kind, dtype, shape, metadata):
     """Return the part of an image that a kind of file can't hold, in a few words, or None."""
-    name = pixels.dtype.str[1:]
+    name = dtype.str[1:]
     if kind == PLAIN:
         return None
     if name in _NOT_IN_OME if kind == OME else name not in IN_IMAGEJ:
-        return f"dtype {pixels.dtype}"
+        return f"dtype {dtype}"
     if stack_letters(metadata.axes, kind) is None:
         return f"stacks with the axes {metadata.axes!r}"
     if kind == OME and not _quotes_fit() and any('"' in name for name in metadata.channels):
         return "quotes in names of channels with this tifffile (it needs 2026.2.24)"
     if kind == IMAGEJ and metadata.axes.endswith("S") and name != "u1":
-        return f"colours of dtype {pixels.dtype}"
-    if kind == IMAGEJ and pixels.shape[-1] == 1:  # which tifffile takes for a sample
+        return f"colours of dtype {dtype}"
+    if kind == IMAGEJ and shape[-1] == 1:  # which tifffile takes for a sample
         return "images of width 1"
-    if kind == IMAGEJ and pixels.nbytes > _LARGEST_IMAGEJ:
+    if kind == IMAGEJ and math.prod(shape) * dtype.itemsize > _LARGEST_IMAGEJ:
         return "files of 4 GiB and more"
     return None
 
@@ -113,28 +145,6 @@ def _quotes_fit():
     """Return True if this tifffile writes valid OME-XML for names with quotes."""
     version = tifffile.__version__
     return tuple(map(int, version.split(".")[:3])) >= (2026, 2, 24)
-
-
-#: Approximate bytes in the sample of rows that decides on the predictor.
-_SAMPLE = 2**16
-
-
-def is_smooth(pixels, axes):
-    """Return True if differences between neighbours take fewer bits than the pixels, as in most images.
-
-    In noise they don't.  The estimate is the entropy of the bytes in a sample of rows.
-    """
-    rows = pixels.reshape(-1, *pixels.shape[-2 if axes.endswith("S") else -1 :])
-    step = max(pixels.nbytes // _SAMPLE, 1)
-    rows = rows[step // 2 % len(rows) :: step]
-    return _entropy(np.diff(rows, axis=1)) < _entropy(rows)
-
-
-def _entropy(array):
-    """Return the bits that each byte takes on average."""
-    counts = np.bincount(np.ascontiguousarray(array).reshape(-1).view("u1"))
-    shares = counts[counts > 0] / max(counts.sum(), 1)
-    return -(shares * np.log2(shares)).sum()
 
 
 # ---- writing metadata ---------------------------------------------------------------------------

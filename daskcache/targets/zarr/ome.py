@@ -102,8 +102,8 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     ):
         super().__init__(path, chunks, shards, compressors, attributes)
         self.axes = axes
-        self.scale = None if scale is None else {name: float(size) for name, size in scale.items()}
-        self.units = None if units is None else dict(units)
+        self.scale = _by_axis("scale", scale, float)
+        self.units = _by_axis("units", units, str)
         self.levels = levels
         self.method = one_of("method", method, ("mean", "nearest"))
         self.channels = checked_channels(channels)
@@ -262,3 +262,12 @@ def _is_axes(axes):
     if not isinstance(axes, str) or not axes.endswith("yx"):
         return False
     return axes == "".join(axis for axis in ngff.AXES if axis in axes)
+
+
+def _by_axis(name, given, convert):
+    if given is None:
+        return None
+    try:
+        return {axis: convert(each) for axis, each in given.items()}
+    except (AttributeError, TypeError, ValueError):
+        raise wrong(name, given, "a dict by axis, e.g. {'y': …, 'x': …}") from None

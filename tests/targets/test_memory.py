@@ -1,0 +1,60 @@
+"""Memory that arrays take while they are read and written: little more than the arrays themselves."""
+
+from __future__ import annotations
+
+import tracemalloc
+from functools import partial
+
+import numpy as np
+import pytest
+
+import daskcache as dc
+from daskcache.runtime import store
+from daskcache.storage.roots import Root
+
+_PLANE = np.random.default_rng(0).poisson(100, (1, 1024, 1024))
+#: Stacks that are larger than what is decoded or written in memory.
+STACKS = {
+    "uint16": np.tile(_PLANE, (9, 1, 1)).astype("uint16"),
+    "int64": np.tile(_PLANE, (5, 1, 1)),
+    "bool": np.tile(_PLANE > 110, (18, 1, 1)),
+}
+TARGETS = {
+    "npy": partial(dc.NumpyTarget, "x.npy"),
+    "uncompressed": partial(dc.ImageTarget, "x.tif", compression=None),
+    "zlib": partial(dc.ImageTarget, "x.tif"),
+    "ome": partial(dc.ImageTarget, "x.ome.tif", axes="ZYX", pixel_size=1.0),
+}
+
+
+def peak_of(function):
+    """Return what a function returns, and the bytes that it held at most."""
+    tracemalloc.start()
+    try:
+        result = function()
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("dtype", STACKS)
+@pytest.mark.parametrize("kind", TARGETS)
+def test_peaks(tmp_path, dtype, kind):
+    """Written, at most 0.3 of the array; read, at most 1.2 or, compressed, 1.3 with the array."""
+    array = STACKS[dtype]
+    target = TARGETS[kind]().at(str(tmp_path / TARGETS[kind]().path))
+    target.write(np.zeros((1, 64, 64), dtype), str(tmp_path / "imports"))
+    written, peak = peak_of(lambda: written_part(tmp_path, target, array))
+    assert peak <= 0.3 * array.nbytes
+    path = written.part.path
+    read, peak = peak_of(lambda: target.read_verified(path, lambda found: None))
+    assert (read.dtype, read.shape) == (array.dtype, array.shape)
+    assert np.array_equal(read, array)
+    assert peak <= (1.2 if kind in ("npy", "uncompressed") else 1.3) * array.nbytes
+
+
+def written_part(folder, target, array):
+    """Write an array as the result of a node."""
+    root = Root(str(folder / "root"))
+    root.create()
+    return store._part_of_value(root, None, target, "x.tif", array)
