@@ -13,6 +13,7 @@ BUDGETS = {
     "tests/hashing": 100,
     "tests/storage": 250,
     "tests/targets": 300,
+    "tests/field": 60,
     "tests/calls": 20,
     "tests/runtime": 20,
     "tests/planning": 100,

@@ -19,6 +19,7 @@ from ..storage.source_hashes import content_hash, fresh_hash, read_whole
 from ..storage.trust import check_runnable
 from .registry import source_class
 from .resource import Resource
+from .unreadable import reading
 
 if TYPE_CHECKING:
     from .base import BytesTarget
@@ -31,6 +32,8 @@ class Source(Resource):
     them changes.  The file is read once to hash it, and again after it was touched, copied or renamed
     (see `daskcache.storage.source_hashes`).
 
+    A subclass reads another format: its `decode` returns the value in the file's bytes.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -42,6 +45,8 @@ class Source(Resource):
         When the source is used and the file does not exist.
     StorageError
         If the path is a URL.  When the source is used and the file can't be read.
+    SourceUnreadable
+        When the file is read and can't be decoded, whatever the error of the format's reader is.
 
     Examples
     --------
@@ -87,7 +92,9 @@ class Source(Resource):
         object
             The data, in the form that the class describes.
         """
-        return self.decode(self._read())
+        data = self._read()
+        with reading(self):
+            return self.decode(data)
 
     def get_path(self) -> str:
         """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.
