@@ -15,12 +15,13 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
-from ...errors import DaskcacheError, FormatLimit, LazyModule, SourceChanged, SourceMissing
+from ...errors import DaskcacheError, LazyModule, SourceChanged, SourceMissing, SourceUnreadable
 from ...hashing.encoder import digest, hash_value
 from ...storage import source_hashes
 from ..arrays import check_decoded
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
+from .whole import check_pixels
 
 np = LazyModule("numpy", "image")
 tifffile = LazyModule("tifffile", "image")
@@ -221,9 +222,10 @@ class ImageFiles(NamedTuple):
 
         Raises
         ------
+        SourceUnreadable
+            If the files don't hold the planes that the OME-XML names.
         FormatLimit
-            If the files don't hold the planes that the OME-XML names, or the image exceeds config
-            ``daskcache.max-decoded``.
+            If the image exceeds config ``daskcache.max-decoded``.
         """
         try:
             stack = self.image.stack()
@@ -231,7 +233,7 @@ class ImageFiles(NamedTuple):
             pages = {name: tifffile.TiffFile(io.BytesIO(content_of(name))).pages for name in names}
             return _assembled(self.path, stack, pages)
         except (ValueError, LookupError, tifffile.TiffFileError) as error:
-            raise FormatLimit(
+            raise SourceUnreadable(
                 f"{self.path} can't be read with the files that its OME-XML names: {error}",
                 expected=f"all planes in {', '.join(self.names)}",
                 hint="is a file cut short, or part of another image? To read what is there, take a "
@@ -249,6 +251,7 @@ def _assembled(path, stack, pages):
     check_decoded(total * first.nbytes, path)
     planes = np.empty((total, *first.shape), first.dtype)
     for position, page in places.items():
+        check_pixels(page.parent.filehandle.size, [page], path)
         if (page.shape, page.dtype) != (first.shape, first.dtype):
             one, other = (f"{p.dtype}, shape {p.shape}" for p in (first, page))
             raise ValueError(f"there are planes of {one}, and of {other}")

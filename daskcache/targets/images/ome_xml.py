@@ -83,6 +83,11 @@ class OMEImage:
         unit = canonical_unit(self.pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         return (size, unit) if math.isfinite(size) and size > 0 else None
 
+    def sizes(self) -> dict[str, int]:
+        """Return the lengths of the axes X, Y, Z, C and T, as far as they are known."""
+        told = {axis: self.pixels.get(f"Size{axis}", "") for axis in "XYZCT"}
+        return {axis: int(size) for axis, size in told.items() if size.isdecimal()}
+
     def stack(self) -> Stack:
         """Return the image's axes and the places of its planes.
 

@@ -21,6 +21,7 @@ from . import ome_files, tiff
 from .metadata import TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
 from .tiff import IMAGEJ, IN_IMAGEJ, OME, PLAIN, Note
+from .whole import check_whole
 
 np = LazyModule("numpy", "image")
 tifffile = LazyModule("tifffile", "image")
@@ -81,6 +82,8 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     ------
     GraphError
         If an option has a value that is not listed here.
+    TargetCorrupt
+        When reading a file with fewer planes than its metadata declare, such as a file cut short.
     FormatLimit
         When saving anything but an array of at least two dimensions, or a dtype that TIFF would change.
         When saving an array that does not fit `axes`, `pixel_size`, `channels` or `format`.  When
@@ -158,6 +161,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
                 hint="save the image as one file",
             )
         with tifffile.TiffFile(io.BytesIO(data)) as tif:
+            check_whole(tif, self.path)
             check_decoded(tif.series[0].nbytes, self.path)
             note = tiff.note_of(tif)
             array = tif.asarray()
@@ -179,6 +183,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             compressed file another shape.
         """
         with tifffile.TiffFile(path) as tif:
+            check_whole(tif, path)
             note = tiff.note_of(tif)
             contiguous = tif.series[0].dataoffset is not None
         if contiguous:

@@ -29,6 +29,7 @@ from .metadata import (
     short,
 )
 from .ome_xml import own_image
+from .whole import check_whole
 
 np = LazyModule("numpy", "image")
 tifffile = LazyModule("tifffile", "image")
@@ -253,6 +254,7 @@ def _for_ome(metadata, identity):
 def described_in(file: str | BinaryIO) -> Described:
     """Return metadata and shape of the image in a TIFF file, given by its path or open."""
     with tifffile.TiffFile(file) as tif:
+        check_whole(tif, file if isinstance(file, str) else tif.filename)
         found, note = _stated(tif), note_of(tif)
     if note is None:
         return found
