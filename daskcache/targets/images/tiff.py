@@ -17,18 +17,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ...errors import LazyModule
-from .metadata import (
-    METRES,
-    SAME,
-    STACKED,
-    UNKNOWN,
-    Described,
-    ImageMetadata,
-    canonical_unit,
-    channel_count,
-    short,
-)
+from .metadata import SAME, STACKED, UNKNOWN, Described, ImageMetadata, channel_count
 from .ome_xml import own_image
+from .units import METRES, canonical_unit, check_unit, known_names, known_size, short
 from .whole import check_whole
 
 np = LazyModule("numpy", "image")
@@ -46,11 +37,12 @@ _LARGEST_IMAGEJ = 2**32 - 2**25
 _NOTE_TAG = 65321
 _ASCII = 2
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
-#: Many programs write 72 dots per inch by default.  ImageJ takes it for an image without a scale.
-_SCREEN_DPI = 72
+#: Dots per inch that many programs write by default: those of screens.  ImageJ, too, takes 72 for an
+#: image without a scale.
+_SCREEN_DPI = 72, 96
 #: Range of pixels per unit that a fraction of 32-bit numbers holds precisely.
 _RESOLUTIONS = 1e-4, 4e9
-_IMAGEJ_UNITS = {"µm": "micron"}
+_IMAGEJ_UNITS = {"µm": "micron", "Å": "angstrom"}
 _OME_UNITS = {"inch": "in", None: "pixel"}
 
 
@@ -283,6 +275,7 @@ def note_of(tif: Any) -> Note | None:
         and len(metadata.axes) == len(note.shape)
         and (note.dtype == note.stored or note.dtype in _NARROWED)
         and metadata.unit in (None, *METRES)
+        and all(0 < size < math.inf for size in sizes.values())
     )
     return note if fits else None
 
@@ -335,12 +328,17 @@ def _from_tags(tif):
     y, x = (tag.value[0] / tag.value[1] for tag in values)
     unit = tags.get("ResolutionUnit")
     unit = int(unit.value) if unit is not None else _INCH  # the default of TIFF 6.0
-    if (y, x) == (1, 1) or (y, x, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
+    if (y, x) == (1, 1) or (y == x and _is_of_screen(y, unit)):
         return {}  # no scale
     if unit == _NO_UNIT:
         return {"pixel_size": {"Y": short(1 / y), "X": short(1 / x)}}
     per_unit = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
     return {"pixel_size": {"Y": short(per_unit / y), "X": short(per_unit / x)}, "unit": "µm"}
+
+
+def _is_of_screen(resolution, unit):
+    dpi = resolution * {_INCH: 1, _CENTIMETRE: 2.54}.get(unit, math.nan)
+    return any(math.isclose(dpi, usual, rel_tol=1e-3) for usual in _SCREEN_DPI)
 
 
 def _from_imagej(axes, tif):
@@ -358,19 +356,22 @@ def _from_imagej(axes, tif):
             if tag is not None and all(tag.value):
                 sizes[axis] = short(tag.value[1] / tag.value[0])
     spacing = told.get("spacing")
-    if "Z" in axes and sizes and isinstance(spacing, (int, float)) and spacing:
-        sizes["Z"] = abs(float(spacing))
-    return ImageMetadata(axes, sizes, unit if sizes else None, _imagej_channels(told, tif.series[0]))
+    if "Z" in axes and sizes and spacing:
+        size = known_size(abs(spacing) if isinstance(spacing, (int, float)) else spacing, tif.filename)
+        sizes |= {"Z": size} if size else {}
+    if sizes:
+        check_unit(unit, tif.filename)
+    return ImageMetadata(axes, sizes, unit if sizes else None, _imagej_channels(told, tif))
 
 
-def _imagej_channels(told, series):
+def _imagej_channels(told, tif):
     """Return the names of channels from the labels of planes.
 
     The result is empty unless the same labels repeat for each group of channels.
     """
-    labels = told.get("Labels") or []
+    labels, series = told.get("Labels") or [], tif.series[0]
     count = channel_count(series.axes, series.shape)
-    if not count or not all(labels) or len(labels) % count:
+    if not count or len(labels) % count:
         return ()
     names = tuple(map(str, labels[:count]))
-    return names if list(names) * (len(labels) // count) == list(labels) else ()
+    return known_names(names, tif.filename) if list(names) * (len(labels) // count) == labels else ()

@@ -6,6 +6,7 @@ arrays.  To read an existing OME-Zarr image, use `source.ZarrSource`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...errors import LazyModule
@@ -133,6 +134,8 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         for name, given in (("scale", self.scale), ("units", self.units)):
             if not set(given or ()) <= set(known):
                 raise wrong(name, given, f"axes of {known!r}")
+        if not all(0 < size < math.inf for size in (self.scale or {}).values()):
+            raise wrong("scale", self.scale, "positive numbers")
 
     def _check(self, value, what):
         ndim = getattr(value, "ndim", None)

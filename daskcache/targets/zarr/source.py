@@ -229,7 +229,7 @@ def described_image(group: Any) -> Described | None:
 
     None if the group doesn't hold an image.
     """
-    found = ngff.metadata_of(group.attrs.asdict())
+    found = ngff.metadata_of(group.attrs.asdict(), group.store.folder.path)
     if found is None or found[0] not in group:
         return None
     return described(found[1], group[found[0]].shape)
