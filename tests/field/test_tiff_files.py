@@ -17,7 +17,8 @@ from PIL import Image
 
 import daskcache as dc
 from daskcache import ImageSource, delayed
-from daskcache.errors import SourceUnreadable, TargetCorrupt
+from daskcache.errors import FormatLimit, SourceUnreadable, TargetCorrupt
+from daskcache.targets.images import tiff
 
 RNG = np.random.default_rng(7)
 PLANE = RNG.integers(0, 2**16, (40, 56)).astype("uint16")
@@ -248,3 +249,54 @@ def test_a_description_of_another_image_declares_nothing(tmp_path):
     path = tmp_path / "raw.tif"
     path.write_bytes(pages([PLANE[:9, :9]], description='{"shape": [5, 40, 56]}'))
     np.testing.assert_array_equal(ImageSource(path).get_data(), PLANE[:9, :9])
+
+
+# ---- results of 4 GiB and more --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("compression", ["zlib", "zstd", None])
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "cpr"])
+def test_large_results_are_bigtiff(name, compression, tmp_path, monkeypatch):
+    """An image that may exceed the offsets of classic TIFF is BigTIFF, whatever its compression.
+
+    The limit is lowered here; `test_the_limit_of_classic_tiff` looks at the real one.
+    """
+    monkeypatch.setattr(tiff, "_CLASSIC", tiff._OF_FILE + STACK.nbytes)
+    if name == "cpr":
+        target = dc.ImageTarget.from_path(tmp_path / "a.tif")
+        target.set_data(STACK)
+        target.serialize()
+        path = target.get_path()
+        assert np.array_equal(target.get_data(), STACK)
+    else:
+        target = dc.ImageTarget(name, compression, axes="ZYX", pixel_size=0.5)
+        path = str(tmp_path / name)
+        target.write(STACK, path)
+        assert np.array_equal(target.read(path), STACK)
+        assert target.read_metadata(path).pixel_size == {"Y": 0.5, "X": 0.5}
+    with tifffile.TiffFile(path) as tif:
+        assert tif.is_bigtiff
+
+
+@pytest.mark.parametrize(
+    ("shape", "needed"),
+    [
+        ((1000, 2000, 2000), False),
+        ((1060, 2000, 2000), False),
+        ((1070, 2000, 2000), True),
+        ((2**22, 30, 30), True),  # the pages' own tags fill the file
+        ((36000, 36000, 3), False),
+        ((38000, 38000, 3), True),
+    ],
+)
+def test_the_limit_of_classic_tiff(shape, needed):
+    """Classic TIFF up to some MiB below 4 GiB, so that programs without BigTIFF read what they can."""
+    pixels = np.lib.stride_tricks.as_strided(np.zeros(1, "u1"), shape, (0,) * len(shape))
+    assert tiff.needs_bigtiff(pixels) is needed
+
+
+def test_imagej_files_stay_below(tmp_path, monkeypatch):
+    """ImageJ has no BigTIFF of its own: the kind of file that was asked for is refused."""
+    monkeypatch.setattr(tiff, "_CLASSIC", tiff._OF_FILE + STACK.nbytes)
+    with pytest.raises(FormatLimit, match="4 GiB"):
+        dc.ImageTarget("a.tif", format="imagej").write(STACK, str(tmp_path / "a.tif"))

@@ -120,14 +120,16 @@ class AddressedImage(AddressedArray):
         A way is a tuple: the pixels, True for ImageJ's kind of file, and True to add a note.  The note
         tells which dtype narrowed pixels had.
         """
-        yield data, self.imagej, False
-        if self.imagej:
+        imagej = self.imagej and not tiff.needs_bigtiff(data)
+        yield data, imagej, False
+        if imagej:
             yield narrowed(data, True), True, True
             yield data, False, False
         yield narrowed(data, True), False, True
 
     def _encoded(self, data, pixels, imagej, noted):
         options: dict[str, Any] = {"compression": "zlib", "imagej": imagej}
+        options["bigtiff"] = tiff.needs_bigtiff(pixels)
         if self.metadata is not None:
             options["metadata"] = dict(self.metadata)
         if self.metadata is not None or self.resolution is not None:

@@ -95,7 +95,8 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     of pixels.  By default, pixels are deflated (compression 8) in strips.  The horizontal predictor (2)
     is used where it makes integers of 8 or 16 bits smaller.  ImageJ reads these files since 1.53v
     (October 2022: ``ZIP_WITH_DIFFERENCING`` in its ``ij/io/TiffDecoder.java``).  Older versions ignore
-    the predictor.  ImageJ has no 64-bit floats.  Equal images give equal bytes.
+    the predictor.  ImageJ has no 64-bit floats.  Equal images give equal bytes.  Images of 4 GiB and
+    more, before compression, are written as BigTIFF.
 
     Examples
     --------
@@ -148,6 +149,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             pixels,
             photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
             tile=self.tile,
+            bigtiff=tiff.needs_bigtiff(pixels),
             **self._compressed(pixels, metadata.axes),
             **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
         )

@@ -30,8 +30,9 @@ PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 #: Dtypes that ImageJ's own files can have.
 IN_IMAGEJ = {"u1", "u2", "f4"}
 _NOT_IN_OME = {"u8", "i8"}
-#: Most bytes of pixels in an ImageJ file, whose offsets have 32 bits.
-_LARGEST_IMAGEJ = 2**32 - 2**25
+#: Bytes that the 32-bit offsets of classic TIFF reach, and bytes to leave for the metadata of a file and
+#: of each page (tags, and what deflate adds to pixels that it can't shrink).
+_CLASSIC, _OF_FILE, _OF_PAGE = 2**32, 2**25, 2**10
 
 #: Tag in the range that TIFF 6.0 leaves to anyone's use.
 _NOTE_TAG = 65321
@@ -97,9 +98,18 @@ def obstacle(kind, pixels, metadata):
         return f"colours of dtype {pixels.dtype}"
     if kind == IMAGEJ and pixels.shape[-1] == 1:  # which tifffile takes for a sample
         return "images of width 1"
-    if kind == IMAGEJ and pixels.nbytes > _LARGEST_IMAGEJ:
+    if kind == IMAGEJ and needs_bigtiff(pixels):
         return "files of 4 GiB and more"
     return None
+
+
+def needs_bigtiff(pixels: Any) -> bool:
+    """Return True if a file of these pixels could exceed 4 GiB, and so needs BigTIFF.
+
+    The size before compression decides, as noise does not shrink.  ImageJ's own files can't be BigTIFF.
+    """
+    pages = math.prod(pixels.shape[:-2])
+    return pixels.nbytes + _OF_FILE + _OF_PAGE * pages > _CLASSIC
 
 
 def _quotes_fit():
