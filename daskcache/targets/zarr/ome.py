@@ -13,7 +13,7 @@ from ...errors import LazyModule
 from ..images.metadata import TakesOver
 from ..images.options import checked_channels, one_of, wrong
 from . import ngff
-from .source import ZarrSource, described_image
+from .source import described_image, read_metadata
 from .target import AUTO, ZarrTarget
 from .values import dask_array_of, open_node
 
@@ -118,7 +118,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     # -- metadata -----------------------------------------------------------------------------------
 
     def _metadata_in(self, path):
-        return ZarrSource(path).read_metadata()
+        return read_metadata(path)
 
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
