@@ -21,7 +21,8 @@
     │   ├── TargetMissing          the file vanished between the plan and the load, or was never there
     │   ├── UntrustedPickle        a pickle of an untrusted user, or in a place where none is loaded
     │   ├── UntrustedJSON          JSON that names an unknown class, or fields that its class lacks
-    │   └── SourceChanged          an input file changed between the plan and the load
+    │   ├── SourceChanged          an input file changed between the plan and the load
+    │   └── SourceUnreadable       an input file does not hold what its reader expects
     ├── ResultError                a function's return value can't be the node's result
     │   └── FormatLimit            the target's format can't hold the value
     ├── StorageError               the operating system refused (full, read-only, gone …)
@@ -155,6 +156,10 @@ class UntrustedJSON(TargetError, ValueError):
 
 class SourceChanged(TargetError):
     """An input file changed between the plan and the load."""
+
+
+class SourceUnreadable(TargetError, ValueError):
+    """An input file is damaged, cut short, or not in the format that its source class reads."""
 
 
 class ResultError(DaskcacheError, TypeError):

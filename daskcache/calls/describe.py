@@ -12,6 +12,7 @@ import json
 import operator
 import re
 import reprlib
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -53,6 +54,13 @@ def texts_of(value: Any) -> list[str]:
     text = brief.repr(value)
     everything = whole(value) if _NOT_LITERAL.search(text) else None
     return [text, everything] if everything else [text]
+
+
+def with_places(text: str, places: Sequence[str]) -> str:
+    """Return a short text with places (such as paths) instead of the references to upstream results."""
+    for ordinal, place in enumerate(places):
+        text = text.replace(repr(Ref(ordinal)), place)
+    return text
 
 
 #: Found in every short text that leaves something out, or has other parts than literals and `Ref`, or

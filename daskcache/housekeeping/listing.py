@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from .. import config
+from ..calls.describe import with_places
 from ..errors import DaskcacheError, StorageError, TargetMissing
 from ..hashing.encoder import tag
 from ..planning.reasons import code_differences
@@ -284,10 +285,9 @@ def _input_story(root, described):
 
 def _resolved(brief, record):
     """Format an argument, with paths in place of the references to upstream results."""
-    for position, described in enumerate(record.upstream):
-        place = described.get("target") or described.get("source") or "a Dask value"
-        brief = brief.replace(f"<upstream {position}>", str(place))
-    return brief
+    return with_places(
+        brief, [str(d.get("target") or d.get("source") or "a Dask value") for d in record.upstream]
+    )
 
 
 def _candidates():

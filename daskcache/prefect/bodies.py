@@ -36,6 +36,7 @@ from ..runtime.entry import Entry
 from ..storage.paths import located
 from ..targets.source import Source
 from ..targets.template import context
+from ..targets.unreadable import reading
 from .futures import cached, instances_in
 from .recording import make_artifact
 from .sent_code import SentCode
@@ -246,7 +247,10 @@ class DataBody(_AnyBody):
 def _data(value):
     if isinstance(value, Entry):
         return value.load()
-    return value.get_data() if isinstance(value, Source) else value
+    if not isinstance(value, Source):
+        return value
+    with reading(value):
+        return value.get_data()
 
 
 def _is_of(entry, root, key, paths):

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
-from ..calls.describe import brief
+from ..calls.describe import brief, with_places
 from ..calls.recipe import combine
 from ..calls.spec import AbsentSpec
 from ..clients import worker_here
@@ -37,7 +37,7 @@ from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
 from .obstacles import set_aside
 from .store import heirs, store_copies, store_results
-from .work import Work
+from .work import FileData, Work
 
 
 def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
@@ -69,7 +69,7 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
         with _turn(work):
             done = _run(work, inputs, trace)
     except Exception as error:
-        error.add_note(_note(work))
+        error.add_note(_note(work, inputs))
         if isinstance(error, ValueError) and "read-only" in str(error):
             error.add_note(_NOT_TO_BE_CHANGED)
         _emit(work, FAILED, error=f"{type(error).__name__}: {error}"[:_MAX_ERROR])
@@ -354,13 +354,21 @@ _NOT_TO_BE_CHANGED = (
 )
 
 
-def _note(work):
-    arguments = ", ".join(f"{name}={brief.repr(value)}" for name, value in work.named_values().items())
+def _note(work, inputs):
+    values = ", ".join(f"{name}={brief.repr(value)}" for name, value in work.named_values().items())
+    arguments = with_places(values, list(map(_place, inputs)))
     where = f"; target {', '.join(work.paths)}" if work.paths else ""
     worker = worker_here()
     if worker is not None:
         where += f"; on the worker {worker.name} at {worker.address}"
     return f"in the node {work.title}: {work.spec.name}({arguments}); key {work.key}{where}"
+
+
+def _place(item):
+    """Return the path of an input: that of the source, or that of the target from the root."""
+    if isinstance(item, FileData):
+        return item.source.path
+    return item.place if isinstance(item, (Entry, Deferred)) else "<a value that is not stored>"
 
 
 def _record_failure(work, error):

@@ -14,6 +14,7 @@ from ..calls.spec import Spec
 from ..hashing.names import public_name
 from ..storage.record import RecordName
 from ..targets.base import Target
+from ..targets.unreadable import reading
 from .code_check import ArgumentCode, ArgumentEncoder
 
 
@@ -92,7 +93,10 @@ class Work(NamedTuple):
 
 
 class FileData:
-    """A source on the worker, read and verified on demand."""
+    """A source on the worker, read and verified on demand.
+
+    A source of any class that can't be decoded raises `SourceUnreadable`.
+    """
 
     def __init__(self, parent: SourceInput):
         self.source = parent.source
@@ -100,15 +104,18 @@ class FileData:
         self.content_hash = parent.content_hash
 
     def load(self):
-        return self.source.load_verified(self.content_hash)
+        with reading(self.source):
+            return self.source.load_verified(self.content_hash)
 
     def heritage(self):
         """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`."""
-        found = self.source.heritage_verified(self.content_hash)
+        with reading(self.source):
+            found = self.source.heritage_verified(self.content_hash)
         return [] if found is None else [found]
 
     def open(self):
-        return self.source.open_verified(self.content_hash)
+        with reading(self.source):
+            return self.source.open_verified(self.content_hash)
 
     def verified_source(self):
         """Verify the source, and return it for a function that reads the file itself."""

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from ..hashing.algorithms import digest, hasher
+from .atomic import refused
 
 #: Stands for the hash of a content that changed after it was hashed.
 CHANGED = "other content"
@@ -49,7 +50,8 @@ class VerifiedFile(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         if self._hashes is None and (size is None or size < 0):
-            content = self._file.read()
+            with self._refused():
+                content = self._file.read()
             self._check(digest(content))
             return content
         return super().read(-1 if size is None else size)
@@ -92,14 +94,14 @@ class VerifiedFile(io.RawIOBase):
             return
         self._buffer = memoryview(bytearray(_BLOCK))
         whole, hashes = hasher(), []
-        while count := self._file.readinto(self._buffer):
+        while count := self._fill(self._buffer):
             block = self._buffer[:count]
             whole.update(block)
             hashes.append(digest(block))
             self._size += count
         self._check(whole.hexdigest())
         self._hashes = hashes
-        self._held = 0 if len(hashes) == 1 else -1
+        self._held = len(hashes) - 1
 
     def _read_some(self, view):
         """Fill the start of a view from one block; return the number of bytes."""
@@ -117,10 +119,18 @@ class VerifiedFile(io.RawIOBase):
         return count
 
     def _read_block(self, number, view):
-        self._file.seek(number * _BLOCK)
-        count = self._file.readinto(view)
+        with self._refused():
+            self._file.seek(number * _BLOCK)
+        count = self._fill(view)
         if count != len(view) or digest(view) != self._hashes[number]:
             self._check(CHANGED)
+
+    def _fill(self, view):
+        with self._refused():
+            return self._file.readinto(view)
+
+    def _refused(self):
+        return refused(self._file.name)
 
     def _check(self, found):
         try:

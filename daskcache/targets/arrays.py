@@ -187,8 +187,8 @@ class NumpySource(Source):
     ------
     SourceMissing
         When the source is used and the file does not exist.
-    TargetCorrupt
-        When the file is read and holds more or less than it declares.
+    SourceUnreadable
+        When the file is read and is damaged, or holds more or less than it declares.
     UntrustedPickle
         When the file is read and holds Python objects.
     FormatLimit

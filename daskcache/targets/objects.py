@@ -82,7 +82,7 @@ class TextSource(Source):
     ------
     SourceMissing
         When the source is used and the file does not exist.
-    UnicodeDecodeError
+    SourceUnreadable
         When the file is read and has another encoding.
 
     Examples
@@ -163,7 +163,7 @@ class JSONSource(Source):
     ------
     SourceMissing
         When the source is used and the file does not exist.
-    json.JSONDecodeError
+    SourceUnreadable
         When the file is read and is not JSON.
 
     Examples
@@ -239,6 +239,8 @@ class PickleSource(Source):
         When the source is used and the file does not exist.
     UntrustedPickle
         When the file is read and belongs to another user, or pickles are refused.
+    SourceUnreadable
+        When the file is read and is not a pickle.
 
     Examples
     --------

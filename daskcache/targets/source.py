@@ -21,6 +21,7 @@ from ..storage.trust import check_runnable
 from ..storage.verified_files import CHANGED, VerifiedFile
 from .registry import source_class
 from .resource import Decodes, Resource
+from .unreadable import reading
 
 if TYPE_CHECKING:
     from .base import BytesTarget
@@ -33,6 +34,8 @@ class Source(Decodes, Resource):
     them changes.  The file is read once to hash it, and again after it was touched, copied or renamed
     (see `daskcache.storage.source_hashes`).
 
+    A subclass reads another format: its `decode` returns the value in the file's bytes.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -44,6 +47,8 @@ class Source(Decodes, Resource):
         When the source is used and the file does not exist.
     StorageError
         If the path is a URL.  When the source is used and the file can't be read.
+    SourceUnreadable
+        When the file is read and can't be decoded, whatever the error of the format's reader is.
 
     Examples
     --------
@@ -92,7 +97,8 @@ class Source(Decodes, Resource):
         object
             The data, in the form that the class describes.
         """
-        return self._read(self._check_unchanged)
+        with reading(self):
+            return self._read(self._check_unchanged)
 
     def get_path(self) -> str:
         """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.

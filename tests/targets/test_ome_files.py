@@ -16,7 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskcache as dc
-from daskcache.errors import FormatLimit, SourceChanged, SourceMissing, TargetCorrupt, UnsafePath
+from daskcache.errors import (
+    FormatLimit,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    TargetCorrupt,
+    UnsafePath,
+)
 from daskcache.hashing.encoder import hash_value
 from daskcache.housekeeping.audit import audit_root
 from daskcache.storage.roots import Root
@@ -308,14 +315,14 @@ def test_files_that_do_not_fit(tmp_path, blocks, planes, said):
     """An error with the files' names, not planes of zeros."""
     write(tmp_path / "a.tif", IMAGE[:1], ome(pixels((1, 2, 1, 7, 9), blocks), own="a.tif"))
     write(tmp_path / "b.tif", planes, "")
-    with pytest.raises(FormatLimit, match=said):
+    with pytest.raises(SourceUnreadable, match=said):
         dc.ImageSource(tmp_path / "a.tif").get_data()
 
 
 def test_a_file_that_is_no_tiff(raw):
     """It is named."""
     (raw / NAMES[1]).write_text("<html>")
-    with pytest.raises(FormatLimit, match="not a TIFF file"):
+    with pytest.raises(SourceUnreadable, match="not a TIFF file"):
         dc.ImageSource(raw / NAMES[0]).get_data()
 
 

@@ -17,6 +17,7 @@ import daskcache as dc
 from daskcache import errors
 from daskcache.hashing.encoder import hash_value
 from daskcache.planning.planner import Planner
+from daskcache.storage import source_hashes
 from daskcache.storage.source_hashes import folder_hashes
 
 IMAGE = np.random.default_rng(0).integers(0, 2**16, (2, 3, 41, 60), "u2")
@@ -547,3 +548,18 @@ def test_metadata_of_a_template(target):
     with pytest.raises(dc.errors.TargetMissing, match="may be a template") as caught:
         target.read_metadata()
     assert caught.value.target == target.path
+
+
+def test_only_metadata_are_read_for_metadata(tmp_path, monkeypatch):
+    """`read_metadata` of a target or source hashes no chunk, and reads none."""
+    target = dc.OMEZarrTarget("a.ome.zarr", axes="cyx", scale={"y": 0.5, "x": 0.5}, levels=1)
+    path = str(tmp_path / "a.ome.zarr")
+    target.write(CYX, path)
+    expected = target.read_metadata(path)
+    for chunk in Path(path).rglob("c/**/*"):
+        if chunk.is_file():
+            chunk.write_bytes(b"unreadable")
+    monkeypatch.setattr(source_hashes, "content_hash", None)
+    assert target.read_metadata(path) == dc.ZarrSource(path).read_metadata() == expected
+    assert dc.ZarrSource(path, group="0").read_metadata() == expected
+    assert expected.pixel_size == {"Y": 0.5, "X": 0.5}

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import daskcache as dc
-from daskcache.errors import FormatLimit, TargetError, UntrustedPickle
+from daskcache.errors import FormatLimit, SourceUnreadable, TargetError, UntrustedPickle
 
 JSON = dc.JSONTarget("a.json")
 
@@ -200,7 +200,7 @@ def test_text_sources(tmp_path):
     assert dc.delayed(lambda text: text)(source).compute() == "é\r\n"
     assert source.identity() != dc.TextSource(path).identity()
     assert source != dc.TextSource(path)
-    with pytest.raises(UnicodeDecodeError):
+    with pytest.raises(SourceUnreadable):
         dc.TextSource(path).get_data()
 
 

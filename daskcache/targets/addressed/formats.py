@@ -119,14 +119,16 @@ class AddressedImage(AddressedArray):
         A way is a tuple: the pixels, True for ImageJ's kind of file, and True to add a note.  The note
         tells which dtype narrowed pixels had.
         """
-        yield data, self.imagej, False
-        if self.imagej:
+        imagej = self.imagej and not tiff.needs_bigtiff(data.shape, data.dtype)
+        yield data, imagej, False
+        if imagej:
             yield _narrowed(data), True, True
             yield data, False, False
         yield _narrowed(data), False, True
 
     def _encoded(self, data, pixels, imagej, noted):
         options: dict[str, Any] = {"compression": "zlib", "imagej": imagej}
+        options["bigtiff"] = tiff.needs_bigtiff(pixels.shape, pixels.dtype)
         if self.metadata is not None:
             options["metadata"] = dict(self.metadata)
         if self.metadata is not None or self.resolution is not None:

@@ -13,24 +13,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import TargetMissing
+from .units import METRES
 
-#: Metres in each known unit of length.
-METRES = {"pm": 1e-12, "nm": 1e-9, "µm": 1e-6, "mm": 1e-3, "cm": 1e-2, "m": 1.0, "inch": 0.0254}
 #: Axes along which pixels have a size.
 SPATIAL = "ZYX"
 #: Axes along which planes are stacked, besides unknown ones.
 STACKED = "TZC"
 UNKNOWN = "Q"
-
-_OTHER_NAMES = {
-    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometre", "\\u00b5m", "μm"), "µm"),
-    **dict.fromkeys(("nanometer", "nanometre"), "nm"),
-    **dict.fromkeys(("millimeter", "millimetre"), "mm"),
-    **dict.fromkeys(("centimeter", "centimetre"), "cm"),
-    **dict.fromkeys(("meter", "metre"), "m"),
-    **dict.fromkeys(("in", "inches"), "inch"),
-    **dict.fromkeys(("", "pixel", "pixels"), None),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,45 +156,6 @@ def part_of(described: Described, slices: tuple[slice, ...]) -> Described:
         channels = metadata.channels[cuts[metadata.axes.index("C")]]
         metadata = dataclasses.replace(metadata, channels=channels)
     return Described(metadata, shape)
-
-
-def canonical_unit(text: str | None) -> str | None:
-    """Return the standard name of a unit.
-
-    Pixels and an empty text give None.  Unknown units stay unchanged.
-    """
-    text = (text or "").strip()
-    return text if text in METRES else _OTHER_NAMES.get(text.lower(), text)
-
-
-def in_one_unit(
-    given: dict[str, tuple[float, str | None] | None],
-) -> tuple[dict[str, float], str | None]:
-    """Return pixel sizes in the unit of the first, and this unit.
-
-    Parameters
-    ----------
-    given : dict
-        Size and unit by axis, or None if it is unknown.  Sizes that can't be converted are left out.
-    """
-    sizes = {axis: size for axis, size in given.items() if size is not None}
-    unit = next((unit for _, unit in sizes.values()), None)
-    in_unit = {axis: _converted(size, of, unit) for axis, (size, of) in sizes.items()}
-    return {axis: size for axis, size in in_unit.items() if size is not None}, unit
-
-
-def _converted(size, of, unit):
-    """Return a size in another unit, or None if it can't be converted."""
-    if of == unit:
-        return size
-    if of in METRES and unit in METRES:
-        return short(size * METRES[of] / METRES[unit])
-    return None
-
-
-def short(size: float) -> float:
-    """Return a size rounded to the digits that a fraction of 32-bit numbers holds."""
-    return float(f"{size:.9g}")
 
 
 def default_axes(array: Any, inputs: Iterable[Described]) -> str:

@@ -15,13 +15,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, BinaryIO, NamedTuple
 
-from ...errors import DaskcacheError, FormatLimit, LazyModule, SourceChanged, SourceMissing
+from ...errors import DaskcacheError, LazyModule, SourceChanged, SourceMissing, SourceUnreadable
 from ...hashing.encoder import hash_value
 from ...storage import source_hashes
 from ...storage.verified_files import CHANGED, VerifiedFile
 from ..arrays import check_decoded
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
+from .whole import check_pixels
 
 np = LazyModule("numpy", "image")
 tifffile = LazyModule("tifffile", "image")
@@ -229,14 +230,15 @@ class ImageFiles(NamedTuple):
 
         Raises
         ------
+        SourceUnreadable
+            If the files don't hold the planes that the OME-XML names.
         FormatLimit
-            If the files don't hold the planes that the OME-XML names, or the image exceeds config
-            ``daskcache.max-decoded``.
+            If the image exceeds config ``daskcache.max-decoded``.
         """
         try:
             return _assembled(self.path, self.image.stack(), opened)
         except (ValueError, LookupError, tifffile.TiffFileError) as error:
-            raise FormatLimit(
+            raise SourceUnreadable(
                 f"{self.path} can't be read with the files that its OME-XML names: {error}",
                 expected=f"all planes in {', '.join(self.names)}",
                 hint="is a file cut short, or part of another image? To read what is there, take a "
@@ -257,6 +259,7 @@ def _assembled(path, stack, opened):
                     check_decoded(total * page.nbytes, path)
                     planes = np.empty((total, *page.shape), page.dtype)
                     shape = _squeezed(stack, page)[1]
+                check_pixels(tif.filehandle.size, [page], path)
                 _check_alike(page, planes)
                 if filled.get(position, -1) < number:  # of two places for a plane, the later counts
                     planes[position] = page.asarray()

@@ -9,14 +9,14 @@ Format: https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/specification.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from ...errors import FormatLimit, SourceMissing, UnsafePath
 from ..resource import is_file_name
-from .metadata import SPATIAL, ImageMetadata, canonical_unit, in_one_unit
+from .metadata import SPATIAL, ImageMetadata
+from .units import canonical_unit, check_unit, in_one_unit, known_names, known_size
 
 
 class Block(NamedTuple):
@@ -63,6 +63,7 @@ class OMEImage:
 
     def __init__(self, pixels, own: str, described_in: str, uuid: str | None, known_as: str):
         self.pixels = pixels
+        self._own = own
         self._blocks = pixels.findall("{*}TiffData")
         places = [_file_of(block, own, described_in, uuid, known_as) for block in self._blocks]
         self.files = tuple(places or [described_in])
@@ -70,18 +71,22 @@ class OMEImage:
     def metadata(self, axes: str) -> ImageMetadata:
         """Return pixel sizes and channel names of the image, given its axes."""
         sizes, unit = in_one_unit({axis: self._size(axis) for axis in SPATIAL if axis in axes})
+        check_unit(unit, self._own)
         names = [channel.get("Name") for channel in self.pixels.findall("{*}Channel")]
-        channels = tuple(names) if "C" in axes and all(names) else ()
+        channels = known_names(names, self._own) if "C" in axes else ()
         return ImageMetadata(axes, sizes, unit, channels)
 
     def _size(self, axis):
         """Return pixel size and unit along an axis, or None."""
-        try:
-            size = float(self.pixels.get(f"PhysicalSize{axis}", ""))
-        except ValueError:
-            return None
+        told = self.pixels.get(f"PhysicalSize{axis}")
+        size = told and known_size(told, self._own)
         unit = canonical_unit(self.pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        return (size, unit) if math.isfinite(size) and size > 0 else None
+        return (size, unit) if size else None
+
+    def sizes(self) -> dict[str, int]:
+        """Return the lengths of the axes X, Y, Z, C and T, as far as they are known."""
+        told = {axis: self.pixels.get(f"Size{axis}", "") for axis in "XYZCT"}
+        return {axis: int(size) for axis, size in told.items() if size.isdecimal()}
 
     def stack(self) -> Stack:
         """Return the image's axes and the places of its planes.

@@ -11,7 +11,8 @@ import re
 from numbers import Real
 
 from ...errors import GraphError
-from .metadata import METRES, SPATIAL, STACKED, UNKNOWN, canonical_unit
+from .metadata import SPATIAL, STACKED, UNKNOWN
+from .units import METRES, canonical_unit
 
 
 def wrong(name, given, expected):

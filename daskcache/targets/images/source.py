@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import math
 
-from ...errors import FormatLimit, GraphError, require
+from ...errors import FormatLimit, GraphError, SourceUnreadable, require
 from ...storage.source_hashes import source_error
 from ..arrays import check_decoded
 from ..resource import Metadata
 from ..source import Source
+from ..unreadable import reading
 from . import ome_files, tiff
 from .metadata import ImageMetadata
 from .target import ImageTarget
@@ -46,8 +47,10 @@ class ImageSource(Source, Metadata):
     UnsafePath
         When the source is used and the image is spread over several folders.
     FormatLimit
-        When the image is read and exceeds config ``daskcache.max-decoded``, or its files don't hold the
-        planes that their OME-XML names.
+        When the image is read and exceeds config ``daskcache.max-decoded``.
+    SourceUnreadable
+        When the image is read and can't be decoded, or lacks planes that its metadata declare, for
+        example because the file was cut short.
 
     Examples
     --------
@@ -116,25 +119,29 @@ class ImageSource(Source, Metadata):
         Raises
         ------
         FormatLimit
-            If the file is not a TIFF file.
+            If the file is not a TIFF file by its name.
+        SourceUnreadable
+            If it can't be decoded.
         SourceMissing, StorageError
             If the file can't be read.
         """
-        described = self.heritage()
-        if described is None:
+        if not ome_files.is_tiff(self.path):
             raise FormatLimit(
                 f"only the metadata of TIFF files can be read, not that of {self.path}",
                 hint="read it with imageio.v3.immeta(path)",
             )
-        return described.metadata
+        return self._described().metadata
 
     def heritage(self):
-        if not ome_files.is_tiff(self.path):
-            return None
+        try:
+            return self._described() if ome_files.is_tiff(self.path) else None
+        except SourceUnreadable:
+            return None  # not an error here: the function reads the file, perhaps in another way
+
+    def _described(self):
         files = ome_files.files_at(self.path)
         try:
-            return tiff.described_in(self.path) if files is None else files.describe()
-        except require("tifffile", "image").TiffFileError:
-            return None  # not an error here: the function reads the file, perhaps in another way
+            with reading(self):
+                return tiff.described_in(self.path) if files is None else files.describe()
         except OSError as error:
             raise source_error(error, self.path) from error

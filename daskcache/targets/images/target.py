@@ -21,6 +21,7 @@ from . import ome_files, tiff
 from .metadata import TakesOver, fits
 from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
 from .tiff import IMAGEJ, IN_IMAGEJ, OME, PLAIN, Note
+from .whole import check_whole
 
 np = LazyModule("numpy", "image")
 tifffile = LazyModule("tifffile", "image")
@@ -83,6 +84,8 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     ------
     GraphError
         If an option has a value that is not listed here.
+    TargetCorrupt
+        When reading a file with fewer planes than its metadata declare, such as a file cut short.
     FormatLimit
         When saving anything but an array of at least two dimensions, or a dtype that TIFF would change.
         When saving an array that does not fit `axes`, `pixel_size`, `channels` or `format`.  When
@@ -93,7 +96,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
     Files are written with `tifffile <https://github.com/cgohlke/tifffile>`_, on two threads from 512 KiB
     of pixels.  By default, pixels are deflated (compression 8) in strips, without a predictor.  ImageJ
     before 1.53v (October 2022) ignores predictors, and shows other pixels.  ImageJ has no 64-bit floats.
-    Equal images give equal bytes.
+    Equal images give equal bytes.  Images of 4 GiB and more, before compression, are written as BigTIFF.
 
     Examples
     --------
@@ -162,6 +165,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             dtype=dtype,
             photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
             tile=self.tile,
+            bigtiff=tiff.needs_bigtiff(value.shape, dtype),
             **self._compressed(value, dtype, metadata.axes),
             **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
         )
@@ -189,6 +193,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             )
         file.seek(0)
         with tifffile.TiffFile(file) as tif:
+            check_whole(tif, self.path)
             check_decoded(tif.series[0].nbytes, self.path)
             return tiff.restored(tif, tiff.note_of(tif))
 
@@ -208,6 +213,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             compressed file another shape.
         """
         with tifffile.TiffFile(path) as tif:
+            check_whole(tif, path)
             note = tiff.note_of(tif)
             contiguous = tif.series[0].dataoffset is not None
         if contiguous:

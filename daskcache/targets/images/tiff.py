@@ -17,18 +17,10 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ...errors import LazyModule
-from .metadata import (
-    METRES,
-    SAME,
-    STACKED,
-    UNKNOWN,
-    Described,
-    ImageMetadata,
-    canonical_unit,
-    channel_count,
-    short,
-)
+from .metadata import SAME, STACKED, UNKNOWN, Described, ImageMetadata, channel_count
 from .ome_xml import own_image
+from .units import METRES, canonical_unit, check_unit, known_names, known_size, short
+from .whole import check_whole
 
 np = LazyModule("numpy", "image")
 tifffile = LazyModule("tifffile", "image")
@@ -38,18 +30,20 @@ PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 #: Dtypes that ImageJ's own files can have.
 IN_IMAGEJ = {"u1", "u2", "f4"}
 _NOT_IN_OME = {"u8", "i8"}
-#: Most bytes of pixels in an ImageJ file, whose offsets have 32 bits.
-_LARGEST_IMAGEJ = 2**32 - 2**25
+#: Bytes that the 32-bit offsets of classic TIFF reach, and bytes to leave for the metadata of a file and
+#: of each page (tags, and what deflate adds to pixels that it can't shrink).
+_CLASSIC, _OF_FILE, _OF_PAGE = 2**32, 2**25, 2**10
 
 #: Tag in the range that TIFF 6.0 leaves to anyone's use.
 _NOTE_TAG = 65321
 _ASCII = 2
 _NO_UNIT, _INCH, _CENTIMETRE = 1, 2, 3
-#: Many programs write 72 dots per inch by default.  ImageJ takes it for an image without a scale.
-_SCREEN_DPI = 72
+#: Dots per inch that many programs write by default: those of screens.  ImageJ, too, takes 72 for an
+#: image without a scale.
+_SCREEN_DPI = 72, 96
 #: Range of pixels per unit that a fraction of 32-bit numbers holds precisely.
 _RESOLUTIONS = 1e-4, 4e9
-_IMAGEJ_UNITS = {"µm": "micron"}
+_IMAGEJ_UNITS = {"µm": "micron", "Å": "angstrom"}
 _OME_UNITS = {"inch": "in", None: "pixel"}
 
 
@@ -136,9 +130,18 @@ def obstacle(kind, dtype, shape, metadata):
         return f"colours of dtype {dtype}"
     if kind == IMAGEJ and shape[-1] == 1:  # which tifffile takes for a sample
         return "images of width 1"
-    if kind == IMAGEJ and math.prod(shape) * dtype.itemsize > _LARGEST_IMAGEJ:
+    if kind == IMAGEJ and needs_bigtiff(shape, dtype):
         return "files of 4 GiB and more"
     return None
+
+
+def needs_bigtiff(shape: tuple[int, ...], dtype: Any) -> bool:
+    """Return True if a file of such pixels could exceed 4 GiB, and so needs BigTIFF.
+
+    The size before compression decides, as noise does not shrink.  ImageJ's own files can't be BigTIFF.
+    """
+    pages = math.prod(shape[:-2])
+    return math.prod(shape) * dtype.itemsize + _OF_FILE + _OF_PAGE * pages > _CLASSIC
 
 
 def _quotes_fit():
@@ -263,6 +266,7 @@ def _for_ome(metadata, identity):
 def described_in(file: str | BinaryIO) -> Described:
     """Return metadata and shape of the image in a TIFF file, given by its path or open."""
     with tifffile.TiffFile(file) as tif:
+        check_whole(tif, file if isinstance(file, str) else tif.filename)
         found, note = _stated(tif), note_of(tif)
     if note is None:
         return found
@@ -291,6 +295,7 @@ def note_of(tif: Any) -> Note | None:
         and len(metadata.axes) == len(note.shape)
         and (note.dtype == note.stored or note.dtype in _NARROWED)
         and metadata.unit in (None, *METRES)
+        and all(0 < size < math.inf for size in sizes.values())
     )
     return note if fits else None
 
@@ -343,12 +348,17 @@ def _from_tags(tif):
     y, x = (tag.value[0] / tag.value[1] for tag in values)
     unit = tags.get("ResolutionUnit")
     unit = int(unit.value) if unit is not None else _INCH  # the default of TIFF 6.0
-    if (y, x) == (1, 1) or (y, x, unit) == (_SCREEN_DPI, _SCREEN_DPI, _INCH):
+    if (y, x) == (1, 1) or (y == x and _is_of_screen(y, unit)):
         return {}  # no scale
     if unit == _NO_UNIT:
         return {"pixel_size": {"Y": short(1 / y), "X": short(1 / x)}}
     per_unit = METRES["inch" if unit == _INCH else "cm"] / METRES["µm"]
     return {"pixel_size": {"Y": short(per_unit / y), "X": short(per_unit / x)}, "unit": "µm"}
+
+
+def _is_of_screen(resolution, unit):
+    dpi = resolution * {_INCH: 1, _CENTIMETRE: 2.54}.get(unit, math.nan)
+    return any(math.isclose(dpi, usual, rel_tol=1e-3) for usual in _SCREEN_DPI)
 
 
 def _from_imagej(axes, tif):
@@ -366,19 +376,22 @@ def _from_imagej(axes, tif):
             if tag is not None and all(tag.value):
                 sizes[axis] = short(tag.value[1] / tag.value[0])
     spacing = told.get("spacing")
-    if "Z" in axes and sizes and isinstance(spacing, (int, float)) and spacing:
-        sizes["Z"] = abs(float(spacing))
-    return ImageMetadata(axes, sizes, unit if sizes else None, _imagej_channels(told, tif.series[0]))
+    if "Z" in axes and sizes and spacing:
+        size = known_size(abs(spacing) if isinstance(spacing, (int, float)) else spacing, tif.filename)
+        sizes |= {"Z": size} if size else {}
+    if sizes:
+        check_unit(unit, tif.filename)
+    return ImageMetadata(axes, sizes, unit if sizes else None, _imagej_channels(told, tif))
 
 
-def _imagej_channels(told, series):
+def _imagej_channels(told, tif):
     """Return the names of channels from the labels of planes.
 
     The result is empty unless the same labels repeat for each group of channels.
     """
-    labels = told.get("Labels") or []
+    labels, series = told.get("Labels") or [], tif.series[0]
     count = channel_count(series.axes, series.shape)
-    if not count or not all(labels) or len(labels) % count:
+    if not count or len(labels) % count:
         return ()
     names = tuple(map(str, labels[:count]))
-    return names if list(names) * (len(labels) // count) == list(labels) else ()
+    return known_names(names, tif.filename) if list(names) * (len(labels) // count) == labels else ()

@@ -219,6 +219,8 @@ class CSVSource(_FrameSource):
         When the source is used, if the file doesn't exist.
     StorageError
         If the path is a URL.  When the source is used, if the file can't be read.
+    SourceUnreadable
+        When the file is read, if it can't be decoded: another encoding, lines of different lengths …
 
     Examples
     --------
@@ -258,6 +260,8 @@ class ParquetSource(_FrameSource):
         When the source is used, if the file doesn't exist.
     StorageError
         If the path is a URL.  When the source is used, if the file can't be read.
+    SourceUnreadable
+        When the file is read, if it is damaged or not Parquet.
 
     Examples
     --------

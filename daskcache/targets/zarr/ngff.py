@@ -17,7 +17,8 @@ from typing import Any
 
 from ...storage.roots import parsed
 from ...storage.source_hashes import source_error
-from ..images.metadata import SPATIAL, UNKNOWN, ImageMetadata, in_one_unit
+from ..images.metadata import SPATIAL, UNKNOWN, ImageMetadata
+from ..images.units import check_unit, in_one_unit, known_names, known_size
 
 #: Axes in the order that the format prescribes.
 AXES = "tczyx"
@@ -26,6 +27,7 @@ _TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 _NO_NAME = UNKNOWN.lower()
 _UNITS = {
     "pm": "picometer",
+    "Å": "angstrom",
     "nm": "nanometer",
     "µm": "micrometer",
     "mm": "millimeter",
@@ -112,13 +114,17 @@ def without_windows(attributes: dict[str, Any]) -> dict[str, Any]:
 # ---- reading ------------------------------------------------------------------------------------
 
 
-def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[str, ImageMetadata] | None:
+def metadata_of(
+    attributes: dict[str, Any], name: str, path: str | None = None
+) -> tuple[str, ImageMetadata] | None:
     """Return the metadata of an array from the attributes of its group.
 
     Parameters
     ----------
     attributes : dict
         Of any version of the format.
+    name : str
+        Name of the group for warnings.
     path : str, optional
         Path of the array within the group.  Default: the array of the image in full size.
 
@@ -133,7 +139,7 @@ def metadata_of(attributes: dict[str, Any], path: str | None = None) -> tuple[st
         for image in told["multiscales"]:
             for level in image["datasets"]:
                 if path in (None, level["path"]):
-                    return str(level["path"]), _metadata(told, image, level)
+                    return str(level["path"]), _metadata(told, image, level, name)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return None
     return None
@@ -152,7 +158,7 @@ def of_level(folder: str) -> ImageMetadata | None:
     """
     path, group = os.path.basename(folder), os.path.dirname(folder)
     while path and (attributes := _attributes_at(group)) is not None:
-        found = metadata_of(attributes, path)
+        found = metadata_of(attributes, group, path)
         if found is not None:
             return found[1]
         path = f"{os.path.basename(group)}/{path}" if os.path.basename(group) else ""
@@ -183,7 +189,7 @@ def _attributes_at(folder):
         return None
 
 
-def _metadata(told, image, level):
+def _metadata(told, image, level, name):
     axes = image.get("axes") or list(AXES)  # versions 0.1 and 0.2 have images of these axes only
     described = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
     letters = _letters(axis.get("name") for axis in described)
@@ -197,15 +203,13 @@ def _metadata(told, image, level):
     for letter, axis, size in zip(letters, described, scale, strict=True):
         unit = _OUR_UNITS.get(axis.get("unit"), axis.get("unit"))
         # a scale of 1 without a unit is what the format holds for an unknown size
-        if letter in SPATIAL and (unit or size != 1) and 0 < size < float("inf"):
+        if letter in SPATIAL and (unit or size != 1) and known_size(size, name):
             sizes[letter] = size, unit
-    channels = _channels(told) if "C" in letters else ()
-    return ImageMetadata("".join(letters), *in_one_unit(sizes), channels)
-
-
-def _channels(told):
-    names = [channel.get("label") for channel in told.get("omero", {}).get("channels", [])]
-    return tuple(names) if all(isinstance(name, str) and name for name in names) else ()
+    lengths, unit = in_one_unit(sizes)
+    check_unit(unit, name)
+    labels = [channel.get("label") for channel in told.get("omero", {}).get("channels", [])]
+    channels = known_names(labels, name) if "C" in letters else ()
+    return ImageMetadata("".join(letters), lengths, unit, channels)
 
 
 _WORDS = {"time": "T", "channel": "C"}

@@ -6,13 +6,14 @@ arrays.  To read an existing OME-Zarr image, use `source.ZarrSource`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ...errors import LazyModule
 from ..images.metadata import TakesOver
 from ..images.options import checked_channels, one_of, wrong
 from . import ngff
-from .source import ZarrSource, described_image
+from .source import described_image, read_metadata
 from .target import AUTO, ZarrTarget
 from .values import dask_array_of, open_node
 
@@ -117,7 +118,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
     # -- metadata -----------------------------------------------------------------------------------
 
     def _metadata_in(self, path):
-        return ZarrSource(path).read_metadata()
+        return read_metadata(path)
 
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
@@ -133,6 +134,8 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         for name, given in (("scale", self.scale), ("units", self.units)):
             if not set(given or ()) <= set(known):
                 raise wrong(name, given, f"axes of {known!r}")
+        if not all(0 < size < math.inf for size in (self.scale or {}).values()):
+            raise wrong("scale", self.scale, "positive numbers")
 
     def _check(self, value, what):
         ndim = getattr(value, "ndim", None)

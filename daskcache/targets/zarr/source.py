@@ -165,20 +165,13 @@ class ZarrSource(Source):
         FormatLimit
             If it is a group without an image.
         """
-        found = self.heritage()
-        if found is None:
-            raise FormatLimit(f"{self._folder} is not an image", hint="name an array in it with group=")
-        return found.metadata
+        return read_metadata(self._folder, self.slices)
 
     def heritage(self) -> Described | None:
-        return self.heritage_verified(self.content_hash())
+        return _described(open_node(self._folder), self._folder, self.slices)
 
     def heritage_verified(self, expected: str) -> Described | None:
-        opened = self._opened(expected)
-        if is_group(opened):
-            return described_image(opened)
-        metadata = ngff.of_level(self._folder) or ngff.of_names(dimension_names(opened))
-        return part_of(described(metadata, opened.shape), self.slices)
+        return _described(self._opened(expected), self._folder, self.slices)
 
     def _opened(self, expected):
         """Open the array or group, which must have the content hash `expected`.
@@ -224,12 +217,36 @@ def _slices(starts, stops):
     return tuple(map(slice, starts, stops))
 
 
+def read_metadata(folder: str, slices: tuple[slice, ...] = ()) -> ImageMetadata:
+    """Return the metadata of an image in a Zarr folder, or of a part of it; only metadata are read.
+
+    Raises
+    ------
+    SourceMissing
+        If the folder holds neither an array nor a group.
+    FormatLimit
+        If it is a group without an image.
+    """
+    found = _described(open_node(folder), folder, slices)
+    if found is None:
+        raise FormatLimit(f"{folder} is not an image", hint="name an array in it with group=")
+    return found.metadata
+
+
+def _described(opened, folder, slices):
+    """Return metadata and shape of an open array (or part of it) or image; None without an image."""
+    if is_group(opened):
+        return described_image(opened)
+    metadata = ngff.of_level(folder) or ngff.of_names(dimension_names(opened))
+    return part_of(described(metadata, opened.shape), slices)
+
+
 def described_image(group: Any) -> Described | None:
     """Return the metadata and shape of the image that a group holds in several sizes.
 
     None if the group doesn't hold an image.
     """
-    found = ngff.metadata_of(group.attrs.asdict())
+    found = ngff.metadata_of(group.attrs.asdict(), group.store.folder.path)
     if found is None or found[0] not in group:
         return None
     return described(found[1], group[found[0]].shape)
