@@ -26,7 +26,8 @@ from ..hashing.encoder import canonical_order, digest
 from ..storage import roots
 from ..targets.source import Source
 from ..targets.template import context
-from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in, taken_apart
+from .containers import taken_apart
+from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
 
 

@@ -386,7 +386,7 @@ class Node(Delayed):
         return self._recipe.__daskcache_path__()
 
     def __daskcache_encode__(self, encoder):
-        encoder.add_stand_in(self._recipe.key)
+        encoder.add_upstream(self, self._recipe.key)
 
 
 def holding(node: Node, value: Any) -> Node:

@@ -151,6 +151,10 @@ class Encoder:
         """Add a stand-in for data that isn't at hand, by the identity of the data's origin."""
         self.parts.append(b"@%b;" % identity.encode("utf-8", "surrogatepass"))
 
+    def add_upstream(self, value: Any, identity: str) -> None:
+        """Add a node, a future or another value that only a task of Dask gets, by its identity."""
+        self.add_stand_in(identity)
+
     def add_buffer(self, kind: bytes, buffer) -> None:
         """Add a large buffer by its digest, without copying it."""
         self.add_blocks(kind, [buffer])
@@ -211,7 +215,7 @@ def _collection(value, encoder):
     if value.__dask_graph__() is None:  # an xarray object without any chunks, say
         encode_by_token(value, encoder)
     else:
-        encoder.add_stand_in(_home("hashing.collections").collection_hash(value))
+        _home("hashing.collections").add_collection(value, encoder)
 
 
 #: Encoders by exact type, and by class for its subclasses too.

@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..calls.recipe import SCALARS, Ref, SourceInput, taken_apart
+from ..calls.containers import MUTABLE, taken_apart
+from ..calls.recipe import SCALARS, Ref, SourceInput
 from ..hashing.instances import fields_of
 from ..storage.roots import Root
 from ..targets.objects import PickleTarget
@@ -82,14 +83,11 @@ def _filled(value, data):
         return copy.deepcopy(value)  # its state is part of the key, and the body must not advance it
     parts, rebuild = taken_apart(value)
     filled = [_filled(part, data) for part in parts]
-    if rebuild is None or (typ not in _MUTABLE and all(map(operator.is_, parts, filled))):
+    if rebuild is None or (typ not in MUTABLE and all(map(operator.is_, parts, filled))):
         return value
     if dataclasses.is_dataclass(typ) and not _holds_reference(value):
         return _copied(value, filled)
     return rebuild(filled)
-
-
-_MUTABLE = (list, set, dict)
 
 
 def _holds_reference(value):
