@@ -23,6 +23,7 @@ from .. import config
 from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
+from ..hashing.names import has
 from ..storage import roots
 from ..targets.source import Source
 from ..targets.template import context
@@ -168,7 +169,7 @@ class _Upstream:
         if typ in SCALARS:
             return value
         # stand-ins come first, and nodes before other Dask collections, because they are both
-        if hasattr(typ, "_recipe"):
+        if has(typ, "_recipe"):
             return self._refer_to_node(value)
         if isinstance(value, TaskRef):  # a future, whose value only a task of Dask gets
             return self._refer(f"future {value.key}", dask_delayed(_same, pure=True)(value))
@@ -176,9 +177,9 @@ class _Upstream:
             content_hash = value.content_hash()
             identity = value.identify(content_hash)
             return self._refer(f"{value.path}:{identity}", SourceInput(value, identity, content_hash))
-        if hasattr(typ, "_spec"):
+        if has(typ, "_spec"):
             return value._spec.func  # a decorated function as an argument is that function
-        if hasattr(typ, "__dask_graph__") and dask.is_dask_collection(value):
+        if has(typ, "__dask_graph__") and dask.is_dask_collection(value):
             return self._refer(f"collection {id(value)}", value)
         if typ in _ITERATORS:  # read now: the key, the body and a retry of it all need the items
             value = _ITERATORS[typ](value)

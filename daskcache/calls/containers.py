@@ -15,6 +15,7 @@ from typing import Any
 from dask.utils import is_namedtuple_instance
 
 from ..hashing.instances import fields_of
+from ..hashing.names import has
 
 #: Containers that can be changed in place.
 MUTABLE = (list, set, dict, OrderedDict, defaultdict, deque)
@@ -41,7 +42,7 @@ def taken_apart(value: Any) -> tuple[Collection, Callable | None]:
         return value, lambda new: deque(new, value.maxlen)
     if is_namedtuple_instance(value):
         return value, lambda new: typ(*new)
-    if dataclasses.is_dataclass(typ):
+    if has(typ, "__dataclass_fields__"):
         old = fields_of(value)
         return old.values(), lambda new: dataclasses.replace(value, **dict(zip(old, new, strict=True)))
     return (), None

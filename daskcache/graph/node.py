@@ -28,6 +28,7 @@ from ..calls.recipe import Recipe, flatten, unflatten
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body, made
 from ..hashing.fingerprints import identity_of
+from ..hashing.names import has
 from ..targets.base import Target
 from .frames import dask_moment, is_read_for_composing
 from .late import LateKey, lazy_graph
@@ -149,7 +150,7 @@ def delayed(
         return functools.partial(delayed, **given)
     if isinstance(obj, Delayed):
         return obj
-    if not callable(obj) or dask.is_dask_collection(obj):
+    if not callable(obj) or (has(type(obj), "__dask_graph__") and dask.is_dask_collection(obj)):
         return dask_delayed(obj, name, pure, nout, traverse)
     if not (nout is None or (type(nout) is int and nout >= 0)):
         raise ValueError(f"nout must be None or a non-negative integer, got {nout}")

@@ -11,7 +11,6 @@ packages; users `register` others, or define ``__dask_tokenize__``.  `fingerprin
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -21,6 +20,7 @@ import xxhash
 
 from .algorithms import algorithm, digest, hasher
 from .instances import encode_by_token, encode_dataclass, encode_instance, encode_namedtuple, endless
+from .names import has
 from .plain_values import BASES, ENCODERS, encode_str
 
 #: Hash of half the length, for names that must stay short and where a rare collision does no harm.
@@ -265,14 +265,14 @@ def _inherited_encoder(cls):
     for ancestor in cls.__mro__:
         if ancestor in _BASES:
             return _BASES[ancestor]
-    if hasattr(cls, "__daskcache_encode__"):
+    if has(cls, "__daskcache_encode__"):
         return cls.__daskcache_encode__
-    if hasattr(cls, "__dask_graph__"):
+    if has(cls, "__dask_graph__"):
         return _collection
-    if hasattr(cls, "__dask_tokenize__"):
+    if has(cls, "__dask_tokenize__"):
         return encode_by_token
-    if dataclasses.is_dataclass(cls):
+    if has(cls, "__dataclass_fields__"):
         return encode_dataclass
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+    if issubclass(cls, tuple) and has(cls, "_fields"):
         return encode_namedtuple
     return encode_instance

@@ -7,7 +7,6 @@ Large arrays are not copied, but read-only.
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import operator
 import pickle
@@ -23,7 +22,7 @@ from ..calls.containers import MUTABLE, taken_apart
 from ..calls.recipe import SCALARS, Ref
 from ..errors import ArgumentChanged, UnhashableArgument
 from ..hashing.encoder import hash_value
-from ..hashing.names import class_name
+from ..hashing.names import class_name, has
 from .work import Work
 
 #: Bytes beyond which an array is not copied.
@@ -49,7 +48,7 @@ def filled(value: Any, copy: Callable[[Any], Any], data: Callable[[int], Any] | 
         return data(value.ordinal)
     parts, rebuild = taken_apart(value)
     # the class of a dataclass may not take all of its parts: another one is made only for references
-    if rebuild is None or (dataclasses.is_dataclass(typ) and not _holds_reference(value)):
+    if rebuild is None or (has(typ, "__dataclass_fields__") and not _holds_reference(value)):
         return copy(value)
     new = [filled(part, copy, data) for part in parts]
     return value if typ not in MUTABLE and all(map(operator.is_, parts, new)) else rebuild(new)
@@ -194,7 +193,7 @@ def _is_shared(value):
     return (
         isinstance(value, _CODE)
         or type(value).__module__.partition(".")[0] == "pyarrow"
-        or dask.is_dask_collection(value)
+        or (has(type(value), "__dask_graph__") and dask.is_dask_collection(value))
     )
 
 

@@ -987,3 +987,49 @@ def test_xarray_objects():
     for convert in (xr.DataArray, xr.DataArray.to_dataset):
         assert hash_value(convert(make())) == hash_value(convert(make()))
         assert len({hash_value(convert(each)) for each in different}) == len(different)
+
+
+# ---- classes that answer to any name -------------------------------------------------------------
+
+
+class Registry(type):
+    """A metaclass whose look-up of unknown names is an error of its own, or gives anything."""
+
+    def __getattr__(cls, name):
+        if name == "__reduce_cython__" or cls.answers is None:
+            raise KeyError(name)
+        return cls.answers
+
+
+class Strict(metaclass=Registry):
+    answers = None
+
+
+class Lenient(metaclass=Registry):
+    answers = "anything"
+
+
+class Row:
+    """An object that gives its cells as attributes."""
+
+    def __init__(self, **cells):
+        vars(self)["cells"] = cells
+
+    def __getattr__(self, name):
+        return self.cells[name]
+
+
+@pytest.mark.parametrize("cls", [Strict, Lenient])
+def test_classes_whose_metaclass_answers(cls):
+    """It isn't asked for names that only some classes have."""
+    assert hash_value(cls) == hash_value(cls)
+    assert hash_value(cls) != hash_value(Plain)
+    use = dc.delayed(lambda: cls.answers, target="used.json")
+    assert use().compute(scheduler="sync") == cls.answers
+    assert dc.delayed(lambda it: it.answers)(cls).compute(scheduler="sync") == cls.answers
+
+
+def test_objects_whose_class_answers():
+    """A look-up that fails with another error than AttributeError is a missing attribute."""
+    assert hash_value(Row(a=1)) == hash_value(Row(a=1)) != hash_value(Row(a=2))
+    assert dc.delayed(lambda row: row.a)(Row(a=1)).compute(scheduler="sync") == 1
