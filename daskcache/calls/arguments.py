@@ -20,7 +20,7 @@ from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 
 from .. import config
-from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument
+from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument, did_you_mean
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
 from ..hashing.names import has
@@ -70,9 +70,9 @@ def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
 def _make_recipe(spec, args, kwargs, pure):
     try:
         values = spec.signature.bind(args, kwargs)
-    except TypeError:
+    except TypeError as error:
         if inspect.isfunction(spec.func):
-            raise
+            raise _misfit(spec, kwargs, error) from None
         spec = spec.unsigned  # a call of another callable fails when it runs, as in Dask
         values = spec.signature.bind(args, kwargs)
     upstream = _Upstream()
@@ -104,6 +104,19 @@ def _make_recipe(spec, args, kwargs, pure):
         dask.get_annotations(),
         code.fingerprint,
         code.parts,
+    )
+
+
+def _misfit(spec, kwargs, error):
+    """Return the error for arguments that don't fit, with the names of function and argument."""
+    names, takes_any = spec.signature.names, inspect.Parameter.VAR_KEYWORD in spec.signature.kinds
+    unknown = [name for name in kwargs if name not in names and not takes_any]
+    if not unknown:
+        return TypeError(f"{spec.name}(): {error}")
+    question = did_you_mean(unknown[0], names)
+    return TypeError(
+        f"{spec.name}() got an unexpected keyword argument {unknown[0]!r}: "
+        + (question or f"it takes {', '.join(names) or 'none'}")
     )
 
 

@@ -171,6 +171,31 @@ def test_other_lazy_values_where_no_data_can_take_their_place():
     assert echo(Plain(zeros)).dc.key == echo(Plain(zeros)).dc.key
 
 
+@pytest.mark.parametrize(
+    ("args", "kwargs", "message"),
+    [
+        ((1,), {"j": 1}, "scale() got an unexpected keyword argument 'j': it takes image, factor"),
+        (
+            (1,),
+            {"factr": 1},
+            "scale() got an unexpected keyword argument 'factr': did you mean 'factor'?",
+        ),
+        ((), {"j": 1}, "scale() got an unexpected keyword argument 'j': it takes image, factor"),
+        ((), {}, "scale(): missing a required argument: 'image'"),
+        ((1, 2, 3), {}, "scale(): too many positional arguments"),
+    ],
+)
+def test_arguments_that_do_not_fit(args, kwargs, message):
+    """The error names the function and the argument."""
+    with pytest.raises(TypeError) as raised:
+        dc.delayed(scale)(*args, **kwargs)
+    assert str(raised.value) == message
+
+
+def scale(image, factor=1):
+    return image * factor
+
+
 def test_a_container_that_can_not_be_made_again():
     """The error says what to do instead."""
 
