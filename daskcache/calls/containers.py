@@ -34,7 +34,7 @@ def taken_apart(value: Any) -> tuple[Collection, Callable | None]:
         if typ is defaultdict:
             make = functools.partial(defaultdict, value.default_factory)
         # each key is followed by its value, as the references in them are numbered
-        parts = [part for item in value.items() for part in item]
+        parts = [part for item in list(value.items()) for part in item]
         return parts, lambda new: make(zip(new[::2], new[1::2], strict=True))
     if typ is slice:
         return (value.start, value.stop, value.step), lambda new: slice(*new)

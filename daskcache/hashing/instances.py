@@ -144,7 +144,7 @@ def _attributes(value):
 
     Methods of its own stand by their functions.
     """
-    cls, attributes = type(value), look_up(value, "__dict__", {})
+    cls, attributes = type(value), dict(look_up(value, "__dict__", {}))
     kept = [n for n in attributes if not isinstance(look_up(cls, n), functools.cached_property)]
     return {name: _function_of_own(value, attributes[name]) for name in kept}
 
@@ -184,7 +184,11 @@ def encode_namedtuple(value, encoder):
 
 def encode_by_token(value, encoder):
     """Encode a value by its token if a copy has the same token, else by the state that pickle keeps."""
-    token = encoder.encoded(value.__dask_tokenize__())
+    try:
+        told = value.__dask_tokenize__()
+    except Exception as error:
+        raise no_identity(value, f"its __dask_tokenize__ failed ({error})") from error
+    token = encoder.encoded(told)
     if _token_of_copy(value, encoder) == token:
         encode_class(b"K", value, encoder)
         encoder.parts.append(token)
