@@ -206,6 +206,20 @@ class DaskcacheWarning(UserWarning):
 __all__ = sorted(name for name, value in globals().items() if isinstance(value, type))
 
 
+def did_you_mean(name, known):
+    """Return a question with the known name that is most like `name`, or None if none is.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+    """
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, known, n=1)
+    return f"did you mean {found[0]!r}?" if found else None
+
+
 def require(module, extra):
     """Import and return an optional module.
 

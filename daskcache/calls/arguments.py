@@ -20,13 +20,15 @@ from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 
 from .. import config
-from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument
+from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument, did_you_mean
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
+from ..hashing.names import has
 from ..storage import roots
 from ..targets.source import Source
 from ..targets.template import context
-from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in, taken_apart
+from .containers import taken_apart
+from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
 
 
@@ -68,9 +70,9 @@ def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
 def _make_recipe(spec, args, kwargs, pure):
     try:
         values = spec.signature.bind(args, kwargs)
-    except TypeError:
+    except TypeError as error:
         if inspect.isfunction(spec.func):
-            raise
+            raise _misfit(spec, kwargs, error) from None
         spec = spec.unsigned  # a call of another callable fails when it runs, as in Dask
         values = spec.signature.bind(args, kwargs)
     upstream = _Upstream()
@@ -102,6 +104,19 @@ def _make_recipe(spec, args, kwargs, pure):
         dask.get_annotations(),
         code.fingerprint,
         code.parts,
+    )
+
+
+def _misfit(spec, kwargs, error):
+    """Return the error for arguments that don't fit, with the names of function and argument."""
+    names, takes_any = spec.signature.names, inspect.Parameter.VAR_KEYWORD in spec.signature.kinds
+    unknown = [name for name in kwargs if name not in names and not takes_any]
+    if not unknown:
+        return TypeError(f"{spec.name}(): {error}")
+    question = did_you_mean(unknown[0], names)
+    return TypeError(
+        f"{spec.name}() got an unexpected keyword argument {unknown[0]!r}: "
+        + (question or f"it takes {', '.join(names) or 'none'}")
     )
 
 
@@ -167,7 +182,7 @@ class _Upstream:
         if typ in SCALARS:
             return value
         # stand-ins come first, and nodes before other Dask collections, because they are both
-        if hasattr(typ, "_recipe"):
+        if has(typ, "_recipe"):
             return self._refer_to_node(value)
         if isinstance(value, TaskRef):  # a future, whose value only a task of Dask gets
             return self._refer(f"future {value.key}", dask_delayed(_same, pure=True)(value))
@@ -175,9 +190,9 @@ class _Upstream:
             content_hash = value.content_hash()
             identity = value.identify(content_hash)
             return self._refer(f"{value.path}:{identity}", SourceInput(value, identity, content_hash))
-        if hasattr(typ, "_spec"):
+        if has(typ, "_spec"):
             return value._spec.func  # a decorated function as an argument is that function
-        if hasattr(typ, "__dask_graph__") and dask.is_dask_collection(value):
+        if has(typ, "__dask_graph__") and dask.is_dask_collection(value):
             return self._refer(f"collection {id(value)}", value)
         if typ in _ITERATORS:  # read now: the key, the body and a retry of it all need the items
             value = _ITERATORS[typ](value)

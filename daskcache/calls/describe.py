@@ -11,12 +11,12 @@ import ast
 import json
 import operator
 import re
-import reprlib
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from ..errors import DaskcacheError
+from ..hashing.changes import Brief
 from ..targets.base import CODEC_ERRORS
 from ..targets.tagged import from_json, to_json
 from .recipe import Ref
@@ -29,7 +29,7 @@ LONGEST = 1000
 DEEPEST = 20
 
 
-class _InOrder(reprlib.Repr):
+class _InOrder(Brief):
     """Make texts of values; dicts keep their order."""
 
     def repr_dict(self, x, level):
@@ -145,7 +145,7 @@ def _value(text):
     try:
         return json.loads(text, object_hook=_from_json)
     except json.JSONDecodeError:  # a short text, or a whole one of an earlier version
-        tree = ast.parse(_REF.sub(r"Ref(\1)", text), mode="eval")
+        tree = ast.parse(_REF.sub(_call_of_ref, text), mode="eval")
         return ast.literal_eval(_Refs().visit(tree))
 
 
@@ -162,4 +162,9 @@ class _Refs(ast.NodeTransformer):
         return ast.Constant(Ref(*map(ast.literal_eval, call.args))) if is_ref else call
 
 
-_REF = re.compile(r"<upstream (\d+)>")
+def _call_of_ref(found):
+    return found[0] if found[1] is None else f"Ref({found[1]})"
+
+
+#: References, and literals of texts, which may look like references inside.
+_REF = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|<upstream (\d+)>""")

@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..errors import GraphError, TemplateError, UnsafePath
+from dask.utils import funcname
+
+from ..errors import GraphError, TemplateError, UnsafePath, did_you_mean
 from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
 from ..targets.base import Target
@@ -59,6 +62,32 @@ class Options:
 
 def _options(changed):
     return Options(**changed)
+
+
+def unknown_parameter(name: str, known: Iterable[str]) -> TypeError:
+    """Return the error for a parameter that `daskcache.delayed` doesn't have."""
+    question = did_you_mean(name, known)
+    return TypeError(
+        f"delayed() got an unexpected keyword argument {name!r}" + (f": {question}" if question else "")
+    )
+
+
+def check_parameters(func: Callable) -> None:
+    """Raise `GraphError` if each call of the function would lose an argument to Dask."""
+    try:
+        names = inspect.signature(func).parameters
+    except (TypeError, ValueError):  # a function of C without a signature
+        return
+    for name in OF_DASK:
+        if name in names:
+            raise GraphError(
+                f"{funcname(func)}() has a parameter {name!r}, which Dask takes out of every call",
+                hint="give the parameter another name",
+            )
+
+
+#: Keyword arguments of every call of a Dask function.
+OF_DASK = ("pure", "dask_key_name")
 
 
 def formats_of(func, options):

@@ -11,16 +11,14 @@ keys it gives the key.  Together with the parents' data hashes it gives the trac
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from dask.delayed import Delayed
-from dask.utils import is_namedtuple_instance
 
 from ..errors import ArgumentChanged, SourceMissing, TemplateError
 from ..hashing.changes import Part, code_changes
 from ..hashing.encoder import digest
-from ..hashing.instances import fields_of
 from ..storage import code_store
 from ..storage.roots import Root
 from ..targets.base import Target
@@ -222,27 +220,6 @@ class Ref:
 
     def __repr__(self):
         return f"<upstream {self.ordinal}>"
-
-
-def taken_apart(value: Any) -> tuple[Collection, Callable | None]:
-    """Return the parts of a value in which references may be, and a function that makes one of others.
-
-    Such values are containers, slices, named tuples and dataclasses.  Any other has no parts and None.
-    """
-    typ = type(value)
-    if typ in (list, tuple, set, frozenset):
-        return value, typ
-    if typ is dict:  # each key is followed by its value, as the references in them are numbered
-        parts = [part for item in value.items() for part in item]
-        return parts, lambda new: dict(zip(new[::2], new[1::2], strict=True))
-    if typ is slice:
-        return (value.start, value.stop, value.step), lambda new: slice(*new)
-    if is_namedtuple_instance(value):
-        return value, lambda new: typ(*new)
-    if dataclasses.is_dataclass(typ):
-        old = fields_of(value)
-        return old.values(), lambda new: dataclasses.replace(value, **dict(zip(old, new, strict=True)))
-    return (), None
 
 
 class SourceInput(NamedTuple):

@@ -18,12 +18,13 @@ from ..hashing.changes import Part
 from ..hashing.encoder import Encoder, hash_value
 from ..hashing.fingerprints import identity_of
 from ..hashing.functions import learn_bodies
-from ..hashing.names import imported
+from ..hashing.names import class_name, imported
 from ..hashing.ownership import package_version
 from ..hashing.reach import Reach
 from ..storage.paths import masked
 from ..targets.registry import read_as
 from ..targets.template import Template
+from .containers import values_in
 from .options import Options, _options, formats_of  # noqa: F401 (older pickles find `_options` here)
 from .signature import ANYTHING, Signature, signature_of
 
@@ -137,16 +138,20 @@ class Spec:
 
         Raises
         ------
+        GraphError
+            If an argument holds a node, a future or another lazy value where it can't be found.
         UnhashableArgument
             If an argument has no stable identity.
         """
-        encoder = Encoder()
+        encoder = _ArgumentEncoder()
         encoder.parts.append(code.encode())
         if any(self._read_as):
             encoder.add(self._read_as)
         for position in self.counted:
             try:
                 encoder.add_checked(values[position])
+            except _Hidden as found:
+                raise self._hidden(position, values[position], found.args[0]) from None
             except UnhashableArgument as error:
                 name = self.signature.names[position]
                 raise UnhashableArgument(
@@ -155,6 +160,20 @@ class Spec:
                     hint=error.hint,
                 ) from error
         return encoder.digest()
+
+    def _hidden(self, position, value, found):
+        """Return the error for a lazy value inside of a value that is not taken apart."""
+        name = self.signature.names[position]
+        holder = class_name(type(next(filter(_hides, values_in(value)))))
+        return GraphError(
+            f"the argument {name!r} of {self.name}() holds a lazy value inside of {holder}, where data "
+            "can't replace it",
+            expected="lazy values as arguments of their own, or in lists, tuples, sets, dicts, deques, "
+            "named tuples and dataclasses",
+            got=_shown(found),
+            hint="pass it as an argument of its own, or in a list or dict, and let the function put "
+            "the data where they belong",
+        )
 
     @functools.cached_property
     def _read_as(self):
@@ -182,6 +201,27 @@ class Spec:
         except DaskcacheError:  # calls report the error
             return {}
         return reach.bodies(travelling=True) if reach is not None else {}
+
+
+class _ArgumentEncoder(Encoder):
+    """Encode arguments, in which references stand for the lazy values."""
+
+    __slots__ = ()
+
+    def add_upstream(self, value, identity):
+        raise _Hidden(value)
+
+
+class _Hidden(Exception):
+    """A lazy value that no reference has replaced."""
+
+
+def _hides(value):
+    try:
+        _ArgumentEncoder().add(value)
+    except _Hidden:
+        return True
+    return False
 
 
 def _shown(value):

@@ -14,7 +14,7 @@ import functools
 import sys
 from collections.abc import Mapping
 from threading import get_ident
-from typing import Any
+from typing import Any, NoReturn
 
 import dask
 from dask._task_spec import DataNode
@@ -24,10 +24,12 @@ from dask.delayed import delayed as dask_delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from ..calls.arguments import make_recipe
+from ..calls.options import check_parameters, unknown_parameter
 from ..calls.recipe import Recipe, flatten, unflatten
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body, made
 from ..hashing.fingerprints import identity_of
+from ..hashing.names import has
 from ..targets.base import Target
 from .frames import dask_moment, is_read_for_composing
 from .late import LateKey, lazy_graph
@@ -53,6 +55,7 @@ def delayed(
     expires: str | None = None,
     tracked: str | tuple[str, ...] | list[str] = "user",
     isolate: bool = False,
+    **unknown: NoReturn,
 ) -> Any:
     """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
 
@@ -106,6 +109,8 @@ def delayed(
         that hold the interpreter's lock (GIL) for long, or that crash.  Arguments and results are
         pickled on their way between the processes, and the start of a process takes a moment.  Not part
         of the key.
+    **unknown
+        Misspelt parameters, which are an error.
 
     Returns
     -------
@@ -123,7 +128,10 @@ def delayed(
     UnknownFormat
         If no format is registered for a target's suffix.
     GraphError
-        If `check`, `on_modified` or `tracked` has another value than those above.
+        If `check`, `on_modified` or `tracked` has another value than those above.  If the function has
+        a parameter ``pure`` or ``dask_key_name``, which Dask takes for itself.
+    TypeError
+        If a parameter is unknown.
     ValueError
         If `nout` is not a non-negative integer.
 
@@ -144,16 +152,19 @@ def delayed(
     >>> dc.plan(node).counts
     {'run': 0, 'decide': 0, 'blocked': 0, 'load': 1, 'skip': 1}
     """
-    given = {k: v for k, v in locals().items() if k != "obj"}
+    given = {k: v for k, v in locals().items() if k not in ("obj", "unknown")}
+    if unknown:
+        raise unknown_parameter(next(iter(unknown)), given)
     if obj is _MISSING:
         return functools.partial(delayed, **given)
     if isinstance(obj, Delayed):
         return obj
-    if not callable(obj) or dask.is_dask_collection(obj):
+    if not callable(obj) or (has(type(obj), "__dask_graph__") and dask.is_dask_collection(obj)):
         return dask_delayed(obj, name, pure, nout, traverse)
     if not (nout is None or (type(nout) is int and nout >= 0)):
         raise ValueError(f"nout must be None or a non-negative integer, got {nout}")
     del given["name"], given["traverse"]
+    check_parameters(obj)
     given["ignore"] = (ignore,) if isinstance(ignore, str) else tuple(ignore)
     given["tracked"] = tuple(tracked) if isinstance(tracked, list) else tracked
     return Function(Spec(obj, Options(**given)), name)
@@ -183,7 +194,7 @@ class Function(DelayedLeaf):
         if inside_body.get():  # a body gets values, not nodes
             return spec.func(*args, **kwargs)
         key, pure = None, spec.options.pure
-        if kwargs:  # Dask's functions take these two as well
+        if kwargs:  # see `OF_DASK`
             key = kwargs.pop("dask_key_name", None)
             pure = kwargs.pop("pure", pure)
         if pure is None:
@@ -386,7 +397,7 @@ class Node(Delayed):
         return self._recipe.__daskcache_path__()
 
     def __daskcache_encode__(self, encoder):
-        encoder.add_stand_in(self._recipe.key)
+        encoder.add_upstream(self, self._recipe.key)
 
 
 def holding(node: Node, value: Any) -> Node:

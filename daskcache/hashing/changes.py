@@ -13,8 +13,19 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
+
+class Brief(reprlib.Repr):
+    """Make short texts of values, however deep or large."""
+
+    def repr_int(self, x, level):
+        try:
+            return super().repr_int(x, level)
+        except ValueError:  # Python refuses to write out thousands of digits
+            return f"<an int of {x.bit_length()} bits>"
+
+
 #: Makes the short texts of values for `Part.text`.
-brief = reprlib.Repr()
+brief = Brief()
 brief.maxstring = brief.maxother = 80
 #: Lines of a diff that are shown.
 _MAX_LINES = 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dask._task_spec import Alias, DataNode, GraphNode, TaskRef, convert_legacy_graph
 from dask.core import flatten
+from dask.delayed import Delayed
 
 from .encoder import Encoder, register
 
@@ -25,6 +26,14 @@ def collection_hash(collection) -> str:
     encoder.add(finish)
     encoder.add(tuple(extra))
     return encoder.digest()
+
+
+def add_collection(collection, encoder):
+    """Add a Dask collection.  A `Delayed` is only a handle; others can be used as they are."""
+    if isinstance(collection, Delayed):
+        encoder.add_upstream(collection, collection_hash(collection))
+    else:
+        encoder.add_stand_in(collection_hash(collection))
 
 
 def _materialised(collection):
@@ -85,6 +94,8 @@ class _GraphEncoder(Encoder):
         self.add_stand_in(self.hashes.get(key, str(key)))
 
 
+# futures, which derive from references
+register(TaskRef, subclasses=True)(lambda value, encoder: encoder.add_upstream(value, str(value.key)))
 register(TaskRef)(lambda value, encoder: encoder.add_reference(value.key))
 register(Alias)(lambda value, encoder: encoder.add_reference(value.target))
 register(DataNode)(lambda value, encoder: encoder.add(value.value))

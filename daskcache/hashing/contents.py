@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .code_objects import Import
+from .names import has, look_up
 from .ownership import is_user_code, is_user_package
 
 MISSING: Any = object()
@@ -62,7 +63,7 @@ def held_by(func) -> Iterator[tuple[str, str, Any]]:
     """Yield kind, name and value of a function's defaults and of the variables that it closes over."""
     for each in inspect.signature(func, follow_wrapped=False).parameters.values():
         # nodes are upstream of the call, not part of the code
-        if each.default is not each.empty and not hasattr(type(each.default), "_recipe"):
+        if each.default is not each.empty and not has(type(each.default), "_recipe"):
             yield "default", each.name, each.default
     for name, value in closure_of(func).items():
         yield "closure variable", name, value
@@ -207,10 +208,10 @@ def declared(cls: type) -> Iterator[tuple[str, Any]]:
     if issubclass(cls, enum.Enum):
         yield "members", [(name, member.value) for name, member in cls.__members__.items()]
     types = annotations_of(cls)
-    if dataclasses.is_dataclass(cls):
+    if has(cls, "__dataclass_fields__"):
         yield "fields", [_field(field, types) for field in dataclasses.fields(cls)]
         yield "parameters", _of(vars(cls).get("__dataclass_params__"), _DATACLASS_PARAMETERS)
-        yield "__match_args__", getattr(cls, "__match_args__", None)
+        yield "__match_args__", look_up(cls, "__match_args__")
     own = vars(cls)
     if "__attrs_attrs__" in own:
         yield "attributes", [_of(each, _ATTRIBUTE) for each in own["__attrs_attrs__"]]

@@ -11,7 +11,6 @@ packages; users `register` others, or define ``__dask_tokenize__``.  `fingerprin
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -21,6 +20,7 @@ import xxhash
 
 from .algorithms import algorithm, digest, hasher
 from .instances import encode_by_token, encode_dataclass, encode_instance, encode_namedtuple, endless
+from .names import has
 from .plain_values import BASES, ENCODERS, encode_str
 
 #: Hash of half the length, for names that must stay short and where a rare collision does no harm.
@@ -151,6 +151,10 @@ class Encoder:
         """Add a stand-in for data that isn't at hand, by the identity of the data's origin."""
         self.parts.append(b"@%b;" % identity.encode("utf-8", "surrogatepass"))
 
+    def add_upstream(self, value: Any, identity: str) -> None:
+        """Add a node, a future or another value that only a task of Dask gets, by its identity."""
+        self.add_stand_in(identity)
+
     def add_buffer(self, kind: bytes, buffer) -> None:
         """Add a large buffer by its digest, without copying it."""
         self.add_blocks(kind, [buffer])
@@ -211,7 +215,7 @@ def _collection(value, encoder):
     if value.__dask_graph__() is None:  # an xarray object without any chunks, say
         encode_by_token(value, encoder)
     else:
-        encoder.add_stand_in(_home("hashing.collections").collection_hash(value))
+        _home("hashing.collections").add_collection(value, encoder)
 
 
 #: Encoders by exact type, and by class for its subclasses too.
@@ -261,14 +265,14 @@ def _inherited_encoder(cls):
     for ancestor in cls.__mro__:
         if ancestor in _BASES:
             return _BASES[ancestor]
-    if hasattr(cls, "__daskcache_encode__"):
+    if has(cls, "__daskcache_encode__"):
         return cls.__daskcache_encode__
-    if hasattr(cls, "__dask_graph__"):
+    if has(cls, "__dask_graph__"):
         return _collection
-    if hasattr(cls, "__dask_tokenize__"):
+    if has(cls, "__dask_tokenize__"):
         return encode_by_token
-    if dataclasses.is_dataclass(cls):
+    if has(cls, "__dataclass_fields__"):
         return encode_dataclass
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+    if issubclass(cls, tuple) and has(cls, "_fields"):
         return encode_namedtuple
     return encode_instance

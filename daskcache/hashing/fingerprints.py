@@ -12,7 +12,7 @@ import types
 from typing import Any
 
 from ..errors import UnhashableArgument
-from .contents import closure_of, is_followed
+from .contents import closure_of, in_cell, is_followed
 from .encoder import Encoder, hash_value
 from .functions import body_of
 from .names import current_name, name_of, public_name
@@ -127,11 +127,12 @@ class _NamingEncoder(Encoder):
 
     def _add_held(self, variable, cell, function):
         part = _NamingEncoder(self.around | {id(function)})
+        value = in_cell(cell, empty="")
         try:
-            part.add(cell.cell_contents)
-        except (UnhashableArgument, ValueError) as error:  # ValueError: an empty cell
+            part.add(value)
+        except UnhashableArgument:
             part = self.nested()
-            part.add("" if isinstance(error, ValueError) else type(cell.cell_contents).__qualname__)
+            part.add(type(value).__qualname__)
         self.add(variable)
         self.parts += part.parts
 

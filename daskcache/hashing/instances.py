@@ -10,12 +10,13 @@ import dataclasses
 import functools
 import pickle
 import threading
+import types
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
 from ..errors import UnhashableArgument
-from .names import class_name, name_of, process_name_of
+from .names import class_name, has, look_up, name_of, process_name_of
 from .ownership import is_user_code
 from .plain_values import encode_class, encode_str
 
@@ -55,7 +56,7 @@ _of_thread = threading.local()
 
 
 def _encode_contents(value, encoder):
-    wrapped = getattr(value, "__wrapped__", None)
+    wrapped = look_up(value, "__wrapped__")
     if callable(wrapped) and not is_user_code(type(value)):  # a function inside an lru_cache, say
         encode_class(b"w", value, encoder)
         encoder.add(wrapped)
@@ -80,7 +81,7 @@ def _taken_apart(value):
         if isinstance(reduced, str):
             return reduced
         function, args, state, items, pairs = (*reduced, None, None, None)[:5]
-        if state is not None and state is getattr(value, "__dict__", None):
+        if state is not None and state is look_up(value, "__dict__"):
             state = _attributes(value) or None
         listed = [None if each is None else list(each) for each in (items, pairs)]
         return function, args, state, *listed
@@ -108,7 +109,7 @@ def _same(one, two):
 
 def _reduced(value, reduced, encoder):
     if isinstance(reduced, str):
-        encoder.add((getattr(value, "__module__", None), reduced))  # the name of a global
+        encoder.add((look_up(value, "__module__"), reduced))  # the name of a global
         return
     function, args, state, items, pairs = reduced
     if function is copyreg.__newobj__ and args == (object,):
@@ -139,10 +140,23 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 
 def _attributes(value):
-    """Return an instance's attributes, without the values that `functools.cached_property` stored."""
-    cls, attributes = type(value), getattr(value, "__dict__", {})
-    kept = [n for n in attributes if not isinstance(getattr(cls, n, None), functools.cached_property)]
-    return {name: attributes[name] for name in kept}
+    """Return an instance's attributes, without the values that `functools.cached_property` stored.
+
+    Methods of its own stand by their functions.
+    """
+    cls, attributes = type(value), dict(look_up(value, "__dict__", {}))
+    kept = [n for n in attributes if not isinstance(look_up(cls, n), functools.cached_property)]
+    return {name: _function_of_own(value, attributes[name]) for name in kept}
+
+
+def _function_of_own(value, attribute):
+    """Return the function of an instance's own method, bound or decorated; other attributes as they are.
+
+    ``self.f = delayed(self.f)`` would make the instance contain itself.
+    """
+    method = attribute._spec.func if has(type(attribute), "_spec") else attribute
+    is_own = isinstance(method, types.MethodType) and method.__self__ is value
+    return ("own method", method.__func__) if is_own else attribute
 
 
 def encode_state(value, encoder):
@@ -170,7 +184,11 @@ def encode_namedtuple(value, encoder):
 
 def encode_by_token(value, encoder):
     """Encode a value by its token if a copy has the same token, else by the state that pickle keeps."""
-    token = encoder.encoded(value.__dask_tokenize__())
+    try:
+        told = value.__dask_tokenize__()
+    except Exception as error:
+        raise no_identity(value, f"its __dask_tokenize__ failed ({error})") from error
+    token = encoder.encoded(told)
     if _token_of_copy(value, encoder) == token:
         encode_class(b"K", value, encoder)
         encoder.parts.append(token)

@@ -59,6 +59,23 @@ def current_name(name: str) -> str:
     return name
 
 
+def look_up(obj: Any, name: str, default: Any = None) -> Any:
+    """Return an attribute, or `default` if it is missing.
+
+    A ``__getattr__`` of the object's class, or of its metaclass, may raise any error for a name that it
+    doesn't know.
+    """
+    try:
+        return getattr(obj, name, default)
+    except Exception:  # noqa: BLE001
+        return default
+
+
+def has(cls: type, name: str) -> bool:
+    """Test if a class defines or inherits an attribute, without asking its metaclass."""
+    return any(name in vars(each) for each in cls.__mro__)
+
+
 def imported(name: str) -> Any:
     """Import the object that a name stands for.
 
@@ -120,7 +137,7 @@ def name_of(value: Any) -> str | None:
 
 
 def _name_given_by_itself(value):
-    own = getattr(value, "__dict__", {})
+    own = look_up(value, "__dict__", {})
     module, name = own.get("__module__"), own.get("__qualname__")
     if not isinstance(module, str) or not isinstance(name, str) or not _is_installed(module):
         return None

@@ -85,12 +85,13 @@ def _complex(value, encoder):
 
 def _unordered(mark):
     def encode(value, encoder):
-        encoder.parts.append(mark % len(value))
+        items = list(value)  # at once: another thread may change the set
+        encoder.parts.append(mark % len(items))
         order = encoder.ordering()
         if order is None:
-            encoder.parts += sorted(map(encoder.encoded, value))
+            encoder.parts += sorted(map(encoder.encoded, items))
         else:  # sorted first: an encoding depends on the items encoded before it
-            encoder.parts += map(encoder.encoded, sorted(value, key=order.encoded))
+            encoder.parts += map(encoder.encoded, sorted(items, key=order.encoded))
 
     return encode
 
@@ -102,8 +103,9 @@ def _dict(value, encoder):
         encoder.parts.append(b"g")
         encode_str(name, encoder)
         return
-    encoder.parts.append(b"q%d:" % len(value))
-    for key, item in value.items():
+    items = list(value.items())  # at once: another thread may change the dict
+    encoder.parts.append(b"q%d:" % len(items))
+    for key, item in items:
         encoder.add(key)
         encoder.add(item)
 

@@ -23,6 +23,7 @@ from ..hashing.encoder import tag
 from ..planning.planner import Planner
 from ..planning.states import PlannedNode
 from ..runtime.call import arguments, call
+from ..runtime.copies import Copies
 from ..runtime.entry import Entry, joint_hash
 from ..runtime.store import sweep_parts, write_results
 from ..storage.record import RecordName, package_versions
@@ -255,7 +256,7 @@ def _values(recalled: Call) -> list:
         if isinstance(item, Entry):
             item.read_only = True
     try:
-        return arguments(recalled.work, recalled.inputs)
+        return arguments(recalled.work, recalled.inputs, Copies())
     except Exception as error:
         raise CannotRecompute(f"its inputs can't be read: {in_a_line(error)}") from error
 

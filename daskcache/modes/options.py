@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Mapping
 
 from .. import config
-from ..errors import DaskcacheWarning, GraphError
+from ..errors import DaskcacheWarning, GraphError, did_you_mean
 from ..graph.node import delayed
 from ..targets.base import Target
 from ..targets.stores import StoreTarget
@@ -79,7 +79,7 @@ _OLD_MODES = {
 }
 
 
-_OWN = inspect.signature(delayed).parameters.keys() - {"obj", "name"}
+_OWN = inspect.signature(delayed).parameters.keys() - {"obj", "name", "unknown"}
 _OF_PREFECT = frozenset(
     """
     name description tags viz_return_value cache_key_fn cache_expiration cache_policy
@@ -124,7 +124,9 @@ def check_known(options, known, decorator):
     unknown = sorted(set(options) - known)
     if unknown:
         raise GraphError(
-            f"{decorator}() has no parameter {unknown[0]!r}", expected=", ".join(sorted(known))
+            f"{decorator}() has no parameter {unknown[0]!r}",
+            expected=", ".join(sorted(known)),
+            hint=did_you_mean(unknown[0], known),
         )
 
 

@@ -5,20 +5,15 @@
 
 from __future__ import annotations
 
-import copy
-import dataclasses
-import operator
-import random
-import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..calls.recipe import SCALARS, Ref, SourceInput, taken_apart
-from ..hashing.instances import fields_of
+from ..calls.recipe import SCALARS, Ref, SourceInput
 from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
 from .body import body, call_isolated
+from .copies import Copies, copy_of_data, filled
 from .entry import Entry, Held, arrange
 from .store import own_part_path, sweeping
 from .work import DaskValue, FileData, Work
@@ -35,10 +30,17 @@ def input_of(place: Any, handles: Sequence[Any]) -> Any:
     return place
 
 
-def arguments(work: Work, inputs: list) -> list:
-    """Return the values for the call, with data in place of each `Ref`.
+def arguments(work: Work, inputs: list, copies: Copies) -> list:
+    """Return the values for the call, with data in place of each `Ref`, and else with copies.
 
     Each input is loaded at most once.
+
+    Parameters
+    ----------
+    work : Work
+    inputs : list of Entry, Held, Deferred or FileData
+    copies : Copies
+        Makes the copies, and can check afterwards what could not be copied.
 
     Raises
     ------
@@ -50,15 +52,19 @@ def arguments(work: Work, inputs: list) -> list:
     def data(ordinal):
         if ordinal not in loaded:
             item = inputs[ordinal]
-            loaded[ordinal] = item.lend() if isinstance(item, Entry) else item.load()
+            loaded[ordinal] = _lent(item)
         return loaded[ordinal]
 
     signature = work.spec.signature
     values = []
-    wants = zip(work.values, signature.wants_object, signature.wants_open, strict=True)
-    for value, wants_object, wants_open in wants:
-        if type(value) is not Ref:
-            values.append(_filled(value, data))
+    wants = zip(signature.names, work.values, signature.wants_object, signature.wants_open, strict=True)
+    for name, value, wants_object, wants_open in wants:
+        if type(value) in SCALARS:
+            values.append(value)
+        elif type(value) is not Ref:
+            # the function may compare a default by identity, and give away what doesn't count
+            is_own = signature.defaults.get(name) is value or name in work.spec.options.ignore
+            values.append(filled(value, copy_of_data if is_own else copies.of, data))
         elif wants_object:
             values.append(_object(inputs[value.ordinal], wants_object))
         elif wants_open:
@@ -68,48 +74,9 @@ def arguments(work: Work, inputs: list) -> list:
     return values
 
 
-def _filled(value, data):
-    """Return `value` with ``data(ordinal)`` in place of each `Ref` in it.
-
-    Containers and random generators are copied, so that the call does not change the node's own.
-    """
-    typ = type(value)
-    if typ in SCALARS:
-        return value
-    if typ is Ref:
-        return data(value.ordinal)
-    if _is_random_generator(value):
-        return copy.deepcopy(value)  # its state is part of the key, and the body must not advance it
-    parts, rebuild = taken_apart(value)
-    filled = [_filled(part, data) for part in parts]
-    if rebuild is None or (typ not in _MUTABLE and all(map(operator.is_, parts, filled))):
-        return value
-    if dataclasses.is_dataclass(typ) and not _holds_reference(value):
-        return _copied(value, filled)
-    return rebuild(filled)
-
-
-_MUTABLE = (list, set, dict)
-
-
-def _holds_reference(value):
-    return type(value) is Ref or any(map(_holds_reference, taken_apart(value)[0]))
-
-
-def _copied(value, parts):
-    """Return a copy of a dataclass with these parts.  Its class may not take all of them."""
-    copied = copy.copy(value)
-    for name, part in zip(fields_of(value), parts, strict=True):
-        object.__setattr__(copied, name, part)
-    return copied
-
-
-def _is_random_generator(value):
-    if isinstance(value, random.Random):
-        return True
-    module = sys.modules.get("numpy.random")  # another thread may be importing it now
-    classes = (getattr(module, name, None) for name in ("Generator", "RandomState"))
-    return isinstance(value, tuple(filter(None, classes)))
+def _lent(item):
+    """Return an input's data, for a function that may change them."""
+    return item.lend() if isinstance(item, (Entry, Held)) else item.load()
 
 
 def _object(item, wanted):
@@ -123,7 +90,7 @@ def _object(item, wanted):
             if isinstance(value, Resource):  # the upstream function returned a source or target
                 return value
         return target.at(f"{item.root}/{target.path}")
-    return item.load()
+    return _lent(item)
 
 
 def _opened(item, kind):
@@ -131,7 +98,7 @@ def _opened(item, kind):
 
     A format without lazy access gives the value in memory.
     """
-    opened = item.open() if isinstance(item, (Entry, FileData)) else item.load()
+    opened = item.open() if isinstance(item, (Entry, FileData)) else _lent(item)
     if kind != "dask":
         return opened
     from ..targets.zarr.values import dask_array_of

@@ -26,6 +26,7 @@ from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from ..targets.forms import in_form
 from . import hot_cache
+from .copies import copy_of_data, filled
 from .obstacles import check_intact, check_not_replaced, set_aside
 
 
@@ -294,6 +295,10 @@ class Held:
 
     def load(self):
         return self.value
+
+    def lend(self):
+        """Return the value for a function that may change it, with copies of arrays and data frames."""
+        return filled(self.value, copy_of_data)
 
     def __sizeof__(self):
         from dask.sizeof import sizeof

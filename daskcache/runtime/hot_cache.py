@@ -18,6 +18,7 @@ from typing import Any
 
 from .. import config
 from ..clients import worker_here
+from ..hashing.encoder import hash_value
 from ..targets.base import UNKNOWN, Target
 
 #: Milliseconds between two checks of a worker's memory.
@@ -176,8 +177,7 @@ ALONE = _alone()
 
 
 def _key(target, file_hash):
-    options = {name: option for name, option in vars(target).items() if name != "path"}
-    return file_hash, type(target), repr(options)
+    return file_hash, type(target), hash_value(target.counted_options())
 
 
 # ---- values that are safe to share ---------------------------------------------------------------

@@ -33,6 +33,7 @@ from ..targets.base import FolderTarget
 from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
+from .copies import Copies
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
 from .obstacles import set_aside
@@ -192,7 +193,9 @@ def _make(work, inputs, trace):
         files.check_folders(root, work.paths)
     started = time.perf_counter()
     try:
-        result, own_paths = call(work, arguments(work, inputs))
+        copies = Copies()
+        result, own_paths = call(work, arguments(work, inputs, copies))
+        copies.check(work)
     except TargetCorrupt as error:  # the function reads an input lazily, and found it damaged
         for item in inputs:
             if isinstance(item, Entry):
@@ -349,8 +352,9 @@ def load_finished(entry: Entry, function: str, saved: float, client: Any = None)
 
 
 _NOT_TO_BE_CHANGED = (
-    "results that a worker hands from one function to the next are shared: let the function change a "
-    "copy (array.copy()), or set daskcache.hot-cache to 0 for workers"
+    "results that a worker hands from one function to the next are shared, and so are large arrays that "
+    "are given by value: let the function change a copy (array.copy()), or, for results, set "
+    "daskcache.hot-cache to 0 for workers"
 )
 
 

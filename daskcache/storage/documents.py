@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, get_type_hints
 
+from ..hashing.changes import brief
 from .paths import UNSHOWN, why_unsafe
 
 
@@ -49,13 +50,13 @@ def known_fields(cls: type, document: Any) -> dict[str, Any]:
         If a field is missing, or its value does not have the declared form.
     """
     if not isinstance(document, dict):
-        raise Misfit("it holds no JSON object", "an object", f"{document!r:.80}")
+        raise Misfit("it holds no JSON object", "an object", brief.repr(document)[:80])
     found = {}
     for name, (text, fits), is_required in _declared(cls):
         if name in document:
             value = found[name] = document[name]
             if not fits(value):
-                got = f"{value!r:.80}"
+                got = brief.repr(value)[:80]
                 raise Misfit(f"its field {name!r} can't be {got}", text, got)
         elif is_required:
             raise Misfit(f"it has no field {name!r}", text, "nothing")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ..errors import SourceChanged
 from ..hashing.encoder import hash_value, tag
-from ..hashing.names import imported
+from ..hashing.names import imported, public_name
 from ..storage.roots import check_local
 from ..storage.source_hashes import content_hash, fresh_hash, opened
 from ..storage.trust import check_runnable
@@ -256,12 +256,16 @@ class Source(Decodes, Resource):
     def __daskcache_options__(self) -> dict[str, Any]:
         """Return the keyword arguments that, after the path, recreate this source.
 
-        They are part of the source's identity.  The records of nodes made from it hold them, too.
+        By default, these are all public attributes.  They are part of the source's identity, and the
+        records of nodes made from it hold them, too.
         """
-        return {}
+        names = [n for n in vars(self) if n not in _PLACE and not n.startswith("_")]
+        return {name: getattr(self, name) for name in names}
 
     def identity(self) -> str:
         """Return the text that identifies this source: class, file name, content hash and options.
+
+        A user's own class counts by its code.
 
         Returns
         -------
@@ -285,7 +289,7 @@ class Source(Decodes, Resource):
         """
         options = dict(sorted(self.__daskcache_options__().items()))
         counted = f":{hash_value(options)}" if options else ""
-        return f"{type(self).__name__}:{self.filename}:{tag(content_hash)}{counted}"
+        return f"{told_apart(type(self))}:{self.filename}:{tag(content_hash)}{counted}"
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.identity())
@@ -300,6 +304,19 @@ class Source(Decodes, Resource):
 
     def __hash__(self):
         return hash((type(self), self.path))
+
+
+#: Attributes that say where the file is.
+_PLACE = ("path", "location", "name", "ext")
+
+
+def told_apart(cls: type) -> str:
+    """Return a class's name; for one that isn't daskcache's, with the fingerprint of its code.
+
+    The code of a user's class decides what a node gets from the file.
+    """
+    own = public_name(cls).startswith(f"{__name__.partition('.')[0]}:")
+    return cls.__name__ if own else f"{cls.__name__}:{hash_value(cls)}"
 
 
 class FileSource(Source):

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LazyModule, TargetError
+from ..hashing.changes import brief
 from ..hashing.encoder import canonical_order
 from ..hashing.names import class_name
 from .base import CODEC_ERRORS
@@ -128,7 +129,7 @@ def _read(tag, content):
     raise TargetError(
         f"a JSON file has the tag {tag!r}, which stands for nothing",
         expected=", ".join(f"${known}" for known in _READERS) + ", $numpy.<dtype>",
-        got=repr({tag: content})[:100],
+        got=brief.repr({tag: content}),
         hint="if a newer daskcache wrote it, upgrade; read files of other programs with JSONSource",
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from .. import config
 from ..errors import TemplateError
+from ..hashing.changes import brief
 from ..storage.paths import DATA_HASH, check_path, nested
 
 ATTRIBUTES = ("filename", "stem", "suffix", "parent")
@@ -118,7 +119,7 @@ class Template:
                 return format(value if not isinstance(value, PurePath) else str(value), spec)
             except (ValueError, TypeError) as error:
                 raise TemplateError(
-                    f"the template {self.text!r} can't format {name}={value!r}: {error}"
+                    f"the template {self.text!r} can't format {name}={brief.repr(value)}: {error}"
                 ) from None
         if _has_path(value):
             raise TemplateError(

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import daskcache as dc
 from daskcache.calls import describe
 from daskcache.calls.describe import CUT, DEEPEST, LONGEST, brief, texts_of, value_of, whole
 from daskcache.calls.recipe import Ref
@@ -328,3 +329,35 @@ def test_malformed_json_stands_for_no_value(text):
     with pytest.raises(ValueError, match="no plain value"):
         value_of(text)
     assert not {"os.system", "pandas.read_pickle"} & (set(sys.modules) - before)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "<upstream 1>",
+        ["<upstream 1>", Ref(1)],
+        {"it's <upstream 0>": Ref(0)},
+        ("'", Ref(0), "'", '"<upstream 0>"'),
+        b"<upstream 2>",
+        "\\'<upstream 1>",
+    ],
+)
+def test_texts_that_look_like_references(value):
+    """A text argument comes back as the text that it is."""
+    assert value_of(texts_of(value)[-1]) == value
+
+
+def test_numbers_that_python_does_not_write_out():
+    """A number of thousands of digits is described by its size, wherever it is shown."""
+    huge = 10**5000
+    assert texts_of([huge]) == ["[<an int of 16610 bits>]"]
+
+    @dc.delayed(target="{name}.json")
+    def fail(n, name):
+        raise KeyError(n.bit_length())
+
+    with pytest.raises(KeyError, match="16610") as raised:
+        fail(huge, "a").compute(scheduler="sync")
+    assert "n=<an int of 16610 bits>" in raised.value.__notes__[0]
+    with pytest.raises(dc.errors.TemplateError, match="name=<an int of 16610 bits>"):
+        fail(1, huge)

@@ -560,3 +560,44 @@ def test_without_hard_links_the_weaker_promise_is_stated_once(plain_file_system,
             alternating(runs, "{n}.json")(n).compute()
     stated = [w for w in caught if issubclass(w.category, DaskcacheWarning)]
     assert len(stated) == 1
+
+
+class Scaled:
+    """Decorates its own method, as joblib documents it."""
+
+    def __init__(self, factor):
+        self.factor = factor
+        self.scale = dc.delayed(self.scale, target="{n}/{key}.json")
+
+    def scale(self, n):
+        return self.helper(n * self.factor)
+
+    def helper(self, n):
+        return n + 1
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads", "processes"])
+def test_an_instance_that_decorates_its_own_method(scheduler):
+    """The instance's state and class count; other nodes can take the instance."""
+    assert Scaled(2).scale(3).compute(scheduler=scheduler) == 7
+    assert Scaled(2).scale(3).dc.state == "complete"
+    assert Scaled(5).scale(3).dc.state == "missing"
+    factor = dc.delayed(lambda scaled: scaled.factor)
+    assert factor(Scaled(2)).compute(scheduler=scheduler) == 2
+
+
+def test_an_attribute_that_is_a_method_of_its_own():
+    """Which one it is counts."""
+
+    class Steps:
+        def __init__(self, step):
+            self.step = getattr(self, step)
+
+        def fast(self):
+            return "fast"
+
+        def slow(self):
+            return "slow"
+
+    run = dc.delayed(lambda steps: steps.step())
+    assert [run(Steps(step)).compute() for step in ("fast", "slow")] == ["fast", "slow"]

@@ -987,3 +987,108 @@ def test_xarray_objects():
     for convert in (xr.DataArray, xr.DataArray.to_dataset):
         assert hash_value(convert(make())) == hash_value(convert(make()))
         assert len({hash_value(convert(each)) for each in different}) == len(different)
+
+
+# ---- classes that answer to any name -------------------------------------------------------------
+
+
+class Registry(type):
+    """A metaclass whose look-up of unknown names is an error of its own, or gives anything."""
+
+    def __getattr__(cls, name):
+        if name == "__reduce_cython__" or cls.answers is None:
+            raise KeyError(name)
+        return cls.answers
+
+
+class Strict(metaclass=Registry):
+    answers = None
+
+
+class Lenient(metaclass=Registry):
+    answers = "anything"
+
+
+class Row:
+    """An object that gives its cells as attributes."""
+
+    def __init__(self, **cells):
+        vars(self)["cells"] = cells
+
+    def __getattr__(self, name):
+        return self.cells[name]
+
+
+@pytest.mark.parametrize("cls", [Strict, Lenient])
+def test_classes_whose_metaclass_answers(cls):
+    """It isn't asked for names that only some classes have."""
+    assert hash_value(cls) == hash_value(cls)
+    assert hash_value(cls) != hash_value(Plain)
+    use = dc.delayed(lambda: cls.answers, target="used.json")
+    assert use().compute(scheduler="sync") == cls.answers
+    assert dc.delayed(lambda it: it.answers)(cls).compute(scheduler="sync") == cls.answers
+
+
+def test_objects_whose_class_answers():
+    """A look-up that fails with another error than AttributeError is a missing attribute."""
+    assert hash_value(Row(a=1)) == hash_value(Row(a=1)) != hash_value(Row(a=2))
+    assert dc.delayed(lambda row: row.a)(Row(a=1)).compute(scheduler="sync") == 1
+
+
+class Failing:
+    """An object whose token is an error."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __dask_tokenize__(self):
+        raise ValueError("not connected")
+
+
+def test_a_token_that_fails():
+    """The error names the class.  It isn't taken for an empty cell of a closure."""
+    with pytest.raises(UnhashableArgument, match=r"Failing.*not connected"):
+        hash_value(Failing(1))
+
+    def made(n):
+        return dc.delayed(lambda: n, version=1)
+
+    assert made(Failing(1))().dc.key != made("")().dc.key
+
+
+def test_containers_that_another_thread_changes():
+    """They are hashed as they were at one moment."""
+    mapping, members = dict.fromkeys(range(2000)), set(range(2000))
+    instance = types.SimpleNamespace()
+    vars(instance).update(dict.fromkeys(map(str, range(2000))))
+    stop = threading.Event()
+
+    def change():
+        while not stop.is_set():
+            for container in (mapping, vars(instance)):
+                container["new"] = 1
+                del container["new"]
+            members.add("new")
+            members.remove("new")
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for _ in range(20):
+            hash_value([mapping, members, instance])
+            dc.delayed(len)(mapping)
+    finally:
+        sys.setswitchinterval(interval)
+        stop.set()
+        thread.join()
+
+
+def test_the_masked_constant(root):
+    """`np.ma.masked` can be an argument, a result and a name that a function uses."""
+    masked = np.ma.masked
+    mean = dc.delayed(lambda value: masked if value is masked else None, target="mean.pkl")
+    for _ in range(2):
+        assert mean(masked).compute(scheduler="sync") is masked
+    assert mean(masked).dc.state == "complete"

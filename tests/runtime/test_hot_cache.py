@@ -236,6 +236,19 @@ def test_another_result_at_the_same_path(reads):
     assert reads == []
 
 
+def test_options_that_print_alike():
+    """Equal bytes that another target reads in another dtype are read anew."""
+    names = [f"c{number}" for number in range(200)]
+    orders = names, [*names[:100], *reversed(names[100:190]), *names[190:]]
+    assert len({repr(pd.CategoricalDtype(order)) for order in orders}) == 1
+    for place, order in enumerate(orders):
+        dtype = pd.CategoricalDtype(order)
+        target = dc.CSVTarget(f"{place}.csv", dtype={"name": dtype})
+        node = dc.delayed(lambda dtype: pd.DataFrame({"name": names * 100}, dtype=dtype), target=target)
+        last = dc.delayed(lambda table: table["name"].cat.categories[150], target=f"{place}.json")
+        assert last(node(dtype)).compute() == order[150]
+
+
 def test_what_was_used_longest_ago_goes_first():
     """And the whole never has more bytes than its limit."""
     cache = hot_cache.HotCache()

@@ -844,6 +844,43 @@ def test_what_a_source_holds(given_table):
     assert SQLSource(place, dtype={"id": "float64"}).identity() != SQLSource(place).identity()
 
 
+#: Two dtypes each, of which one has the other's text, or both have the same.
+LOSSY = {
+    "categories": (pd.CategoricalDtype(["b"]), pd.CategoricalDtype(["a", "b"])),
+    "order": (pd.CategoricalDtype(["a", "b"]), pd.CategoricalDtype(["b", "a"])),
+    "a name": ("category", pd.CategoricalDtype(["b"])),
+    "strings": (pd.StringDtype("python", na_value=np.nan), pd.StringDtype("python", na_value=pd.NA)),
+}
+
+
+@pytest.mark.parametrize("case", LOSSY)
+def test_dtypes_of_one_text_are_told_apart(case, given_table):
+    """A node reruns when the categories in its source's dtype change."""
+    _, place = given_table
+
+    @delayed(target="categories.json")
+    def categories(table):
+        return list(getattr(table["name"].dtype, "categories", []))
+
+    one, two = (SQLSource(place, dtype={"name": dtype}) for dtype in LOSSY[case])
+    assert one.identity() != two.identity()
+    categories(one).compute()
+    assert categories(two).dc.state == "stale"
+    assert pickle.loads(pickle.dumps(two)).identity() == two.identity()
+
+
+def test_plain_dtypes_have_the_identity_of_earlier_versions(given_table):
+    """It depends on their text alone, so nothing that has them runs again."""
+    _, place = given_table
+    identity = SQLSource(place, dtype={"id": "float64", "name": "category"}).identity()
+    assert identity.endswith(":d75e7d8da1a6703066fb5382c033a63c:ef12dc20f4562e5b65c43e1d21b377fd")
+    same = SQLSource(place, dtype={"name": "category", "id": np.dtype("f8")})
+    assert same.identity() == identity
+    assert SQLSource(place, dtype={"id": pd.Int64Dtype()}).identity() == (
+        SQLSource(place, dtype={"id": "Int64"}).identity()
+    )
+
+
 def test_a_source_that_changes_while_the_graph_runs(given_table):
     """The node that reads it says so."""
     connection, place = given_table

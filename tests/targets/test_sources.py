@@ -657,6 +657,47 @@ def test_what_does_not_change_a_folder(raw, other):
     assert folder.identity() == before
 
 
+OWN = """
+import daskcache as dc
+
+class Mesh(dc.Source):
+    def decode(self, data):
+        return data.decode().strip()  # changed later
+
+class Marked(dc.Source):
+    def __init__(self, path, mark, kept=None):
+        super().__init__(path)
+        self.mark, self._kept = mark, kept
+
+    def decode(self, data):
+        return data.decode() + self.mark
+"""
+
+
+def test_the_code_of_a_users_source_counts(raw, define):
+    """A node reruns when the class that reads its input is edited; so does a folder's."""
+    (raw / "a.mesh").write_text("mesh ")
+    shout = dc.delayed(lambda mesh: f"{mesh}!", target="mesh.json")
+    before = define(OWN)
+    assert shout(before.Mesh(raw / "a.mesh")).compute() == "mesh!"
+    assert shout(define(OWN).Mesh(raw / "a.mesh")).dc.state == "complete"
+    edited = define(OWN.replace(".strip()", ".upper()")).Mesh
+    assert shout(edited(raw / "a.mesh")).dc.state == "stale"
+    assert shout(edited(raw / "a.mesh")).compute() == "MESH !"
+    folders = [dc.FolderSource(raw, "*.mesh", source=cls) for cls in (before.Mesh, edited)]
+    assert folders[0].identity() != folders[1].identity()
+
+
+def test_the_attributes_of_a_users_source_count(raw, define):
+    """Public ones are options, by which a record makes the source again."""
+    marked = define(OWN).Marked
+    identity = marked(raw / "a.tif", "?").identity()
+    assert marked(raw / "a.tif", "!").identity() != identity
+    assert marked(raw / "a.tif", "?", kept=1).identity() == identity
+    assert marked(raw / "a.tif", "?").__daskcache_options__() == {"mark": "?"}
+    assert dc.FileSource.from_path(raw / "a.tif").identity() == dc.FileSource(raw / "a.tif").identity()
+
+
 def test_the_members_are_the_identity(raw):
     """Where the folder is and how its members were found doesn't count; what they are read as does."""
     folder = dc.FolderSource(raw, "*.tif")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from ... import errors
 from ...errors import UntrustedJSON
+from ...hashing.changes import brief
 from ...storage.documents import TEXT, Form
 
 
@@ -88,10 +89,10 @@ def decode_value(result: dict) -> Any:
         elif isinstance(name, str) and name in _KINDS and set(result) == {"__class__", "data"}:
             return _KINDS[name].decode(result["data"])
     except Exception as error:
-        raise UntrustedJSON(f"JSON makes no {name}: {error}", got=repr(result)[:200]) from error
+        raise UntrustedJSON(f"JSON makes no {name}: {error}", got=brief.repr(result)) from error
     raise UntrustedJSON(
         "JSON names a class that is not known, or an object that does not have its form",
-        got=repr(result)[:200],
+        got=brief.repr(result),
         hint="daskcache.cpr.values.allow(cls), or daskcache.cpr.serializer.register, lets a class in",
     )
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ...errors import SourceMissing, UnsafePath, require
+from ...errors import LazyModule, SourceMissing, UnsafePath
 from ...hashing.encoder import hash_value
 from ...storage import files
 from ...storage.paths import LONGEST_NAME, SEPARATOR, masked, table_of
@@ -21,6 +21,8 @@ from ..base import Target
 from ..carried import check_bare, check_frame, difference, is_whole
 from ..source import Source
 from .frames import frame_of, rows_of
+
+pd = LazyModule("pandas", "sql")
 
 _HINT = "use a path that ends in .parquet or .pkl"
 
@@ -111,7 +113,6 @@ class SQLTarget(_InDatabase, Target):
         return {"dtype": self.dtype} if self.dtype else {}
 
     def _rows(self, value):
-        pd = require("pandas", "sql")
         check_frame(self, value)
         check_bare(self, value, _HINT)
         if not value.index.identical(pd.RangeIndex(len(value))):
@@ -147,7 +148,7 @@ class SQLTarget(_InDatabase, Target):
         return f"say SQLTarget(…, dtype={{{name!r}: {str(dtype)!r}}}), or {_HINT}"
 
     def __daskcache_encode__(self, encoder):
-        encoder.add_stand_in(f"{type(self).__name__}:{self.path}:{hash_value(_texts(self.dtype))}")
+        encoder.add_stand_in(f"{type(self).__name__}:{self.path}:{hash_value(_counted(self.dtype))}")
 
 
 class SQLSource(_InDatabase, Source):
@@ -218,10 +219,10 @@ class SQLSource(_InDatabase, Source):
             ) from None
 
     def __daskcache_options__(self):
-        return {"dtype": _texts(self.dtype)} if self.dtype else {}
+        return {"dtype": _counted(self.dtype)} if self.dtype else {}
 
     def identify(self, content_hash):
-        options = f":{hash_value(_texts(self.dtype))}" if self.dtype else ""
+        options = f":{hash_value(_counted(self.dtype))}" if self.dtype else ""
         return super().identify(content_hash) + options
 
     def __eq__(self, other):
@@ -249,5 +250,18 @@ def _is_name(name):
     return name.isprintable() and 0 < len(name.encode("utf-8", "surrogatepass")) <= LONGEST_NAME
 
 
-def _texts(dtype):
-    return {str(name): str(kind) for name, kind in sorted(dtype.items())}
+def _counted(dtypes):
+    """Return dtypes by column, in the form in which they count and are recorded."""
+    return {str(name): _text_if_whole(kind) for name, kind in sorted(dtypes.items())}
+
+
+def _text_if_whole(dtype):
+    """Return a dtype's text, or the dtype itself if its text leaves out part of it (categories, say)."""
+    text = str(dtype)
+    if isinstance(dtype, (str, type)):
+        return text
+    try:
+        is_whole = hash_value(pd.api.types.pandas_dtype(text)) == hash_value(dtype)
+    except TypeError:  # pandas makes no dtype of the text
+        return dtype
+    return text if is_whole else dtype
