@@ -23,6 +23,7 @@ from .. import config
 from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
+from ..printable import printable
 from ..storage import roots
 from ..targets.source import Source
 from ..targets.template import context
@@ -86,7 +87,7 @@ def _make_recipe(spec, args, kwargs, pure):
     parents = upstream.parents()
     key = combine(static, [p.key if isinstance(p, Recipe) else p.identity for p in parents])
     lookup = functools.partial(_field, spec, values, key)
-    label = spec.label.fill(lookup) if spec.label else ""
+    label = printable(spec.label.fill(lookup)) if spec.label else ""
     paths = tuple([template.fill(lookup) for template in spec.templates]) if pure else ()
     taint = _taint(parents) if pure else uuid.uuid4().hex
     return Recipe(

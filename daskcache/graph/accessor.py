@@ -14,6 +14,7 @@ from ..planning import corrections, states
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
+from ..printable import printable
 from ..storage import files, trash
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import target_id
@@ -341,4 +342,4 @@ class Accessor:
 
     def __repr__(self):
         recipe = self._recipe
-        return f"<{recipe.title}: {self.state}, key {recipe.key}>"
+        return printable(f"<{recipe.title}: {self.state}, key {recipe.key}>")

@@ -18,6 +18,7 @@ from ..hashing.encoder import tag
 from ..planning.reasons import code_differences
 from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
 from ..planning.target_state import TargetState, newest_first, state_of
+from ..printable import printable
 from ..runtime.named import Unknown, function_named
 from ..storage import files as storage
 from ..storage.paths import check_path
@@ -234,8 +235,7 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append(f"  adopted    {_signature(record.edited)}")
     if record.kept is not None:
         lines.append(f"  kept       for this recipe {_signature(record.kept)}")
-    lines += _code_story(root, record)
-    return [line.encode(errors="backslashreplace").decode() for line in lines]
+    return [*map(printable, lines), *_code_story(root, record)]
 
 
 _WHY = {

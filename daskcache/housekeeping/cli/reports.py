@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import import_modules, on_root
+from .main import echo, import_modules, on_root
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -30,15 +30,15 @@ def status_command(root: Root):
         row[item.state] += 1
         row["bytes"] += item.name.size if item.stamp is not None else 0
         row["seconds"] += item.record.seconds
-    click.echo(f"root {root.path}")
+    echo(f"root {root.path}")
     if not rows:
-        click.echo("no targets yet")
+        echo("no targets yet")
         return
     cells = [["function", *STATES, "size", "run time"]]
     for function, row in sorted(rows.items()):
         counts = [str(row[state]) for state in STATES]
         cells.append([function, *counts, format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"])
-    click.echo(text_table(cells))
+    echo(text_table(cells))
 
 
 @click.command("ls")
@@ -58,7 +58,7 @@ def ls_command(pattern: str, root: Root):
             record, size = item.record, format_bytes(item.name.size)
             time = f"{record.seconds:.3g} s"
             cells.append([item.path, item.state, size, time, record.function, record.created])
-    click.echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")
+    echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")
 
 
 @click.command("why")
@@ -79,7 +79,7 @@ def why_command(target: str, root: Root):
         raise click.ClickException(
             f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
         )
-    click.echo("\n".join(story(root, item)))
+    echo("\n".join(story(root, item)))
 
 
 @click.command("audit")
@@ -105,5 +105,5 @@ def audit_command(function: str | None, sample: int, seed: int | None, root: Roo
         raise click.ClickException(
             f"{root.path} has no complete {what}; 'dask cache status' lists what it has"
         )
-    click.echo(audited)
+    echo(audited)
     sys.exit(0 if audited.ok else 1)
