@@ -36,9 +36,10 @@ class Accessor:
     Notes
     -----
     All but `key` examine the upstream nodes too; `target`, `path` and `invalidate` do so only for a path
-    with ``{data_hash}``.  They raise `TargetCollision` if two of these nodes claim one target, or if
-    another function made it.  They raise `ArgumentChanged` if an argument, a source or the code changed
-    after a node was made, and `SourceMissing` if a source is gone.
+    with ``{data_hash}``.  `state` and `why` only look, and raise none of the following.  The others raise
+    `TargetCollision` if two of these nodes claim one target, or if another function made it.  They raise
+    `ArgumentChanged` if an argument, a source or the code changed after a node was made, and
+    `SourceMissing` if a source is gone.
 
     Examples
     --------
@@ -163,7 +164,7 @@ class Accessor:
             If the node has no target, or depends on results that are stale themselves.
         """
         recipe = self._recipe
-        planned = self._look()
+        planned = Planner().look_or_raise(recipe)
         if planned.is_complete:
             return False
         self._check_acceptable(planned)
@@ -226,7 +227,7 @@ class Accessor:
         """
         recipe = self._recipe
         planner = Planner()
-        planned = planner.look(recipe)
+        planned = planner.look_or_raise(recipe)
         if planned.is_complete and not planner.takes_in(planned):
             return False
         if planned.contested:
@@ -318,14 +319,14 @@ class Accessor:
         paths = self._recipe.paths
         if not any(DATA_HASH in path for path in paths):
             return paths
-        names = self._look().records or (None,) * len(paths)
+        names = Planner().look_or_raise(self._recipe).records or (None,) * len(paths)
         return tuple(
             located(path, name.data_hash) if name else path
             for path, name in zip(paths, names, strict=True)
         )
 
     def _complete_entry(self):
-        planned = self._look()
+        planned = Planner().look_or_raise(self._recipe)
         if not planned.is_complete:
             raise TargetMissing(
                 "the node has no complete result to load",

@@ -34,16 +34,14 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
     -------
     Plan
         The actions and their reasons, shown as a table.  ``plan.compute()`` runs exactly this plan.
-        Nodes that can't run because of a user's file at a target are shown as blocked.
+        Nodes that can't run are shown as blocked: a user's file is at a target, a source is gone, an
+        argument changed, another node or function has the target, or a file can't be looked at.
+        ``plan.compute()`` raises the error.
 
     Raises
     ------
     NotANode
         If an argument holds something other than nodes, or there are none.
-    TargetCollision
-        If two nodes claim one target, or another function made it.
-    ArgumentChanged, SourceMissing
-        If an argument, a source or the code changed after a node was made, or a source is gone.
     ValueError
         If `errors` has another value than those above.
 
@@ -93,9 +91,12 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
         If a node can't run because of a user's file at its target.  Nothing has run then.  Not with
         ``errors="collect"``.
     TargetCollision
-        If two nodes claim one target, or another function made it.
+        If two nodes claim one target, or another function made it.  Like the errors below, not with
+        ``errors="collect"``.
     ArgumentChanged, SourceMissing
         If an argument, a source or the code changed after a node was made, or a source is gone.
+    StorageError
+        If a target or its record can't be looked at.
     TargetCorrupt
         If a stored result is damaged once more after a rerun, or with ``force=True``.
     ValueError
@@ -141,8 +142,6 @@ def why(node: Node) -> str:
     ------
     NotANode
         If `node` is not a node.
-    TargetCollision, ArgumentChanged, SourceMissing
-        As `plan` does.
 
     Examples
     --------
@@ -405,7 +404,8 @@ def status(node: Node) -> str:
         "complete": the targets hold the node's result.  "adopted": a user's file is the result.
         "missing": a target does not exist, or the node is not cached.  "stale": the target was made
         from other code, arguments or data, or expired.  "modified": the target was edited after it was
-        stored.  "corrupt": the target is damaged.  "foreign": daskcache did not write the target.
+        stored, or can't be looked at.  "corrupt": the target is damaged.  "foreign": daskcache did not
+        write the target, or made it for another function.
         "failed": the target is missing, and the last run failed.  "pending": the state depends on
         upstream nodes that have to run.
 
@@ -413,8 +413,6 @@ def status(node: Node) -> str:
     ------
     NotANode
         If `node` is not a node.
-    TargetCollision, ArgumentChanged, SourceMissing
-        As `plan` does.
 
     Examples
     --------

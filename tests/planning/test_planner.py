@@ -714,9 +714,11 @@ def test_two_nodes_on_one_target_collide(runs, first, second):
         return value
 
     nodes = save(first, 1), save(second, 2)
-    for verb in (dc.plan, dc.compute, dask.compute):
+    plan = dc.plan(*nodes)
+    assert plan.counts["blocked"] == 1
+    for verb in (plan.compute, dc.plan(*nodes).compute, lambda: dask.compute(*nodes)):
         with pytest.raises(TargetCollision) as caught:
-            verb(*nodes)
+            verb()
         assert all(node.dc.key in str(caught.value) for node in nodes)
     assert runs.take() == []
 

@@ -42,6 +42,7 @@ def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
     """Move TARGETS to the trash; they are made again when needed."""
 
     from ...storage import trash
+    from ...storage.files import exists
     from ..listing import Lineage, listed
 
     items = {item.path: item for item in _found(root, targets)}
@@ -49,10 +50,11 @@ def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
         below = Lineage(listed(root)).descendants(items.values())
         items |= {item.path: item for item in below}
     for item in items.values():
-        if item.stamp is None:
+        location = root.absolute(item.path)
+        if not exists(location):
             echo(f"{item.path} is already gone")
         else:
-            kept = trash.keep(root, root.absolute(item.path), item.path, "removed")
+            kept = trash.keep(root, location, item.path, "removed")
             echo(f"{item.path} -> {kept}")
 
 
