@@ -36,7 +36,7 @@ class Accessor:
     Notes
     -----
     All but `key` examine the upstream nodes too; `target`, `path` and `invalidate` do so only for a path
-    with ``{data_hash}``.  `state` and `why` only look, and raise none of the following.  The others raise
+    with ``{data_hash}``.  `state` and `why` only look, and raise nothing.  The others raise
     `TargetCollision` if two of these nodes claim one target, or if another function made it.  They raise
     `ArgumentChanged` if an argument, a source or the code changed after a node was made, and
     `SourceMissing` if a source is gone.

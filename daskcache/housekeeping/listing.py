@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import warnings
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
@@ -187,6 +189,23 @@ def find(root: Root, given: str) -> Listed | None:
         if found:
             candidates.append(Listed(store, path, found))
     return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
+
+
+def matching(root: Root, given: str) -> Callable[[str], bool]:
+    """Return a test whether a target's path is meant by a path, a folder or a shell pattern.
+
+    Parameters
+    ----------
+    root : Root
+    given : str
+        Path or pattern from the root or from the current folder.  A folder stands for all in it.
+    """
+    meant = {posixpath.normpath(given), storage.relative(given, root.path)}
+
+    def matches(path):
+        return any(path == each or path.startswith(f"{each}/") or fnmatch(path, each) for each in meant)
+
+    return matches if "." not in meant else lambda path: True
 
 
 def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:

@@ -94,6 +94,9 @@ class Findings:
         Adopted results that become the result of a recipe other than their own.
     recomputed : list of (RecordStore, str)
         Targets (ids) that were computed again after an adopted result was released.
+    unneeded : list of (PlannedNode, str)
+        Targets (ids) that a user decided about, and that may be as recorded for their node anyway.  A
+        decision that stayed would be taken for one about a later change.
     """
 
     def __init__(self, roots: Roots):
@@ -104,6 +107,7 @@ class Findings:
         self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
         self.kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self.recomputed: list[tuple[records.RecordStore, str]] = []
+        self.unneeded: list[tuple[PlannedNode, str]] = []
 
     def write_down(self) -> None:
         """Record the findings, each once."""
@@ -120,6 +124,10 @@ class Findings:
         kept = [old for _, old, new in self.kept if old.key != new.key]
         while self.kept:
             self._record(facts.record_kept, *self.kept.pop())
+        while self.unneeded:
+            planned, identifier = self.unneeded.pop()
+            if planned.is_complete:
+                records.clear_acceptance(self._roots[planned.recipe.root].root, identifier)
         if kept:
             warnings.warn(
                 f"{len(kept)} adopted results are kept for other recipes than they were made for: "

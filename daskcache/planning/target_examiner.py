@@ -118,6 +118,8 @@ class _Look(NamedTuple):
                 return adopted
         for name in self.own:
             if name.stamp == self.stamp:
+                if not self.note.keys().isdisjoint(("key", "keep")):
+                    self.findings.unneeded.append((self.planned, self.target_id))
                 return self._as_recorded(name)
         if self.recipe.spec.options.check == "exists":
             return self._as_it_is()

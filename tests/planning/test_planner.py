@@ -956,6 +956,18 @@ def test_a_deleted_parent_beside_an_uncached_one_costs_nothing(runs, root):
     assert runs.names() == ["after"]
 
 
+def test_tables_do_not_crowd_a_folder(root):
+    """They lie in a file: the warning comes with the first file past the limit, and for files only."""
+    save = dc.delayed(lambda name: name, target="{name}", store=dc.PickleTarget, version=1)
+    table = dc.delayed(lambda n: n, target="results.db::t{n}", version=1)
+    with dask.config.set({"daskcache.folder-warning": 3}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dc.plan([table(n) for n in range(10)], [save(f"{n}.pkl") for n in range(3)])
+        with pytest.warns(DaskcacheWarning, match="more than 3 targets"):
+            dc.plan([save(f"{n}.pkl") for n in range(3)], table(1), save("last.pkl"))
+
+
 def test_a_crowded_folder_is_warned_of(root):
     """A template that puts very many targets into one folder is named when it is planned, once."""
     plain = dc.delayed(lambda i: i, target="all/{i}.json", label="number {i}")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def accept_command(targets: tuple[str, ...], root: Root):
     """Accept TARGETS as right, although code or inputs changed.
 
-    The next plan of the program that makes them finds them complete, and records the user who accepted
-    them.
+    The next run of the program that makes them finds them complete, and records the user who accepted
+    them.  Of a target that is not stale then, nothing is recorded.
     """
 
     from ...storage.records import write_acceptance
@@ -30,8 +30,8 @@ def accept_command(targets: tuple[str, ...], root: Root):
         if item.state != "complete":
             raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
         write_acceptance(root, item.name.target_id, key=item.name.key)
-        echo(f"{item.path} is accepted")
-    echo("the program that makes them records it when it plans next")
+        echo(f"{item.path} will be accepted if it is stale")
+    echo("the program that makes them decides when it runs next; 'dask cache why' says what is known")
 
 
 @click.command("rm")
@@ -141,7 +141,7 @@ def restore_command(target: str, root: Root):
 def keep_command(targets: tuple[str, ...], root: Root):
     """Keep adopted TARGETS as results although their recipes changed.
 
-    The targets were made for other arguments, inputs or code.  The next plan of the program that makes
+    The targets were made for other arguments, inputs or code.  The next run of the program that makes
     them takes them for its results, and records the user who decided so.
 
     \b

@@ -37,9 +37,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
 def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: Root):
     """Read targets again and compare them with their records.
 
-    All targets are read, or those whose path matches PATTERN.  Damage that keeps a file's size and time
-    is found, too.  With --repair, damaged targets are moved to the root's trash, and are made again when
-    needed.  Edited targets stay.  The exit code is 1 if anything is corrupt, modified or unreadable.
+    All targets are read, or those that PATTERN means: a path, a folder or a pattern.  Damage that keeps
+    a file's size and time is found, too.  With --repair, damaged targets are moved to the root's trash,
+    and are made again when needed.  Edited targets stay.  The exit code is 1 if anything is corrupt,
+    modified or unreadable.
     """
 
     from .. import repair as repairing
@@ -184,8 +185,8 @@ def du_command(by: str, as_json: bool, root: Root):
 def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: Root):
     """Pack TARGETS with their records into a tar file, ARCHIVE.
 
-    TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
-    that makes them finds them complete.
+    TARGETS are paths, folders or patterns.  'dask cache import' takes them into another root, where the
+    program that makes them finds them complete.
     """
 
     from dask.utils import format_bytes

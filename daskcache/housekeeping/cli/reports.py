@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 import click
@@ -45,20 +44,28 @@ def status_command(root: Root):
 @click.argument("pattern", default="*")
 @on_root
 def ls_command(pattern: str, root: Root):
-    """List the targets whose path matches PATTERN."""
+    """List the targets that PATTERN means: a path, a folder, or a pattern of paths.
+
+    The exit code is 1 if it means none.
+    """
 
     from dask.utils import format_bytes
 
     from ...planning.display.tables import text_table
-    from ..listing import listed
+    from ..listing import listed, matching
 
     cells = [["target", "state", "size", "run time", "function", "created"]]
+    matches = matching(root, pattern)
     for item in listed(root):
-        if fnmatch(item.path, pattern):
+        if matches(item.path):
             record, size = item.record, format_bytes(item.name.size)
             time = f"{record.seconds:.3g} s"
             cells.append([item.path, item.state, size, time, record.function, record.created])
-    echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")
+    if len(cells) == 1 and pattern != "*":
+        raise click.ClickException(
+            f"no targets match {pattern} in {root.path}; 'dask cache ls' lists what there is"
+        )
+    echo(text_table(cells) if len(cells) > 1 else "no targets yet")
 
 
 @click.command("why")
