@@ -14,6 +14,7 @@ from ..planning import corrections, states
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
+from ..planning.why import Why, explain
 from ..printable import printable
 from ..storage import files, trash
 from ..storage.paths import DATA_HASH, located
@@ -94,16 +95,16 @@ class Accessor:
         planner = Planner()
         return planner.record_of(planner.look(self._recipe))
 
-    def why(self) -> str:
+    def why(self) -> Why:
         """Explain the node's state.
 
         Returns
         -------
-        str
-            One reason per line: each reason to run, or the user that adopted the result.  Empty if the
-            node is complete and its own function made the result.
+        Why
+            The reasons to run, or the user that adopted the result, and the root causes upstream.
         """
-        return "\n".join(self._look().reasons)
+        planner = Planner()
+        return explain(planner, planner.look(self._recipe))
 
     def load(self) -> Any:
         """Read the stored result.

@@ -12,6 +12,7 @@ from dask.base import unpack_collections
 
 from ..errors import NotANode
 from ..planning.planner import Planner
+from ..planning.why import Why
 from ..targets.base import Target
 from . import verb
 from .node import Node
@@ -124,7 +125,7 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     return tuple(repack(results))
 
 
-def why(node: Node) -> str:
+def why(node: Node) -> Why:
     """Explain a node's state.
 
     Parameters
@@ -134,9 +135,10 @@ def why(node: Node) -> str:
 
     Returns
     -------
-    str
-        One reason per line: each reason to run, or the user that adopted the result.  Empty if the node
-        is complete and its own function made the result.
+    Why
+        The reasons to run, or the user that adopted the result, and the root causes upstream.  It shows
+        as a list, and ``str(why)`` is its text.  It is empty if the node is complete and its own
+        function made the result.
 
     Raises
     ------
@@ -154,8 +156,8 @@ def why(node: Node) -> str:
     >>> @dc.delayed(target="squares/{n}.json")
     ... def square(n):
     ...     return n**2
-    >>> print(dc.why(square(2)).splitlines()[0])
-    the code of square() changed
+    >>> dc.why(square(2)).reasons[0].splitlines()[0]
+    'the code of square() changed'
     """
     return _one(node).why()
 

@@ -244,6 +244,13 @@ class Source(Resource):
         """
         return {}
 
+    def __daskcache_members__(self) -> dict[str, str]:
+        """Return a short hash for each file of a source that is a folder; empty for others.
+
+        Records hold them, so that `daskcache.why` can name the files that changed.
+        """
+        return {}
+
     def identity(self) -> str:
         """Return the text that identifies this source: class, file name, content hash and options.
 
