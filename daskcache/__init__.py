@@ -21,6 +21,7 @@ _DEFINED_IN = {
     "housekeeping.audit": "audit",
     "modes.flows": "flow",
     "modes.tasks": "task",
+    "planning.why": "Why",
     "targets.arrays": "NumpySource NumpyTarget",
     "targets.base": "Target",
     "targets.cpr.serializer": "hash_objects target_decoder target_encoder",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from .housekeeping.audit import audit as audit
     from .modes.flows import flow as flow
     from .modes.tasks import task as task
+    from .planning.why import Why as Why
     from .targets.arrays import NumpySource as NumpySource
     from .targets.arrays import NumpyTarget as NumpyTarget
     from .targets.base import Target as Target

@@ -36,6 +36,8 @@ pickling, because they travel from workers to clients.
 
 from __future__ import annotations
 
+from .printable import printable_lines
+
 
 class DaskcacheError(Exception):
     """Base of all errors of daskcache.
@@ -69,11 +71,16 @@ class DaskcacheError(Exception):
             ("got", self.got),
             ("to do", self.hint),
         ]
-        lines = [f"  {name}: {value}" for name, value in details if value is not None]
-        return "\n".join([self.message, *lines])
+        lines = [f"  {name}: {_indented(value)}" for name, value in details if value is not None]
+        return "\n".join([printable_lines(str(self.message)), *lines])
 
     def __reduce__(self):
         return _rebuild, (type(self), self.message, self.__dict__)
+
+
+def _indented(value):
+    """Return a detail as text.  No line of it can pass for another detail of the error."""
+    return printable_lines(str(value)).replace("\n", "\n    ")
 
 
 def _rebuild(cls, message, state):
@@ -200,6 +207,9 @@ class MissingExtra(DaskcacheError, ImportError):
 
 class DaskcacheWarning(UserWarning):
     """Category of all warnings of daskcache."""
+
+    def __str__(self):
+        return printable_lines(super().__str__())
 
 
 #: All classes of this module are public.

@@ -33,13 +33,14 @@ ABOUT = {
     "modes": "task and flow",
     "planning": "what is left, and why",
     "prefect": "the Prefect adapter",
+    "printable": "texts for terminals",
     "runtime": "one node on a worker",
     "storage": "files, records, commits",
     "targets": "formats and sources",
     "testing": "helpers for tests",
 }
 #: Rooms that any other may use.
-GROUND = {"aliases", "clients", "config", "errors", "events"}
+GROUND = {"aliases", "clients", "config", "errors", "events", "printable"}
 WIDTH, BOX, HEIGHT, GAP, MARGIN = 820, 172, 44, 34, 16
 
 

@@ -17,6 +17,7 @@ PACKAGE = Path(daskcache.__file__).parent
 
 #: The rooms, from the ground up.  Rooms of one floor do not import each other.
 FLOORS = [
+    {"printable"},
     {"errors", "config", "aliases", "clients"},
     {"events", "hashing"},
     {"storage"},

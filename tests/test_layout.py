@@ -42,6 +42,7 @@ PUBLIC = [
     "Target",
     "TextSource",
     "TextTarget",
+    "Why",
     "ZarrSource",
     "ZarrTarget",
     "accept",
@@ -219,9 +220,21 @@ def test_suites_are_those_that_are_there():
     assert set(suites.SLOW) <= {path.stem for path in [*tests, *notebooks]}
 
 
+def test_the_source_distribution_has_what_its_tests_need():
+    """MANIFEST.in takes whole folders, so a new helper or suite is in it without being listed."""
+    manifest = PACKAGE.parent / "MANIFEST.in"
+    commands = [line.split() for line in manifest.read_text().splitlines()]
+    whole = {command[1] for command in commands if command[0] == "graft"}
+    included = {name for command in commands if command[0] == "include" for name in command[1:]}
+    assert whole == {"daskcache", "docs", "notebooks", "tests"}
+    assert {"CHANGELOG.md", "CONTRIBUTING.md", "README.md", "mkdocs.yml", ".ci/run"} <= included
+    assert all((manifest.parent / name).exists() for name in included | whole)
+
+
 def test_errors_import_nothing_of_the_package():
-    """The error tree stands alone."""
-    assert imports()["errors"] == set()
+    """The error tree stands alone, but for the function that makes its texts printable."""
+    assert imports()["errors"] == {"printable"}
+    assert imports()["printable"] == set()
 
 
 def test_no_module_imports_optional_packages_when_it_is_imported():

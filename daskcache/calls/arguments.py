@@ -24,6 +24,7 @@ from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArg
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
 from ..hashing.names import has
+from ..printable import printable
 from ..storage import roots
 from ..targets.source import Source
 from ..targets.template import context
@@ -88,7 +89,7 @@ def _make_recipe(spec, args, kwargs, pure):
     parents = upstream.parents()
     key = combine(static, [p.key if isinstance(p, Recipe) else p.identity for p in parents])
     lookup = functools.partial(_field, spec, values, key)
-    label = spec.label.fill(lookup) if spec.label else ""
+    label = printable(spec.label.fill(lookup)) if spec.label else ""
     paths = tuple([template.fill(lookup) for template in spec.templates]) if pure else ()
     taint = _taint(parents) if pure else uuid.uuid4().hex
     return Recipe(

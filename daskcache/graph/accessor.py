@@ -14,6 +14,8 @@ from ..planning import corrections, states
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
+from ..planning.why import Why, explain
+from ..printable import printable
 from ..storage import files, trash
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import target_id
@@ -35,9 +37,10 @@ class Accessor:
     Notes
     -----
     All but `key` examine the upstream nodes too; `target`, `path` and `invalidate` do so only for a path
-    with ``{data_hash}``.  They raise `TargetCollision` if two of these nodes claim one target, or if
-    another function made it.  They raise `ArgumentChanged` if an argument, a source or the code changed
-    after a node was made, and `SourceMissing` if a source is gone.
+    with ``{data_hash}``.  `state` and `why` only look, and raise nothing.  The others raise
+    `TargetCollision` if two of these nodes claim one target, or if another function made it.  They raise
+    `ArgumentChanged` if an argument, a source or the code changed after a node was made, and
+    `SourceMissing` if a source is gone.
 
     Examples
     --------
@@ -92,16 +95,16 @@ class Accessor:
         planner = Planner()
         return planner.record_of(planner.look(self._recipe))
 
-    def why(self) -> str:
+    def why(self) -> Why:
         """Explain the node's state.
 
         Returns
         -------
-        str
-            One reason per line: each reason to run, or the user that adopted the result.  Empty if the
-            node is complete and its own function made the result.
+        Why
+            The reasons to run, or the user that adopted the result, and the root causes upstream.
         """
-        return "\n".join(self._look().reasons)
+        planner = Planner()
+        return explain(planner, planner.look(self._recipe))
 
     def load(self) -> Any:
         """Read the stored result.
@@ -162,7 +165,7 @@ class Accessor:
             If the node has no target, or depends on results that are stale themselves.
         """
         recipe = self._recipe
-        planned = self._look()
+        planned = Planner().look_or_raise(recipe)
         if planned.is_complete:
             return False
         self._check_acceptable(planned)
@@ -225,7 +228,7 @@ class Accessor:
         """
         recipe = self._recipe
         planner = Planner()
-        planned = planner.look(recipe)
+        planned = planner.look_or_raise(recipe)
         if planned.is_complete and not planner.takes_in(planned):
             return False
         if planned.contested:
@@ -317,14 +320,14 @@ class Accessor:
         paths = self._recipe.paths
         if not any(DATA_HASH in path for path in paths):
             return paths
-        names = self._look().records or (None,) * len(paths)
+        names = Planner().look_or_raise(self._recipe).records or (None,) * len(paths)
         return tuple(
             located(path, name.data_hash) if name else path
             for path, name in zip(paths, names, strict=True)
         )
 
     def _complete_entry(self):
-        planned = self._look()
+        planned = Planner().look_or_raise(self._recipe)
         if not planned.is_complete:
             raise TargetMissing(
                 "the node has no complete result to load",
@@ -341,4 +344,4 @@ class Accessor:
 
     def __repr__(self):
         recipe = self._recipe
-        return f"<{recipe.title}: {self.state}, key {recipe.key}>"
+        return printable(f"<{recipe.title}: {self.state}, key {recipe.key}>")

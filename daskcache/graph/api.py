@@ -12,6 +12,7 @@ from dask.base import unpack_collections
 
 from ..errors import NotANode
 from ..planning.planner import Planner
+from ..planning.why import Why
 from ..targets.base import Target
 from . import verb
 from .node import Node
@@ -34,16 +35,14 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
     -------
     Plan
         The actions and their reasons, shown as a table.  ``plan.compute()`` runs exactly this plan.
-        Nodes that can't run because of a user's file at a target are shown as blocked.
+        Nodes that can't run are shown as blocked: a user's file is at a target, a source is gone, an
+        argument changed, another node or function has the target, or a file can't be looked at.
+        ``plan.compute()`` raises the error.
 
     Raises
     ------
     NotANode
         If an argument holds something other than nodes, or there are none.
-    TargetCollision
-        If two nodes claim one target, or another function made it.
-    ArgumentChanged, SourceMissing
-        If an argument, a source or the code changed after a node was made, or a source is gone.
     ValueError
         If `errors` has another value than those above.
 
@@ -93,9 +92,12 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
         If a node can't run because of a user's file at its target.  Nothing has run then.  Not with
         ``errors="collect"``.
     TargetCollision
-        If two nodes claim one target, or another function made it.
+        If two nodes claim one target, or another function made it.  Like the errors below, not with
+        ``errors="collect"``.
     ArgumentChanged, SourceMissing
         If an argument, a source or the code changed after a node was made, or a source is gone.
+    StorageError
+        If a target or its record can't be looked at.
     TargetCorrupt
         If a stored result is damaged once more after a rerun, or with ``force=True``.
     ValueError
@@ -123,7 +125,7 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     return tuple(repack(results))
 
 
-def why(node: Node) -> str:
+def why(node: Node) -> Why:
     """Explain a node's state.
 
     Parameters
@@ -133,16 +135,15 @@ def why(node: Node) -> str:
 
     Returns
     -------
-    str
-        One reason per line: each reason to run, or the user that adopted the result.  Empty if the node
-        is complete and its own function made the result.
+    Why
+        The reasons to run, or the user that adopted the result, and the root causes upstream.  It shows
+        as a list, and ``str(why)`` is its text.  It is empty if the node is complete and its own
+        function made the result.
 
     Raises
     ------
     NotANode
         If `node` is not a node.
-    TargetCollision, ArgumentChanged, SourceMissing
-        As `plan` does.
 
     Examples
     --------
@@ -155,8 +156,8 @@ def why(node: Node) -> str:
     >>> @dc.delayed(target="squares/{n}.json")
     ... def square(n):
     ...     return n**2
-    >>> print(dc.why(square(2)).splitlines()[0])
-    the code of square() changed
+    >>> dc.why(square(2)).reasons[0].splitlines()[0]
+    'the code of square() changed'
     """
     return _one(node).why()
 
@@ -405,7 +406,8 @@ def status(node: Node) -> str:
         "complete": the targets hold the node's result.  "adopted": a user's file is the result.
         "missing": a target does not exist, or the node is not cached.  "stale": the target was made
         from other code, arguments or data, or expired.  "modified": the target was edited after it was
-        stored.  "corrupt": the target is damaged.  "foreign": daskcache did not write the target.
+        stored, or can't be looked at.  "corrupt": the target is damaged.  "foreign": daskcache did not
+        write the target, or made it for another function.
         "failed": the target is missing, and the last run failed.  "pending": the state depends on
         upstream nodes that have to run.
 
@@ -413,8 +415,6 @@ def status(node: Node) -> str:
     ------
     NotANode
         If `node` is not a node.
-    TargetCollision, ArgumentChanged, SourceMissing
-        As `plan` does.
 
     Examples
     --------

@@ -7,18 +7,23 @@ not bytes.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Container, Iterable, Iterator
+import posixpath
+import warnings
+from collections.abc import Callable, Container, Iterable, Iterator
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 
 from .. import config
 from ..calls.describe import with_places
-from ..errors import DaskcacheError, StorageError, TargetMissing
+from ..errors import DaskcacheError, DaskcacheWarning, StorageError, TargetMissing
 from ..hashing.encoder import tag
 from ..planning.reasons import code_differences
 from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
 from ..planning.target_state import TargetState, newest_first, state_of
+from ..printable import printable
 from ..runtime.named import Unknown, function_named
 from ..storage import files as storage
 from ..storage.paths import check_path
@@ -71,8 +76,10 @@ class Listed:
 
     @cached_property
     def stamp(self) -> storage.Stamp | None:
-        """Size and mtime of the target, None if it is missing."""
-        return storage.stamp(self._store.root.absolute(self.path))
+        """Size and mtime of the target, None if it is missing or the system refuses to say."""
+        with contextlib.suppress(StorageError):
+            return storage.stamp(self._store.root.absolute(self.path))
+        return None
 
     @property
     def is_adopted(self) -> bool:
@@ -83,8 +90,10 @@ class Listed:
     def _look(self):
         try:
             return state_of(self._store, self.path, self._records)
+        except FileNotFoundError:  # deleted by another process just now
+            return TargetState(MISSING, None, None)
         except OSError:  # it can't be read, and is not as recorded by its size and mtime
-            return TargetState(MODIFIED if self.stamp else MISSING, None, self.stamp)
+            return TargetState(MODIFIED, None, self.stamp)
 
 
 def find_root(given: str | None) -> Root:
@@ -155,10 +164,19 @@ def listed(root: Root) -> Iterator[Listed]:
     store = RecordStore(root)
     found: dict[str, dict[RecordName, Record]] = {}
     for name in store.all():
-        record = store.read(name)
+        record = _read(store, name)
         if record is not None:
             found.setdefault(record.target, {})[name] = record
     yield from (Listed(store, path, found[path]) for path in sorted(found))
+
+
+def _read(store, name):
+    """Return a record, or None with a warning if it can't be read; one of them hides no other target."""
+    try:
+        return store.read(name)
+    except StorageError as error:  # a newer daskcache wrote it
+        warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
+        return None
 
 
 def find(root: Root, given: str) -> Listed | None:
@@ -167,11 +185,28 @@ def find(root: Root, given: str) -> Listed | None:
     store = RecordStore(root)
     candidates: list[Listed] = []
     for path in (given, here):
-        read = {name: store.read(name) for name in store.with_target(target_id(path))}
+        read = {name: _read(store, name) for name in store.with_target(target_id(path))}
         found = {name: record for name, record in read.items() if record and record.target == path}
         if found:
             candidates.append(Listed(store, path, found))
     return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
+
+
+def matching(root: Root, given: str) -> Callable[[str], bool]:
+    """Return a test whether a target's path is meant by a path, a folder or a shell pattern.
+
+    Parameters
+    ----------
+    root : Root
+    given : str
+        Path or pattern from the root or from the current folder.  A folder stands for all in it.
+    """
+    meant = {posixpath.normpath(given), storage.relative(given, root.path)}
+
+    def matches(path):
+        return any(path == each or path.startswith(f"{each}/") or fnmatch(path, each) for each in meant)
+
+    return matches if "." not in meant else lambda path: True
 
 
 def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
@@ -235,8 +270,7 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append(f"  adopted    {_signature(record.edited)}")
     if record.kept is not None:
         lines.append(f"  kept       for this recipe {_signature(record.kept)}")
-    lines += _code_story(root, record)
-    return [line.encode(errors="backslashreplace").decode() for line in lines]
+    return [*map(printable, lines), *_code_story(root, record)]
 
 
 _WHY = {

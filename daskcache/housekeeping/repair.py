@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ..errors import StorageError
 from ..planning.states import CORRUPT
 from ..storage import files, trash, trust
+from ..storage.atomic import refused_below
 from ..storage.documents import PATH, known_fields
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
@@ -53,15 +53,11 @@ def repair(root: Root, checked: list[Checked], min_age: float) -> Iterator[str]:
         If the file system refuses.
     """
     before = time.time() - min_age
-    try:
+    with refused_below(root.path):
         yield from _mend_targets(root, checked)
         yield from _clear_parts(root, before)
         yield from _settle_intents(root, before)
         yield from _clear_metadata(root, before)
-    except StorageError:
-        raise
-    except OSError as error:
-        raise files.storage_error(error, error.filename or root.path) from error
 
 
 def _mend_targets(root, checked):

@@ -11,7 +11,6 @@ import os
 import shutil
 import tarfile
 import uuid
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, 
 from ..hashing import algorithms
 from ..planning.states import MISSING
 from ..storage import files as storage
-from ..storage.atomic import entered
+from ..storage.atomic import entered, refused_below
 from ..storage.code_store import files_behind, write_once
 from ..storage.paths import check_path
 from ..storage.record import Record, RecordName, collision_form, sealed_content
@@ -27,7 +26,7 @@ from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from ..storage.verified_folders import keep_manifest, mend_manifest
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
-from .listing import Lineage, listed
+from .listing import Lineage, listed, matching
 from .verify import check, other_algorithm
 
 
@@ -51,8 +50,8 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     archive : str
         Path of the new file.
     targets : list of str
-        Paths from the root or from the current folder, or shell patterns.  All results of a call are
-        packed together.
+        Paths of targets or folders, or shell patterns, from the root or from the current folder.  All
+        results of a call are packed together.
     upstream : bool
         Also pack all targets upstream.  Of a missing upstream target only the record is packed.
 
@@ -89,19 +88,21 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
     folder, name = os.path.split(destination)
     part = f"{folder}/.{name}.{uuid.uuid4().hex[:16]}.part"
     try:
-        with tarfile.open(part, "x", format=tarfile.PAX_FORMAT) as tar:
-            _write(tar, root, packed)
-        with entered(folder, "") as opened:
-            opened.put_new(part, name)
-    except FileExistsError as error:
-        raise _there_already(destination) from error
-    except StorageError:
-        raise
-    except OSError as error:
-        raise storage.storage_error(error, error.filename or destination) from error
+        with refused_below(destination):
+            with tarfile.open(part, "x", format=tarfile.PAX_FORMAT) as tar:
+                _write(tar, root, packed)
+            _put_new(part, folder, name)
     finally:
         storage.discard(part)
     return [Exported(item.path, item.name.size if item.files else 0) for item in packed]
+
+
+def _put_new(part, folder, name):
+    try:
+        with entered(folder, "") as opened:
+            opened.put_new(part, name)
+    except FileExistsError as error:
+        raise _there_already(f"{folder}/{name}") from error
 
 
 class _Outgoing(NamedTuple):
@@ -125,15 +126,15 @@ def _chosen(root, lineage, targets):
     for given in targets:
         here = storage.relative(given, root.path)
         exact = [path for path in (given, here) if path in lineage.by_path][:1]
-        matching = exact or [path for path in lineage.by_path if fnmatch(path, given)]
-        if not matching:
+        meant = exact or list(filter(matching(root, given), lineage.by_path))
+        if not meant:
             raise TargetMissing(
                 "there is no record of this target",
                 target=given,
-                expected=f"a path or pattern of results in {root.path}",
+                expected=f"a path, folder or pattern of results in {root.path}",
                 hint="'dask cache ls' lists them",
             )
-        for path in matching:
+        for path in meant:
             yield from lineage.siblings(lineage.by_path[path])
 
 
@@ -265,16 +266,13 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
         _check_room(root, sum(item.size for item in coming), opened.path)
         parts: dict[str, storage.Part] = {}
         try:
-            for item in coming:
-                _unpack(root, opened, item, parts)
-            _keep_code(root, opened)
-            store = RecordStore(root)
-            for item in opened.packed:
-                _take_in(store, item, outcomes[item.path], parts.get(item.path))
-        except StorageError:
-            raise
-        except OSError as error:
-            raise storage.storage_error(error, error.filename or root.path) from error
+            with refused_below(root.path):
+                for item in coming:
+                    _unpack(root, opened, item, parts)
+                _keep_code(root, opened)
+                store = RecordStore(root)
+                for item in opened.packed:
+                    _take_in(store, item, outcomes[item.path], parts.get(item.path))
         finally:
             for part in parts.values():
                 storage.discard(part.path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatch
 from typing import NamedTuple
 
 from ..errors import DaskcacheWarning
@@ -20,6 +19,7 @@ from ..storage import files
 from ..storage.record import Record, RecordName
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root
+from .listing import matching
 
 #: Not a state of a target, but the lack of one: the target or its record can't be read.
 UNREADABLE = "unreadable"
@@ -55,7 +55,7 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
     ----------
     root : Root
     pattern : str
-        Shell pattern for paths from the root.
+        Path of a target or folder, or shell pattern; see `listing.matching`.
 
     Returns
     -------
@@ -64,7 +64,8 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
         target that was hashed with another algorithm than ``daskcache.hash``, if all its records were.
     """
     claims, unreadable = _claims(root)
-    found = _check_all(root, {path: names for path, names in claims.items() if fnmatch(path, pattern)})
+    matches = matching(root, pattern)
+    found = _check_all(root, {path: names for path, names in claims.items() if matches(path)})
     for _ in range(2):
         doubtful = [item for item in found.values() if not item.sound]
         if not doubtful:
@@ -76,7 +77,7 @@ def verify(root: Root, pattern: str = "*") -> list[Checked]:
             if item.state == UNREADABLE or set(now.get(item.path, [])) != set(item.names)
         }
         found |= _check_all(root, again)
-    others = [item for item in unreadable if fnmatch(item.path, pattern)]
+    others = [item for item in unreadable if matches(item.path)]
     return [found[path] for path in sorted(found)] + sorted(others)
 
 

@@ -24,7 +24,7 @@ class Collisions:
         #: The recipe that claims each target, and each folder because of a target inside it.
         self._claims: dict[str, Recipe] = {}
         self._folders: dict[str, Recipe] = {}
-        #: Number of targets directly in each folder.
+        #: Number of files and folders that are targets directly in each folder.
         self._crowds: Counter[str] = Counter()
         self._max_in_folder = config.get("folder-warning") or math.inf
 
@@ -68,9 +68,11 @@ class Collisions:
 
     def _count(self, recipe, path):
         """Warn once about a folder that gets more targets than file systems and people handle well."""
+        if not place_of(path).has_files:
+            return
         folder = f"{recipe.root}/{path}".rpartition("/")[0]
         self._crowds[folder] += 1
-        if self._crowds[folder] == self._max_in_folder + 1 and place_of(path).has_files:
+        if self._crowds[folder] == self._max_in_folder + 1:
             warnings.warn(
                 f"more than {self._max_in_folder} targets of one graph go into the folder {folder}, the "
                 f"last one that of {recipe.title}: put an argument that divides them into the template, "

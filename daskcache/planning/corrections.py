@@ -158,6 +158,6 @@ def release_target(store: records.RecordStore, path: str, name: RecordName) -> s
 def _adopted(recipe):
     """Return a node as it is now, and the records of its adopted results."""
     planner = Planner()
-    planned = planner.look(recipe)
+    planned = planner.look_or_raise(recipe)
     store = planner.store(recipe.root)
     return planned, [name for name in planned.records if name is not None and store.is_adopted(name)]

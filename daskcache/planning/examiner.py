@@ -14,6 +14,7 @@ from typing import Any
 
 from ..calls.recipe import Recipe, combine, recipes_before
 from ..calls.spec import Code, Spec
+from ..errors import DaskcacheError, TargetCollision
 from ..hashing import algorithms
 from ..hashing.encoder import untagged
 from ..runtime.entry import Entry, joint_hash
@@ -55,7 +56,10 @@ class Examiner:
         self._codes: dict[Spec, Code] = {}
 
     def look(self, recipe: Recipe) -> PlannedNode:
-        """Examine a node and all nodes upstream of it, and return the node."""
+        """Examine a node and all nodes upstream of it, and return the node.
+
+        Nothing is raised: `PlannedNode.error` has the error of a node that can't be used.
+        """
         nodes = self.nodes
         # a stack instead of recursion: chains may be thousands of nodes long
         stack = [recipe]
@@ -71,6 +75,14 @@ class Examiner:
             stack.pop()
             nodes[current.identity] = self._examine(current)
         return nodes[recipe.identity]
+
+    def look_or_raise(self, recipe: Recipe) -> PlannedNode:
+        """Examine a node as `look` does, and raise the error of one of the nodes that can't be used."""
+        planned = self.look(recipe)
+        for node in self.nodes.values():
+            if node.error is not None:
+                raise node.error
+        return planned
 
     def assume(self, recipe: Recipe, entry: Entry) -> None:
         """Treat a node as complete if the files of its entry are unchanged."""
@@ -91,6 +103,23 @@ class Examiner:
     def _examine(self, recipe: Recipe) -> PlannedNode:
         parents = [self.nodes[p.identity] if isinstance(p, Recipe) else None for p in recipe.upstream]
         planned = PlannedNode(recipe, parents)
+        try:
+            self._check_unchanged(recipe, parents)
+        except (DaskcacheError, OSError) as error:  # the source is gone, the code was edited …
+            _refuse(planned, error)
+        try:
+            self._find_state(planned)
+        except (DaskcacheError, OSError) as error:  # another function's target, no permission …
+            _refuse(planned, error)
+            planned.state = states.FOREIGN if isinstance(error, TargetCollision) else states.MODIFIED
+        if planned.error is not None:
+            planned.unsettled, planned.data_hash = True, None
+            if planned.state == states.COMPLETE:
+                planned.state = states.STALE
+        return planned
+
+    def _check_unchanged(self, recipe, parents):
+        """Raise an error if the code, an argument or a source changed after the node was made."""
         if recipe.parts is not None:
             code = self._codes.get(recipe.spec)
             if code is None:
@@ -98,12 +127,15 @@ class Examiner:
             recipe.check_code(code)
         if recipe.mutable or None in parents:
             recipe.revalidate()
+
+    def _find_state(self, planned):
+        recipe = planned.recipe
         if recipe.identity in self.running:
             planned.state, planned.unsettled = states.PENDING, True
             planned.reasons.append("is being computed")
-            return planned
+            return
         planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced
-        trace = self._expected_trace(recipe, parents)
+        trace = self._expected_trace(recipe, planned.parents)
         if recipe.paths:
             self._examine_targets(planned, trace)
         else:  # no target to hash: the trace stands for the data, as equal traces give equal data
@@ -115,7 +147,6 @@ class Examiner:
         if planned.forced:
             planned.reasons.append("rerun was forced")
         self._consider_adopted(planned, trace)
-        return planned
 
     def _expected_trace(self, recipe, parents):
         """Return the trace that the node would have now, or None if a parent's data is unknown."""
@@ -333,6 +364,14 @@ def _adopted_by(record, note):
     told = note if "content" in note else (record and record.edited) or {}
     by, when = told.get("by") or "on_modified", told.get("when")
     return f"adopted by {by}{f', {when}' if when else ''}"
+
+
+def _refuse(planned, error):
+    """Note the error that a verb raises because of a node; the first one counts."""
+    if not isinstance(error, DaskcacheError):
+        error = files.storage_error(error, error.filename or planned.recipe.root)
+    planned.error = planned.error or error
+    planned.reasons.append(str(error))
 
 
 def _may_change(planned):

@@ -94,6 +94,11 @@ class Findings:
         Adopted results that become the result of a recipe other than their own.
     recomputed : list of (RecordStore, str)
         Targets (ids) that were computed again after an adopted result was released.
+    turns : list of (PlannedNode, str)
+        Targets (absolute paths) at which two recipes take turns.
+    unneeded : list of (PlannedNode, str)
+        Targets (ids) that a user decided about, and that may be as recorded for their node anyway.  A
+        decision that stayed would be taken for one about a later change.
     """
 
     def __init__(self, roots: Roots):
@@ -104,6 +109,8 @@ class Findings:
         self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
         self.kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self.recomputed: list[tuple[records.RecordStore, str]] = []
+        self.turns: list[tuple[PlannedNode, str]] = []
+        self.unneeded: list[tuple[PlannedNode, str]] = []
 
     def write_down(self) -> None:
         """Record the findings, each once."""
@@ -120,12 +127,30 @@ class Findings:
         kept = [old for _, old, new in self.kept if old.key != new.key]
         while self.kept:
             self._record(facts.record_kept, *self.kept.pop())
+        self._tell_of_turns()
+        while self.unneeded:
+            planned, identifier = self.unneeded.pop()
+            if planned.is_complete:
+                records.clear_acceptance(self._roots[planned.recipe.root].root, identifier)
         if kept:
             warnings.warn(
                 f"{len(kept)} adopted results are kept for other recipes than they were made for: "
                 "'dask cache ls' lists them, 'dask cache release' gives them up",
                 DaskcacheWarning,
                 stacklevel=3,
+            )
+
+    def _tell_of_turns(self):
+        """Warn once of all nodes that run because another recipe has replaced their results."""
+        replaced = [place for planned, place in self.turns if planned.is_to_do]
+        self.turns = []
+        if replaced:
+            where = replaced[0] if len(replaced) == 1 else f"{len(replaced)} targets, e.g. {replaced[0]}"
+            warnings.warn(
+                f"two recipes take turns at {where}, and each rerun replaces the other's result: put "
+                "what differs between them, or {key}, into the path template",
+                DaskcacheWarning,
+                stacklevel=4,
             )
 
     def _record_taken_over(self, planned, old, new):

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 
 from ..calls.recipe import DaskInput, Recipe, recipes_before
-from ..errors import NodeFailed
+from ..errors import DaskcacheError, ForeignTarget, NodeFailed, TargetModified
 from ..runtime import obstacles
 from . import states
 from .examiner import Examiner
@@ -41,13 +41,14 @@ class Planner(Examiner):
     ):
         super().__init__(force, running)
         self.collect = collect
-        #: Nodes that have to run but must not, because of a user's file at a target.
+        #: Nodes that have to run but can't, or must not because of a user's file at a target.
         self._blocked: dict[str, PlannedNode] = {}
 
     def request(self, recipe: Recipe) -> PlannedNode:
         """Plan a requested node and all nodes upstream of it, once, then `check`."""
         planned = self._request(recipe)
-        self.check()
+        if planned.action == states.BLOCKED:
+            self.check()
         return planned
 
     def _request(self, recipe):
@@ -141,12 +142,15 @@ class Planner(Examiner):
         requested.action = states.BLOCKED
 
     def check(self) -> None:
-        """Raise an error if requested nodes can't run because of a user's files at targets.
+        """Raise an error if requested nodes can't run.
 
         With `collect`, nothing is raised.
 
         Raises
         ------
+        DaskcacheError
+            If a node can't be used, for example because a source is gone or its target is another
+            function's.
         ForeignTarget
             If daskcache did not write a file at a target.  The error names every such node.
         TargetModified
@@ -155,6 +159,9 @@ class Planner(Examiner):
         """
         if self.collect or not self._blocked:
             return
+        for node in self._blocked.values():
+            if node.error is not None:
+                raise node.error
         kinds = (
             (obstacles.foreign, lambda node: node.state == states.FOREIGN),
             (obstacles.modified, lambda node: node.state == states.MODIFIED),
@@ -168,17 +175,25 @@ class Planner(Examiner):
 
 def blocked_failure(planned: PlannedNode) -> NodeFailed:
     """Return the stand-in for the value of a node that can't run, for ``errors="collect"``."""
-    recipe = planned.recipe
-    is_foreign = planned.obstacle is not None and planned.obstacle.state == states.FOREIGN
-    error = "ForeignTarget" if is_foreign else "TargetModified"
-    return NodeFailed(
-        f"{error}: {'; '.join(headlines(planned.reasons))}",
+    recipe, obstacle = planned.recipe, planned.obstacle or planned
+    kind: type[DaskcacheError] = TargetModified
+    if obstacle.error is not None:
+        kind = type(obstacle.error)
+    elif obstacle.state == states.FOREIGN:
+        kind = ForeignTarget
+    where = f"{obstacle.recipe.title}: " if obstacle is not planned else ""
+    failed = NodeFailed(
+        f"{kind.__name__}: {where}{'; '.join(headlines(obstacle.reasons))}",
         node=recipe.title,
         target=", ".join(recipe.paths) or None,
     )
+    failed.__cause__ = obstacle.error
+    return failed
 
 
 def _is_blocked(planned):
+    if planned.error is not None:
+        return True
     if planned.state == states.MODIFIED:
         return planned.recipe.spec.options.on_modified == "error"
     if planned.contested:

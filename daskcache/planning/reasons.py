@@ -14,8 +14,9 @@ from ..calls.spec import Spec
 from ..hashing.changes import Part, code_changes
 from ..runtime.work import describe_arguments, describe_format
 from ..storage import code_store, files
+from ..storage.documents import TEXT, dict_of
 from ..storage.record import Record
-from ..storage.roots import Root
+from ..storage.roots import Root, parsed
 
 #: Number of changed inputs that are named one by one.
 MAX_REASONS = 3
@@ -31,6 +32,27 @@ def differences(record: Record, recipe: Recipe) -> list[str]:
 
     Code and arguments come first, then the format, then the inputs.
     """
+    pairs = list(zip(recipe.upstream, record.upstream, strict=False))
+    return [*_call_differences(record, recipe), *_input_differences(recipe, pairs)]
+
+
+def own_differences(record: Record, recipe: Recipe) -> list[str]:
+    """Return the `differences` besides those of the nodes upstream."""
+    pairs = zip(recipe.upstream, record.upstream, strict=False)
+    own = [(item, described) for item, described in pairs if not isinstance(item, Recipe)]
+    return [*_call_differences(record, recipe), *_input_differences(recipe, own)]
+
+
+def _input_differences(recipe, pairs):
+    found = []
+    for item, described in pairs:
+        found += _upstream_difference(item, described, recipe.root)
+    if len(found) > MAX_REASONS:
+        found[MAX_REASONS:] = [f"and {len(found) - MAX_REASONS} more inputs changed"]
+    return found
+
+
+def _call_differences(record, recipe):
     changes = []
     if record.code != recipe.code:
         changes = code_differences(Root(recipe.root), record.code, recipe.parts, recipe.spec)
@@ -41,12 +63,7 @@ def differences(record: Record, recipe: Recipe) -> list[str]:
             changes.append(f"{name}: {'added' if old is None else 'removed'}")
         elif old[1] != new[1]:
             changes.append(f"{name}: {old[0]} -> {new[0]}")
-    upstream = []
-    for item, described in zip(recipe.upstream, record.upstream, strict=False):
-        upstream += _upstream_difference(item, described, recipe.root)
-    if len(upstream) > MAX_REASONS:
-        upstream[MAX_REASONS:] = [f"and {len(upstream) - MAX_REASONS} more inputs changed"]
-    return changes + _format_difference(record, recipe) + upstream
+    return changes + _format_difference(record, recipe)
 
 
 def made_for(record: Record, recipe: Recipe) -> str:
@@ -109,5 +126,25 @@ def _upstream_difference(item, described, root):
     if not isinstance(item, SourceInput):
         return ["a Dask value changed"]
     old, new = described.get("source"), files.relative(item.source.path, root)
+    if old != new:
+        return [f"source: {old} -> {new}"]
     shown = files.relative(item.source.path, os.getcwd())
-    return [f"{shown}: content changed" if old == new else f"source: {old} -> {new}"]
+    members = _changed_members(described, item.source)
+    return [f"{shown}: {members or 'content changed'}"]
+
+
+def _changed_members(described, source):
+    """Return the changed files of a folder in words; empty if the record does not tell them apart."""
+    try:
+        before = parsed(described.get("members", "{}"))
+    except ValueError:
+        return ""
+    if not before or not dict_of(TEXT).fits(before):
+        return ""
+    now = source.__daskcache_members__()
+    if not now:
+        return ""
+    changed = [f"{n} {'changed' if n in before else 'added'}" for n in now if before.get(n) != now[n]]
+    changed += [f"{name} removed" for name in before if name not in now]
+    more = [f"and {len(changed) - MAX_REASONS} more"] if len(changed) > MAX_REASONS else []
+    return ", ".join([*changed[:MAX_REASONS], *more])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..calls.recipe import Recipe
-from ..errors import FormatLimit
+from ..errors import DaskcacheError, FormatLimit
 from ..runtime.entry import Entry, Stored
 from ..runtime.work import Elsewhere
 from ..storage.record import RecordName
@@ -72,11 +72,15 @@ class PlannedNode:
     forms: tuple[dict[str, Any] | None, ...] = ()
     #: The error that keeps a file from being adopted, or None.
     refusal: FormatLimit | None = None
+    #: The error that a verb raises because the node, or what is at its targets, can't be used; or None.
+    error: DaskcacheError | None = None
 
     @property
     def is_complete(self) -> bool:
         """True if the node's targets hold its result, computed or adopted, and no rerun was forced."""
-        return self.state in (COMPLETE, ADOPTED) and not self.contested and not self.forced
+        if self.state not in (COMPLETE, ADOPTED) or self.error is not None:
+            return False
+        return not self.contested and not self.forced
 
     @property
     def is_to_do(self) -> bool:

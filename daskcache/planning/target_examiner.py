@@ -7,12 +7,11 @@ whether the record is its own, whether another recipe made equal data, and what 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..calls.recipe import Recipe
-from ..errors import DaskcacheWarning, FormatLimit, MissingExtra, TargetCollision
+from ..errors import FormatLimit, MissingExtra, TargetCollision
 from ..hashing import algorithms
 from ..storage import files
 from ..storage.paths import DATA_HASH, located
@@ -118,6 +117,8 @@ class _Look(NamedTuple):
                 return adopted
         for name in self.own:
             if name.stamp == self.stamp:
+                if not self.note.keys().isdisjoint(("key", "keep")):
+                    self.findings.unneeded.append((self.planned, self.target_id))
                 return self._as_recorded(name)
         if self.recipe.spec.options.check == "exists":
             return self._as_it_is()
@@ -221,12 +222,7 @@ class _Look(NamedTuple):
         if before != algorithms.algorithm():
             return [f"hashed with {before} then, {algorithms.algorithm()} now"]
         if record.replaced == recipe.key:  # that recipe has overwritten this one's result
-            warnings.warn(
-                f"two recipes take turns at {recipe.root}/{self.path}, and each rerun replaces the "
-                "other's result: put what differs between them, or {key}, into the path template",
-                DaskcacheWarning,
-                stacklevel=2,
-            )
+            self.findings.turns.append((self.planned, f"{recipe.root}/{self.path}"))
         return differences(record, recipe) or ["its recipe changed"]
 
     # -- content that no record describes ---------------------------------------------------------------

@@ -67,7 +67,7 @@ def state_of(
     name = described_by(names, location, found, newest_first, thorough) if is_plain else None
     if name is not None:
         return TargetState(ADOPTED if store.is_adopted(name) else COMPLETE, name, found)
-    if thorough and _looks_damaged(location, found, names):
+    if thorough and is_plain and _looks_damaged(location, found, names):
         return TargetState(CORRUPT, None, found)
     if not names:
         return TargetState(FOREIGN, None, found)

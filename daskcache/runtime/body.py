@@ -32,6 +32,7 @@ from dask.delayed import Delayed
 from ..calls.state import inside_body, running
 from ..errors import ProcessDied, ResultError
 from ..hashing import algorithms
+from ..printable import printable_lines
 from ..storage.roots import Root
 from .code_check import check_code
 from .work import Work
@@ -125,7 +126,7 @@ def call_isolated(work: Work, args: tuple, kwargs: dict) -> Any:
     if kind == _RETURNED:
         return content
     error, story = content
-    error.add_note(f"in the child process:\n{story}")
+    error.add_note(printable_lines(f"in the child process:\n{story}"))
     raise error
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
 from ..hashing import algorithms
 from ..hashing.encoder import digest, tag
+from ..printable import printable
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
 from ..storage.paths import located
 from ..storage.record import RecordName
@@ -277,7 +278,7 @@ class Entry:
 
     def __repr__(self):
         paths = ", ".join(result.target.path for result in self.stored)
-        return f"<Entry {self.label}: {paths}>"
+        return printable(f"<Entry {self.label}: {paths}>")
 
 
 def _entry(algorithm, *fields):

@@ -6,10 +6,13 @@ kept or adopted.  The files of records are in `storage.records`.
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from typing import Any
 
 from ..calls.describe import texts_of
 from ..calls.recipe import Recipe
+from ..errors import DaskcacheError
 from ..hashing.encoder import tag
 from ..hashing.names import public_name
 from ..storage import files
@@ -63,6 +66,9 @@ def _describe_source(source, root):
     described = {"source": files.relative(path, root), "class": public_name(type(source))}
     if place != path:
         described["folder"] = files.relative(place, root)
+    with suppress(DaskcacheError):  # deleted since it was read: only explanations lack the members
+        if members := source.__daskcache_members__():
+            described["members"] = json.dumps(members, ensure_ascii=False)
     if options := source.__daskcache_options__():
         described["options"] = texts_of(options)[-1]
     return described

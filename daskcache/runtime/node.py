@@ -25,6 +25,7 @@ from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
 from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
+from ..printable import printable, printable_lines
 from ..storage import files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
@@ -70,10 +71,10 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
         with _turn(work):
             done = _run(work, inputs, trace)
     except Exception as error:
-        error.add_note(_note(work, inputs))
+        error.add_note(printable(_note(work, inputs)))
         if isinstance(error, ValueError) and "read-only" in str(error):
             error.add_note(_NOT_TO_BE_CHANGED)
-        _emit(work, FAILED, error=f"{type(error).__name__}: {error}"[:_MAX_ERROR])
+        _emit(work, FAILED, error=printable_lines(f"{type(error).__name__}: {error}")[:_MAX_ERROR])
         if not work.collect:
             raise
         return _record_failure(work, error)

@@ -114,11 +114,12 @@ class Folder:
     def _brought_near(self, part):
         """Copy a part into the folder from another file system, which no link or rename can cross."""
         near = f"{self.path}/.{uuid.uuid4().hex[:16]}.part"
-        shutil.copy2(part, near)
         try:
+            shutil.copy2(part, near)
             yield near
         except BaseException:
-            os.unlink(near)
+            with suppress(FileNotFoundError):
+                os.unlink(near)
             raise
 
     def _rename(self, part, name, how):
@@ -313,6 +314,17 @@ def refused(path: str, *passed: type[Exception]) -> Iterator[None]:
         if isinstance(error, (StorageError, *passed)):
             raise
         raise storage_error(error, path) from error
+
+
+@contextmanager
+def refused_below(folder: str) -> Iterator[None]:
+    """Turn errors of the system into a `StorageError` about the file that they name, or the folder."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise storage_error(error, error.filename or folder) from error
 
 
 def storage_error(error: OSError, path: str) -> StorageError:

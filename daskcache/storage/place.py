@@ -92,8 +92,16 @@ class FilePlace:
 
     def file_hash(self, path: str) -> str:
         """Return the hash of the content: of a file's bytes, a folder's manifest, a table's rows."""
-        if os.path.isdir(path):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
             return _folder_part(path, {}).file_hash
+        if not stat.S_ISREG(mode):  # opening a pipe would block for ever
+            raise StorageError(
+                "what is there is neither a file nor a folder",
+                target=path,
+                got=stat.filemode(mode),
+                hint="move it away",
+            )
         with open(path, "rb") as file:
             return digest_of(file)
 

@@ -163,7 +163,8 @@ class Record:
     arguments: Annotated[dict[str, list[str]], _ARGUMENTS]
     #: Inputs in the order of the function's references to them, each with its ``data_hash``.  A node's
     #: result also has ``key`` and ``target``, and ``root`` if that is another one.  A source has
-    #: ``source`` (its path from the root), ``class``, and maybe ``folder`` and ``options``.
+    #: ``source`` (its path from the root), ``class``, and maybe ``folder``, ``options`` and ``members``
+    #: (the files of a folder, each with a short hash).
     upstream: Annotated[list[dict[str, str]], _INPUTS]
     #: Hash of the recipe.
     key: Annotated[str, LINE]

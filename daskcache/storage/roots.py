@@ -115,8 +115,8 @@ class Root:
         except OSError as error:
             raise self._unusable(error) from error
         self.check_links(_OF_COMMITS)
-        # The id file is parsed again only if it changed: each commit checks the root.
-        looks = found.st_dev, found.st_ino, found.st_mtime_ns
+        # The id file is parsed again only if it or the key changed: each commit checks the root.
+        looks = found.st_dev, found.st_ino, found.st_mtime_ns, config.get("key-file")
         if self.path not in _seen or _seen[self.path][0] != looks:
             _seen[self.path] = looks, self.id()
         identifier = _seen[self.path][1]
@@ -217,7 +217,8 @@ def check_format(version: int, what: str, target: str | None = None) -> None:
         )
 
 
-#: Device, inode and mtime of the id file, and the id, of each root that this process has checked.
+#: Device, inode and mtime of the id file, the configured key file, and the id, of each root that this
+#: process has checked.
 _seen: dict[str, tuple[tuple, str | None]] = {}
 
 

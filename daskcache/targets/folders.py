@@ -147,6 +147,12 @@ class FolderSource(Source):
     def __daskcache_options__(self):
         return {"pattern": self.pattern} | ({"source": self.source} if self.source else {})
 
+    def __daskcache_members__(self):
+        names = self.names()
+        if len(names) > _MAX_MEMBERS:
+            return {}
+        return {name: content_hash(f"{self.folder}/{name}")[:8] for name in names}
+
     def _joint_hash(self, names, hash_file):
         return hash_value([(name, hash_file(f"{self.folder}/{name}")) for name in names])
 
@@ -166,6 +172,10 @@ class FolderSource(Source):
     def __repr__(self):
         members = f", source={self.source.__name__}" if self.source else ""
         return f"FolderSource({self.folder!r}, {self.pattern!r}{members})"
+
+
+#: Number of members of a folder that are told apart in records: some kilobytes.
+_MAX_MEMBERS = 1000
 
 
 def _components(pattern):

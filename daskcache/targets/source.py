@@ -262,6 +262,13 @@ class Source(Decodes, Resource):
         names = [n for n in vars(self) if n not in _PLACE and not n.startswith("_")]
         return {name: getattr(self, name) for name in names}
 
+    def __daskcache_members__(self) -> dict[str, str]:
+        """Return a short hash for each file of a source that is a folder; empty for others.
+
+        Records hold them, so that `daskcache.why` can name the files that changed.
+        """
+        return {}
+
     def identity(self) -> str:
         """Return the text that identifies this source: class, file name, content hash and options.
 

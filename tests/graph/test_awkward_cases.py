@@ -49,9 +49,11 @@ def test_an_argument_mutated_after_the_call(value, mutate):
     """An argument changed in place between the call and the verb raises ArgumentChanged."""
     node = dc.delayed(lambda v: len(v))(value)
     mutate(value)
-    for verb in (dc.plan, dc.compute, dask.compute):
+    plan = dc.plan(node)
+    assert plan.counts["blocked"] == 1
+    for verb in (plan.compute, node.compute, lambda: dask.compute(node)):
         with pytest.raises(ArgumentChanged, match="not modified in place"):
-            verb(node)
+            verb()
 
 
 def test_a_closure_changed_after_the_call():

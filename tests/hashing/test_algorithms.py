@@ -35,7 +35,7 @@ def y(x):
     return np.arange(x)
 
 node = y(x(3))
-before, why = dc.status(node), dc.why(x(3))
+before, why = dc.status(node), str(dc.why(x(3)))
 node.compute()
 print(json.dumps({
     "before": before, "why": why, "after": dc.status(node), "ran": ran, "record": node.dc.record,

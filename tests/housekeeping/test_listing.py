@@ -90,7 +90,7 @@ def test_a_touched_target_can_be_accepted_and_need_not_be_adopted(stored, root):
     """It is as it was stored."""
     touch(root / "second.json")
     assert "second.json is as it was stored" in run(stored, "adopt", "second.json")
-    assert "second.json is accepted" in run(stored, "accept", "second.json")
+    assert "second.json will be accepted if it is stale" in run(stored, "accept", "second.json")
 
 
 def test_a_target_that_may_not_be_read_is_listed(stored, root, monkeypatch):
@@ -126,6 +126,79 @@ def test_targets_downstream_of_one_of_several_results(root):
         "low.json",
         "high.json",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("*", ["a/b/1.json", "a/b/2.json", "ab.json"]),
+        ("a", ["a/b/1.json", "a/b/2.json"]),
+        ("a/", ["a/b/1.json", "a/b/2.json"]),
+        ("a/b", ["a/b/1.json", "a/b/2.json"]),
+        ("root/a/b", ["a/b/1.json", "a/b/2.json"]),
+        ("./a/b/1.json", ["a/b/1.json"]),
+        ("*1.json", ["a/b/1.json"]),
+        ("root", ["a/b/1.json", "a/b/2.json", "ab.json"]),
+        ("b", []),
+        ("a/b/1", []),
+        (".", ["a/b/1.json", "a/b/2.json", "ab.json"]),
+    ],
+)
+def test_a_folder_stands_for_what_is_in_it(root, tmp_path, monkeypatch, given, found):
+    """For all commands that take patterns; what means nothing is an error."""
+    save = dc.delayed(lambda path: 1, target="{path}", version=1)
+    make = dc.delayed(lambda n: n, target="a/b/{n}.json", version=1)
+    dask.compute(make(1), make(2), save("ab.json"))
+    monkeypatch.chdir(tmp_path)
+    at = ["--root", str(root)]
+    done = CliRunner().invoke(cache, ["ls", given, *at])
+    lines = [line.split()[0] for line in done.output.splitlines() if ".json" in line]
+    assert (lines, done.exit_code) == (found, 0 if found else 1)
+    assert [item.path for item in verify(Root(str(root)), given)] == found
+    exported = CliRunner().invoke(cache, ["export", "x.tar", given, *at])
+    assert (exported.exit_code == 0) == bool(found)
+
+
+def test_an_empty_root_has_no_targets(root):
+    """That is no error."""
+    Root(str(root)).create()
+    done = CliRunner().invoke(cache, ["ls", "--root", str(root)])
+    assert (done.output, done.exit_code) == ("no targets yet\n", 0)
+
+
+@pytest.mark.parametrize("command", ["accept", "keep"])
+def test_a_decision_that_was_not_needed_is_none_about_a_later_change(root, command):
+    """A target that was as recorded when it was accepted is stale after the code changes."""
+
+    def made(version):
+        return dc.delayed(lambda: version, target="x.json", version=version)()
+
+    made(1).compute()
+    if command == "keep":
+        (root / "x.json").write_text("7")
+        dc.adopt(made(1))
+    assert "x.json" in run(Root(str(root)), command, "x.json")
+    value = made(1).compute()
+    assert value == (7 if command == "keep" else 1)
+    if command == "keep":
+        assert dc.plan(made(2)).counts["blocked"] == 1
+    else:
+        assert dc.status(made(2)) == "stale"
+        assert made(2).compute() == 2
+
+
+def test_an_acceptance_is_recorded_with_its_user(root):
+    """Of a target that is stale when its program runs."""
+
+    def made(version):
+        return dc.delayed(lambda: version, target="x.json", version=version)()
+
+    made(1).compute()
+    run(Root(str(root)), "accept", "x.json")
+    assert made(2).compute() == 1
+    record = made(2).dc.record
+    assert record["accepted"]["by"]
+    assert not list((root / ".daskcache" / "accepted").iterdir())
 
 
 def test_rm_downstream(stored, root):

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import tarfile
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -505,6 +506,37 @@ def test_of_a_missing_intermediate_the_record_goes(stored, other, program, archi
     assert states["sum.json"] == "complete"
 
 
+@pytest.fixture
+def listings(monkeypatch):
+    """A function that calls another one, and returns how often that listed a folder."""
+    real, found = storage.names_in, []
+    monkeypatch.setattr(storage, "names_in", lambda folder: found.append(folder) or real(folder))
+
+    def listings(function, *args):
+        found.clear()
+        function(*args)
+        return len(found)
+
+    return listings
+
+
+def test_importing_many_records_lists_no_more_folders(other, archive, root, listings):
+    """An archive of records without files, whose import took time with the square of their number."""
+    made = dc.delayed(lambda n: n, target="n/{n}.json", version=1)
+    summed = dc.delayed(lambda numbers: sum(numbers), target="sum.json", version=1)
+    found = []
+    for number in (20, 60):
+        summed([made(n) for n in range(number)]).compute()
+        shutil.rmtree(root / "n")
+        path = f"{archive}-{number}"
+        assert len(export(Root(str(root)), path, ["sum.json"], upstream=True)) == number + 1
+        into = Root(f"{other.path}-{number}")
+        found.append(listings(import_archive, into, path))
+        states = Counter(item.state for item in listed(into))
+        assert states == {"missing": number, "complete": 1}
+    assert found[0] == found[1]
+
+
 def test_importing_twice_changes_nothing(stored, other, archive):
     """What is there with the same bytes stays, with one record."""
     export(stored, archive, ["sum.json"], upstream=True)
@@ -788,9 +820,13 @@ def forge(path, **facts):
         {"upstream": None},
         {"format": None},
         {"seconds": "long"},
+        {"seconds": float("inf")},
+        {"seconds": float("nan")},
         {"arguments": []},
     ],
-    ids=lambda facts: "-".join(f"{k}-{type(v).__name__}" for k, v in facts.items()),
+    ids=lambda facts: "-".join(
+        f"{k}-{v if type(v) is float else type(v).__name__}" for k, v in facts.items()
+    ),
 )
 def test_records_that_contradict_themselves(stored, other, archive, tmp_path, facts):
     """A record that isn't one, or says something else than its name, is refused."""

@@ -145,7 +145,7 @@ def test_a_persisted_node_is_planned_as_what_it_is(client, made, runs, persist):
     persisted = persist(client, made.double(made.number(3)))
     all_done(persisted)
     assert persisted.dc.state == dc.status(persisted) == "complete"
-    assert persisted.dc.why() == ""
+    assert str(persisted.dc.why()) == ""
     assert persisted.dc.record["key"].endswith(persisted.dc.key)
     assert dc.plan(persisted).left == 0
     assert dc.plan(made.total([persisted])).counts["run"] == 1

@@ -363,9 +363,10 @@ def test_a_server_that_is_down(server, url):
     node.compute()
     server.stop()
     try:
+        assert dc.plan(node).counts["blocked"] == 1
         with pytest.raises(StorageError, match=re.escape(node.dc.target.path)) as caught:
-            node.dc.state
-        assert SECRET not in str(caught.value)
+            node.compute()
+        assert SECRET not in f"{caught.value}{dc.why(node)}"
     finally:
         server.start()
     pd.testing.assert_frame_equal(node.compute(), frame())

@@ -555,7 +555,7 @@ def test_a_helper_that_was_edited_and_loaded_again(edit, tmp_path, root):
     before = steps.helped(1)
     edit("helpers.py", "x + 1", "x + 2")
     importlib.reload(steps.helpers)
-    for verb in (before.compute, lambda: dc.plan(before), lambda: dask.compute([before])):
+    for verb in (before.compute, lambda: dc.plan(before).compute(), lambda: dask.compute([before])):
         with pytest.raises(ArgumentChanged, match=r"helper smooth\(\) changed \(helpers.py:3\)"):
             verb()
     again = steps.helped(1)
@@ -1189,8 +1189,7 @@ def test_a_constant_that_is_modified_in_place(define):
     module.TABLE[0] = 11
     with pytest.raises(ArgumentChanged, match="constant TABLE: "):
         first.compute(scheduler="sync")
-    with pytest.raises(ArgumentChanged):
-        first.dc.state
+    assert first.dc.state == "stale"
     again = module.looked_up(1)
     assert again.dc.key != first.dc.key
     assert again.compute(scheduler="sync") == 12

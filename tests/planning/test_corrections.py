@@ -261,7 +261,7 @@ def test_the_reason_says_what_it_was_made_for():
     node = masks()
     node.compute()
     correct(node)
-    assert "made for sigma=2" in masks(3).dc.why().splitlines()[1]
+    assert "made for sigma=2" in str(masks(3).dc.why()).splitlines()[1]
     assert "sigma: 2 -> 3" in masks(3).dc.why()
 
 
@@ -709,7 +709,7 @@ def test_a_copied_root_knows_whose_targets_are_whose(recwarn):
         with pytest.raises(TargetCollision, match="mask_of"):
             rival.compute()
         stale = masks(3)
-        assert stale.dc.why() == "sigma: 2 -> 3"
+        assert str(stale.dc.why()) == "sigma: 2 -> 3"
         assert dc.accept(stale) == 1
         assert masks(3).dc.state == "complete"
     assert not [warning for warning in recwarn if "record" in str(warning.message)]
@@ -736,7 +736,7 @@ def test_a_deleted_correction_is_computed_again_with_a_word():
     node.compute()
     correct(node)
     Path(node.dc.path).unlink()
-    assert masks().dc.why() == "the adopted result was deleted"
+    assert str(masks().dc.why()) == "the adopted result was deleted"
     assert masks().compute().sum() == 9
 
 

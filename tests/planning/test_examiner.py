@@ -269,5 +269,6 @@ def test_a_target_of_another_function(scene):
     """It is never replaced: the error names both functions."""
     scene.put()
     scene.record(recipe=scene.make(3)._recipe, function="program.other")
-    with pytest.raises(TargetCollision, match=r"made by program\.other"):
-        scene.look()
+    look = scene.look()
+    assert (look.state, type(look.error)) == ("foreign", TargetCollision)
+    assert "got: made by program.other" in look.reasons[0]

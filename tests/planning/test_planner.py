@@ -226,6 +226,28 @@ def test_taking_turns_at_an_intermediate_target_costs_nothing(runs):
     assert runs.names() == ["first 1"]
 
 
+def test_taking_turns_at_many_targets_is_said_once():
+    """With the count, when they run; a plan only shows that they will."""
+
+    @dc.delayed(target="{n}.json", version=1)
+    def scaled(n, factor):
+        return n * factor
+
+    def compute(factor):
+        return dc.compute([scaled(n, factor) for n in range(4)])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compute(1), compute(2)
+        assert dc.plan([scaled(n, 1) for n in range(4)]).counts["run"] == 4
+        assert dc.status(scaled(1, 1)) == "stale"
+    with pytest.warns(
+        DaskcacheWarning, match=r"take turns at 4 targets, e\.g\. .*0\.json, and"
+    ) as caught:
+        assert compute(1) == ([0, 1, 2, 3],)
+    assert len(caught) == 1
+
+
 def test_on_modified_recompute_keeps_the_edited_file(chain, root, runs):
     """With on_modified="recompute", the node reruns and the edited file is in the trash."""
     chain(on_modified="recompute")[2].compute()
@@ -714,9 +736,11 @@ def test_two_nodes_on_one_target_collide(runs, first, second):
         return value
 
     nodes = save(first, 1), save(second, 2)
-    for verb in (dc.plan, dc.compute, dask.compute):
+    plan = dc.plan(*nodes)
+    assert plan.counts["blocked"] == 1
+    for verb in (plan.compute, dc.plan(*nodes).compute, lambda: dask.compute(*nodes)):
         with pytest.raises(TargetCollision) as caught:
-            verb(*nodes)
+            verb()
         assert all(node.dc.key in str(caught.value) for node in nodes)
     assert runs.take() == []
 
@@ -949,9 +973,21 @@ def test_a_deleted_parent_beside_an_uncached_one_costs_nothing(runs, root):
     (root / "stored.json").write_text("2")
     assert node.compute() == 3
     (root / "stored.json").unlink()
-    assert node.dc.why() == ""
+    assert str(node.dc.why()) == ""
     assert node.compute() == 3
     assert runs.names() == ["after"]
+
+
+def test_tables_do_not_crowd_a_folder(root):
+    """They lie in a file: the warning comes with the first file past the limit, and for files only."""
+    save = dc.delayed(lambda name: name, target="{name}", store=dc.PickleTarget, version=1)
+    table = dc.delayed(lambda n: n, target="results.db::t{n}", version=1)
+    with dask.config.set({"daskcache.folder-warning": 3}):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            dc.plan([table(n) for n in range(10)], [save(f"{n}.pkl") for n in range(3)])
+        with pytest.warns(DaskcacheWarning, match="more than 3 targets"):
+            dc.plan([save(f"{n}.pkl") for n in range(3)], table(1), save("last.pkl"))
 
 
 def test_a_crowded_folder_is_warned_of(root):

@@ -436,9 +436,9 @@ def test_collisions():
         return name
 
     with pytest.raises(TargetCollision):
-        dc.plan(make(value, "results.db::a"), pickled("results.db"))
+        dc.plan(make(value, "results.db::a"), pickled("results.db")).compute()
     with pytest.raises(TargetCollision):
-        dc.plan(make(value, "results.db::a"), _other("results.db::A"))
+        dc.plan(make(value, "results.db::a"), _other("results.db::A")).compute()
 
 
 def _other(place):
@@ -544,8 +544,9 @@ def test_a_damaged_database_is_an_error(root):
     data = bytearray((root / "results.db").read_bytes())
     data[4096:] = os.urandom(len(data) - 4096)
     (root / "results.db").write_bytes(data)
+    assert dc.plan(make(frame())).counts["blocked"] == 1
     with pytest.raises(StorageError, match=r"results\.db::measured"):
-        make(frame()).dc.state
+        make(frame()).compute()
 
 
 def test_a_locked_database(root, sql, monkeypatch):

@@ -240,6 +240,19 @@ def test_a_root_whose_disk_is_gone_is_not_written_to(root):
     assert not root.exists()
 
 
+def test_a_check_notices_that_the_key_changed(root, key):
+    """Also of a root that this process has just checked."""
+    pickled(1).compute()
+    checked = Root(str(root))
+    checked.check()
+    with (
+        dask.config.set({"daskcache.key-file": None}),
+        pytest.raises(StorageError, match="no key is configured"),
+    ):
+        checked.check()
+    checked.check()
+
+
 def test_record_names_have_seals_only_with_a_key(root, key):
     """The seal is one more field of the name, over the others."""
     pickled(1).compute()

@@ -57,7 +57,7 @@ def test_another_option_does_not_read_what_the_first_wrote(word, runs, root):
     assert word(target=UpperTarget("a.dat")).compute() == "abc"
     other = word(target=UpperTarget("a.dat", end="!"))
     assert other.dc.state == "stale"
-    assert other.dc.why() == "option end: '' -> '!'"
+    assert str(other.dc.why()) == "option end: '' -> '!'"
     assert other.compute() == "abc!"
     assert runs.take() == ["word", "word"]
     (record,) = (root / ".daskcache" / "records").rglob("*.json")

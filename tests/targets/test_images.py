@@ -632,7 +632,7 @@ def test_options_of_a_target_are_part_of_the_key(image_file, runs):
         node(pixel_size=0.5, compression=None).compute()
         assert counted() == {}
         changed = node(pixel_size=0.7)
-        assert dc.why(changed) == "option pixel_size: {'Y': 0.5, 'X': 0.5} -> {'Y': 0.7, 'X': 0.7}"
+        assert str(dc.why(changed)) == "option pixel_size: {'Y': 0.5, 'X': 0.5} -> {'Y': 0.7, 'X': 0.7}"
         changed.compute()
         assert counted() == {"smooth": 1}
     assert metadata_of(changed).pixel_size == {"Y": 0.7, "X": 0.7}

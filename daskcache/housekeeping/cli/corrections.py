@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import TIME, on_root, root_option
+from .main import TIME, echo, on_root, root_option
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def accept_command(targets: tuple[str, ...], root: Root):
     """Accept TARGETS as right, although code or inputs changed.
 
-    The next plan of the program that makes them finds them complete, and records the user who accepted
-    them.
+    The next run of the program that makes them finds them complete, and records the user who accepted
+    them.  Of a target that is not stale then, nothing is recorded.
     """
 
     from ...storage.records import write_acceptance
@@ -30,8 +30,8 @@ def accept_command(targets: tuple[str, ...], root: Root):
         if item.state != "complete":
             raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
         write_acceptance(root, item.name.target_id, key=item.name.key)
-        click.echo(f"{item.path} is accepted")
-    click.echo("the program that makes them records it when it plans next")
+        echo(f"{item.path} will be accepted if it is stale")
+    echo("the program that makes them decides when it runs next; 'dask cache why' says what is known")
 
 
 @click.command("rm")
@@ -42,6 +42,7 @@ def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
     """Move TARGETS to the trash; they are made again when needed."""
 
     from ...storage import trash
+    from ...storage.files import exists
     from ..listing import Lineage, listed
 
     items = {item.path: item for item in _found(root, targets)}
@@ -49,11 +50,12 @@ def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
         below = Lineage(listed(root)).descendants(items.values())
         items |= {item.path: item for item in below}
     for item in items.values():
-        if item.stamp is None:
-            click.echo(f"{item.path} is already gone")
+        location = root.absolute(item.path)
+        if not exists(location):
+            echo(f"{item.path} is already gone")
         else:
-            kept = trash.keep(root, root.absolute(item.path), item.path, "removed")
-            click.echo(f"{item.path} -> {kept}")
+            kept = trash.keep(root, location, item.path, "removed")
+            echo(f"{item.path} -> {kept}")
 
 
 @click.command("adopt")
@@ -81,16 +83,14 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
         for path in paths_below(found, target, known):
             if path in known and known[path].state in AS_RECORDED:
                 was = "was adopted" if known[path].is_adopted else "was stored"
-                click.echo(f"{path} is as it {was}")
+                echo(f"{path} is as it {was}")
                 continue
             check_adoptable(found, path)
             write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
-            click.echo(f"{path} is adopted")
+            echo(f"{path} is adopted")
             adopted = True
     if adopted:
-        click.echo(
-            "the program that makes them takes them in when it plans next; 'ls' shows no change yet"
-        )
+        echo("the program that makes them takes them in when it plans next; 'ls' shows no change yet")
 
 
 @click.command("trash")
@@ -109,12 +109,12 @@ def trash_command(empty: bool, older_than: float, root: Root):
     from ...storage import trash
 
     if empty:
-        click.echo(f"{len(trash.empty(root, older_than))} deleted")
+        echo(f"{len(trash.empty(root, older_than))} deleted")
         return
     things = trash.listed(root)
     cells = [["target", "reason", "when", "id"]]
     cells += [[thing.target, thing.reason, thing.when, thing.id] for thing in things]
-    click.echo(text_table(cells) if things else "the trash is empty")
+    echo(text_table(cells) if things else "the trash is empty")
 
 
 @click.command("restore")
@@ -132,7 +132,7 @@ def restore_command(target: str, root: Root):
 
     thing = trash.find(root, target, relative(target, root.path))
     kept = trash.restore(root, thing)
-    click.echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
+    echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
 
 
 @click.command("keep")
@@ -141,7 +141,7 @@ def restore_command(target: str, root: Root):
 def keep_command(targets: tuple[str, ...], root: Root):
     """Keep adopted TARGETS as results although their recipes changed.
 
-    The targets were made for other arguments, inputs or code.  The next plan of the program that makes
+    The targets were made for other arguments, inputs or code.  The next run of the program that makes
     them takes them for its results, and records the user who decided so.
 
     \b
@@ -153,8 +153,8 @@ def keep_command(targets: tuple[str, ...], root: Root):
 
     for item in _adopted(root, targets):
         write_acceptance(root, item.name.target_id, keep=item.name.file_hash)
-        click.echo(f"{item.path} is kept")
-    click.echo("the program that makes them records it when it plans next")
+        echo(f"{item.path} is kept")
+    echo("the program that makes them records it when it plans next")
 
 
 @click.command("release")
@@ -175,7 +175,7 @@ def release_command(targets: tuple[str, ...], root: Root):
 
     for item in _adopted(root, targets):
         kept = release_target(RecordStore(root), item.path, item.name)
-        click.echo(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
+        echo(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
 
 
 def _adopted(root, targets):

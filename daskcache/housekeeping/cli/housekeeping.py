@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import SIZE, TIME, on_root, root_option
+from .main import SIZE, TIME, echo, on_root, root_option
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -37,9 +37,10 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
 def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: Root):
     """Read targets again and compare them with their records.
 
-    All targets are read, or those whose path matches PATTERN.  Damage that keeps a file's size and time
-    is found, too.  With --repair, damaged targets are moved to the root's trash, and are made again when
-    needed.  Edited targets stay.  The exit code is 1 if anything is corrupt, modified or unreadable.
+    All targets are read, or those that PATTERN means: a path, a folder or a pattern.  Damage that keeps
+    a file's size and time is found, too.  With --repair, damaged targets are moved to the root's trash,
+    and are made again when needed.  Edited targets stay.  The exit code is 1 if anything is corrupt,
+    modified or unreadable.
     """
 
     from .. import repair as repairing
@@ -53,13 +54,13 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     problems = [item for item in checked if not item.sound]
     if as_json:
         listed = [{"path": item.path, "state": item.state, "note": item.note} for item in problems]
-        click.echo(json.dumps({"root": root.path, **counts, "problems": listed, "done": done}))
+        echo(json.dumps({"root": root.path, **counts, "problems": listed, "done": done}))
     else:
-        click.echo(f"root {root.path}")
+        echo(f"root {root.path}")
         for item in problems:
-            click.echo(f"{item.state:10}  {item.path}{f' ({item.note})' if item.note else ''}")
-        click.echo("\n".join([*done, ", ".join(f"{n} {state}" for state, n in counts.items())]))
-        click.echo(_advice(counts, repair), nl=False)
+            echo(f"{item.state:10}  {item.path}{f' ({item.note})' if item.note else ''}")
+        told = ", ".join(f"{n} {state}" for state, n in counts.items())
+        echo("\n".join([*done, told, *_advice(counts, repair)]))
     sys.exit(1 if problems else 0)
 
 
@@ -75,7 +76,7 @@ def _advice(counts, repaired):
         )
     if counts["unreadable"]:
         lines.append("unreadable: mend the permissions or the disk, and verify again")
-    return "".join(f"{line}\n" for line in lines)
+    return lines
 
 
 @click.command("gc")
@@ -122,17 +123,17 @@ def gc_command(
         if dry_run or gc.drop(root, item):
             kind = "final" if item.final else "intermediate"
             cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
-            click.echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
+            echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
         else:
             after += item.size
-            click.echo(f"kept  {item.path}: it was changed or used meanwhile")
+            echo(f"kept  {item.path}: it was changed or used meanwhile")
     for path, size in gc.old_trash(root, min_age) if trash else []:
         if not dry_run:
             gc.empty(path)
-        click.echo(f"{verb}  {os.path.relpath(path, root.path)}  {format_bytes(size)}, trash")
-    click.echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
+        echo(f"{verb}  {os.path.relpath(path, root.path)}  {format_bytes(size)}, trash")
+    echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
-        click.echo(
+        echo(
             "they still take more than --max-size: the others are final, edited, or in use "
             f"({'--keep-final, ' if keep_final else ''}--min-age); 'dask cache du' tells what takes room"
         )
@@ -161,7 +162,7 @@ def du_command(by: str, as_json: bool, root: Root):
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
         rest = {field: value for field, value in used._asdict().items() if field != "groups"}
-        click.echo(json.dumps({"root": root.path, by: groups, **rest, "total": used.total}))
+        echo(json.dumps({"root": root.path, by: groups, **rest, "total": used.total}))
         return
     cells = [[by, "targets", "size"]]
     for name, (count, size) in sorted(used.groups.items(), key=lambda pair: -pair[1][1]):
@@ -173,7 +174,7 @@ def du_command(by: str, as_json: bool, root: Root):
         ["(files without a record)", "", format_bytes(used.other)],
         ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],
     ]
-    click.echo(f"root {root.path}\n{text_table(cells)}")
+    echo(f"root {root.path}\n{text_table(cells)}")
 
 
 @click.command("export")
@@ -184,8 +185,8 @@ def du_command(by: str, as_json: bool, root: Root):
 def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: Root):
     """Pack TARGETS with their records into a tar file, ARCHIVE.
 
-    TARGETS are paths or patterns.  'dask cache import' takes them into another root, where the program
-    that makes them finds them complete.
+    TARGETS are paths, folders or patterns.  'dask cache import' takes them into another root, where the
+    program that makes them finds them complete.
     """
 
     from dask.utils import format_bytes
@@ -194,8 +195,8 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
 
     packed = transfer.export(root, archive, list(targets), upstream)
     for item in packed:
-        click.echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
-    click.echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")
+        echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
+    echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")
 
 
 @click.command("import")
@@ -220,10 +221,10 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
     found = Root(local_root(root)) if root else find_root(None)
     outcomes = transfer.import_archive(found, archive, trust_pickles)
     for item in outcomes:
-        click.echo(f"{item.path}: {item.outcome}")
+        echo(f"{item.path}: {item.outcome}")
     left_out = sum(item.outcome == transfer.LEFT_OUT for item in outcomes)
     if left_out:
-        click.echo(
+        echo(
             f"{left_out} left out: they are pickles, or they or what they were made from are of formats "
             "that may run code when they are read; if you trust the archive's author, import it "
             "again with --trust-pickles"

@@ -32,11 +32,15 @@ class _Group(click.Group):
     def invoke(self, ctx):
         """Run a command, and show daskcache's own errors as messages instead of tracebacks."""
         from ...errors import DaskcacheError
+        from ...printable import printable_lines
 
         try:
             return super().invoke(ctx)
         except DaskcacheError as error:
             raise click.ClickException(str(error)) from error
+        except click.ClickException as error:
+            error.message = printable_lines(error.message)
+            raise
 
 
 _ELSEWHERE = {
@@ -52,6 +56,13 @@ def cache():
 
 
 # ---- for all commands ---------------------------------------------------------------------------
+
+
+def echo(text: object) -> None:
+    """Print a text, the only way in which commands do: names in records may hold escape sequences."""
+    from ...printable import printable_lines
+
+    click.echo(printable_lines(str(text)))
 
 
 def _import_modules(context, option, names):
@@ -152,19 +163,19 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
     with dask.config.set({"daskcache.root": str(folder / "results")}):
         node = pipeline.pipeline(images, sigma)
     before = plan(node)
-    click.echo(before)
+    echo(before)
     if not before.left:
-        click.echo(f"\n{node.compute().to_string(index=False)}")
+        echo(f"\n{node.compute().to_string(index=False)}")
     else:
         local = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
         with Client(scheduler) if scheduler else Client(**local) as client:
-            click.echo(f"\nComputing on {client.scheduler.address}")
+            echo(f"\nComputing on {client.scheduler.address}")
             future = client.compute(node)
             if sys.stdout.isatty():
                 progress(future)
-            click.echo(f"\n{future.result().to_string(index=False)}")
-    click.echo(f"\n{_what_happened(before, plan(node))}")
-    click.echo(f"\nResults are in {folder / 'results'}; run the command again: nothing will run.")
+            echo(f"\n{future.result().to_string(index=False)}")
+    echo(f"\n{_what_happened(before, plan(node))}")
+    echo(f"\nResults are in {folder / 'results'}; run the command again: nothing will run.")
 
 
 def _what_happened(before, after):

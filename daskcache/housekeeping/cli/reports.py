@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 import click
 
-from .main import import_modules, on_root
+from .main import echo, import_modules, on_root
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -30,35 +29,43 @@ def status_command(root: Root):
         row[item.state] += 1
         row["bytes"] += item.name.size if item.stamp is not None else 0
         row["seconds"] += item.record.seconds
-    click.echo(f"root {root.path}")
+    echo(f"root {root.path}")
     if not rows:
-        click.echo("no targets yet")
+        echo("no targets yet")
         return
     cells = [["function", *STATES, "size", "run time"]]
     for function, row in sorted(rows.items()):
         counts = [str(row[state]) for state in STATES]
         cells.append([function, *counts, format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"])
-    click.echo(text_table(cells))
+    echo(text_table(cells))
 
 
 @click.command("ls")
 @click.argument("pattern", default="*")
 @on_root
 def ls_command(pattern: str, root: Root):
-    """List the targets whose path matches PATTERN."""
+    """List the targets that PATTERN means: a path, a folder, or a pattern of paths.
+
+    The exit code is 1 if it means none.
+    """
 
     from dask.utils import format_bytes
 
     from ...planning.display.tables import text_table
-    from ..listing import listed
+    from ..listing import listed, matching
 
     cells = [["target", "state", "size", "run time", "function", "created"]]
+    matches = matching(root, pattern)
     for item in listed(root):
-        if fnmatch(item.path, pattern):
+        if matches(item.path):
             record, size = item.record, format_bytes(item.name.size)
             time = f"{record.seconds:.3g} s"
             cells.append([item.path, item.state, size, time, record.function, record.created])
-    click.echo(text_table(cells) if len(cells) > 1 else f"no targets match {pattern}")
+    if len(cells) == 1 and pattern != "*":
+        raise click.ClickException(
+            f"no targets match {pattern} in {root.path}; 'dask cache ls' lists what there is"
+        )
+    echo(text_table(cells) if len(cells) > 1 else "no targets yet")
 
 
 @click.command("why")
@@ -79,7 +86,7 @@ def why_command(target: str, root: Root):
         raise click.ClickException(
             f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
         )
-    click.echo("\n".join(story(root, item)))
+    echo("\n".join(story(root, item)))
 
 
 @click.command("audit")
@@ -105,5 +112,5 @@ def audit_command(function: str | None, sample: int, seed: int | None, root: Roo
         raise click.ClickException(
             f"{root.path} has no complete {what}; 'dask cache status' lists what it has"
         )
-    click.echo(audited)
+    echo(audited)
     sys.exit(0 if audited.ok else 1)

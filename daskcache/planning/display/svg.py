@@ -10,6 +10,7 @@ import html
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...printable import printable
 from .tables import ACTIONS, COLORS, headline
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _box(box, place):
     color = COLORS[box.action]
     return "\n".join(
         [
-            f"<g><title>{html.escape(f'{box.title}: {box.action}, {box.subtitle}')}</title>",
+            f"<g><title>{_shown(f'{box.title}: {box.action}, {box.subtitle}')}</title>",
             f'<rect x="{x}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="white"/>',
             f'<rect x="{x}" y="{y:g}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" '
             f'fill="{color}" fill-opacity="0.1" stroke="{color}"/>',
@@ -150,8 +151,12 @@ def _box(box, place):
 def _text(x, y, text, size, weight="normal", color="#222"):
     return (
         f'<text x="{x}" y="{y:g}" font-size="{size}" font-weight="{weight}" fill="{color}">'
-        f"{html.escape(text)}</text>"
+        f"{_shown(text)}</text>"
     )
+
+
+def _shown(text):
+    return html.escape(printable(text))
 
 
 def _shorten(text, length):

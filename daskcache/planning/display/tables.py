@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import format_bytes, format_time
 
 from ...errors import require
+from ...printable import printable
 from ..reasons import headlines
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def headline(plan: Plan) -> str:
 
 def text_table(cells: list[list[str]]) -> str:
     """Return rows of cells as text with aligned columns; the first row is the head."""
+    cells = [list(map(printable, row)) for row in cells]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in cells]
     lines.insert(1, "  ".join("─" * width for width in widths))
@@ -144,7 +146,8 @@ def audit_text(audit: Audit) -> str:
     blocks = [text_table(_outcome_cells(audit))] if audit.findings else []
     groups = _problem_groups(audit)
     for function, outcome, targets, reason in groups[:MAX_ROWS]:
-        blocks.append(f"{function}: {outcome}, {targets}\n    {reason}")
+        story = printable(f"{function}: {outcome}, {targets}"), printable(reason)
+        blocks.append("\n    ".join(story))
     if len(groups) > MAX_ROWS:
         blocks.append(f"… and {len(groups) - MAX_ROWS} more; audit.findings has them all")
     return "\n\n".join([*blocks, audit_headline(audit)])
@@ -210,7 +213,7 @@ def _function_cells(plan):
 
 def _html_table(cells):
     style = 'style="text-align: left; padding: 2px 10px"'
-    head = "".join(f"<th {style}>{html.escape(cell)}</th>" for cell in cells[0])
+    head = "".join(f"<th {style}>{_html_cell(cell)}</th>" for cell in cells[0])
     body = "".join(
         "<tr>" + "".join(f"<td {style}>{_html_cell(cell)}</td>" for cell in row) + "</tr>"
         for row in cells[1:]
@@ -219,7 +222,7 @@ def _html_table(cells):
 
 
 def _html_cell(cell):
-    text = html.escape(cell)
+    text = html.escape(printable(cell))
     if isinstance(cell, _Badge):
         return f'<span style="color: {_BADGES[cell]}; font-weight: bold">{text}</span>'
     return text
