@@ -54,6 +54,7 @@ class Spec:
         except DaskcacheError as error:
             name_error(error, self.name, options.target and masked(str(options.target)))
             raise
+        self._check_likeness()
         self._code: Code | None = None
         #: This spec is importable if its module has `_named` under the function's name.
         self._named = self
@@ -61,6 +62,16 @@ class Spec:
         self.hints_left = 10
         counts_results = options.nout is None and isinstance(self.layout, int)
         self.nout = self.layout if counts_results else options.nout
+
+    def _check_likeness(self):
+        for target in self.formats:
+            if target.like is not None and self.signed and target.like not in self.signature.names:
+                raise GraphError(
+                    f"the target of {self.name}() is like a parameter that the function does not have",
+                    target=target.path,
+                    expected=f"a parameter of {self.name}({', '.join(self.signature.names)})",
+                    got=f"like={target.like!r}",
+                )
 
     @functools.cached_property
     def signature(self) -> Signature:

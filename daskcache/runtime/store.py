@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from .. import config
+from ..calls.containers import values_in
+from ..calls.recipe import Ref
 from ..errors import FormatLimit, ResultError, StorageError
 from ..storage import files, records
 from ..storage.commit import Commit
@@ -166,11 +168,23 @@ def heirs(work, inputs) -> tuple[Target, ...]:
     formats = work.spec.formats
     if all(type(target).inherit is Target.inherit for target in formats):
         return formats
-    heritage = [
-        each for item in inputs if isinstance(item, (Entry, FileData)) for each in item.heritage()
-    ]
-    placed = zip(formats, work.paths, strict=True)
-    return tuple(target.at(path).inherit(heritage) for target, path in placed)
+    everything = set(range(len(inputs)))
+    ordinals = [_ordinals_like(work, target) if target.like else everything for target in formats]
+    heritage = {
+        ordinal: item.heritage()
+        for ordinal, item in enumerate(inputs)
+        if isinstance(item, (Entry, FileData)) and any(ordinal in each for each in ordinals)
+    }
+    return tuple(
+        target.at(path).inherit([each for o in sorted(wanted & heritage.keys()) for each in heritage[o]])
+        for target, path, wanted in zip(formats, work.paths, ordinals, strict=True)
+    )
+
+
+def _ordinals_like(work, target):
+    """Return the ordinals of the inputs that a target takes after."""
+    value = work.named_values().get(target.like)
+    return {part.ordinal for part in values_in(value) if type(part) is Ref}
 
 
 def _existing(root, place, part):

@@ -83,6 +83,8 @@ class Target(Resource):
     options_matter: ClassVar[bool] = False
     #: True if the target is a folder of files.
     is_folder: ClassVar[bool] = False
+    #: Name of the parameter whose metadata a result inherits; None for all of the node's direct inputs.
+    like: str | None = None
     #: True if the target is a table in a database.  Its path has the form ``<database>::<table>``.
     in_database: ClassVar[bool] = False
 

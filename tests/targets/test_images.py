@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import uuid
+import warnings
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -27,6 +28,7 @@ from daskcache.errors import FormatLimit, GraphError, SourceChanged, SourceMissi
 from daskcache.hashing.encoder import hash_value
 from daskcache.housekeeping.audit import audit_root
 from daskcache.storage.roots import Root
+from daskcache.targets.images import units
 from daskcache.targets.images.metadata import Described, taken_over
 
 KINDS = [None, "plain", "imagej", "ome"]
@@ -468,6 +470,7 @@ def described(axes, shape, size=None, unit="µm", channels=()):
 
 
 A = described("ZYX", (9, 20, 30), {"Z": 2.0, "Y": 0.5, "X": 0.5})
+CUBE = described("ZYX", (9, 9, 9), A.metadata.pixel_size)
 
 
 @pytest.mark.parametrize(
@@ -476,7 +479,16 @@ A = described("ZYX", (9, 20, 30), {"Z": 2.0, "Y": 0.5, "X": 0.5})
         ([A], (9, 20, 30), "ZYX", {"Z": 2.0, "Y": 0.5, "X": 0.5}),
         ([A], (5, 20, 30), "QYX", {"Y": 0.5, "X": 0.5}),
         ([A], (9, 10, 15), "ZYX", {"Z": 2.0}),
-        ([A], (20, 30), "YX", {}),
+        ([A], (20, 30), "YX", {"Y": 0.5, "X": 0.5}),
+        ([A], (9, 30), "YX", {"Y": 2.0, "X": 0.5}),  # a section along Y
+        ([A], (30, 20, 9), "QYX", {"Y": 0.5, "X": 2.0}),
+        ([A], (9, 20, 20), "ZYX", {"Z": 2.0}),  # another axis has got the length of Y
+        ([A], (9, 9), "YX", {}),
+        ([CUBE], (9, 9, 9), "QYX", {}),
+        ([CUBE], (9, 9), "YX", {}),
+        ([described("ZYX", (9, 9, 9), dict.fromkeys("ZYX", 0.5))], (9, 9), "YX", {"Y": 0.5, "X": 0.5}),
+        ([described("CZYX", (2, 9, 20, 30), {"Z": 2.0})], (2, 20, 30), "CYX", {}),
+        ([described("YX", (20, 30), {"X": 0.6}), A], (20, 30), "YX", {"X": 0.6}),
         ([], (9, 20, 30), "QYX", {}),
         ([A, A], (9, 20, 30), "ZYX", {"Z": 2.0, "Y": 0.5, "X": 0.5}),
         ([described("QYX", (9, 20, 30)), A], (9, 20, 30), "ZYX", {"Z": 2.0, "Y": 0.5, "X": 0.5}),
@@ -496,6 +508,50 @@ def test_what_is_taken_over(inputs, shape, axes, size):
     found = taken_over(inputs, shape, default, fixed=False)
     assert (found.axes, found.pixel_size) == (axes, size)
     assert found.unit == ("µm" if size else None)
+
+
+def test_what_could_be_read_two_ways_is_said_once(monkeypatch):
+    """Nothing is taken over then, unless the target says what the result is like, or gives the sizes."""
+    monkeypatch.setattr(units, "_told", set())
+    cube = np.zeros(CUBE.shape, "u1")
+    found = []
+    for options in ({}, {"like": "image"}, {"axes": "ZYX"}, {"pixel_size": 3.0}):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            target = dc.ImageTarget("a.tif", **options).inherit([CUBE])
+            sizes, again = (target._metadata_of(cube).pixel_size for _ in range(2))
+            assert again == sizes
+        found.append((sizes, [str(each.message)[:30] for each in told]))
+    whole = CUBE.metadata.pixel_size
+    said = ["axes of length 9 have different"[:30]]
+    assert found == [({}, said), (whole, []), (whole, []), ({"Y": 3.0, "X": 3.0}, [])]
+
+
+@pytest.mark.parametrize("suffix", ["tif", "ome.zarr"])
+def test_a_result_can_be_like_one_input(image_file, suffix):
+    """The metadata of the named parameter count alone, those of images in a list, too."""
+    cube = np.zeros(CUBE.shape, "u1")
+    image = image_file("cube.tif", cube, **imagej(spacing=2.0))
+    other = image_file("other.tif", cube, **imagej(spacing=7.0))
+    kind = dc.ImageTarget if suffix == "tif" else dc.OMEZarrTarget
+
+    def plus(image, offset):
+        return image + offset
+
+    def first_of(offset, image):
+        return image[0] + offset
+
+    for function, argument in ((plus, image), (first_of, [image])):
+        target = kind(f"{function.__name__}.{suffix}", like="image")
+        node = dc.delayed(function, target=target)(image=argument, offset=other)
+        node.compute()
+        assert node.dc.target.read_metadata().pixel_size["Z"] == 2.0
+
+
+def test_a_result_is_like_a_parameter():
+    """A name that the function does not have is refused when it is decorated."""
+    with pytest.raises(GraphError, match="like='picture'"):
+        dc.delayed(lambda image: image, target=dc.ImageTarget("a.tif", like="picture"))
 
 
 def test_channels_are_taken_over_with_their_axis():

@@ -444,10 +444,11 @@ def test_imagej_and_the_order_of_axes(tmp_path):
 
     node = dc.delayed(swapped, target=dc.OMEZarrTarget("b.ome.zarr", axes="czyx"))(source)
     node.compute()
-    assert node.dc.target.read_metadata(node.dc.path).pixel_size == {"Y": 0.25, "X": 0.25}
+    assert node.dc.target.read_metadata(node.dc.path).pixel_size == {"Z": 2.0, "Y": 0.25, "X": 0.25}
     node = dc.delayed(lambda image: image[:, 0], target="c.ome.zarr")(source)
-    node.compute()  # three axes are not four: nothing is known of them
-    assert node.dc.target.read_metadata(node.dc.path) == dc.ImageMetadata("QYX")
+    node.compute()
+    sizes = {"Z": 2.0, "Y": 0.25, "X": 0.25}
+    assert node.dc.target.read_metadata(node.dc.path) == dc.ImageMetadata("ZYX", sizes, "µm")
 
 
 @pytest.mark.parametrize("between", ["a.npy", "a.zarr", None])

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import TargetMissing
-from .units import METRES
+from .units import METRES, say_once
 
 #: Axes along which pixels have a size.
 SPATIAL = "ZYX"
@@ -72,6 +72,7 @@ class TakesOver:
 
     axes: str | None
     channels: tuple[str, ...] | None
+    like: str | None
     #: Metadata of the node's inputs that are images, set by `inherit`.
     _inputs: tuple[Described, ...] = ()
 
@@ -114,13 +115,19 @@ class TakesOver:
             )
         return self._metadata_in(path or own)
 
+    def _gives_sizes(self) -> bool:
+        """Return True if pixel sizes are given, so that those of the inputs don't count."""
+        raise NotImplementedError
+
     def _metadata_in(self, path):
         return self.heritage(path).metadata
 
     def _metadata_of(self, value: Any) -> ImageMetadata:
         """Return the metadata of the file for this value: given options first, then inherited ones."""
+        inputs = map(_without_sizes, self._inputs) if self._gives_sizes() else self._inputs
         axes = self.axes.upper() if self.axes else default_axes(value, self._inputs)
-        found = taken_over(self._inputs, value.shape, axes, fixed=self.axes is not None)
+        is_alike = self.like is not None
+        found = taken_over(inputs, value.shape, axes, self.axes is not None, is_alike)
         return found if self.channels is None else dataclasses.replace(found, channels=self.channels)
 
     def _check_channels(self, value, metadata, example):
@@ -131,6 +138,10 @@ class TakesOver:
                 f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
                 f"name its axes, e.g. axes={example!r}, and each channel",
             )
+
+
+def _without_sizes(given):
+    return given._replace(metadata=dataclasses.replace(given.metadata, pixel_size={}, unit=None))
 
 
 def channel_count(axes: str, shape: Sequence[int]) -> int:
@@ -182,16 +193,23 @@ def _may_be_colours(array):
 
 
 def taken_over(
-    inputs: Iterable[Described], shape: tuple[int, ...], axes: str, fixed: bool
+    inputs: Iterable[Described],
+    shape: tuple[int, ...],
+    axes: str,
+    fixed: bool,
+    is_alike: bool = False,
 ) -> ImageMetadata:
     """Return the metadata that a result of `shape` inherits from its inputs.
 
-    An input counts if it has as many axes as the result.  It counts only for axes of the same length in
-    both: if a length differs, the image may have been scaled.  Facts on which two inputs disagree are
-    left out.
+    Each axis of the result inherits from the axis of an input with the same length: if no axis has it,
+    the image may have been scaled.  If several have it and their pixel sizes differ, the axes may have
+    been exchanged or one of them reduced, so nothing is inherited, and a warning says so once.  Inputs
+    with as many axes as the result count, or if there are none, those with more.  Facts on which two
+    inputs disagree are left out.
 
     For example, take a stack with axes ZYX, pixels of 1, 0.2 and 0.2 µm, and shape (30, 512, 512).  A
-    result of shape (30, 256, 256) inherits the axis Z and its 1 µm, but no pixel sizes along Y and X.
+    result of shape (512, 512) inherits the 0.2 µm.  One of shape (30, 256, 256) inherits the axis Z and
+    its 1 µm, but no pixel sizes along Y and X.
 
     Parameters
     ----------
@@ -202,47 +220,89 @@ def taken_over(
     axes : str
         Axes of the result, as far as they are known.
     fixed : bool
-        True to leave unknown axes unknown.
+        True if they were given, so that unknown axes stay unknown.
+    is_alike : bool
+        True if the result is known to have the axes of its inputs, in the same order.
 
     Returns
     -------
     ImageMetadata
         Without pixel sizes, if those of different axes have different units.
     """
-    alike = [_Voice(given, shape) for given in inputs if len(given.shape) == len(shape)]
+    inputs = list(inputs)
+    counting = [given for given in inputs if len(given.shape) == len(shape)]
+    counting = counting or [given for given in inputs if len(given.shape) > len(shape)]
+    voices = [_Voice(given, shape, axes if fixed else "", is_alike) for given in counting]
     if not fixed:
-        axes = _named(axes, alike)
-    sizes = [(axis, _agreed([v.size(axis, axes) for v in alike], _same_size)) for axis in SPATIAL]
-    known = {axis: size for axis, size in sizes if size is not None}
+        axes = _named(axes, voices)
+    known = {}
+    for position, axis in enumerate(axes):
+        size = _agreed([voice.sizes[position] for voice in voices], _same_size)
+        if axis in SPATIAL and size is not None:
+            known[axis] = size
     units = {unit for _, unit in known.values()}
-    channels = _agreed([voice.channels(axes) for voice in alike], tuple.__eq__)
+    channels = _agreed([voice.channels(axes) for voice in voices], tuple.__eq__)
     # the metadata have one unit for all axes
     if len(units) > 1:
         known, units = {}, set()
-    lengths = {axis: length for axis, (length, _) in known.items()}
+    lengths = {axis: known[axis][0] for axis in SPATIAL if axis in known}
     return ImageMetadata(axes, lengths, units.pop() if units else None, channels or ())
 
 
 class _Voice:
     """Statements of one input on the metadata of a result."""
 
-    def __init__(self, given: Described, shape: Sequence[int]):
-        self.metadata = given.metadata
-        pairs = zip(given.metadata.axes, given.shape, shape, strict=True)
-        #: The input's axes, with a blank for each axis whose length differs from the result's.
-        self.axes = [axis if before == after else " " for axis, before, after in pairs]
+    def __init__(self, given: Described, shape: Sequence[int], axes: str, is_alike: bool):
+        self.metadata, self._of = given.metadata, given.shape
+        if is_alike and len(given.shape) == len(shape):
+            stems = [
+                axis if before == after else NONE
+                for axis, before, after in zip(given.metadata.axes, given.shape, shape, strict=True)
+            ]
+        else:
+            stems = [self._stem(shape, position, axes) for position in range(len(shape))]
+        #: For each axis of the result, the input's axis that it stems from, or a blank.
+        self.axes = stems
+        #: Size and unit along each axis of the result, or None.
+        self.sizes = [self._size(axis) for axis in stems]
 
-    def size(self, axis, axes):
+    def _stem(self, shape, position, axes):
+        length = shape[position]
+        able = [a for a, n in zip(self.metadata.axes, self._of, strict=True) if n == length]
+        if len(able) < shape.count(length):
+            return NONE
+        if axes and axes[position] in able:
+            return axes[position]
+        if len({self.metadata.pixel_size.get(axis) for axis in able}) > 1:
+            _say_it_is_unclear(self.metadata, able, length)
+            return NONE
+        if len(shape) == len(self._of) and self._of[position] == length:
+            return self.metadata.axes[position]
+        # which one of several it is makes no difference for sizes, but is unknown for the name
+        return able[0] if len(able) == 1 or able[0] in SPATIAL else NONE
+
+    def _size(self, axis):
         unit = self.metadata.unit
         if axis not in self.metadata.pixel_size or not (unit is None or unit in METRES):
             return None
-        return (self.metadata.pixel_size[axis], unit) if self.speaks_of(axis, axes) else None
+        return self.metadata.pixel_size[axis], unit
 
     def channels(self, axes):
-        return (self.metadata.channels or None) if self.speaks_of("C", axes) else None
+        is_said = "C" in axes and self.axes[axes.index("C")] == "C"
+        return (self.metadata.channels or None) if is_said else None
 
-    def speaks_of(self, axis, axes):
-        return axis in axes and self.axes[axes.index(axis)] == axis
+
+#: Stands for an axis that an input says nothing about.
+NONE = " "
+
+
+def _say_it_is_unclear(metadata, axes, length):
+    told = ", ".join(f"{axis} {metadata.pixel_size.get(axis, 'unknown')}" for axis in axes)
+    say_once(
+        f"axes of length {length} have different pixel sizes ({told})",
+        "so results don't take these over: their axes may be exchanged.  Give the target like='…', the "
+        "parameter whose axes the result has, or axes, or pixel_size",
+    )
 
 
 def _named(axes, voices):

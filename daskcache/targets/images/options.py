@@ -71,6 +71,12 @@ def checked_channels(channels):
     return names
 
 
+def checked_like(like):
+    if like is not None and not (isinstance(like, str) and like.isidentifier()):
+        raise wrong("like", like, "the name of a parameter of the function")
+    return like
+
+
 def checked_tile(tile):
     if tile is None:
         return None

@@ -19,7 +19,15 @@ from ..base import BytesTarget
 from ..resource import Metadata
 from . import ome_files, tiff
 from .metadata import TakesOver, fits
-from .options import checked_axes, checked_channels, checked_sizes, checked_tile, checked_unit, one_of
+from .options import (
+    checked_axes,
+    checked_channels,
+    checked_like,
+    checked_sizes,
+    checked_tile,
+    checked_unit,
+    one_of,
+)
 from .tiff import IMAGEJ, IN_IMAGEJ, OME, PLAIN, Note
 from .whole import check_whole
 
@@ -52,9 +60,11 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
 
     A result inherits axes, pixel sizes and channel names from the node's direct inputs, unless they are
     given here.  Inputs with such metadata are e.g. an `ImageSource`, or a node with an `ImageTarget`.
-    Only inputs with as many axes count, along each axis of the same length in both.  Facts on which two
-    inputs disagree are left out.  If a function scales the image or exchanges axes but keeps the shape,
-    give the metadata of its results here.  Metadata in a file count as part of its data.
+    An axis inherits from the input's axis of the same length, in a projection, too.  If several axes
+    have this length and other sizes, it inherits nothing, with a warning.  Facts on which two inputs
+    disagree are left out.  `like` names an input whose axes the result has.  If a function scales the
+    image or exchanges axes but keeps the shape, give the metadata of its results here.  Metadata in a
+    file count as part of its data.
 
     Parameters
     ----------
@@ -76,6 +86,8 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         Unit of `pixel_size`: ``"µm"`` (default), ``"nm"``, ``"mm"`` …
     channels : tuple of str, optional
         Names along the axis C.  ``()`` for unknown names.
+    like : str, optional
+        Name of the parameter whose image has the axes of the result, in the same order.
     tile : tuple of int, optional
         Rows and columns of tiles, multiples of 16.  Parts of large images are read faster from tiles.
         Stock ImageJ doesn't open tiled files.
@@ -126,6 +138,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         unit=None,
         channels=None,
         tile=None,
+        like=None,
     ):
         super().__init__(path)
         self.compression = one_of("compression", compression, ("zlib", "zstd", None))
@@ -135,6 +148,7 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         self.unit = checked_unit(unit, self.pixel_size)
         self.channels = checked_channels(channels)
         self.tile = checked_tile(tile)
+        self.like = checked_like(like)
 
     # -- values -------------------------------------------------------------------------------------
 
@@ -248,8 +262,11 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
         return _hash(value, self.read_metadata(path))
 
     def counted_options(self):
-        told = {name: getattr(self, name) for name in ("axes", "pixel_size", "unit", "channels")}
+        told = {name: getattr(self, name) for name in ("axes", "pixel_size", "unit", "channels", "like")}
         return {name: option for name, option in told.items() if option is not None}
+
+    def _gives_sizes(self):
+        return self.pixel_size is not None
 
     def _metadata_of(self, value):
         if self.axes is not None and not fits(self.axes, value):

@@ -101,14 +101,18 @@ def check_unit(unit: str | None, name: str) -> None:
 
 def not_understood(what: str, name: str) -> None:
     """Warn that a part of an image's metadata is left out, once for all files with the same part."""
+    say_once(
+        what,
+        f"in the metadata of {name} is not understood, and results don't take it over; it is said once, "
+        "also of other files.  Give their targets pixel_size, unit or channels",
+    )
+
+
+def say_once(what: str, story: str) -> None:
+    """Warn of something that metadata of images lack, once in a process."""
     if what not in _told:
         _told.add(what)
-        warnings.warn(
-            f"{what} in the metadata of {name} is not understood, and results don't take it over; it is "
-            "said once, also of other files.  Give their targets pixel_size, unit or channels",
-            DaskcacheWarning,
-            stacklevel=2,
-        )
+        warnings.warn(f"{what} {story}", DaskcacheWarning, stacklevel=3)
 
 
 _told: set[str] = set()

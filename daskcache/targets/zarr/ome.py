@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import LazyModule
 from ..images.metadata import TakesOver
-from ..images.options import checked_channels, one_of, wrong
+from ..images.options import checked_channels, checked_like, one_of, wrong
 from . import ngff
 from .source import described_image, read_metadata
 from .target import AUTO, ZarrTarget
@@ -57,6 +57,8 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         See `ZarrTarget`.
     channels : tuple of str, optional
         Names of the channels, along the axis ``c``.  ``()`` stands for unknown names.
+    like : str, optional
+        Name of the parameter whose image has the axes of the result, in the same order.
 
     Raises
     ------
@@ -100,6 +102,7 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         compressors=AUTO,
         attributes=None,
         channels=None,
+        like=None,
     ):
         super().__init__(path, chunks, shards, compressors, attributes)
         self.axes = axes
@@ -108,10 +111,11 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
         self.levels = levels
         self.method = one_of("method", method, ("mean", "nearest"))
         self.channels = checked_channels(channels)
+        self.like = checked_like(like)
         self._check_options()
 
     def counted_options(self) -> dict[str, Any]:
-        names = ("axes", "scale", "units", "levels", "method", "channels")
+        names = ("axes", "scale", "units", "levels", "method", "channels", "like")
         told = {name: getattr(self, name) for name in names} | {"attributes": self.attributes or None}
         return {name: option for name, option in told.items() if option is not None}
 
@@ -122,6 +126,9 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
     def heritage_folder(self, folder):
         return described_image(open_node(folder))
+
+    def _gives_sizes(self):
+        return self.scale is not None or self.units is not None
 
     def _check_options(self):
         if self.axes is not None and not _is_axes(self.axes):
