@@ -59,6 +59,7 @@ PUBLIC = [
     "history",
     "invalidate",
     "keep",
+    "persist",
     "plan",
     "register_suffix",
     "release",
