@@ -15,7 +15,7 @@ from . import aliases
 _DEFINED_IN = {
     "cluster.attaching": "attach detach",
     "events": "history",
-    "graph.api": "accept adopt compute invalidate keep plan release status target why",
+    "graph.api": "accept adopt compute invalidate keep persist plan release status target why",
     "graph.node": "Node delayed",
     "graph.plan": "Plan",
     "housekeeping.audit": "audit",
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .graph.api import compute as compute
     from .graph.api import invalidate as invalidate
     from .graph.api import keep as keep
+    from .graph.api import persist as persist
     from .graph.api import plan as plan
     from .graph.api import release as release
     from .graph.api import status as status

@@ -60,6 +60,7 @@ PUBLIC = [
     "history",
     "invalidate",
     "keep",
+    "persist",
     "plan",
     "register_suffix",
     "release",

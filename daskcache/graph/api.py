@@ -10,12 +10,12 @@ from typing import Any
 
 from dask.base import unpack_collections
 
-from ..errors import NotANode
+from ..errors import NodeFailed, NotANode
 from ..planning.planner import Planner
 from ..planning.why import Why
 from ..targets.base import Target
 from . import verb
-from .node import Node
+from .node import Node, holding
 from .plan import Plan
 
 
@@ -115,14 +115,64 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     >>> dc.compute(square(2), force=True)
     (4,)
     """
-    if all(isinstance(arg, Node) for arg in args):
-        collections, repack = args, tuple
-    else:
-        collections, repack = unpack_collections(*args)
-    if not collections:
-        raise _not_a_node(args)
+    collections, repack = _collections_in(args)
     results = verb.compute(tuple(collections), force=_forced(force), collect=_collect(errors), **kwargs)
     return tuple(repack(results))
+
+
+def persist(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any) -> tuple:
+    """Compute nodes and other Dask collections, and keep their values in memory.
+
+    On a cluster the values stay there, and the call returns while they are still being made.  Otherwise
+    they are in this process.
+
+    Parameters
+    ----------
+    *args : nodes and other Dask collections, or lists, tuples and dicts of them
+        The collections to persist.
+    force : bool, or nodes
+        True to rerun all nodes, or the nodes to rerun, even if they are complete.
+    errors : {"raise", "collect"}
+        Treatment of failures, see `compute`.
+    **kwargs
+        As in `dask.persist`, e.g. ``scheduler="threads"``.
+
+    Returns
+    -------
+    tuple
+        The arguments, with persisted collections in place of collections.  A persisted node is still a
+        `Node`, which can be used upstream of others.
+
+    Raises
+    ------
+    NotANode
+        If the arguments hold no collection, or `force` holds something other than nodes.
+    ForeignTarget, TargetModified
+        If a node can't run because of a user's file at its target.  Nothing has run then.  Not with
+        ``errors="collect"``.
+    TargetCollision
+        If two nodes claim one target, or another function made it.
+    ArgumentChanged, SourceMissing
+        If an argument, a source or the code changed after a node was made, or a source is gone.
+    ValueError
+        If `errors` has another value than those above.
+    Exception
+        Any error of a function that runs, with ``errors="raise"``.  On a cluster it is raised when the
+        value is used.
+
+    Examples
+    --------
+    >>> @dc.delayed(target="squares/{n}.json")
+    ... def square(n):
+    ...     return n * n
+    >>> (node,) = dc.persist(square(2))
+    >>> node.compute()
+    4
+    """
+    collections, repack = _collections_in(args)
+    kept = verb.persist(tuple(collections), force=_forced(force), collect=_collect(errors), **kwargs)
+    pairs = zip(collections, kept, strict=True)
+    return tuple(repack([holding(c, k) if isinstance(k, NodeFailed) else k for c, k in pairs]))
 
 
 def why(node: Node) -> Why:
@@ -458,6 +508,17 @@ def target(node: Node) -> Target | tuple[Target, ...] | None:
     JSONTarget(...squares/2.json')
     """
     return _one(node).target
+
+
+def _collections_in(args):
+    """Return the collections in nested arguments, and a function that puts others in their places."""
+    if all(isinstance(arg, Node) for arg in args):
+        collections, repack = args, tuple
+    else:
+        collections, repack = unpack_collections(*args)
+    if not collections:
+        raise _not_a_node(args)
+    return collections, repack
 
 
 def _one(node):

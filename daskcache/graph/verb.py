@@ -100,6 +100,34 @@ def compute(
     return once() if force is True else _again_if_damaged(once)
 
 
+def persist(collections: tuple, force=False, collect: bool = False, **kwargs: Any) -> tuple:
+    """Return collections with values in their graphs, or futures; for a blocked node, its `NodeFailed`.
+
+    The parameters are those of `compute`.  On a cluster, damaged targets are not made again.
+    """
+    recipes = _recipes_among(collections)
+
+    def once():
+        planner = Planner(force, collect)
+        planner.request_all(recipes)
+        planner.check()
+        planner.write_down()
+        found = [_blocked(planner, collection) or collection for collection in collections]
+        layer = VerbLayer(planner)
+        with layer:  # the verb within reads ``node.dask``, and gets this layer's plan
+            layer.expect(found)
+            return dask.persist(*found, traverse=False, **kwargs)
+
+    return once() if force is True else _again_if_damaged(once)
+
+
+def _blocked(planner, collection):
+    """Return the failure of a node that can't run, else None."""
+    recipe = recipe_of(collection)
+    planned = recipe and planner.nodes[recipe.identity]
+    return blocked_failure(planned) if planned and planned.action == BLOCKED else None
+
+
 def make_now(recipe: Recipe, given: Iterable[tuple[Recipe, Entry]] = (), force: bool = False) -> Entry:
     """Make a node and the nodes that it needs in this thread, unless it is complete; return its entry.
 

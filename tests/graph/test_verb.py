@@ -11,7 +11,7 @@ import dask
 import pytest
 
 import daskcache as dc
-from daskcache.errors import DaskcacheWarning, ForeignTarget, TargetCorrupt
+from daskcache.errors import DaskcacheWarning, ForeignTarget, NodeFailed, NotANode, TargetCorrupt
 from daskcache.graph import verb
 from daskcache.graph.frames import dask_moment
 from daskcache.graph.verb import VerbLayer, current_layer, make_now
@@ -157,6 +157,47 @@ def test_persist_keeps_values(made, runs):
     os.remove(made.double(made.number(4)).dc.path)
     assert node.compute(scheduler="sync") == 8
     assert runs.names().count("double") == 1
+
+
+def test_dc_persist(made, runs, root):
+    """It takes nested collections, reruns what it is told to, and returns nodes that are still nodes."""
+    known = made.number(4)
+    known.compute(scheduler="sync")
+    (kept, rest) = dc.persist(made.double(known), [dask.delayed(5)], scheduler="sync")
+    assert (kept.compute(), rest[0].compute()) == (8, 5)
+    assert dc.delayed(lambda value: value + 1)(kept).compute(scheduler="sync") == 9
+    assert runs.names().count("number") == 1
+    (kept,) = dc.persist(known, force=True, scheduler="sync")
+    assert runs.names().count("number") == 2
+    assert dc.status(kept) == "complete"
+    with pytest.raises(NotANode):
+        dc.persist(1, [2])
+
+
+def test_dc_persist_with_failures(made, runs, root):
+    """A blocked node stops the verb; with errors="collect" it holds its failure, and the others run."""
+    node = made.number(1)
+    (root / "number").mkdir(parents=True)
+    (root / "number" / "1.json").write_text("theirs")
+    with pytest.raises(ForeignTarget):
+        dc.persist(node, made.number(2), scheduler="sync")
+    assert runs.names().count("number") == 0
+    failed, kept = dc.persist(node, made.number(2), errors="collect", scheduler="sync")
+    assert isinstance(failed.compute(), NodeFailed)
+    assert kept.compute() == 2
+    assert (root / "number" / "1.json").read_text() == "theirs"
+
+
+def test_dc_persist_makes_damaged_results_again(made, runs):
+    """As `dc.compute` does, with a warning."""
+    node = made.number(3)
+    node.compute(scheduler="sync")
+    found, content = os.stat(node.dc.path), Path(node.dc.path).read_bytes()
+    Path(node.dc.path).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    os.utime(node.dc.path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    with pytest.warns(DaskcacheWarning, match="made again"):
+        (kept,) = dc.persist(node, scheduler="sync")
+    assert kept.compute() == 3
 
 
 def test_a_given_layer_is_given_back(made):
