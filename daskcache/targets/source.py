@@ -74,20 +74,23 @@ class Source(Resource):
         """
         return self.format(self.path).decode(data)
 
+    #: The data, if `get_data` was told to keep them; None otherwise.
+    _data: Any = None
+
     def get_data(self, cache: bool = False) -> Any:
-        """Read the file.  `cache` has no effect, see `Resource.get_data`.
+        """Read the file, each time.
 
         Parameters
         ----------
         cache : bool
-            No effect; CPR's methods have this parameter.
+            True to keep the data in the attribute ``_data`` as well, as CPR does.
 
         Returns
         -------
         object
             The data, in the form that the class describes.
         """
-        return self.decode(self._read())
+        return self._kept(self.decode(self._read()), cache)
 
     def get_path(self) -> str:
         """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.
@@ -220,6 +223,14 @@ class Source(Resource):
             self._compare(self.content_hash(), expected)
         return found
 
+    def _kept(self, data, cache):
+        if cache:
+            self._data = data
+        return data
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_data"}
+
     def _read(self):
         if self.runs_code:
             check_runnable(self.path)
@@ -317,7 +328,7 @@ class FileSource(Source):
         return Path(self.path)
 
     def get_data(self, cache: bool = False) -> Path:
-        return Path(self.path)
+        return self._kept(Path(self.path), cache)
 
     def load_verified(self, expected: str) -> Path:
         self.verify(expected)

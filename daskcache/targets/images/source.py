@@ -87,7 +87,7 @@ class ImageSource(Source, Metadata):
         return self._array(content)
 
     def get_data(self, cache=False):
-        return self._array(ome_files.Content(self.path))
+        return self._kept(self._array(ome_files.Content(self.path)), cache)
 
     def _array(self, content):
         return self.decode(content.data) if content.files is None else content.array()
