@@ -19,7 +19,6 @@ import dask
 import distributed
 import httpx
 from dask._task_spec import DataNode, Task, parse_input
-from prefect._internal.uuid7 import uuid7
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import ContextModel
@@ -30,12 +29,11 @@ from prefect.utilities.annotations import BaseAnnotation, quote
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
-from prefect_dask.client import PrefectDaskClient
-from prefect_dask.task_runners import PrefectDaskFuture
 
 from ..clients import worker_here
 from ..modes.handles import CachedResult
 from .futures import CacheFuture
+from .internals import PrefectDaskClient, PrefectDaskFuture, uuid7
 from .skipping import SkipsComplete
 from .workers import ContextSender, flush_workers, prepare_workers
 

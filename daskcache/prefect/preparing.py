@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from dask._task_spec import DataNode, cull
 from prefect import Task
-from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Failed
@@ -41,6 +40,7 @@ from ..targets.template import context
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, with_body
 from .futures import CacheFuture, cached, instances_in, state_if_done, value_in
+from .internals import resolve_name
 from .sent_code import code_of_task
 from .stored import StoredResults, refreshes
 
@@ -287,4 +287,4 @@ def _name(task, recipe, found):
         return recipe.label
     if found.running:
         return ""
-    return resolve_custom_task_run_name(task, found.parameters)
+    return resolve_name(task, found.parameters)
