@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from glob import glob
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -49,6 +50,11 @@ def _runs(code):
     return done.returncode == 0
 
 
+def _has_fastapi_of_prefect():
+    """Return True if the server of Prefect takes deployments: see setup.cfg."""
+    return tuple(map(int, version("fastapi").split(".")[:2])) < (0, 151)
+
+
 def _has_padded_long_doubles():
     return np.finfo(np.longdouble).nmant == 63
 
@@ -63,6 +69,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "network namespaces": (_has_network_namespaces, "root rights and ip (apt-get install iproute2)"),
     "root": (_is_root, "root rights"),
     "mounts": (_has_mounts, "root rights or user namespaces, and tmpfs"),
+    "deployments": (_has_fastapi_of_prefect, 'the extra\'s own fastapi (pip install "fastapi < 0.151")'),
     "ptrace": (_has_ptrace, "ptrace(2) on Linux on x86-64"),
     "imagej": (_has_imagej, "ImageJ and a JDK (apt-get install imagej default-jdk-headless)"),
     "padded long doubles": (_has_padded_long_doubles, "long doubles of 80 bits, as x86-64 has them"),

@@ -10,9 +10,11 @@ import functools
 import inspect
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from .. import config
+from ..calls.signature import signature_of
 from ..errors import DaskcacheWarning, GraphError, did_you_mean
 from ..graph.node import delayed
 from ..targets.base import Target
@@ -97,6 +99,40 @@ OF_FLOWS = frozenset(
     on_running
     """.split()  # noqa: SIM905 (shorter)
 )
+
+
+class Inherited(NamedTuple):
+    """Target of a decorator with defaults, for a task of it that says that results are not saved."""
+
+    target: Any
+
+
+def with_defaults(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a decorator with those of another one that has defaults.
+
+    As in prefectx, ``save=False`` or ``store=None`` means that the function's value is not stored at the
+    target of the defaults.  A function with a parameter ``target_path`` writes there itself.
+    """
+    merged = {**defaults, **options}
+    if _is_unsaved(options) and "target" not in options:
+        before = defaults.get("target")
+        merged["target"] = before if isinstance(before, Inherited) else Inherited(before)
+    return merged
+
+
+def resolved(function: Callable, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a function's decorator, with its target or without one."""
+    target = options.get("target")
+    if not isinstance(target, Inherited):
+        return dict(options)
+    if _is_unsaved(options) and not signature_of(function).takes_target_path:
+        others = {name: value for name, value in options.items() if name not in ("target", "store")}
+        return {**others, "save": False}
+    return {**options, "target": target.target}
+
+
+def _is_unsaved(options):
+    return options.get("save") is False or options.get("store", Target) is None
 
 
 def split_options(options):

@@ -45,7 +45,15 @@ from .handles import (
     values_of,
     without_futures,
 )
-from .options import DASK, FUNCTION, PREFECT, current_mode, split_options
+from .options import (
+    DASK,
+    FUNCTION,
+    PREFECT,
+    current_mode,
+    resolved,
+    split_options,
+    with_defaults,
+)
 from .plain import call_plain
 
 __getattr__ = names_of(__name__, "modes.flows")
@@ -64,7 +72,9 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
         The function to decorate.
     target, store, save, version, ignore, check, on_modified, label, expires, tracked, isolate
         As for `daskcache.delayed`.  `store` may also be a class with ``save`` and ``load`` (see
-        `daskcache.targets.stores.StoreTarget`).  ``store=None`` means ``save=False``.
+        `daskcache.targets.stores.StoreTarget`).  ``store=None`` means ``save=False``.  If only the
+        defaults of ``task(target=…)`` name the target, a function with ``save=False`` returns a value
+        that is not stored, unless it takes a ``target_path``.
     pure, nout, traverse
         As for `daskcache.delayed`.
     name_template : str, optional
@@ -101,9 +111,12 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
     >>> squares([1, 2])
     [1, 4]
     """
-    if function is None:
-        return functools.partial(task, **options)
-    return Task(function, options)
+    return _task(options, function)
+
+
+def _task(defaults, function=None, /, **options):
+    options = with_defaults(defaults, options)
+    return functools.partial(_task, options) if function is None else Task(function, options)
 
 
 class InModes(abc.ABC):
@@ -116,7 +129,7 @@ class InModes(abc.ABC):
 
     def with_options(self, **options: Any) -> Any:
         """Return a task or flow of the same function, with some options of its decorator changed."""
-        return type(self)(self.fn, {**self._options, **options})
+        return type(self)(self.fn, with_defaults(self._options, options))
 
     def _in_prefect(self, mode):
         if mode not in self._prefects:
@@ -147,7 +160,8 @@ class Task(InModes):
 
     def __init__(self, function: Callable, options: Mapping[str, Any]):
         super().__init__(function, options)
-        own, self._retries, self._of_prefect, self._skips = split_options(self._options)
+        resolved_options = resolved(function, self._options)
+        own, self._retries, self._of_prefect, self._skips = split_options(resolved_options)
         self._function: Function = delayed(function, **own)
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             if hasattr(function, name):

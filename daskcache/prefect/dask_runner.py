@@ -18,22 +18,22 @@ from uuid import UUID
 import dask
 import distributed
 import httpx
-from prefect._internal.uuid7 import uuid7
+from dask._task_spec import DataNode, Task, parse_input
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.context import ContextModel
 from prefect.logging import get_logger
 from prefect.states import Cancelled, Crashed
 from prefect.task_engine import run_task_async, run_task_sync
+from prefect.utilities.annotations import BaseAnnotation, quote
 from prefect.utilities.collections import visit_collection
 from prefect.utilities.engine import collect_task_run_inputs_sync
 from prefect_dask import DaskTaskRunner
-from prefect_dask.client import PrefectDaskClient
-from prefect_dask.task_runners import PrefectDaskFuture
 
 from ..clients import worker_here
 from ..modes.handles import CachedResult
 from .futures import CacheFuture
+from .internals import PrefectDaskClient, PrefectDaskFuture, uuid7
 from .skipping import SkipsComplete
 from .workers import ContextSender, flush_workers, prepare_workers
 
@@ -206,6 +206,11 @@ def _for_workers(arguments):
     """Replace Prefect's futures in arguments by Dask's futures or finished states."""
 
     def replace(value):
+        if isinstance(value, BaseAnnotation):  # it is a tuple, which neither Dask nor pickle keeps whole
+            held = value.unwrap()
+            is_quoted = isinstance(value, quote)
+            node = DataNode(None, held) if is_quoted else parse_input(_for_workers(held))
+            return Task(None, type(value), node)
         if isinstance(value, CacheFuture):
             state = value.final_state
             if state is None:

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, CancelledError
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from typing import Any
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, PrefectTaskRunFuture
 from prefect.states import Cancelled, Completed, Crashed
+from prefect.utilities.annotations import allow_failure
 from prefect.utilities.collections import visit_collection
 
 from ..calls.recipe import Recipe
@@ -32,7 +33,8 @@ class CacheFuture(PrefectTaskRunFuture):
     gives_data : bool
         True if `result` returns data in place of a handle.
     looked_at : bool
-        True if a caller has asked for the outcome, so that a failure was seen.
+        True if a caller has asked for the outcome, or let another task handle it, so that a failure
+        was seen.
     """
 
     def __init__(
@@ -56,6 +58,18 @@ class CacheFuture(PrefectTaskRunFuture):
         if self._final_state is None and self.inner is not None and is_done(self.inner):
             self.settle()
         return self._final_state
+
+    @property
+    def wrapped_future(self) -> Any:
+        """The future of the task runner's library, whose result is the final state, as in Prefect.
+
+        A task that was finished when it was submitted was never sent: its future belongs to no library.
+        """
+        if self.inner is not None:
+            return getattr(self.inner, "wrapped_future", None)
+        done: Future[State] = Future()
+        done.set_result(self._final_state)
+        return done
 
     def settle(self, timeout: float | None = None) -> None:
         """Wait for the outcome without marking it as seen."""
@@ -133,6 +147,16 @@ def unwrapped(arguments: Any) -> Any:
     return visit_collection(arguments, replace, return_data=True)
 
 
+def allow_failures(*arguments: Any) -> None:
+    """Mark futures within ``allow_failure`` as looked at: the call that gets them handles failures."""
+
+    def look(value, context):
+        if isinstance(value, CacheFuture) and isinstance(context.get("annotation"), allow_failure):
+            value.looked_at = True
+
+    visit_collection(arguments, look, return_data=False, context={})
+
+
 def settled(state: State, recipe: Recipe | None) -> State:
     """Return a final state as users get it: its result is a `CachedResult`, which knows its recipe."""
     value = value_in(state)
@@ -152,6 +176,16 @@ def is_done(future: PrefectFuture) -> bool:
         return True
     wrapped = getattr(future, "wrapped_future", None)
     return wrapped is not None and wrapped.done()
+
+
+def state_if_done(future: PrefectFuture) -> State | None:
+    """Return a future's final state, or None if it is not finished, without marking it as seen."""
+    if isinstance(future, CacheFuture):
+        return future.final_state
+    if not is_done(future):
+        return None
+    future.wait()
+    return future.state
 
 
 def value_in(state: State) -> Any:

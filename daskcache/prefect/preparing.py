@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 
 from dask._task_spec import DataNode, cull
 from prefect import Task
-from prefect._internal.engine import resolve_custom_task_run_name
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture
 from prefect.states import Failed
-from prefect.utilities.annotations import BaseAnnotation
+from prefect.utilities.annotations import BaseAnnotation, allow_failure, quote
 from prefect.utilities.callables import parameters_to_args_kwargs
 from prefect.utilities.collections import visit_collection
 
@@ -40,7 +39,8 @@ from ..storage.roots import Root
 from ..targets.template import context
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, with_body
-from .futures import CacheFuture, cached, instances_in, is_done, value_in
+from .futures import CacheFuture, cached, instances_in, state_if_done, value_in
+from .internals import resolve_name
 from .sent_code import code_of_task
 from .stored import StoredResults, refreshes
 
@@ -171,20 +171,25 @@ class _Upstream:
         #: True if the value of an argument is known only when its task is finished.
         self.unknown = False
         self.parameters = {
-            name: visit_collection(value, self._replace, return_data=True)
+            name: visit_collection(
+                value, self._replace, return_data=True, context={}, remove_annotations=True
+            )
             for name, value in parameters.items()
         }
 
-    def _replace(self, value):
+    def _replace(self, value, context):
+        around = context.get("annotation")
+        if isinstance(around, quote) or isinstance(value, (quote, allow_failure)):
+            return value
         if isinstance(value, BaseAnnotation):
-            self.unknown = True  # Prefect removes it on the worker, and treats failures as it says
+            self.unknown = True  # Prefect treats the value as it says, on the worker
             return value
         if isinstance(value, CacheFuture):
-            return self._of_cached(value)
+            return self._of_cached(value, isinstance(around, allow_failure))
         if isinstance(value, PrefectFuture):
-            if is_done(value):
-                value.wait()
-                return self._of_state(value.state, value)
+            state = state_if_done(value)
+            if state is not None:
+                return self._of_state(state, value)
             self.unknown = True
             return value
         if isinstance(value, State):
@@ -195,11 +200,11 @@ class _Upstream:
             return value.load()
         return value
 
-    def _of_cached(self, future):
+    def _of_cached(self, future, may_fail):
         state = future.final_state
         if state is not None:
             return self._of_state(state, future)
-        if future.recipe is None or not future.recipe.paths:
+        if may_fail or future.recipe is None or not future.recipe.paths:
             self.unknown = True
             return future
         self.running.append(future)
@@ -211,7 +216,7 @@ class _Upstream:
             return original
         value = value_in(state)
         if isinstance(value, Entry):
-            return self._replace(value)
+            return self._replace(value, {})
         return state.result(_sync=True)
 
 
@@ -223,10 +228,9 @@ def wait_for_upstream(*arguments: Any) -> None:
 
 def is_ready(wait_for: Any) -> bool:
     """Return True if all futures and states in `wait_for` are completed."""
-    return all(
-        each.is_completed() if isinstance(each, State) else is_done(each) and each.state.is_completed()
-        for each in instances_in(wait_for, (PrefectFuture, State))
-    )
+    found = instances_in(wait_for, (PrefectFuture, State))
+    states = [each if isinstance(each, State) else state_if_done(each) for each in found]
+    return all(state is not None and state.is_completed() for state in states)
 
 
 def _bound(task, recipe, name, planner, running):
@@ -283,4 +287,4 @@ def _name(task, recipe, found):
         return recipe.label
     if found.running:
         return ""
-    return resolve_custom_task_run_name(task, found.parameters)
+    return resolve_name(task, found.parameters)

@@ -14,8 +14,6 @@ from urllib.parse import quote
 from uuid import UUID
 
 import httpx
-from prefect._internal.engine import get_hook_name
-from prefect._internal.uuid7 import uuid7
 from prefect.artifacts import create_link_artifact
 from prefect.client.schemas.objects import State, TaskRun, TaskRunPolicy
 from prefect.context import FlowRunContext, TagsContext
@@ -33,6 +31,7 @@ from prefect.utilities.engine import (
 from ..hashing.encoder import tag
 from ..runtime.entry import Entry, Held
 from ..storage.paths import masked
+from .internals import name_of_hook, uuid7
 
 RECORDS = ("event", "none")
 
@@ -134,7 +133,7 @@ def _call_hooks(task, task_run, state):
             if inspect.iscoroutine(outcome):
                 run_coro_as_sync(outcome)
         except Exception:
-            logger.exception("An error was encountered while running hook %r", get_hook_name(hook))
+            logger.exception("An error was encountered while running hook %r", name_of_hook(hook))
 
 
 # ---- artifacts ----------------------------------------------------------------------------------

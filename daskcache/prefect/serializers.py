@@ -11,14 +11,13 @@ import json
 import os
 from typing import Any
 
-from prefect._internal.compatibility.blocks import call_explicitly_sync_block_method
 from prefect.results import ResultRecord, ResultRecordMetadata, ResultStore
 from prefect.serializers import JSONSerializer, Serializer
-from prefect.types._datetime import now
 
 from ..errors import DaskcacheError, TargetMissing, UntrustedJSON
 from ..targets.resource import Resource
 from .futures import instances_in
+from .internals import call_block, now
 
 #: Names of the decoder in stored results: daskcache's and CPR's.  Both write the same JSON.
 DECODERS = ("daskcache.cpr.serializer.target_decoder", "cpr.Serializer.target_decoder")
@@ -118,7 +117,7 @@ def _read(storage, key):
     if not isinstance(key, str):
         return None
     try:
-        return call_explicitly_sync_block_method(storage, "read_path", (key,), {})
+        return call_block(storage, "read_path", (key,), {})
     except Exception:  # noqa: BLE001 (each storage has its own error for what isn't there)
         return None
 

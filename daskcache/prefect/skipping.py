@@ -13,9 +13,10 @@ from typing import Any
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.utilities.annotations import allow_failure
 
 from ..modes.handles import CachedResult
-from .futures import CacheFuture, unwrapped
+from .futures import CacheFuture, allow_failures, unwrapped
 from .preparing import Preparer, is_ready
 from .recording import RECORDS, finish
 from .transactions import forget_if_rolled_back
@@ -85,6 +86,7 @@ class SkipsComplete(TaskRunner):
         """Return the future of a call; it is finished if the result is complete."""
         if not self._started:
             raise RuntimeError("The task runner must be started before submitting work.")
+        allow_failures(parameters, wait_for)
         prepared = self.preparer.prepare(task, parameters, is_ready(wait_for))
         if prepared.state is not None:
             future = self._finished(task, prepared, parameters, wait_for, dependencies)
@@ -114,7 +116,8 @@ class SkipsComplete(TaskRunner):
         recipe = prepared.recipe
         rival = self._making.get(recipe.identity) if recipe is not None else None
         if rival is not None and rival.final_state is None:
-            wait_for = [*(wait_for or ()), rival]  # it makes the result, then this call finds it
+            # it makes the result, then this call finds it; if it fails, this call runs
+            wait_for = [*(wait_for or ()), allow_failure(rival)]
         inner = self._send(prepared.task, parameters, wait_for, dependencies)
         future = CacheFuture(inner.task_run_id, recipe, inner)
         self._keep(future)

@@ -25,7 +25,7 @@ from prefect.utilities.collections import visit_collection
 from ..errors import DaskcacheError
 from ..runtime.code_check import code_in_arguments, this_process
 from ..targets.cpr import alias
-from .futures import is_done
+from .futures import state_if_done
 from .policies import Arguments, has_key_of_ours
 from .sent_code import sent_function
 from .serializers import stored_record
@@ -170,8 +170,8 @@ def _known(parameters):
     def resolve(value, context):
         if isinstance(context.get("annotation"), quote):
             return value
-        if isinstance(value, PrefectFuture) and is_done(value):
-            value = value.state
+        if isinstance(value, PrefectFuture):
+            value = state_if_done(value) or value
         if isinstance(value, State) and value.is_completed():
             return value.result(_sync=True)
         if isinstance(value, (PrefectFuture, State)):

@@ -20,7 +20,7 @@ from prefect.utilities.callables import get_call_parameters
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body
 from ..graph.node import Function, delayed
-from ..modes.options import PREFECT, current_mode
+from ..modes.options import PREFECT, current_mode, resolved, with_defaults
 from .bodies import DataBody, with_body
 from .futures import settled
 from .policies import carries_code, has_key_of_ours
@@ -69,10 +69,17 @@ def task(function: Callable | None = None, *, mode: str | None = None, **options
     ... def denoise(image, sigma):
     ...     return gaussian_filter(image, sigma)
     """
+    return _task({"mode": mode, **options}, function)
+
+
+def _task(defaults, function=None, **options):
+    options = with_defaults(defaults, options)
     if function is None:
-        return functools.partial(task, mode=mode, **options)
+        return functools.partial(_task, options)
     if isinstance(function, Task):
         raise TypeError("this is a Prefect task already: decorate the function itself")
+    options = resolved(function, options)
+    mode = options.pop("mode")
     own, extras, prefects = _split(options)
     if not isinstance(function, Function):
         spec = delayed(function, **own)._spec
@@ -107,7 +114,11 @@ def _split(options):
 
 def _respecified(spec, own):
     """Return a spec with some options replaced; the same spec if there are none."""
-    return Spec(spec.func, dataclasses.replace(spec.options, **own)) if own else spec
+    if not own:
+        return spec
+    before = {name: getattr(spec.options, name) for name in ("target", "store")}
+    own = resolved(spec.func, with_defaults(before, own))
+    return Spec(spec.func, dataclasses.replace(spec.options, **{**dict.fromkeys(before), **own}))
 
 
 class _InModes(Task):

@@ -108,14 +108,14 @@ class FolderSource(Source):
         Parameters
         ----------
         cache : bool
-            No effect; CPR's methods have this parameter.
+            True to keep the paths in the attribute ``_data`` as well, as CPR does.
 
         Returns
         -------
         list of pathlib.Path
             One path for each member.
         """
-        return self._paths(self.names())
+        return self._kept(self._paths(self.names()), cache)
 
     def content_hash(self) -> str:
         """Return the joint hash of the members' names and content: 32 hex digits.

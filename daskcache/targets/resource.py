@@ -52,6 +52,9 @@ class Resource(abc.ABC):
     #: Suffixes that the class accepts; empty if it accepts any.
     known_exts: ClassVar[tuple[str, ...]] = ()
 
+    #: True for classes written as for CPR, whose JSON has fields of their own; see `cpr.protocol`.
+    in_fields: ClassVar[bool] = False
+
     path: str
     # `Any`, as an instance or a subclass may give these names another meaning.
     location: Any = _Piece(lambda path: os.path.split(path)[0])
@@ -162,7 +165,8 @@ class Resource(abc.ABC):
         Parameters
         ----------
         cache : bool
-            No effect.  It is accepted for compatibility with CPR, which read the file every time, too.
+            True to keep a source's data in its attribute ``_data`` as well, as CPR does.  The file is
+            read every time.
         """
 
 

@@ -84,13 +84,16 @@ class Source(Decodes, Resource):
     def decode_file(self, file: BinaryIO) -> Any:
         return self.format(self.path).decode_file(file)
 
+    #: The data, if `get_data` was told to keep them; None otherwise.
+    _data: Any = None
+
     def get_data(self, cache: bool = False) -> Any:
-        """Read the file.  `cache` has no effect, see `Resource.get_data`.
+        """Read the file, each time.
 
         Parameters
         ----------
         cache : bool
-            No effect; CPR's methods have this parameter.
+            True to keep the data in the attribute ``_data`` as well, as CPR does.
 
         Returns
         -------
@@ -98,7 +101,7 @@ class Source(Decodes, Resource):
             The data, in the form that the class describes.
         """
         with reading(self):
-            return self._read(self._check_unchanged)
+            return self._kept(self._read(self._check_unchanged), cache)
 
     def get_path(self) -> str:
         """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.
@@ -229,6 +232,14 @@ class Source(Decodes, Resource):
             self._compare(self.content_hash(), expected)
         return found
 
+    def _kept(self, data, cache):
+        if cache:
+            self._data = data
+        return data
+
+    def __getstate__(self):
+        return {name: value for name, value in vars(self).items() if name != "_data"}
+
     def _read(self, verify):
         """Read the file; `verify` takes the hash of its content, see `VerifiedFile`."""
         if self.runs_code:
@@ -357,7 +368,7 @@ class FileSource(Source):
         return Path(self.path)
 
     def get_data(self, cache: bool = False) -> Path:
-        return Path(self.path)
+        return self._kept(Path(self.path), cache)
 
     def load_verified(self, expected: str) -> Path:
         self.verify(expected)

@@ -9,6 +9,7 @@ import pickle
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import cloudpickle
@@ -23,6 +24,7 @@ from daskcache.errors import (
     FormatLimit,
     GraphError,
     MissingExtra,
+    ResultError,
     TargetMissing,
     TargetModified,
     TemplateError,
@@ -850,3 +852,55 @@ def test_wait_gives_up_when_its_time_is_over(runs, tmp_path):
         handle.wait()
         assert handle.result(0.01) == 1
     assert runs.names() == ["slow"]
+
+
+# ---- results that are not saved -------------------------------------------------------------------
+
+
+class Texts:
+    """A store as prefectx's users write them."""
+
+    def __init__(self, loc):
+        self.loc = Path(loc)
+
+    def save(self, data):
+        self.loc.write_text(data)
+
+    def load(self):
+        return self.loc.read_text()
+
+
+def _shout(text):
+    return text.upper()
+
+
+def _write(text, target_path):
+    Path(target_path).write_text(text)
+
+
+@pytest.mark.parametrize("defaults", [{"target": "{funcname}/{text}.txt"}, {"store": Texts}], ids=str)
+@pytest.mark.parametrize("unsaved", [{"save": False}, {"store": None}], ids=str)
+@pytest.mark.parametrize("mode", ["dask", "cache", "function"])
+def test_a_task_that_is_not_saved_in_spite_of_the_defaults(files, mode, defaults, unsaved):
+    """Its value is returned, as in prefectx, and stored nowhere, whichever way it says so."""
+    task = dc.task(**defaults)
+    ways = [task(_shout, **unsaved), task(**unsaved)(_shout), task(_shout).with_options(**unsaved)]
+    with dask.config.set({"daskcache.mode": mode, "scheduler": "sync"}):
+        for shout in ways:
+            for _ in range(2):
+                assert dc.flow(lambda: shout("a"))() == "A"  # noqa: B023 (called at once)
+        assert files() == []
+        saved = ways[0].with_options(store=dc.TextTarget, save=True, target="{funcname}.txt")
+        assert saved.submit("b").result() == "B"
+    assert files() == ([] if mode == "function" else ["_shout.txt"])
+
+
+@pytest.mark.parametrize("unsaved", [{"save": False}, {"store": None}], ids=str)
+def test_a_function_that_writes_to_the_target_of_the_defaults(files, unsaved):
+    """A function that takes a target_path writes there; a target of its own must be written."""
+    task = dc.task(target="{funcname}/{text}.txt")
+    with dask.config.set({"daskcache.mode": "cache"}):
+        assert task(_write, **unsaved)("a").get_data() == "a"
+        assert files() == ["_write/a.txt"]
+        with pytest.raises(ResultError, match="writes its target itself, but did not"):
+            task(_shout, target="own/{text}.txt", **unsaved)("a")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
+from importlib.metadata import version
+from pathlib import Path
 from uuid import uuid4
 
 import cloudpickle
@@ -15,7 +18,8 @@ from prefect.context import SettingsContext
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from daskcache.prefect import DaskCacheTaskRunner, flow, with_skipping, workers
+from daskcache.errors import MissingExtra
+from daskcache.prefect import DaskCacheTaskRunner, flow, internals, with_skipping, workers
 from daskcache.prefect.dask_runner import keepalive
 from daskcache.prefect.recording import artifact_key
 from daskcache.prefect.workers import ContextSender
@@ -151,3 +155,22 @@ def test_nothing_but_functions_becomes_a_task():
         task(make)
     with pytest.raises(ValueError, match="handle"):
         task(lambda: 1, results="both")
+
+
+def test_a_release_of_prefect_that_lacks_something_is_named():
+    """The error names what is missing, the releases found and those that are supported."""
+    with pytest.raises(MissingExtra, match=r"prefect\.engine\.gone") as caught:
+        internals.found("prefect.engine", "gone")
+    assert version("prefect") in caught.value.got
+    with pytest.raises(MissingExtra, match=r"prefect\._gone\.name"):
+        internals.found("prefect._gone", "name")
+    assert internals.SUPPORTED in (Path(__file__).parents[2] / "setup.cfg").read_text()
+
+
+def test_internals_are_imported_in_one_module():
+    """No other module of the room imports names of Prefect that are not public."""
+    for path in Path(internals.__file__).parent.glob("*.py"):
+        private = re.findall(
+            r"^from (prefect[\w.]*\._\w+|prefect_dask\.\w+)", path.read_text(), re.MULTILINE
+        )
+        assert private == []

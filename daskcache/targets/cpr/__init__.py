@@ -3,17 +3,19 @@
 ``from daskcache.cpr import ImageSource, ImageTarget`` gives daskcache's sources and targets with CPR's
 parameters: ``ImageTarget(location, name, ext)`` in place of a path.  A class of targets is that of
 addressed targets (`addressed.base`).  A class of sources only has another constructor: its sources are
-of the plain class.  `serializer` has the JSON, and `alias` CPR's module names.
+of the plain class.  `protocol` has the bases for classes by CPR's protocol, `serializer` the JSON, and
+`alias` CPR's module names.
 """
 
 from __future__ import annotations
 
 import functools
+from importlib import import_module
 from typing import Any, ClassVar
 
 from ...hashing.names import imported
+from .. import base
 from ..addressed.base import twin_of
-from ..base import Target
 
 #: Names of the classes; they are the same as in `daskcache`.
 NAMES = frozenset(
@@ -34,6 +36,8 @@ OF_CPR = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("Resource", "Target"):
+        return getattr(import_module(f"{__name__}.protocol"), name)
     if name not in NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return _of_fields(name)
@@ -43,7 +47,7 @@ def __getattr__(name: str) -> Any:
 def _of_fields(name: str) -> Any:
     """Return the class with CPR's constructor of this name."""
     plain: Any = imported(f"daskcache:{name}")
-    if issubclass(plain, Target):
+    if issubclass(plain, base.Target):
         return twin_of(plain)
     about = {"__module__": __name__, "__qualname__": name, "__doc__": plain.__doc__}
     about |= {"plain": plain, "at_address": plain.at_address}

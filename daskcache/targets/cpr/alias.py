@@ -73,8 +73,8 @@ class _Finder(MetaPathFinder, Loader):
 _SERIALIZER = "daskcache.cpr.serializer"
 #: Modules of CPR, each with its names and the modules of daskcache that have them.
 _HOMES: dict[str, dict[str, str]] = {
-    "cpr.Resource": {"Resource": "daskcache"},
-    "cpr.Target": {"Target": "daskcache"},
+    "cpr.Resource": {"Resource": "daskcache.cpr"},
+    "cpr.Target": {"Target": "daskcache.cpr"},
     "cpr.Serializer": {
         "target_encoder": _SERIALIZER,
         "target_decoder": _SERIALIZER,

@@ -27,8 +27,7 @@ from ...storage.documents import NULL, Form, Misfit, dict_of, known_fields, list
 from ..addressed.base import Addressed, check_file_name
 from ..base import Target
 from ..registry import suffix_of
-from ..resource import Resource
-from ..source import Source
+from ..resource import Resource, is_file_name
 from . import OF_CPR
 from .values import decode_value, encode_value
 
@@ -175,6 +174,8 @@ def _encoded(obj, save):
         if not _is_called_so(tag, obj.name, obj.ext):
             raise TypeError(f"{obj!r} needs the suffix .pkl to be told from other files in JSON")
         return {CLASS: tag, DATA: obj.serialize() if save else obj.describe()}
+    if obj.in_fields:
+        return {CLASS: _tag_of(type(obj)), DATA: obj.serialize()}
     if isinstance(obj, Target):
         raise TypeError(
             f"{obj!r} has no address of its own: {type(obj).__name__}.from_path(…) makes one"
@@ -241,12 +242,14 @@ def _decoded(result, roots):
         return _made(tag, cls, data)
     except DaskcacheError as error:
         raise UntrustedJSON(f"JSON of {tag} makes none: {error.message}", got=error.got) from error
+    except (TypeError, ValueError, AssertionError) as error:  # of a constructor of the user's own
+        raise UntrustedJSON(f"JSON of {tag} makes none: {error}") from error
 
 
 def _made(tag, cls, data):
     given = dict(data)
     location, name, ext = (given.pop(field) for field in ("location", "name", "ext"))
-    if issubclass(cls, Source) and not tag.startswith("cpr."):
+    if not _is_of_fields(tag, cls):
         source = cls(os.path.join(location, f"{name}{ext}"), **given.get("options", {}))
         # the location as JSON has it: the constructor made it absolute
         vars(source).update(location=location, name=name, ext=ext)
@@ -255,8 +258,7 @@ def _made(tag, cls, data):
 
 
 def _check_fields(tag, cls, data):
-    own = tag.startswith("cpr.") or issubclass(cls, Target)
-    more = tuple(cls.address_fields) if own else ("options",)
+    more = tuple(cls.address_fields) if _is_of_fields(tag, cls) else ("options",)
     known = {"location", "name", "ext", *more}
     if not known & _REQUIRED <= set(data) <= known:
         raise UntrustedJSON(
@@ -265,12 +267,17 @@ def _check_fields(tag, cls, data):
             got=", ".join(map(str, data)),
         )
     try:
-        known_fields(_Fields, data)
+        known_fields(_OwnFields if cls.in_fields else _Fields, data)
         check_file_name(data["name"], data["ext"])
     except (Misfit, UnsafePath) as error:
         raise UntrustedJSON(
             f"JSON of {tag}: {error.message}", expected=error.expected, got=error.got
         ) from error
+
+
+def _is_of_fields(tag, cls):
+    """Test if JSON of a class has the fields of CPR's constructor, or else a source's options."""
+    return tag.startswith("cpr.") or issubclass(cls, Target) or cls.in_fields
 
 
 def _is_called_so(tag, name, ext):
@@ -305,6 +312,7 @@ _TEXT = Form("a printable text", lambda value: isinstance(value, str) and value.
 _HASH = Form(
     "16 hex digits", lambda value: _TEXT.fits(value) and re.fullmatch("[0-9a-f]{16}", value) is not None
 )
+_NAME = Form("part of a file's name", lambda value: _TEXT.fits(value) and is_file_name(f"x{value}"))
 _OBJECT = Form("an object", lambda value: isinstance(value, dict))
 _NUMBER = Form(
     "a positive number", lambda value: type(value) in (int, float) and math.isfinite(value) and value > 0
@@ -312,6 +320,17 @@ _NUMBER = Form(
 _FLAG = Form("true or false", lambda value: isinstance(value, bool))
 _BOUNDS = list_of(Form("a whole number", lambda value: type(value) is int) | NULL)
 _OPTIONS = dict_of(Form("a plain value", _is_plain))
+
+
+@dataclass(frozen=True)
+class _OwnFields:
+    """The fields of all sources and targets.  The user's own classes check the others themselves."""
+
+    location: Annotated[str, _TEXT]
+    name: Annotated[str, _TEXT]
+    ext: Annotated[str, _TEXT]
+    #: It becomes part of the file's name.
+    data_hash: Annotated[str | None, _NAME | NULL] = None
 
 
 @dataclass(frozen=True)

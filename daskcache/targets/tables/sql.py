@@ -194,7 +194,7 @@ class SQLSource(_InDatabase, Source):
         self.dtype = dict(dtype or {})
 
     def get_data(self, cache=False):
-        return frame_of(self._rows(), self.dtype)
+        return self._kept(frame_of(self._rows(), self.dtype), cache)
 
     def content_hash(self):
         return self._found(files.file_hash)

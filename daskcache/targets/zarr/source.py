@@ -95,7 +95,7 @@ class ZarrSource(Source):
         Parameters
         ----------
         cache : bool
-            Without effect, see `Resource.get_data`.
+            True to keep the data in the attribute ``_data`` as well, as CPR does.
 
         Returns
         -------
@@ -103,7 +103,7 @@ class ZarrSource(Source):
             The data, in the form that the class describes.
         """
         opened = self.open()
-        return opened if self._lazy else value_of(opened, self._folder)
+        return self._kept(opened if self._lazy else value_of(opened, self._folder), cache)
 
     def open(self) -> Any:
         """Return the ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part in memory.
