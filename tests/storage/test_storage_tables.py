@@ -503,7 +503,8 @@ def test_a_journal_that_names_another_file(root, sql, tmp_path):
     (tmp_path / "precious").write_text("mine")
     journal = root / "results.db-journal"
     journal.write_bytes(journal_of(root / "results.db", tmp_path / "precious"))
-    for use in (lambda: dc.plan(make(frame())), SQLSource(root / "results.db::measured").get_data):
+    assert dc.plan(make(frame())).counts["blocked"] == 1
+    for use in (make(frame()).compute, SQLSource(root / "results.db::measured").get_data):
         with pytest.raises(UnsafePath, match="names another file"):
             use()
     assert (tmp_path / "precious").read_text() == "mine"

@@ -44,9 +44,9 @@ def status_command(root: Root):
 @click.argument("pattern", default="*")
 @on_root
 def ls_command(pattern: str, root: Root):
-    """List the targets that PATTERN means: a path, a folder, or a pattern of paths.
+    """List the targets that PATTERN means.
 
-    The exit code is 1 if it means none.
+    PATTERN is a path, a folder, or a shell pattern of paths.  The exit code is 1 if it means none.
     """
 
     from dask.utils import format_bytes
