@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import MissingExtra
 
 #: Releases that the tests pass on, as in setup.cfg.
-SUPPORTED = "prefect >= 3.8, < 3.10"
+SUPPORTED = "prefect >= 3.7.8, < 3.10"
 
 
 def found(module: str, name: str) -> Any:
