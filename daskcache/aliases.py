@@ -120,7 +120,7 @@ MOVED = {
     "targets.ome_files": "targets.images.ome_files",
     "targets.ome_xml": "targets.images.ome_xml",
     "targets.ome_zarr": "targets.zarr.ome",
-    "targets.parquet_notes": "targets.carried",
+    "targets.parquet_notes": "targets.tables.parquet_notes",
     "targets.pixels": "targets.images.tiff",
     "targets.sql": "targets.tables.sql",
     "targets.text": "targets.objects",

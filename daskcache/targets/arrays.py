@@ -26,7 +26,8 @@ np = LazyModule("numpy", "numpy")
 class NumpyTarget(BytesTarget):
     """A NumPy array in an ``.npy`` file (NEP 1), or a dict of them in an ``.npz`` file.
 
-    Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both formats.
+    Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both formats.  A
+    NumPy number such as ``array.mean()`` comes back as a number; `numpy.load` reads it as an array.
 
     Parameters
     ----------
@@ -107,13 +108,13 @@ class NumpyTarget(BytesTarget):
         numpy.memmap or numpy.lib.npyio.NpzFile
             The array or the arrays, read-only.
         """
-        if self.is_archive:
+        if self.is_archive or _is_scalar_file(path):
             return self.read(path)
-        with open(path, "rb") as file:
-            _check_header(file, os.fstat(file.fileno()).st_size, path)
         return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def _encode_array(self, value, name):
+        if isinstance(value, np.generic) and value.dtype.kind in _OF_SCALARS:
+            return [_header(np.asarray(value), is_scalar=True), value.tobytes()]
         check_array(self, value, name)
         if value.dtype.hasobject:
             raise self.limit(
@@ -282,11 +283,22 @@ def _physical_memory():
 _LONGEST_HEADER = 10_000
 
 
-def _header(array):
-    """Return the bytes of an .npy file before its data."""
+#: Kinds of dtypes whose NumPy scalars are stored as such.
+_OF_SCALARS = "biufcmM"
+
+
+def _header(array, is_scalar=False):
+    """Return the bytes of an .npy file before its data.
+
+    The header of a scalar says that the order is Fortran's.  It makes no difference to an array without
+    axes, and NumPy never writes it for one.
+    """
     file = io.BytesIO()
     try:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        described = np.lib.format.header_data_from_array_1_0(array)
+        if is_scalar:
+            described["fortran_order"] = True
+        np.lib.format.write_array_header_1_0(file, described)
     except ValueError:  # a dtype whose description needs a later version of the format
         np.save(file, array)
         return file.getvalue()[: file.tell() - array.nbytes]
@@ -296,18 +308,22 @@ def _header(array):
 def _decoded_array(file, name):
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    _check_header(file, size, name)
+    is_scalar = _check_header(file, size, name)
     file.seek(0)
-    return np.load(file, allow_pickle=False)
+    array = np.load(file, allow_pickle=False)
+    return array[()] if is_scalar else array
 
 
 def _check_header(file, size, name):
-    """Raise unless an .npy file of `size` bytes holds exactly the data that it declares."""
+    """Raise unless an .npy file of `size` bytes holds exactly the data that it declares.
+
+    Return True if it holds a scalar, not an array; see `_header`.
+    """
     formats = np.lib.format
     version = formats.read_magic(file)
     # Version 3.0 differs from 2.0 in the encoding of the names of fields alone.
     read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
-    shape, _, dtype = read(file, max_header_size=_LONGEST_HEADER)
+    shape, is_fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
     if dtype.hasobject:
         raise UntrustedPickle(f"{name} holds pickled objects, which are not loaded", target=name)
     declared, held = math.prod(shape) * dtype.itemsize, size - file.tell()
@@ -317,6 +333,12 @@ def _check_header(file, size, name):
             expected=f"{declared} bytes of data: shape {shape}, dtype {dtype}",
             got=f"{held} bytes",
         )
+    return is_fortran and shape == ()
+
+
+def _is_scalar_file(path):
+    with open(path, "rb") as file:
+        return _check_header(file, os.fstat(file.fileno()).st_size, path)
 
 
 def _is_name(key):

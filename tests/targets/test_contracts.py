@@ -25,12 +25,29 @@ class TestNpy(TargetContract):
     ]
     refused = [
         [1, 2],
-        np.float64(1),
+        np.str_("a"),
         np.array([object()]),
         np.ma.masked_array([1, 2], [0, 1]),
         pd.DataFrame({"a": [1]}),
         {"a": np.zeros(3)},
     ]
+
+
+class TestNpyOfNumbers(TargetContract):
+    """Numbers of NumPy are not arrays without axes."""
+
+    target = dc.NumpyTarget("a.npy")
+    values = [
+        np.float64(3),
+        np.array(3.0),
+        np.float32(3),
+        np.complex64(1j),
+        np.int8(3),
+        np.bool_(True),
+        np.datetime64("2024-02-29", "D"),
+        np.timedelta64("NaT", "s"),
+    ]
+    refused = [3.0, np.bytes_(b"a")]
 
 
 class TestNpz(TargetContract):
@@ -40,6 +57,8 @@ class TestNpz(TargetContract):
         {"labels": np.arange(6, dtype="u4").reshape(2, 3), "é/a": np.array(1.5)},
         {"": np.zeros((0, 2), ">f4"), "file": np.array(["text"]), "a.npy": np.ones(1, "?")},
         {},
+        {"mean": np.float64(1.5), "all": np.array(1.5)},
+        {"mean": np.array(1.5), "all": np.array(1.5)},
     ]
     refused = [
         np.zeros(3),
@@ -59,10 +78,13 @@ class TestCompressedNpz(TargetContract):
 
 class TestImage(TargetContract):
     target = dc.ImageTarget("a.tif")
-    values = [np.arange(600, dtype=dtype).reshape(20, 30) for dtype in ("u2", "i4", "i8")]
+    values = [
+        np.arange(600).astype(dtype).reshape(20, 30)
+        for dtype in ("u2", "i4", "i8", "f2", "f4", "f8", "c8", "c16")
+    ]
     refused = [
         [[1]],
-        np.zeros((4, 4), "c8"),
+        np.zeros((4, 4), "V4"),
         np.zeros((4, 4), ">u2"),
         np.zeros(4, "u1"),
         np.zeros((0, 4), "u1"),
@@ -127,11 +149,28 @@ class TestParquet(TargetContract):
         pd.DataFrame({"a": pd.Categorical(["x", None]), "b": pd.array([1, None], "Int64")}),
         pd.DataFrame({"n": [1, 2, 3]}, index=pd.date_range("2024-01-01", periods=3)),
         pd.DataFrame({"s": ["x", None]}, index=pd.MultiIndex.from_tuples([("x", 1), ("y", 2)])),
+        pd.DataFrame({"a": np.array([], "i8"), "b": np.array([], "f4")}),
+        pd.DataFrame({"a": np.array([], "i8"), "b": np.array([], "M8[s]")}),
+        pd.DataFrame({"a": pd.Categorical([])}),
+        pd.DataFrame({"a": pd.cut([1.0, 2, 3, np.nan], 2)}),
+        pd.DataFrame({"a": pd.cut([1, 2, 3], [0, 2, 4], right=False)}),
+        pd.DataFrame({"a": pd.Categorical([3, 1, 3], [3, 2, 1], ordered=True)}),
+        pd.DataFrame({"a": pd.Categorical([3, None], [3, 2])}),
+        pd.DataFrame({"a": pd.Categorical([0.1, 2])}, index=pd.CategoricalIndex([7, 8])),
+        pd.DataFrame({"a": pd.Categorical(np.array(["2024-02-29"], "M8[s]"))}),
+        pd.DataFrame({"a": np.array(["2024-02-29", "NaT"], "M8[s]")}),
+        pd.DataFrame({"a": pd.to_datetime(["2024-02-29"]).as_unit("s").tz_localize("Europe/Berlin")}),
+        pd.DataFrame({"n": [1, 2]}, index=pd.date_range("2024-01-01", periods=2, unit="s")),
+        pd.DataFrame({"a": [[1, 2], [3], []]}),
+        pd.DataFrame({"a": [["x"], None]}),
+        pd.DataFrame({"a": [[[1], [2, 3]], [[]]]}),
     ]
     refused = [
         [1],
         pd.Series([1]),
         pd.DataFrame({"mixed": [1, "a"]}),
+        pd.DataFrame({"a": [[1, 2.5]]}),
+        pd.DataFrame({"a": [(1, 2)]}),
         pd.DataFrame({"twice": [1]}).join(pd.DataFrame({"b": [2]})).set_axis(["a", "a"], axis=1),
         pd.DataFrame({"a": [1 + 2j]}),
         pd.DataFrame(),
@@ -145,6 +184,8 @@ class TestParquetInPieces(TargetContract):
         pd.DataFrame({"a": range(5), "b": list("xyzxy")}),
         pd.DataFrame({"a": range(5)}, index=pd.RangeIndex(3, 13, 2, name="n")),
         pd.DataFrame({"a": pd.Categorical(list("xyzxy"), categories=list("zyxw"))}, index=list("abcde")),
+        pd.DataFrame({"a": pd.cut(range(5), 3), "b": pd.Categorical([1, 2, 1, 2, 3])}),
+        pd.DataFrame({"a": np.arange(5).astype("M8[s]"), "b": [[1]] * 5}),
     ]
 
 

@@ -37,7 +37,7 @@ tifffile = LazyModule("tifffile", "image")
 __getattr__ = names_of(__name__, "targets.images.source")
 
 # Dtypes that come back from TIFF unchanged; tests/targets/test_registry.py proves it for each.
-_DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8"}
+_DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"}
 #: Bytes of a strip before compression: the most, and the least if a page is cut for two threads.
 _STRIP, _SMALLEST_STRIP = 2**20, 2**16
 _THREADS = min(2, os.cpu_count() or 1)

@@ -29,7 +29,7 @@ PLAIN, IMAGEJ, OME = "plain", "imagej", "ome"
 
 #: Dtypes that ImageJ's own files can have.
 IN_IMAGEJ = {"u1", "u2", "f4"}
-_NOT_IN_OME = {"u8", "i8"}
+_NOT_IN_OME = {"u8", "i8", "f2"}
 #: Bytes that the 32-bit offsets of classic TIFF reach, and bytes to leave for the metadata of a file and
 #: of each page (tags, and what deflate adds to pixels that it can't shrink).
 _CLASSIC, _OF_FILE, _OF_PAGE = 2**32, 2**25, 2**10

@@ -1,7 +1,7 @@
 """CSV and Parquet: targets and sources of data frames in files.
 
-`daskcache.targets.carried` checks that a frame comes back whole, and keeps what pandas would lose in
-Parquet.  `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
+`daskcache.targets.carried` checks that a frame comes back whole, and `parquet_notes` keeps what pandas
+would lose in Parquet.  `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 
 from ...errors import LazyModule, require
 from ..base import CODEC_ERRORS, BytesTarget
-from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole, notes_of, read_parquet
+from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
 from ..source import Source
+from .parquet_notes import noted, read_parquet
 
 pd = LazyModule("pandas", "table")
 
@@ -152,14 +153,11 @@ class ParquetTarget(_FrameTarget):
     def encode(self, value):
         require("pyarrow", "table")
         check_frame(self, value)
-        attrs, notes = value.attrs, notes_of(value)
-        if notes:  # pandas keeps attrs in the file's metadata
-            value = value.copy(deep=False)
-            value.attrs = {**attrs, **notes}
+        attrs = value.attrs
         file = io.BytesIO()
         try:
             kept = json.loads(json.dumps(attrs)) == attrs
-            value.to_parquet(file, row_group_size=self.row_group_size)
+            noted(value).to_parquet(file, row_group_size=self.row_group_size)
         except CODEC_ERRORS as error:
             raise self.limit(value, str(error), TO_PICKLE) from error
         if not kept:

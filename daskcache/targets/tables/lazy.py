@@ -9,7 +9,7 @@ import json
 import dask
 
 from ...errors import LazyModule
-from ..carried import read_parquet, restored
+from .parquet_notes import read_parquet, restored
 
 pd = LazyModule("pandas", "table")
 pq = LazyModule("pyarrow.parquet", "table")
