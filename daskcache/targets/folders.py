@@ -17,7 +17,8 @@ from ..hashing.encoder import hash_value, tag
 from ..storage.roots import check_local
 from ..storage.source_hashes import content_hash, fresh_hash, source_error
 from .registry import source_class
-from .source import Source, told_apart
+from .resource import name_with_code
+from .source import Source
 
 
 class FolderSource(Source):
@@ -141,7 +142,7 @@ class FolderSource(Source):
         self.load_verified(expected)
 
     def identify(self, content_hash: str) -> str:
-        members = told_apart(self.source) if self.source else "by suffix"
+        members = name_with_code(self.source, self.source.__name__) if self.source else "by suffix"
         return f"{type(self).__name__}:{members}:{tag(content_hash)}"
 
     def __daskcache_options__(self):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..errors import UnknownFormat
 from ..hashing.names import imported, public_name
 from ..storage.paths import may_be_table
+from .resource import name_with_code
 
 #: Names of the target and the source class for each suffix, as shipped.
 _SHIPPED = {
@@ -95,7 +96,7 @@ def is_of_folder(path: str) -> bool:
 def read_as(target) -> tuple[str, dict] | None:
     """Return class name and options for reading the files of `target`; None if the suffix suffices."""
     options = target.counted_options()
-    name = public_name(type(target))
+    name = name_with_code(type(target), public_name(type(target)))
     shipped, _ = _SHIPPED.get(suffix_of(target.path), (None, None))
     return None if not options and name == shipped else (name, options)
 

@@ -13,6 +13,8 @@ import os
 from typing import Any, BinaryIO, ClassVar
 
 from ..errors import GraphError
+from ..hashing.encoder import hash_value
+from ..hashing.names import public_name
 
 
 class _Piece:
@@ -270,3 +272,12 @@ class Decodes:
         # the `decode_file` of a base class would bypass the new `decode`
         if "decode" in vars(cls) and "decode_file" not in vars(cls):
             cls.decode_file = Decodes.decode_file  # type: ignore[method-assign]
+
+
+def name_with_code(cls: type, name: str) -> str:
+    """Return a name of a class; for one that isn't daskcache's, with the fingerprint of its code.
+
+    The code of a user's class decides what a file holds, and what a node gets from it.
+    """
+    is_ours = public_name(cls).startswith(f"{__name__.partition('.')[0]}:")
+    return name if is_ours else f"{name}:{hash_value(cls)}"

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ..errors import SourceChanged
 from ..hashing.encoder import hash_value, tag
-from ..hashing.names import imported, public_name
+from ..hashing.names import imported
 from ..storage.roots import check_local
 from ..storage.source_hashes import content_hash, fresh_hash, opened
 from ..storage.trust import check_runnable
 from ..storage.verified_files import CHANGED, VerifiedFile
 from .registry import source_class
-from .resource import Decodes, Resource
+from .resource import Decodes, Resource, name_with_code
 from .unreadable import reading
 
 if TYPE_CHECKING:
@@ -307,7 +307,8 @@ class Source(Decodes, Resource):
         """
         options = dict(sorted(self.__daskcache_options__().items()))
         counted = f":{hash_value(options)}" if options else ""
-        return f"{told_apart(type(self))}:{self.filename}:{tag(content_hash)}{counted}"
+        name = name_with_code(type(self), type(self).__name__)
+        return f"{name}:{self.filename}:{tag(content_hash)}{counted}"
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.identity())
@@ -326,15 +327,6 @@ class Source(Decodes, Resource):
 
 #: Attributes that say where the file is.
 _PLACE = ("path", "location", "name", "ext")
-
-
-def told_apart(cls: type) -> str:
-    """Return a class's name; for one that isn't daskcache's, with the fingerprint of its code.
-
-    The code of a user's class decides what a node gets from the file.
-    """
-    own = public_name(cls).startswith(f"{__name__.partition('.')[0]}:")
-    return cls.__name__ if own else f"{cls.__name__}:{hash_value(cls)}"
 
 
 class FileSource(Source):

@@ -670,3 +670,28 @@ def test_sources_travel_and_compare(tmp_path):
     assert len({twin, source, dc.FileSource(tmp_path / "y")}) == 2
     for one, two in itertools.combinations([source, dc.CSVSource(tmp_path / "x"), "x"], 2):
         assert one != two
+
+
+OWN_FORMAT = """
+from daskcache.targets.base import BytesTarget
+
+class Lines(BytesTarget):
+    def encode(self, value):
+        return ["\\n".join(value).encode()]
+
+    def decode(self, data):
+        return data.decode().split()  # changed later
+"""
+
+
+def test_the_code_of_a_users_format_counts(define):
+    """A node reruns when the class that writes and reads its result is edited, and not before."""
+
+    def node(source):
+        return dc.delayed(lambda: ["a b", "c"], target=define(source).Lines("own.lines"))()
+
+    source = OWN_FORMAT.replace(".split()", '.split("\\n")')
+    assert node(source).compute() == ["a b", "c"]
+    assert node(source).dc.state == "complete"
+    edited = node(source.replace("return data.decode()", "return data.decode().upper()"))
+    assert edited.dc.state == "stale"
