@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,12 @@ def test_helpers_for_tests_of_projects():
     offered = ["RunCounter", "TargetContract", "assert_nothing_runs", "count_runs", "scheduler_tasks"]
     assert testing.__all__ == offered
     assert [name for name in offered if name not in vars(testing)] == []
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """One process collects the tests of all folders, as modules without packages."""
+    names = Counter(path.name for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_suites_are_those_that_are_there():

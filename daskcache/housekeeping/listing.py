@@ -92,7 +92,8 @@ class Listed:
             return state_of(self._store, self.path, self._records)
         except FileNotFoundError:  # deleted by another process just now
             return TargetState(MISSING, None, None)
-        except OSError:  # it can't be read, and is not as recorded by its size and mtime
+        except OSError as error:  # it can't be read, and is not as recorded by its size and mtime
+            warnings.warn(f"{self.path} can't be looked at: {error}", DaskcacheWarning, stacklevel=2)
             return TargetState(MODIFIED, None, self.stamp)
 
 

@@ -10,56 +10,31 @@ import threading
 import time
 from pathlib import Path
 
-import prefect
 from pipeline import make, slow
-from prefect.cache_policies import INPUTS
-from prefect_dask import DaskTaskRunner
 
 from daskcache.prefect import DaskCacheTaskRunner, flow
 
 
-@prefect.task(cache_policy=INPUTS, persist_result=True)
-def stock(i):
-    return i
+def test_skipped_tasks_are_recorded(cluster, api, full):
+    """A complete task is skipped when it is submitted, as Cached, and has a task run on the page.
 
-
-def test_skipping_is_much_faster_than_stock(cluster, api, full, record_property):
-    """A complete task is skipped, and recorded, 50 times faster than Prefect's own cached one."""
+    How fast that is beside Prefect's own cached tasks, ``tests/benchmarks/bench_prefect.py`` measures.
+    """
     count = 100 if full else 10
 
     @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
-    def ours():
-        for future in make.map(range(count)):
+    def names():
+        futures = make.map(range(count))
+        at_submit = {future.state.name for future in futures}
+        for future in futures:
             future.wait()
+        return at_submit, {future.state.name for future in futures}
 
-    @flow(task_runner=DaskCacheTaskRunner(cluster=cluster))
-    def skipping():
-        taken = []
-        for _ in range(3):  # others use this machine, too
-            began = time.perf_counter()
-            futures = [make.submit(i) for i in range(count)]
-            taken.append(time.perf_counter() - began)
-            assert {future.state.name for future in futures} == {"Cached"}
-        return min(taken) / count
-
-    @prefect.flow(task_runner=DaskTaskRunner(address=cluster.scheduler_address))
-    def theirs():
-        stock.submit(-1).wait()
-        began = time.perf_counter()
-        futures = [stock.submit(i) for i in range(count)]
-        states = [future.wait() or future.state for future in futures]
-        return (time.perf_counter() - began) / count, {state.name for state in states}
-
-    ours()
-    state = skipping(return_state=True)
-    seconds = state.result()
-    assert len(api.task_runs(state.state_details.flow_run_id, min(3 * count, 200))) >= count
-    theirs()
-    stock_seconds, names = theirs()
-    assert names == {"Cached"}
-    record_property("ms", f"{1e3 * seconds:.2f} ms, stock {1e3 * stock_seconds:.1f} ms")
-    print(f"\n{1e3 * seconds:.2f} ms for a skipped task, {1e3 * stock_seconds:.1f} ms for a stock one")
-    assert stock_seconds > 50 * seconds
+    assert names()[1] == {"Completed"}
+    state = names(return_state=True)
+    assert state.result() == ({"Cached"}, {"Cached"})
+    runs = api.task_runs(state.state_details.flow_run_id, count)
+    assert [run["state"]["name"] for run in runs] == ["Cached"] * count
 
 
 def test_a_server_that_dies_during_a_task(server, runner, api, files, full):
