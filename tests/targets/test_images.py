@@ -470,6 +470,8 @@ def described(axes, shape, size=None, unit="µm", channels=()):
 
 
 A = described("ZYX", (9, 20, 30), {"Z": 2.0, "Y": 0.5, "X": 0.5})
+#: Two sizes that differ by the precision of TIFF's fractions.
+ALMOST = {"Y": 0.10833, "X": 0.1083300001}
 CUBE = described("ZYX", (9, 9, 9), A.metadata.pixel_size)
 
 
@@ -488,6 +490,7 @@ CUBE = described("ZYX", (9, 9, 9), A.metadata.pixel_size)
         ([CUBE], (9, 9), "YX", {}),
         ([described("ZYX", (9, 9, 9), dict.fromkeys("ZYX", 0.5))], (9, 9), "YX", {"Y": 0.5, "X": 0.5}),
         ([described("CZYX", (2, 9, 20, 30), {"Z": 2.0})], (2, 20, 30), "CYX", {}),
+        ([described("YX", (9, 9), ALMOST)], (9, 9), "YX", ALMOST),
         ([described("YX", (20, 30), {"X": 0.6}), A], (20, 30), "YX", {"X": 0.6}),
         ([], (9, 20, 30), "QYX", {}),
         ([A, A], (9, 20, 30), "ZYX", {"Z": 2.0, "Y": 0.5, "X": 0.5}),

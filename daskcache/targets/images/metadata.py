@@ -273,7 +273,8 @@ class _Voice:
             return NONE
         if axes and axes[position] in able:
             return axes[position]
-        if len({self.metadata.pixel_size.get(axis) for axis in able}) > 1:
+        sizes = [self.metadata.pixel_size.get(axis, math.inf) for axis in able]
+        if not all(math.isclose(size, sizes[0], rel_tol=SAME) for size in sizes):
             _say_it_is_unclear(self.metadata, able, length)
             return NONE
         if len(shape) == len(self._of) and self._of[position] == length:
