@@ -18,12 +18,13 @@ from dask.utils import format_bytes
 from .. import config
 from ..errors import FormatLimit, LazyModule, TargetCorrupt, UntrustedPickle
 from .base import BytesTarget, Target
+from .resource import DecodesInParts
 from .source import Source
 
 np = LazyModule("numpy", "numpy")
 
 
-class NumpyTarget(BytesTarget):
+class NumpyTarget(DecodesInParts, BytesTarget):
     """A NumPy array in an ``.npy`` file (NEP 1), or a dict of them in an ``.npz`` file.
 
     Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both formats.  A
@@ -85,12 +86,6 @@ class NumpyTarget(BytesTarget):
                 "return {'name': array, ...}, or let the path end in .npy or .pkl",
             )
         return self._encode_archive(value)
-
-    def decode(self, data):
-        return self._decode(io.BytesIO(data))
-
-    def decode_file(self, file):
-        return self._decode(file)
 
     def _decode(self, file):
         return self._decode_archive(file) if self.is_archive else _decoded_array(file, self.path)

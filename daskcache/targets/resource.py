@@ -9,7 +9,9 @@ A target that is made from the fields, or by `from_path`, has the hash of its da
 from __future__ import annotations
 
 import abc
+import io
 import os
+from collections.abc import Callable
 from typing import Any, BinaryIO, ClassVar
 
 from ..errors import GraphError
@@ -272,6 +274,18 @@ class Decodes:
         # the `decode_file` of a base class would bypass the new `decode`
         if "decode" in vars(cls) and "decode_file" not in vars(cls):
             cls.decode_file = Decodes.decode_file  # type: ignore[method-assign]
+
+
+class DecodesInParts(Decodes):
+    """Mixin of formats that read files in parts: their ``_decode`` takes an open file."""
+
+    _decode: Callable[[BinaryIO], Any]
+
+    def decode(self, data: bytes) -> Any:
+        return self._decode(io.BytesIO(data))
+
+    def decode_file(self, file: BinaryIO) -> Any:
+        return self._decode(file)
 
 
 def name_with_code(cls: type, name: str) -> str:

@@ -6,13 +6,12 @@ images as results.
 
 from __future__ import annotations
 
-import io
 import math
 
 from ...errors import FormatLimit, GraphError, SourceUnreadable, require
 from ...storage.source_hashes import source_error
 from ..arrays import check_decoded
-from ..resource import Metadata
+from ..resource import DecodesInParts, Metadata
 from ..source import Source
 from ..unreadable import reading
 from . import ome_files, tiff
@@ -20,7 +19,7 @@ from .metadata import ImageMetadata
 from .target import ImageTarget
 
 
-class ImageSource(Source, Metadata):
+class ImageSource(DecodesInParts, Source, Metadata):
     """An existing image file: TIFF, or any other format that imageio reads (PNG, JPEG …).
 
     A decorated function receives the image as an array.
@@ -90,15 +89,9 @@ class ImageSource(Source, Metadata):
             return super()._read(verify)
         return ome_files.read(self.path, self.decode_file, verify)
 
-    def decode(self, data):
-        return self._decode(io.BytesIO(data))
-
-    def decode_file(self, file):
-        return self._decode(file)
-
     def _decode(self, file):
         if ome_files.is_tiff(self.path):
-            return super().decode_file(file)
+            return self.format(self.path).decode_file(file)
         iio = require("imageio.v3", "image")
         content = {"uri": file.read(), "extension": self.suffix.lower()}
         found = iio.improps(**content)

@@ -16,7 +16,7 @@ from ...errors import FormatLimit, LazyModule, require
 from ...hashing.encoder import hash_value
 from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
-from ..resource import Metadata
+from ..resource import DecodesInParts, Metadata
 from . import ome_files, tiff
 from .metadata import TakesOver, fits
 from .options import (
@@ -50,7 +50,7 @@ _LARGE = 2**24
 _LEVEL = 1
 
 
-class ImageTarget(TakesOver, BytesTarget, Metadata):
+class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
     """An array of at least two dimensions in a TIFF file that any viewer opens.
 
     An array of uint8 or uint16 whose last axis has length 3 or 4 is an RGB(A) image.  It is a stack
@@ -191,12 +191,6 @@ class ImageTarget(TakesOver, BytesTarget, Metadata):
             return tiff.as_stored(value, dtype)
         stacked = value.shape[: axes.index("Y")]
         return (tiff.as_stored(value[place], dtype) for place in np.ndindex(stacked))
-
-    def decode(self, data):
-        return self._decode(io.BytesIO(data))
-
-    def decode_file(self, file):
-        return self._decode(file)
 
     def _decode(self, file):
         if ome_files.is_spread(self.path, file):
