@@ -21,6 +21,7 @@ BUDGETS = {
     "tests/cluster": 30,
     "tests/modes": 20,
     "tests/field": 60,
+    "tests/benchmarks": 30,
     "tests/faults": 800,
     "notebooks": 150,
     "tests/integration": 1600,

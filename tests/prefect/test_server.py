@@ -18,7 +18,7 @@ from daskcache.prefect import DaskCacheTaskRunner, flow
 def test_skipped_tasks_are_recorded(cluster, api, full):
     """A complete task is skipped when it is submitted, as Cached, and has a task run on the page.
 
-    How fast that is beside Prefect's own cached tasks, ``tests/benchmarks/bench_prefect.py`` measures.
+    How fast that is beside Prefect's own cached tasks, ``python -m tests.benchmarks`` measures.
     """
     count = 100 if full else 10
 

@@ -1,0 +1,1 @@
+"""daskcache beside its peers: ``python -m tests.benchmarks``."""

@@ -1,0 +1,118 @@
+"""Nodes that are computed, or complete, without a cluster."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import dask
+
+import daskcache as dc
+
+from .graphs import in_root
+from .measuring import Comparison, Times, timed
+from .scenes import Size, cached_make, dask_make, finished, joblib_memory, root, wide
+
+
+def cold(size: Size) -> Iterator[Comparison]:
+    """What saving a small result costs above plain Dask, against a cold call of joblib.Memory."""
+    calls = size.calls
+
+    def ours() -> Times:
+        with root():
+            nodes = wide(cached_make, calls)
+            return timed(lambda: dask.compute(*nodes, scheduler="sync"))
+
+    def remembered() -> Times:
+        with joblib_memory() as function:
+            return timed(lambda: [function(i) for i in range(calls)])
+
+    def plain() -> Times:
+        nodes = wide(dask_make, calls)
+        return timed(lambda: dask.compute(*nodes, scheduler="sync"))
+
+    yield Comparison(
+        "a cold node above Dask's, one thread",
+        {"daskcache": ours, "joblib": remembered, "dask.delayed": plain},
+        *(calls, 1.1),
+        ceiling=4,
+        ratio=lambda seconds: (seconds["daskcache"] - seconds["dask.delayed"]) / seconds["joblib"],
+        note="ours less Dask's, by joblib's",
+    )
+
+
+def warm(size: Size) -> Iterator[Comparison]:
+    """Nodes that are complete are read, each from its file."""
+    calls = size.calls
+    with finished(calls) as (nodes, _), joblib_memory() as function:
+        literals = [dask.delayed(i) for i in range(calls)]
+        for i in range(calls):
+            function(i)
+        yield Comparison(
+            "complete nodes, dask.compute",
+            {
+                "daskcache": lambda: dask.compute(*nodes, scheduler="sync"),
+                "dask.delayed": lambda: dask.compute(*literals, scheduler="sync"),
+            },
+            *(calls, 1.1),
+            ceiling=4,
+            note="beside as many literals",
+        )
+        yield Comparison(
+            "complete nodes, daskcache.compute",
+            {
+                "daskcache": lambda: dc.compute(*nodes, scheduler="sync"),
+                "joblib": lambda: [function(i) for i in range(calls)],
+            },
+            *(calls, 0.4),
+            ceiling=2,
+        )
+
+
+def commands(size: Size) -> Iterator[Comparison]:
+    """Commands that look at a root of many records, beside `dask --version`."""
+    with finished(size.nodes) as (_, paths):
+        environment = in_root(os.path.dirname(os.path.dirname(paths[0])))
+
+        def command(*words: str):
+            program = "from dask.__main__ import main; main()"
+            subprocess.run(
+                [sys.executable, "-c", program, *words],
+                check=True,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+            )
+
+        for name in ("status", "ls", "du"):
+            yield Comparison(
+                f"dask cache {name}, {size.nodes:,} records",
+                {
+                    "daskcache": lambda: command("cache", name),  # noqa: B023
+                    "dask --version": lambda: command("--version"),
+                },
+                note="the bar: a second more",
+            )
+
+
+def imports(size: Size) -> Iterator[Comparison]:
+    """Fresh interpreters import what decorates functions."""
+
+    def fresh(statement: str) -> Times:
+        clock = "time.perf_counter(), time.process_time()"
+        code = f"import time; a, b = {clock}; {statement}; c, d = {clock}; print(c - a, d - b)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=os.sep
+        )
+        return Times(*map(float, done.stdout.split()))
+
+    yield Comparison(
+        "import, and delayed",
+        {
+            "daskcache": lambda: fresh("from daskcache import delayed"),
+            "dask.delayed": lambda: fresh("from dask.delayed import delayed"),
+        },
+        bar=1.05,
+        ceiling=2,
+    )
