@@ -116,7 +116,7 @@ def test_the_answer_of_a_program(printed, code, expected):
 
 
 def test_what_is_guaranteed_is_tried():
-    """daskcache notices both (what was edited is a person's to decide), a script that looks for files neither."""
+    """An edited result is an error, for a person to decide; a script that looks for files sees none."""
     ours, script = try_peer("daskcache", kills=0), try_peer("by_hand", kills=0)
     assert (ours.helper, ours.damage) == (YES, "yes, by an error")
     assert (script.helper, script.damage) == (NO, NO)

@@ -336,7 +336,11 @@ class Machine(RuleBasedStateMachine):
         """Restart the workers, once in a while."""
         if number == 20:
             self.drop()
-            self.clients[0].restart()
+            first, second = self.clients
+            generation = second.generation
+            first.restart()
+            # What it submits before it hears of that, it would not release.
+            until(lambda: second.generation > generation, lambda: "not heard of the restart")
 
     def drop(self, at=0, number=0):
         """Drop all futures: nothing is left on the scheduler."""
