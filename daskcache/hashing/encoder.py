@@ -29,7 +29,13 @@ short_digest = xxhash.xxh3_64_hexdigest
 
 def tag(hex_digest: str) -> str:
     """Prefix a digest with the name of the algorithm, for users and for files: ``xxh3_128:9f…``."""
-    return f"{algorithm()}:{hex_digest}"
+    return tags(hex_digest)[0]
+
+
+def tags(*hex_digests: str) -> list[str]:
+    """Prefix digests with the name of the algorithm."""
+    name = algorithm()
+    return [f"{name}:{each}" for each in hex_digests]
 
 
 def untagged(hashed: str) -> str:

@@ -77,8 +77,7 @@ def _encoded(text):
 def write_once(path: str, content: bytes) -> None:
     """Write a file of the code unless it is there; no reader sees a part of it."""
     if not os.path.exists(path):
-        part = files.write_part(f"{path}.{uuid.uuid4().hex}.part", [content])
-        put_first(part.path, path)
+        put_first(files.write_new(f"{path}.{uuid.uuid4().hex}.part", content), path)
 
 
 #: Pairs of root path and fingerprint whose code this process has itself: workers need no check of it.

@@ -19,11 +19,11 @@ from types import MappingProxyType
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, clone, entered, refused, say_it_remains, storage_error
 from .paths import SEPARATOR, is_table
-from .place import DISPLACED, FILES, Check, FilePlace, Part, Stamp, must_outlast_power, sync
+from .place import DISPLACED, FILES, Check, FilePlace, Part, Stamp, sync
 from .place import digest_of as digest_of
 from .place import files_below as files_below
 from .place import manifest_of as manifest_of
-from .roots import METADATA, Root
+from .roots import METADATA, Root, must_outlast_power
 from .tables.tables import TablePlace
 
 #: Bytes to hash and write at a time: a block that was just hashed is still in the CPU's cache.
@@ -164,22 +164,34 @@ def parts_with(root: Root, number: str) -> list[str]:
 
 def write_part(path: str, pieces: Iterable) -> Part:
     """Write bytes-like `pieces` to the new file `path`, hashing them on the way."""
+    state = hashing.hasher()
+    written = _write(path, pieces, state.update)
+    return Part(path, state.hexdigest(), Stamp(written.st_size, written.st_mtime_ns))
+
+
+def write_new(path: str, content: bytes) -> str:
+    """Write the new file `path` of the metadata; return the path."""
+    _write(path, [content])
+    return path
+
+
+def _write(path, pieces, each=None):
+    """Write a new file, and hand on each block that was written; return the status of the file."""
     try:
         descriptor = _created(path)
         try:
-            state = hashing.hasher()
             for block in _blocks(pieces):
-                state.update(block)
+                if each is not None:
+                    each(block)
                 _write_all(descriptor, block)
             if must_outlast_power():
                 os.fsync(descriptor)
-            written = os.fstat(descriptor)
+            return os.fstat(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
         sweep(path)
         raise storage_error(error, path) from error
-    return Part(path, state.hexdigest(), Stamp(written.st_size, written.st_mtime_ns))
 
 
 def copied_part(source: str, path: str) -> Part:
@@ -253,8 +265,8 @@ def sweep_part_folder(root: Root, part: str) -> None:
 def write_intent(root: Root, name: str, content: bytes) -> str:
     """Write the intent of a record `name`; return its path, which is unique to this writer."""
     path = f"{root.intents}/{name}.{uuid.uuid4().hex[:16]}"
-    write_part(path, [content])
-    if must_outlast_power():
+    write_new(path, content)
+    if root.outlasts_power:
         with refused(root.intents):
             sync(root.intents)
     return path
@@ -273,7 +285,7 @@ def settle(root: Root, target_path: str) -> None:
     StorageError
         If the system can't confirm it.
     """
-    if must_outlast_power():
+    if root.outlasts_power:
         folder = target_path.rpartition("/")[0]
         with refused(root.absolute(target_path)), entered(root.path, folder) as opened:
             opened.sync()
@@ -281,10 +293,10 @@ def settle(root: Root, target_path: str) -> None:
 
 def promote_intent(root: Root, intent: str, name: str, shard: str) -> None:
     """Rename an intent to the record `name`."""
-    durable = must_outlast_power()
-    with refused(intent), entered(root.path, f"{METADATA}/records/{shard}", durable) as folder:
+    records = f"{METADATA}/records/{shard}"
+    with refused(intent), entered(root.path, records, root.outlasts_power) as folder:
         folder.replace(intent, name)
-        if durable:
+        if root.outlasts_power:
             folder.sync()
 
 

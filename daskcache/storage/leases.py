@@ -136,7 +136,7 @@ class Lease:
     def _write_part(self):
         self._beats += 1
         content = {"id": self._id, "beat": self._beats, "seconds": self.seconds}
-        return files.write_part(f"{self.path}.{self._id}", [json.dumps(content).encode()]).path
+        return files.write_new(f"{self.path}.{self._id}", json.dumps(content).encode())
 
     def _is_own(self):
         found = _read(self.path)

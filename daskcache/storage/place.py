@@ -17,11 +17,10 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import NamedTuple
 
-from .. import config
 from ..errors import StorageError, UnsafePath
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, entered, refused, say_it_remains, storage_error
-from .roots import Root
+from .roots import Root, must_outlast_power
 
 #: Suffix of a part that may be a displaced target, which must not be deleted unchecked.
 DISPLACED = ".displaced"
@@ -123,7 +122,7 @@ class FilePlace:
     def put_new(self, root: Root, part: str, target_path: str) -> None:
         """Put a part in place; raise FileExistsError if something is there."""
         folder, _, name = target_path.rpartition("/")
-        with entered(root.path, folder, must_outlast_power()) as opened:
+        with entered(root.path, folder, root.outlasts_power) as opened:
             opened.put_new(part, name)
         if not os.path.isdir(part):
             self.sweep(part)
@@ -141,7 +140,7 @@ class FilePlace:
         own = identity(part)
         try:
             os.rename(part, swapped)
-            with entered(root.path, folder, must_outlast_power()) as opened:
+            with entered(root.path, folder, root.outlasts_power) as opened:
                 try:
                     opened.exchange(swapped, name)
                 except FileNotFoundError:  # the target is gone by now
@@ -275,11 +274,6 @@ def within(root, path):
     """Return the folder (from the root) and the name of what is at a path."""
     folder, _, name = os.path.relpath(path, root.path).replace(os.sep, "/").rpartition("/")
     return folder, name
-
-
-def must_outlast_power() -> bool:
-    """Return True if each step of a commit must be on the disk before the next one begins."""
-    return config.get("durability") == "power"
 
 
 def sync(path: str) -> None:

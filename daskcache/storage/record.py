@@ -16,7 +16,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
-from ..hashing.encoder import short_digest, tag, untagged
+from ..hashing.encoder import short_digest, tags, untagged
 from ..hashing.names import current_name
 from ..hashing.ownership import package_version
 from . import trust
@@ -282,13 +282,14 @@ def record_content(name: RecordName, **facts: Any) -> bytes:
         ``upstream``, ``replaced`` …  Also ``created``, ``host`` and ``packages`` of a result made
         earlier or elsewhere; by default they are those of this process, now.
     """
+    trace, data_hash, file_hash = tags(name.trace, name.data_hash, name.file_hash)
     content = {
         "daskcache": FORMAT,
         **facts,
         "key": name.key,
-        "trace": tag(name.trace),
-        "data_hash": tag(name.data_hash),
-        "file_hash": tag(name.file_hash),
+        "trace": trace,
+        "data_hash": data_hash,
+        "file_hash": file_hash,
         "size": name.size,
         "seconds": name.microseconds / 1e6,
     }

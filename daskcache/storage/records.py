@@ -308,7 +308,7 @@ def write_failure(root: Root, key: str, **facts: Any) -> None:
     """Write a note that a node failed (``errors="collect"``)."""
     clear_failure(root, key)  # parts are new files: an older note would be in the way
     content = json.dumps({"daskcache": FORMAT, **facts}).encode()
-    storage.write_part(_failure_path(root, key), [content])
+    storage.write_new(_failure_path(root, key), content)
 
 
 def failed_keys(root: Root) -> set[str]:
@@ -349,7 +349,7 @@ def write_acceptance(root: Root, target: str, **what: str) -> None:
     """
     clear_acceptance(root, target)
     note = {**what, "by": _user(), "when": utc_now()}
-    storage.write_part(f"{root.accepted}/{target}{_SUFFIX}", [json.dumps(note).encode()])
+    storage.write_new(f"{root.accepted}/{target}{_SUFFIX}", json.dumps(note).encode())
 
 
 class Acceptances:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import uuid
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,11 @@ FORMAT = 1
 #: Folders of the metadata: those that each commit writes to, and those that are written to rarely.
 _OF_COMMITS = ("", "/records", "/intents", "/parts", "/trash")
 _OTHERS = ("/accepted", "/code", "/code/sources", "/failures", "/leases", "/manifests")
+
+
+def must_outlast_power() -> bool:
+    """Return True if each step of a commit must be on the disk before the next one begins."""
+    return config.get("durability") == "power"
 
 
 class Root:
@@ -49,6 +55,11 @@ class Root:
         self.code = f"{self.metadata}/code"
         self.manifests = f"{self.metadata}/manifests"
         self.leases = f"{self.metadata}/leases"
+
+    @cached_property
+    def outlasts_power(self) -> bool:
+        """True if each step of a commit must be on the disk; asked once, at the first of them."""
+        return must_outlast_power()
 
     def absolute(self, target_path: str) -> str:
         return f"{self.path}/{target_path}"

@@ -246,7 +246,7 @@ def _load(path):
         data = file.read(_LARGEST)
     if size > _LARGEST:
         part = f"{path}.{uuid.uuid4().hex[:16]}.part"
-        storage.write_part(part, [data])
+        storage.write_new(part, data)
         os.replace(part, path)
     lines = data.split(b"\n")
     return {line[:_KEY]: line[_KEY:] for line in lines if len(line) == _KEY + _HASH + _SEAL}

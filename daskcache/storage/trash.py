@@ -79,7 +79,7 @@ def _new_folder(root, path, target, reason):
     about = {"target": target, "reason": reason, "when": time.strftime(TIME_FORMAT, now)}
     try:
         with refused(path):
-            files.write_part(f"{folder}/{_ABOUT}", [json.dumps(about, ensure_ascii=False).encode()])
+            files.write_new(f"{folder}/{_ABOUT}", json.dumps(about, ensure_ascii=False).encode())
             yield f"{folder}/{target.rpartition('/')[2]}"
     except (StorageError, UnsafePath):
         with contextlib.suppress(OSError):  # something is in it

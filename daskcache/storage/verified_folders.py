@@ -278,7 +278,7 @@ def keep_manifest(root: Root, file_hash: str, manifest: list[tuple[str, int, str
         return
     refuse_link(root.path, f"{METADATA}/manifests/{file_hash[:2]}")
     part = storage.part_path(root, f"{file_hash}.json")
-    storage.write_part(part, [json.dumps({"daskcache": FORMAT, "files": manifest}).encode()])
+    storage.write_new(part, json.dumps({"daskcache": FORMAT, "files": manifest}).encode())
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.replace(part, path)  # an existing manifest is damaged

@@ -18,7 +18,7 @@ from ...errors import FormatLimit, StorageError, require
 from ...hashing.encoder import algorithm, hash_value
 from ..atomic import Overtaken, entered
 from ..paths import SEPARATOR, is_kept, kept_name, table_of
-from ..place import FILES, Check, Part, Stamp, must_outlast_power, within
+from ..place import FILES, Check, Part, Stamp, within
 from ..roots import Root, is_part
 from . import databases
 from .rows import ORDER, Rows, is_there, rows_in
@@ -69,7 +69,7 @@ class TablePlace:
             If the database can't be written to.
         """
         path = root.absolute(target_path)
-        with entered(root.path, target_path.rpartition("/")[0], must_outlast_power()):
+        with entered(root.path, target_path.rpartition("/")[0], root.outlasts_power):
             databases.check_no_link(path)
             with databases.transaction(path, writing=True) as connection:
                 table = table_of(path).name
