@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import contextmanager
 
 from ..calls.recipe import DaskInput, Recipe, recipes_before
-from ..errors import DaskcacheError, ForeignTarget, NodeFailed, TargetModified
+from ..errors import DaskcacheError, ForeignTarget, NodeFailed, TargetCollision, TargetModified
 from ..runtime import obstacles
 from . import states
 from .examiner import Examiner
@@ -41,7 +41,8 @@ class Planner(Examiner):
     ):
         super().__init__(force, running)
         self.collect = collect
-        #: Nodes that have to run but can't, or must not because of a user's file at a target.
+        #: Nodes that have to run but can't, or must not because of a user's file at a target, and all
+        #: that claim another one's target.
         self._blocked: dict[str, PlannedNode] = {}
 
     def request(self, recipe: Recipe) -> PlannedNode:
@@ -49,6 +50,14 @@ class Planner(Examiner):
         planned = self._request(recipe)
         if planned.action == states.BLOCKED:
             self.check()
+        return planned
+
+    def _examine(self, recipe):
+        planned = super()._examine(recipe)
+        if isinstance(planned.error, TargetCollision):
+            # Two nodes of one verb claim a target: that is an error even if neither is needed now.
+            planned.action, planned.obstacle = states.BLOCKED, planned
+            self._blocked[recipe.identity] = planned
         return planned
 
     def _request(self, recipe):

@@ -761,6 +761,19 @@ def test_a_collision_deep_in_the_graph_is_found(chain, runs):
     assert runs.take() == []
 
 
+def test_a_collision_of_nodes_that_are_not_needed_is_an_error(chain, runs):
+    """With check="exists", nothing before a file that is there is needed; it collides all the same."""
+    third, other = chain(check="exists")[2], chain(n=2, check="exists")[0]
+    third.compute()
+    runs.take()
+    plan = dc.plan(other, third)
+    assert plan.counts["blocked"] == 1
+    for verb in (plan.compute, lambda: dask.compute(other, third)):
+        with pytest.raises(TargetCollision, match=r"first\.json"):
+            verb()
+    assert runs.take() == []
+
+
 def test_equal_nodes_do_not_collide(runs):
     """Two equal calls are one node: it runs once."""
 
