@@ -48,7 +48,7 @@ def build(size: Size) -> Iterator[Comparison]:
             "dask.delayed": lambda: wide(dask_make, size.nodes),
         },
         *(size.nodes, 0.25),
-        ceiling=1,
+        ceiling=2,
     )
     yield Comparison(
         "build: chain",
@@ -98,7 +98,7 @@ def call(size: Size) -> Iterator[Comparison]:
             "dask.delayed": lambda: [plain("a", "b", i, 1.5) for i in range(size.nodes)],
         },
         size.nodes,
-        ceiling=1,
+        ceiling=2,
     )
 
 

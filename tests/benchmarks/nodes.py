@@ -37,7 +37,7 @@ def cold(size: Size) -> Iterator[Comparison]:
         "a cold node above Dask's, one thread",
         {"daskcache": ours, "joblib": remembered, "dask.delayed": plain},
         *(calls, 1.1),
-        ceiling=4,
+        ceiling=6,
         ratio=lambda seconds: (seconds["daskcache"] - seconds["dask.delayed"]) / seconds["joblib"],
         note="ours less Dask's, by joblib's",
     )
@@ -57,7 +57,7 @@ def warm(size: Size) -> Iterator[Comparison]:
                 "dask.delayed": lambda: dask.compute(*literals, scheduler="sync"),
             },
             *(calls, 1.1),
-            ceiling=4,
+            ceiling=5,
             note="beside as many literals",
         )
         yield Comparison(
@@ -67,7 +67,7 @@ def warm(size: Size) -> Iterator[Comparison]:
                 "joblib": lambda: [function(i) for i in range(calls)],
             },
             *(calls, 0.4),
-            ceiling=2,
+            ceiling=4,
         )
 
 
@@ -114,5 +114,5 @@ def imports(size: Size) -> Iterator[Comparison]:
             "dask.delayed": lambda: fresh("from dask.delayed import delayed"),
         },
         bar=1.05,
-        ceiling=2,
+        ceiling=4,
     )

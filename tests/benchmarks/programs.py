@@ -53,7 +53,7 @@ def on_a_cluster(size: Size) -> Iterator[Comparison]:
                 "dask.delayed": lambda: plain(lambda: wide(dask_make, nodes)),
             },
             *(nodes, 1.1, 1.2),
-            ceiling=3,
+            ceiling=8,
             processors=processors,
         )
         yield Comparison(
