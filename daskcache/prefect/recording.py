@@ -5,16 +5,21 @@ A task run costs one event (0.6 ms) and no request: creating one by the client t
 
 from __future__ import annotations
 
+import base64
 import inspect
+import os
 import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 from uuid import UUID
 
 import httpx
-from prefect.artifacts import create_link_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.client.schemas.objects import State, TaskRun, TaskRunPolicy
 from prefect.context import FlowRunContext, TagsContext
 from prefect.exceptions import PrefectException
@@ -28,9 +33,12 @@ from prefect.utilities.engine import (
     link_state_to_task_run_result,
 )
 
+from ..errors import DaskcacheError
 from ..hashing.encoder import tag
 from ..runtime.entry import Entry, Held
+from ..storage.files import files_below, place_of
 from ..storage.paths import masked
+from ..targets.preview import Preview, preview
 from .internals import name_of_hook, uuid7
 
 RECORDS = ("event", "none")
@@ -138,24 +146,63 @@ def _call_hooks(task, task_run, state):
 
 # ---- artifacts ----------------------------------------------------------------------------------
 
+#: Bytes of the largest target that is read to be shown.
+SHOWN = 2**26
+_NOT_SHOWN = (DaskcacheError, PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError)
+
 
 def make_artifact(entry: Entry | Held) -> None:
-    """Show a result's targets in Prefect's UI.
+    """Show a result's targets in Prefect's UI: a picture, the first rows of a table, or a text.
 
-    If Prefect's server can't be reached, a warning is logged; the task does not fail.
+    A target that is larger than `SHOWN` is named only.  If the target can't be read, or Prefect's server
+    can't be reached, a warning is logged; the task does not fail.
     """
-    for result in getattr(entry, "stored", ()):
-        path = f"{entry.root}/{result.target.path}"  # type: ignore[union-attr]
+    if not isinstance(entry, Entry):
+        return
+    for single in entry.singles():
+        (result,) = single.stored
+        path, format_name = result.target.path, type(result.target).__name__
+        about = {
+            "key": artifact_key(path),
+            "description": f"{_code(masked(path))}: {format_name}, {tag(result.data_hash)}",
+        }
         try:
-            create_link_artifact(
-                link=f"file://{quote(path)}",
-                link_text=masked(result.target.path),
-                key=artifact_key(result.target.path),
-                description=f"{type(result.target).__name__}, {tag(result.data_hash)}",
-                _sync=True,
-            )
-        except (PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError) as error:
+            look = preview(single.lend()) if _size_of(f"{entry.root}/{path}") <= SHOWN else None
+            _create_artifact(look, about)
+        except _NOT_SHOWN as error:
             get_run_logger().warning("the target is stored, but not shown as an artifact: %s", error)
+
+
+def _size_of(path):
+    """Return the bytes of a file or folder; 0 for a table, whose rows were just read back."""
+    if not place_of(path).has_files:
+        return 0
+    paths = [f"{path}/{name}" for name in files_below(path)] if os.path.isdir(path) else [path]
+    return sum(map(os.path.getsize, paths))
+
+
+def _create_artifact(look: Preview | None, about):
+    if look is not None:
+        about["description"] += f", {look.summary}"
+    if look is None:
+        create_markdown_artifact(markdown="too large to be shown", **about, _sync=True)
+    elif look.picture is not None:
+        picture = base64.b64encode(look.picture).decode()
+        create_image_artifact(image_url=f"data:image/png;base64,{picture}", **about, _sync=True)
+    elif look.rows is not None:
+        create_table_artifact(table=look.rows, **about, _sync=True)
+    else:
+        create_markdown_artifact(markdown=_block(look.text), **about, _sync=True)
+
+
+def _code(text):
+    """Return Markdown that shows a text as it is."""
+    return "`" + text.replace("`", "'") + "`"
+
+
+def _block(text):
+    """Return Markdown that shows lines as they are."""
+    return "".join(f"    {line}\n" for line in text.splitlines()) or "(empty)"
 
 
 def artifact_key(path: str) -> str:

@@ -137,6 +137,14 @@ class Entry:
         ]
         return arrange(values, self.layout)
 
+    def singles(self) -> list[Entry]:
+        """Return an entry for each result."""
+        contents = self.inline or (None,) * len(self.stored)
+        return [
+            Entry(self.key, self.root, (result,), None, content and (content,), self.label)
+            for result, content in zip(self.stored, contents, strict=True)
+        ]
+
     def heritage(self) -> list[Any]:
         """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`.
 

@@ -351,10 +351,13 @@ class Machine(RuleBasedStateMachine):
         until(lambda: not tasks, self.what_is_left)
 
     def what_is_left(self):
-        wanted = [(task, task.who_wants) for task in self.cluster.scheduler.tasks.values()]
+        """Tell who wants each task that is left, and what became of the futures."""
+        scheduler = self.cluster.scheduler
+        wanted = [(task, task.who_wants, scheduler.story(task)) for task in scheduler.tasks.values()]
         held = [thing for thing in gc.get_objects() if isinstance(thing, Future)]
         by = [type(referrer) for future in held for referrer in gc.get_referrers(future)]
-        return f"left on the scheduler: {wanted}; futures {held}, held by {by}"
+        counted = [(client.id, dict(client.refcount), list(client.futures)) for client in self.clients]
+        return f"left on the scheduler: {wanted}; futures {held}, held by {by}, counted {counted}"
 
     def look_at_kept(self, at, number):
         """Futures hold what they held, whatever became of the targets."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 import time
 from contextlib import nullcontext
 
 import dask
+import imageio.v3
 import numpy as np
+import pandas as pd
 import prefect
 import pytest
 from distributed import Client, LocalCluster
@@ -18,7 +22,7 @@ from prefect.utilities.annotations import unmapped
 
 import daskcache
 from daskcache.errors import NodeFailed
-from daskcache.prefect import CachedResult, DaskCacheTaskRunner, flow
+from daskcache.prefect import CachedResult, DaskCacheTaskRunner, flow, task
 from daskcache.testing.assertions import scheduler_tasks
 
 
@@ -593,17 +597,33 @@ def test_logs_of_other_loggers(cluster, api):
 
 
 def test_targets_are_artifacts(runner, api):
-    """A new target is shown as an artifact of its task run: a link to the file."""
+    """A new target is shown by an artifact of its task run: a picture, rows or a text, as data."""
+    values = {
+        "image.tif": np.arange(64, dtype="u2").reshape(8, 8),
+        "table.csv": pd.DataFrame({"area": [3, 4]}),
+        "note.json": {"cells": 17},
+    }
+
+    def show(name):
+        return values[name]
 
     @flow(task_runner=runner)
     def pipeline():
-        return make.submit(17).result().path
+        tasks = {name: task(show, target=f"shown/{name}") for name in values}
+        for future in [shown.submit(name) for name, shown in tasks.items()]:
+            future.wait()
 
-    path, flow_run = completed(pipeline)
+    _, flow_run = completed(pipeline)
     filters = {"artifacts": {"flow_run_id": {"any_": [str(flow_run)]}}}
-    (artifact,) = api.post("artifacts/filter", filters)
-    assert artifact["key"] == "made-17-npy"
-    assert f"file://{path}" in artifact["data"]
+    found = {artifact["key"]: artifact for artifact in api.post("artifacts/filter", filters)}
+    image, table, note = (found[f"shown-{name}"] for name in ("image-tif", "table-csv", "note-json"))
+    kind, _, picture = image["data"].partition(",")
+    assert kind == "data:image/png;base64"
+    assert imageio.v3.imread(base64.b64decode(picture), extension=".png").shape == (8, 8)
+    assert json.loads(table["data"]) == [{"area": "3"}, {"area": "4"}]
+    assert note["data"].strip() == "{'cells': 17}"
+    assert image["description"].startswith("`shown/image.tif`: ImageTarget, xxh3_128:")
+    assert image["description"].endswith("uint16 array, 8 × 8")
 
 
 def test_nested_submits_on_a_full_cluster(runner):

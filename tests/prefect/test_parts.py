@@ -8,6 +8,7 @@ import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import cloudpickle
@@ -18,11 +19,16 @@ from prefect.context import SettingsContext
 from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ThreadPoolTaskRunner
 
+import daskcache
+from daskcache import JSONTarget
 from daskcache.errors import MissingExtra
-from daskcache.prefect import DaskCacheTaskRunner, flow, internals, with_skipping, workers
+from daskcache.planning.planner import Planner
+from daskcache.prefect import DaskCacheTaskRunner, flow, internals, recording, with_skipping, workers
 from daskcache.prefect.dask_runner import keepalive
 from daskcache.prefect.recording import artifact_key
 from daskcache.prefect.workers import ContextSender
+from daskcache.runtime.entry import Entry, Stored
+from daskcache.storage.place import Stamp
 
 
 def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
@@ -140,6 +146,32 @@ def test_ways_to_record():
     """There are two ways to record what was skipped."""
     with pytest.raises(ValueError, match="'event' or 'none'"):
         with_skipping(ThreadPoolTaskRunner(), record="loudly")
+
+
+@pytest.mark.parametrize("shown", [2**26, 10], ids=["small", "large"])
+def test_a_large_target_is_named_only(shown, root, monkeypatch):
+    """What would take long to read once more has an artifact that only says what it is."""
+    node = daskcache.delayed(lambda: [1, 2, 3, 4, 5], target="note`s.json")()
+    node.compute(scheduler="sync")
+    (name,) = Planner().look(node._recipe).records
+    entry = Entry(node.dc.key, str(root), (Stored.recorded(JSONTarget("x"), "note`s.json", name),))
+    made = []
+    monkeypatch.setattr(recording, "create_markdown_artifact", lambda **artifact: made.append(artifact))
+    monkeypatch.setattr(recording, "SHOWN", shown)
+    recording.make_artifact(entry)
+    (artifact,) = made
+    assert artifact["description"].startswith("`note's.json`: JSONTarget")
+    assert artifact["markdown"] == ("    [1, 2, 3, 4, 5]\n" if shown > 10 else "too large to be shown")
+
+
+def test_a_target_that_cannot_be_shown_is_a_warning(root, monkeypatch):
+    """The file is gone by then: the task does not fail."""
+    entry = Entry("key", str(root), (Stored(JSONTarget("gone.json"), "1" * 32, "2" * 32, Stamp(1, 1)),))
+    warned = []
+    logger = SimpleNamespace(warning=lambda *message: warned.append(message))
+    monkeypatch.setattr(recording, "get_run_logger", lambda: logger)
+    recording.make_artifact(entry)
+    assert len(warned) == 1
 
 
 def test_artifact_keys():

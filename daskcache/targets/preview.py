@@ -1,0 +1,127 @@
+"""A look at a value: a small picture of an image, the first rows of a table, the start of a text.
+
+`prefect.recording` shows these beside the tasks that made them.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import sys
+from typing import Any, NamedTuple
+
+from ..printable import printable, printable_lines
+
+#: Pixels on the longer side of a picture, at most.
+PIXELS = 256
+#: Rows and columns of a table, at most.
+ROWS, COLUMNS = 10, 20
+#: Characters of a text, and of a cell.
+CHARACTERS, CELL = 1_000, 100
+#: Percentiles of the pixels that are shown black and white: a few hot pixels leave the rest visible.
+DARKEST, BRIGHTEST = 0.5, 99.8
+
+
+class Preview(NamedTuple):
+    """What is shown of a value; `picture`, `rows` and `text` are None unless it has such."""
+
+    #: What the value is, for example ``uint16 array, 3 × 512 × 512``.
+    summary: str
+    #: A PNG file.
+    picture: bytes | None = None
+    #: The first rows, cells as texts, by the name of their column.
+    rows: list[dict[str, str]] | None = None
+    text: str | None = None
+
+
+def preview(value: Any) -> Preview:
+    """Return a look at a value.
+
+    Parameters
+    ----------
+    value : object
+        An array is shown as a picture if it has at least two axes: the last two are rows and columns,
+        or the two before a last one of 3 or 4 values of uint8.  Of other axes the middle is shown.  Grey
+        values run from the 0.5th to the 99.8th percentile.  A pandas data frame is shown by its first
+        ten rows, anything else as text.
+
+    Returns
+    -------
+    Preview
+
+    Examples
+    --------
+    >>> from daskcache.targets.preview import preview
+    >>> preview({"cells": 17}).text
+    "{'cells': 17}"
+    """
+    numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
+    if numpy is not None and isinstance(value, numpy.ndarray):
+        size = " × ".join(map(str, value.shape)) or "no axes"
+        summary = f"{value.dtype} array, {size}"
+        plane = _plane(numpy, value)
+        if plane is not None:
+            return Preview(summary, picture=_png(plane))
+        return Preview(summary, text=_start(numpy.array2string(value, threshold=50)))
+    if pandas is not None and isinstance(value, pandas.DataFrame):
+        summary = f"table, {len(value):,} rows × {len(value.columns)} columns"
+        return Preview(summary, rows=_first_rows(value))
+    return Preview(type(value).__name__, text=_start(_text_of(value)))
+
+
+def _plane(numpy, array):
+    """Return two axes of an image as bytes, or three with colours; None if it is none."""
+    is_colour = array.ndim >= 3 and array.shape[-1] in (3, 4) and array.dtype == numpy.uint8
+    spatial = 3 if is_colour else 2
+    if array.ndim < spatial or not array.size or array.dtype.kind not in "biufc":
+        return None
+    plane = array[tuple(length // 2 for length in array.shape[:-spatial])]
+    step = -(-max(plane.shape[:2]) // PIXELS)
+    plane = plane[::step, ::step]
+    return plane if is_colour else _grey(numpy, plane)
+
+
+def _grey(numpy, plane):
+    """Return a plane as uint8, from dark to bright."""
+    values = numpy.abs(plane) if plane.dtype.kind == "c" else plane
+    values = values.astype("f8")
+    finite = values[numpy.isfinite(values)]
+    if not finite.size:
+        return numpy.zeros(values.shape, "u1")
+    darkest, brightest = numpy.percentile(finite, (DARKEST, BRIGHTEST))
+    if darkest == brightest:  # most pixels are equal, as in a mask with few cells
+        darkest, brightest = finite.min(), finite.max()
+    scaled = (values - darkest) / ((brightest - darkest) or 1)
+    return (numpy.nan_to_num(scaled).clip(0, 1) * 255).astype("u1")
+
+
+def _png(plane):
+    import imageio.v3
+
+    return imageio.v3.imwrite("<bytes>", plane, extension=".png")
+
+
+def _first_rows(frame):
+    part = frame.iloc[:ROWS, :COLUMNS]
+    names = [_cell(name) for name in part.columns]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({position})" for position, name in enumerate(names)]
+    rows = part.itertuples(index=False, name=None)
+    return [dict(zip(names, map(_cell, row), strict=True)) for row in rows]
+
+
+def _cell(value):
+    return printable(str(value)[:CELL])
+
+
+def _text_of(value):
+    return value if isinstance(value, str) else _SHORT.repr(value)
+
+
+def _start(text):
+    return printable_lines(text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]} …")
+
+
+#: Makes texts of values of any size, and of values whose own `repr` fails.
+_SHORT = reprlib.Repr()
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = _SHORT.maxset = 50
+_SHORT.maxstring = _SHORT.maxother = 200

@@ -1,0 +1,101 @@
+"""Looks at values: pictures of images, first rows of tables, starts of texts."""
+
+from __future__ import annotations
+
+import io
+
+import imageio.v3
+import numpy as np
+import pandas as pd
+import pytest
+
+from daskcache.targets.preview import CHARACTERS, PIXELS, ROWS, preview
+
+
+def picture(value):
+    """The pixels of a value's picture."""
+    return imageio.v3.imread(io.BytesIO(preview(value).picture), extension=".png")
+
+
+def test_an_image_is_a_small_picture():
+    """It has at most so many pixels, keeps its proportions, and is as bright as its values."""
+    image = np.linspace(0, 60_000, 600 * 1200).reshape(600, 1200).astype("u2")
+    seen = picture(image)
+    assert seen.shape == (600 // 5 + (600 % 5 > 0), 1200 // 5)
+    assert max(seen.shape) <= PIXELS
+    assert seen[0, 0] == 0
+    assert seen[-1, -1] == 255
+    assert (np.diff(seen[:, 0].astype(int)) >= 0).all()
+    assert preview(image).summary == "uint16 array, 600 × 1200"
+
+
+def test_the_middle_of_a_stack_is_shown():
+    stack = np.zeros((3, 2, 8, 8))
+    stack[1, 1, 4, 4] = 1
+    assert picture(stack)[4, 4] == 255
+
+
+def test_colours_stay():
+    image = np.zeros((4, 5, 3), "u1")
+    image[..., 1] = 200
+    np.testing.assert_array_equal(picture(image), image)
+
+
+def test_a_mask_with_few_cells_shows_them():
+    mask = np.zeros((100, 100), bool)
+    mask[3:5, 3:6] = True
+    np.testing.assert_array_equal(picture(mask), mask * np.uint8(255))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.full((4, 4), np.nan),
+        np.full((4, 4), 7),
+        np.array([[0, np.inf], [np.nan, -np.inf]]),
+        np.ones((4, 4), complex),
+        np.zeros((4, 4, 2), "i8"),
+    ],
+    ids=["nan", "even", "infinite", "complex", "two channels"],
+)
+def test_any_numbers_have_a_picture(image):
+    assert picture(image).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("array", "text"),
+    [(np.arange(3), "[0 1 2]"), (np.zeros((0, 3)), "[]"), (np.array([["a", "b"]]), "[['a' 'b']]")],
+)
+def test_other_arrays_are_texts(array, text):
+    look = preview(array)
+    assert (look.picture, look.text) == (None, text)
+
+
+def test_a_table_is_shown_by_its_first_rows():
+    """Cells are texts, of which nothing acts on a terminal."""
+    look = preview(pd.DataFrame({"area": range(100), "name": ["a\x1b[2J"] * 100}))
+    assert look.summary == "table, 100 rows × 2 columns"
+    assert len(look.rows) == ROWS
+    assert look.rows[3] == {"area": "3", "name": r"a\x1b[2J"}
+
+
+def test_columns_of_one_name_are_told_apart():
+    look = preview(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    assert look.rows == [{"a (0)": "1", "a (1)": "2"}]
+
+
+def test_a_text_is_shown_by_its_start():
+    assert preview("two\nlines").text == "two\nlines"
+    assert preview("\x1b[2J").text == r"\x1b[2J"
+    assert len(preview("x" * 10_000).text) == CHARACTERS + 2
+
+
+def test_other_values_are_shown_by_a_short_text():
+    assert preview({"cells": 17}).text == "{'cells': 17}"
+    assert len(preview(list(range(10**6))).text) <= CHARACTERS + 2
+
+    class Broken:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert "Broken instance" in preview(Broken()).text
