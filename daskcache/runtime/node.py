@@ -147,7 +147,7 @@ def _run(work, inputs, trace):
         return _Done(SKIPPED, 0.0, keep_all(work, inputs, trace, adopted))
     if work.outdated:
         return _make(work, inputs, trace)
-    found = work.elsewhere or _find_elsewhere(work, trace)
+    found = _find_elsewhere(work, trace)
     # the data hash is known, and perhaps nothing in the verb needs the data
     if found is not None and found.is_alike and work.verb and not (work.pinned or adopted):
         return _Done(SKIPPED, _recorded_seconds(found.names), _deferred(work, inputs, trace, found))
@@ -234,6 +234,10 @@ def _held_hash(work, result, trace):
 
 def _find_elsewhere(work, trace):
     """Find results that equal code made of equal data, at other targets or earlier at this one."""
+    planned = work.elsewhere
+    # An input that ran in this verb may hold other data than those that were planned with.
+    if planned is not None and all(name.trace == trace for name in planned.names):
+        return planned
     known = [name for name in work.previous if name is not None]
     if not (known or work.verb):
         return None

@@ -354,6 +354,7 @@ class Machine(RuleBasedStateMachine):
         """Tell who wants each task that is left, and what became of the futures."""
         scheduler = self.cluster.scheduler
         wanted = [(task, task.who_wants, scheduler.story(task)) for task in scheduler.tasks.values()]
+        gc.unfreeze()
         held = [thing for thing in gc.get_objects() if isinstance(thing, Future)]
         by = [type(referrer) for future in held for referrer in gc.get_referrers(future)]
         counted = [(client.id, dict(client.refcount), list(client.futures)) for client in self.clients]

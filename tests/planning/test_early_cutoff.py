@@ -239,6 +239,27 @@ def test_a_changed_value_runs_what_follows(root):
     assert runs() == {"first": 1, "step": 4}
 
 
+def test_what_was_planned_to_be_copied_is_made_if_an_input_gives_other_data(root, runs):
+    """A random input that is gone gives other data than those that were planned with."""
+
+    @dc.delayed(target="measured.json")
+    def measured():
+        runs.note("measured")
+        return len(runs.names())
+
+    @dc.delayed(target="{name}.json", ignore=["name"])
+    def twice(value, name):
+        return 2 * value
+
+    assert twice(measured(), "first").compute(scheduler="sync") == 2
+    (root / "measured.json").unlink()
+    value = measured()
+    second = twice(value, "second")
+    assert "will be copied" in repr(dc.plan(value, second))
+    assert dask.compute(value, second, scheduler="sync") == (2, 4)
+    assert dask.compute(measured(), twice(measured(), "second"), scheduler="sync") == (2, 4)
+
+
 def test_roots_are_searched_each_by_itself(tmp_path):
     """An index of one root is not taken for that of another."""
     chain(5, 1).compute()
