@@ -19,6 +19,7 @@ A finished node has no task that makes it: its entry is written into the tasks t
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -79,6 +80,8 @@ class GraphBuilder:
         Identities of the recipes whose values are in the composed graph, not only their entries.
     result_tasks : list of str
         Keys of the result tasks that other programs may have sent in place of the entry tasks here.
+    futures : list of weakref.ref
+        The futures for which a composed graph is sent, as long as they live.
     held : list of distributed.Future
         Futures that keep pending tasks alive until the scheduler has the composed graph that needs them.
     """
@@ -91,6 +94,7 @@ class GraphBuilder:
     ):
         self.planner = planner
         self.outputs: frozenset[str] = frozenset()
+        self.futures: list[weakref.ref] = []
         self.values: frozenset[str] = frozenset()
         self.held: list[Any] = []
         #: True if planning raised an error.  That ends the verb, so nothing of it is sent.
@@ -148,7 +152,18 @@ class GraphBuilder:
         except BaseException:
             self.failed = True
             self._attempts.take_back()
+            self._release_futures()
             raise
+
+    def _release_futures(self):
+        """Release the futures of a verb that failed, which the traceback of its error holds.
+
+        A notebook keeps that until its next error, and so long a scheduler would keep the results of a
+        later verb with the same keys.
+        """
+        self.held.clear()
+        for future in filter(None, [reference() for reference in self.futures]):
+            future.release()
 
     def _forget_tasks(self):
         graph = self.tasks, self.annotations, self.annotated

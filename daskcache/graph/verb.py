@@ -273,6 +273,7 @@ def _layer_to_send(client, futures, expr):
     layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
     layer.earlier = [old for sent, old in before if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
+    layer.builder.futures = [weakref.ref(future) for future in futures.values()]
     layer.builder.values = frozenset(values_among(graphs))
     with _sent_lock:
         _sent_layers.append((SentFutures(client, futures.keys()), layer))

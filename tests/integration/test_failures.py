@@ -12,10 +12,10 @@ from pathlib import Path
 
 import dask
 import pytest
-from distributed import Client, KilledWorker
+from distributed import Client, KilledWorker, LocalCluster
 
 import daskcache as dc
-from daskcache.errors import NodeFailed
+from daskcache.errors import ForeignTarget, NodeFailed
 
 LARGE = 32 * 2**20  # bytes
 
@@ -367,3 +367,32 @@ def test_two_clients_of_one_cluster_can_compute_one_node_at_once(local_client, t
     assert visible(tmp_path / "root") == ["slow.pkl"]
     assert node.compute() == [3] * 1000
     assert set(runs.take()) == {"slow"}
+
+
+# ---- a verb that is refused -----------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_error_that_is_kept_keeps_no_results_on_the_scheduler(root):
+    """A notebook keeps its last error, which holds the futures of the verb that it ended."""
+    one = dc.delayed(lambda n: n, target="one/{n}.json")
+    total = dask.delayed(sum, pure=True)([one(1), one(2)])
+    foreign = root / "one" / "1.json"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("5")
+    with (
+        LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        Client(cluster) as client,
+    ):
+        kept = []
+        for verb in (client.compute, client.persist, dask.persist):
+            with pytest.raises((ForeignTarget, TypeError)) as caught:  # Dask's own, if pickling fails
+                verb(total)
+            kept.append(caught.value)
+        foreign.unlink()
+        assert client.compute(total).result() == 3
+        deadline = time.monotonic() + 20
+        while cluster.scheduler.tasks and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not cluster.scheduler.tasks
+        del kept
