@@ -29,6 +29,7 @@ from ..storage import roots
 from ..targets.source import Source
 from ..targets.template import context
 from .containers import taken_apart
+from .options import check_suffixes
 from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
 
@@ -91,6 +92,8 @@ def _make_recipe(spec, args, kwargs, pure):
     lookup = functools.partial(_field, spec, values, key)
     label = printable(spec.label.fill(lookup)) if spec.label else ""
     paths = tuple([template.fill(lookup) for template in spec.templates]) if pure else ()
+    if spec.ends_in_field and spec.options.target is not None:
+        check_suffixes(spec.options, paths)
     taint = _taint(parents) if pure else uuid.uuid4().hex
     return Recipe(
         spec,

@@ -18,7 +18,7 @@ from ..errors import GraphError, TemplateError, UnsafePath, did_you_mean
 from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
 from ..targets.base import Target
-from ..targets.registry import target_class
+from ..targets.registry import is_registered, target_class
 from ..targets.template import Template
 
 _ALLOWED = {
@@ -97,11 +97,38 @@ def formats_of(func, options):
         if not options.save or options.pure is False:
             return (), None
         target = "{funcname}/{key}" + _default_suffix(func)
+    formats = tuple(_format(each, options) for each in _each(target))
     if isinstance(target, Mapping):
-        return tuple(_format(t, options) for t in target.values()), tuple(target)
-    if isinstance(target, (tuple, list)):
-        return tuple(_format(t, options) for t in target), len(target)
-    return (_format(target, options),), None
+        return formats, tuple(target)
+    return formats, len(target) if isinstance(target, (tuple, list)) else None
+
+
+def _each(target):
+    """Return the targets of all results."""
+    if isinstance(target, Mapping):
+        return tuple(target.values())
+    return tuple(target) if isinstance(target, (tuple, list)) else (target,)
+
+
+def check_suffixes(options: Options, paths: tuple[str, ...]) -> None:
+    """Check that no value has brought the suffix of another format than the template's.
+
+    Raises
+    ------
+    TemplateError
+        If a template without a suffix ends in a field, and the field's value in a suffix.
+    """
+    for target, path in zip(_each(options.target), paths, strict=False):
+        if options.store is not None or isinstance(target, Target):
+            continue
+        if may_be_table(path) or not is_registered(path):
+            continue
+        if target_class(path) is not target_class(_suffix_hint(Template(os.fspath(target)))):
+            raise TemplateError(
+                "a value gives a target a suffix, and the template has chosen the format without it",
+                expected="a template that ends in a suffix, or delayed(store=...) to name the format",
+                got=f"{path!r} of the template {os.fspath(target)!r}",
+            )
 
 
 def _format(target, options):

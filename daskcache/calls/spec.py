@@ -87,6 +87,11 @@ class Spec:
         return tuple(Template(target.path) for target in self.formats)
 
     @functools.cached_property
+    def ends_in_field(self) -> bool:
+        """True if a value may bring the suffix of a target."""
+        return any(template.parts[-1][1] for template in self.templates)
+
+    @functools.cached_property
     def label(self) -> Template | None:
         return Template(self.options.label, is_path=False) if self.options.label else None
 

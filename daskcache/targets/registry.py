@@ -88,9 +88,14 @@ def target_class(path: str):
     return imported(text)
 
 
+def is_registered(path: str) -> bool:
+    """Return True if a class is registered for the suffix of `path`."""
+    return suffix_of(path) in _TARGETS
+
+
 def is_of_folder(path: str) -> bool:
     """Return True if the class registered for the suffix of `path` writes a folder, not a file."""
-    return suffix_of(path) in _TARGETS and target_class(path).is_folder
+    return is_registered(path) and target_class(path).is_folder
 
 
 def read_as(target) -> tuple[str, dict] | None:

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque, namedtuple
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
 import attrs
@@ -18,6 +19,7 @@ from dask._task_spec import TaskRef
 
 import daskcache as dc
 from daskcache.calls.recipe import Ref
+from daskcache.errors import TemplateError
 from daskcache.hashing.encoder import canonical_order
 
 Point = namedtuple("Point", "x y")
@@ -239,3 +241,30 @@ def test_the_call_gets_a_copy_of_a_dataclass(value):
     result = append(value).compute(scheduler="sync")
     assert value == given
     assert result == append.__wrapped__(given)
+
+
+# ---- suffixes -------------------------------------------------------------------------------------
+
+
+def test_a_value_does_not_choose_the_format():
+    """A file by the name of an image would hold a pickle: the format was chosen without the value."""
+    save = dc.delayed(lambda name: name, target="shown/{name}")
+    with pytest.raises(TemplateError, match=r"shown/image\.tif") as caught:
+        save("image.tif")
+    assert "store=" in str(caught.value)
+    two = dc.delayed(lambda name: (name, name), target=("first.json", "second/{name}"))
+    with pytest.raises(TemplateError, match=r"second/a\.csv"):
+        two("a.csv")
+
+
+@pytest.mark.parametrize("name", ["image", "image.v2", "image.pkl", ".tif", "tif"])
+def test_other_values_may_end_a_template(name):
+    """They bring no suffix of another format."""
+    assert dc.delayed(lambda name: 1, target="shown/{name}")(name).dc.path.endswith(f"shown/{name}")
+
+
+@pytest.mark.parametrize("options", [{"store": dc.JSONTarget}, {"target": dc.JSONTarget("{name}")}])
+def test_a_format_that_was_named_takes_any_suffix(options):
+    node = dc.delayed(lambda name: 1, **{"target": "{name}", **options})("note.txt")
+    assert node.compute(scheduler="sync") == 1
+    assert Path(node.dc.path).read_text() == "1\n"

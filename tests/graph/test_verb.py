@@ -246,12 +246,12 @@ def test_futures_are_held_until_their_own_client_has_sent(nothing_sent, monkeypa
     monkeypatch.setattr(verb, "drop_released", lambda client, futures: None)
     expr = SimpleNamespace(find_operations=lambda kind: [])
     one, other = Client(), Client()
-    layer = verb._layer_to_send(one, {"key": None}, expr)
+    layer = verb._layer_to_send(one, {"key": SimpleNamespace()}, expr)
     layer.builder.held.append("future")
-    thread = threading.Thread(target=verb._layer_to_send, args=(other, {"key": None}, expr))
+    thread = threading.Thread(target=verb._layer_to_send, args=(other, {"key": SimpleNamespace()}, expr))
     thread.start()
     thread.join()
     assert layer.builder.held == ["future"]
-    again = verb._layer_to_send(one, {"key": None}, expr)
+    again = verb._layer_to_send(one, {"key": SimpleNamespace()}, expr)
     assert layer.builder.held == []
     assert again.earlier == [layer]
