@@ -246,12 +246,12 @@ def test_futures_are_held_until_their_own_client_has_sent(nothing_sent, monkeypa
     monkeypatch.setattr(verb, "drop_released", lambda client, futures: None)
     expr = SimpleNamespace(find_operations=lambda kind: [])
     one, other = Client(), Client()
-    layer = verb._layer_to_send(one, {"key": SimpleNamespace()}, expr)
+    layer = verb._layer_to_send(one, {"key": Client()}, expr)
     layer.builder.held.append("future")
-    thread = threading.Thread(target=verb._layer_to_send, args=(other, {"key": SimpleNamespace()}, expr))
+    thread = threading.Thread(target=verb._layer_to_send, args=(other, {"key": Client()}, expr))
     thread.start()
     thread.join()
     assert layer.builder.held == ["future"]
-    again = verb._layer_to_send(one, {"key": SimpleNamespace()}, expr)
+    again = verb._layer_to_send(one, {"key": Client()}, expr)
     assert layer.builder.held == []
     assert again.earlier == [layer]
