@@ -22,7 +22,7 @@ DARKEST, BRIGHTEST = 0.5, 99.8
 
 
 class Preview(NamedTuple):
-    """What is shown of a value; `picture`, `rows` and `text` are None unless it has such."""
+    """The looks of a value; `picture`, `rows` and `text` are None unless it has such."""
 
     #: What the value is, for example ``uint16 array, 3 × 512 × 512``.
     summary: str
