@@ -195,7 +195,7 @@ def _existing(root, place, part):
     destination = root.absolute(place)
     found = files.stamp(destination)
     try:
-        if found is None or files.file_hash(destination) != part.file_hash:
+        if found is None or files.hash_if_there(destination) != part.file_hash:
             return part
     except OSError as error:
         raise files.storage_error(error, destination) from error

@@ -57,6 +57,14 @@ def file_hash(path: str) -> str:
     return place_of(path).file_hash(path)
 
 
+def hash_if_there(path: str) -> str | None:
+    """Return the hash of what is at a path, or None if nothing is: another process may remove it."""
+    try:
+        return file_hash(path)
+    except FileNotFoundError:
+        return None
+
+
 def relative(path: str, start: str) -> str:
     """Return `path` relative to the folder `start`, so that both can be moved together.
 

@@ -21,7 +21,7 @@ from ..hashing.names import current_name
 from ..hashing.ownership import package_version
 from . import trust
 from .documents import COUNT, LINE, NULL, PATH, TEXT, Form, dict_of, known_fields, list_of, object_of
-from .files import Stamp, file_hash
+from .files import Stamp, hash_if_there
 from .roots import FORMAT, check_format, parsed
 
 _SUFFIX = ".json"
@@ -101,7 +101,7 @@ class RecordName(NamedTuple):
         """Return True if a target with this stamp is as recorded, even if it was touched or copied."""
         if found is None or found.size != self.size:
             return False
-        return found == self.stamp or file_hash(location) == self.file_hash
+        return found == self.stamp or hash_if_there(location) == self.file_hash
 
     @property
     def shard(self) -> str:

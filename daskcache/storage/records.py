@@ -158,7 +158,7 @@ class RecordStore:
         found = found or [name for name in self.with_target(target) if name.stamp == stamp]
         if len({name.file_hash for name in found}) > 1:
             # Clocks of file systems tick every few milliseconds: rivals can have equal stamps.
-            content = storage.file_hash(location)
+            content = storage.hash_if_there(location)
             found = [name for name in found if name.file_hash == content]
         # A table's stamp depends on its rows only: another recipe's result can have the same.
         return min(found, key=lambda name: (name.key != key, not name.adopted), default=None)

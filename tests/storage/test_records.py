@@ -206,6 +206,7 @@ def test_a_touched_target_is_as_recorded_and_a_changed_one_is_not(tmp_path):
     assert touched.describes(str(path), looks)
     assert not edited._replace(mtime_ns=1).describes(str(path), looks)
     assert not touched.describes("not read", looks._replace(size=1))
+    assert not touched.describes("removed meanwhile", looks)
     assert not name.describes("not read", None)
 
 
