@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import (
     create_image_artifact,
     create_markdown_artifact,
@@ -22,7 +21,6 @@ from prefect.artifacts import (
 )
 from prefect.client.schemas.objects import State, TaskRun, TaskRunPolicy
 from prefect.context import FlowRunContext, TagsContext
-from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import task_run_logger
 from prefect.states import Pending
@@ -33,7 +31,6 @@ from prefect.utilities.engine import (
     link_state_to_task_run_result,
 )
 
-from ..errors import DaskcacheError
 from ..hashing.encoder import tag
 from ..runtime.entry import Entry, Held
 from ..storage.files import files_below, place_of
@@ -148,7 +145,6 @@ def _call_hooks(task, task_run, state):
 
 #: Bytes of the largest target that is read to be shown.
 SHOWN = 2**26
-_NOT_SHOWN = (DaskcacheError, PrefectException, httpx.HTTPError, OSError, RuntimeError, ValueError)
 
 
 def make_artifact(entry: Entry | Held) -> None:
@@ -169,7 +165,7 @@ def make_artifact(entry: Entry | Held) -> None:
         try:
             look = preview(single.lend()) if _size_of(f"{entry.root}/{path}") <= SHOWN else None
             _create_artifact(look, about)
-        except _NOT_SHOWN as error:
+        except Exception as error:  # noqa: BLE001 (also what a user's class raises when it is shown)
             get_run_logger().warning("the target is stored, but not shown as an artifact: %s", error)
 
 

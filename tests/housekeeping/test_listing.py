@@ -146,7 +146,7 @@ def test_targets_downstream_of_one_of_several_results(root):
 )
 def test_a_folder_stands_for_what_is_in_it(root, tmp_path, monkeypatch, given, found):
     """For all commands that take patterns; what means nothing is an error."""
-    save = dc.delayed(lambda path: 1, target="{path}", version=1)
+    save = dc.delayed(lambda path: 1, target="{path}", store=dc.JSONTarget, version=1)
     make = dc.delayed(lambda n: n, target="a/b/{n}.json", version=1)
     dask.compute(make(1), make(2), save("ab.json"))
     monkeypatch.chdir(tmp_path)

@@ -21,14 +21,13 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import daskcache
 from daskcache import JSONTarget
-from daskcache.errors import MissingExtra
+from daskcache.errors import MissingExtra, TargetMissing
 from daskcache.planning.planner import Planner
 from daskcache.prefect import DaskCacheTaskRunner, flow, internals, recording, with_skipping, workers
 from daskcache.prefect.dask_runner import keepalive
 from daskcache.prefect.recording import artifact_key
 from daskcache.prefect.workers import ContextSender
 from daskcache.runtime.entry import Entry, Stored
-from daskcache.storage.place import Stamp
 
 
 def test_keepalive_asks_until_it_is_stopped(server, monkeypatch):
@@ -164,14 +163,23 @@ def test_a_large_target_is_named_only(shown, root, monkeypatch):
     assert artifact["markdown"] == ("    [1, 2, 3, 4, 5]\n" if shown > 10 else "too large to be shown")
 
 
-def test_a_target_that_cannot_be_shown_is_a_warning(root, monkeypatch):
-    """The file is gone by then: the task does not fail."""
-    entry = Entry("key", str(root), (Stored(JSONTarget("gone.json"), "1" * 32, "2" * 32, Stamp(1, 1)),))
+@pytest.mark.parametrize("error", [TargetMissing("gone"), ImportError("imageio"), KeyError("a")])
+def test_a_target_that_cannot_be_shown_is_a_warning(error, root, monkeypatch):
+    """Whatever happens, the task does not fail."""
+
+    def look(value):
+        raise error
+
+    node = daskcache.delayed(lambda: 1, target="one.json")()
+    node.compute(scheduler="sync")
+    (name,) = Planner().look(node._recipe).records
+    entry = Entry(node.dc.key, str(root), (Stored.recorded(JSONTarget("x"), "one.json", name),))
     warned = []
     logger = SimpleNamespace(warning=lambda *message: warned.append(message))
     monkeypatch.setattr(recording, "get_run_logger", lambda: logger)
+    monkeypatch.setattr(recording, "preview", look)
     recording.make_artifact(entry)
-    assert len(warned) == 1
+    assert warned[0][1:] == (error,)
 
 
 def test_artifact_keys():
