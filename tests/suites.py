@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 #: Seconds of its tests, added up, that each suite may take in three processes on two quiet cores, in the
-#: order in which the suites run.  Clusters and servers live until the end, and are never quite idle: their
-#: tests are last.  What is heavier belongs behind ``--full``.
+#: order in which the suites run.  Clusters and servers live until the end, and are never quite idle:
+#: their tests are last.  What is heavier belongs behind ``--full``.
 BUDGETS = {
     "tests": 150,
     "tests/hashing": 100,
