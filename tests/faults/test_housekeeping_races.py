@@ -11,6 +11,7 @@ import random
 import resource
 import shutil
 import threading
+import traceback
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -60,12 +61,17 @@ def compute(folder, share, shares, root, rounds):
             except DaskcacheError:
                 continue
             except Exception as error:  # noqa: BLE001 (any other is a fault)
-                wrong.append(f"{type(error).__name__}: {error}")
+                wrong.append(where(error))
                 continue
             tried += 1
             if value != right(n, factor):
                 wrong.append(f"{value} in place of {right(n, factor)}")
     return tried, wrong
+
+
+def where(error):
+    """An error, and the lines that raised it."""
+    return "".join(traceback.format_exception(error)[-5:])
 
 
 def drop(root, archive):
@@ -106,7 +112,7 @@ def test_during_computations_of_two_programs(shared, root, tmp_path, full, keep)
                 with suppress(DaskcacheError):
                     keep(Root(str(root)), archive)
             except Exception as error:  # noqa: BLE001 (any other is a fault)
-                wrong.append(f"{type(error).__name__}: {error}")
+                wrong.append(where(error))
             times.append(1)
 
     with warnings.catch_warnings():
