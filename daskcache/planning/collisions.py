@@ -13,7 +13,7 @@ from .. import config
 from ..calls.recipe import Recipe
 from ..errors import DaskcacheWarning, TargetCollision
 from ..storage.files import place_of
-from ..storage.paths import DATA_HASH, nested
+from ..storage.paths import DATA_HASH, SEPARATOR, nested
 from ..storage.record import collision_form
 
 
@@ -68,8 +68,8 @@ class Collisions:
 
     def _count(self, recipe, path):
         """Warn once about a folder that gets more targets than file systems and people handle well."""
-        if not place_of(path).has_files:
-            return
+        if SEPARATOR in path and not place_of(path).has_files:
+            return  # a table
         folder = f"{recipe.root}/{path}".rpartition("/")[0]
         self._crowds[folder] += 1
         if self._crowds[folder] == self._max_in_folder + 1:

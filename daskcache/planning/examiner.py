@@ -106,17 +106,24 @@ class Examiner:
         try:
             self._check_unchanged(recipe, parents)
         except (DaskcacheError, OSError) as error:  # the source is gone, the code was edited …
-            _refuse(planned, error)
+            self._refuse(planned, error)
         try:
             self._find_state(planned)
         except (DaskcacheError, OSError) as error:  # another function's target, no permission …
-            _refuse(planned, error)
+            self._refuse(planned, error)
             planned.state = states.FOREIGN if isinstance(error, TargetCollision) else states.MODIFIED
         if planned.error is not None:
             planned.unsettled, planned.data_hash = True, None
             if planned.state == states.COMPLETE:
                 planned.state = states.STALE
         return planned
+
+    def _refuse(self, planned, error):
+        """Note the error that a verb raises because of a node; the first one counts."""
+        if not isinstance(error, DaskcacheError):
+            error = files.storage_error(error, error.filename or planned.recipe.root)
+        planned.error = planned.error or error
+        planned.reasons.append(str(error))
 
     def _check_unchanged(self, recipe, parents):
         """Raise an error if the code, an argument or a source changed after the node was made."""
@@ -364,14 +371,6 @@ def _adopted_by(record, note):
     told = note if "content" in note else (record and record.edited) or {}
     by, when = told.get("by") or "on_modified", told.get("when")
     return f"adopted by {by}{f', {when}' if when else ''}"
-
-
-def _refuse(planned, error):
-    """Note the error that a verb raises because of a node; the first one counts."""
-    if not isinstance(error, DaskcacheError):
-        error = files.storage_error(error, error.filename or planned.recipe.root)
-    planned.error = planned.error or error
-    planned.reasons.append(str(error))
 
 
 def _may_change(planned):

@@ -52,13 +52,12 @@ class Planner(Examiner):
             self.check()
         return planned
 
-    def _examine(self, recipe):
-        planned = super()._examine(recipe)
-        if isinstance(planned.error, TargetCollision):
+    def _refuse(self, planned, error):
+        super()._refuse(planned, error)
+        if isinstance(error, TargetCollision):
             # Two nodes of one verb claim a target: that is an error even if neither is needed now.
             planned.action, planned.obstacle = states.BLOCKED, planned
-            self._blocked[recipe.identity] = planned
-        return planned
+            self._blocked[planned.recipe.identity] = planned
 
     def _request(self, recipe):
         planned = self.look(recipe)
