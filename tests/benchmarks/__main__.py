@@ -46,12 +46,16 @@ def main() -> int:
     options = parser().parse_args()
     size = QUICK if options.quick else FULL if options.full else STANDARD
     names = options.only or (QUICKLY if options.quick else BENCHMARKS)
+    runs = options.runs or size.runs
     machine = description()
+    machine["sizes"] = (
+        f"{size.nodes:,} nodes built and planned, {size.calls:,} computed, {size.images} images, {runs} runs"
+    )
     for name, value in machine.items():
         print(f"{name}: {value}")
     outcomes, worse = [], []
     for comparison in comparisons(names, size):
-        outcome = measure(comparison, options.runs or size.runs)
+        outcome = measure(comparison, runs)
         outcomes.append(outcome)
         print(" · ".join(filter(None, report.time_row(outcome))), flush=True)
         if options.quick and is_slower(comparison, outcome, size.runs):

@@ -34,7 +34,7 @@ class Size:
 
 
 QUICK = Size(nodes=3_000, calls=300, images=4, flow=10, scale=None, runs=3)
-STANDARD = Size(nodes=100_000, calls=3_000, images=16, flow=50, scale=None, runs=5)
+STANDARD = Size(nodes=30_000, calls=3_000, images=16, flow=50, scale=None, runs=5)
 FULL = Size(nodes=100_000, calls=3_000, images=16, flow=50, scale=1_000_000, runs=5)
 
 
