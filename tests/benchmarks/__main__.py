@@ -48,9 +48,8 @@ def main() -> int:
     names = options.only or (QUICKLY if options.quick else BENCHMARKS)
     runs = options.runs or size.runs
     machine = description()
-    machine["sizes"] = (
-        f"{size.nodes:,} nodes built and planned, {size.calls:,} computed, {size.images} images, {runs} runs"
-    )
+    computed = f"{size.calls:,} computed, {size.images} images, {runs} runs"
+    machine["sizes"] = f"{size.nodes:,} nodes built and planned, {computed}"
     for name, value in machine.items():
         print(f"{name}: {value}")
     outcomes, worse = [], []
