@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import inspect
-import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +32,6 @@ from prefect.utilities.engine import (
 
 from ..hashing.encoder import tag
 from ..runtime.entry import Entry, Held
-from ..storage.files import files_below, place_of
 from ..storage.paths import masked
 from ..targets.preview import Preview, preview
 from .internals import name_of_hook, uuid7
@@ -163,18 +161,10 @@ def make_artifact(entry: Entry | Held) -> None:
             "description": f"{_code(masked(path))}: {format_name}, {tag(result.data_hash)}",
         }
         try:
-            look = preview(single.lend()) if _size_of(f"{entry.root}/{path}") <= SHOWN else None
+            look = preview(single.lend()) if result.stamp.size <= SHOWN else None
             _create_artifact(look, about)
         except Exception as error:  # noqa: BLE001 (also what a user's class raises when it is shown)
             get_run_logger().warning("the target is stored, but not shown as an artifact: %s", error)
-
-
-def _size_of(path):
-    """Return the bytes of a file or folder; 0 for a table, whose rows were just read back."""
-    if not place_of(path).has_files:
-        return 0
-    paths = [f"{path}/{name}" for name in files_below(path)] if os.path.isdir(path) else [path]
-    return sum(map(os.path.getsize, paths))
 
 
 def _create_artifact(look: Preview | None, about):
