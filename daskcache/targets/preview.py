@@ -13,6 +13,8 @@ from ..printable import printable, printable_lines
 
 #: Pixels on the longer side of a picture, at most.
 PIXELS = 256
+#: Pixels along each axis of a picture, at least: smaller arrays are matrices, or lists of points.
+SMALLEST = 8
 #: Rows and columns of a table, at most.
 ROWS, COLUMNS = 10, 20
 #: Characters of a text, and of a cell.
@@ -22,7 +24,7 @@ DARKEST, BRIGHTEST = 0.5, 99.8
 
 
 class Preview(NamedTuple):
-    """The looks of a value; `picture`, `rows` and `text` are None unless it has such."""
+    """A look at a value: what it is, and a picture, rows or a text of it."""
 
     #: What the value is, for example ``uint16 array, 3 × 512 × 512``.
     summary: str
@@ -39,8 +41,9 @@ def preview(value: Any) -> Preview:
     Parameters
     ----------
     value : object
-        An array is shown as a picture if it has at least two axes: the last two are rows and columns,
-        or the two before a last one of 3 or 4 values of uint8.  Of other axes the middle is shown.  Grey
+        An array is shown as a picture if it has two axes of at least eight pixels: the last two are rows
+        and columns, or the two before a last one of 3 or 4 values of uint8.  Of other axes the middle is
+        shown.  Grey
         values run from the 0.5th to the 99.8th percentile.  A pandas data frame is shown by its first
         ten rows, anything else as text.
 
@@ -69,10 +72,12 @@ def preview(value: Any) -> Preview:
 
 
 def _plane(numpy, array):
-    """Return two axes of an image as bytes, or three with colours; None if it is none."""
+    """Return a plane of an image as uint8, with its colours if it has any; None for other arrays."""
     is_colour = array.ndim >= 3 and array.shape[-1] in (3, 4) and array.dtype == numpy.uint8
     spatial = 3 if is_colour else 2
     if array.ndim < spatial or not array.size or array.dtype.kind not in "biufc":
+        return None
+    if min(array.shape[array.ndim - spatial :][:2]) < SMALLEST:
         return None
     plane = array[tuple(length // 2 for length in array.shape[:-spatial])]
     step = -(-max(plane.shape[:2]) // PIXELS)
