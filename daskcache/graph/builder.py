@@ -162,8 +162,10 @@ class GraphBuilder:
         later verb with the same keys.
         """
         self.held.clear()
-        for future in filter(None, [reference() for reference in self.futures]):
-            future.release()
+        for reference in self.futures:
+            future = reference()
+            if future is not None:
+                future.release()
 
     def _forget_tasks(self):
         graph = self.tasks, self.annotations, self.annotated

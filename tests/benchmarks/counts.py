@@ -56,11 +56,11 @@ class Count:
 
 def all_counts() -> list[Count]:
     """Count everything."""
-    cold, plan, links = system_calls_a_node()
+    cold, plan, files = system_calls_a_node()
     return [
         Count("system calls of a cold node", cold, 52, 25),
         Count("system calls of a complete node's plan", plan, 2.5),
-        Count("files and folders of a complete node", links, 2.2),
+        Count("files and folders of a complete node", files, 2.2),
         *bytes_a_task(),
         Count("modules of daskcache that importing it and delayed loads", modules(), 54),
         Count("modules of daskcache that a cold node loads", modules(COLD.format(nodes=1)), 96),
@@ -81,7 +81,7 @@ def system_calls_a_node() -> tuple[float, float, float]:
 
 
 def traced(program: str, path: str) -> int:
-    """Return how many system calls on files a program makes, whose root is `path`."""
+    """Return how many system calls a program makes, but those of chance; its root is `path`."""
     if shutil.which("strace") is None:
         raise SystemExit("strace is needed to count system calls: apt-get install strace")
     with folder() as place:

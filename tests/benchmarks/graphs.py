@@ -33,14 +33,14 @@ from .scenes import (
     wide,
 )
 
-#: Dask copies layer maps, so that building a chain or a fan-in is quadratic with it: there, and where it
-#: takes far longer, it is measured on a graph this much smaller.
-PEER_SMALLER = 10
+#: Dask copies layer maps, so that building a chain or a fan-in is quadratic with it: those graphs, and
+#: those that are sent, are this much smaller than others.
+SMALLER = 10
 
 
 def build(size: Size) -> Iterator[Comparison]:
     """Wide graphs, chains and fan-ins are built."""
-    fewer = size.nodes // PEER_SMALLER
+    fewer = size.nodes // SMALLER
     yield Comparison(
         "build: wide",
         {
@@ -168,7 +168,7 @@ def without_files(nodes, path, every):
 
 def to_scheduler(size: Size) -> Iterator[Comparison]:
     """Graphs are pickled by a client, then unpickled, culled and ordered by a scheduler."""
-    tasks = size.nodes // PEER_SMALLER
+    tasks = size.nodes // SMALLER
     with root():
         for name, (ours, plain) in graphs_of(tasks).items():
             ours, plain = planned(ours), planned(plain)

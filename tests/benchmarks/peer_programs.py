@@ -78,14 +78,10 @@ def graphchain(function):
     import graphchain
 
     node = dask.delayed(function, pure=True)
-    with dask.config.set(scheduler="sync", cache_location="results"):
-        graph = dict(node(0).dask)
-        keys = []
-        for i in INPUTS:
-            call = node(i)
-            graph.update(call.dask)
-            keys.append(call.key)
-        return graphchain.get(graph, keys, location="results")
+    calls = [node(i) for i in INPUTS]
+    graph = {key: task for call in calls for key, task in dict(call.dask).items()}
+    with dask.config.set(scheduler="sync"):
+        return graphchain.get(graph, [call.key for call in calls], location="results")
 
 
 def dask_checkpoint(function):
