@@ -57,8 +57,8 @@ def main() -> int:
         outcome = measure(comparison, runs)
         outcomes.append(outcome)
         print(" · ".join(filter(None, report.time_row(outcome))), flush=True)
-        if options.quick and is_slower(comparison, outcome, size.runs):
-            worse.append(outcome.name)
+        if options.quick and is_slower(outcome, size.runs):
+            worse.append(comparison.name)
     counts = [] if options.only else all_counts()
     for count in counts:
         print(" · ".join(filter(None, report.count_row(count))) + ("" if count.ok else " · over"))
@@ -120,7 +120,17 @@ def write_json(
     """Write all figures, the times of each run included."""
     figures = {
         "machine": machine,
-        "comparisons": [asdict(outcome) for outcome in outcomes],
+        "comparisons": [
+            {
+                "name": outcome.comparison.name,
+                "times": {
+                    name: [asdict(each) for each in times] for name, times in outcome.times.items()
+                },
+                "wall_ratios": outcome.wall_ratios,
+                "cpu_ratios": outcome.cpu_ratios,
+            }
+            for outcome in outcomes
+        ],
         "counts": [asdict(count) for count in counts],
         "guarantees": [asdict(each) for each in tried],
     }

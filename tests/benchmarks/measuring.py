@@ -10,7 +10,7 @@ import gc
 import resource
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 #: Does the work, and is timed as a whole; or times a part of it itself, and returns that.
@@ -46,19 +46,28 @@ class Comparison:
     note: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """What a comparison gave: the times of each run, by contender."""
 
-    name: str
-    items: int
-    bar: float | None
-    cpu_bar: float | None
-    ceiling: float | None
-    note: str
+    comparison: Comparison
     times: dict[str, list[Times]]
-    wall_ratios: list[float] = field(default_factory=list)
-    cpu_ratios: list[float] = field(default_factory=list)
+
+    @property
+    def wall_ratios(self) -> list[float]:
+        """The ratio of wall times of each run."""
+        return self._ratios("wall")
+
+    @property
+    def cpu_ratios(self) -> list[float]:
+        """The ratio of processor times of each run."""
+        return self._ratios("cpu")
+
+    def _ratios(self, clock):
+        ratio = self.comparison.ratio or first_by_second
+        runs = zip(*self.times.values(), strict=True)
+        seconds = ([getattr(times, clock) for times in run] for run in runs)
+        return [ratio(dict(zip(self.times, run, strict=True))) for run in seconds]
 
     @property
     def wall(self) -> float:
@@ -73,7 +82,7 @@ class Outcome:
     @property
     def met(self) -> bool | None:
         """Whether all bars are met; None without any."""
-        pairs = [(self.wall, self.bar), (self.cpu, self.cpu_bar)]
+        pairs = [(self.wall, self.comparison.bar), (self.cpu, self.comparison.cpu_bar)]
         judged = [ratio <= bar for ratio, bar in pairs if bar is not None]
         return all(judged) if judged else None
 
@@ -86,20 +95,7 @@ def measure(comparison: Comparison, runs: int) -> Outcome:
         first = run % len(names)
         for name in names[first:] + names[:first]:
             times[name].append(sample(comparison.contenders[name], comparison.processors))
-    outcome = Outcome(
-        comparison.name,
-        comparison.items,
-        comparison.bar,
-        comparison.cpu_bar,
-        comparison.ceiling,
-        comparison.note,
-        times,
-    )
-    for clock, ratios in (("wall", outcome.wall_ratios), ("cpu", outcome.cpu_ratios)):
-        for run in range(runs):
-            seconds = {name: getattr(times[name][run], clock) for name in names}
-            ratios.append((comparison.ratio or first_by_second)(seconds))
-    return outcome
+    return Outcome(comparison, times)
 
 
 def first_by_second(seconds: Mapping[str, float]) -> float:
@@ -138,13 +134,12 @@ def own_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def is_slower(comparison: Comparison, outcome: Outcome, runs: int) -> bool:
-    """Return whether a comparison is above its ceiling in three measurements that agree.
+def is_slower(outcome: Outcome, runs: int) -> bool:
+    """Return True if a comparison is above its ceiling in three measurements that agree.
 
     The first of them is `outcome`; one of them below the ceiling is enough.
     """
-    if outcome.ceiling is None:
+    ceiling = outcome.comparison.ceiling
+    if ceiling is None or outcome.cpu <= ceiling:
         return False
-    if outcome.cpu <= outcome.ceiling:
-        return False
-    return all(measure(comparison, runs).cpu > outcome.ceiling for _ in range(2))
+    return all(measure(outcome.comparison, runs).cpu > ceiling for _ in range(2))

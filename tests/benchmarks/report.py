@@ -49,13 +49,14 @@ GUARANTEES = ("", "notices an edited helper", "notices a damaged result", "survi
 
 def time_row(outcome: Outcome) -> tuple[str, ...]:
     """Return the cells of a comparison."""
+    done = outcome.comparison
     ours, *peers = (
-        f"{'' if i == 0 else name + ' '}{seconds(median(t.wall for t in times) / outcome.items)}"
+        f"{'' if i == 0 else name + ' '}{seconds(median(t.wall for t in times) / done.items)}"
         for i, (name, times) in enumerate(outcome.times.items())
     )
-    bars = [("", outcome.bar), ("processors ", outcome.cpu_bar)]
+    bars = [("", done.bar), ("processors ", done.cpu_bar)]
     return (
-        outcome.name + (f" ({outcome.note})" if outcome.note else ""),
+        done.name + (f" ({done.note})" if done.note else ""),
         ours,
         ", ".join(peers),
         spread(outcome.wall_ratios),
@@ -100,7 +101,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "daskcache"
+    matplotlib.rcParams.update({"svg.hashsalt": "daskcache", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(8, 0.28 * len(outcomes) + 1), layout="constrained")
@@ -108,12 +109,14 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
         least, largest = max(min(outcome.cpu_ratios), 1e-4), max(outcome.cpu_ratios)
         axes.plot([least, largest], [row, row], color="#7aa6c2", linewidth=5, solid_capstyle="butt")
         axes.plot(max(outcome.cpu, 1e-4), row, "o", color="#1f4e79", markersize=5)
-        bar = outcome.cpu_bar or outcome.bar
+        bar = outcome.comparison.cpu_bar or outcome.comparison.bar
         if bar is not None:
             axes.plot(bar, row, "|", color="#c0504d", markersize=11, markeredgewidth=2)
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_yticks(range(len(outcomes)), [outcome.name for outcome in reversed(outcomes)], fontsize=8)
+    axes.set_yticks(
+        range(len(outcomes)), [outcome.comparison.name for outcome in reversed(outcomes)], fontsize=8
+    )
     axes.set_xlabel("processor time, ours by the peer's (red: the bar)", fontsize=9)
     axes.grid(axis="x", alpha=0.3)
     for side in ("top", "right"):

@@ -59,12 +59,12 @@ def test_a_ratio_may_be_of_three():
 def test_only_three_measurements_that_agree_are_a_regression(ours, slower):
     contenders = {"ours": contender([], "ours", *ours), "peer": contender([], "peer", 1, 1, 1)}
     comparison = Comparison("work", contenders, ceiling=2)
-    assert is_slower(comparison, measure(comparison, 1), 1) is slower
+    assert is_slower(measure(comparison, 1), 1) is slower
 
 
 def test_without_a_ceiling_nothing_is_a_regression():
     comparison = Comparison("work", {"ours": contender([], "", 9), "peer": contender([], "", 1)})
-    assert not is_slower(comparison, measure(comparison, 1), 1)
+    assert not is_slower(measure(comparison, 1), 1)
 
 
 def test_sleep_takes_no_processor():
