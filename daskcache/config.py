@@ -23,8 +23,12 @@ dask.config.update_defaults(_DEFAULTS)
 
 def get(name):
     """Return the value of ``daskcache.<name>`` in Dask's configuration, or else its default."""
-    default = functools.reduce(operator.getitem, name.split("."), _DEFAULTS["daskcache"])
-    return dask.config.get(f"daskcache.{name}", default)
+    return dask.config.get(f"daskcache.{name}", _default(name))
+
+
+@functools.cache
+def _default(name):
+    return functools.reduce(operator.getitem, name.split("."), _DEFAULTS["daskcache"])
 
 
 def get_bytes(name):

@@ -217,6 +217,8 @@ class _Upstream:
 
     def parents(self) -> tuple:
         """Return the parents to which the references refer, in order."""
+        if all(isinstance(item, _PARENTS) for item in self._found):
+            return tuple(self._found)
         collections = [item for item in self._found if not isinstance(item, (*_PARENTS, Delayed))]
         delayed = dict(zip(map(id, collections), _delayed_jointly(collections), strict=True))
         return tuple(

@@ -255,6 +255,8 @@ class Attempts:
 
     def value_key(self, key: str) -> str:
         """Return `key`, with a random suffix if a live future of that key has failed."""
+        if not self.clients:
+            return key
         # under the same key, the scheduler would return the old error without running anything
         if any(status in ("error", "cancelled", "lost") for status in _statuses_of([key], self.clients)):
             return f"{key}-{uuid.uuid4().hex[:8]}"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections import Counter
 
@@ -42,23 +43,26 @@ class Collisions:
         TargetCollision
             If another recipe claims the target, one inside it, or one around it.
         """
-        self._count(recipe, path)
-        if DATA_HASH in path:
-            return  # equal data may share a file
         # file systems may ignore case, and a table lies inside its database as a file in its folder
         form = f"{recipe.root}/{nested(collision_form(path))}"
+        folder = form.rpartition("/")[0]
+        if SEPARATOR not in path or place_of(path).has_files:
+            self._count(recipe, path, folder)
+        if DATA_HASH in path:
+            return  # equal data may share a file
         first = self._claims.setdefault(form, recipe)
         if first.identity != recipe.identity:
             is_impure = first.key == recipe.key and first.root == recipe.root
             who = "two nodes that follow from impure calls" if is_impure else "two nodes"
             raise _collision(f"{who} claim one target", recipe, path, first)
-        rival = self._folders.get(form) or self._claim_folders(recipe, form)
+        rival = self._folders.get(form)
+        if rival is None and folder not in self._folders:
+            rival = self._claim_folders(recipe, folder)
         if rival is not None:
             raise _collision("one target lies inside another", recipe, path, rival)
 
-    def _claim_folders(self, recipe, form):
-        """Claim the folders above a target, or return the recipe of which one of them is a target."""
-        folder = form.rpartition("/")[0]
+    def _claim_folders(self, recipe, folder):
+        """Claim a folder and those above it, or return the recipe of which one of them is a target."""
         while len(folder) > len(recipe.root) and folder not in self._folders:
             if folder in self._claims:
                 return self._claims[folder]
@@ -66,15 +70,13 @@ class Collisions:
             folder = folder.rpartition("/")[0]
         return None
 
-    def _count(self, recipe, path):
+    def _count(self, recipe, path, folder):
         """Warn once about a folder that gets more targets than file systems and people handle well."""
-        if SEPARATOR in path and not place_of(path).has_files:
-            return  # a table
-        folder = f"{recipe.root}/{path}".rpartition("/")[0]
         self._crowds[folder] += 1
         if self._crowds[folder] == self._max_in_folder + 1:
             warnings.warn(
-                f"more than {self._max_in_folder} targets of one graph go into the folder {folder}, the "
+                f"more than {self._max_in_folder} targets of one graph go into the folder "
+                f"{os.path.dirname(f'{recipe.root}/{path}')}, the "
                 f"last one that of {recipe.title}: put an argument that divides them into the template, "
                 'as a folder ("{funcname}/{group}/{name}.npy"), or set daskcache.folder-warning to null',
                 DaskcacheWarning,

@@ -157,6 +157,8 @@ class Examiner:
 
     def _expected_trace(self, recipe, parents):
         """Return the trace that the node would have now, or None if a parent's data is unknown."""
+        if not parents:
+            return recipe.static
         identities = [
             source.identity if parent is None else parent.data_hash
             for source, parent in zip(recipe.upstream, parents, strict=True)

@@ -125,12 +125,11 @@ class Planner(Examiner):
     def _how(self, planned):
         # A worker can decide only where an earlier result has a record to compare with the new inputs.
         # If all parents are complete, planning has compared them, and waiting would add nothing.
-        if planned.outdated or not planned.recipe.paths:
-            return states.RUN
-        was_made = planned.records and None not in planned.records
-        waiting = any(p is not None and not p.is_complete for p in planned.parents)
         is_open = planned.state in (states.PENDING, states.STALE, states.MISSING)
-        return states.DECIDE if is_open and was_made and waiting else states.RUN
+        if not is_open or planned.outdated or not planned.records or None in planned.records:
+            return states.RUN
+        waits = any(p is not None and not p.is_complete for p in planned.parents)
+        return states.DECIDE if waits else states.RUN
 
     def _block(self, requested, decided, blocked):
         """Take back the decisions for a node that can't run, and block the nodes on the way to it."""

@@ -70,6 +70,8 @@ def examine_target(
     note = here.notes.get(identifier)
     stamp = files.stamp(location)
     if note is None:
+        if stamp is None:
+            return _missing(own, planned)
         # most targets agree in size and mtime with a record of their own key, and are not opened
         for name in own:
             if (name.size, name.mtime_ns) == stamp:  # no Stamp is made: this is asked for every node
@@ -110,7 +112,7 @@ class _Look(NamedTuple):
         if self.recipe.key in self.note.get("released", ""):
             self._see_release()
         if self.stamp is None:
-            return self._missing()
+            return _missing(self.own, self.planned)
         if "content" in self.note:  # outranks records, which may know this content from before
             adopted = self._take_in(self.note["content"])
             if adopted is not None:
@@ -132,16 +134,6 @@ class _Look(NamedTuple):
         self.planned.released = not self.own
         if self.own:
             self.findings.recomputed.append((self.here.store, self.target_id))
-
-    def _missing(self):
-        name = self.own[0] if self.own else None
-        if self.planned.released:
-            reason = "its adopted result was released"
-        elif name is None:
-            reason = "was never computed"
-        else:
-            reason = f"the {'adopted result' if name.adopted else 'target'} was deleted"
-        return Outcome(MISSING, name, (reason,))
 
     # -- content that a record describes ----------------------------------------------------------------
 
@@ -280,6 +272,18 @@ class _Look(NamedTuple):
             self.here.store.foresee(adopted, before)
         self.findings.adopted.append((self.planned, self.position, before, adopted, found.manifest))
         return Outcome(COMPLETE, adopted)
+
+
+def _missing(own, planned):
+    """Return the outcome for a target where nothing is."""
+    name = own[0] if own else None
+    if planned.released:
+        reason = "its adopted result was released"
+    elif name is None:
+        reason = "was never computed"
+    else:
+        reason = f"the {'adopted result' if name.adopted else 'target'} was deleted"
+    return Outcome(MISSING, name, (reason,))
 
 
 def _as_recorded(name, spec, location, here, now):
