@@ -193,8 +193,8 @@ class Yard:
         self.pickled = pickle.dumps(Trap(self.sprung), protocol=0)
         for place in (self.raw, self.outside):
             Path(place, "text.txt").write_text("a text\n")
-            Path(place, "trap.txt").write_bytes(self.pickled)
-            Path(place, "trap.pkl").write_bytes(self.pickled)
+            for name in ("trap.txt", "trap.pkl", f"trap-{'0' * 16}.txt", f"trap-{'0' * 16}.tif"):
+                Path(place, name).write_bytes(self.pickled)
         Path(self.outside, "folder").mkdir()
         Path(self.outside, "folder", "precious.json").write_text("[1, 1]\n")
         os.utime(f"{self.outside}/text.txt", (1, 1))

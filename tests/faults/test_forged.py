@@ -1,4 +1,4 @@
-"""Records, archives, trash, whole roots from hostile hands: no code runs, nothing is written outside.
+"""Whatever comes from hostile hands: no code runs, nothing is written outside, no text acts.
 
 Each case is one forgery, and some of what users do with a root that holds it.  With the guard of a
 surface taken out, some case succeeds: so the cases can fail.
@@ -6,13 +6,16 @@ surface taken out, some case succeeds: so the cases can fail.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pkgutil
 from collections import Counter
 from random import Random
 
+import forged_json
 import forged_records
 import forged_roots
+import forged_texts
 import pytest
 from forging import CHANGED, RAN, quiet, some, yard
 
@@ -26,6 +29,8 @@ SURFACES = {
     "code": forged_roots.code,
     "folders": forged_roots.folder,
     "databases": forged_roots.database,
+    "json": forged_json.cpr_json,
+    "texts": forged_texts.shown,
 }
 #: How many that get past the parsers, and how many of those drawn do at least.
 COUNT, FULL = 1_000, 10_000
@@ -83,11 +88,27 @@ def as_recorded(record, spec=None):
         return None
 
 
+def called(result):
+    """What JSON names, imported and called."""
+    with contextlib.suppress(Exception):
+        return imported(result["__class__"])(*result.values())
+
+
+def as_it_is(text, *args):
+    """In the place of what makes a text harmless."""
+    return text
+
+
 def allowed(*args, **kwargs):
     """In the place of a guard."""
 
 
-#: Of each surface: what guards it, with something that lets everything pass, and what happens then.
+def yes(*args, **kwargs):
+    """In the place of a guard that answers."""
+    return True
+
+
+#: Of each guard: its surface, something in its place that lets everything pass, and what happens then.
 GUARDS = {
     "records": ({"daskcache.housekeeping.rebuild.source_class_named": imported}, RAN),
     "formats": (
@@ -113,6 +134,24 @@ GUARDS = {
     "code": ({"daskcache.hashing.functions._importing_no_more": lambda seen, code: seen}, RAN),
     "folders": ({"daskcache.targets.zarr.store.refuse_pickles": allowed}, RAN),
     "databases": ({"daskcache.storage.tables.databases._check_journal": allowed}, CHANGED),
+    "json": ({"daskcache.targets.cpr.serializer.decode_value": called}, RAN),
+    "json of pickles": ({"daskcache.targets.cpr.serializer._is_called_so": yes}, RAN),
+    "json of paths": ({"daskcache.targets.cpr.serializer._confine": allowed}, forged_json.LED),
+    "texts in errors": ({"daskcache.errors.printable_lines": as_it_is}, forged_texts.ACTS),
+    "texts in tables": ({"daskcache.planning.display.tables.printable": as_it_is}, forged_texts.ACTS),
+    "texts in commands": (
+        dict.fromkeys(
+            (
+                "daskcache.printable.printable_lines",
+                "daskcache.planning.why.printable_lines",
+                "daskcache.housekeeping.listing.printable",
+            ),
+            as_it_is,
+        ),
+        forged_texts.ACTS,
+    ),
+    "texts in pages": ({"html.escape": as_it_is}, forged_texts.ACTS),
+    "texts in pictures": ({"daskcache.planning.display.svg._shown": as_it_is}, forged_texts.ACTS),
 }
 
 
@@ -120,6 +159,7 @@ GUARDS = {
 def test_without_its_guard_a_surface_is_open(surface, tmp_path, monkeypatch):
     """The forgeries are ones that succeed where nothing guards against them."""
     guards, breach = GUARDS[surface]
+    surface = surface.partition(" ")[0]
     surface = surface if surface in SURFACES else "records"
     random = Random(0)
     with yard(str(tmp_path / "yard"), with_table=surface == "databases") as place:
