@@ -320,7 +320,14 @@ def _check_header(file, size, name):
     read = formats.read_array_header_1_0 if version == (1, 0) else formats.read_array_header_2_0
     shape, is_fortran, dtype = read(file, max_header_size=_LONGEST_HEADER)
     if dtype.hasobject:
-        raise UntrustedPickle(f"{name} holds pickled objects, which are not loaded", target=name)
+        raise UntrustedPickle(
+            f"{name} holds pickled objects, which are not loaded",
+            target=name,
+            expected="an array of numbers, times or texts",
+            got=f"dtype {dtype}",
+            hint="save it again with such a dtype; or, if you trust the file, take a FileSource and "
+            "np.load(path, allow_pickle=True) in the function",
+        )
     declared, held = math.prod(shape) * dtype.itemsize, size - file.tell()
     if declared != held:
         raise TargetCorrupt(

@@ -101,7 +101,7 @@ class Source(Decodes, Resource):
             The data, in the form that the class describes.
         """
         with reading(self):
-            return self._kept(self._read(self._check_unchanged), cache)
+            return self._kept(self._read_now(), cache)
 
     def get_path(self) -> str:
         """Return the file's path: as given to `from_path` or by CPR's three fields, else absolute.
@@ -240,6 +240,10 @@ class Source(Decodes, Resource):
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "_data"}
 
+    def _read_now(self):
+        """Return the data for `get_data`, whatever the content is."""
+        return self._read(self._check_unchanged)
+
     def _read(self, verify):
         """Read the file; `verify` takes the hash of its content, see `VerifiedFile`."""
         if self.runs_code:
@@ -359,8 +363,8 @@ class FileSource(Source):
     def decode(self, data: bytes) -> Path:
         return Path(self.path)
 
-    def get_data(self, cache: bool = False) -> Path:
-        return self._kept(Path(self.path), cache)
+    def _read_now(self):
+        return Path(self.path)
 
     def load_verified(self, expected: str) -> Path:
         self.verify(expected)

@@ -67,12 +67,18 @@ def _head(path):
         return None
 
 
+#: Suffixes of TIFF: microscopes and slide scanners have their own.
+TIFF_SUFFIXES = (
+    *(".tif", ".tiff", ".btf", ".tf2", ".tf8", ".ptif", ".ptiff", ".lsm", ".stk", ".svs", ".ndpi"),
+    *(".scn", ".bif", ".zif", ".qptiff", ".qpi", ".gel"),
+)
+
 #: First bytes, name and usual suffixes of formats that are found under another suffix.
 _SIGNATURES: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
-    (b"II*\0", "TIFF", (".tif", ".tiff", ".lsm", ".stk", ".svs")),
-    (b"MM\0*", "TIFF", (".tif", ".tiff", ".lsm", ".stk", ".svs")),
-    (b"II+\0", "BigTIFF", (".tif", ".tiff", ".btf", ".tf8", ".svs")),
-    (b"MM\0+", "BigTIFF", (".tif", ".tiff", ".btf", ".tf8", ".svs")),
+    (b"II*\0", "TIFF", TIFF_SUFFIXES),
+    (b"MM\0*", "TIFF", TIFF_SUFFIXES),
+    (b"II+\0", "BigTIFF", TIFF_SUFFIXES),
+    (b"MM\0+", "BigTIFF", TIFF_SUFFIXES),
     (b"\x89PNG\r\n\x1a\n", "PNG", (".png",)),
     (b"\xff\xd8\xff", "JPEG", (".jpg", ".jpeg")),
     (b"GIF8", "GIF", (".gif",)),

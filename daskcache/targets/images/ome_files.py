@@ -20,6 +20,7 @@ from ...hashing.encoder import hash_value
 from ...storage import source_hashes
 from ...storage.verified_files import CHANGED, VerifiedFile
 from ..arrays import check_decoded
+from ..unreadable import TIFF_SUFFIXES
 from .metadata import Described, described
 from .ome_xml import OMEImage, spread_image
 from .whole import check_pixels
@@ -35,7 +36,7 @@ _alone: set[str] = set()
 
 def is_tiff(path: str) -> bool:
     """Return True if a file is TIFF by its name.  Other files hold their whole image."""
-    return path.lower().endswith((".tif", ".tiff"))
+    return path.lower().endswith(TIFF_SUFFIXES)
 
 
 def content_hash(path: str) -> str:

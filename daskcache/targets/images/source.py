@@ -93,7 +93,8 @@ class ImageSource(DecodesInParts, Source, Metadata):
         if ome_files.is_tiff(self.path):
             return self.format(self.path).decode_file(file)
         iio = require("imageio.v3", "image")
-        content = {"uri": file.read(), "extension": self.suffix.lower()}
+        suffix = self.suffix.lower()
+        content = {"uri": file.read(), "extension": suffix, "plugin": _reader_of(suffix)}
         found = iio.improps(**content)
         check_decoded(math.prod(found.shape) * found.dtype.itemsize, self.path)
         return iio.imread(**content)
@@ -138,3 +139,13 @@ class ImageSource(DecodesInParts, Source, Metadata):
                 return tiff.described_in(self.path) if files is None else files.describe()
         except OSError as error:
             raise source_error(error, self.path) from error
+
+
+def _reader_of(suffix):
+    """Return imageio's first reader of a format, or None for the first one that is installed.
+
+    If imageio may choose, it tries all its other readers on a broken file.  Then the value could depend
+    on the packages that are installed, and OpenCV's reader prints its errors.
+    """
+    formats = require("imageio.config", "image").known_extensions.get(suffix, ())
+    return "pillow" if any(each.priority[0] == "pillow" for each in formats) else None

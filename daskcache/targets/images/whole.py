@@ -29,7 +29,7 @@ def check_whole(tif: Any, path: str) -> None:
     ------
     TargetCorrupt
         If the chain of its pages leads past its end, if compressed pixels lie there, or if it has fewer
-        planes than its OME-XML, ImageJ's description or tifffile's own description declare.
+        planes than its OME-XML, ImageJ's or tifffile's description, or a microscope's tags declare.
     """
     if not tif.pages:
         raise _cut(path, "at least one page", "none")
@@ -37,7 +37,7 @@ def check_whole(tif: Any, path: str) -> None:
     # the index of a Micro-Manager file says where its planes are, not the chain of pages
     if series.kind != "mmstack":
         _check_chain(tif, path)
-        by, declared = _declared(tif)
+        by, declared = _declared(tif, series)
         there = _present(series)
         if declared > there:
             raise _cut(path, f"{declared} planes, as {by} says", f"{there} planes")
@@ -77,7 +77,7 @@ def _present(series):
     return sum(page is not None for page in series.pages)
 
 
-def _declared(tif):
+def _declared(tif, series):
     """Return the origin and number of the planes that a file declares for its first image.
 
     A plane is the content of a page, and each file has one.  A description that another program left in
@@ -100,7 +100,7 @@ def _declared(tif):
     if tif.is_imagej:
         images = (tif.imagej_metadata or {}).get("images", 1)
         return "ImageJ's description", images // max(page.shaped[0], 1)
-    return "", 1
+    return f"its {series.kind} metadata", math.prod(series.shape) // math.prod(series.keyframe.shape)
 
 
 def _shape_in(description):

@@ -193,8 +193,8 @@ class SQLSource(_InDatabase, Source):
         self.path = f"{os.path.abspath(database) if at.is_file else at.database}{SEPARATOR}{table}"
         self.dtype = dict(dtype or {})
 
-    def get_data(self, cache=False):
-        return self._kept(frame_of(self._rows(), self.dtype), cache)
+    def _read_now(self):
+        return frame_of(self._rows(), self.dtype)
 
     def content_hash(self):
         return self._found(files.file_hash)

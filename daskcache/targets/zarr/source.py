@@ -12,6 +12,7 @@ from ...hashing.encoder import hash_value
 from ...storage.source_hashes import SourceFolder, folder_hashes
 from ..images.metadata import Described, ImageMetadata, described, part_of
 from ..source import Source
+from ..unreadable import reading
 from . import ngff
 from .values import dimension_names, is_group, open_node, value_of
 
@@ -21,7 +22,8 @@ class ZarrSource(Source):
 
     An array arrives as a NumPy array, a group as a dict of them by name.  A parameter annotated with
     ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open and read-only.  Its data are then
-    verified as they are read.
+    verified as they are read.  `get_data` returns the array in memory, too; if the source was made with
+    CPR's fields, without slices, it is open.
 
     Its identity is the content of all files in its folder, of whatever kind.  For an array in an
     OME-Zarr image, the image's axes, pixel sizes and channels count too.  Images that are made from it
@@ -48,8 +50,8 @@ class ZarrSource(Source):
         given for a group.
     SourceChanged
         When a file changed since the node was made.
-    StorageError
-        When the source is used, if it can't be read.
+    SourceUnreadable, StorageError
+        When the source is used, if it can't be decoded, or the system refuses to read it.
     UnsafePath
         If `group` leads out of the folder.
 
@@ -87,23 +89,9 @@ class ZarrSource(Source):
     def _folder(self):
         return f"{self.path}/{self.group}" if self.group else self.path
 
-    def get_data(self, cache: bool = False) -> Any:
-        """Return the data in memory, or open if the source was made with CPR's fields.
-
-        With slices, it is always the part as a NumPy array.
-
-        Parameters
-        ----------
-        cache : bool
-            True to keep the data in the attribute ``_data`` as well, as CPR does.
-
-        Returns
-        -------
-        object
-            The data, in the form that the class describes.
-        """
+    def _read_now(self):
         opened = self.open()
-        return self._kept(opened if self._lazy else value_of(opened, self._folder), cache)
+        return opened if self._lazy else value_of(opened, self._folder)
 
     def open(self) -> Any:
         """Return the ``zarr.Array`` or ``zarr.Group``, read-only; with slices, the part in memory.
@@ -113,7 +101,8 @@ class ZarrSource(Source):
         zarr.Array, zarr.Group or numpy.ndarray
             The array has the source's slices applied.
         """
-        return self.open_verified(self.content_hash())
+        with reading(self):
+            return self.open_verified(self.content_hash())
 
     @classmethod
     def at_address(cls, location, name, ext=None, **fields):
