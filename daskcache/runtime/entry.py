@@ -20,12 +20,13 @@ from ..hashing.encoder import digest, tag
 from ..printable import printable
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
 from ..storage.paths import located
-from ..storage.record import RecordName
+from ..storage.record import RecordName, target_id
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
-from ..targets.forms import in_form
+from ..targets.forms import in_form, in_form_if_it_fits
 from . import hot_cache
 from .copies import copy_of_data, filled
 from .obstacles import check_intact, check_not_replaced, set_aside
@@ -49,6 +50,11 @@ class Stored(NamedTuple):
         """Return the result that a record describes, in a target at a path from the root."""
         place = located(path, name.data_hash)
         return cls(target.at(place), name.data_hash, name.file_hash, name.stamp, form)
+
+    @property
+    def content(self) -> str:
+        """Hash of the file's bytes and, where they don't tell the data (see `forms`), of the data."""
+        return f"{self.file_hash} {self.data_hash}" if self.target.keeps_form else self.file_hash
 
 
 class Entry:
@@ -172,7 +178,8 @@ class Entry:
     def _value(self, position, shared):
         result = self.stored[position]
         if self.inline is not None:
-            value = result.target.decode(self.inline[position])
+            path = f"{self.root}/{result.target.path}"
+            value = self._as_stored(result.target.decode(self.inline[position]), path, result)
         elif result.form is not None:
             value = self._from_file(result, self._read_in_form)
         else:
@@ -184,7 +191,7 @@ class Entry:
 
         A kept value counts only while the file looks as it was stored.
         """
-        place = result.target, result.file_hash
+        place = result.target, result.content
         if hot_cache.cache and stamp(path) == result.stamp:
             value = hot_cache.find(*place, shared)
             if value is not UNKNOWN:
@@ -230,16 +237,39 @@ class Entry:
         if isinstance(result.target, FolderTarget):
             return self._from_folder(path, result, result.target.read_folder)
         value = result.target.read_verified(path, functools.partial(check_intact, self, path, result))
-        if result.target.options_matter and result.target.hash(value) != result.data_hash:
-            raise TargetModified(
-                "a result is read as other data than was stored: its target has other options now, or "
-                "pandas other defaults",
-                node=self.label,
-                target=path,
-                expected=tag(result.data_hash),
-                hint="give the target the options that it had, or compute the node with force",
-            )
-        return value
+        return self._as_stored(value, path, result)
+
+    def _as_stored(self, value, path, result):
+        """Return a value that was read, in its recorded form if the file does not tell all dtypes.
+
+        Raise `TargetModified` if it is not what was stored.
+        """
+        target = result.target
+        if not (target.options_matter or target.keeps_form) or target.hash(value) == result.data_hash:
+            return value
+        if target.keeps_form:
+            value = in_form_if_it_fits(value, self._recorded_form(result))
+            if target.hash(value) == result.data_hash:
+                return value
+        raise TargetModified(
+            "a result is read as other data than was stored: its target has other options now, its "
+            "record is damaged, or pandas has other defaults",
+            node=self.label,
+            target=path,
+            expected=tag(result.data_hash),
+            hint="give the target the options that it had, or compute the node with force",
+        )
+
+    def _recorded_form(self, result):
+        """Return the form in a record of a result, or None."""
+        store = RecordStore(Root(self.root))
+        same = (result.data_hash, result.file_hash)
+        for names in (store.with_key(self.key), store.with_target(target_id(result.target.path))):
+            for name in names:
+                record = store.read(name) if (name.data_hash, name.file_hash) == same else None
+                if record is not None and record.form is not None:
+                    return record.form
+        return None
 
     def _heritage_verified(self, path, result):
         if isinstance(result.target, FolderTarget):

@@ -68,7 +68,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     for written, stored in zip(results, entry.stored, strict=True):
         if written.value is not UNKNOWN:
             alone = written.is_fresh or (is_alone and written.value is result)
-            hot_cache.keep(stored.target, stored.file_hash, written.value, alone)
+            hot_cache.keep(stored.target, stored.content, written.value, alone)
     return entry
 
 
@@ -232,7 +232,7 @@ def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
     try:
         if isinstance(target, BytesTarget) and not target.is_large(value):
-            pieces, back = target.encode_and_read_back(value)
+            pieces, back = target.encode_and_read_back(value, form_of(value))
             own = files.part_path(root, path.rpartition("/")[2])
             part = files.write_part(own, pieces)
             content = b"".join(pieces) if _is_small(pieces) else None

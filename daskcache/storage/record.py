@@ -136,7 +136,13 @@ _INPUTS = list_of(Form("an input with its data_hash", _is_input))
 _PATHS = list_of(PATH) | dict_of(PATH)
 _LINES = dict_of(LINE)
 _DECISION = dict_of(LINE | NULL)
-_FORM = object_of(dtype=LINE, shape=list_of(COUNT)) | object_of(columns=list_of(list_of(TEXT, 2, 2)))
+_COLUMNS = list_of(list_of(TEXT, 2, 2))
+_CATEGORIES = dict_of(Form("an object", lambda value: isinstance(value, dict)))
+_FORM = (
+    object_of(dtype=LINE, shape=list_of(COUNT))
+    | object_of(columns=_COLUMNS)
+    | object_of(columns=_COLUMNS, categories=_CATEGORIES)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +205,8 @@ class Record:
     edited: Annotated[dict[str, str | None] | None, _DECISION] = None
     #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
     kept: Annotated[dict[str, str | None] | None, _DECISION] = None
-    #: Form of the result, see `daskcache.targets.forms`: ``dtype`` and ``shape``, or ``columns``.
+    #: Form of the result, see `daskcache.targets.forms`: ``dtype`` and ``shape``, or ``columns`` and
+    #: maybe ``categories``.
     form: Annotated[dict[str, Any] | None, _FORM] = None
 
     @classmethod

@@ -22,6 +22,7 @@ from ..storage.files import Part
 from ..storage.trust import check_runnable
 from ..storage.verified_files import VerifiedFile
 from ..storage.verified_folders import VerifiedFolder
+from .forms import in_form_if_it_fits
 from .registry import target_class
 from .resource import Decodes, Resource
 
@@ -81,6 +82,8 @@ class Target(Resource):
     runs_code: ClassVar[bool] = False
     #: True if the options, not only the stored content, decide which value is read.
     options_matter: ClassVar[bool] = False
+    #: True if the file does not tell all dtypes.  Then its record does, see `daskcache.targets.forms`.
+    keeps_form: ClassVar[bool] = False
     #: True if the target is a folder of files.
     is_folder: ClassVar[bool] = False
     #: Name of the parameter whose metadata a result inherits; None for all of the node's direct inputs.
@@ -388,15 +391,21 @@ class BytesTarget(Decodes, Target):
     def encode_checked(self, value: Any) -> list:
         return self.encode_and_read_back(value)[0]
 
-    def encode_and_read_back(self, value: Any) -> tuple[list, Any]:
+    def encode_and_read_back(self, value: Any, form: dict[str, Any] | None = None) -> tuple[list, Any]:
         """Encode a value, and check that it can be read back unless the class is `exact`.
+
+        Parameters
+        ----------
+        value : object
+        form : dict, optional
+            The value's form, in which a file can be read whose format `keeps_form`.
 
         Returns
         -------
         pieces : list
             The file's content, as bytes-like pieces.
         decoded : object
-            The value that `decode` returns for them, or `UNKNOWN`.
+            The value that `decode` returns for them, in the form if needed, or `UNKNOWN`.
 
         Raises
         ------
@@ -408,6 +417,8 @@ class BytesTarget(Decodes, Target):
             return pieces, self.read_back(value, self.path)
         try:
             decoded = self.decode(b"".join(pieces))
+            if self.keeps_form:
+                decoded = in_form_if_it_fits(decoded, form)
             same = self.is_same(value, decoded)
         except CODEC_ERRORS as error:
             reason = f"it can't be read back ({getattr(error, 'message', error)})"

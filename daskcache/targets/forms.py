@@ -2,14 +2,16 @@
 
 Programs for manual correction change dtypes.  Fiji stores a boolean mask as 0 and 255, and 64-bit labels
 in 16 bits.  So a record keeps the form of the function's result (`runtime.store`).  An adopted file is
-read in that form, or refused if it can't be (`runtime.entry`, `planning.target_state`).
+read in that form, or refused if it can't be (`runtime.entry`, `planning.target_state`).  So is a file of
+CSV, which has no dtypes, if it is not read as the data that were stored (`Target.keeps_form`).
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..errors import FormatLimit, LazyModule
+from ..errors import FormatLimit, LazyModule, require
 
 np = LazyModule("numpy", "numpy")
 
@@ -31,7 +33,8 @@ def form_of(value: Any) -> dict[str, Any] | None:
     -------
     dict or None
         For an array (NumPy's, Zarr's, Dask's …): ``dtype``, a str, and ``shape``, a list of int.  For a
-        data frame: ``columns``, a list of pairs of name and dtype.
+        data frame: ``columns``, a list of pairs of name and dtype; and ``categories``, if there are any,
+        by the names of columns.
     """
     if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "iloc"):
         return _form_of_frame(value)
@@ -46,7 +49,29 @@ def _form_of_frame(value):
     names = list(value.columns)
     if len(names) > _MAX_COLUMNS or not all(type(name) is str for name in names):
         return None
-    return {"columns": [[name, str(dtype)] for name, dtype in zip(names, value.dtypes, strict=True)]}
+    form = {"columns": [[name, str(dtype)] for name, dtype in zip(names, value.dtypes, strict=True)]}
+    found = zip(names, map(_categories, value.dtypes), strict=True)
+    categories = {name: each for name, each in found if each is not None}
+    return form | {"categories": categories} if categories else form
+
+
+def _categories(dtype):
+    """Return the categories of a dtype as plain data, or None if it has none, or others or many."""
+    if str(dtype) != "category" or len(dtype.categories) > _MAX_COLUMNS:
+        return None
+    values = dtype.categories
+    if str(values.dtype).startswith("interval"):
+        parts = {"intervals": [values.left.tolist(), values.right.tolist(), values.closed]}
+        plain = [*parts["intervals"][0], *parts["intervals"][1]]
+    else:
+        plain = values.tolist()
+        parts = {"values": plain}
+    return {"ordered": bool(dtype.ordered), **parts} if all(map(_is_plain, plain)) else None
+
+
+def _is_plain(value):
+    """Return True if JSON keeps a category as it is."""
+    return type(value) in (str, int) or (type(value) is float and math.isfinite(value))
 
 
 def in_form(value: Any, form: dict[str, Any] | None) -> Any:
@@ -72,8 +97,16 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     if form is None or form_of(value) == form:
         return value
     if "columns" in form:
-        return _frame_in_form(value, form["columns"])
+        return _frame_in_form(value, form["columns"], form.get("categories", {}))
     return _array_in_form(value, form["dtype"], form["shape"])
+
+
+def in_form_if_it_fits(value: Any, form: dict[str, Any] | None) -> Any:
+    """Return a value as `in_form` does, or unchanged if it can't have the form."""
+    try:
+        return in_form(value, form)
+    except FormatLimit:
+        return value
 
 
 # ---- arrays ---------------------------------------------------------------------------------------
@@ -119,7 +152,7 @@ def _converted(array, dtype):
 # ---- tables ---------------------------------------------------------------------------------------
 
 
-def _frame_in_form(value, columns):
+def _frame_in_form(value, columns, categories):
     names = [name for name, _ in columns]
     if not hasattr(value, "columns"):
         raise _refused("it is not a table", _listed(names), type(value).__name__)
@@ -131,16 +164,21 @@ def _frame_in_form(value, columns):
         )
     frame = value.copy(deep=False)
     for position, (name, dtype) in enumerate(columns):
-        frame[name] = _column_in_form(value.iloc[:, position], name, dtype)
+        frame[name] = _column_in_form(value.iloc[:, position], name, dtype, categories.get(name))
     return frame
 
 
-def _column_in_form(series, name, dtype):
-    if str(series.dtype) == dtype:
+def _column_in_form(series, name, dtype, categories):
+    if str(series.dtype) == dtype and _categories(series.dtype) == categories:
         return series
     try:
-        converted = series.astype(dtype)
-        same = len(series) == 0 or (converted.astype(series.dtype).equals(series))
+        converted = series.astype(dtype) if categories is None else _categorical(series, **categories)
+        if len(series) == 0:
+            same = True
+        elif str(series.dtype) in _TEXTS:  # CSV: the conversion reads the text, or raises
+            same = dtype != "bool" and converted.isna().equals(series.isna())
+        else:
+            same = converted.astype(series.dtype).equals(series)
     except (TypeError, ValueError, ArithmeticError):
         same = False
     if not same:
@@ -148,6 +186,20 @@ def _column_in_form(series, name, dtype):
             f"the values of its column {name!r} don't fit into {dtype}", dtype, str(series.dtype)
         )
     return converted
+
+
+def _categorical(series, ordered, values=None, intervals=None):
+    """Return a series with these categories; intervals are found by their texts."""
+    pd = require("pandas", "table")
+    if intervals is not None:
+        left, right, closed = intervals
+        values = pd.IntervalIndex.from_arrays(left, right, closed)
+        series = series.map({str(each): each for each in values})
+    return series.astype(pd.CategoricalDtype(values, ordered))
+
+
+#: Dtypes of columns that a reader of CSV found to be no numbers.
+_TEXTS = ("object", "str", "string")
 
 
 def _listed(names):

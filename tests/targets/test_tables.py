@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 
 import dask
 import numpy as np
@@ -12,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskcache as dc
-from daskcache.errors import FormatLimit
+from daskcache.errors import FormatLimit, TargetModified
 from daskcache.hashing.encoder import hash_value
+from daskcache.storage.roots import parsed
+from daskcache.targets.forms import form_of, in_form
 
 
 def _three(values):
@@ -94,12 +97,6 @@ def _parquet(frame, row_group_size):
     _check(dc.ParquetTarget("a.parquet", row_group_size=row_group_size), frame)
 
 
-@pytest.mark.parametrize("property_", [_csv_with_all_dtypes, _parquet], ids=["csv", "parquet"])
-def test_frames_come_back_or_are_refused(property_, full):
-    """Any frame comes back in value, dtypes and index, or FormatLimit is raised; nothing else is."""
-    settings(max_examples=3000 if full else 80, deadline=None)(property_)()
-
-
 @pytest.mark.parametrize(
     ("dtype", "values"),
     [
@@ -132,6 +129,139 @@ def test_csv_restores_the_dtypes_that_it_is_told(dtype, values):
     indexed = dc.CSVTarget("a.csv", dtype={"a": dtype}, index_col="a")
     _check(indexed, frame.set_index("a"))
     assert indexed.decode(_check(told, frame)).index.name == "a"
+
+
+def _in_form(frame):
+    """A frame comes back as its record describes it, or is refused with a hint."""
+    target = dc.CSVTarget("a.csv")
+    try:
+        pieces, back = target.encode_and_read_back(frame, form_of(frame))
+    except FormatLimit as error:
+        assert error.hint is not None  # noqa: PT017 (either end is right)
+        return False
+    recorded = parsed(json.dumps(form_of(frame)).encode())
+    got = in_form(target.decode(b"".join(pieces)), recorded)
+    for each in (back, got):
+        assert hash_value(each) == hash_value(frame)
+        pd.testing.assert_frame_equal(each, frame, check_exact=True, check_freq=True)
+    return True
+
+
+@given(_frames())
+def _csv_in_form(frame):
+    _in_form(frame)
+    _in_form(frame.iloc[:0])
+
+
+@pytest.mark.parametrize(
+    "property_", [_csv_with_all_dtypes, _csv_in_form, _parquet], ids=["csv", "csv in form", "parquet"]
+)
+def test_frames_come_back_or_are_refused(property_, full):
+    """Any frame comes back in value, dtypes and index, or FormatLimit is raised; nothing else is."""
+    settings(max_examples=3000 if full else 80, deadline=None)(property_)()
+
+
+_CUT = pd.cut([1, 2, 9], [0, 2, 5])
+RESTORED = {
+    "no rows": pd.DataFrame(
+        {"label": np.zeros(0, "i8"), "area": np.zeros(0), "is_alive": np.zeros(0, "?")}
+    ),
+    "small numbers": pd.DataFrame({"a": np.array([1, 2], "i1"), "b": np.array([0.5, 2], "f4")}),
+    "missing integers": pd.DataFrame({"a": pd.array([1, None], "Int64")}),
+    "missing truths": pd.DataFrame({"a": pd.array([True, None], "boolean")}),
+    "categories": pd.DataFrame({"a": pd.Categorical(["x", "y"])}),
+    "ordered categories": pd.DataFrame({"a": pd.Categorical(["b", "a"], ["b", "a"], ordered=True)}),
+    "unused categories": pd.DataFrame({"a": pd.Categorical(["x"], ["z", "x"])}),
+    "integer categories": pd.DataFrame({"a": pd.Categorical([3, 1, None])}),
+    "categories of intervals": pd.DataFrame({"a": _CUT}),
+    "no rows of intervals": pd.DataFrame({"a": _CUT[:0]}),
+    "seconds": pd.DataFrame({"t": pd.to_datetime(["2026-01-01", None]).astype("datetime64[s]")}),
+    "times in a zone": pd.DataFrame({"t": pd.to_datetime(["2026-01-01"]).tz_localize("Europe/Zurich")}),
+    "periods": pd.DataFrame({"t": pd.period_range("2026-01", periods=2, freq="M")}),
+    "durations": pd.DataFrame({"t": pd.to_timedelta([1, 2], unit="s")}),
+}
+
+
+@pytest.mark.parametrize("name", RESTORED)
+def test_a_node_restores_the_dtypes_of_csv(name, runs):
+    """A record keeps the dtypes that the text lacks: a node returns them, cold, warm and downstream."""
+    frame = RESTORED[name]
+
+    @dc.delayed(target="table.csv")
+    def table():
+        runs.note("table")
+        return frame
+
+    @dc.delayed(target="seen.pkl")
+    def seen(data):
+        return data
+
+    for got in (table().compute(), table().compute(), table().dc.load(), seen(table()).compute()):
+        pd.testing.assert_frame_equal(got, frame, check_exact=True)
+    assert runs.take() == ["table"]
+    assert dc.audit(seen(table())).counts == {"same": 2, "differs": 0, "failed": 0, "skipped": 0}
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(["007", "1"], dtype="str"),
+        pd.Series([True, None], dtype=object),
+        pd.Categorical(pd.to_datetime(["2026-01-01"])),
+        pd.cut([1, 2], [-np.inf, 1, np.inf]),
+    ],
+    ids=["digits", "mixed", "times", "infinite"],
+)
+def test_what_a_record_does_not_restore_is_refused(column):
+    """Never another value: the frame is refused, with a remedy."""
+    assert not _in_form(pd.DataFrame({"a": column}))
+
+
+def test_files_of_equal_bytes_and_other_dtypes(root):
+    """Two empty wells: their files are equal, their data are not, even in a process that keeps them."""
+    frames = [pd.DataFrame({"a": np.zeros(0, dtype)}) for dtype in ("i8", "f8")]
+
+    @dc.delayed(target="{i}.csv")
+    def table(i):
+        return frames[i]
+
+    with dask.config.set({"daskcache.hot-cache": "8 MiB"}):
+        for _ in ("cold", "warm", "hot"):
+            for i, frame in enumerate(frames):
+                pd.testing.assert_frame_equal(table(i).compute(), frame)
+    assert (root / "0.csv").read_bytes() == (root / "1.csv").read_bytes() == b"a\n"
+    assert dc.plan(table(0)).counts["load"] == 1
+
+
+def test_a_form_that_is_lost_gives_no_other_dtypes(root):
+    """Without what the record says of the dtypes, the file is not what was stored."""
+    node = dc.delayed(lambda: RESTORED["small numbers"], target="table.csv")()
+    node.compute()
+    (record,) = root.glob(".daskcache/records/*/*.json")
+    document = json.loads(record.read_text())
+    record.write_text(json.dumps({name: each for name, each in document.items() if name != "form"}))
+    with pytest.raises(TargetModified, match="other data than was stored"):
+        node.dc.load()
+
+
+def test_a_corrected_csv_is_read_in_its_form(root):
+    """Rows that a person edits keep the categories and times of the function's table."""
+    frame = pd.DataFrame(
+        {
+            "kind": pd.Categorical(["round", "long"], ["round", "long", "none"], ordered=True),
+            "seen": pd.to_datetime(["2026-01-01", "2026-01-02"]).astype("datetime64[s]"),
+        }
+    )
+    node = dc.delayed(lambda: frame, target="table.csv")()
+    node.compute()
+    path = root / "table.csv"
+    path.write_text(path.read_text().replace("long", "none"))
+    node.dc.adopt()
+    expected = frame.assign(kind=pd.Categorical(["round", "none"], frame.kind.dtype.categories, True))
+    pd.testing.assert_frame_equal(node.compute(), expected)
+    path.write_text(path.read_text().replace("none", "oval"))
+    with pytest.raises(FormatLimit, match="'kind'"):
+        node.dc.adopt()
 
 
 def test_a_csv_file_with_dtypes_is_plain(tmp_path):

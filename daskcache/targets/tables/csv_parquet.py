@@ -29,17 +29,20 @@ class _FrameTarget(BytesTarget):
 class CSVTarget(_FrameTarget):
     """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
 
-    The file holds only values, neither dtypes nor an index.  The parameters below restore both whenever
-    the file is read.  Every frame is read back before it is saved.  A frame that would come back changed
-    is refused, with the name of the column.
+    The file holds only values, neither dtypes nor an index.  A node's record keeps the dtypes of the
+    columns, so that a node returns them: categories, times, small integers, and those of a frame without
+    rows.  The parameters below restore what the text alone would lose, such as an index.  Every frame is
+    read back before it is saved.  A frame that would come back changed is refused, with the name of the
+    column.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.csv``.
     dtype : mapping of str to dtype, optional
-        Dtypes of columns and index levels that plain CSV would lose: ``"category"``, ``"float32"``,
-        ``"Int64"``, ``"datetime64[us]"``, ``"str"`` (for ``007``) …  ``frame.dtypes`` works, too.
+        Dtypes with which the text is read: ``"str"`` for ``007``, and those of index levels.  Files
+        that are read without a record need them for all that plain CSV would lose: ``"category"``,
+        ``"float32"``, ``"Int64"``, ``"datetime64[us]"`` …  ``frame.dtypes`` works, too.
     index_col : str or list of str, optional
         Names of the index levels, which become the first columns.  By default the index must be
         0, 1, 2 …, and is not stored.
@@ -61,6 +64,7 @@ class CSVTarget(_FrameTarget):
     """
 
     default_ext, known_exts = ".csv", (".csv",)
+    keeps_form = True
     _addressed = "daskcache.targets.addressed.formats:AddressedTable"
 
     def __init__(self, path, dtype=None, index_col=None):
@@ -287,7 +291,9 @@ def _named(dtype):
 
 
 def _is_counting(index):
-    return index.equals(pd.RangeIndex(len(index))) and index.names == [None]
+    # other dtypes are not compared with integers: a signalling NaN of `decimal` would raise
+    counts = index.dtype.kind in "iu" and index.equals(pd.RangeIndex(len(index)))
+    return counts and index.names == [None]
 
 
 # ---- reading CSV ------------------------------------------------------------------------------------
