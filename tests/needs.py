@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
 from glob import glob
@@ -63,6 +64,13 @@ def _has_imagej():
     return shutil.which("javac") is not None and os.path.exists("/usr/share/java/ij.jar")
 
 
+def _has_package_index():
+    """Return True if pip finds source distributions."""
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
+    with tempfile.TemporaryDirectory() as folder:
+        return subprocess.run([*pip, "iniconfig", "-d", folder], capture_output=True).returncode == 0
+
+
 #: By name of the need: what tests for it, and what to do about it.
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "postgresql": (postgresql_programs, "a PostgreSQL server (apt-get install postgresql)"),
@@ -72,6 +80,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "deployments": (_has_fastapi_of_prefect, 'the extra\'s own fastapi (pip install "fastapi < 0.151")'),
     "ptrace": (_has_ptrace, "ptrace(2) on Linux on x86-64"),
     "imagej": (_has_imagej, "ImageJ and a JDK (apt-get install imagej default-jdk-headless)"),
+    "package index": (_has_package_index, "pip, and a package index that it reaches"),
     "padded long doubles": (_has_padded_long_doubles, "long doubles of 80 bits, as x86-64 has them"),
 }
 
