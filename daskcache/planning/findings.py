@@ -193,5 +193,7 @@ def _inputs(planned):
             yield FileData(item)
         elif parent is not None and parent.records and None not in parent.records:
             yield parent.entry
+        elif isinstance(item, Recipe):  # without a target, its trace stands for its data
+            yield Held(None, (parent and parent.data_hash) or item.key)
         else:
-            yield Held(None, item.key if isinstance(item, Recipe) else item.identity)
+            yield Held(None, item.identity)

@@ -769,6 +769,19 @@ def test_a_damaged_correction_cannot_be_kept():
         dc.keep(checked)
 
 
+def test_a_correction_below_nodes_without_targets_stands_when_their_inputs_run_again():
+    """The record says of an uncached input what planning knows of it: the input is as it was."""
+    one = dc.delayed(lambda: 1, target="one.json", version=1)()
+    other = dc.delayed(lambda: 5, target="other.json", version=1)()
+    held = dc.delayed(lambda value: value + 1, save=False, version=1)
+    node = dc.delayed(lambda a, b: a + b, target="sum.json", version=1)(held(one), held(other))
+    assert dc.compute(node) == (8,)
+    Path(node.dc.path).write_text("70")
+    node.dc.adopt()
+    assert dc.compute(node, other, force=other) == (70, 5)
+    assert node.dc.state == "adopted"
+
+
 @pytest.mark.parametrize("forged", [{"by": "\x1b[2Jroot"}, {"by": ["root"]}, {"when": 5}])
 def test_who_adopted_it_is_a_text_that_a_terminal_can_show(forged):
     """A record is a file that anybody can write: one that says something else is none."""
