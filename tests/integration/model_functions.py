@@ -604,8 +604,8 @@ class _Making:
         self.is_done = is_done
         #: Data of the calls, as far as it is known.
         self.data: dict[str, tuple] = {}
-        #: Calls whose data is known, but which are not at their targets: see `have`.
-        self.deferred: dict[str, list[Record]] = {}
+        #: Calls whose data is known, but which are not at their targets, with their traces: see `have`.
+        self.deferred: dict[str, tuple[list[Record], tuple]] = {}
 
     def make(self, call):
         """What a task does for a call."""
@@ -629,7 +629,7 @@ class _Making:
             corrected = call.kind != "recompute" and self.oracle._corrections(look)
             if known is not None and waits and not corrected:
                 self.data[call.key] = tuple(record.value for record in known)
-                self.deferred[call.key] = known
+                self.deferred[call.key] = known, trace
                 return
             if known is not None and self.oracle.are_there(known) and look.state == "missing":
                 self._copy(call, look, trace, known)
@@ -638,10 +638,9 @@ class _Making:
 
     def have(self, call):
         """Make sure that the value of a call is there: its data is needed."""
-        known = self.deferred.pop(call.key, None)
+        known, trace = self.deferred.pop(call.key, (None, None))
         if known is None:
             return
-        trace = (call.static, tuple(self.data[parent.key] for parent in call.parents))
         if self.oracle.are_there(known):
             self._copy(call, self.looks[call.key], trace, known)
         else:
