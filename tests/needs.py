@@ -80,6 +80,7 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "deployments": (_has_fastapi_of_prefect, 'the extra\'s own fastapi (pip install "fastapi < 0.151")'),
     "ptrace": (_has_ptrace, "ptrace(2) on Linux on x86-64"),
     "imagej": (_has_imagej, "ImageJ and a JDK (apt-get install imagej default-jdk-headless)"),
+    "limits": (lambda: sys.platform == "linux", "Linux, for limits of open files and memory"),
     "package index": (_has_package_index, "pip, and a package index that it reaches"),
     "padded long doubles": (_has_padded_long_doubles, "long doubles of 80 bits, as x86-64 has them"),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
+pytestmark = pytest.mark.needs("limits")
 
 _TOP = Path(__file__).parents[2]
 
