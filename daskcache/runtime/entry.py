@@ -26,7 +26,7 @@ from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
-from ..targets.forms import in_form, in_form_if_it_fits
+from ..targets.forms import in_form
 from . import hot_cache
 from .copies import copy_of_data, filled
 from .obstacles import check_intact, check_not_replaced, set_aside
@@ -248,7 +248,7 @@ class Entry:
         if not (target.options_matter or target.keeps_form) or target.hash(value) == result.data_hash:
             return value
         if target.keeps_form:
-            value = in_form_if_it_fits(value, self._recorded_form(result))
+            value = target.restored(value, self._recorded_form(result))
             if target.hash(value) == result.data_hash:
                 return value
         raise TargetModified(

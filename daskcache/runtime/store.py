@@ -230,29 +230,26 @@ def _results(work, result):
 
 def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
+    form = form_of(value)
+    facts = {} if form is None else {"form": form}
     try:
         if isinstance(target, BytesTarget) and not target.is_large(value):
-            pieces, back = target.encode_and_read_back(value, form_of(value))
+            pieces, back = target.encode_and_read_back(value, form)
             own = files.part_path(root, path.rpartition("/")[2])
             part = files.write_part(own, pieces)
             content = b"".join(pieces) if _is_small(pieces) else None
             fresh = back is not value
-            return Written(part, target.hash(value), content, back, fresh, _form(value))
+            return Written(part, target.hash(value), content, back, fresh, facts)
         own = own_part_path(root, path)
         with sweeping(root.path, [own]):
             known = target.write(value, own)
             part = known if isinstance(known, files.Part) else files.part_of(own)
             data_hash = target.hash_result(value, own)
             back = target.read_back(value, own)
-            return Written(part, data_hash, value=back, facts=_form(value))
+            return Written(part, data_hash, value=back, facts=facts)
     except (FormatLimit, StorageError) as error:
         error.node, error.target = work.title, f"{work.root}/{path}"
         raise
-
-
-def _form(value):
-    form = form_of(value)
-    return {} if form is None else {"form": form}
 
 
 def _written_itself(work, target, path):

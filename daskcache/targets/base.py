@@ -22,7 +22,6 @@ from ..storage.files import Part
 from ..storage.trust import check_runnable
 from ..storage.verified_files import VerifiedFile
 from ..storage.verified_folders import VerifiedFolder
-from .forms import in_form_if_it_fits
 from .registry import target_class
 from .resource import Decodes, Resource
 
@@ -373,6 +372,10 @@ class BytesTarget(Decodes, Target):
     def decode(self, data: bytes) -> Any:
         """Return the value in a file's content."""
 
+    def restored(self, value: Any, form: dict[str, Any] | None) -> Any:
+        """Return a decoded value in its recorded form, for a format that `keeps_form`."""
+        return value
+
     def is_large(self, value: Any) -> bool:
         """Return True to have `write` make the file on disk, because it would take too much memory."""
         return False
@@ -416,9 +419,7 @@ class BytesTarget(Decodes, Target):
         if self.exact:
             return pieces, self.read_back(value, self.path)
         try:
-            decoded = self.decode(b"".join(pieces))
-            if self.keeps_form:
-                decoded = in_form_if_it_fits(decoded, form)
+            decoded = self.restored(self.decode(b"".join(pieces)), form)
             same = self.is_same(value, decoded)
         except CODEC_ERRORS as error:
             reason = f"it can't be read back ({getattr(error, 'message', error)})"

@@ -43,9 +43,8 @@ def preview(value: Any) -> Preview:
     value : object
         An array is shown as a picture if it has two axes of at least eight pixels: the last two are rows
         and columns, or the two before a last one of 3 or 4 values of uint8.  Of other axes the middle is
-        shown.  Grey
-        values run from the 0.5th to the 99.8th percentile.  A pandas data frame is shown by its first
-        ten rows, anything else as text.
+        shown.  Grey values run from the 0.5th to the 99.8th percentile.  A pandas data frame is shown by
+        its first ten rows, anything else as text.
 
     Returns
     -------

@@ -224,6 +224,7 @@ def _json(name, *pairs, **more):
 ROWS = np.array([(1, 2.5, b"a"), (2, 3.5, b"b")], [("n", "i4"), ("x", "f8"), ("k", "S1")])
 ZIPPED = [{"a": ARRAYS[0], "b": ARRAYS[1]}, {"x": np.array(1.5)}, {"a": np.zeros((0, 3)), "c": ROWS}]
 MASKS = [each % 2 == 0 for each in STACKS]
+SHARDED = [STACKS[0], STACKS[0][:3, :19, :7], np.zeros_like(STACKS[0])]
 _COMPRESSORS = {
     "Zlib": numcodecs.Zlib(),
     "Blosc": numcodecs.Blosc(),
@@ -279,7 +280,7 @@ KINDS = [
     _zarr("version 2, of xarray", ARRAYS, zarr_by_xarray, in_xarray, group="data"),
     _zarr("truth values", MASKS, zarr_array(2)),
     _zarr("version 3", ARRAYS, zarr_array(3)),
-    _zarr("version 3, shards", STACKS[:1] * 3, zarr_array(3, chunks=(1, 10, 15), shards=(2, 20, 30))),
+    _zarr("version 3, shards", SHARDED, zarr_array(3, chunks=(1, 10, 15), shards=(2, 20, 30))),
     _zarr("version 3, not compressed", ARRAYS, zarr_array(3, compressors=None)),
     _zarr("version 3, gzip", ARRAYS, zarr_array(3, compressors=zarr.codecs.GzipCodec())),
     _zarr(

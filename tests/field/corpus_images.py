@@ -227,6 +227,7 @@ def _kind(name, values, write, *others, suffix=".tif", **more):
 
 ALPHA = [np.dstack([each, each[..., :1]]) for each in COLOURS]
 MASKS = [each > 40 for each in BYTES]
+SLIDES = [COLOURS[0], COLOURS[2], COLOURS[0][::-1]]
 
 KINDS = [
     _kind("TIFF: one plane", PLANES, tif(), pillow, itk, opencv),
@@ -318,7 +319,9 @@ KINDS = [
     _kind("OME-TIFF: colour", COLOURS, tif(ome=True, photometric="rgb"), pillow, opencv),
     _kind("OME-TIFF: of several images, the first", STACKS, ome_series),
     _kind("OME-TIFF: of a pyramid, the full size", STACKS, ome_pyramid, pillow, opencv),
-    _kind("SVS: of a slide, the full size", COLOURS[:1] + COLOURS[2:] + COLOURS[:1], svs, suffix=".svs"),
+    _kind(
+        "SVS: of a slide, the full size", [COLOURS[0], COLOURS[2], COLOURS[0][::-1]], svs, suffix=".svs"
+    ),
     _kind("NDPI: of a slide, the full size", COLOURS, ndpi, suffix=".ndpi"),
     _kind("LSM: thumbnails are left out", STACKS, lsm, suffix=".lsm"),
     _kind("STK: planes that a tag counts", STACKS, metamorph, suffix=".stk"),

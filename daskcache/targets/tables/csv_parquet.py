@@ -13,6 +13,7 @@ import json
 from ...errors import LazyModule, require
 from ..base import CODEC_ERRORS, BytesTarget
 from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from ..forms import in_form_if_it_fits
 from ..source import Source
 from .parquet_notes import noted, read_parquet
 
@@ -93,6 +94,9 @@ class CSVTarget(_FrameTarget):
     def decode(self, data):
         frame = _read_csv(data, self.dtype)
         return frame if self.index_col is None else frame.set_index(self.index_col)
+
+    def restored(self, value, form):
+        return in_form_if_it_fits(value, form)
 
     def difference(self, value, decoded):
         return difference(value, decoded, "CSV", self._remedy)
