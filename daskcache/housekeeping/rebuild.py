@@ -157,7 +157,7 @@ def _stored(store, path, key):
     if target is None:
         what = record.format
         raise CannotRecompute(f"{path} can't be read: only its record says that it is a {what}")
-    return Stored(target, name.data_hash, name.file_hash, name.stamp)
+    return Stored(target.in_record(record.form), name.data_hash, name.file_hash, name.stamp)
 
 
 def _record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Record]:

@@ -95,7 +95,9 @@ class Examiner:
             RecordName(
                 recipe.key, target_id(path), "", data_hash, file_hash, stamp.size, stamp.mtime_ns, 0
             )
-            for path, (_, data_hash, file_hash, stamp, _) in zip(recipe.paths, entry.stored, strict=True)
+            for path, (_, data_hash, file_hash, stamp, *_) in zip(
+                recipe.paths, entry.stored, strict=True
+            )
         )
         planned.forms = tuple(result.form for result in entry.stored)
         self.nodes[recipe.identity] = planned

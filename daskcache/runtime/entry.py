@@ -26,9 +26,11 @@ from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
+from ..targets.beside import IMAGE, recorded_metadata
 from ..targets.forms import in_form
 from . import hot_cache
 from .copies import copy_of_data, filled
+from .lineage import Lineage
 from .obstacles import check_intact, check_not_replaced, set_aside
 
 
@@ -42,6 +44,8 @@ class Stored(NamedTuple):
     stamp: Stamp
     #: For an adopted file, the form of the result that it replaces, see `daskcache.targets.forms`.
     form: dict[str, Any] | None = None
+    #: For a result that this verb made, its form, {} without one; None if only the record has it.
+    own_form: dict[str, Any] | None = None
 
     @classmethod
     def recorded(
@@ -163,13 +167,21 @@ class Entry:
         """
         found = []
         for position, result in enumerate(self.stored):
-            if not _has_heritage(type(result.target)):
+            if result.target.keeps_metadata_beside:
+                found.append(self._metadata_beside(result))
+            elif not _has_heritage(type(result.target)):
                 continue
-            if self.inline is not None:
+            elif self.inline is not None:
                 found.append(result.target.heritage(io.BytesIO(self.inline[position])))
             else:
                 found.append(self._from_file(result, self._heritage_verified))
         return [each for each in found if each is not None]
+
+    @property
+    def may_have_heritage(self) -> bool:
+        """True if `heritage` may return any facts."""
+        targets = [result.target for result in self.stored]
+        return any(each.keeps_metadata_beside or _has_heritage(type(each)) for each in targets)
 
     def _load(self, shared):
         values = [self._value(position, shared) for position in range(len(self.stored))]
@@ -248,7 +260,8 @@ class Entry:
         if not (target.options_matter or target.keeps_form) or target.hash(value) == result.data_hash:
             return value
         if target.keeps_form:
-            value = target.restored(value, self._recorded_form(result))
+            record = self._record(result)
+            value = target.restored(value, record and record.form)
             if target.hash(value) == result.data_hash:
                 return value
         raise TargetModified(
@@ -260,16 +273,35 @@ class Entry:
             hint="give the target the options that it had, or compute the node with force",
         )
 
-    def _recorded_form(self, result):
-        """Return the form in a record of a result, or None."""
+    def _record(self, result):
+        """Return a record of a result that can be read, or None."""
         store = RecordStore(Root(self.root))
         same = (result.data_hash, result.file_hash)
         for names in (store.with_key(self.key), store.with_target(target_id(result.target.path))):
             for name in names:
                 record = store.read(name) if (name.data_hash, name.file_hash) == same else None
-                if record is not None and record.form is not None:
-                    return record.form
+                if record is not None:
+                    return record
         return None
+
+    def _metadata_beside(self, result):
+        """Return the metadata beside a result, with its shape, or None if it has none."""
+        form = result.form or result.own_form
+        if form is None:
+            record = self._record(result)
+            if record is None:
+                raise TargetError(
+                    "the record of a result, which has the metadata of an image, can't be read",
+                    node=self.label,
+                    target=f"{self.root}/{result.target.path}",
+                    hint="compute the node with force",
+                )
+            form = record.form
+        if not form or IMAGE not in form:
+            return None
+        is_adopted = result.form is not None  # then its shape may differ from that of the form
+        shape = self._from_file(result, self._read_in_form).shape if is_adopted else form["shape"]
+        return recorded_metadata(form[IMAGE], shape)
 
     def _heritage_verified(self, path, result):
         if isinstance(result.target, FolderTarget):
@@ -331,6 +363,8 @@ class Held:
 
     value: Any
     data_hash: str
+    #: Origin of its metadata, if it is an array made of images.
+    lineage: Lineage | None = None
 
     def load(self):
         return self.value
@@ -338,6 +372,10 @@ class Held:
     def lend(self):
         """Return the value for a function that may change it, with copies of arrays and data frames."""
         return filled(self.value, copy_of_data)
+
+    def heritage(self) -> list[Any]:
+        """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`."""
+        return self.lineage.heritage() if self.lineage is not None else []
 
     def __sizeof__(self):
         from dask.sizeof import sizeof

@@ -37,6 +37,7 @@ from .code_check import check_arguments, check_code
 from .copies import Copies
 from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
+from .lineage import lineage_of
 from .obstacles import set_aside
 from .store import heirs, store_copies, store_results
 from .work import FileData, Work
@@ -204,7 +205,7 @@ def _make(work, inputs, trace):
         raise
     seconds = time.perf_counter() - started
     if not work.paths:
-        return _Done(RAN, seconds, Held(result, _held_hash(work, result, trace)))
+        return _Done(RAN, seconds, _held(work, inputs, trace, result))
     # the hot cache may then keep the array itself, without a copy
     is_alone = sys.getrefcount(result) == hot_cache.ALONE and hot_cache.owns_its_data(result)
     entry = store_results(work, inputs, trace, result, own_paths, seconds, is_alone)
@@ -216,17 +217,21 @@ def _made(inputs):
     return [item.make() if isinstance(item, Deferred) else item for item in inputs]
 
 
-def _held_hash(work, result, trace):
-    """Return the data hash of a value that isn't stored.
+def _held(work, inputs, trace, result):
+    """Return the handle of a value that isn't stored.
 
-    It is the trace, but for an impure function the hash of the value, or a random one if it has none.
+    Its data hash is the trace.  For an impure function, it is the hash of the value with the metadata
+    that it inherits, or a random one if the value has none.
     """
+    lineage = lineage_of(result, inputs)
     if work.spec.options.pure is not False:
-        return trace
+        return Held(result, trace, lineage)
     try:
-        return hash_value(result)
+        heritage = lineage.heritage() if lineage is not None else []
+        metadata = [each.metadata.counted for each in heritage]
+        return Held(result, hash_value((result, metadata) if metadata else result), lineage)
     except UnhashableArgument:
-        return os.urandom(16).hex()
+        return Held(result, os.urandom(16).hex(), lineage)
 
 
 # ---- made elsewhere ------------------------------------------------------------------------------
@@ -285,7 +290,7 @@ def _copied(work, inputs, trace, found):
         return entry and _Done(COPIED, seconds, entry)
     inputs = _made(inputs)
     value = _value_elsewhere(work, found)
-    if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
+    if value is None or heirs(work, inputs, [value])[0].hash(value) != found.names[0].data_hash:
         return None
     return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
 

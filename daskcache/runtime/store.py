@@ -22,12 +22,13 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
+from ..targets.beside import IMAGE
 from ..targets.forms import form_of
 from . import hot_cache
 from .entry import Entry
 from .facts import facts_of_call
 from .finished import entry_of, keep_adopted
-from .work import Elsewhere, FileData, Work
+from .work import Elsewhere, Work
 
 
 class Written(NamedTuple):
@@ -62,9 +63,11 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     if committed != names:  # another writer's result stands, and the values at hand are not it
         return entry_of(work, committed)
     contents = [written.content for written in results]
-    if None not in contents and (len(contents) == 1 or _is_small(contents)):
-        return entry_of(work, names, tuple(contents))
-    entry = entry_of(work, names)
+    is_inline = None not in contents and (len(contents) == 1 or _is_small(contents))
+    forms = [written.facts.get("form", {}) for written in results]
+    entry = entry_of(work, names, tuple(contents) if is_inline else None, forms)
+    if is_inline:
+        return entry
     for written, stored in zip(results, entry.stored, strict=True):
         if written.value is not UNKNOWN:
             alone = written.is_fresh or (is_alone and written.value is result)
@@ -137,8 +140,8 @@ def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Wri
         return list(map(partial(_written_itself, work), work.spec.formats, own_paths))
     written: list[Written] = []
     with sweeping(root.path, (each.part.path for each in written)):
-        placed = zip(heirs(work, inputs), work.paths, _results(work, result), strict=True)
-        for target, path, value in placed:
+        values = _results(work, result)
+        for target, path, value in zip(heirs(work, inputs, values), work.paths, values, strict=True):
             written.append(_part_of_value(root, work, target, path, value))
     return written
 
@@ -163,17 +166,19 @@ def sweep_parts(root: Root, paths: Iterable[str]) -> None:
             files.sweep_part(root, path)
 
 
-def heirs(work, inputs) -> tuple[Target, ...]:
-    """Return the node's targets, each with the heritage of the direct inputs."""
+def heirs(work: Work, inputs: list, values: list) -> tuple[Target, ...]:
+    """Return the targets for a node's values, each with the heritage of the direct inputs."""
     formats = work.spec.formats
     if all(type(target).inherit is Target.inherit for target in formats):
         return formats
-    everything = set(range(len(inputs)))
-    ordinals = [_ordinals_like(work, target) if target.like else everything for target in formats]
+    ordinals = [
+        _ordinals_of_heritage(work, target, len(inputs)) if target.takes_over(value) else set()
+        for target, value in zip(formats, values, strict=True)
+    ]
     heritage = {
         ordinal: item.heritage()
         for ordinal, item in enumerate(inputs)
-        if isinstance(item, (Entry, FileData)) and any(ordinal in each for each in ordinals)
+        if any(ordinal in each for each in ordinals)
     }
     return tuple(
         target.at(path).inherit([each for o in sorted(wanted & heritage.keys()) for each in heritage[o]])
@@ -181,8 +186,10 @@ def heirs(work, inputs) -> tuple[Target, ...]:
     )
 
 
-def _ordinals_like(work, target):
-    """Return the ordinals of the inputs that a target takes after."""
+def _ordinals_of_heritage(work, target, count):
+    """Return the ordinals of the inputs, `count` in all, whose heritage a target inherits."""
+    if target.like is None:
+        return set(range(count))
     value = work.named_values().get(target.like)
     return {part.ordinal for part in values_in(value) if type(part) is Ref}
 
@@ -231,8 +238,10 @@ def _results(work, result):
 def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
     form = form_of(value)
-    facts = {} if form is None else {"form": form}
     try:
+        if form is not None and (metadata := target.metadata_beside(value)):
+            form[IMAGE] = metadata
+        facts = {} if form is None else {"form": form}
         if isinstance(target, BytesTarget) and not target.is_large(value):
             pieces, back = target.encode_and_read_back(value, form)
             own = files.part_path(root, path.rpartition("/")[2])

@@ -14,6 +14,7 @@ from ..calls.spec import Spec
 from ..hashing.names import public_name
 from ..storage.record import RecordName
 from ..targets.base import Target
+from ..targets.source import Source
 from ..targets.unreadable import reading
 from .code_check import ArgumentCode, ArgumentEncoder
 
@@ -112,6 +113,10 @@ class FileData:
         with reading(self.source):
             found = self.source.heritage_verified(self.content_hash)
         return [] if found is None else [found]
+
+    @property
+    def may_have_heritage(self):
+        return type(self.source).heritage is not Source.heritage
 
     def open(self):
         with reading(self.source):

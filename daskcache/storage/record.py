@@ -10,6 +10,7 @@ from __future__ import annotations
 import calendar
 import functools
 import json
+import math
 import platform
 import time
 import unicodedata
@@ -138,8 +139,11 @@ _LINES = dict_of(LINE)
 _DECISION = dict_of(LINE | NULL)
 _COLUMNS = list_of(list_of(TEXT, 2, 2))
 _CATEGORIES = dict_of(Form("an object", lambda value: isinstance(value, dict)))
+_SIZE = Form("a size", lambda value: type(value) is float and 0 < value < math.inf)
+_IMAGE = object_of(axes=LINE, pixel_size=dict_of(_SIZE), unit=LINE | NULL, channels=list_of(TEXT))
 _FORM = (
     object_of(dtype=LINE, shape=list_of(COUNT))
+    | object_of(dtype=LINE, shape=list_of(COUNT), image=_IMAGE)
     | object_of(columns=_COLUMNS)
     | object_of(columns=_COLUMNS, categories=_CATEGORIES)
 )
@@ -205,8 +209,8 @@ class Record:
     edited: Annotated[dict[str, str | None] | None, _DECISION] = None
     #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
     kept: Annotated[dict[str, str | None] | None, _DECISION] = None
-    #: Form of the result, see `daskcache.targets.forms`: ``dtype`` and ``shape``, or ``columns`` and
-    #: maybe ``categories``.
+    #: Form of the result, see `daskcache.targets.forms`: ``dtype``, ``shape`` and maybe ``image``, or
+    #: ``columns`` and maybe ``categories``.
     form: Annotated[dict[str, Any] | None, _FORM] = None
 
     @classmethod

@@ -18,17 +18,23 @@ from dask.utils import format_bytes
 from .. import config
 from ..errors import FormatLimit, LazyModule, TargetCorrupt, UntrustedPickle
 from .base import BytesTarget, Target
+from .beside import MetadataBeside
+from .images.options import checked_like
 from .resource import DecodesInParts
 from .source import Source
 
 np = LazyModule("numpy", "numpy")
 
 
-class NumpyTarget(DecodesInParts, BytesTarget):
+class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
     """A NumPy array in an ``.npy`` file (NEP 1), or a dict of them in an ``.npz`` file.
 
     Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both formats.  A
     NumPy number such as ``array.mean()`` comes back as a number; `numpy.load` reads it as an array.
+
+    The file has no place for the metadata of an image.  So the record keeps axes, pixel sizes and names
+    of channels that an array inherits from the node's inputs, as results in TIFF do (see `ImageTarget`).
+    They count as part of the data.
 
     Parameters
     ----------
@@ -36,6 +42,8 @@ class NumpyTarget(DecodesInParts, BytesTarget):
         Path template ending in ``.npy`` or ``.npz``.
     compressed : bool
         True to deflate an ``.npz`` file.
+    like : str, optional
+        Name of the parameter whose image has the axes of the result, in the same order.
 
     Raises
     ------
@@ -64,12 +72,17 @@ class NumpyTarget(DecodesInParts, BytesTarget):
     known_exts = (".npy",)
     _addressed = "daskcache.targets.addressed.formats:AddressedArray"
 
-    def __init__(self, path, compressed=False):
+    def __init__(self, path, compressed=False, *, like=None):
         super().__init__(path)
         self.compressed = compressed
+        self.like = checked_like(like)
+
+    def hash(self, value):
+        return self._hash_beside(value, value)
 
     def counted_options(self):
-        return {}  # compression changes the bytes, but neither the arrays nor how they are read
+        # compression changes the bytes, but neither the arrays nor how they are read
+        return {} if self.like is None else {"like": self.like}
 
     @property
     def is_archive(self) -> bool:

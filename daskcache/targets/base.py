@@ -83,6 +83,8 @@ class Target(Resource):
     options_matter: ClassVar[bool] = False
     #: True if the file does not tell all dtypes.  Then its record does, see `daskcache.targets.forms`.
     keeps_form: ClassVar[bool] = False
+    #: True if the record has the metadata of an image beside the target, see `beside`.
+    keeps_metadata_beside: ClassVar[bool] = False
     #: True if the target is a folder of files.
     is_folder: ClassVar[bool] = False
     #: Name of the parameter whose metadata a result inherits; None for all of the node's direct inputs.
@@ -261,6 +263,18 @@ class Target(Resource):
         Target
             This target, or a copy of it with the metadata.
         """
+        return self
+
+    def takes_over(self, value: Any) -> bool:
+        """Return True if `inherit` may change what is stored for a value."""
+        return True
+
+    def metadata_beside(self, value: Any) -> dict[str, Any] | None:
+        """Return the metadata of a value that its record keeps as plain data, or None; see `beside`."""
+        return None
+
+    def in_record(self, form: dict[str, Any] | None) -> Target:
+        """Return this target with the metadata that a record's form has; see `beside`."""
         return self
 
     def hash_result(self, value: Any, path: str) -> str:

@@ -3,7 +3,8 @@
 Programs for manual correction change dtypes.  Fiji stores a boolean mask as 0 and 255, and 64-bit labels
 in 16 bits.  So a record keeps the form of the function's result (`runtime.store`).  An adopted file is
 read in that form, or refused if it can't be (`runtime.entry`, `planning.target_state`).  So is a file of
-CSV, which has no dtypes, if it is not read as the data that were stored (`Target.keeps_form`).
+CSV, which has no dtypes, if it is not read as the data that were stored (`Target.keeps_form`).  Formats
+without a place for the metadata of an image keep them in the form, too (`beside`).
 """
 
 from __future__ import annotations

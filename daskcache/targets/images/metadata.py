@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ...errors import TargetMissing
+from ...hashing.encoder import hash_value
 from .units import METRES, say_once
 
 #: Axes along which pixels have a size.
@@ -67,12 +68,10 @@ class Described(NamedTuple):
     shape: tuple[int, ...]
 
 
-class TakesOver:
-    """Mixin of targets for images, whose results inherit metadata from the node's inputs."""
+class InheritsMetadata:
+    """Mixin of targets whose results inherit metadata of images from the node's inputs."""
 
-    axes: str | None
-    channels: tuple[str, ...] | None
-    like: str | None
+    like: str | None = None
     #: Metadata of the node's inputs that are images, set by `inherit`.
     _inputs: tuple[Described, ...] = ()
 
@@ -84,6 +83,13 @@ class TakesOver:
         twin = self.at(self.path)  # type: ignore[attr-defined]
         twin._inputs = inputs
         return twin
+
+
+class TakesOver(InheritsMetadata):
+    """Mixin of targets for images, which keep their metadata."""
+
+    axes: str | None
+    channels: tuple[str, ...] | None
 
     def read_metadata(self, path: str | None = None) -> ImageMetadata:
         """Return axes, pixel sizes and channel names of an image in this format.
@@ -138,6 +144,13 @@ class TakesOver:
                 f"there are {len(metadata.channels)} names of channels for {count or 'no'} channels",
                 f"name its axes, e.g. axes={example!r}, and each channel",
             )
+
+
+def hash_with(value: Any, metadata: ImageMetadata) -> str:
+    """Return the data hash of an image: of its pixels, and of its metadata if it has any."""
+    if metadata.is_empty:
+        return hash_value(value)
+    return hash_value(("image", value, metadata.counted))
 
 
 def _without_sizes(given):

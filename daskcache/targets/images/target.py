@@ -13,12 +13,11 @@ import os
 
 from ...aliases import names_of
 from ...errors import FormatLimit, LazyModule, require
-from ...hashing.encoder import hash_value
 from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
 from ..resource import DecodesInParts, Metadata
 from . import ome_files, tiff
-from .metadata import TakesOver, fits
+from .metadata import TakesOver, fits, hash_with
 from .options import (
     checked_axes,
     checked_channels,
@@ -245,7 +244,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
             32 hex digits.
         """
         self._check(value)
-        return _hash(value, self._metadata_of(value))
+        return hash_with(value, self._metadata_of(value))
 
     # -- metadata -----------------------------------------------------------------------------------
 
@@ -253,7 +252,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         return tiff.described_in(file)
 
     def hash_read(self, value, path):
-        return _hash(value, self.read_metadata(path))
+        return hash_with(value, self.read_metadata(path))
 
     def counted_options(self):
         told = {name: getattr(self, name) for name in ("axes", "pixel_size", "unit", "channels", "like")}
@@ -334,12 +333,6 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
             strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
             how["rowsperstrip"] = math.ceil(strip / row)
         return how
-
-
-def _hash(value, metadata):
-    if metadata.is_empty:
-        return hash_value(value)
-    return hash_value(("image", value, metadata.counted))
 
 
 def _as_noted(array, note):

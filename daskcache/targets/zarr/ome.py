@@ -121,6 +121,11 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
     # -- metadata -----------------------------------------------------------------------------------
 
+    keeps_metadata_beside = False
+
+    def _beside(self, value):
+        return None  # the folder has its metadata
+
     def _metadata_in(self, path):
         return read_metadata(path)
 

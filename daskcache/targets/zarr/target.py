@@ -11,10 +11,11 @@ from typing import Any
 
 from ...aliases import names_of
 from ...errors import GraphError, LazyModule
-from ...hashing.encoder import hash_value
 from ...storage import files as storage
 from ..arrays import check_extras
 from ..base import UNKNOWN, FolderTarget, comes_back_as_it_is
+from ..beside import MetadataBeside
+from ..images.options import checked_like
 from . import values
 
 np = LazyModule("numpy", "zarr")
@@ -26,7 +27,7 @@ __getattr__ = names_of(__name__, "targets.zarr.source")
 AUTO = "auto"
 
 
-class ZarrTarget(FolderTarget):
+class ZarrTarget(MetadataBeside, FolderTarget):
     """An array in a Zarr v3 folder, or a group that holds a dict of arrays (and of such dicts).
 
     It takes NumPy, Dask and Zarr arrays, and Zarr groups.  Dask and Zarr arrays are written chunk by
@@ -34,6 +35,10 @@ class ZarrTarget(FolderTarget):
     parameter annotated with ``zarr.Array``, ``zarr.Group`` or ``dask.array.Array`` gets it open instead,
     as ``node.dc.open()`` does.  Each object is verified by the read that uses it.  A chunk that is
     missing, damaged, exchanged or foreign is never served.
+
+    The record keeps axes, pixel sizes and names of channels that an array inherits from the node's
+    inputs, as results in TIFF do (see `ImageTarget`).  They count as part of the data.  `OMEZarrTarget`
+    writes them into the folder.
 
     Parameters
     ----------
@@ -49,6 +54,8 @@ class ZarrTarget(FolderTarget):
         LZ4 and bit shuffling.
     attributes : dict, optional
         Attributes of the array or group, as JSON.  They count in the node's key and in the data hash.
+    like : str, optional
+        Name of the parameter whose image has the axes of the result, in the same order.
 
     Raises
     ------
@@ -80,8 +87,9 @@ class ZarrTarget(FolderTarget):
     (1, 2, 2)
     """
 
-    def __init__(self, path, chunks=None, shards=None, compressors=AUTO, attributes=None):
+    def __init__(self, path, chunks=None, shards=None, compressors=AUTO, attributes=None, *, like=None):
         super().__init__(path)
+        self.like = checked_like(like)
         self.chunks = _lengths(chunks)
         self.shards = _lengths(shards)
         self.compressors = compressors
@@ -115,7 +123,7 @@ class ZarrTarget(FolderTarget):
         return self._value_in(values.open_node(folder))
 
     def hash(self, value):
-        return _joint_hash(_hashed(value), self._top_attributes(value))
+        return self._joint_hash(_hashed(value), value, self._top_attributes(value))
 
     def hash_result(self, value, path):
         return self.hash_file(path) if _is_lazy(value) else self.hash(value)
@@ -125,13 +133,23 @@ class ZarrTarget(FolderTarget):
 
     def hash_file(self, path):
         top = values.open_node(path)
-        return _joint_hash(values.slabs_of(self._value_in(top)), self._counted(top.attrs.asdict()))
+        value = self._value_in(top)
+        return self._joint_hash(values.slabs_of(value), value, self._counted(top.attrs.asdict()))
 
     def hash_read(self, value, path):
-        return _joint_hash(_hashed(value), self._counted(values.open_node(path).attrs.asdict()))
+        attributes = self._counted(values.open_node(path).attrs.asdict())
+        return self._joint_hash(_hashed(value), value, attributes)
 
     def counted_options(self) -> dict[str, Any]:
-        return {"attributes": self.attributes} if self.attributes else {}
+        told = {"attributes": self.attributes or None, "like": self.like}
+        return {name: option for name, option in told.items() if option is not None}
+
+    def _joint_hash(self, content, value, attributes):
+        """Return the data hash: of the value and of its attributes, which are visible when it is open.
+
+        `content` hashes as the value does, but piece by piece.
+        """
+        return self._hash_beside(("attributes", content, attributes) if attributes else content, value)
 
     def _value_in(self, top):
         """Return the array or group that holds the value, from the top of a store."""
@@ -267,11 +285,6 @@ def _hashed(value):
     if _is_dask(value):
         return values.slabs_of_dask(value)
     return values.slabs_of(value) if _is_lazy(value) else value
-
-
-def _joint_hash(value, attributes):
-    """Return the data hash: of the value and of its attributes, which are visible when it is open."""
-    return hash_value(("attributes", value, attributes) if attributes else value)
 
 
 def _is_lazy(value):

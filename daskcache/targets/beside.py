@@ -1,0 +1,102 @@
+"""Metadata of images beside arrays in formats that have no place for them: their records keep them.
+
+`MetadataBeside` is the mixin of such formats, and `runtime.lineage` uses the functions for arrays that
+are not stored.  `images.metadata` has the rules by which results inherit metadata.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from ..hashing.encoder import hash_value
+from .images.metadata import (
+    Described,
+    ImageMetadata,
+    InheritsMetadata,
+    default_axes,
+    described,
+    hash_with,
+    taken_over,
+)
+
+#: Name of the metadata in the form of a result, see `forms`.
+IMAGE = "image"
+
+
+class MetadataBeside(InheritsMetadata):
+    """Mixin of formats of arrays that keep pixels, but no metadata of an image.
+
+    An array of at least two dimensions inherits axes, pixel sizes and names of channels from the node's
+    inputs, as an `ImageTarget` does.  They count in the data hash.
+    """
+
+    keeps_metadata_beside: ClassVar[bool] = True
+    #: Metadata from a record, set by `in_record`.
+    _recorded: dict[str, Any] | None = None
+
+    def takes_over(self, value: Any) -> bool:
+        return may_be_image(value)
+
+    def in_record(self, form: dict[str, Any] | None) -> Any:
+        if not form or IMAGE not in form:
+            return self
+        twin = self.at(self.path)  # type: ignore[attr-defined]
+        twin._recorded = form[IMAGE]
+        return twin
+
+    def metadata_beside(self, value: Any) -> dict[str, Any] | None:
+        found = self._beside(value)
+        return found and {**dataclasses.asdict(found), "channels": list(found.channels)}
+
+    def _beside(self, value):
+        """Return the metadata beside a value, or None if there are none."""
+        if not may_be_image(value):
+            return None
+        if self._recorded is not None:
+            found = recorded_metadata(self._recorded, value.shape)
+        else:
+            found = inherited(self._inputs, value, self.like is not None)
+        return found and found.metadata
+
+    def _hash_beside(self, content, value):
+        """Return the hash of a value's content, and of the metadata beside it."""
+        found = self._beside(value)
+        return hash_value(content) if found is None else hash_with(content, found)
+
+
+def may_be_image(value: Any) -> bool:
+    """Return True if a value is an array that may be an image: one of at least two dimensions."""
+    return hasattr(value, "dtype") and getattr(value, "ndim", 0) >= 2
+
+
+def inherited(inputs: Iterable[Any], array: Any, is_alike: bool = False) -> Described | None:
+    """Return the metadata that an array inherits from the images it was made of, or None.
+
+    Parameters
+    ----------
+    inputs : iterable
+        Heritage of the inputs, of which each `Described` counts.
+    array : object
+        An array of at least two dimensions, or an object with its `shape`, `ndim` and `dtype`.
+    is_alike : bool
+        True if the array is known to have the axes of its inputs, in the same order.
+
+    Returns
+    -------
+    Described or None
+        None if nothing is known but the shape.
+    """
+    images = [each for each in inputs if isinstance(each, Described)]
+    if not images:
+        return None
+    shape = tuple(array.shape)
+    axes = default_axes(array, images)
+    found = taken_over(images, shape, axes, fixed=False, is_alike=is_alike)
+    return None if found.is_empty else Described(found, shape)
+
+
+def recorded_metadata(plain: dict[str, Any], shape: tuple[int, ...]) -> Described:
+    """Return metadata that a record has as plain data, without parts that contradict the shape."""
+    return described(ImageMetadata(**{**plain, "channels": tuple(plain["channels"])}), tuple(shape))
