@@ -23,6 +23,7 @@ from ..storage import files
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
+from ..targets.beside import as_recorded
 
 ACCEPTED = "it is taken as it is, though its code or inputs changed"
 
@@ -157,7 +158,7 @@ def _stored(store, path, key):
     if target is None:
         what = record.format
         raise CannotRecompute(f"{path} can't be read: only its record says that it is a {what}")
-    return Stored(target.in_record(record.form), name.data_hash, name.file_hash, name.stamp)
+    return Stored(as_recorded(target, record.form), name.data_hash, name.file_hash, name.stamp)
 
 
 def _record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Record]:

@@ -23,6 +23,7 @@ from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import kept_files
 from ..targets.base import FolderTarget, Target
+from ..targets.beside import as_recorded
 from ..targets.forms import in_form
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
 
@@ -237,7 +238,7 @@ def look_into(
 def _hash_in_form(target, form):
     if form is None:
         return target.hash_file(target.path)
-    return target.in_record(form).hash_read(in_form(target.read(target.path), form), target.path)
+    return as_recorded(target, form).hash_read(in_form(target.read(target.path), form), target.path)
 
 
 def _has_lost_files(found: files.Part, root: Root, stored: str) -> bool:

@@ -22,7 +22,7 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
-from ..targets.beside import IMAGE
+from ..targets.beside import may_be_image, with_metadata
 from ..targets.forms import form_of
 from . import hot_cache
 from .entry import Entry
@@ -172,7 +172,7 @@ def heirs(work: Work, inputs: list, values: list) -> tuple[Target, ...]:
     if all(type(target).inherit is Target.inherit for target in formats):
         return formats
     ordinals = [
-        _ordinals_of_heritage(work, target, len(inputs)) if target.takes_over(value) else set()
+        _ordinals_of_heritage(work, target, value, len(inputs))
         for target, value in zip(formats, values, strict=True)
     ]
     heritage = {
@@ -186,12 +186,14 @@ def heirs(work: Work, inputs: list, values: list) -> tuple[Target, ...]:
     )
 
 
-def _ordinals_of_heritage(work, target, count):
-    """Return the ordinals of the inputs, `count` in all, whose heritage a target inherits."""
+def _ordinals_of_heritage(work, target, value, count):
+    """Return the ordinals of those of `count` inputs whose heritage the target of a value inherits."""
+    if target.keeps_metadata_beside and not may_be_image(value):
+        return set()
     if target.like is None:
         return set(range(count))
-    value = work.named_values().get(target.like)
-    return {part.ordinal for part in values_in(value) if type(part) is Ref}
+    argument = work.named_values().get(target.like)
+    return {part.ordinal for part in values_in(argument) if type(part) is Ref}
 
 
 def _existing(root, place, part):
@@ -239,9 +241,7 @@ def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
     form = form_of(value)
     try:
-        if form is not None and (metadata := target.metadata_beside(value)):
-            form[IMAGE] = metadata
-        facts = {} if form is None else {"form": form}
+        facts = {} if form is None else {"form": with_metadata(form, target, value)}
         if isinstance(target, BytesTarget) and not target.is_large(value):
             pieces, back = target.encode_and_read_back(value, form)
             own = files.part_path(root, path.rpartition("/")[2])

@@ -265,18 +265,6 @@ class Target(Resource):
         """
         return self
 
-    def takes_over(self, value: Any) -> bool:
-        """Return True if `inherit` may change what is stored for a value."""
-        return True
-
-    def metadata_beside(self, value: Any) -> dict[str, Any] | None:
-        """Return the metadata of a value that its record keeps as plain data, or None; see `beside`."""
-        return None
-
-    def in_record(self, form: dict[str, Any] | None) -> Target:
-        """Return this target with the metadata that a record's form has; see `beside`."""
-        return self
-
     def hash_result(self, value: Any, path: str) -> str:
         """Return the hash of the value that `read` will return for `value`, just written to `path`.
 

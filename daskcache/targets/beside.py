@@ -33,22 +33,8 @@ class MetadataBeside(InheritsMetadata):
     """
 
     keeps_metadata_beside: ClassVar[bool] = True
-    #: Metadata from a record, set by `in_record`.
+    #: Metadata from a record, set by `as_recorded`.
     _recorded: dict[str, Any] | None = None
-
-    def takes_over(self, value: Any) -> bool:
-        return may_be_image(value)
-
-    def in_record(self, form: dict[str, Any] | None) -> Any:
-        if not form or IMAGE not in form:
-            return self
-        twin = self.at(self.path)  # type: ignore[attr-defined]
-        twin._recorded = form[IMAGE]
-        return twin
-
-    def metadata_beside(self, value: Any) -> dict[str, Any] | None:
-        found = self._beside(value)
-        return found and {**dataclasses.asdict(found), "channels": list(found.channels)}
 
     def _beside(self, value):
         """Return the metadata beside a value, or None if there are none."""
@@ -64,6 +50,23 @@ class MetadataBeside(InheritsMetadata):
         """Return the hash of a value's content, and of the metadata beside it."""
         found = self._beside(value)
         return hash_value(content) if found is None else hash_with(content, found)
+
+
+def with_metadata(form: dict[str, Any], target: Any, value: Any) -> dict[str, Any]:
+    """Return the form of a value for its record, with the metadata that its target does not hold."""
+    found = target._beside(value) if target.keeps_metadata_beside else None
+    if found is None:
+        return form
+    return {**form, IMAGE: {**dataclasses.asdict(found), "channels": list(found.channels)}}
+
+
+def as_recorded(target: Any, form: dict[str, Any] | None) -> Any:
+    """Return a target with the metadata beside it that the form in a record has, if any."""
+    if not (target.keeps_metadata_beside and form and IMAGE in form):
+        return target
+    twin = target.at(target.path)
+    twin._recorded = form[IMAGE]
+    return twin
 
 
 def may_be_image(value: Any) -> bool:
