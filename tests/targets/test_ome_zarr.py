@@ -452,11 +452,20 @@ def test_imagej_and_the_order_of_axes(tmp_path):
 
 
 @pytest.mark.parametrize("between", ["a.npy", "a.zarr", None])
-def test_what_is_between_and_has_no_metadata(tmp_path, between):
-    """Direct inputs are asked, and arrays tell nothing: the axes are unknown, not made up."""
+def test_metadata_go_through_what_is_between(tmp_path, between):
+    """Formats without metadata and uncached nodes hand them on."""
     options = {"target": between} if between else {"save": False}
     middle = dc.delayed(smooth, **options)(ome_tiff(tmp_path / "raw.ome.tif"))
     node = dc.delayed(smooth, target="b.ome.zarr")(middle)
+    node.compute()
+    sizes = {"Y": 0.25, "X": 0.25}
+    expected = dc.ImageMetadata("CYX", sizes, "µm", ("DAPI", "GFP"))
+    assert node.dc.target.read_metadata(node.dc.path) == expected
+
+
+def test_unknown_axes_are_not_made_up():
+    """Of an array without metadata, the axes are unknown but for the last two."""
+    node = dc.delayed(smooth, target="b.ome.zarr")(np.zeros((2, 8, 9)))
     node.compute()
     assert node.dc.target.read_metadata(node.dc.path) == dc.ImageMetadata("QYX")
     told = zarr.open_group(node.dc.path, mode="r").attrs["ome"]["multiscales"][0]["axes"]
