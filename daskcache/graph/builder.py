@@ -30,7 +30,7 @@ from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
 from ..planning.planner import Planner, blocked_failure
 from ..planning.states import BLOCKED, PlannedNode
-from ..runtime.entry import Failure
+from ..runtime.held import Failure
 from ..runtime.node import load_finished, load_value
 from ..runtime.work import DaskValue
 from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions

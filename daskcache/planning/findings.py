@@ -15,7 +15,7 @@ from typing import Any
 from ..calls.recipe import Recipe, SourceInput
 from ..errors import DaskcacheWarning
 from ..runtime import facts
-from ..runtime.entry import Held
+from ..runtime.held import Held
 from ..runtime.work import FileData
 from ..storage import records
 from ..storage.record import Record, RecordName

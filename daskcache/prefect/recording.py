@@ -31,7 +31,8 @@ from prefect.utilities.engine import (
 )
 
 from ..hashing.encoder import tag
-from ..runtime.entry import Entry, Held
+from ..runtime.entry import Entry
+from ..runtime.held import Held
 from ..storage.paths import masked
 from ..targets.preview import Preview, preview
 from .internals import name_of_hook, uuid7

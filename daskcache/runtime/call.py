@@ -14,7 +14,8 @@ from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
 from .body import body, call_isolated
 from .copies import Copies, copy_of_data, filled
-from .entry import Entry, Held, arrange
+from .entry import Entry, arrange
+from .held import Held
 from .store import own_part_path, sweeping
 from .work import DaskValue, FileData, Work
 

@@ -1,7 +1,8 @@
-"""Handles that nodes pass on in place of their data, such as `Entry` for a stored result.
+"""`Entry`, the handle of a stored result, which nodes pass on in place of their data.
 
 `node` and `store` make them on workers, and `planning` makes entries on clients.  An entry verifies the
-files that it reads.  `hot_cache` keeps values that this process wrote or verified.
+files that it reads.  `hot_cache` keeps values that this process wrote or verified.  `held` has the
+handles of results that are not stored.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
@@ -29,8 +28,6 @@ from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
 from ..targets.beside import IMAGE, recorded_metadata
 from ..targets.forms import in_form
 from . import hot_cache
-from .copies import copy_of_data, filled
-from .lineage import Lineage
 from .obstacles import check_intact, check_not_replaced, set_aside
 
 
@@ -355,61 +352,6 @@ def _entry(algorithm, *fields):
     entry = Entry(*fields)
     entry.algorithm = algorithm
     return entry
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """Handle of a value that is not stored, of a node or of plain Dask, with its data hash."""
-
-    value: Any
-    data_hash: str
-    #: Origin of its metadata, if it is an array made of images.
-    lineage: Lineage | None = None
-
-    def load(self):
-        return self.value
-
-    def lend(self):
-        """Return the value for a function that may change it, with copies of arrays and data frames."""
-        return filled(self.value, copy_of_data)
-
-    def heritage(self) -> list[Any]:
-        """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`."""
-        return self.lineage.heritage() if self.lineage is not None else []
-
-    def __sizeof__(self):
-        from dask.sizeof import sizeof
-
-        return sizeof(self.value)
-
-
-@dataclass(slots=True, eq=False)
-class Deferred:
-    """Handle of a result with a known data hash that is not at its target yet.
-
-    It is made only if a task needs its data.
-    """
-
-    key: str
-    root: str
-    #: Path of the (first) target, from the root.
-    place: str
-    data_hash: str
-    #: Makes the result, by a copy or by a run of its function, and returns its entry.
-    make: Callable[[], Entry]
-
-    def load(self):
-        return self.make().load()
-
-
-@dataclass(slots=True, eq=False)
-class Failure:
-    """Handle of a node that failed, or did not run because a node upstream failed."""
-
-    error: Exception
-
-    def load(self):
-        return self.error
 
 
 def joint_hash(data_hashes: list[str]) -> str:

@@ -18,7 +18,8 @@ from ..hashing.names import public_name
 from ..storage import files
 from ..storage.record import RecordName, record_content
 from ..storage.records import RecordStore
-from .entry import Deferred, Entry, arrange
+from .entry import Entry, arrange
+from .held import Deferred
 from .work import FileData, Work, describe_arguments, describe_format
 
 

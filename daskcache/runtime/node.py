@@ -35,8 +35,9 @@ from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
 from .copies import Copies
-from .entry import Deferred, Entry, Failure, Held, Stored, joint_hash
+from .entry import Entry, Stored, joint_hash
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
+from .held import Deferred, Failure, Held
 from .lineage import lineage_of
 from .obstacles import set_aside
 from .store import heirs, store_copies, store_results

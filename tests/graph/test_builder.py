@@ -21,7 +21,7 @@ from daskcache.planning.states import (
     STALE,
     PlannedNode,
 )
-from daskcache.runtime.entry import Failure
+from daskcache.runtime.held import Failure
 from daskcache.runtime.node import load_finished, load_value, run_and_load, run_node
 from daskcache.storage.record import RecordName
 

@@ -9,7 +9,7 @@ import pytest
 import daskcache as dc
 from daskcache.hashing.algorithms import configured
 from daskcache.hashing.encoder import hash_value
-from daskcache.runtime.entry import Held
+from daskcache.runtime.held import Held
 from daskcache.runtime.work import Work
 from daskcache.storage.roots import Root
 

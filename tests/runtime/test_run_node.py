@@ -21,7 +21,8 @@ from daskcache.errors import (
 )
 from daskcache.hashing.encoder import hash_value
 from daskcache.runtime import node
-from daskcache.runtime.entry import Deferred, Entry, Failure, Held
+from daskcache.runtime.entry import Entry
+from daskcache.runtime.held import Deferred, Failure, Held
 from daskcache.runtime.node import load_value, run_and_load, run_node
 from daskcache.storage import leases
 from daskcache.storage.records import RecordStore

@@ -14,7 +14,7 @@ import pytest
 import daskcache as dc
 from daskcache import delayed
 from daskcache.errors import DaskcacheWarning, GraphError, TargetError
-from daskcache.runtime.entry import Held
+from daskcache.runtime.held import Held
 from daskcache.targets.images import units
 from daskcache.testing import assert_nothing_runs
 
