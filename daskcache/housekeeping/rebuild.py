@@ -23,7 +23,7 @@ from ..storage import files
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
-from ..targets.beside import as_recorded
+from ..targets.forms import as_recorded
 
 ACCEPTED = "it is taken as it is, though its code or inputs changed"
 

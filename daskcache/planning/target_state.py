@@ -23,8 +23,7 @@ from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import kept_files
 from ..targets.base import FolderTarget, Target
-from ..targets.beside import as_recorded
-from ..targets.forms import in_form
+from ..targets.forms import as_recorded, in_form
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
 
 

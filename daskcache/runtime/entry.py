@@ -25,8 +25,7 @@ from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
-from ..targets.beside import IMAGE, recorded_metadata
-from ..targets.forms import in_form
+from ..targets.forms import IMAGE, in_form
 from . import hot_cache
 from .obstacles import check_intact, check_not_replaced, set_aside
 
@@ -296,6 +295,8 @@ class Entry:
             form = record.form
         if not form or IMAGE not in form:
             return None
+        from ..targets.beside import recorded_metadata  # only images need these modules
+
         is_adopted = result.form is not None  # then its shape may differ from that of the form
         shape = self._from_file(result, self._read_in_form).shape if is_adopted else form["shape"]
         return recorded_metadata(form[IMAGE], shape)

@@ -37,8 +37,7 @@ from .code_check import check_arguments, check_code
 from .copies import Copies
 from .entry import Entry, Stored, joint_hash
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
-from .held import Deferred, Failure, Held
-from .lineage import lineage_of
+from .held import Deferred, Failure, Held, lineage_of
 from .obstacles import set_aside
 from .store import heirs, store_copies, store_results
 from .work import FileData, Work

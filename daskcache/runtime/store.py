@@ -22,8 +22,7 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
-from ..targets.beside import may_be_image, with_metadata
-from ..targets.forms import form_of
+from ..targets.forms import form_of, may_be_image, with_metadata
 from . import hot_cache
 from .entry import Entry
 from .facts import facts_of_call

@@ -1,16 +1,17 @@
 """Metadata of images beside arrays in formats that have no place for them: their records keep them.
 
-`MetadataBeside` is the mixin of such formats, and `runtime.lineage` uses the functions for arrays that
-are not stored.  `images.metadata` has the rules by which results inherit metadata.
+`MetadataBeside` is the mixin of such formats, and `runtime.held` uses `inherited` for arrays that are
+not stored.  `images.metadata` has the rules by which results inherit metadata, and `forms` writes them
+into records.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ..hashing.encoder import hash_value
+from .forms import may_be_image
 from .images.metadata import (
     Described,
     ImageMetadata,
@@ -20,9 +21,6 @@ from .images.metadata import (
     hash_with,
     taken_over,
 )
-
-#: Name of the metadata in the form of a result, see `forms`.
-IMAGE = "image"
 
 
 class MetadataBeside(InheritsMetadata):
@@ -50,28 +48,6 @@ class MetadataBeside(InheritsMetadata):
         """Return the hash of a value's content, and of the metadata beside it."""
         found = self._beside(value)
         return hash_value(content) if found is None else hash_with(content, found)
-
-
-def with_metadata(form: dict[str, Any], target: Any, value: Any) -> dict[str, Any]:
-    """Return the form of a value for its record, with the metadata that its target does not hold."""
-    found = target._beside(value) if target.keeps_metadata_beside else None
-    if found is None:
-        return form
-    return {**form, IMAGE: {**dataclasses.asdict(found), "channels": list(found.channels)}}
-
-
-def as_recorded(target: Any, form: dict[str, Any] | None) -> Any:
-    """Return a target with the metadata beside it that the form in a record has, if any."""
-    if not (target.keeps_metadata_beside and form and IMAGE in form):
-        return target
-    twin = target.at(target.path)
-    twin._recorded = form[IMAGE]
-    return twin
-
-
-def may_be_image(value: Any) -> bool:
-    """Return True if a value is an array that may be an image: one of at least two dimensions."""
-    return hasattr(value, "dtype") and getattr(value, "ndim", 0) >= 2
 
 
 def inherited(inputs: Iterable[Any], array: Any, is_alike: bool = False) -> Described | None:

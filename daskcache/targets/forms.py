@@ -9,6 +9,7 @@ without a place for the metadata of an image keep them in the form, too (`beside
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -214,3 +215,31 @@ def _refused(reason, expected, got):
         got=got,
         hint="save it again with these dtypes and axes, or columns, and adopt it then",
     )
+
+
+# ---- metadata of images ---------------------------------------------------------------------------
+
+#: Name of the metadata in a form.
+IMAGE = "image"
+
+
+def with_metadata(form: dict[str, Any], target: Any, value: Any) -> dict[str, Any]:
+    """Return the form of a value for its record, with the metadata that its target does not hold."""
+    found = target._beside(value) if target.keeps_metadata_beside else None
+    if found is None:
+        return form
+    return {**form, IMAGE: {**dataclasses.asdict(found), "channels": list(found.channels)}}
+
+
+def as_recorded(target: Any, form: dict[str, Any] | None) -> Any:
+    """Return a target with the metadata beside it that the form in a record has, if any."""
+    if not (target.keeps_metadata_beside and form and IMAGE in form):
+        return target
+    twin = target.at(target.path)
+    twin._recorded = form[IMAGE]
+    return twin
+
+
+def may_be_image(value: Any) -> bool:
+    """Return True if a value is an array that may be an image: one of at least two dimensions."""
+    return hasattr(value, "dtype") and getattr(value, "ndim", 0) >= 2
