@@ -17,7 +17,7 @@ from ..errors import DaskcacheWarning
 from ..runtime import facts
 from ..runtime.held import Held
 from ..runtime.work import FileData
-from ..storage import records
+from ..storage import failures, records
 from ..storage.record import Record, RecordName
 from ..storage.roots import Root
 from ..storage.verified_folders import forget_manifest, keep_manifest
@@ -39,7 +39,7 @@ class RootRecords:
     def __init__(self, path: str):
         self.store = records.RecordStore(Root(path))
         self.store.root.check_links()
-        self.failed = records.failed_keys(self.store.root)
+        self.failed = failures.failed_keys(self.store.root)
         self.notes = records.Acceptances(self.store.root)
 
     @property

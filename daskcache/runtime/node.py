@@ -26,7 +26,7 @@ from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
 from ..printable import printable, printable_lines
-from ..storage import files, leases, records
+from ..storage import failures, files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
 from ..storage.roots import Root
@@ -391,7 +391,7 @@ def _record_failure(work, error):
     )
     failed.__cause__ = error
     if work.paths:
-        records.write_failure(
+        failures.write_failure(
             Root(work.root), work.key, function=work.spec.qualified_name, error=failed.message
         )
     return Failure(failed)

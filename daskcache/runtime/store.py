@@ -16,7 +16,7 @@ from .. import config
 from ..calls.containers import values_in
 from ..calls.recipe import Ref
 from ..errors import FormatLimit, ResultError, StorageError
-from ..storage import files, records
+from ..storage import failures, files, records
 from ..storage.commit import Commit
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
@@ -58,7 +58,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     took = [int(seconds * 1e6)] * len(results)
     names, committed = _commit_all(root, work, inputs, trace, results, took)
     if work.failed_before:
-        records.clear_failure(root, work.key)
+        failures.clear_failure(root, work.key)
     if committed != names:  # another writer's result stands, and the values at hand are not it
         return entry_of(work, committed)
     contents = [written.content for written in results]

@@ -17,7 +17,7 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import DaskcacheWarning, StorageError
 from . import files as storage
@@ -26,7 +26,7 @@ from .atomic import refuse_link
 from .documents import LINE
 from .place import FOLDER_TICK_NS, Stamp
 from .record import Record, RecordName, utc_now
-from .roots import FORMAT, METADATA, Root, parsed
+from .roots import METADATA, Root, parsed
 
 _SUFFIX = ".json"
 #: Number of searches for the record of a target while other writers commit, and seconds between them.
@@ -299,35 +299,6 @@ def _listed(folder, known):
 
 def _trace_hash(file):
     return hash(file.split(".", 3)[2]) if file.count(".") > 3 else 0
-
-
-# ---- failures -----------------------------------------------------------------------------------
-
-
-def write_failure(root: Root, key: str, **facts: Any) -> None:
-    """Write a note that a node failed (``errors="collect"``)."""
-    clear_failure(root, key)  # parts are new files: an older note would be in the way
-    content = json.dumps({"daskcache": FORMAT, **facts}).encode()
-    storage.write_new(_failure_path(root, key), content)
-
-
-def failed_keys(root: Root) -> set[str]:
-    """Return the keys of nodes that failed and have not succeeded since."""
-    shards = storage.names_in(root.failures)
-    return {
-        name.removesuffix(_SUFFIX)
-        for shard in shards
-        for name in storage.names_in(f"{root.failures}/{shard}")
-    }
-
-
-def clear_failure(root: Root, key: str) -> None:
-    refuse_link(root.path, f"{METADATA}/failures/{key[:2]}")
-    storage.discard(_failure_path(root, key))
-
-
-def _failure_path(root, key):
-    return f"{root.failures}/{key[:2]}/{key}{_SUFFIX}"
 
 
 # ---- acceptances --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from daskcache.hashing.encoder import hash_value
 from daskcache.planning.examiner import Examiner
 from daskcache.runtime.facts import facts_of_recipe
 from daskcache.runtime.work import describe_format
-from daskcache.storage import files, records
+from daskcache.storage import failures, files, records
 from daskcache.storage.record import RecordName, record_content, target_id
 from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
@@ -244,7 +244,7 @@ def test_released(scene):
 
 
 def test_failed(scene):
-    records.write_failure(scene.root, scene.recipe.key)
+    failures.write_failure(scene.root, scene.recipe.key)
     assert scene.state() == ("failed", ["failed when it last ran"])
 
 

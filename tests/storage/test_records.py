@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import daskcache as dc
 from daskcache.errors import DaskcacheWarning, ForeignTarget
-from daskcache.storage import records
+from daskcache.storage import failures, records
 from daskcache.storage.files import Stamp, file_hash, stamp, write_intent
 from daskcache.storage.record import RecordName, collision_form, record_content, target_id
 from daskcache.storage.records import RecordStore
@@ -127,7 +127,7 @@ def test_a_root_without_records(tmp_path):
     """A root in which nothing was stored has no records, and stays as it is."""
     store = RecordStore(Root(str(tmp_path / "nothing")))
     assert store.all() == store.with_key(NAME.key) == store.with_target(NAME.target_id) == []
-    assert records.failed_keys(store.root) == set()
+    assert failures.failed_keys(store.root) == set()
     assert not (tmp_path / "nothing").exists()
 
 
@@ -212,14 +212,14 @@ def test_a_touched_target_is_as_recorded_and_a_changed_one_is_not(tmp_path):
 
 def test_failures(place):
     """Failures are noted by key until they are cleared."""
-    records.write_failure(place, "k1", function="f", error="ValueError: x")
-    records.write_failure(place, "k1", function="f", error="ValueError: y")
-    assert records.failed_keys(place) == {"k1"}
+    failures.write_failure(place, "k1", function="f", error="ValueError: x")
+    failures.write_failure(place, "k1", function="f", error="ValueError: y")
+    assert failures.failed_keys(place) == {"k1"}
     content = json.loads(Path(place.failures, "k1", "k1.json").read_text())
     assert content["error"] == "ValueError: y"
-    records.clear_failure(place, "k1")
-    records.clear_failure(place, "k1")
-    assert records.failed_keys(place) == set()
+    failures.clear_failure(place, "k1")
+    failures.clear_failure(place, "k1")
+    assert failures.failed_keys(place) == set()
 
 
 # ---- what is in a record -------------------------------------------------------------------------
