@@ -27,6 +27,7 @@
     │   └── FormatLimit            the target's format can't hold the value
     ├── StorageError               the operating system refused (full, read-only, gone …)
     ├── ProcessDied                the process of an isolated function ended without a result
+    ├── NodeTimeout                a function ran longer than its ``timeout``
     ├── NodeFailed                 a stand-in for the value of a node with ``errors="collect"``
     └── MissingExtra               an optional package is not installed
 
@@ -183,6 +184,10 @@ class StorageError(DaskcacheError, OSError):
 
 class ProcessDied(DaskcacheError, RuntimeError):
     """The process of a function with ``isolate=True`` ended without a result."""
+
+
+class NodeTimeout(DaskcacheError, TimeoutError):
+    """A function ran longer than its ``timeout``, and its process was ended."""
 
 
 class NodeFailed(DaskcacheError):

@@ -55,6 +55,7 @@ PUBLIC = [
     "delayed",
     "detach",
     "errors",
+    "failures",
     "flow",
     "hash_objects",
     "hashing",

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dask.utils import funcname
+from dask.utils import funcname, parse_timedelta
 
 from ..errors import GraphError, TemplateError, UnsafePath, did_you_mean
 from ..storage.paths import masked, may_be_table
@@ -45,6 +45,8 @@ class Options:
     expires: str | None = None
     tracked: str | tuple[str, ...] = "user"
     isolate: bool = False
+    retries: int = 0
+    timeout: str | float | None = None
 
     def __post_init__(self):
         if isinstance(self.ignore, str):
@@ -54,6 +56,23 @@ class Options:
             if value not in allowed and not isinstance(value, tuple):
                 expected = " or ".join(map(repr, allowed))
                 raise GraphError(f"delayed() got {name}={value!r}", expected=expected)
+
+        if type(self.retries) is not int or self.retries < 0:
+            raise GraphError(f"delayed() got retries={self.retries!r}", expected="0, 1, 2 …")
+        self.timeout_seconds()  # raises if it is no duration
+
+    def timeout_seconds(self) -> float | None:
+        """Return the most seconds that a run of the function may take; None without a limit."""
+        if self.timeout is None:
+            return None
+        try:
+            seconds = float(parse_timedelta(self.timeout))
+        except (ValueError, TypeError, KeyError):
+            seconds = 0.0
+        if seconds <= 0:
+            expected = 'a duration, e.g. "10 min", or a number of seconds'
+            raise GraphError(f"delayed() got timeout={self.timeout!r}", expected=expected)
+        return seconds
 
     def __reduce__(self):
         changed = {name: value for name, value in vars(self).items() if value != getattr(Options, name)}

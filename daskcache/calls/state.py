@@ -10,6 +10,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections import deque
+    from logging import LogRecord
+
     from ..graph.node import Node
     from ..runtime.work import Work
 
@@ -18,6 +21,9 @@ inside_body: ContextVar[bool] = ContextVar("inside_body", default=False)
 
 #: The work whose body runs; None outside bodies.
 running: ContextVar[Work | None] = ContextVar("running", default=None)
+
+#: Log records of the body that runs, and lines that it printed if it is isolated; None outside bodies.
+body_log: ContextVar[deque[LogRecord | str] | None] = ContextVar("body_log", default=None)
 
 #: The list that collects the nodes made in a flow; None outside flows.
 made: ContextVar[list[Node] | None] = ContextVar("made", default=None)

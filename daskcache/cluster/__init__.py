@@ -2,6 +2,7 @@
 
 `memory` gives freed memory back to the system, `keepalive` keeps blocked workers alive, and `logs` sends
 log records to the client.  `dashboard` adds a page, and `probe` checks workers before a graph is sent.
+`waiting` warns of tasks without workers.
 `attaching` puts the plugins on a cluster: at a client's first verb (`prepare`), by
 ``daskcache.attach(client)``, or by ``--preload daskcache.cluster`` of ``dask scheduler`` and
 ``dask worker``.  The modules are imported only where distributed is already in use.
@@ -33,12 +34,15 @@ _PATIENCE = 5.0
 
 
 def prepare(client: Any) -> None:
-    """Take the steps of `STEPS`, once for a client and its scheduler.
+    """Take the steps of `STEPS`, once for a client and its scheduler, and watch for missing workers.
 
     This runs while the client sends a graph, under a lock that its event loop needs.  So the lock is
     released for the wait.  The thread of the loop itself (asynchronous clients) can't wait, so there the
     steps run later.
     """
+    from .waiting import watch
+
+    watch(client)
     notes = notes_on(client)
     if notes.get("prepared"):
         return

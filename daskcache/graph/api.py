@@ -19,7 +19,7 @@ from .node import Node, holding
 from .plan import Plan
 
 
-def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
+def plan(*args: Any, force: Any = False, errors: str | None = None) -> Plan:
     """Plan the computation of nodes.  Planning only reads, and runs nothing.
 
     Parameters
@@ -28,7 +28,7 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
         The requested nodes.
     force : bool, or nodes
         True to rerun all nodes, or the nodes to rerun, even if they are complete.
-    errors : {"raise", "collect"}
+    errors : {"raise", "collect"}, optional
         Treatment of failures in `Plan.compute`; see `compute`.
 
     Returns
@@ -55,12 +55,12 @@ def plan(*args: Any, force: Any = False, errors: str = "raise") -> Plan:
     3
     """
     recipes = [node._recipe for node in nodes_in(args)]
-    planner = Planner(_forced(force), _collect(errors))
+    planner = Planner(_forced(force), verb.collects(errors))
     planner.request_all(recipes)
     return Plan(recipes, planner)
 
 
-def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any) -> tuple:
+def compute(*args: Any, force: Any = False, errors: str | None = None, **kwargs: Any) -> tuple:
     """Compute nodes and other Dask collections.
 
     Complete nodes among the arguments are read in this process, without a task.  If such a result
@@ -72,10 +72,11 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
         The collections to compute.
     force : bool, or nodes
         True to rerun all nodes, or the nodes to rerun, even if they are complete.
-    errors : {"raise", "collect"}
+    errors : {"raise", "collect"}, optional
         "raise": the first failure ends the computation.  "collect": all nodes that don't need the
         failed one still run.  The value of a failed or blocked node, and of those that need it, is a
-        `NodeFailed`.
+        `NodeFailed`.  A plain Dask function that needs one raises its error.  Default: config
+        ``daskcache.errors``, which also holds for Dask's own verbs.
     **kwargs
         As in `dask.compute`, e.g. ``scheduler="threads"``.
 
@@ -116,11 +117,13 @@ def compute(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     (4,)
     """
     collections, repack = _collections_in(args)
-    results = verb.compute(tuple(collections), force=_forced(force), collect=_collect(errors), **kwargs)
+    results = verb.compute(
+        tuple(collections), force=_forced(force), collect=verb.collects(errors), **kwargs
+    )
     return tuple(repack(results))
 
 
-def persist(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any) -> tuple:
+def persist(*args: Any, force: Any = False, errors: str | None = None, **kwargs: Any) -> tuple:
     """Compute nodes and other Dask collections, and keep their values in memory.
 
     On a cluster the values stay there, and the call returns while they are still being made.  Otherwise
@@ -132,7 +135,7 @@ def persist(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
         The collections to persist.
     force : bool, or nodes
         True to rerun all nodes, or the nodes to rerun, even if they are complete.
-    errors : {"raise", "collect"}
+    errors : {"raise", "collect"}, optional
         Treatment of failures, see `compute`.
     **kwargs
         As in `dask.persist`, e.g. ``scheduler="threads"``.
@@ -170,7 +173,9 @@ def persist(*args: Any, force: Any = False, errors: str = "raise", **kwargs: Any
     4
     """
     collections, repack = _collections_in(args)
-    kept = verb.persist(tuple(collections), force=_forced(force), collect=_collect(errors), **kwargs)
+    kept = verb.persist(
+        tuple(collections), force=_forced(force), collect=verb.collects(errors), **kwargs
+    )
     pairs = zip(collections, kept, strict=True)
     return tuple(repack([holding(c, k) if isinstance(k, NodeFailed) else k for c, k in pairs]))
 
@@ -568,9 +573,3 @@ def _not_a_node(value):
 
 def _forced(force):
     return force if isinstance(force, bool) else [node._recipe for node in nodes_in((force,))]
-
-
-def _collect(errors):
-    if errors not in ("raise", "collect"):
-        raise ValueError(f'errors must be "raise" or "collect", got {errors!r}')
-    return errors == "collect"

@@ -31,7 +31,7 @@ from ..calls.recipe import DaskInput, Recipe, SourceInput
 from ..planning.planner import Planner, blocked_failure
 from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.held import Failure
-from ..runtime.node import load_finished, load_value
+from ..runtime.node import load_finished, load_or_raise, load_value
 from ..runtime.work import DaskValue
 from .attempts import SUBMISSIONS, Attempts, Earlier, Submissions
 from .frames import DaskMoment, node_annotations, split_graph
@@ -97,6 +97,8 @@ class GraphBuilder:
         self.futures: list[weakref.ref] = []
         self.values: frozenset[str] = frozenset()
         self.held: list[Any] = []
+        #: True if each value gets a future of its own, which holds an error as it would a value.
+        self.for_futures = False
         #: True if planning raised an error.  That ends the verb, so nothing of it is sent.
         self.failed = False
         self.tasks: dict[Any, GraphNode] = {}
@@ -104,7 +106,8 @@ class GraphBuilder:
         self.annotated: dict[str, dict[str, Any]] = {}
         self._attempts = Attempts(self, submissions)
         self._entry_keys: dict[str, str] = {}
-        self._value_keys: dict[tuple[str, str | None], str] = {}
+        #: Keys of values by recipe, given key, and whether an error takes the place of a stand-in.
+        self._value_keys: dict[tuple[str, str | None, bool], str] = {}
         self._result_keys: dict[str, str] = {}
         #: New tasks, for which `Attempts.send` has not yet noted the futures that need them.
         self._new: list[MakingTask] = []
@@ -135,11 +138,11 @@ class GraphBuilder:
         before = [self._add_parents(planned) for planned in requested]
         for planned, self._new in zip(requested, before, strict=True):
             identity = planned.recipe.identity
-            if identity in self._result_keys or (identity, None) in self._value_keys:
+            if identity in self._result_keys or self._known_value(identity, raises=self.for_futures):
                 continue
             task = self._add_result(planned)
             if task is None:
-                self._add_new_value(planned)
+                self._add_new_value(planned, raises=self.for_futures)
             else:
                 self._result_keys[identity] = task.key
                 self._attempts.send(self._new, frozenset([task.key]))
@@ -173,8 +176,12 @@ class GraphBuilder:
             known.clear()
 
     def requested_value(self, recipe: Recipe) -> str:
-        """Add the tasks for the value of a node that a verb was given; return the value's key."""
-        return self._result_keys.get(recipe.identity) or self.add_value(recipe)
+        """Add the tasks for the value of a node that a verb was given; return the value's key.
+
+        If the planner collects errors, a `NodeFailed` may stand in for the value.
+        """
+        key = self._result_keys.get(recipe.identity)
+        return key or self.add_value(recipe, raises=self.for_futures)
 
     def _add_parents(self, planned):
         """Add the tasks for the inputs of a requested node; return the new ones that make nodes."""
@@ -203,23 +210,35 @@ class GraphBuilder:
         self._add_making(task, planned, *given)
         return task
 
-    def add_value(self, recipe: Recipe, key: str | None = None) -> str:
-        """Add the tasks for a node's value, loaded through its entry; return the value's key."""
-        if (recipe.identity, key) not in self._value_keys:
-            others, self._new = self._new, []  # calls nest: a node may be upstream in a Dask value
-            with self.noting_failure():
-                planned = self.planner.request(recipe)
-                self.planner.write_down()
-                self._add_new_value(planned, key)
-            self._new = others
-        return self._value_keys[recipe.identity, key]
+    def add_value(self, recipe: Recipe, key: str | None = None, raises: bool = True) -> str:
+        """Add the tasks for a node's value, loaded through its entry; return the value's key.
+
+        With `raises`, the error of a node that failed is raised where the value is needed, as a plain
+        function can't take a stand-in.
+        """
+        known = self._known_value(recipe.identity, key, raises)
+        if known is not None:
+            return known
+        others, self._new = self._new, []  # calls nest: a node may be upstream in a Dask value
+        with self.noting_failure():
+            planned = self.planner.request(recipe)
+            self.planner.write_down()
+            value_key = self._add_new_value(planned, key, raises)
+        self._new = others
+        return value_key
+
+    def _known_value(self, identity, key=None, raises=False):
+        return self._value_keys.get((identity, key, raises and self.planner.collect))
 
     def add_value_under_way(self, recipe: Recipe) -> str | None:
         """Return the key of a node's result task, if this verb has one or one is pending, else None.
 
         The entry task is added to find out, and the result task with it.  The graph must have both,
-        because the entry task waits for the result task.
+        because the entry task waits for the result task.  There is none if errors are collected, because
+        a result task gives a stand-in for a failed node.
         """
+        if self.planner.collect:
+            return None
         if recipe.identity not in self._result_keys:
             with self.noting_failure():
                 self.add_entry(recipe)
@@ -238,26 +257,28 @@ class GraphBuilder:
         finally:
             self._is_single = False
 
-    def _add_new_value(self, planned, key=None):
-        recipe = planned.recipe
+    def _add_new_value(self, planned, key=None, raises=False):
+        recipe, raises = planned.recipe, raises and self.planner.collect
         entry_key = self._add_entry(planned) if planned.is_to_do else None
+        loader = load_or_raise if raises else load_value
         if entry_key is not None:
-            load: tuple = load_value, TaskRef(entry_key)
+            load: tuple = loader, TaskRef(entry_key)
             token = task_keys.token_of(entry_key, recipe.key)
         elif planned.action == BLOCKED:
-            load = load_value, Failure(blocked_failure(planned))
+            load = loader, Failure(blocked_failure(planned))
             token = evidence_token(planned.records, planned.reasons)
         else:
             load = load_finished, *finished(planned)
             token = evidence_token(planned.records)
-        own_key = task_keys.value_key(recipe.name, recipe.key, token)
+        own_key = task_keys.value_key(recipe.name, recipe.key, f"{token}-or-raise" if raises else token)
         value_key = key or self._attempts.value_key(own_key)
         if value_key not in self.tasks:
             self.tasks[value_key] = Task(value_key, *load)
             self._annotate(value_key, recipe, running=False)
         if self._new:
             self._attempts.send(self._new, self.outputs or frozenset([value_key]))
-        self._value_keys[recipe.identity, key] = value_key
+        self._value_keys[recipe.identity, key, raises] = value_key
+        return value_key
 
     def add_entry(self, recipe: Recipe, pinned: bool = False) -> str | None:
         """Add the tasks that make a node; return the key of its entry, or None if it is complete.
@@ -361,7 +382,7 @@ class GraphBuilder:
             else:
                 inputs.append(parent.entry)
                 made_from.append(parent.data_hash)
-        collect = self.planner.collect
+        collect = self.planner.collect and (True, self.for_futures)
         terms = recipe.identity, recipe.root, self._needs.root_id(recipe), planned.outdated, collect
         return Evidence(terms, planned.records, tuple(made_from)), inputs, handles
 
@@ -383,7 +404,8 @@ class GraphBuilder:
         recipe = planned.recipe
         pinned = recipe.identity in self._pinned
         root_id = self._needs.root_id(recipe)
-        making = task_to_make(task, planned, self.planner, root_id, pinned, inputs, handles)
+        collect = self.planner.collect and not (task.gives_value and self.for_futures)
+        making = task_to_make(task, planned, self.planner, root_id, pinned, collect, inputs, handles)
         self._needs.keep_code(recipe)
         self._new.append(task)
         self.tasks[task.key] = making

@@ -36,6 +36,8 @@ class DaskMoment(NamedTuple):
     client: Any = None
     #: True if the verb of a client names the workers for its graph.
     for_some_workers: bool = False
+    #: True if the verb is ``Client.compute``, whose futures hold values or errors.
+    makes_futures: bool = False
     #: While the client pickles the graph: its new futures by key, and the expression.
     futures: dict[str, Any] | None = None
     expr: Any = None
@@ -84,7 +86,7 @@ def _of_verb(frame, inner):
         return DaskMoment(step, culled, client=client)
     moment = DaskMoment(step, culled, False, known["self"], bool(known.get("workers")))
     if frame.f_code.co_name != "_graph_to_futures":
-        return moment
+        return moment._replace(makes_futures=frame.f_code.co_name == "compute")
     step = known["keyset"] if inner is None else step
     return moment._replace(step=step, futures=known["futures"], expr=known["expr"])
 

@@ -55,6 +55,8 @@ def delayed(
     expires: str | None = None,
     tracked: str | tuple[str, ...] | list[str] = "user",
     isolate: bool = False,
+    retries: int = 0,
+    timeout: str | float | None = None,
     **unknown: NoReturn,
 ) -> Any:
     """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
@@ -109,6 +111,13 @@ def delayed(
         that hold the interpreter's lock (GIL) for long, or that crash.  Arguments and results are
         pickled on their way between the processes, and the start of a process takes a moment.  Not part
         of the key.
+    retries : int
+        Number of times that the function is called again after an error, on any scheduler.  Not part of
+        the key.
+    timeout : str or float, optional
+        Longest time that a run of the function may take, e.g. ``"10 min"``; a number without a unit
+        means seconds.  The function runs in a separate process, as with `isolate`, which is ended then.
+        Not part of the key.
     **unknown
         Misspelt parameters, which are an error.
 
@@ -128,8 +137,8 @@ def delayed(
     UnknownFormat
         If no format is registered for a target's suffix.
     GraphError
-        If `check`, `on_modified` or `tracked` has another value than those above.  If the function has
-        a parameter ``pure`` or ``dask_key_name``, which Dask takes for itself.
+        If `check`, `on_modified`, `tracked`, `retries` or `timeout` has another value than those above.
+        If the function has a parameter ``pure`` or ``dask_key_name``, which Dask takes for itself.
     TypeError
         If a parameter is unknown.
     ValueError
@@ -345,7 +354,8 @@ class Node(Delayed):
         Returns
         -------
         object
-            The function's result.
+            The function's result; with config ``daskcache.errors: collect``, a `NodeFailed` for a node
+            that failed.
 
         Raises
         ------
@@ -366,9 +376,9 @@ class Node(Delayed):
         >>> square(2).compute()
         4
         """
-        from .verb import compute
+        from .verb import collects, compute
 
-        return compute((self,), **kwargs)[0]
+        return compute((self,), collect=collects(None), **kwargs)[0]
 
     def __dask_tokenize__(self):
         return self._planned_key if self._dask is not None else self._recipe.identity

@@ -18,7 +18,7 @@ from ..errors import StorageError
 from ..hashing.algorithms import configured
 from ..hashing.encoder import short_digest
 from ..planning.planner import Planner
-from ..planning.states import CORRUPT, FAILED, PlannedNode
+from ..planning.states import CORRUPT, PlannedNode
 from ..runtime.code_check import code_in_arguments
 from ..runtime.node import run_and_load, run_node
 from ..runtime.work import Work, describe_arguments
@@ -128,6 +128,7 @@ def task_to_make(
     planner: Planner,
     root_id: str,
     pinned: bool,
+    collect: bool,
     inputs: Sequence,
     handles: list[TaskRef],
 ) -> EntryTask:
@@ -144,6 +145,8 @@ def task_to_make(
         Id of the node's root.
     pinned : bool
         True if the target must exist in the end even if nothing needs the data.
+    collect : bool
+        True if an error becomes a `Failure`, in place of being raised.
     inputs, handles
         The values of the node's inputs, and the tasks upstream whose results they are.
     """
@@ -163,9 +166,9 @@ def task_to_make(
         planned.records or (None,) * len(recipe.paths),
         planned.outdated,
         planned.state == CORRUPT,
-        planner.collect,
+        collect,
         planned.elsewhere,
-        planned.state == FAILED,
+        planned.failed,
         root_id,
         configured(),
         planned.keeps,

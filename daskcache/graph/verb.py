@@ -31,7 +31,7 @@ from dask._task_spec import cull
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from .. import cluster
+from .. import cluster, config
 from ..calls.recipe import Recipe
 from ..calls.state import running
 from ..clients import verb_client
@@ -98,6 +98,21 @@ def compute(
         return compute_planned(collections, planner, kwargs, making)
 
     return once() if force is True else _again_if_damaged(once)
+
+
+def collects(errors: str | None) -> bool:
+    """Return True if failures are collected, not raised; None stands for config ``daskcache.errors``.
+
+    Raises
+    ------
+    ValueError
+        If `errors` is neither "raise" nor "collect".
+    """
+    wanted = config.get("errors") if errors is None else errors
+    if wanted not in ("raise", "collect"):
+        name = "config daskcache.errors" if errors is None else "errors"
+        raise ValueError(f'{name} must be "raise" or "collect", got {wanted!r}')
+    return wanted == "collect"
 
 
 def persist(collections: tuple, force=False, collect: bool = False, **kwargs: Any) -> tuple:
@@ -240,6 +255,7 @@ def _new_layer(moment):
     step = moment.step
     if isinstance(step, FrameType):  # a verb reads its collections, and plans them all at once
         layer = VerbLayer()
+        layer.builder.for_futures = moment.makes_futures
         layer.expect(step.f_locals.get("collections", ()))
         return layer
     if moment.is_sending:
@@ -328,7 +344,7 @@ class VerbLayer(MaterializedLayer):
     has_legacy_tasks = False
 
     def __init__(self, planner: Planner | None = None):
-        self.builder = GraphBuilder(planner or Planner())
+        self.builder = GraphBuilder(planner or Planner(collect=collects(None)))
         super().__init__(self.builder.tasks)
         self.annotations = self.builder.annotations
         self.name = f"daskcache-{uuid.uuid4().hex}"

@@ -150,7 +150,7 @@ class Submitted:
             error = self._outcome and self._outcome[0]
             if error is not None:
                 raise error
-            return self.node.compute()
+            return compute((self.node,))[0]
         except Exception:
             forget([self._recipe])  # the caller gets the error, so the flow need not raise it again
             raise

@@ -310,7 +310,7 @@ def _items(value):
     value = without_futures(value)
     held = value
     if isinstance(value, Node):
-        held = value.compute()
+        (held,) = compute((value,))
     elif isinstance(value, CachedResult):
         held = value.load()
     if isinstance(held, (str, bytes)) or not isinstance(held, Iterable):

@@ -184,8 +184,20 @@ class Examiner:
             self._compare_trace(planned, trace)
         if planned.state == states.MISSING:
             self._look_elsewhere(planned, trace)
-            if recipe.key in here.failed:
-                planned.state, planned.reasons = states.FAILED, ["failed when it last ran"]
+        if recipe.key in here.failed and planned.state != states.COMPLETE:
+            self._consider_failure(planned, here)
+
+    def _consider_failure(self, planned, here):
+        """Say why the node failed when it last ran, if it did not succeed since."""
+        note = here.failure(planned.recipe.key)
+        if note is None:
+            return
+        planned.failed = True
+        reason = f"failed: {note.error}" if note.error else "failed when it last ran"
+        if planned.state == states.MISSING:
+            planned.state, planned.reasons = states.FAILED, [reason]
+        else:
+            planned.reasons.insert(0, reason)
 
     def _worsen(self, planned, outcome):
         """Add the outcome of a target that is not complete to its node."""

@@ -18,6 +18,7 @@ from ..runtime import facts
 from ..runtime.held import Held
 from ..runtime.work import FileData
 from ..storage import failures, records
+from ..storage.failures import FailureNote
 from ..storage.record import Record, RecordName
 from ..storage.roots import Root
 from ..storage.verified_folders import forget_manifest, keep_manifest
@@ -31,7 +32,7 @@ class RootRecords:
     ----------
     store : RecordStore
     failed : set of str
-        Keys of the nodes whose last run failed.
+        Keys of the nodes with a note of a failure.
     notes : Acceptances
         Decisions of users that no record has yet.
     """
@@ -54,6 +55,10 @@ class RootRecords:
         """Return the recorded form of a result, or None; see `daskcache.targets.forms`."""
         record = self.read(name)
         return record.form if record is not None else None
+
+    def failure(self, key: str) -> FailureNote | None:
+        """Return the note of a node's failure; None if it succeeded since."""
+        return failures.last_failure(self.store, key)
 
     def note(self, name: RecordName | None) -> dict[str, str]:
         """Return the decision about a record's target, empty without one."""

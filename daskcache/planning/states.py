@@ -68,6 +68,8 @@ class PlannedNode:
     keeps: bool = False
     #: True if a user released its adopted result, from which downstream results were made.
     released: bool = False
+    #: True if the node failed when it last ran.
+    failed: bool = False
     #: For each target, the form in which an adopted file is read; empty if none was adopted.
     forms: tuple[dict[str, Any] | None, ...] = ()
     #: The error that keeps a file from being adopted, or None.

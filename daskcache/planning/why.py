@@ -153,7 +153,7 @@ def _changed_before(examiner, node, record) -> list[tuple[PlannedNode, Record | 
         if key != parent.recipe.key:
             name = _former(examiner, parent, key, was.get("target", ""))
             found.append((parent, _read(examiner, parent, name)))
-        elif parent.forced or parent.unsettled or _holds_other_data(parent, was):
+        elif parent.forced or parent.unsettled or parent.failed or _holds_other_data(parent, was):
             found.append((parent, _read(examiner, parent, _name_of(parent))))
     return found
 
@@ -165,7 +165,8 @@ def _holds_other_data(parent, was):
 
 def _own_reasons(node, record):
     """Return the reasons that are no consequence of a change upstream."""
-    if node.error is not None or node.outdated or node.released or node.state in _OF_ITS_OWN:
+    is_own = node.error is not None or node.outdated or node.released or node.failed
+    if is_own or node.state in _OF_ITS_OWN:
         return node.reasons
     if record is not None and record.key != node.recipe.key:
         return own_differences(record, node.recipe)

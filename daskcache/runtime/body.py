@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import inspect
+import io
 import logging
 import os
 import pickle
@@ -28,9 +29,10 @@ from typing import Any
 import cloudpickle
 import dask.config
 from dask.delayed import Delayed
+from dask.utils import format_time
 
-from ..calls.state import inside_body, running
-from ..errors import ProcessDied, ResultError
+from ..calls.state import body_log, inside_body, running
+from ..errors import NodeTimeout, ProcessDied, ResultError
 from ..hashing import algorithms
 from ..printable import printable_lines
 from ..storage.roots import Root
@@ -109,25 +111,78 @@ def call_isolated(work: Work, args: tuple, kwargs: dict) -> Any:
         If the child imports another version of the code than this process has.
     ProcessDied
         If the child ends without a result because it was killed or crashed.
+    NodeTimeout
+        If the function ran longer than its ``timeout``.
     """
     command = _CHILD.format(path=[os.path.abspath(p) for p in sys.path], pid=os.getpid())
     child = subprocess.Popen(
-        [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
+    printing = threading.Thread(target=_print, args=(child.stderr, body_log.get()), daemon=True)
+    printing.start()
     token = running.set(work)
+    clock = _Clock(work, child)
     try:
         _send_request(child.stdin, work, args, kwargs)
         kind, content = _answer(child.stdout)
     except (BrokenPipeError, EOFError, pickle.UnpicklingError):
-        raise _died(work, child.wait()) from None
+        raise clock.error() or _died(work, child.wait()) from None
     finally:
         running.reset(token)
+        clock.stop()
         _end(child)
+        printing.join(_OF_GRANDCHILDREN)
     if kind == _RETURNED:
         return content
     error, story = content
     error.add_note(printable_lines(f"in the child process:\n{story}"))
     raise error
+
+
+class _Clock:
+    """Ends the process of a function that runs longer than its timeout, if it has one."""
+
+    def __init__(self, work, child):
+        self._work, self._is_over = work, False
+        self._seconds = work.spec.options.timeout_seconds()
+        self._timer = threading.Timer(self._seconds or 0, self._stop, (child,))
+        if self._seconds is not None:
+            self._timer.start()
+
+    def _stop(self, child):
+        self._is_over = True
+        child.kill()
+
+    def stop(self):
+        self._timer.cancel()
+
+    def error(self):
+        """Return the error if the process was ended, else None."""
+        if not self._is_over:
+            return None
+        return NodeTimeout(
+            f"{self._work.spec.name}() ran longer than its timeout, so its process was ended",
+            node=self._work.title,
+            expected=f"at most {format_time(self._seconds)}",
+            hint="give delayed() a longer timeout, or look why it takes so long",
+        )
+
+
+#: Seconds to wait for output of processes that the function started, and that outlive it.
+_OF_GRANDCHILDREN = 1.0
+
+
+def _print(stream, log):
+    """Print what the child prints, line by line, and keep it in the log of the function."""
+    for line in stream:
+        text = line.decode(errors="replace")
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+        if log is not None:
+            log.append(text.rstrip())
 
 
 def _end(child):
@@ -178,6 +233,8 @@ def serve(parent: int) -> None:
     _die_with(parent)
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # output that the function prints must not mix with the answers
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a crash must not lose what was printed before
     head, work, args, kwargs = pickle.load(requests)
     threading.Thread(target=_end_with, args=(requests,), daemon=True).start()
     dask.config.update(dask.config.config, head["config"], priority="new")
@@ -187,6 +244,7 @@ def serve(parent: int) -> None:
         send(_RETURNED, _result(work, args, kwargs))
     except BaseException as error:  # noqa: BLE001 - the parent raises it
         send(_RAISED, (_travelling(error), traceback.format_exc()))
+    sys.stdout.flush()
     os._exit(0)  # threads that the function left running must not keep the process
 
 

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from ..calls.recipe import SCALARS, Ref, SourceInput
+from ..errors import DaskcacheError, NodeTimeout, ProcessDied
 from ..storage.roots import Root
 from ..targets.objects import PickleTarget
 from ..targets.resource import Resource
@@ -18,6 +20,8 @@ from .entry import Entry, arrange
 from .held import Held
 from .store import own_part_path, sweeping
 from .work import DaskValue, FileData, Work
+
+logger = logging.getLogger(__name__)
 
 
 def input_of(place: Any, handles: Sequence[Any]) -> Any:
@@ -107,6 +111,29 @@ def _opened(item, kind):
     return dask_array_of(opened)
 
 
+def call_again(work: Work, inputs: list) -> tuple[Any, list[str] | None]:
+    """Call the node's function as `call` does, and again after an error as often as it has retries."""
+    left = work.spec.options.retries
+    while True:
+        copies = Copies()
+        values = arguments(work, inputs, copies)
+        try:
+            done = call(work, values)
+        except Exception as error:
+            if left == 0 or not _may_pass(error):
+                raise
+            logger.warning("%s failed and runs again (%d retries left): %s", work.title, left, error)
+            left -= 1
+        else:
+            copies.check(work)
+            return done
+
+
+def _may_pass(error):
+    """Return True if an error may not come again: one of the function, not of daskcache's checks."""
+    return not isinstance(error, DaskcacheError) or isinstance(error, (ProcessDied, NodeTimeout))
+
+
 def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     """Call the node's function, in this process or isolated.
 
@@ -133,6 +160,7 @@ def call(work: Work, values: list) -> tuple[Any, list[str] | None]:
     elif work.paths and spec.options.save is False:
         own_paths = [f"{work.root}/{path}" for path in work.paths]
     args, kwargs = spec.signature.unbind(tuple(values))
-    run = call_isolated if spec.options.isolate else body
+    is_isolated = spec.options.isolate or spec.options.timeout is not None
+    run = call_isolated if is_isolated else body
     with sweeping(work.root, own_paths or ()):
         return run(work, tuple(args), kwargs), own_paths

@@ -25,17 +25,17 @@ from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
 from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
-from ..printable import printable, printable_lines
-from ..storage import failures, files, leases, records
+from ..printable import printable
+from ..storage import files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
 from ..storage.roots import Root
 from ..targets.base import FolderTarget
 from . import hot_cache
-from .call import arguments, call, input_of
+from .call import call_again, input_of
 from .code_check import check_arguments, check_code
-from .copies import Copies
 from .entry import Entry, Stored, joint_hash
+from .failing import in_brief, remembering
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
 from .held import Deferred, Failure, Held, lineage_of
 from .obstacles import set_aside
@@ -69,16 +69,16 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
     inputs = [input_of(place, handles) for place in work.inputs]
     trace = combine(work.static, [item.data_hash for item in inputs])
     try:
-        with _turn(work):
+        with _turn(work), remembering(work):
             done = _run(work, inputs, trace)
     except Exception as error:
         error.add_note(printable(_note(work, inputs)))
         if isinstance(error, ValueError) and "read-only" in str(error):
             error.add_note(_NOT_TO_BE_CHANGED)
-        _emit(work, FAILED, error=printable_lines(f"{type(error).__name__}: {error}")[:_MAX_ERROR])
+        _emit(work, FAILED, error=in_brief(error)[:_MAX_ERROR])
         if not work.collect:
             raise
-        return _record_failure(work, error)
+        return _failure(work, error)
     _tell(work, done)
     return done.handle
 
@@ -195,9 +195,7 @@ def _make(work, inputs, trace):
         files.check_folders(root, work.paths)
     started = time.perf_counter()
     try:
-        copies = Copies()
-        result, own_paths = call(work, arguments(work, inputs, copies))
-        copies.check(work)
+        result, own_paths = call_again(work, inputs)
     except TargetCorrupt as error:  # the function reads an input lazily, and found it damaged
         for item in inputs:
             if isinstance(item, Entry):
@@ -320,13 +318,22 @@ def _value_elsewhere(work, found):
 
 
 def load_value(handle: Entry | Held | Deferred | Failure) -> Any:
-    """Return the value of a handle; for a `Failure` the error itself."""
+    """Return the value of a handle; for a `Failure` its `NodeFailed`, which stands in for a value."""
     return handle.load()
+
+
+def load_or_raise(handle: Entry | Held | Deferred | Failure) -> Any:
+    """Return the value of a handle; raise the error of a `Failure`, for what can't take a stand-in."""
+    value = handle.load()
+    if isinstance(handle, Failure):
+        raise value.__cause__ or value
+    return value
 
 
 def run_and_load(work: Work, *handles: Any) -> Any:
     """Run a node and load its value in one task, for graphs in which only the value is used."""
-    return run_node(work, *handles).load()
+    handle = run_node(work, *handles)
+    return load_value(handle) if work.collect else load_or_raise(handle)
 
 
 def load_finished(entry: Entry, function: str, saved: float, client: Any = None) -> Any:
@@ -385,13 +392,7 @@ def _place(item):
     return item.place if isinstance(item, (Entry, Deferred)) else "<a value that is not stored>"
 
 
-def _record_failure(work, error):
-    failed = NodeFailed(
-        f"{type(error).__name__}: {error}", node=work.title, target=", ".join(work.paths) or None
-    )
+def _failure(work, error):
+    failed = NodeFailed(in_brief(error), node=work.title, target=", ".join(work.paths) or None)
     failed.__cause__ = error
-    if work.paths:
-        failures.write_failure(
-            Root(work.root), work.key, function=work.spec.qualified_name, error=failed.message
-        )
     return Failure(failed)

@@ -16,7 +16,7 @@ from .. import config
 from ..calls.containers import values_in
 from ..calls.recipe import Ref
 from ..errors import FormatLimit, ResultError, StorageError
-from ..storage import failures, files, records
+from ..storage import files, records
 from ..storage.commit import Commit
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
@@ -26,6 +26,7 @@ from ..targets.forms import form_of, may_be_image, with_metadata
 from . import hot_cache
 from .entry import Entry
 from .facts import facts_of_call
+from .failing import forget_failure
 from .finished import entry_of, keep_adopted
 from .work import Elsewhere, Work
 
@@ -57,8 +58,7 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
         results = write_results(root, work, inputs, result, own_paths)
     took = [int(seconds * 1e6)] * len(results)
     names, committed = _commit_all(root, work, inputs, trace, results, took)
-    if work.failed_before:
-        failures.clear_failure(root, work.key)
+    forget_failure(work)
     if committed != names:  # another writer's result stands, and the values at hand are not it
         return entry_of(work, committed)
     contents = [written.content for written in results]

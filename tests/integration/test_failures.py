@@ -136,7 +136,7 @@ def test_an_exception_while_writing_leaves_nothing_behind(anywhere, tmp_path):
         node.compute()
     assert visible(tmp_path / "root") == []
     assert parts(tmp_path / "root") == []
-    assert node.dc.state == "missing"
+    assert node.dc.state == "failed"
 
 
 # ---- a worker that is killed ------------------------------------------------------------------------

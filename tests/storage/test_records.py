@@ -210,18 +210,6 @@ def test_a_touched_target_is_as_recorded_and_a_changed_one_is_not(tmp_path):
     assert not name.describes("not read", None)
 
 
-def test_failures(place):
-    """Failures are noted by key until they are cleared."""
-    failures.write_failure(place, "k1", function="f", error="ValueError: x")
-    failures.write_failure(place, "k1", function="f", error="ValueError: y")
-    assert failures.failed_keys(place) == {"k1"}
-    content = json.loads(Path(place.failures, "k1", "k1.json").read_text())
-    assert content["error"] == "ValueError: y"
-    failures.clear_failure(place, "k1")
-    failures.clear_failure(place, "k1")
-    assert failures.failed_keys(place) == set()
-
-
 # ---- what is in a record -------------------------------------------------------------------------
 
 

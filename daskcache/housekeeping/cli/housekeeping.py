@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import SIZE, TIME, echo, on_root, root_option
+from .main import SIZE, TIME, echo, json_option, on_root, root_option
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -22,9 +22,6 @@ def _min_age(default, text):
     return click.option("--min-age", type=TIME, default=default, show_default=True, help=text)
 
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
-
-
 @click.command("verify")
 @click.argument("pattern", default="*")
 @click.option("--repair", is_flag=True, help="Move damaged targets to the trash, and clear up.")
@@ -32,7 +29,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="For program
     "1 day",
     "With --repair: leave what dead writers left alone for so long; they may be alive elsewhere.",
 )
-@_json_option
+@json_option
 @on_root
 def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, root: Root):
     """Read targets again and compare them with their records.
@@ -148,7 +145,7 @@ def gc_command(
     show_default=True,
     help="Group the targets by this.",
 )
-@_json_option
+@json_option
 @on_root
 def du_command(by: str, as_json: bool, root: Root):
     """Show how much room results, trash and records take."""

@@ -44,7 +44,7 @@ class _Group(click.Group):
 
 
 _ELSEWHERE = {
-    **dict.fromkeys(("status", "ls", "why", "audit"), ".reports"),
+    **dict.fromkeys(("status", "ls", "why", "failures", "audit"), ".reports"),
     **dict.fromkeys(("accept", "adopt", "keep", "release", "rm", "trash", "restore"), ".corrections"),
     **dict.fromkeys(("verify", "gc", "du", "export", "import"), ".housekeeping"),
 }
@@ -103,6 +103,10 @@ _ROOT: dict[str, Any] = {
 root_option = click.option("--root", **_ROOT)
 #: Gives a command its root: the one that ``--root`` names, or the nearest.
 on_root = click.option("--root", callback=_found_root, **_ROOT)
+
+
+#: For commands that can print JSON.
+json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
 
 
 class _Parsed(click.ParamType):

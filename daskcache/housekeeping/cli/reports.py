@@ -1,4 +1,4 @@
-"""Commands of ``dask cache`` that only look at a root: status, ls, why, audit."""
+"""Commands of ``dask cache`` that only look at a root: status, ls, why, failures, audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import echo, import_modules, on_root
+from .main import echo, import_modules, json_option, on_root
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -87,6 +87,50 @@ def why_command(target: str, root: Root):
             f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
         )
     echo("\n".join(story(root, item)))
+
+
+@click.command("failures")
+@click.argument("pattern", default="*")
+@click.option("--details", is_flag=True, help="Show tracebacks and logs, too.")
+@click.option("--forget", is_flag=True, help="Forget them, e.g. of nodes that will not run again.")
+@json_option
+@on_root
+def failures_command(pattern: str, details: bool, forget: bool, as_json: bool, root: Root):
+    """List the nodes that failed when they last ran.
+
+    Those that have succeeded since are left out.  PATTERN is a path of targets, a folder, or a shell
+    pattern.  The exit code is 1 if there are any.
+    """
+
+    import dataclasses
+    import json
+
+    from ...planning.display.tables import failures_text
+    from ...storage.failures import clear_failure
+    from ..failures import failures_of
+    from ..listing import matching
+
+    matches = matching(root, pattern)
+    notes = [note for note in failures_of(root) if pattern == "*" or any(map(matches, note.targets))]
+    if as_json:
+        echo(json.dumps({"root": root.path, "failures": [dataclasses.asdict(note) for note in notes]}))
+    elif details:
+        echo("\n\n".join(map(_details, notes)) or failures_text(notes))
+    else:
+        echo(failures_text(notes))
+        if notes:
+            echo("'dask cache failures --details' shows tracebacks and logs; they run again next time")
+    for note in notes if forget else ():
+        clear_failure(root, note.key)
+    sys.exit(1 if notes and not forget else 0)
+
+
+def _details(note):
+    where = f"on {note.worker or note.host or 'an unknown machine'}, {note.when}"
+    parts = [f"{note.node or note.key}: {note.error}", where, note.traceback.rstrip()]
+    if note.log:
+        parts.append("log of the function:\n  " + "\n  ".join(note.log))
+    return "\n".join(part for part in parts if part)
 
 
 @click.command("audit")

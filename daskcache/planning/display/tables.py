@@ -1,13 +1,14 @@
-"""Tables of plans and audits: text, HTML with inline styles, and data frames.
+"""Tables of plans, audits and failures: text, HTML with inline styles, and data frames.
 
-`graph.plan.Plan` and `housekeeping.audit.Audit` show themselves with these functions.  `svg` takes its
-colours and headline from here.
+`graph.plan.Plan`, `housekeeping.audit.Audit` and `housekeeping.failures` use these functions.  `svg`
+takes its colours and headline from here.
 """
 
 from __future__ import annotations
 
 import html
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes, format_time
@@ -19,6 +20,7 @@ from ..reasons import headlines
 if TYPE_CHECKING:
     from ...graph.plan import Plan
     from ...housekeeping.audit import Audit
+    from ...storage.failures import FailureNote
 
 #: Number of nodes listed one by one; the others are only in the summary by function.
 MAX_ROWS = 30
@@ -163,6 +165,46 @@ def audit_html(audit: Audit) -> str:
         f"<p><b>Audit</b>: {html.escape(audit_headline(audit))}</p>"
         f"{_html_table(_outcome_cells(audit))}{problems}"
     )
+
+
+def failures_text(failures: Sequence[FailureNote]) -> str:
+    """Return failures as plain text: a line for each error, with its nodes and when they failed."""
+    if not failures:
+        return "no failures"
+    blocks = []
+    for error, notes in _by_error(failures)[:MAX_ROWS]:
+        lines = [printable(error), *[_short(_failed_node(note)) for note in notes[:_MAX_NODES]]]
+        if len(notes) > _MAX_NODES:
+            lines.append(f"and {len(notes) - _MAX_NODES} more nodes")
+        blocks.append("\n    ".join(lines))
+    return "\n".join([*blocks, f"{_nodes(len(failures))} failed"])
+
+
+def failures_html(failures: Sequence[FailureNote]) -> str:
+    """Return failures as HTML with inline styles only, because untrusted notebooks strip others."""
+    cells = [["error", "node", "when", "worker"]]
+    for note in failures[:MAX_ROWS]:
+        cells.append([_short(note.error), note.node, note.when, note.worker or note.host])
+    more = len(failures) - MAX_ROWS
+    rest = f"<p>… and {more} more: <code>to_frame()</code> has them all</p>" if more > 0 else ""
+    table = _html_table(cells) if failures else ""
+    return f"<p><b>Failures</b>: {_nodes(len(failures)) if failures else 'none'}</p>{table}{rest}"
+
+
+#: Nodes that are listed for each error.
+_MAX_NODES = 5
+
+
+def _by_error(failures):
+    """Return the failures grouped by their errors, the most frequent first."""
+    groups: dict[str, list] = {}
+    for note in failures:
+        groups.setdefault(note.error or "unknown error", []).append(note)
+    return sorted(groups.items(), key=lambda group: -len(group[1]))
+
+
+def _failed_node(note):
+    return f"{printable(note.node or note.key)}, {note.when}"
 
 
 def _outcome_cells(audit):
