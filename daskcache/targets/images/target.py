@@ -1,6 +1,6 @@
 """Images in TIFF files as targets.
 
-`options` checks the options.  `tiff` prepares the pixels, and reads and writes the metadata.
+`options` checks the options.  `pixels` prepares the pixels, `tiff` reads and writes the metadata.
 `source` has images as inputs.
 """
 
@@ -17,7 +17,7 @@ from ...hashing.encoder import hash_value
 from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
 from ..resource import DecodesInParts, Metadata
-from . import ome_files, tiff
+from . import ome_files, pixels, tiff
 from .metadata import TakesOver, fits
 from .options import (
     checked_axes,
@@ -188,9 +188,9 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         """Return the pixels to store; those of a large image plane by plane, if they have to be made."""
         is_as_stored = value.dtype == dtype and value.flags.c_contiguous
         if is_as_stored or self.tile or not self.is_large(value):
-            return tiff.as_stored(value, dtype)
+            return pixels.as_stored(value, dtype)
         stacked = value.shape[: axes.index("Y")]
-        return (tiff.as_stored(value[place], dtype) for place in np.ndindex(stacked))
+        return (pixels.as_stored(value[place], dtype) for place in np.ndindex(stacked))
 
     def _decode(self, file):
         if ome_files.is_spread(self.path, file):
@@ -203,7 +203,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         with tifffile.TiffFile(file) as tif:
             check_whole(tif, self.path)
             check_decoded(tif.series[0].nbytes, self.path)
-            return tiff.restored(tif, tiff.note_of(tif))
+            return pixels.restored(tif, tiff.note_of(tif))
 
     def open(self, path):
         """Open the image in the file `path` lazily, with the dtype and shape that `read` returns.
@@ -302,7 +302,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
         # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
-        dtype = tiff.stored_dtype(value, narrow)
+        dtype = pixels.stored_dtype(value, narrow)
         if asked is None:
             plain = metadata.is_empty or tiff.obstacle(IMAGEJ, dtype, value.shape, metadata)
             return PLAIN if plain else IMAGEJ, dtype
@@ -322,7 +322,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         how = {
             "compression": self.compression,
             "maxworkers": _THREADS if nbytes >= _WORTH_A_THREAD else 1,
-            "buffersize": tiff.at_once(nbytes),
+            "buffersize": pixels.at_once(nbytes),
         }
         if self.compression == "zlib":
             how["compressionargs"] = {"level": _LEVEL}
