@@ -1,15 +1,25 @@
-"""Pixels in TIFF files: the dtypes to store, and the way back to the array.
+"""Pixels in TIFF files: the dtypes to store, their strips and tiles, and the way back to the array.
 
 `target` writes and reads files with these functions.  `tiff` has the metadata.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from ...errors import LazyModule
 
 np = LazyModule("numpy", "image")
+
+#: Threads that encode pixels.
+THREADS = min(2, os.cpu_count() or 1)
+#: Bytes of uncompressed pixels to convert at once.
+PIECE = 2**20
 
 
 def stored_dtype(array, narrow):
@@ -40,6 +50,35 @@ def at_once(nbytes):
     return min(max(nbytes // 32, 2**20), 2**24)
 
 
+def strips(array: Any, axes: str, rows: int) -> Iterator[Any]:
+    """Yield views of `rows` rows of each plane: the strips of a file."""
+    for plane in _planes(array, axes):
+        for first in range(0, len(plane), rows):
+            yield plane[first : first + rows]
+
+
+def tiles(array: Any, axes: str, tile: tuple[int, int]) -> Iterator[Any]:
+    """Yield views of the tiles of each plane; those at an edge may be smaller."""
+    height, width = tile
+    for plane in _planes(array, axes):
+        for y, x in itertools.product(range(0, plane.shape[0], height), range(0, plane.shape[1], width)):
+            yield plane[y : y + height, x : x + width]
+
+
+def _planes(array, axes):
+    stacked = array.shape[: axes.index("Y")]
+    return (array[place] for place in np.ndindex(stacked))
+
+
+def encoded(
+    strips: Iterator[Any], dtype: Any, encode: Callable[[Any], bytes], count: int
+) -> Iterator[bytes]:
+    """Yield strips as they are stored, in their order; `count` at once are encoded, on threads."""
+    with ThreadPoolExecutor(THREADS) as threads:
+        while batch := list(itertools.islice(strips, count)):
+            yield from threads.map(lambda strip: encode(as_stored(strip, dtype)), batch)
+
+
 def restored(tif, note):
     """Return the array in an open file, with the dtype and shape in its note."""
     series = tif.series[0]
@@ -51,12 +90,28 @@ def restored(tif, note):
     if note.dtype == note.stored or math.prod(stacked) != len(series.pages):
         return tif.asarray(**options).reshape(note.shape).astype(note.dtype, copy=False)
     array = np.empty(note.shape, note.dtype)
-    # plane by plane, masks in place: so the pixels and the array need not be in memory together
     for place, page in zip(np.ndindex(stacked), series.pages, strict=True):
-        plane = array[place]
-        if note.dtype == "bool":
-            pixels = page.asarray(out=plane.view("u1"), **options).reshape(plane.shape)
-            np.not_equal(pixels, 0, out=plane)
-        else:
-            plane[...] = page.asarray(**options).reshape(plane.shape)
+        _read(page, array[place], np.dtype(note.stored), options)
     return array
+
+
+def _read(page, plane, stored, options):
+    """Read a page into a plane of another dtype, so that no second plane is in memory."""
+    if plane.itemsize == stored.itemsize:  # e.g. a mask
+        pixels = page.asarray(out=plane.view(stored), **options).reshape(plane.shape)
+        if plane.dtype == bool:
+            np.not_equal(pixels, 0, out=plane)
+    elif page.is_final:
+        _read_uncompressed(page, plane.reshape(-1))
+    else:
+        page.asarray(out=plane, **options)  # converts each strip or tile
+
+
+def _read_uncompressed(page, pixels):
+    dtype = page.dtype.newbyteorder(page.parent.byteorder)
+    file = page.parent.filehandle
+    file.seek(page.dataoffsets[0])
+    count = PIECE // dtype.itemsize
+    for first in range(0, pixels.size, count):
+        piece = pixels[first : first + count]
+        np.copyto(piece, file.read_array(dtype, piece.size), casting="safe")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import os
+from functools import partial
 
 from ...aliases import names_of
 from ...errors import FormatLimit, LazyModule, require
@@ -40,7 +40,6 @@ __getattr__ = names_of(__name__, "targets.images.source")
 _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"}
 #: Bytes of a strip before compression: the most, and the least if a page is cut for two threads.
 _STRIP, _SMALLEST_STRIP = 2**20, 2**16
-_THREADS = min(2, os.cpu_count() or 1)
 #: Bytes of pixels above which a second thread saves more time than its start takes.
 _WORTH_A_THREAD = 2**19
 #: Bytes of pixels above which a file is made on disk, not in memory.
@@ -48,6 +47,8 @@ _LARGE = 2**24
 #: Level of deflate.  In libdeflate, which tifffile uses, this fastest level makes smaller files of raw
 #: images than zlib's default level, and up to a quarter larger ones of labels and masks.
 _LEVEL = 1
+#: Names that TIFF's tags have for compressions.
+_TAGGED = {"zlib": "ADOBE_DEFLATE", "zstd": "ZSTD"}
 
 
 class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
@@ -172,25 +173,35 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         metadata = self._metadata_of(value)
         kind, dtype = self._stored(value, metadata)
         note = Note(value.dtype.name, dtype.name, metadata, value.shape)
+        how = self._compressed(value, dtype, metadata.axes)
         tifffile.imwrite(
             file,
-            self._pixels(value, dtype, metadata.axes),
+            self._pixels(value, dtype, metadata.axes, how),
             shape=value.shape,
             dtype=dtype,
             photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
             tile=self.tile,
             bigtiff=tiff.needs_bigtiff(value.shape, dtype),
-            **self._compressed(value, dtype, metadata.axes),
+            **how,
             **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
         )
 
-    def _pixels(self, value, dtype, axes):
-        """Return the pixels to store; those of a large image plane by plane, if they have to be made."""
+    def _pixels(self, value, dtype, axes, how):
+        """Return the pixels to store; those of a large image in pieces, if they have to be made.
+
+        tifffile takes tiles as arrays and encodes them.  It takes strips in their encoded form only.
+        """
         is_as_stored = value.dtype == dtype and value.flags.c_contiguous
-        if is_as_stored or self.tile or not self.is_large(value):
+        # given tile by tile, uncompressed stacks would have other bytes: other pointers to equal sizes
+        in_one = self.tile and self.compression is None
+        if is_as_stored or in_one or not self.is_large(value):
             return pixels.as_stored(value, dtype)
-        stacked = value.shape[: axes.index("Y")]
-        return (pixels.as_stored(value[place], dtype) for place in np.ndindex(stacked))
+        if self.tile:
+            return (pixels.as_stored(tile, dtype) for tile in pixels.tiles(value, axes, self.tile))
+        row = math.prod(value.shape[axes.index("X") :]) * dtype.itemsize
+        strips = pixels.strips(value, axes, how.get("rowsperstrip", math.ceil(pixels.PIECE / row)))
+        count = max(pixels.THREADS, how.get("buffersize", 0) // _STRIP)
+        return pixels.encoded(strips, dtype, _encoder(how), count)
 
     def _decode(self, file):
         if ome_files.is_spread(self.path, file):
@@ -321,7 +332,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         nbytes = value.size * dtype.itemsize
         how = {
             "compression": self.compression,
-            "maxworkers": _THREADS if nbytes >= _WORTH_A_THREAD else 1,
+            "maxworkers": pixels.THREADS if nbytes >= _WORTH_A_THREAD else 1,
             "buffersize": pixels.at_once(nbytes),
         }
         if self.compression == "zlib":
@@ -334,6 +345,14 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
             strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
             how["rowsperstrip"] = math.ceil(strip / row)
         return how
+
+
+def _encoder(how):
+    """Return the function with which tifffile encodes a strip."""
+    if not how:
+        return np.ndarray.tobytes
+    number = tifffile.COMPRESSION[_TAGGED[how["compression"]]]
+    return partial(tifffile.TIFF.COMPRESSORS[number], **how.get("compressionargs", {}))
 
 
 def _hash(value, metadata):
