@@ -138,10 +138,13 @@ _LINES = dict_of(LINE)
 _DECISION = dict_of(LINE | NULL)
 _COLUMNS = list_of(list_of(TEXT, 2, 2))
 _CATEGORIES = dict_of(Form("an object", lambda value: isinstance(value, dict)))
+_LEVELS = list_of(list_of(TEXT | NULL, 2, 2))
 _FORM = (
     object_of(dtype=LINE, shape=list_of(COUNT))
     | object_of(columns=_COLUMNS)
     | object_of(columns=_COLUMNS, categories=_CATEGORIES)
+    | object_of(columns=_COLUMNS, index=_LEVELS)
+    | object_of(columns=_COLUMNS, categories=_CATEGORIES, index=_LEVELS)
 )
 
 
