@@ -121,7 +121,7 @@ MOVED = {
     "targets.ome_xml": "targets.images.ome_xml",
     "targets.ome_zarr": "targets.zarr.ome",
     "targets.parquet_notes": "targets.tables.parquet_notes",
-    "targets.pixels": "targets.images.tiff",
+    "targets.pixels": "targets.images.pixels",
     "targets.sql": "targets.tables.sql",
     "targets.text": "targets.objects",
     "targets.tiff": "targets.images.tiff",

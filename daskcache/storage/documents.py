@@ -95,13 +95,14 @@ def dict_of(form: Form) -> Form:
     return Form(f"an object, each value {form.text}", fits)
 
 
-def object_of(**forms: Form) -> Form:
-    """Return the form of an object with exactly these fields."""
+def object_of(optional: dict[str, Form] | None = None, /, **forms: Form) -> Form:
+    """Return the form of an object with these fields, and maybe the optional ones, but no others."""
+    known = {**forms, **(optional or {})}
 
     def fits(value):
-        if not isinstance(value, dict) or value.keys() != forms.keys():
+        if not isinstance(value, dict) or not forms.keys() <= value.keys() <= known.keys():
             return False
-        return all(form.fits(value[name]) for name, form in forms.items())
+        return all(known[name].fits(each) for name, each in value.items())
 
     return Form(f"an object with {' and '.join(forms)}", fits)
 

@@ -139,13 +139,11 @@ _LINES = dict_of(LINE)
 _DECISION = dict_of(LINE | NULL)
 _COLUMNS = list_of(list_of(TEXT, 2, 2))
 _CATEGORIES = dict_of(Form("an object", lambda value: isinstance(value, dict)))
+_LEVELS = list_of(list_of(TEXT | NULL, 2, 2))
 _SIZE = Form("a size", lambda value: type(value) is float and 0 < value < math.inf)
 _IMAGE = object_of(axes=LINE, pixel_size=dict_of(_SIZE), unit=LINE | NULL, channels=list_of(TEXT))
-_FORM = (
-    object_of(dtype=LINE, shape=list_of(COUNT))
-    | object_of(dtype=LINE, shape=list_of(COUNT), image=_IMAGE)
-    | object_of(columns=_COLUMNS)
-    | object_of(columns=_COLUMNS, categories=_CATEGORIES)
+_FORM = object_of({"image": _IMAGE}, dtype=LINE, shape=list_of(COUNT)) | object_of(
+    {"categories": _CATEGORIES, "index": _LEVELS}, columns=_COLUMNS
 )
 
 

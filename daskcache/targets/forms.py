@@ -35,8 +35,8 @@ def form_of(value: Any) -> dict[str, Any] | None:
     -------
     dict or None
         For an array (NumPy's, Zarr's, Dask's …): ``dtype``, a str, and ``shape``, a list of int.  For a
-        data frame: ``columns``, a list of pairs of name and dtype; and ``categories``, if there are any,
-        by the names of columns.
+        data frame: ``columns``, a list of pairs of name and dtype; ``categories``, if there are any, by
+        the names of columns; and ``index``, such pairs for its levels, unless it is a range.
     """
     if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "iloc"):
         return _form_of_frame(value)
@@ -54,7 +54,21 @@ def _form_of_frame(value):
     form = {"columns": [[name, str(dtype)] for name, dtype in zip(names, value.dtypes, strict=True)]}
     found = zip(names, map(_categories, value.dtypes), strict=True)
     categories = {name: each for name, each in found if each is not None}
-    return form | {"categories": categories} if categories else form
+    more = {"categories": categories, "index": _form_of_index(value.index)}
+    return form | {name: each for name, each in more.items() if each}
+
+
+def _form_of_index(index):
+    """Return pairs of name and dtype of the levels, or None for ranges, categories and other names."""
+    if type(index).__name__ == "RangeIndex" or not hasattr(index, "get_level_values"):
+        return None
+    levels = [[level.name, str(level.dtype)] for level in _levels(index)]
+    is_plain = all(type(name) in (str, type(None)) and dtype != "category" for name, dtype in levels)
+    return levels if is_plain else None
+
+
+def _levels(index):
+    return [index.get_level_values(position) for position in range(index.nlevels)]
 
 
 def _categories(dtype):
@@ -99,7 +113,7 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     if form is None or form_of(value) == form:
         return value
     if "columns" in form:
-        return _frame_in_form(value, form["columns"], form.get("categories", {}))
+        return _frame_in_form(value, form)
     return _array_in_form(value, form["dtype"], form["shape"])
 
 
@@ -154,7 +168,8 @@ def _converted(array, dtype):
 # ---- tables ---------------------------------------------------------------------------------------
 
 
-def _frame_in_form(value, columns, categories):
+def _frame_in_form(value, form):
+    columns, categories = form["columns"], form.get("categories", {})
     names = [name for name, _ in columns]
     if not hasattr(value, "columns"):
         raise _refused("it is not a table", _listed(names), type(value).__name__)
@@ -167,7 +182,19 @@ def _frame_in_form(value, columns, categories):
     frame = value.copy(deep=False)
     for position, (name, dtype) in enumerate(columns):
         frame[name] = _column_in_form(value.iloc[:, position], name, dtype, categories.get(name))
+    frame.index = _index_in_form(value.index, form.get("index", []))
     return frame
+
+
+def _index_in_form(index, levels):
+    """Return an index whose levels have the recorded dtypes; another index stays as it is."""
+    if [name for name, _ in levels] != list(index.names) or _form_of_index(index) == levels:
+        return index
+    pd = require("pandas", "table")
+    found = []
+    for level, (name, dtype) in zip(_levels(index), levels, strict=True):
+        found.append(pd.Index(_column_in_form(pd.Series(level), name, dtype, None), name=name))
+    return found[0] if len(found) == 1 else pd.MultiIndex.from_arrays(found)
 
 
 def _column_in_form(series, name, dtype, categories):

@@ -68,6 +68,7 @@ INVALID = {
         *({"dtype": "int64", "shape": shape} for shape in (None, 1, [-1], [1.0], [True], ["1"])),
         *({"columns": [column]} for column in (None, "a", [], ["a"], ["a", 1], ["a", "b", "c"])),
         {"columns": [], "dtype": "int64", "shape": []},
+        *({"columns": [], "index": index} for index in (None, ["id"], [["id"]], [["id", 1]])),
     ],
 }
 VALID = {
@@ -75,6 +76,8 @@ VALID = {
     "form": [
         {"columns": []},
         {"columns": [["a", "int64"], ["b\n", "str"]]},
+        {"columns": [], "index": [["id", "int64"], [None, "str"]]},
+        {"columns": [], "categories": {"a": {}}, "index": [["id", "int64"]]},
         {"dtype": "O", "shape": []},
     ],
     "seconds": [0, 0.5, 3],

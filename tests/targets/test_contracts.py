@@ -154,6 +154,8 @@ class TestParquet(TargetContract):
         pd.DataFrame({"a": pd.Categorical([])}),
         pd.DataFrame({"a": pd.cut([1.0, 2, 3, np.nan], 2)}),
         pd.DataFrame({"a": pd.cut([1, 2, 3], [0, 2, 4], right=False)}),
+        pd.DataFrame({"a": pd.cut([1, 2, 9], [0, 2, 5])}),
+        pd.DataFrame({"a": pd.cut([8, 9], [0, 2, 5])}),
         pd.DataFrame({"a": pd.Categorical([3, 1, 3], [3, 2, 1], ordered=True)}),
         pd.DataFrame({"a": pd.Categorical([3, None], [3, 2])}),
         pd.DataFrame({"a": pd.Categorical([0.1, 2])}, index=pd.CategoricalIndex([7, 8])),

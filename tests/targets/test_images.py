@@ -28,7 +28,8 @@ from daskcache.errors import FormatLimit, GraphError, SourceChanged, SourceMissi
 from daskcache.hashing.encoder import hash_value
 from daskcache.housekeeping.audit import audit_root
 from daskcache.storage.roots import Root
-from daskcache.targets.images import units
+from daskcache.targets.images import pixels, units
+from daskcache.targets.images import target as target_module
 from daskcache.targets.images.metadata import Described, taken_over
 
 KINDS = [None, "plain", "imagej", "ome"]
@@ -277,6 +278,47 @@ def test_tiles():
         assert tif.pages[0].tile == (16, 32)
         assert len(tif.pages[0].dataoffsets) == 3 * 2
     assert_identical(target.decode(content(target, STACK)), STACK)
+
+
+#: Images whose pixels are made while they are written: of another dtype, or in another order.
+MADE = {
+    "mask": STACK[0] > 400,
+    "masks": STACK > 400,
+    "narrowed": STACK.astype("i8") - 1000,
+    "wide narrowed": np.tile(STACK[0].astype("i8"), (3, 12)),
+    "turned": STACK.T,
+    "mirrored colours": RNG.integers(0, 255, (40, 50, 3), dtype="u1")[:, ::-1],
+}
+
+
+@pytest.mark.parametrize("value", MADE.values(), ids=MADE)
+@pytest.mark.parametrize("tile", [None, (16, 32)], ids=["strips", "tiles"])
+@pytest.mark.parametrize("compression", ["zlib", "zstd", None])
+def test_pieces_make_the_same_file(value, tile, compression, tmp_path, monkeypatch):
+    """A large image is stored piece by piece, in the bytes that tifffile writes of it as a whole."""
+    monkeypatch.setattr(target_module, "_SMALLEST_STRIP", 500)
+    monkeypatch.setattr(pixels, "PIECE", 500)
+    target = dc.ImageTarget("a.tif", compression, tile=tile)
+    whole = content(target, value)
+    monkeypatch.setattr(target_module, "_LARGE", 0)
+    target.write(value, tmp_path / "a.tif")
+    written = (tmp_path / "a.tif").read_bytes()
+    assert hash_value(written) == hash_value(whole)  # pytest takes minutes to show other bytes
+    assert_identical(target.read(tmp_path / "a.tif"), np.ascontiguousarray(value))
+
+
+@pytest.mark.parametrize("compression", ["zlib", None])
+@pytest.mark.parametrize("value", [STACK[0] > 400, STACK[0].astype("i8") + 2**16], ids=["mask", "int64"])
+def test_pixels_of_another_byte_order(value, compression, tmp_path, monkeypatch):
+    """Another program may write the bytes the other way round, and keep the tag with the dtype."""
+    monkeypatch.setattr(pixels, "PIECE", 500)
+    target = dc.ImageTarget("a.tif", compression)
+    with opened(target, value) as tif:
+        stored, (note,) = tif.asarray(), [tag for tag in tif.pages[0].tags if tag.code == 65321]
+    extra = [(note.code, "s", 0, note.value, True)]
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, stored, byteorder=">", compression=compression, extratags=extra)
+    assert_identical(target.read(path), value)
 
 
 # ---- options ------------------------------------------------------------------------------------

@@ -182,12 +182,30 @@ RESTORED = {
 }
 
 
-@pytest.mark.parametrize("name", RESTORED)
+_CELLS = pd.DataFrame({"area": [1.5, 2.5, 4]}, index=pd.Index([1, 2, 3], name="label"))
+_TIMES = pd.to_datetime(["2026-01-01", "2026-01-03"]).astype("datetime64[s]")
+#: Frames with an index that has names.
+INDEXED = {
+    "labels that count": _CELLS,
+    "labels that don't": _CELLS.iloc[[0, 2, 1]],
+    "no labels": _CELLS.iloc[:0],
+    "small labels": _CELLS.set_axis(pd.Index(np.array([1, 2, 3], "u1"), name="label")),
+    "a range": _CELLS.set_axis(pd.RangeIndex(1, 4, name="label")),
+    "times": pd.DataFrame({"n": [1, 2]}, index=pd.Index(_TIMES, name="t")),
+    "levels": _CELLS.assign(t=pd.to_datetime("2026-01-01")).set_index("t", append=True),
+    "no rows of levels": _CELLS.assign(kind="a").set_index("kind", append=True).iloc[:0].copy(),
+    "levels and categories": _CELLS.assign(kind=pd.Categorical(["a", "b", "a"])),
+}
+INDEXED["no rows of levels"].index = INDEXED["no rows of levels"].index.remove_unused_levels()
+
+
+@pytest.mark.parametrize("name", [*RESTORED, *INDEXED])
 def test_a_node_restores_the_dtypes_of_csv(name, runs):
     """A record keeps the dtypes that the text lacks: a node returns them, cold, warm and downstream."""
-    frame = RESTORED[name]
+    frame = RESTORED[name] if name in RESTORED else INDEXED[name]
+    index_col = list(frame.index.names) if name in INDEXED else None
 
-    @dc.delayed(target="table.csv")
+    @dc.delayed(target=dc.CSVTarget("table.csv", index_col=index_col))
     def table():
         runs.note("table")
         return frame
@@ -198,6 +216,7 @@ def test_a_node_restores_the_dtypes_of_csv(name, runs):
 
     for got in (table().compute(), table().compute(), table().dc.load(), seen(table()).compute()):
         pd.testing.assert_frame_equal(got, frame, check_exact=True)
+        assert hash_value(got) == hash_value(frame)
     assert runs.take() == ["table"]
     assert dc.audit(seen(table())).counts == {"same": 2, "differs": 0, "failed": 0, "skipped": 0}
 
@@ -261,6 +280,20 @@ def test_a_corrected_csv_is_read_in_its_form(root):
     pd.testing.assert_frame_equal(node.compute(), expected)
     path.write_text(path.read_text().replace("none", "oval"))
     with pytest.raises(FormatLimit, match="'kind'"):
+        node.dc.adopt()
+
+
+def test_a_corrected_csv_keeps_its_index(root):
+    """A person may delete rows; labels that are no integers any more are refused."""
+    node = dc.delayed(lambda: _CELLS, target=dc.CSVTarget("cells.csv", index_col="label"))()
+    node.compute()
+    path = root / "cells.csv"
+    path.write_text("label,area\n1,1.5\n3,4.0\n")
+    node.dc.adopt()
+    pd.testing.assert_frame_equal(node.compute(), _CELLS.loc[[1, 3]])
+    assert hash_value(node.compute()) == hash_value(_CELLS.loc[[1, 3]])
+    path.write_text("label,area\na,1.5\n")
+    with pytest.raises(FormatLimit, match="'label' don't fit into int64"):
         node.dc.adopt()
 
 

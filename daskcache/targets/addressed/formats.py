@@ -16,6 +16,7 @@ from ...errors import DaskcacheWarning, require
 from ..base import CODEC_ERRORS
 from ..images import tiff
 from ..images.metadata import UNKNOWN, ImageMetadata
+from ..images.pixels import as_stored, stored_dtype
 from .base import Addressed
 
 
@@ -149,7 +150,7 @@ class AddressedImage(AddressedArray):
 
 
 def _narrowed(array):
-    return tiff.as_stored(array, tiff.stored_dtype(array, True))
+    return as_stored(array, stored_dtype(array, True))
 
 
 def hash_array(array: Any) -> str:

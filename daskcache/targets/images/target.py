@@ -1,6 +1,6 @@
 """Images in TIFF files as targets.
 
-`options` checks the options.  `tiff` prepares the pixels, and reads and writes the metadata.
+`options` checks the options.  `pixels` prepares the pixels, `tiff` reads and writes the metadata.
 `source` has images as inputs.
 """
 
@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import os
+from functools import partial
 
 from ...aliases import names_of
 from ...errors import FormatLimit, LazyModule, require
 from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
 from ..resource import DecodesInParts, Metadata
-from . import ome_files, tiff
+from . import ome_files, pixels, tiff
 from .metadata import TakesOver, fits, hash_with
 from .options import (
     checked_axes,
@@ -39,7 +39,6 @@ __getattr__ = names_of(__name__, "targets.images.source")
 _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"}
 #: Bytes of a strip before compression: the most, and the least if a page is cut for two threads.
 _STRIP, _SMALLEST_STRIP = 2**20, 2**16
-_THREADS = min(2, os.cpu_count() or 1)
 #: Bytes of pixels above which a second thread saves more time than its start takes.
 _WORTH_A_THREAD = 2**19
 #: Bytes of pixels above which a file is made on disk, not in memory.
@@ -47,6 +46,8 @@ _LARGE = 2**24
 #: Level of deflate.  In libdeflate, which tifffile uses, this fastest level makes smaller files of raw
 #: images than zlib's default level, and up to a quarter larger ones of labels and masks.
 _LEVEL = 1
+#: Names that TIFF's tags have for compressions.
+_TAGGED = {"zlib": "ADOBE_DEFLATE", "zstd": "ZSTD"}
 
 
 class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
@@ -171,25 +172,35 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         metadata = self._metadata_of(value)
         kind, dtype = self._stored(value, metadata)
         note = Note(value.dtype.name, dtype.name, metadata, value.shape)
+        how = self._compressed(value, dtype, metadata.axes)
         tifffile.imwrite(
             file,
-            self._pixels(value, dtype, metadata.axes),
+            self._pixels(value, dtype, metadata.axes, how),
             shape=value.shape,
             dtype=dtype,
             photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
             tile=self.tile,
             bigtiff=tiff.needs_bigtiff(value.shape, dtype),
-            **self._compressed(value, dtype, metadata.axes),
+            **how,
             **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
         )
 
-    def _pixels(self, value, dtype, axes):
-        """Return the pixels to store; those of a large image plane by plane, if they have to be made."""
+    def _pixels(self, value, dtype, axes, how):
+        """Return the pixels to store; those of a large image in pieces, if they have to be made.
+
+        tifffile takes tiles as arrays and encodes them.  It takes strips in their encoded form only.
+        """
         is_as_stored = value.dtype == dtype and value.flags.c_contiguous
-        if is_as_stored or self.tile or not self.is_large(value):
-            return tiff.as_stored(value, dtype)
-        stacked = value.shape[: axes.index("Y")]
-        return (tiff.as_stored(value[place], dtype) for place in np.ndindex(stacked))
+        # given tile by tile, uncompressed stacks would have other bytes: other pointers to equal sizes
+        in_one = self.tile and self.compression is None
+        if is_as_stored or in_one or not self.is_large(value):
+            return pixels.as_stored(value, dtype)
+        if self.tile:
+            return (pixels.as_stored(tile, dtype) for tile in pixels.tiles(value, axes, self.tile))
+        row = math.prod(value.shape[axes.index("X") :]) * dtype.itemsize
+        strips = pixels.strips(value, axes, how.get("rowsperstrip", math.ceil(pixels.PIECE / row)))
+        count = max(pixels.THREADS, how.get("buffersize", 0) // _STRIP)
+        return pixels.encoded(strips, dtype, _encoder(how), count)
 
     def _decode(self, file):
         if ome_files.is_spread(self.path, file):
@@ -202,7 +213,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         with tifffile.TiffFile(file) as tif:
             check_whole(tif, self.path)
             check_decoded(tif.series[0].nbytes, self.path)
-            return tiff.restored(tif, tiff.note_of(tif))
+            return pixels.restored(tif, tiff.note_of(tif))
 
     def open(self, path):
         """Open the image in the file `path` lazily, with the dtype and shape that `read` returns.
@@ -301,7 +312,7 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         asked = self.format or (OME if self.path.lower().endswith((".ome.tif", ".ome.tiff")) else None)
         # neither OME nor ImageJ has 64-bit integers, and ImageJ lacks some other dtypes
         narrow = value.dtype.itemsize == 8 or (asked == IMAGEJ and value.dtype.str[1:] not in IN_IMAGEJ)
-        dtype = tiff.stored_dtype(value, narrow)
+        dtype = pixels.stored_dtype(value, narrow)
         if asked is None:
             plain = metadata.is_empty or tiff.obstacle(IMAGEJ, dtype, value.shape, metadata)
             return PLAIN if plain else IMAGEJ, dtype
@@ -320,8 +331,8 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         nbytes = value.size * dtype.itemsize
         how = {
             "compression": self.compression,
-            "maxworkers": _THREADS if nbytes >= _WORTH_A_THREAD else 1,
-            "buffersize": tiff.at_once(nbytes),
+            "maxworkers": pixels.THREADS if nbytes >= _WORTH_A_THREAD else 1,
+            "buffersize": pixels.at_once(nbytes),
         }
         if self.compression == "zlib":
             how["compressionargs"] = {"level": _LEVEL}
@@ -333,6 +344,14 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
             strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
             how["rowsperstrip"] = math.ceil(strip / row)
         return how
+
+
+def _encoder(how):
+    """Return the function with which tifffile encodes a strip."""
+    if not how:
+        return np.ndarray.tobytes
+    number = tifffile.COMPRESSION[_TAGGED[how["compression"]]]
+    return partial(tifffile.TIFF.COMPRESSORS[number], **how.get("compressionargs", {}))
 
 
 def _as_noted(array, note):

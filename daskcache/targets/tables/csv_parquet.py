@@ -30,20 +30,19 @@ class _FrameTarget(BytesTarget):
 class CSVTarget(_FrameTarget):
     """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
 
-    The file holds only values, neither dtypes nor an index.  A node's record keeps the dtypes of the
-    columns, so that a node returns them: categories, times, small integers, and those of a frame without
-    rows.  The parameters below restore what the text alone would lose, such as an index.  Every frame is
-    read back before it is saved.  A frame that would come back changed is refused, with the name of the
-    column.
+    The file holds only values, neither dtypes nor an index.  A node's record keeps the dtypes of columns
+    and index levels.  So a node returns categories, times, small integers and frames without rows.  The
+    parameters below restore what the text alone would lose, such as an index.  Every frame is read back
+    before it is saved.  A frame that would come back changed is refused, with the name of the column.
 
     Parameters
     ----------
     path : str
         Path template ending in ``.csv``.
     dtype : mapping of str to dtype, optional
-        Dtypes with which the text is read: ``"str"`` for ``007``, and those of index levels.  Files
-        that are read without a record need them for all that plain CSV would lose: ``"category"``,
-        ``"float32"``, ``"Int64"``, ``"datetime64[us]"`` …  ``frame.dtypes`` works, too.
+        Dtypes with which the text is read: ``"str"`` for ``007``, and those of index levels that are
+        categories.  Files that are read without a record need them for all that plain CSV would lose:
+        ``"category"``, ``"float32"``, ``"Int64"``, ``"datetime64[us]"`` …  ``frame.dtypes`` works, too.
     index_col : str or list of str, optional
         Names of the index levels, which become the first columns.  By default the index must be
         0, 1, 2 …, and is not stored.

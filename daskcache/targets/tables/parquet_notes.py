@@ -49,9 +49,17 @@ def noted(frame: Any) -> Any:
         if isinstance(column.dtype, pd.CategoricalDtype):
             categories = column.dtype.categories
             if isinstance(categories, pd.IntervalIndex):  # which PyArrow has no dictionary for
-                frame.isetitem(position, column.astype(categories.dtype))
+                frame.isetitem(position, _as_intervals(column, categories))
     frame.attrs = {**attrs, **notes}
     return frame
+
+
+def _as_intervals(column, categories):
+    """Return a column of intervals; those of integers are of floats where some are missing."""
+    is_of_integers = categories.dtype.subtype.kind in "iu"
+    if is_of_integers and column.isna().any():
+        return column.astype(pd.IntervalDtype("float64", categories.closed))
+    return column.astype(categories.dtype)
 
 
 def read_parquet(file: Any) -> Any:
