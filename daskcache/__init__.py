@@ -34,6 +34,7 @@ _DEFINED_IN = {
     "targets.registry": "register_suffix",
     "targets.resource": "Metadata Resource",
     "targets.source": "FileSource Source",
+    "targets.sources": "Sources sources",
     "targets.tables.csv_parquet": "CSVSource CSVTarget ParquetSource ParquetTarget",
     "targets.tables.sql": "SQLSource SQLTarget",
     "targets.template": "context",
@@ -97,6 +98,8 @@ if TYPE_CHECKING:
     from .targets.resource import Resource as Resource
     from .targets.source import FileSource as FileSource
     from .targets.source import Source as Source
+    from .targets.sources import Sources as Sources
+    from .targets.sources import sources as sources
     from .targets.tables.csv_parquet import CSVSource as CSVSource
     from .targets.tables.csv_parquet import CSVTarget as CSVTarget
     from .targets.tables.csv_parquet import ParquetSource as ParquetSource

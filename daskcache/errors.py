@@ -5,6 +5,7 @@
     DaskcacheError
     ├── GraphError                 the graph as written can't be planned
     │   ├── TemplateError          a target or label template has a bad field or value
+    │   ├── PatternError           a pattern for files is malformed, or matches a file in two ways
     │   ├── UnsafePath             a target path would leave the root, or can't be a file name
     │   ├── UnknownFormat          no target class for this suffix
     │   ├── TargetCollision        two nodes, or two programs, claim one target
@@ -96,6 +97,10 @@ class GraphError(DaskcacheError):
 
 class TemplateError(GraphError, ValueError):
     """A target or label template has a bad field, or a value that can't fill it."""
+
+
+class PatternError(GraphError, ValueError):
+    """A pattern for files is malformed, or matches a file in two ways."""
 
 
 class UnsafePath(GraphError, ValueError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import operator
 import os
 import pathlib
@@ -20,15 +21,23 @@ from dask.delayed import Delayed
 from dask.delayed import delayed as dask_delayed
 
 from .. import config
-from ..errors import DaskcacheError, DaskcacheWarning, GraphError, UnhashableArgument, did_you_mean
+from ..errors import (
+    DaskcacheError,
+    DaskcacheWarning,
+    GraphError,
+    TemplateError,
+    UnhashableArgument,
+    did_you_mean,
+)
 from ..hashing.collections import collection_hash
 from ..hashing.encoder import canonical_order, digest
 from ..hashing.names import has
 from ..printable import printable
 from ..storage import roots
+from ..targets.fields import agreed
 from ..targets.source import Source
-from ..targets.template import context
-from .containers import taken_apart
+from ..targets.template import ATTRIBUTES, context
+from .containers import taken_apart, values_in
 from .options import check_suffixes
 from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
@@ -90,8 +99,9 @@ def _make_recipe(spec, args, kwargs, pure):
     parents = upstream.parents()
     key = combine(static, [p.key if isinstance(p, Recipe) else p.identity for p in parents])
     lookup = functools.partial(_field, spec, values, key)
-    label = printable(spec.label.fill(lookup)) if spec.label else ""
-    paths = tuple([template.fill(lookup) for template in spec.templates]) if pure else ()
+    field_of = functools.partial(_found_field, spec, values, bound, parents)
+    label = printable(spec.label.fill(lookup, field_of)) if spec.label else ""
+    paths = tuple([template.fill(lookup, field_of) for template in spec.templates]) if pure else ()
     if spec.ends_in_field and spec.options.target is not None:
         check_suffixes(spec.options, paths)
     taint = _taint(parents) if pure else uuid.uuid4().hex
@@ -140,6 +150,59 @@ def _field(spec, values, key, name):
         return values[spec.signature.names.index(name)]
     except ValueError:
         return context[name]
+
+
+def _found_field(spec, values, bound, parents, name, attribute):
+    """Return a field, found by a pattern, of an argument's inputs; raise TemplateError without one."""
+    if name in spec.signature.names:
+        position = spec.signature.names.index(name)
+        value = values[position]
+        refs = [found.ordinal for found in values_in(bound[position]) if type(found) is Ref]
+        inputs = [parents[ordinal] for ordinal in dict.fromkeys(refs)]
+    else:
+        value = context[name]
+        inputs = [value._recipe] if has(type(value), "_recipe") else []
+    if isinstance(value, Source):  # an equal one, under another pattern, may have the same reference
+        inputs = [SourceInput(value, "", "")]
+    fields = agreed([item.fields for item in inputs])
+    try:
+        return fields[attribute]
+    except KeyError:
+        raise _no_field(name, attribute, inputs, fields) from None
+
+
+def _no_field(name, attribute, inputs, fields):
+    made_from = [before for item in inputs if isinstance(item, Recipe) for before in item.upstream]
+    values = dict.fromkeys(
+        value
+        for item in (*inputs, *made_from)
+        if isinstance(item, SourceInput | Recipe)
+        for value in _values(item, attribute)
+    )
+    if len(values) > 1:
+        shown = ", ".join(map(repr, itertools.islice(values, 3)))
+        agreeing = f", or use a field on which they agree: {', '.join(fields)}" if fields else ""
+        return TemplateError(
+            f"the files that {name} is made from differ in {attribute}",
+            expected="one value",
+            got=f"{shown} and {len(values) - 3} more" if len(values) > 3 else shown,
+            hint=f'make a node for each: sources.group_by("{attribute}"){agreeing}',
+        )
+    known = [*ATTRIBUTES, *fields]
+    return TemplateError(
+        f"{name} has no field {attribute!r}",
+        expected=f"one of .{', .'.join(known)}",
+        hint=did_you_mean(attribute, known)
+        or f'find the files with daskcache.sources("…{{{attribute}}}…"), or pass {attribute} as an '
+        "argument if the result depends on it",
+    )
+
+
+def _values(item, attribute):
+    """Return the values that the files of a direct input have for a field."""
+    if isinstance(item, SourceInput):
+        return item.source.__daskcache_values__(attribute)
+    return [item.fields[attribute]] if attribute in item.fields else []
 
 
 def _root():
@@ -231,7 +294,8 @@ class _Upstream:
     def _refer_to_node(self, node):
         recipe = node._recipe
         if node._dask is not None and not recipe.paths:  # its value exists only where it was persisted
-            held = DaskInput(Delayed(node._key, node._dask), recipe.key + recipe.taint, ())
+            value = Delayed(node._key, node._dask)
+            held = DaskInput(value, recipe.key + recipe.taint, (), recipe.fields)
             return self._refer(f"held {node._key}", held)
         return self._refer(recipe.identity, recipe)
 
@@ -260,4 +324,6 @@ def _dask_input(collection, delayed):
     for layer in getattr(delayed.__dask_graph__(), "layers", {}).values():
         for part in [layer] if hasattr(layer, "recipes") else layer.values():
             found.update((recipe.identity, recipe) for recipe in getattr(part, "recipes", ()))
-    return DaskInput(delayed, collection_hash(collection), tuple(found.values()))
+    recipes = tuple(found.values())
+    fields = agreed([recipe.fields for recipe in recipes])
+    return DaskInput(delayed, collection_hash(collection), recipes, fields)

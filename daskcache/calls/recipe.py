@@ -22,6 +22,7 @@ from ..hashing.encoder import digest
 from ..storage import code_store
 from ..storage.roots import Root
 from ..targets.base import Target
+from ..targets.fields import NONE, Fields, agreed
 from ..targets.source import Source
 from .spec import Code, Spec
 
@@ -57,10 +58,13 @@ class Recipe:
     identity: str = dataclasses.field(init=False)
     #: True if an argument could be modified after the node was made.
     mutable: bool = dataclasses.field(init=False)
+    #: Fields of the files that this is made from, on which its direct inputs agree.
+    fields: Fields = dataclasses.field(init=False)
 
     def __post_init__(self):
         self.identity = self.key + self.taint + (f"{self.root}/{self.paths[0]}" if self.paths else "")
         self.mutable = not _IMMUTABLE.issuperset(map(type, self.values))
+        self.fields = agreed([parent.fields for parent in self.upstream]) if self.upstream else NONE
 
     @property
     def name(self) -> str:
@@ -229,6 +233,10 @@ class SourceInput(NamedTuple):
     identity: str
     content_hash: str
 
+    @property
+    def fields(self) -> Fields:
+        return self.source.__daskcache_fields__()
+
 
 class DaskInput(NamedTuple):
     """A plain Dask value, and the recipes that its graph was composed from."""
@@ -236,6 +244,8 @@ class DaskInput(NamedTuple):
     delayed: Delayed
     identity: str
     recipes: tuple[Recipe, ...]
+    #: Fields on which the recipes agree.
+    fields: Fields = NONE
 
 
 def combine(static: str, identities: list[str]) -> str:

@@ -22,7 +22,7 @@ from ..runtime.work import FileData, Work
 from ..storage import files
 from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
-from ..storage.roots import Root
+from ..storage.roots import Root, parsed
 from ..targets.forms import as_recorded
 
 ACCEPTED = "it is taken as it is, though its code or inputs changed"
@@ -280,7 +280,11 @@ def source_changes(root: str, described: dict[str, Any]) -> bool:
 def _source_input(root, described):
     path = os.path.normpath(os.path.join(root, described.get("folder", described["source"])))
     try:
-        source = _source_class(described)(path, **value_of(described.get("options", "{}")))
+        options, members = (
+            value_of(described.get("options", "{}")),
+            parsed(described.get("members", "{}")),
+        )
+        source = _source_class(described).__daskcache_restore__(path, options, members)
         content_hash = source.content_hash()
         identity = source.identify(content_hash)
     except DaskcacheError as error:

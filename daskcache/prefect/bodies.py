@@ -237,6 +237,8 @@ class DataBody(_AnyBody):
         for name, value in bound.arguments.items():
             if not wants_object.get(name):
                 bound.arguments[name] = visit_collection(value, _data, return_data=True)
+            elif isinstance(value, Source):
+                bound.arguments[name] = value.__daskcache_without_fields__()
         token = inside_body.set(True)
         try:
             return call_plain(self.spec, bound.args, bound.kwargs)

@@ -111,8 +111,7 @@ class FileData:
     def heritage(self):
         """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`."""
         with reading(self.source):
-            found = self.source.heritage_verified(self.content_hash)
-        return [] if found is None else [found]
+            return self.source.__daskcache_heritages__(self.content_hash)
 
     @property
     def may_have_heritage(self):
@@ -125,7 +124,7 @@ class FileData:
     def verified_source(self):
         """Verify the source, and return it for a function that reads the file itself."""
         self.source.verify(self.content_hash)
-        return self.source
+        return self.source.__daskcache_without_fields__()
 
 
 def describe_arguments(

@@ -1,6 +1,7 @@
 """`FolderSource`: the files of a folder as one input.
 
-`base.Source` is the input of a single file.  `storage.source_hashes` remembers the hashes of members.
+`source.Source` is the input of a single file, and `sources` finds files with fields in their names.
+`storage.source_hashes` remembers the hashes of members.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -81,12 +82,7 @@ class FolderSource(Source):
         self.pattern = pattern
         self.source = source
         _components(pattern)
-        if source is not None and not (isinstance(source, type) and issubclass(source, Source)):
-            raise GraphError(
-                "the members of a folder can't be made sources",
-                expected="a class, such as daskcache.ImageSource",
-                got=repr(source),
-            )
+        check_source_class(source)
         super().__init__(os.path.join(self.folder, pattern))
 
     def names(self) -> list[str]:
@@ -98,7 +94,7 @@ class FolderSource(Source):
             One path for each member.
         """
         try:
-            return sorted(set(_matches(self.folder, _components(self.pattern))))
+            return sorted(set(matches(self.folder, _components(self.pattern))))
         except OSError as error:
             expected = "an existing folder, and links that lead somewhere"
             raise source_error(error, error.filename or self.folder, expected) from error
@@ -150,7 +146,7 @@ class FolderSource(Source):
 
     def __daskcache_members__(self):
         names = self.names()
-        if len(names) > _MAX_MEMBERS:
+        if len(names) > MAX_MEMBERS:
             return {}
         return {name: content_hash(f"{self.folder}/{name}")[:8] for name in names}
 
@@ -175,8 +171,18 @@ class FolderSource(Source):
         return f"FolderSource({self.folder!r}, {self.pattern!r}{members})"
 
 
-#: Number of members of a folder that are told apart in records: some kilobytes.
-_MAX_MEMBERS = 1000
+def check_source_class(source: type[Source] | None) -> None:
+    """Raise GraphError if the class of members is neither None nor a class of sources."""
+    if source is not None and not (isinstance(source, type) and issubclass(source, Source)):
+        raise GraphError(
+            "the members of a folder can't be made sources",
+            expected="a class, such as daskcache.ImageSource",
+            got=repr(source),
+        )
+
+
+#: Number of members of an input that are told apart in records: some kilobytes.
+MAX_MEMBERS = 1000
 
 
 def _components(pattern):
@@ -191,14 +197,24 @@ def _components(pattern):
     return (*parts, "*") if parts[-1] == "**" else parts
 
 
-def _matches(folder, parts):
+def matches(
+    folder: str, parts: tuple[str, ...], is_member: Callable[[os.DirEntry], bool] = os.DirEntry.is_file
+) -> Iterator[str]:
     """Yield the paths, from `folder`, of the files that match; some more than once.
 
     Links that form a circle end with an error, as the system follows only a few dozen links in a path.
+
+    Parameters
+    ----------
+    folder : str
+    parts : tuple of str
+        One shell pattern for each name in a path; ``**`` stands for any number of folders.
+    is_member : callable
+        Tests if an entry of a folder is a member.
     """
     part, rest = parts[0], parts[1:]
     if part == "**":  # any number of folders: none here, one or more by keeping `parts` below
-        yield from _matches(folder, rest)
+        yield from matches(folder, rest, is_member)
     with os.scandir(folder) as entries:
         for entry in entries:
             if not _fits(entry.name, part):
@@ -206,10 +222,10 @@ def _matches(folder, parts):
             if entry.is_symlink():
                 os.stat(entry.path)  # a link that leads nowhere is an error, not a missing member
             if not rest:
-                if entry.is_file():
+                if is_member(entry):
                     yield entry.name
             elif entry.is_dir():
-                for name in _matches(entry.path, parts if part == "**" else rest):
+                for name in matches(entry.path, parts if part == "**" else rest, is_member):
                     yield f"{entry.name}/{name}"
 
 

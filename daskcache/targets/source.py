@@ -19,6 +19,7 @@ from ..storage.roots import check_local
 from ..storage.source_hashes import content_hash, fresh_hash, opened
 from ..storage.trust import check_runnable
 from ..storage.verified_files import CHANGED, VerifiedFile
+from .fields import WithFields
 from .registry import source_class
 from .resource import Decodes, Resource, name_with_code
 from .unreadable import reading
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .base import BytesTarget
 
 
-class Source(Decodes, Resource):
+class Source(WithFields, Decodes, Resource):
     """An existing input file.  A decorated function that takes it receives the file's data.
 
     A source is identified by its file name and content.  So a node made from it reruns only when one of
@@ -40,6 +41,12 @@ class Source(Decodes, Resource):
     ----------
     path : str or os.PathLike
         The file.  A relative path is taken from the current folder.
+
+    Attributes
+    ----------
+    fields : dict
+        Values by name, read from the path of a file that `sources` found; else empty.  They are not part
+        of the identity, so functions do not get them.
 
     Raises
     ------
@@ -65,6 +72,8 @@ class Source(Decodes, Resource):
     format: ClassVar[type[BytesTarget]]
     #: True if reading can run code.  Then no record chooses the class, and the file must be trusted.
     runs_code: ClassVar[bool] = False
+    #: True if the source is a folder, such as a Zarr array.
+    of_folder: ClassVar[bool] = False
 
     def decode(self, data: bytes) -> Any:
         """Return the value in the file's content.
@@ -232,6 +241,11 @@ class Source(Decodes, Resource):
             self._compare(self.content_hash(), expected)
         return found
 
+    def __daskcache_heritages__(self, expected: str) -> list[Any]:
+        """Return what `heritage_verified` returns, for each file of a source that has several."""
+        found = self.heritage_verified(expected)
+        return [] if found is None else [found]
+
     def _kept(self, data, cache):
         if cache:
             self._data = data
@@ -283,6 +297,13 @@ class Source(Decodes, Resource):
         Records hold them, so that `daskcache.why` can name the files that changed.
         """
         return {}
+
+    @classmethod
+    def __daskcache_restore__(
+        cls, path: str, options: dict[str, Any], members: dict[str, str]
+    ) -> Source:
+        """Return the source that a record describes by its path, options and members."""
+        return cls(path, **options)
 
     def identity(self) -> str:
         """Return the text that identifies this source: class, file name, content hash and options.

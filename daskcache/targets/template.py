@@ -2,10 +2,10 @@
 
 A field is an argument's name, ``{funcname}``, ``{key}``, ``{data_hash}`` or a value of the context.  It
 may have a format spec (``{i:03d}``).  Fields of sources, nodes and paths take the attributes
-``filename``, ``stem``, ``suffix`` and ``parent``.  Indexing, other attributes and expressions are
-errors, as a template is data and is never evaluated.  Only the template's own text makes folders.  A
-value stays within one path component.  `calls.options` and `calls.spec` parse templates, and
-`calls.arguments` fills them when a node is made.
+``filename``, ``stem``, ``suffix`` and ``parent``, and as further ones the `fields` of files found by a
+pattern.  Indexing, other attributes and expressions are errors, as a template is data and is never
+evaluated.  Only the template's own text makes folders.  A value stays within one path component.
+`calls.options` and `calls.spec` parse templates, and `calls.arguments` fills them when a node is made.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..storage.paths import DATA_HASH, check_path, nested
 
 ATTRIBUTES = ("filename", "stem", "suffix", "parent")
 
-_FIELD = re.compile(rf"([A-Za-z_]\w*)(?:\.({'|'.join(ATTRIBUTES)}))?\Z")
+_FIELD = re.compile(r"([A-Za-z_]\w*)(?:\.([A-Za-z]\w*))?\Z")
 # A value must not bring in, or complete, the `::` before the name of a table.
 _UNSAFE_IN_VALUE = re.compile(r"[/\\%]|::|\A:|:\Z")
 
@@ -66,13 +66,16 @@ class Template:
     def __reduce__(self):
         return Template, (self.text, self.is_path)
 
-    def fill(self, lookup) -> str:
+    def fill(self, lookup, field_of=None) -> str:
         """Fill the fields.
 
         Parameters
         ----------
         lookup : callable
             Takes a field's name, returns its value; raises KeyError for an unknown name.
+        field_of : callable, optional
+            Takes a field's name and an attribute besides `ATTRIBUTES`, returns the value that a pattern
+            found; raises TemplateError.
 
         Returns
         -------
@@ -102,16 +105,29 @@ class Template:
                     hint=f"use an argument's name, {{funcname}}, {{key}}, or set {name!r} with "
                     f"daskcache.context({name}=...)",
                 ) from None
-            text = self._text(value, name, attribute, spec)
+            if attribute in ATTRIBUTES:
+                value = _attribute(value, attribute, name, self.text)
+            elif attribute is not None:
+                value = self._found(field_of, name, attribute)
+            text = self._text(value, name, spec)
             filled.append(_escape(text) if self.is_path else text)
         result = "".join(filled)
         if self.is_path and self.fields:
             check_path(result, self.text)
         return result
 
-    def _text(self, value, name, attribute, spec):
-        if attribute is not None:
-            value = _attribute(value, attribute, name, self.text)
+    def _found(self, field_of, name, attribute):
+        try:
+            if field_of is None:
+                raise TemplateError("it has no fields", expected=_plain_attributes())
+            return field_of(name, attribute)
+        except TemplateError as error:
+            error.message = (
+                f"the template {self.text!r} uses {{{name}.{attribute}}}, but {error.message}"
+            )
+            raise
+
+    def _text(self, value, name, spec):
         if isinstance(value, enum.Enum):
             value = value.name
         if value is None or isinstance(value, (str, int, float, PurePath)):
@@ -124,7 +140,7 @@ class Template:
         if _has_path(value):
             raise TemplateError(
                 f"the template {self.text!r} uses {{{name}}}, which is a node or a source",
-                hint=f"use {{{name}.stem}}, or .filename, .suffix, .parent",
+                hint=f"use {{{name}.stem}}, .filename, .suffix, .parent, or a field of its pattern",
             )
         raise TemplateError(
             f"the template {self.text!r} can't put {name}, a {type(value).__name__}, in a name",
@@ -216,11 +232,15 @@ def _parse(text):
         if not match or conversion or "{" in (spec or ""):
             raise TemplateError(
                 f"the template {text!r} has the field {{{field}}}, which is not a plain field",
-                expected=f"a name, or a name with one of .{', .'.join(ATTRIBUTES)}",
+                expected=f"a name, or a name with one of {_plain_attributes()}, or a pattern's field",
                 got=field,
             )
         parts.append((literal, match[1], match[2], spec or ""))
     return tuple(parts)
+
+
+def _plain_attributes():
+    return f".{', .'.join(ATTRIBUTES)}"
 
 
 def _escape(text):

@@ -21,9 +21,12 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 import daskcache
 from daskcache import JSONTarget
-from daskcache.errors import MissingExtra, TargetMissing
+from daskcache.calls.options import Options
+from daskcache.calls.spec import Spec
+from daskcache.errors import GraphError, MissingExtra, TargetMissing
 from daskcache.planning.planner import Planner
 from daskcache.prefect import DaskCacheTaskRunner, flow, internals, recording, with_skipping, workers
+from daskcache.prefect.bodies import DataBody
 from daskcache.prefect.dask_runner import keepalive
 from daskcache.prefect.recording import artifact_key
 from daskcache.prefect.workers import ContextSender
@@ -214,3 +217,17 @@ def test_internals_are_imported_in_one_module():
             r"^from (prefect[\w.]*\._\w+|prefect_dask\.\w+)", path.read_text(), re.MULTILINE
         )
         assert private == []
+
+
+def test_a_body_that_caches_nothing_gets_no_fields(tmp_path):
+    """Prefect may cache its result under a key that has none of them; see `daskcache.sources`."""
+
+    def look(image: daskcache.TextSource):
+        return image.fields
+
+    (tmp_path / "A01.txt").write_text("a")
+    (found,) = daskcache.sources(tmp_path / "{well}.txt")
+    body = DataBody(Spec(look, Options()))
+    with pytest.raises(GraphError, match="does not get the fields"):
+        body(found)
+    assert body(daskcache.TextSource(tmp_path / "A01.txt")) == {}

@@ -184,7 +184,7 @@ def test_the_context_is_not_part_of_the_key():
     [
         "{x.__class__}.csv",
         "{x.__class__.__mro__}.csv",
-        "{x.shape}.csv",
+        "{x._shape}.csv",
         "{x.stem.suffix}.csv",
         "{x[0]}.csv",
         "{x[key]}.csv",
@@ -223,6 +223,7 @@ def test_templates_are_no_expressions(text):
         ("{x}.csv", {"x": object()}, "object"),
         ("{x.stem}.csv", {"x": 5}, "int"),
         ("{x.stem}.csv", {"x": None}, "NoneType"),
+        ("{x.shape}.csv", {"x": np.zeros(3)}, "no fields"),
     ],
 )
 def test_values_that_do_not_belong_in_a_name(text, values, story):

@@ -66,6 +66,7 @@ class ZarrSource(Source):
 
     address_fields = {"group": "0", "slices_start": (), "slices_stop": (), "mode": "r"}  # noqa: RUF012
 
+    of_folder = True
     #: True if `get_data` gives the open array or group, as CPR does, unless slices are given.
     _lazy = False
 
