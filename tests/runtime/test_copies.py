@@ -162,7 +162,7 @@ def test_what_can_not_be_copied_is_watched():
     with pytest.raises(ArgumentChanged, match=r"count\(\) changed an argument of type .*Connected"):
         node.compute(scheduler="sync")
     connected.count = 0
-    assert node.dc.state == "missing"
+    assert node.dc.state == "failed"
 
 
 def test_what_is_shared():
