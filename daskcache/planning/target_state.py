@@ -22,7 +22,7 @@ from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import kept_files
-from ..targets.base import FolderTarget, Target
+from ..targets.base import FolderFormat, Target
 from ..targets.forms import in_form
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
 
@@ -141,7 +141,7 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
             return MODIFIED, edited
     except (UntrustedPickle, MissingExtra) as error:
         return MODIFIED, f"{edited}: {error.message}"
-    if isinstance(target, FolderTarget):
+    if isinstance(target, FolderFormat):
         return CORRUPT, "is damaged: files of it are missing, or can't be read any more"
     return CORRUPT, "is damaged: it can't be read any more"
 

@@ -25,7 +25,7 @@ from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
-from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
+from ..targets.base import UNKNOWN, BytesTarget, FolderFormat, Target
 from ..targets.forms import in_form
 from . import hot_cache
 from .copies import copy_of_data, filled
@@ -234,7 +234,7 @@ class Entry:
         return in_form(self._read_verified(path, result), result.form)
 
     def _read_verified(self, path, result):
-        if isinstance(result.target, FolderTarget):
+        if isinstance(result.target, FolderFormat):
             return self._from_folder(path, result, result.target.read_folder)
         value = result.target.read_verified(path, functools.partial(check_intact, self, path, result))
         return self._as_stored(value, path, result)
@@ -272,7 +272,7 @@ class Entry:
         return None
 
     def _heritage_verified(self, path, result):
-        if isinstance(result.target, FolderTarget):
+        if isinstance(result.target, FolderFormat):
             return self._from_folder(path, result, result.target.heritage_folder)
         try:
             return result.target.heritage(path)
@@ -280,7 +280,7 @@ class Entry:
             check_intact(self, path, result, file_hash(path))
 
     def _open_verified(self, path, result):
-        if isinstance(result.target, FolderTarget):
+        if isinstance(result.target, FolderFormat):
             return self._from_folder(path, result, result.target.open_folder)
         if not isinstance(result.target, BytesTarget):
             if result.target.options_matter:
@@ -392,6 +392,6 @@ def arrange(values: list, layout) -> Any:
 
 def _has_heritage(target):
     """Return True if a target class defines a heritage for other results."""
-    if issubclass(target, FolderTarget):
-        return target.heritage_folder is not FolderTarget.heritage_folder
+    if issubclass(target, FolderFormat):
+        return target.heritage_folder is not FolderFormat.heritage_folder
     return target.heritage is not Target.heritage

@@ -30,7 +30,7 @@ from ..storage import files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
 from ..storage.roots import Root
-from ..targets.base import FolderTarget
+from ..targets.base import FolderFormat
 from . import hot_cache
 from .call import arguments, call, input_of
 from .code_check import check_arguments, check_code
@@ -304,7 +304,7 @@ def _value_elsewhere(work, found):
         return None
     stored = Stored.recorded(target, path, name, record.form)
     entry = Entry(work.key, work.root, (stored,), None, None, work.title)
-    both_folders = isinstance(target, FolderTarget) and isinstance(work.spec.formats[0], FolderTarget)
+    both_folders = isinstance(target, FolderFormat) and isinstance(work.spec.formats[0], FolderFormat)
     try:
         return entry.open() if both_folders else entry.load()
     except TargetError:  # the file changed since it was found

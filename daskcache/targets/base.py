@@ -1,7 +1,7 @@
 """Base classes of all formats of results.
 
 `Target` is the place and format of a result.  `BytesTarget` is a target whose file is made in memory,
-`FolderTarget` a target that is a folder.  The formats in this package derive from them, and a user's
+`FolderFormat` a target that is a folder.  The formats in this package derive from them, and a user's
 may, too.  `runtime.store` and `runtime.entry` write and read through them.  `source` has the base of
 inputs, and `resource` the base that targets and sources share.
 """
@@ -460,7 +460,7 @@ def comes_back_as_it_is(value: Any) -> bool:
     return plain and value.ndim > 0 and value.flags.c_contiguous and value.flags.aligned
 
 
-class FolderTarget(Target):
+class FolderFormat(Target):
     """A format that stores a value as a folder of files, each verified as it is read.
 
     Subclasses define `write`, `read`, `read_folder` and `open_folder`.
@@ -479,3 +479,7 @@ class FolderTarget(Target):
     def heritage_folder(self, folder: VerifiedFolder) -> Any:
         """Return the `heritage` of a folder, with every file read through `folder`."""
         return None
+
+
+#: The name of `FolderFormat` in earlier versions; `daskcache.FolderTarget` is for folders of any kind.
+FolderTarget = FolderFormat

@@ -14,7 +14,7 @@ from ...errors import GraphError, LazyModule
 from ...hashing.encoder import hash_value
 from ...storage import files as storage
 from ..arrays import check_extras
-from ..base import UNKNOWN, FolderTarget, comes_back_as_it_is
+from ..base import UNKNOWN, FolderFormat, comes_back_as_it_is
 from . import values
 
 np = LazyModule("numpy", "zarr")
@@ -26,7 +26,7 @@ __getattr__ = names_of(__name__, "targets.zarr.source")
 AUTO = "auto"
 
 
-class ZarrTarget(FolderTarget):
+class ZarrTarget(FolderFormat):
     """An array in a Zarr v3 folder, or a group that holds a dict of arrays (and of such dicts).
 
     It takes NumPy, Dask and Zarr arrays, and Zarr groups.  Dask and Zarr arrays are written chunk by
