@@ -25,6 +25,7 @@ _DEFINED_IN = {
     "targets.arrays": "NumpySource NumpyTarget",
     "targets.base": "Target",
     "targets.cpr.serializer": "hash_objects target_decoder target_encoder",
+    "targets.files": "FileTarget FolderTarget",
     "targets.folders": "FolderSource",
     "targets.images.metadata": "ImageMetadata",
     "targets.images.source": "ImageSource",
@@ -80,6 +81,8 @@ if TYPE_CHECKING:
     from .targets.cpr.serializer import hash_objects as hash_objects
     from .targets.cpr.serializer import target_decoder as target_decoder
     from .targets.cpr.serializer import target_encoder as target_encoder
+    from .targets.files import FileTarget as FileTarget
+    from .targets.files import FolderTarget as FolderTarget
     from .targets.folders import FolderSource as FolderSource
     from .targets.images.metadata import ImageMetadata as ImageMetadata
     from .targets.images.source import ImageSource as ImageSource

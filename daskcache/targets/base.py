@@ -85,6 +85,8 @@ class Target(Resource):
     keeps_form: ClassVar[bool] = False
     #: True if the target is a folder of files.
     is_folder: ClassVar[bool] = False
+    #: True if the value may be the target's own path.  A result at another path is another value then.
+    gives_path: ClassVar[bool] = False
     #: Name of the parameter whose metadata a result inherits; None for all of the node's direct inputs.
     like: str | None = None
     #: True if the target is a table in a database.  Its path has the form ``<database>::<table>``.
@@ -217,6 +219,21 @@ class Target(Resource):
             32 hex digits.
         """
         return self.hash_read(self.read(path), path)
+
+    def hash_part(self, part: Part) -> str:
+        """Return the `hash` of the value in a file (or folder) that a function wrote itself.
+
+        Parameters
+        ----------
+        part : Part
+            The file or folder, with the hash of its bytes.
+
+        Returns
+        -------
+        str
+            32 hex digits.
+        """
+        return self.hash_file(part.path)
 
     def hash_read(self, value: Any, path: str) -> str:
         """Return the `hash` of a value read from `path`; its dtype may have been converted since.

@@ -83,7 +83,8 @@ def target_class(path: str):
             f"no target class is registered for the suffix {suffix!r} of {path!r}",
             expected=", ".join(sorted(filter(None, _TARGETS))) + ", or no suffix for a pickle",
             hint="name the class with delayed(store=...), or register the suffix with "
-            "daskcache.register_suffix",
+            "daskcache.register_suffix; or let the function write the file itself, at the path that a "
+            "parameter target_path receives, with delayed(save=False)",
         ) from None
     return imported(text)
 

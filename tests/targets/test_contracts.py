@@ -6,6 +6,7 @@ import datetime
 import decimal
 import fractions
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -89,6 +90,35 @@ class TestImage(TargetContract):
         np.zeros(4, "u1"),
         np.zeros((0, 4), "u1"),
     ]
+
+
+class OfPaths(TargetContract):
+    """Values are paths, equal if what is there is."""
+
+    def same(self, got, value):
+        is_path = isinstance(got, Path) and got.is_absolute()
+        return is_path and self.content(str(got)) == self.content(str(value))
+
+
+_HERE = Path(__file__)
+
+
+class TestFile(OfPaths):
+    target = dc.FileTarget("a.py")
+    values = [_HERE, _HERE.with_name("test_file_targets.py")]
+    refused = [
+        "a.py",
+        b"data",
+        Path("nowhere.py"),
+        _HERE.parent,
+        Path(dc.__file__).with_name("py.typed"),
+    ]
+
+
+class TestFolder(OfPaths):
+    target = dc.FolderTarget("a")
+    values = [_HERE.parents[1] / "faults/values" / name for name in ("old", "new")]
+    refused = ["a", Path("nowhere"), _HERE]
 
 
 class TestCSV(TargetContract):
