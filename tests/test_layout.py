@@ -19,6 +19,7 @@ PACKAGE = Path(dc.__file__).parent
 PUBLIC = [
     "CSVSource",
     "CSVTarget",
+    "FigureTarget",
     "FileSource",
     "FileTarget",
     "FolderSource",
@@ -33,6 +34,7 @@ PUBLIC = [
     "NumpySource",
     "NumpyTarget",
     "OMEZarrTarget",
+    "PNGTarget",
     "ParquetSource",
     "ParquetTarget",
     "PickleSource",

@@ -237,7 +237,8 @@ def look_into(
 def _hash_in_form(target, form):
     if form is None:
         return target.hash_file(target.path)
-    return target.hash_read(in_form(target.read(target.path), form), target.path)
+    value = in_form(target.read(target.path), form, target.path)
+    return target.hash_read(value, target.path)
 
 
 def _has_lost_files(found: files.Part, root: Root, stored: str) -> bool:

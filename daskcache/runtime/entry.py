@@ -231,7 +231,7 @@ class Entry:
             ) from error
 
     def _read_in_form(self, path, result):
-        return in_form(self._read_verified(path, result), result.form)
+        return in_form(self._read_verified(path, result), result.form, path)
 
     def _read_verified(self, path, result):
         if isinstance(result.target, FolderFormat):

@@ -21,7 +21,7 @@ from ..calls.describe import brief, with_places
 from ..calls.recipe import combine
 from ..calls.spec import AbsentSpec
 from ..clients import worker_here
-from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
+from ..errors import FormatLimit, NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
 from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
@@ -285,9 +285,12 @@ def _copied(work, inputs, trace, found):
         return entry and _Done(COPIED, seconds, entry)
     inputs = _made(inputs)
     value = _value_elsewhere(work, found)
-    if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
+    try:
+        if value is None or heirs(work, inputs)[0].hash(value) != found.names[0].data_hash:
+            return None
+        return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
+    except FormatLimit:  # the function raises it, too, unless it writes its target itself
         return None
-    return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
 
 
 def _value_elsewhere(work, found):

@@ -24,7 +24,6 @@ from ..storage.record import RecordName, target_id
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target
 from ..targets.files import FileTarget
-from ..targets.forms import form_of
 from . import hot_cache
 from .entry import Entry
 from .facts import facts_of_call
@@ -232,7 +231,7 @@ def _results(work, result):
 
 def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
-    form = form_of(value)
+    form = target.form_of(value)
     facts = {} if form is None else {"form": form}
     try:
         if isinstance(target, BytesTarget) and not target.is_large(value):

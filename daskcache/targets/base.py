@@ -22,6 +22,7 @@ from ..storage.files import Part
 from ..storage.trust import check_runnable
 from ..storage.verified_files import VerifiedFile
 from ..storage.verified_folders import VerifiedFolder
+from . import forms
 from .registry import target_class
 from .resource import Decodes, Resource
 
@@ -279,6 +280,21 @@ class Target(Resource):
             This target, or a copy of it with the metadata.
         """
         return self
+
+    def form_of(self, value: Any) -> dict[str, Any] | None:
+        """Return the form of `value`, in which a corrected file is read; see `daskcache.targets.forms`.
+
+        Parameters
+        ----------
+        value : object
+            The value that the function returned.
+
+        Returns
+        -------
+        dict or None
+            Plain data for the record; None if the value has no form.
+        """
+        return forms.form_of(value)
 
     def hash_result(self, value: Any, path: str) -> str:
         """Return the hash of the value that `read` will return for `value`, just written to `path`.

@@ -1,7 +1,7 @@
 """Results that are files or folders of any kind: their value is their path.
 
 `calls.options` chooses `FileTarget` for a function that writes its own file under a suffix without a
-format.  `source.FileSource` and `folders.FolderSource` are
+format.  `figures` and `png` derive formats from it.  `source.FileSource` and `folders.FolderSource` are
 the inputs of these kinds.
 """
 
@@ -54,6 +54,7 @@ class FileTarget(Target):
     See Also
     --------
     FolderTarget : a folder of any kind.
+    FigureTarget : a figure.
 
     Examples
     --------
@@ -200,6 +201,12 @@ def data_hash(name: str, content: str) -> str:
     if DATA_HASH in name or content in name:
         return content
     return hash_value(("file", name, content))
+
+
+def written(path: str, content: bytes) -> Part:
+    """Write the content of a new file, and return it as a part."""
+    _check_new(path)
+    return files.write_part(path, [content])
 
 
 def _copied(value, path):

@@ -9,6 +9,8 @@ CSV, which has no dtypes, if it is not read as the data that were stored (`Targe
 from __future__ import annotations
 
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 from ..errors import FormatLimit, LazyModule, require
@@ -74,7 +76,7 @@ def _is_plain(value):
     return type(value) in (str, int) or (type(value) is float and math.isfinite(value))
 
 
-def in_form(value: Any, form: dict[str, Any] | None) -> Any:
+def in_form(value: Any, form: dict[str, Any] | None, path: str = "") -> Any:
     """Return a value in the form of the result that it replaces.
 
     Parameters
@@ -82,7 +84,9 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     value : object
         The value as its format reads it.
     form : dict or None
-        The form, see `form_of`; None leaves the value unchanged.
+        The form, see `Target.form_of`; None leaves the value unchanged.
+    path : str
+        Absolute path of the file, which is the value of a result that was a path.
 
     Returns
     -------
@@ -96,6 +100,8 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     """
     if form is None or form_of(value) == form:
         return value
+    if form.get("kind") == "path":
+        return Path(os.path.abspath(path))
     if "columns" in form:
         return _frame_in_form(value, form["columns"], form.get("categories", {}))
     return _array_in_form(value, form["dtype"], form["shape"])

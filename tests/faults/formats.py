@@ -46,6 +46,10 @@ def _text(seed):
     return f"seed: {seed}\n" + "äöü\n" * 20
 
 
+def _mask(seed):
+    return np.random.default_rng(seed).random((20, 30)) < 0.3
+
+
 #: Two folders with files of the same names, for formats whose values are paths.
 _OLD, _NEW = (Path(__file__).parent / "values" / which for which in ("old", "new"))
 
@@ -58,6 +62,7 @@ FORMATS = {
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
     "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
     "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
+    "png": Format(lambda path: dc.PNGTarget(f"{path}.png"), _mask(21), _mask(22)),
     "file": Format(lambda path: dc.FileTarget(f"{path}.txt"), _OLD / "a.txt", _NEW / "a.txt"),
     "folder": Format(dc.FolderTarget, _OLD, _NEW),
     # a folder of four chunks and their description

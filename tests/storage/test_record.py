@@ -68,6 +68,8 @@ INVALID = {
         *({"dtype": "int64", "shape": shape} for shape in (None, 1, [-1], [1.0], [True], ["1"])),
         *({"columns": [column]} for column in (None, "a", [], ["a"], ["a", 1], ["a", "b", "c"])),
         {"columns": [], "dtype": "int64", "shape": []},
+        {"kind": "file"},
+        {"dtype": "int64", "kind": "path", "shape": []},
     ],
 }
 VALID = {
@@ -76,6 +78,7 @@ VALID = {
         {"columns": []},
         {"columns": [["a", "int64"], ["b\n", "str"]]},
         {"dtype": "O", "shape": []},
+        {"kind": "path"},
     ],
     "seconds": [0, 0.5, 3],
     "size": [0, 2**70],

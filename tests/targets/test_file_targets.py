@@ -180,6 +180,22 @@ def _by_suffix(runs, target_path):
     Path(target_path).write_text(Path(target_path).suffix)
 
 
+def test_a_path_is_not_rewritten_as_an_image(root, runs):
+    """The other format has the same code and trace, but can't hold a path: the function runs."""
+    for suffix, expected in ((".svg", root / "a.svg"), (".tif", np.eye(3))):
+        node = dc.delayed(_image, target=f"a{suffix}", save=False, version=1, ignore="runs")(runs)
+        assert np.array_equal(node.compute(), expected)
+    assert runs.take() == ["image", "image"]
+
+
+def _image(runs, target_path):
+    runs.note("image")
+    if target_path.endswith(".tif"):
+        dc.ImageTarget(target_path).write(np.eye(3), target_path)
+    else:
+        Path(target_path).write_text("<svg/>")
+
+
 @pytest.mark.parametrize("kind", [dc.FileTarget, dc.FolderTarget])
 def test_a_path_with_the_hash_of_its_content(root, runs, kind):
     """Equal contents share it, it is complete in later runs, and intact for an audit."""
@@ -244,7 +260,7 @@ def test_a_parameter_of_the_class_gets_the_target(root, runs):
 
 
 def test_files_have_no_address_as_in_cpr():
-    for kind in (dc.FileTarget, dc.FolderTarget):
+    for kind in (dc.FileTarget, dc.FolderTarget, dc.FigureTarget, dc.PNGTarget):
         with pytest.raises(GraphError, match="can't have an address"):
             kind.from_path("a.png")
 
