@@ -120,10 +120,8 @@ class PNGTarget(FigureTarget):
         return content
 
     def _decode(self, content):
-        size, samples = _size_of(content)
-        check_decoded(size, self.path)
-        image = imagecodecs.png_decode(content)
-        is_mask = samples == 1 and _MASK in _texts(content) and np.isin(image, (0, 255)).all()
+        image = pixels_of(content, self.path)
+        is_mask = image.ndim == 2 and _MASK in _texts(content) and np.isin(image, (0, 255)).all()
         return image == 255 if is_mask else image
 
     def _check_image(self, value):
@@ -140,6 +138,29 @@ class PNGTarget(FigureTarget):
             raise self.limit(
                 value, f"PNG would not give back the dtype {value.dtype}", f"convert it, or {_TO_TIFF}"
             )
+
+
+def pixels_of(content: bytes, path: str) -> Any:
+    """Return the image in the content of a PNG file as an array of uint8 or uint16.
+
+    Raises
+    ------
+    FormatLimit
+        If it is larger than config ``daskcache.max-decoded``.
+    ValueError, RuntimeError
+        If it can't be decoded.
+    """
+    width, height, bits, samples = _header_of(content)
+    check_decoded(width * height * samples * max(bits // 8, 1), path)
+    return imagecodecs.png_decode(content)
+
+
+def is_of_16_bit_colours(content: bytes) -> bool:
+    """Return True for a PNG file with several samples of 16 bits, which Pillow reads as 8 bits."""
+    if not content.startswith(_SIGNATURE):
+        return False
+    _, _, bits, samples = _header_of(content)
+    return bits == 16 and samples > 1
 
 
 def _texts(content: bytes) -> Iterator[bytes]:
@@ -161,10 +182,9 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _size_of(content: bytes) -> tuple[int, int]:
-    """Return the bytes of the decoded image, and the samples of a pixel, from the file's header."""
+def _header_of(content: bytes) -> tuple[int, int, int, int]:
+    """Return width, height, bits of a sample, and samples of a pixel."""
     if len(content) < _HEAD or not content.startswith(_SIGNATURE):
         raise ValueError("the file is not a PNG file")
     width, height, bits, colour = struct.unpack(">IIBB", content[16:26])
-    samples = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(colour, 4)
-    return width * height * samples * max(bits // 8, 1), samples
+    return width, height, bits, {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}.get(colour, 4)

@@ -211,6 +211,21 @@ def test_other_programs_see_the_same_image(root, image):
     np.testing.assert_array_equal(seen, image * np.uint8(255) if image is MASK else image)
 
 
+@pytest.mark.parametrize("channels", [(), (2,), (3,), (4,)], ids=["grey", "alpha", "rgb", "rgba"])
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_a_source_has_all_the_bits(tmp_path, kind, channels):
+    """Pillow gives colours of 16 bits as 8 bits, without a word."""
+    image = np.random.default_rng(1).integers(0, np.iinfo(kind).max, (9, 8, *channels), dtype=kind)
+    path = tmp_path / "a.png"
+    path.write_bytes(imagecodecs.png_encode(image))
+    got = dc.ImageSource(path).get_data()
+    assert got.dtype == image.dtype
+    np.testing.assert_array_equal(got, image)
+    if image.nbytes > 144:
+        with dask.config.set({"daskcache.max-decoded": 144}), pytest.raises(FormatLimit):
+            dc.ImageSource(path).get_data()
+
+
 def test_what_is_read_does_not_depend_on_who_wrote_it(root):
     """An image of another program is an array, a figure that pyplot saved is a path."""
 
