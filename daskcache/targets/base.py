@@ -22,7 +22,6 @@ from ..storage.files import Part
 from ..storage.trust import check_runnable
 from ..storage.verified_files import VerifiedFile
 from ..storage.verified_folders import VerifiedFolder
-from . import forms
 from .registry import target_class
 from .resource import Decodes, Resource
 
@@ -294,7 +293,9 @@ class Target(Resource):
         dict or None
             Plain data for the record; None if the value has no form.
         """
-        return forms.form_of(value)
+        from .forms import form_of  # only who stores values needs it
+
+        return form_of(value)
 
     def hash_result(self, value: Any, path: str) -> str:
         """Return the hash of the value that `read` will return for `value`, just written to `path`.
