@@ -26,11 +26,14 @@ _DEFINED_IN = {
     "targets.arrays": "NumpySource NumpyTarget",
     "targets.base": "Target",
     "targets.cpr.serializer": "hash_objects target_decoder target_encoder",
+    "targets.figures": "FigureTarget",
+    "targets.files": "FileTarget FolderTarget",
     "targets.folders": "FolderSource",
     "targets.images.metadata": "ImageMetadata",
     "targets.images.source": "ImageSource",
     "targets.images.target": "ImageTarget",
     "targets.objects": "JSONSource JSONTarget PickleSource PickleTarget TextSource TextTarget",
+    "targets.png": "PNGTarget",
     "targets.registry": "register_suffix",
     "targets.resource": "Metadata Resource",
     "targets.source": "FileSource Source",
@@ -83,6 +86,9 @@ if TYPE_CHECKING:
     from .targets.cpr.serializer import hash_objects as hash_objects
     from .targets.cpr.serializer import target_decoder as target_decoder
     from .targets.cpr.serializer import target_encoder as target_encoder
+    from .targets.figures import FigureTarget as FigureTarget
+    from .targets.files import FileTarget as FileTarget
+    from .targets.files import FolderTarget as FolderTarget
     from .targets.folders import FolderSource as FolderSource
     from .targets.images.metadata import ImageMetadata as ImageMetadata
     from .targets.images.source import ImageSource as ImageSource
@@ -93,6 +99,7 @@ if TYPE_CHECKING:
     from .targets.objects import PickleTarget as PickleTarget
     from .targets.objects import TextSource as TextSource
     from .targets.objects import TextTarget as TextTarget
+    from .targets.png import PNGTarget as PNGTarget
     from .targets.registry import register_suffix as register_suffix
     from .targets.resource import Metadata as Metadata
     from .targets.resource import Resource as Resource

@@ -61,6 +61,7 @@ def test_a_name_that_was_nowhere_is_not_found():
         ("daskcache.targets.images", "ImageTarget", dc.ImageTarget),
         ("daskcache.targets.zarrs", "ZarrTarget", dc.ZarrTarget),
         ("daskcache.node", "Node", dc.Node),
+        ("daskcache.targets.base", "FolderTarget", import_module("daskcache.targets.base").FolderFormat),
         ("daskcache.storage", "Part", import_module("daskcache.storage.files").Part),
     ],
 )

@@ -18,6 +18,7 @@ from ..errors import GraphError, TemplateError, UnsafePath, did_you_mean
 from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
 from ..targets.base import Target
+from ..targets.files import FileTarget
 from ..targets.registry import is_registered, target_class
 from ..targets.template import Template
 
@@ -168,7 +169,10 @@ def _format(target, options):
     template = Template(text)
     if options.store is not None:
         return options.store(template.text)
-    return target_class(_suffix_hint(template))(template.text)
+    hint = _suffix_hint(template)
+    if not options.save and not is_registered(hint):
+        return FileTarget(template.text)
+    return target_class(hint)(template.text)
 
 
 def _check_kind(target):

@@ -82,7 +82,8 @@ def delayed(
         The target's format.  Default: the format registered for the path's suffix.
     save : bool
         False without a target: the node is not cached.  False with a target: the function writes the
-        file itself, at the path that its parameter ``target_path`` receives.
+        file itself, at the path that its parameter ``target_path`` receives.  With a suffix that no
+        format has, the value is then the target's path, see `daskcache.FileTarget`.
     version : object, optional
         Version that stands in the key for the function's body and for the code that it reaches.  Change
         it when the code changes.  Module, qualified name, and the data in a closure or partial still

@@ -22,7 +22,7 @@ from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import kept_files
-from ..targets.base import FolderTarget, Target
+from ..targets.base import FolderFormat, Target
 from ..targets.forms import as_recorded, in_form
 from .states import ADOPTED, COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED
 
@@ -141,7 +141,7 @@ def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[s
             return MODIFIED, edited
     except (UntrustedPickle, MissingExtra) as error:
         return MODIFIED, f"{edited}: {error.message}"
-    if isinstance(target, FolderTarget):
+    if isinstance(target, FolderFormat):
         return CORRUPT, "is damaged: files of it are missing, or can't be read any more"
     return CORRUPT, "is damaged: it can't be read any more"
 
@@ -237,7 +237,8 @@ def look_into(
 def _hash_in_form(target, form):
     if form is None:
         return target.hash_file(target.path)
-    return as_recorded(target, form).hash_read(in_form(target.read(target.path), form), target.path)
+    value = in_form(target.read(target.path), form, target.path)
+    return as_recorded(target, form).hash_read(value, target.path)
 
 
 def _has_lost_files(found: files.Part, root: Root, stored: str) -> bool:

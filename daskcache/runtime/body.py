@@ -36,6 +36,7 @@ from ..errors import NodeTimeout, ProcessDied, ResultError
 from ..hashing import algorithms
 from ..printable import printable_lines
 from ..storage.roots import Root
+from ..targets.figures import close_all
 from .code_check import check_code
 from .work import Work
 
@@ -253,7 +254,9 @@ def _result(work, args, kwargs):
     if work.paths:
         # modules may have been edited since the parent imported them
         check_code(Root(work.root), work.code, work.spec)
-    return body(work, args, kwargs)
+    result = body(work, args, kwargs)
+    close_all()
+    return result
 
 
 def _sender(stream):

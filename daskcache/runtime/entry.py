@@ -24,7 +24,7 @@ from ..storage.records import RecordStore
 from ..storage.roots import Root
 from ..storage.trust import check_runnable
 from ..storage.verified_folders import TargetFolder
-from ..targets.base import UNKNOWN, BytesTarget, FolderTarget, Target
+from ..targets.base import UNKNOWN, BytesTarget, FolderFormat, Target
 from ..targets.forms import IMAGE, in_form
 from . import hot_cache
 from .obstacles import check_intact, check_not_replaced, set_aside
@@ -239,10 +239,10 @@ class Entry:
             ) from error
 
     def _read_in_form(self, path, result):
-        return in_form(self._read_verified(path, result), result.form)
+        return in_form(self._read_verified(path, result), result.form, path)
 
     def _read_verified(self, path, result):
-        if isinstance(result.target, FolderTarget):
+        if isinstance(result.target, FolderFormat):
             return self._from_folder(path, result, result.target.read_folder)
         value = result.target.read_verified(path, functools.partial(check_intact, self, path, result))
         return self._as_stored(value, path, result)
@@ -302,7 +302,7 @@ class Entry:
         return recorded_metadata(form[IMAGE], shape)
 
     def _heritage_verified(self, path, result):
-        if isinstance(result.target, FolderTarget):
+        if isinstance(result.target, FolderFormat):
             return self._from_folder(path, result, result.target.heritage_folder)
         try:
             return result.target.heritage(path)
@@ -310,7 +310,7 @@ class Entry:
             check_intact(self, path, result, file_hash(path))
 
     def _open_verified(self, path, result):
-        if isinstance(result.target, FolderTarget):
+        if isinstance(result.target, FolderFormat):
             return self._from_folder(path, result, result.target.open_folder)
         if not isinstance(result.target, BytesTarget):
             if result.target.options_matter:
@@ -373,6 +373,6 @@ def arrange(values: list, layout) -> Any:
 
 def _has_heritage(target):
     """Return True if a target class defines a heritage for other results."""
-    if issubclass(target, FolderTarget):
-        return target.heritage_folder is not FolderTarget.heritage_folder
+    if issubclass(target, FolderFormat):
+        return target.heritage_folder is not FolderFormat.heritage_folder
     return target.heritage is not Target.heritage

@@ -7,6 +7,7 @@ trace of a node is a hash of its code and its data, so equal traces mean equal r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -203,9 +204,18 @@ def _candidate(store, spec, places, members):
     if not there and any(map(store.is_adopted, names)):
         return None  # a person's correction is gone, and the function would make other data
     alike = all(map(has_format, contents, spec.formats))
+    if any(target.gives_path for target in spec.formats):
+        # The path of the copy is another value: it is made by `write`, and hashed anew.
+        alike = False
+        if any(map(_differ_in_suffix, places, spec.formats)):
+            return None
     if not alike and not (there and len(places) == 1):
         return None  # another format is of use only if it can be read and written anew
     return Elsewhere(names, places, there, alike)
+
+
+def _differ_in_suffix(place, target):
+    return os.path.splitext(place)[1] != os.path.splitext(target.path)[1]
 
 
 # ---- entries ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ..targets.forms import may_be_image
+from ..targets.base import may_be_image
 from .copies import copy_of_data, filled
 from .entry import Entry
 

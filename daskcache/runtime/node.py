@@ -21,7 +21,7 @@ from ..calls.describe import brief, with_places
 from ..calls.recipe import combine
 from ..calls.spec import AbsentSpec
 from ..clients import worker_here
-from ..errors import NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
+from ..errors import FormatLimit, NodeFailed, TargetCorrupt, TargetError, UnhashableArgument
 from ..events import COPIED, FAILED, LOADED, RAN, SKIPPED, emit
 from ..hashing import algorithms
 from ..hashing.encoder import hash_value
@@ -30,7 +30,7 @@ from ..storage import files, leases, records
 from ..storage.paths import located
 from ..storage.record import target_id
 from ..storage.roots import Root
-from ..targets.base import FolderTarget
+from ..targets.base import FolderFormat
 from . import hot_cache
 from .call import call_again, input_of
 from .code_check import check_arguments, check_code
@@ -288,9 +288,12 @@ def _copied(work, inputs, trace, found):
         return entry and _Done(COPIED, seconds, entry)
     inputs = _made(inputs)
     value = _value_elsewhere(work, found)
-    if value is None or heirs(work, inputs, [value])[0].hash(value) != found.names[0].data_hash:
+    try:
+        if value is None or heirs(work, inputs, [value])[0].hash(value) != found.names[0].data_hash:
+            return None
+        return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
+    except FormatLimit:  # the function raises it, too, unless it writes its target itself
         return None
-    return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
 
 
 def _value_elsewhere(work, found):
@@ -307,7 +310,7 @@ def _value_elsewhere(work, found):
         return None
     stored = Stored.recorded(target, path, name, record.form)
     entry = Entry(work.key, work.root, (stored,), None, None, work.title)
-    both_folders = isinstance(target, FolderTarget) and isinstance(work.spec.formats[0], FolderTarget)
+    both_folders = isinstance(target, FolderFormat) and isinstance(work.spec.formats[0], FolderFormat)
     try:
         return entry.open() if both_folders else entry.load()
     except TargetError:  # the file changed since it was found

@@ -6,6 +6,7 @@ the content of records.
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ from ..storage.commit import Commit
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
 from ..storage.roots import Root
-from ..targets.base import UNKNOWN, BytesTarget, Target
-from ..targets.forms import form_of, may_be_image, with_metadata
+from ..targets.base import UNKNOWN, BytesTarget, Target, may_be_image
+from ..targets.files import FileTarget
 from . import hot_cache
 from .entry import Entry
 from .facts import facts_of_call
@@ -136,7 +137,7 @@ def _commit_all(root, work, inputs, trace, results, microseconds):
 def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Written]:
     """Write each result beside its destination, or take what the function wrote itself."""
     if own_paths is not None:
-        return list(map(partial(_written_itself, work), work.spec.formats, own_paths))
+        return list(map(partial(_written_itself, work), work.spec.formats, work.paths, own_paths))
     written: list[Written] = []
     with sweeping(root.path, (each.part.path for each in written)):
         values = _results(work, result)
@@ -238,9 +239,9 @@ def _results(work, result):
 
 def _part_of_value(root, work, target, path, value):
     """Write a value beside its destination."""
-    form = form_of(value)
+    form = target.form_of(value)
+    facts = {} if form is None else {"form": form}
     try:
-        facts = {} if form is None else {"form": with_metadata(form, target, value)}
         if isinstance(target, BytesTarget) and not target.is_large(value):
             pieces, back = target.encode_and_read_back(value, form)
             own = files.part_path(root, path.rpartition("/")[2])
@@ -260,7 +261,7 @@ def _part_of_value(root, work, target, path, value):
         raise
 
 
-def _written_itself(work, target, path):
+def _written_itself(work, target, place, path):
     """Return a result that the function wrote itself, see `daskcache.runtime.call.call`."""
     if work.spec.signature.takes_target_path:
         is_there = target.in_database or files.stamp(path) is not None
@@ -277,7 +278,31 @@ def _written_itself(work, target, path):
             got=got,
             hint=hint,
         )
-    return Written(files.part_of(path), target.hash_file(path))
+    try:
+        _check_kind(work, target, path)
+        part = files.part_of(path)
+        return Written(part, target.hash_part(part))
+    except FormatLimit as error:
+        error.node, error.target = work.title, f"{work.root}/{place}"
+        raise
+
+
+def _check_kind(work, target, path):
+    """Refuse a folder in place of a file, a file in place of a folder, and a link in place of either."""
+    is_folder = os.path.isdir(path)
+    story, hint = "", ""
+    if os.path.islink(path) and work.spec.signature.takes_target_path:
+        story, hint = "a link to", "copy what the link leads to"
+    elif is_folder and isinstance(target, (BytesTarget, FileTarget)):
+        story, hint = "a folder, not", f"name the format: target=daskcache.FolderTarget({target.path!r})"
+    elif target.is_folder and not is_folder:
+        story, hint = "a file, not", "let it make a folder, or give the target the suffix of the file"
+    if story:
+        kind = "a folder" if target.is_folder else "a file"
+        raise FormatLimit(
+            f"{type(target).__name__} can't hold this result: {work.spec.name}() left {story} {kind}",
+            hint=hint,
+        )
 
 
 def own_part_path(root: Root, path: str) -> str:

@@ -142,9 +142,10 @@ _CATEGORIES = dict_of(Form("an object", lambda value: isinstance(value, dict)))
 _LEVELS = list_of(list_of(TEXT | NULL, 2, 2))
 _SIZE = Form("a size", lambda value: type(value) is float and 0 < value < math.inf)
 _IMAGE = object_of(axes=LINE, pixel_size=dict_of(_SIZE), unit=LINE | NULL, channels=list_of(TEXT))
-_FORM = object_of({"image": _IMAGE}, dtype=LINE, shape=list_of(COUNT)) | object_of(
-    {"categories": _CATEGORIES, "index": _LEVELS}, columns=_COLUMNS
-)
+_PATH_FORM = object_of(kind=Form("'path'", lambda value: value == "path"))
+_ARRAY_FORM = object_of({"image": _IMAGE}, dtype=LINE, shape=list_of(COUNT))
+_TABLE_FORM = object_of({"categories": _CATEGORIES, "index": _LEVELS}, columns=_COLUMNS)
+_FORM = _ARRAY_FORM | _TABLE_FORM | _PATH_FORM
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,8 @@ class Record:
     #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
     kept: Annotated[dict[str, str | None] | None, _DECISION] = None
     #: Form of the result, see `daskcache.targets.forms`: ``dtype``, ``shape`` and maybe ``image``, or
-    #: ``columns`` and maybe ``categories``.
+    #: ``columns`` and maybe ``categories`` and ``index``; ``kind`` is "path" if the value was the
+    #: target's path.
     form: Annotated[dict[str, Any] | None, _FORM] = None
 
     @classmethod

@@ -76,6 +76,12 @@ class VerifiedFolder(abc.ABC):
             if name not in self.files:
                 raise self._extra(name)
 
+    def check_content(self) -> None:
+        """Raise `refusal` if a file is missing, changed or does not belong to the folder."""
+        self.check_names()
+        for name in self.files:
+            self.read_range(name, 0, 0)  # which verifies the whole file
+
     def read(self, name: str) -> bytes | None:
         """Return the content of a file, or None for a name that is neither expected nor there.
 

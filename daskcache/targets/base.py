@@ -1,7 +1,7 @@
 """Base classes of all formats of results.
 
 `Target` is the place and format of a result.  `BytesTarget` is a target whose file is made in memory,
-`FolderTarget` a target that is a folder.  The formats in this package derive from them, and a user's
+`FolderFormat` a target that is a folder.  The formats in this package derive from them, and a user's
 may, too.  `runtime.store` and `runtime.entry` write and read through them.  `source` has the base of
 inputs, and `resource` the base that targets and sources share.
 """
@@ -87,6 +87,8 @@ class Target(Resource):
     keeps_metadata_beside: ClassVar[bool] = False
     #: True if the target is a folder of files.
     is_folder: ClassVar[bool] = False
+    #: True if the value may be the target's own path.  A result at another path is another value then.
+    gives_path: ClassVar[bool] = False
     #: Name of the parameter whose metadata a result inherits; None for all of the node's direct inputs.
     like: str | None = None
     #: True if the target is a table in a database.  Its path has the form ``<database>::<table>``.
@@ -220,6 +222,21 @@ class Target(Resource):
         """
         return self.hash_read(self.read(path), path)
 
+    def hash_part(self, part: Part) -> str:
+        """Return the `hash` of the value in a file (or folder) that a function wrote itself.
+
+        Parameters
+        ----------
+        part : Part
+            The file or folder, with the hash of its bytes.
+
+        Returns
+        -------
+        str
+            32 hex digits.
+        """
+        return self.hash_file(part.path)
+
     def hash_read(self, value: Any, path: str) -> str:
         """Return the `hash` of a value read from `path`; its dtype may have been converted since.
 
@@ -264,6 +281,23 @@ class Target(Resource):
             This target, or a copy of it with the metadata.
         """
         return self
+
+    def form_of(self, value: Any) -> dict[str, Any] | None:
+        """Return the form of `value`, in which a corrected file is read; see `daskcache.targets.forms`.
+
+        Parameters
+        ----------
+        value : object
+            The value that the function returned.
+
+        Returns
+        -------
+        dict or None
+            Plain data for the record; None if the value has no form.
+        """
+        from .forms import form_of  # only who stores values needs it
+
+        return form_of(value)
 
     def hash_result(self, value: Any, path: str) -> str:
         """Return the hash of the value that `read` will return for `value`, just written to `path`.
@@ -448,6 +482,11 @@ class BytesTarget(Decodes, Target):
             return self.decode_file(file)  # type: ignore[arg-type]
 
 
+def may_be_image(value: Any) -> bool:
+    """Return True if a value is an array that may be an image: one of at least two dimensions."""
+    return hasattr(value, "dtype") and getattr(value, "ndim", 0) >= 2
+
+
 def comes_back_as_it_is(value: Any) -> bool:
     """Return True if an equal value read from a file is indistinguishable from this one.
 
@@ -462,7 +501,7 @@ def comes_back_as_it_is(value: Any) -> bool:
     return plain and value.ndim > 0 and value.flags.c_contiguous and value.flags.aligned
 
 
-class FolderTarget(Target):
+class FolderFormat(Target):
     """A format that stores a value as a folder of files, each verified as it is read.
 
     Subclasses define `write`, `read`, `read_folder` and `open_folder`.
@@ -481,3 +520,7 @@ class FolderTarget(Target):
     def heritage_folder(self, folder: VerifiedFolder) -> Any:
         """Return the `heritage` of a folder, with every file read through `folder`."""
         return None
+
+
+#: The name of `FolderFormat` in earlier versions; `daskcache.FolderTarget` is for folders of any kind.
+FolderTarget = FolderFormat

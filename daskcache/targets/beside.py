@@ -7,11 +7,12 @@ into records.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ..hashing.encoder import hash_value
-from .forms import may_be_image
+from .base import may_be_image
 from .images.metadata import (
     Described,
     ImageMetadata,
@@ -33,6 +34,12 @@ class MetadataBeside(InheritsMetadata):
     keeps_metadata_beside: ClassVar[bool] = True
     #: Metadata from a record, set by `as_recorded`.
     _recorded: dict[str, Any] | None = None
+
+    def form_of(self, value):
+        form, found = super().form_of(value), self._beside(value)  # type: ignore[misc]
+        if form is None or found is None:
+            return form
+        return {**form, "image": {**dataclasses.asdict(found), "channels": list(found.channels)}}
 
     def _beside(self, value):
         """Return the metadata beside a value, or None if there are none."""

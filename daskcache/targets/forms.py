@@ -9,8 +9,9 @@ without a place for the metadata of an image keep them in the form, too (`beside
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import os
+from pathlib import Path
 from typing import Any
 
 from ..errors import FormatLimit, LazyModule, require
@@ -90,7 +91,7 @@ def _is_plain(value):
     return type(value) in (str, int) or (type(value) is float and math.isfinite(value))
 
 
-def in_form(value: Any, form: dict[str, Any] | None) -> Any:
+def in_form(value: Any, form: dict[str, Any] | None, path: str = "") -> Any:
     """Return a value in the form of the result that it replaces.
 
     Parameters
@@ -98,7 +99,9 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     value : object
         The value as its format reads it.
     form : dict or None
-        The form, see `form_of`; None leaves the value unchanged.
+        The form, see `Target.form_of`; None leaves the value unchanged.
+    path : str
+        Absolute path of the file, which is the value of a result that was a path.
 
     Returns
     -------
@@ -112,6 +115,8 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     """
     if form is None or form_of(value) == form:
         return value
+    if form.get("kind") == "path":
+        return Path(os.path.abspath(path))
     if "columns" in form:
         return _frame_in_form(value, form)
     return _array_in_form(value, form["dtype"], form["shape"])
@@ -246,16 +251,8 @@ def _refused(reason, expected, got):
 
 # ---- metadata of images ---------------------------------------------------------------------------
 
-#: Name of the metadata in a form.
+#: Name of the metadata in a form, see `beside`.
 IMAGE = "image"
-
-
-def with_metadata(form: dict[str, Any], target: Any, value: Any) -> dict[str, Any]:
-    """Return the form of a value for its record, with the metadata that its target does not hold."""
-    found = target._beside(value) if target.keeps_metadata_beside else None
-    if found is None:
-        return form
-    return {**form, IMAGE: {**dataclasses.asdict(found), "channels": list(found.channels)}}
 
 
 def as_recorded(target: Any, form: dict[str, Any] | None) -> Any:
@@ -265,8 +262,3 @@ def as_recorded(target: Any, form: dict[str, Any] | None) -> Any:
     twin = target.at(target.path)
     twin._recorded = form[IMAGE]
     return twin
-
-
-def may_be_image(value: Any) -> bool:
-    """Return True if a value is an array that may be an image: one of at least two dimensions."""
-    return hasattr(value, "dtype") and getattr(value, "ndim", 0) >= 2

@@ -1,20 +1,33 @@
-"""A look at a value: a small picture of an image, the first rows of a table, the start of a text.
+"""A look at a value: a small picture of an image or figure, first rows of a table, the start of a text.
 
 `prefect.recording` shows these beside the tasks that made them.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import reprlib
 import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from dask.utils import format_bytes
+
+from ..errors import require
 from ..printable import printable, printable_lines
+from .figures import drawn, is_figure
 
 #: Pixels on the longer side of a picture, at most.
 PIXELS = 256
 #: Pixels along each axis of a picture, at least: smaller arrays are matrices, or lists of points.
 SMALLEST = 8
+#: Pixels on the longer side of a figure, at most: its texts stay readable.
+FIGURE_PIXELS = 800
+#: Suffixes of files that are shown as a picture, and the bytes of such a file, at most.
+PICTURES, LARGEST = (".png", ".jpg", ".jpeg"), 2**24
+#: Names of a folder's files, at most.
+NAMES = 20
 #: Rows and columns of a table, at most.
 ROWS, COLUMNS = 10, 20
 #: Characters of a text, and of a cell.
@@ -44,7 +57,8 @@ def preview(value: Any) -> Preview:
         An array is shown as a picture if it has two axes of at least eight pixels: the last two are rows
         and columns, or the two before a last one of 3 or 4 values of uint8.  Of other axes the middle is
         shown.  Grey values run from the 0.5th to the 99.8th percentile.  A pandas data frame is shown by
-        its first ten rows, anything else as text.
+        its first ten rows.  A Matplotlib figure, and the path of a PNG or JPEG file, are shown as a
+        picture; the path of a folder by the names of its files; anything else as text.
 
     Returns
     -------
@@ -67,7 +81,32 @@ def preview(value: Any) -> Preview:
     if pandas is not None and isinstance(value, pandas.DataFrame):
         summary = f"table, {len(value):,} rows × {len(value.columns)} columns"
         return Preview(summary, rows=_first_rows(value))
+    if is_figure(value):
+        return Preview("figure", picture=_smaller(io.BytesIO(drawn(value, ".png"))))
+    if isinstance(value, Path) and value.exists():
+        return _preview_of_path(value)
     return Preview(type(value).__name__, text=_start(_text_of(value)))
+
+
+def _preview_of_path(path):
+    if path.is_dir():
+        names = sorted(os.listdir(path))
+        more = [f"and {len(names) - NAMES} more"] if len(names) > NAMES else []
+        return Preview(f"folder, {len(names)} entries", text=_start("\n".join(names[:NAMES] + more)))
+    size = path.stat().st_size
+    summary = f"{path.suffix or 'file'}, {format_bytes(size)}"
+    if path.suffix.lower() in PICTURES and size <= LARGEST:
+        return Preview(summary, picture=_smaller(path))
+    return Preview(summary, text=_start(str(path)))
+
+
+def _smaller(file):
+    """Return a picture in a file as PNG, reduced to the size of a preview."""
+    image = require("PIL.Image", "image").open(file)
+    image.thumbnail((FIGURE_PIXELS, FIGURE_PIXELS))
+    reduced = io.BytesIO()
+    image.save(reduced, "PNG")
+    return reduced.getvalue()
 
 
 def _plane(numpy, array):

@@ -17,13 +17,15 @@ _SHIPPED = {
     ".npz": ("daskcache:NumpyTarget", "daskcache:NumpySource"),
     ".tif": ("daskcache:ImageTarget", "daskcache:ImageSource"),
     ".tiff": ("daskcache:ImageTarget", "daskcache:ImageSource"),
-    ".png": (None, "daskcache:ImageSource"),
+    ".png": ("daskcache:PNGTarget", "daskcache:ImageSource"),
     ".jpg": (None, "daskcache:ImageSource"),
     ".jpeg": (None, "daskcache:ImageSource"),
     ".csv": ("daskcache:CSVTarget", "daskcache:CSVSource"),
     ".parquet": ("daskcache:ParquetTarget", "daskcache:ParquetSource"),
     ".zarr": ("daskcache:ZarrTarget", "daskcache:ZarrSource"),
     ".ome.zarr": ("daskcache:OMEZarrTarget", "daskcache:ZarrSource"),
+    ".svg": ("daskcache:FigureTarget", None),
+    ".pdf": ("daskcache:FigureTarget", None),
     ".json": ("daskcache:JSONTarget", "daskcache:JSONSource"),
     ".txt": ("daskcache:TextTarget", "daskcache:TextSource"),
     # Pickles have no source here, as reading them can run code: a user names PickleSource to load one.
@@ -83,7 +85,8 @@ def target_class(path: str):
             f"no target class is registered for the suffix {suffix!r} of {path!r}",
             expected=", ".join(sorted(filter(None, _TARGETS))) + ", or no suffix for a pickle",
             hint="name the class with delayed(store=...), or register the suffix with "
-            "daskcache.register_suffix",
+            "daskcache.register_suffix; or let the function write the file itself, at the path that a "
+            "parameter target_path receives, with delayed(save=False)",
         ) from None
     return imported(text)
 

@@ -20,7 +20,7 @@ import daskcache as dc
 from daskcache.storage import files as storage
 from daskcache.storage.roots import Root
 from daskcache.storage.verified_folders import keep_manifest
-from daskcache.targets.base import FolderTarget
+from daskcache.targets.base import FolderFormat
 from daskcache.targets.zarr.values import default_chunks
 
 from .measuring import Comparison, Times, timed
@@ -189,7 +189,7 @@ def commit(target, value, path):
     """Encode, write and hash the file, hash the data, and put the file in place with a record."""
     place, _, name = path.rpartition("/")
     place = Root(place)
-    if isinstance(target, FolderTarget):
+    if isinstance(target, FolderFormat):
         own = f"{storage.part_folder(place)}/{name}"
         part = target.write(value, own)
         data_hash = target.hash_result(value, own)

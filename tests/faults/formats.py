@@ -46,6 +46,13 @@ def _text(seed):
     return f"seed: {seed}\n" + "äöü\n" * 20
 
 
+def _mask(seed):
+    return np.random.default_rng(seed).random((20, 30)) < 0.3
+
+
+#: Two folders with files of the same names, for formats whose values are paths.
+_OLD, _NEW = (Path(__file__).parent / "values" / which for which in ("old", "new"))
+
 FORMATS = {
     "npy": Format(lambda path: dc.NumpyTarget(f"{path}.npy"), _image(1), _image(2)),
     "npz": Format(lambda path: dc.NumpyTarget(f"{path}.npz"), _arrays(13), _arrays(14)),
@@ -55,6 +62,9 @@ FORMATS = {
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
     "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
     "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
+    "png": Format(lambda path: dc.PNGTarget(f"{path}.png"), _mask(21), _mask(22)),
+    "file": Format(lambda path: dc.FileTarget(f"{path}.txt"), _OLD / "a.txt", _NEW / "a.txt"),
+    "folder": Format(dc.FolderTarget, _OLD, _NEW),
     # a folder of four chunks and their description
     "zarr": Format(lambda path: dc.ZarrTarget(f"{path}.zarr", (5, 30)), _image(17), _image(18)),
 }
@@ -64,7 +74,7 @@ EVERY = {
     "sql": Format(lambda path: dc.SQLTarget(f"{path}.db::t"), _table(19), _table(20)),
 }
 #: Those whose targets are folders.
-FOLDERS = ("zarr",)
+FOLDERS = ("zarr", "folder")
 #: One for each way in which targets are written: as bytes, by the format's own library, as a folder.
 KINDS = ("json", "tif", "zarr")
 
@@ -76,11 +86,21 @@ def value_of(name: str, which: str) -> Any:
 
 def which_value(name: str, value: Any) -> str:
     """ "old", "new", or a description of what is neither."""
-    found = dc.hashing.hash_value(value)
+    found = _content(value)
     for which in ("old", "new"):
-        if found == dc.hashing.hash_value(value_of(name, which)):
+        if found == _content(value_of(name, which)):
             return which
     return f"neither: {value!r}"[:200]
+
+
+def _content(value):
+    """What two paths of equal files, or folders, have in common; the hash of any other value."""
+    if not isinstance(value, Path):
+        return dc.hashing.hash_value(value)
+    try:
+        return files_of(str(value))
+    except OSError as error:
+        raise files.storage_error(error, str(value)) from error
 
 
 def files_of(path: str) -> dict[str, bytes]:
@@ -89,5 +109,4 @@ def files_of(path: str) -> dict[str, bytes]:
         return {"": files.file_hash(path).encode()}
     if os.path.isfile(path):
         return {"": Path(path).read_bytes()}
-    found = sorted(file for file in Path(path).rglob("*") if file.is_file())
-    return {file.relative_to(path).as_posix(): file.read_bytes() for file in found}
+    return {name: Path(path, name).read_bytes() for name in files.files_below(path)}

@@ -69,6 +69,8 @@ INVALID = {
         *({"columns": [column]} for column in (None, "a", [], ["a"], ["a", 1], ["a", "b", "c"])),
         {"columns": [], "dtype": "int64", "shape": []},
         *({"columns": [], "index": index} for index in (None, ["id"], [["id"]], [["id", 1]])),
+        {"kind": "file"},
+        {"dtype": "int64", "kind": "path", "shape": []},
     ],
 }
 VALID = {
@@ -79,6 +81,7 @@ VALID = {
         {"columns": [], "index": [["id", "int64"], [None, "str"]]},
         {"columns": [], "categories": {"a": {}}, "index": [["id", "int64"]]},
         {"dtype": "O", "shape": []},
+        {"kind": "path"},
     ],
     "seconds": [0, 0.5, 3],
     "size": [0, 2**70],

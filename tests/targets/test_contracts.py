@@ -6,11 +6,15 @@ import datetime
 import decimal
 import fractions
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 
 import daskcache as dc
+from daskcache.targets.figures import drawn
 from daskcache.testing import TargetContract
 
 
@@ -89,6 +93,93 @@ class TestImage(TargetContract):
         np.zeros(4, "u1"),
         np.zeros((0, 4), "u1"),
     ]
+
+
+class TestPNG(TargetContract):
+    target = dc.PNGTarget("a.png")
+    values = [
+        np.arange(600).reshape(20, 30).astype("u1"),
+        np.arange(600).reshape(20, 30).astype("u2") * 109,
+        np.arange(600).reshape(20, 30) % 7 < 3,
+        np.arange(1800).reshape(20, 30, 3).astype("u1"),
+        np.arange(2400).reshape(20, 30, 4).astype("u2") * 27,
+        np.zeros((1, 1), bool),
+        np.arange(600).reshape(20, 30).astype("u2").T,
+    ]
+    refused = [
+        [[1]],
+        np.zeros((4, 4)),
+        np.zeros((4, 4), "i8"),
+        np.zeros((4, 4), ">u2"),
+        np.zeros((3, 4, 5), "u1"),
+        np.zeros((4, 4, 2), "u1"),
+        np.zeros((4, 4, 1), "u1"),
+        np.zeros((2, 4, 4, 3), "u1"),
+        np.zeros((4, 4, 3), bool),
+        np.zeros(4, "u1"),
+        np.zeros((0, 4), "u1"),
+        Figure().subplots(),
+    ]
+
+
+class OfPaths(TargetContract):
+    """Values are paths, equal if what is there is."""
+
+    def same(self, got, value):
+        is_path = isinstance(value, Path)
+        content = self.content(str(value)) if is_path else drawn(value, self.target.ext)
+        return isinstance(got, Path) and got.is_absolute() and self.content(str(got)) == content
+
+
+_HERE = Path(__file__)
+
+
+class TestFile(OfPaths):
+    target = dc.FileTarget("a.py")
+    values = [_HERE, _HERE.with_name("test_file_targets.py")]
+    refused = [
+        "a.py",
+        b"data",
+        Path("nowhere.py"),
+        _HERE.parent,
+        Path(dc.__file__).with_name("py.typed"),
+    ]
+
+
+class TestFolder(OfPaths):
+    target = dc.FolderTarget("a")
+    values = [_HERE.parents[1] / "faults/values" / name for name in ("old", "new")]
+    refused = ["a", Path("nowhere"), _HERE]
+
+
+def _figure(scale):
+    """A figure with texts, a legend, an image, markers and clipped parts."""
+    figure = Figure(layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot([1, 2, scale], "o-", label="$r^2$ é")
+    left.legend()
+    left.add_patch(Circle((0, scale), 3, hatch="/"))
+    shown = right.imshow(np.arange(6.0).reshape(2, 3) * scale)
+    shown.set_clip_path(Circle((1, 1), 1, transform=right.transData))
+    drawn(figure, ".svg")  # the first drawing moves the axes
+    return figure
+
+
+class TestFigureAsSVG(OfPaths):
+    target = dc.FigureTarget("a.svg")
+    values = [_figure(1), _figure(2)]
+    refused = ["<svg/>", np.zeros((4, 4), "u1"), Figure().subplots(), _HERE]
+
+
+class TestFigureAsPDF(OfPaths):
+    target = dc.FigureTarget("a.pdf")
+    values = [_figure(1), _figure(2)]
+    refused = [b"%PDF"]
+
+
+class TestFigureAsPNG(OfPaths):
+    target = dc.PNGTarget("a.png")
+    values = [_figure(1), _figure(2)]
 
 
 class TestCSV(TargetContract):

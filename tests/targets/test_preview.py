@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import imageio.v3
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from daskcache.targets.preview import CHARACTERS, PIXELS, ROWS, preview
+from daskcache.targets.preview import (
+    CHARACTERS,
+    FIGURE_PIXELS,
+    LARGEST,
+    NAMES,
+    PIXELS,
+    ROWS,
+    preview,
+)
 
 
 def picture(value):
@@ -87,6 +97,38 @@ def test_a_table_is_shown_by_its_first_rows():
 def test_columns_of_one_name_are_told_apart():
     look = preview(pd.DataFrame([[1, 2]], columns=["a", "a"]))
     assert look.rows == [{"a (0)": "1", "a (1)": "2"}]
+
+
+def test_a_figure_is_a_picture(tmp_path):
+    """The figure itself, and the path of its file, which is what a node has as its value."""
+    figure = Figure(figsize=(20, 10), facecolor="red")
+    seen = picture(figure)
+    assert seen.shape[:2] == (FIGURE_PIXELS // 2, FIGURE_PIXELS)
+    assert seen[0, 0, :3].tolist() == [255, 0, 0]
+    path = tmp_path / "a.png"
+    figure.savefig(path)
+    np.testing.assert_array_equal(picture(path), seen)
+    assert preview(path).summary.startswith(".png, ")
+
+
+def test_other_files_are_shown_by_their_size(tmp_path):
+    """Nothing is read of a file that has no picture, or a large one."""
+    movie, large = tmp_path / "a.mp4", tmp_path / "large.png"
+    movie.write_bytes(b"frames")
+    with large.open("wb") as file:
+        file.truncate(LARGEST + 1)
+    assert preview(movie) == (".mp4, 6 B", None, None, str(movie))
+    assert preview(large).picture is None
+    assert preview(Path("nowhere.png")).text == repr(Path("nowhere.png"))
+
+
+def test_a_folder_is_shown_by_its_names(tmp_path):
+    for i in range(NAMES + 5):
+        (tmp_path / f"{i:02d}.tif").touch()
+    look = preview(tmp_path)
+    assert look.summary == f"folder, {NAMES + 5} entries"
+    assert look.text.splitlines()[:2] == ["00.tif", "01.tif"]
+    assert look.text.splitlines()[NAMES:] == ["and 5 more"]
 
 
 def test_a_text_is_shown_by_its_start():

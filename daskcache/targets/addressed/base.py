@@ -34,6 +34,12 @@ def twin_of(plain: type[Target]) -> Any:
     """Return the class of addressed targets for the format `plain`."""
     if plain.has_address:
         return plain
+    if plain.gives_path:
+        raise GraphError(
+            f"{plain.__name__} may hold its own path as data, so it can't have an address",
+            expected="a format of data, such as .tif or .npy",
+            hint="let a node write the file: delayed(target=...)",
+        )
     if plain.in_database or inspect.isabstract(plain):
         raise GraphError(
             f"{plain.__name__} is not for files, so it can't have an address", expected="a file format"

@@ -11,6 +11,7 @@ import math
 from ...errors import FormatLimit, GraphError, SourceUnreadable, require
 from ...storage.source_hashes import source_error
 from ..arrays import check_decoded
+from ..png import is_of_16_bit_colours, pixels_of
 from ..resource import DecodesInParts, Metadata
 from ..source import Source
 from ..unreadable import reading
@@ -94,7 +95,10 @@ class ImageSource(DecodesInParts, Source, Metadata):
             return self.format(self.path).decode_file(file)
         iio = require("imageio.v3", "image")
         suffix = self.suffix.lower()
-        content = {"uri": file.read(), "extension": suffix, "plugin": _reader_of(suffix)}
+        data = file.read()
+        if is_of_16_bit_colours(data):
+            return pixels_of(data, self.path)
+        content = {"uri": data, "extension": suffix, "plugin": _reader_of(suffix)}
         found = iio.improps(**content)
         check_decoded(math.prod(found.shape) * found.dtype.itemsize, self.path)
         return iio.imread(**content)

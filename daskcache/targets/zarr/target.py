@@ -13,7 +13,7 @@ from ...aliases import names_of
 from ...errors import GraphError, LazyModule
 from ...storage import files as storage
 from ..arrays import check_extras
-from ..base import UNKNOWN, FolderTarget, comes_back_as_it_is
+from ..base import UNKNOWN, FolderFormat, comes_back_as_it_is
 from ..beside import MetadataBeside
 from ..images.options import checked_like
 from . import values
@@ -27,7 +27,7 @@ __getattr__ = names_of(__name__, "targets.zarr.source")
 AUTO = "auto"
 
 
-class ZarrTarget(MetadataBeside, FolderTarget):
+class ZarrTarget(MetadataBeside, FolderFormat):
     """An array in a Zarr v3 folder, or a group that holds a dict of arrays (and of such dicts).
 
     It takes NumPy, Dask and Zarr arrays, and Zarr groups.  Dask and Zarr arrays are written chunk by
