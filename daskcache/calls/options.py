@@ -15,10 +15,10 @@ from typing import Any
 from dask.utils import funcname, parse_timedelta
 
 from ..errors import GraphError, TemplateError, UnsafePath, did_you_mean
+from ..hashing.names import imported
 from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
 from ..targets.base import Target
-from ..targets.files import FileTarget
 from ..targets.registry import is_registered, target_class
 from ..targets.template import Template
 
@@ -171,7 +171,7 @@ def _format(target, options):
         return options.store(template.text)
     hint = _suffix_hint(template)
     if not options.save and not is_registered(hint):
-        return FileTarget(template.text)
+        return imported("daskcache:FileTarget")(template.text)
     return target_class(hint)(template.text)
 
 

@@ -36,7 +36,6 @@ from ..errors import NodeTimeout, ProcessDied, ResultError
 from ..hashing import algorithms
 from ..printable import printable_lines
 from ..storage.roots import Root
-from ..targets.figures import close_all
 from .code_check import check_code
 from .work import Work
 
@@ -255,6 +254,8 @@ def _result(work, args, kwargs):
         # modules may have been edited since the parent imported them
         check_code(Root(work.root), work.code, work.spec)
     result = body(work, args, kwargs)
+    from ..targets.figures import close_all  # needed in a child alone
+
     close_all()
     return result
 

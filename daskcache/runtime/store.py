@@ -23,7 +23,6 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.record import RecordName, target_id
 from ..storage.roots import Root
 from ..targets.base import UNKNOWN, BytesTarget, Target, may_be_image
-from ..targets.files import FileTarget
 from . import hot_cache
 from .entry import Entry
 from .facts import facts_of_call
@@ -289,6 +288,8 @@ def _written_itself(work, target, place, path):
 
 def _check_kind(work, target, path):
     """Refuse a folder in place of a file, a file in place of a folder, and a link in place of either."""
+    from ..targets.files import FileTarget  # needed for what functions write themselves
+
     is_folder = os.path.isdir(path)
     story, hint = "", ""
     if os.path.islink(path) and work.spec.signature.takes_target_path:
