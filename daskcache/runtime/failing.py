@@ -66,8 +66,10 @@ def _note(work, error, log):
         "worker": worker.address if worker is not None else "",
         "host": platform.node(),
     }
+    root = Root(work.root)
     try:
-        failures.write_failure(Root(work.root), work.key, **facts)
+        root.check(work.root_id)  # a root whose disk is gone must not be made anew
+        failures.write_failure(root, work.key, **facts)
         noted.add((work.root, work.key))
     except (OSError, DaskcacheError) as obstacle:
         error.add_note(f"the failure can't be noted in the root: {obstacle}")
