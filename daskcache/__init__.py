@@ -29,6 +29,7 @@ _DEFINED_IN = {
     "targets.images.metadata": "ImageMetadata",
     "targets.images.source": "ImageSource",
     "targets.images.target": "ImageTarget",
+    "targets.json_lines": "JSONLinesSource JSONLinesTarget",
     "targets.objects": "JSONSource JSONTarget PickleSource PickleTarget TextSource TextTarget",
     "targets.registry": "register_suffix",
     "targets.resource": "Metadata Resource",
@@ -84,6 +85,8 @@ if TYPE_CHECKING:
     from .targets.images.metadata import ImageMetadata as ImageMetadata
     from .targets.images.source import ImageSource as ImageSource
     from .targets.images.target import ImageTarget as ImageTarget
+    from .targets.json_lines import JSONLinesSource as JSONLinesSource
+    from .targets.json_lines import JSONLinesTarget as JSONLinesTarget
     from .targets.objects import JSONSource as JSONSource
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource

@@ -24,6 +24,8 @@ PUBLIC = [
     "ImageMetadata",
     "ImageSource",
     "ImageTarget",
+    "JSONLinesSource",
+    "JSONLinesTarget",
     "JSONSource",
     "JSONTarget",
     "Metadata",

@@ -164,10 +164,13 @@ def sweep_parts(root: Root, paths: Iterable[str]) -> None:
 
 
 def heirs(work, inputs) -> tuple[Target, ...]:
-    """Return the node's targets, each with the heritage of the direct inputs."""
+    """Return the node's targets at their paths, each with the heritage of the direct inputs.
+
+    The suffix of a path may decide what is written, and a field of the template may bring it.
+    """
     formats = work.spec.formats
     if all(type(target).inherit is Target.inherit for target in formats):
-        return formats
+        return tuple(target.at(path) for target, path in zip(formats, work.paths, strict=True))
     everything = set(range(len(inputs)))
     ordinals = [_ordinals_like(work, target) if target.like else everything for target in formats]
     heritage = {

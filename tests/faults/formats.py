@@ -51,8 +51,13 @@ FORMATS = {
     "npz": Format(lambda path: dc.NumpyTarget(f"{path}.npz"), _arrays(13), _arrays(14)),
     "tif": Format(lambda path: dc.ImageTarget(f"{path}.tif"), _image(3), _image(4)),
     "csv": Format(lambda path: dc.CSVTarget(f"{path}.csv"), _table(5), _table(6)),
+    "tsv": Format(lambda path: dc.CSVTarget(f"{path}.tsv"), _table(21), _table(22)),
+    "csv.gz": Format(lambda path: dc.CSVTarget(f"{path}.csv.gz"), _table(23), _table(24)),
     "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
+    "jsonl": Format(
+        lambda path: dc.JSONLinesTarget(f"{path}.jsonl"), [_plain(25)] * 3, [_plain(26)] * 3
+    ),
     "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
     "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
     # a folder of four chunks and their description

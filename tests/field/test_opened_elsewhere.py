@@ -129,24 +129,37 @@ TABLE = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz", "parquet"])
 def test_tables(tmp_path, suffix):
     """pandas, pyarrow, polars and duckdb read the same rows."""
     path = str(tmp_path / f"table.{suffix}")
-    target = dc.CSVTarget if suffix == "csv" else dc.ParquetTarget
-    options = {"dtype": {"seen": "datetime64[us]"}} if suffix == "csv" else {}
-    target(path, **options).write(TABLE, path)
-    frames = {
-        "polars": getattr(polars, f"read_{suffix}")(path).to_pandas(),
-        "duckdb": duckdb.sql(f"SELECT * FROM read_{suffix}('{path}')").df(),
-    }
     if suffix == "parquet":
-        frames["pyarrow"] = pyarrow.parquet.read_table(path).to_pandas()
+        dc.ParquetTarget(path).write(TABLE, path)
+        frames = {
+            "polars": polars.read_parquet(path).to_pandas(),
+            "pyarrow": pyarrow.parquet.read_table(path).to_pandas(),
+        }
     else:
-        frames["pandas"] = pd.read_csv(path)
+        separator = "\t" if suffix == "tsv" else ","
+        dc.CSVTarget(path, dtype={"seen": "datetime64[us]"}).write(TABLE, path)
+        frames = {
+            "polars": polars.read_csv(path, separator=separator).to_pandas(),
+            "pandas": pd.read_csv(path, sep=separator),
+        }
+    read = "read_parquet" if suffix == "parquet" else "read_csv"
+    frames["duckdb"] = duckdb.sql(f"SELECT * FROM {read}('{path}')").df()
     for name, frame in frames.items():
         assert list(frame.columns) == list(TABLE.columns), name
         for column in ("cell", "area", "is_alive"):
             np.testing.assert_array_equal(frame[column].to_numpy(float), TABLE[column].to_numpy(float))
         assert list(frame["name"]) == list(TABLE["name"]), name
         assert list(pd.to_datetime(frame["seen"], format="ISO8601")) == list(TABLE["seen"]), name
+
+
+def test_json_lines(tmp_path):
+    """pandas, polars and duckdb read dicts as the rows of a table."""
+    path, rows = str(tmp_path / "cells.jsonl"), [{"cell": 1, "name": "Ä"}, {"cell": 2, "name": "b\n"}]
+    dc.JSONLinesTarget(path).write(rows, path)
+    assert pd.read_json(path, lines=True).to_dict("records") == rows
+    assert polars.read_ndjson(path).to_dicts() == rows
+    assert duckdb.sql(f"SELECT * FROM read_json('{path}')").df().to_dict("records") == rows

@@ -110,6 +110,26 @@ class TestCSV(TargetContract):
     ]
 
 
+class TestTSV(TargetContract):
+    target = dc.CSVTarget("a.tsv")
+    values = [
+        pd.DataFrame({"a": [1, 2], "b": ["x\ty", 'y,"z"']}),
+        pd.DataFrame({"a": [1, 2], "b": ["x y", "y,z"]}),
+        pd.DataFrame(),
+    ]
+    refused = [[1], pd.DataFrame({"id": ["01", "02"]})]
+
+
+class TestCompressedCSV(TargetContract):
+    target = dc.CSVTarget("a.csv.gz", dtype={"well": "str"})
+    values = [pd.DataFrame({"well": ["01", well], "area": np.arange(2)}) for well in ("02", "03")]
+    refused = [[1], pd.DataFrame({"a": [1]})]
+
+
+class TestCompressedTSV(TestTSV):
+    target = dc.CSVTarget("a.tsv.gz")
+
+
 class TestCSVWithDtypes(TargetContract):
     target = dc.CSVTarget(
         "a.csv",
@@ -213,6 +233,26 @@ class TestJSON(TargetContract):
         10**5000,
         "\ud800\udc00",
         datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "here")),
+    ]
+
+
+class TestJSONLines(TargetContract):
+    target = dc.JSONLinesTarget("a.jsonl")
+    values = [
+        [{"a": 1, "b": "é\r\n\u2028"}, {"a": 2, "b": None}],
+        [{"b": "é\r\n\u2028", "a": 1}, {"b": None, "a": 2}],
+        [[1, (2, {3})], float("nan"), None, "", datetime.date(2024, 2, 29)],
+        ["\ud800"],
+        [[]],
+        [],
+    ]
+    refused = [
+        (1, 2),
+        {"a": 1},
+        pd.DataFrame({"a": [1]}),
+        [np.zeros(3)],
+        ["\ud800\udc00"],
+        [object()],
     ]
 
 

@@ -1,7 +1,8 @@
 """CSV and Parquet: targets and sources of data frames in files.
 
-`daskcache.targets.carried` checks that a frame comes back whole, and `parquet_notes` keeps what pandas
-would lose in Parquet.  `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
+`daskcache.targets.carried` checks that a frame comes back whole.  `csv_text` reads the text of CSV, and
+`parquet_notes` keeps what pandas would lose in Parquet.  `lazy` opens Parquet files with Dask.  Tables
+in databases are in `sql`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ..base import CODEC_ERRORS, BytesTarget
 from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
 from ..forms import in_form_if_it_fits
 from ..source import Source
+from . import csv_text
 from .parquet_notes import noted, read_parquet
 
 pd = LazyModule("pandas", "table")
@@ -30,6 +32,9 @@ class _FrameTarget(BytesTarget):
 class CSVTarget(_FrameTarget):
     """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
 
+    Columns are separated by commas, or by tabs if the path ends in ``.tsv``.  If it ends in ``.gz``, the
+    file is compressed with gzip.
+
     The file holds only values, neither dtypes nor an index.  A node's record keeps the dtypes of the
     columns, so that a node returns them: categories, times, small integers, and those of a frame without
     rows.  The parameters below restore what the text alone would lose, such as an index.  Every frame is
@@ -39,7 +44,7 @@ class CSVTarget(_FrameTarget):
     Parameters
     ----------
     path : str
-        Path template ending in ``.csv``.
+        Path template ending in ``.csv``, ``.tsv``, ``.csv.gz`` or ``.tsv.gz``.
     dtype : mapping of str to dtype, optional
         Dtypes with which the text is read: ``"str"`` for ``007``, and those of index levels.  Files
         that are read without a record need them for all that plain CSV would lose: ``"category"``,
@@ -86,13 +91,16 @@ class CSVTarget(_FrameTarget):
                 value, f"dtype= names {unknown}, which it does not have", "correct CSVTarget(dtype=...)"
             )
         try:
-            text = value.to_csv(index=self.index_col is not None, lineterminator="\n")
-            return [text.encode()]
+            text = value.to_csv(
+                index=self.index_col is not None, lineterminator="\n", sep=csv_text.separator(self.path)
+            )
+            return [csv_text.packed(text.encode(), self.path)]
         except (*CODEC_ERRORS, csv.Error) as error:
             raise self.limit(value, str(error), _TO_PARQUET) from error
 
     def decode(self, data):
-        frame = _read_csv(data, self.dtype)
+        text = csv_text.unpacked(data, self.path)
+        frame = csv_text.frame_of(text, csv_text.separator(self.path), self.dtype)
         return frame if self.index_col is None else frame.set_index(self.index_col)
 
     def restored(self, value, form):
@@ -212,6 +220,9 @@ class _FrameSource(Source):
 class CSVSource(_FrameSource):
     """An existing CSV file as an input; it arrives as the data frame that `pandas.read_csv` gives.
 
+    If the path ends in ``.tsv``, columns are separated by tabs, unless ``sep`` says otherwise.  If it
+    ends in ``.gz``, the file is decompressed.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -227,6 +238,8 @@ class CSVSource(_FrameSource):
         If the path is a URL.  When the source is used, if the file can't be read.
     SourceUnreadable
         When the file is read, if it can't be decoded: another encoding, lines of different lengths …
+    FormatLimit
+        When the file is read, if it decompresses to more than config ``daskcache.max-decoded``.
 
     Examples
     --------
@@ -238,14 +251,23 @@ class CSVSource(_FrameSource):
     """
 
     format = CSVTarget
-    default_ext, known_exts = ".csv", (".csv",)
+    default_ext, known_exts = ".csv", (".csv", ".tsv", ".gz")
+
+    def __init__(self, path, **read_options):
+        super().__init__(path, **read_options)
+        separator = csv_text.separator(self.path)
+        if separator != "," and not {"sep", "delimiter", "dialect"} & read_options.keys():
+            self.read_options = {"sep": separator, **read_options}
 
     @classmethod
     def at_address(cls, location, name, ext=None, **fields):
         # CPR's tables have their index in the first column
-        return super().at_address(location, name, ext, index_col=0, **fields)
+        index = {"index_col": 0} if ext in (None, ".csv") else {}
+        return super().at_address(location, name, ext, **index, **fields)
 
     def decode(self, data):
+        if "compression" not in self.read_options:
+            data = csv_text.unpacked(data, self.path)
         return pd.read_csv(io.BytesIO(data), **self.read_options)
 
 
@@ -298,37 +320,3 @@ def _is_counting(index):
     # other dtypes are not compared with integers: a signalling NaN of `decimal` would raise
     counts = index.dtype.kind in "iu" and index.equals(pd.RangeIndex(len(index)))
     return counts and index.names == [None]
-
-
-# ---- reading CSV ------------------------------------------------------------------------------------
-
-
-def _read_csv(data, dtypes):
-    """Return the data frame in a file of `CSVTarget`, where only an empty field is a missing value."""
-    dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
-    # read_csv refuses dtypes of times, so these columns are read as texts first
-    plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
-    version = tuple(map(int, pd.__version__.split(".")[:2]))
-    exact = {} if version >= (3, 1) else {"float_precision": "round_trip"}
-    try:
-        frame = pd.read_csv(
-            io.BytesIO(data), keep_default_na=False, na_values=[""], dtype=plain, **exact
-        )
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    for name, dtype in dtypes.items():
-        if dtype.kind in "mM":
-            frame[name] = _times(frame[name], dtype)
-    return frame
-
-
-def _times(texts, dtype):
-    try:
-        if dtype.kind == "m":
-            return pd.to_timedelta(texts).astype(dtype)
-        if not isinstance(dtype, pd.DatetimeTZDtype):
-            return pd.to_datetime(texts, format="ISO8601").astype(dtype)
-        times = pd.to_datetime(texts, format="ISO8601", utc=True).astype(dtype)
-        return times.dt.tz_convert(dtype.tz)  # equal zones may still be of different kinds
-    except ValueError as error:
-        raise ValueError(f"column {texts.name!r}: {error}") from error
