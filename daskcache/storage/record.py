@@ -142,6 +142,8 @@ _FORM = (
     object_of(dtype=LINE, shape=list_of(COUNT))
     | object_of(columns=_COLUMNS)
     | object_of(columns=_COLUMNS, categories=_CATEGORIES)
+    | object_of(frame=LINE, columns=_COLUMNS)
+    | object_of(frame=LINE, columns=_COLUMNS, categories=_CATEGORIES)
 )
 
 
@@ -206,7 +208,7 @@ class Record:
     #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
     kept: Annotated[dict[str, str | None] | None, _DECISION] = None
     #: Form of the result, see `daskcache.targets.forms`: ``dtype`` and ``shape``, or ``columns`` and
-    #: maybe ``categories``.
+    #: maybe ``categories`` and ``frame``.
     form: Annotated[dict[str, Any] | None, _FORM] = None
 
     @classmethod

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from ..errors import FormatLimit, LazyModule, require
+from .tables.polars_frames import form_of_frame, frame_in_form, is_frame
 
 np = LazyModule("numpy", "numpy")
 
@@ -34,9 +35,12 @@ def form_of(value: Any) -> dict[str, Any] | None:
     dict or None
         For an array (NumPy's, Zarr's, Dask's …): ``dtype``, a str, and ``shape``, a list of int.  For a
         data frame: ``columns``, a list of pairs of name and dtype; and ``categories``, if there are any,
-        by the names of columns.
+        by the names of columns.  For a data frame of polars: ``frame`` and ``columns``, see
+        `daskcache.targets.tables.polars_frames`.
     """
-    if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "iloc"):
+    if is_frame(value):
+        return form_of_frame(value, _MAX_COLUMNS)
+    if hasattr(value, "iloc") and hasattr(value, "columns") and hasattr(value, "dtypes"):
         return _form_of_frame(value)
     if not hasattr(value, "dtype") or not hasattr(value, "shape") or not hasattr(value, "ndim"):
         return None
@@ -96,6 +100,8 @@ def in_form(value: Any, form: dict[str, Any] | None) -> Any:
     """
     if form is None or form_of(value) == form:
         return value
+    if "frame" in form:
+        return frame_in_form(value, form)
     if "columns" in form:
         return _frame_in_form(value, form["columns"], form.get("categories", {}))
     return _array_in_form(value, form["dtype"], form["shape"])

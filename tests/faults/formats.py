@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import polars as pl
 
 import daskcache as dc
 from daskcache.storage import files
@@ -38,6 +39,10 @@ def _plain(seed):
     return {"seed": seed, "values": np.random.default_rng(seed).random(50).tolist()}
 
 
+def _of_polars(seed):
+    return pl.DataFrame(_plain(seed))
+
+
 def _arrays(seed):
     return {"image": _image(seed), "mean": np.float64(seed) * np.ones(3)}
 
@@ -54,6 +59,7 @@ FORMATS = {
     "tsv": Format(lambda path: dc.CSVTarget(f"{path}.tsv"), _table(21), _table(22)),
     "csv.gz": Format(lambda path: dc.CSVTarget(f"{path}.csv.gz"), _table(23), _table(24)),
     "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
+    "polars": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _of_polars(27), _of_polars(28)),
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
     "jsonl": Format(
         lambda path: dc.JSONLinesTarget(f"{path}.jsonl"), [_plain(25)] * 3, [_plain(26)] * 3

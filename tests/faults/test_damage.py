@@ -111,8 +111,9 @@ class Victim:
 
 def whole(opened):
     """The value behind what `open` gives."""
-    if hasattr(opened, "compute"):
-        return opened.compute()
+    for load in ("compute", "collect"):  # Dask's and polars' lazy frames
+        if hasattr(opened, load):
+            return getattr(opened, load)()
     return opened[...] if hasattr(opened, "chunks") else opened
 
 

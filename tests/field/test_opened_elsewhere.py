@@ -163,3 +163,22 @@ def test_json_lines(tmp_path):
     assert pd.read_json(path, lines=True).to_dict("records") == rows
     assert polars.read_ndjson(path).to_dicts() == rows
     assert duckdb.sql(f"SELECT * FROM read_json('{path}')").df().to_dict("records") == rows
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables_of_polars(tmp_path, suffix):
+    """pandas, pyarrow and duckdb read the rows of a frame of polars."""
+    path = str(tmp_path / f"table.{suffix}")
+    frame = polars.from_pandas(TABLE.drop(columns="seen"))
+    if suffix == "csv":
+        dc.CSVTarget(path, frame="polars").write(frame, path)
+        frames = [pd.read_csv(path), duckdb.sql(f"SELECT * FROM read_csv('{path}')").df()]
+    else:
+        dc.ParquetTarget(path).write(frame, path)
+        frames = [
+            pd.read_parquet(path),
+            pyarrow.parquet.read_table(path).to_pandas(),
+            duckdb.sql(f"SELECT * FROM read_parquet('{path}')").df(),
+        ]
+    for got in frames:
+        assert polars.from_pandas(got).equals(frame)

@@ -56,7 +56,7 @@ def unpacked(content: bytes, path: str) -> bytes:
     return b"".join(pieces)
 
 
-def frame_of(text: bytes, sep: str, dtypes: Mapping[str, Any]) -> Any:
+def text_frame(text: bytes, sep: str, dtypes: Mapping[str, Any]) -> Any:
     """Return the data frame in a text of `CSVTarget`, where only an empty field is a missing value.
 
     Parameters
