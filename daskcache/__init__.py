@@ -26,10 +26,12 @@ _DEFINED_IN = {
     "targets.base": "Target",
     "targets.cpr.serializer": "hash_objects target_decoder target_encoder",
     "targets.folders": "FolderSource",
+    "targets.hdf5": "HDF5Source HDF5Target",
     "targets.images.metadata": "ImageMetadata",
     "targets.images.source": "ImageSource",
     "targets.images.target": "ImageTarget",
     "targets.json_lines": "JSONLinesSource JSONLinesTarget",
+    "targets.netcdf": "NetCDFSource NetCDFTarget",
     "targets.objects": "JSONSource JSONTarget PickleSource PickleTarget TextSource TextTarget",
     "targets.registry": "register_suffix",
     "targets.resource": "Metadata Resource",
@@ -82,11 +84,15 @@ if TYPE_CHECKING:
     from .targets.cpr.serializer import target_decoder as target_decoder
     from .targets.cpr.serializer import target_encoder as target_encoder
     from .targets.folders import FolderSource as FolderSource
+    from .targets.hdf5 import HDF5Source as HDF5Source
+    from .targets.hdf5 import HDF5Target as HDF5Target
     from .targets.images.metadata import ImageMetadata as ImageMetadata
     from .targets.images.source import ImageSource as ImageSource
     from .targets.images.target import ImageTarget as ImageTarget
     from .targets.json_lines import JSONLinesSource as JSONLinesSource
     from .targets.json_lines import JSONLinesTarget as JSONLinesTarget
+    from .targets.netcdf import NetCDFSource as NetCDFSource
+    from .targets.netcdf import NetCDFTarget as NetCDFTarget
     from .targets.objects import JSONSource as JSONSource
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import polars as pl
+import xarray as xr
 
 import daskcache as dc
 from daskcache.storage import files
@@ -39,6 +40,10 @@ def _plain(seed):
     return {"seed": seed, "values": np.random.default_rng(seed).random(50).tolist()}
 
 
+def _labelled(seed):
+    return xr.DataArray(_image(seed), dims=("y", "x"), attrs={"units": "counts"})
+
+
 def _of_polars(seed):
     return pl.DataFrame(_plain(seed))
 
@@ -60,6 +65,8 @@ FORMATS = {
     "csv.gz": Format(lambda path: dc.CSVTarget(f"{path}.csv.gz"), _table(23), _table(24)),
     "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
     "polars": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _of_polars(27), _of_polars(28)),
+    "h5": Format(lambda path: dc.HDF5Target(f"{path}.h5"), {"a": _image(29)}, {"a": _image(30)}),
+    "nc": Format(lambda path: dc.NetCDFTarget(f"{path}.nc"), _labelled(31), _labelled(32)),
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
     "jsonl": Format(
         lambda path: dc.JSONLinesTarget(f"{path}.jsonl"), [_plain(25)] * 3, [_plain(26)] * 3

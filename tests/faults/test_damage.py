@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 import dask
+import h5py
 import pytest
 from formats import FOLDERS, FORMATS, files_of, value_of, which_value
 
@@ -111,6 +112,9 @@ class Victim:
 
 def whole(opened):
     """The value behind what `open` gives."""
+    if isinstance(opened, h5py.File):
+        with opened:
+            return {name: opened[name][()] for name in opened}
     for load in ("compute", "collect"):  # Dask's and polars' lazy frames
         if hasattr(opened, load):
             return getattr(opened, load)()

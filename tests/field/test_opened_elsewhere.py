@@ -9,7 +9,9 @@ import bioio
 import bioio_ome_tiff
 import bioio_ome_zarr
 import duckdb
+import h5py
 import imageio.v3
+import netCDF4
 import numpy as np
 import ome_zarr.io
 import ome_zarr.reader
@@ -182,3 +184,35 @@ def test_tables_of_polars(tmp_path, suffix):
         ]
     for got in frames:
         assert polars.from_pandas(got).equals(frame)
+
+
+def test_netcdf(tmp_path):
+    """Unidata's library, xarray and h5py read values, labels and units."""
+    path = str(tmp_path / "image.nc")
+    labels = {"c": ["DAPI", "GFP"], "x": [0.0, 0.5, 1.0]}
+    image = xarray.DataArray(
+        np.arange(6, dtype="u2").reshape(2, 3), labels, name="image", attrs={"units": "counts", "n": 3}
+    )
+    dc.NetCDFTarget(path).write(image, path)
+    with netCDF4.Dataset(path) as file:
+        assert np.array_equal(file["image"][:], image)
+        assert (file["image"].units, file["image"].n) == ("counts", 3)
+        assert list(file["c"][:]) == labels["c"]
+    with h5py.File(path) as file:
+        assert np.array_equal(file["image"], image)
+    got = xarray.open_dataset(path)["image"]
+    assert got.sel(c="GFP", x=0.5).item() == 4
+    assert got.attrs["units"] == "counts"
+
+
+def test_hdf5(tmp_path):
+    """h5py and Unidata's library read arrays, groups and texts."""
+    path = str(tmp_path / "cells.h5")
+    cells = {"area": np.array([1.5, 2.5]), "box": {"x": np.arange(3)}, "name": np.array(["a", "é"])}
+    dc.HDF5Target(path).write(cells, path)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["box/x"], cells["box"]["x"])
+        assert list(file["name"].asstr()) == ["a", "é"]
+    with netCDF4.Dataset(path) as file:
+        assert np.array_equal(file["area"][:], cells["area"])
+        assert list(file["name"][:]) == ["a", "é"]
