@@ -37,6 +37,7 @@ _DEFINED_IN = {
     "targets.resource": "Metadata Resource",
     "targets.source": "FileSource Source",
     "targets.tables.csv_parquet": "CSVSource CSVTarget ParquetSource ParquetTarget",
+    "targets.tables.partitioned": "PartitionedParquetSource PartitionedParquetTarget",
     "targets.tables.sql": "SQLSource SQLTarget",
     "targets.template": "context",
     "targets.zarr.ome": "OMEZarrTarget",
@@ -108,6 +109,8 @@ if TYPE_CHECKING:
     from .targets.tables.csv_parquet import CSVTarget as CSVTarget
     from .targets.tables.csv_parquet import ParquetSource as ParquetSource
     from .targets.tables.csv_parquet import ParquetTarget as ParquetTarget
+    from .targets.tables.partitioned import PartitionedParquetSource as PartitionedParquetSource
+    from .targets.tables.partitioned import PartitionedParquetTarget as PartitionedParquetTarget
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
     from .targets.template import context as context

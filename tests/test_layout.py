@@ -39,6 +39,8 @@ PUBLIC = [
     "OMEZarrTarget",
     "ParquetSource",
     "ParquetTarget",
+    "PartitionedParquetSource",
+    "PartitionedParquetTarget",
     "PickleSource",
     "PickleTarget",
     "Plan",

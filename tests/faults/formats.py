@@ -65,6 +65,9 @@ FORMATS = {
     "csv.gz": Format(lambda path: dc.CSVTarget(f"{path}.csv.gz"), _table(23), _table(24)),
     "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
     "polars": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _of_polars(27), _of_polars(28)),
+    "partitioned": Format(
+        lambda path: dc.PartitionedParquetTarget(f"{path}.parquet", rows=15), _table(33), _table(34)
+    ),
     "h5": Format(lambda path: dc.HDF5Target(f"{path}.h5"), {"a": _image(29)}, {"a": _image(30)}),
     "nc": Format(lambda path: dc.NetCDFTarget(f"{path}.nc"), _labelled(31), _labelled(32)),
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
@@ -82,7 +85,7 @@ EVERY = {
     "sql": Format(lambda path: dc.SQLTarget(f"{path}.db::t"), _table(19), _table(20)),
 }
 #: Those whose targets are folders.
-FOLDERS = ("zarr",)
+FOLDERS = ("zarr", "partitioned")
 #: One for each way in which targets are written: as bytes, by the format's own library, as a folder.
 KINDS = ("json", "tif", "zarr")
 
