@@ -59,9 +59,14 @@ class TestNpz(TargetContract):
         {},
         {"mean": np.float64(1.5), "all": np.array(1.5)},
         {"mean": np.array(1.5), "all": np.array(1.5)},
+        np.zeros((2, 3), ">f4"),
+        {"arr_0": np.zeros((2, 3), ">f4")},
+        np.array(1.5),
+        {"arr_0": np.float64(1.5)},
     ]
     refused = [
-        np.zeros(3),
+        np.float64(3),
+        [1, 2],
         {"a": [1, 2]},
         {"a": np.array([None])},
         {1: np.zeros(3)},
@@ -73,7 +78,7 @@ class TestNpz(TargetContract):
 
 class TestCompressedNpz(TargetContract):
     target = dc.NumpyTarget("a.npz", compressed=True)
-    values = [{"a": np.zeros(1000)}, {"a": np.zeros(1000), "b": np.arange(3)}]
+    values = [{"a": np.zeros(1000)}, {"a": np.zeros(1000), "b": np.arange(3)}, np.zeros(1000)]
 
 
 class TestImage(TargetContract):

@@ -14,6 +14,7 @@ import pytest
 
 import daskcache as dc
 from daskcache.errors import FormatLimit, GraphError, SourceChanged, SourceMissing, SourceUnreadable
+from daskcache.hashing.encoder import hash_value, tag
 from daskcache.testing import TargetContract
 
 FRAME = pd.DataFrame(
@@ -56,6 +57,7 @@ def test_a_frame_of_dask_is_written_by_partition(root):
     node = dc.delayed(dask_frame, target=dc.PartitionedParquetTarget("a.parquet"))()
     for got in (node.compute(), node.compute()):
         pd.testing.assert_frame_equal(got, expected)
+    assert node.dc.record["data_hash"] == tag(hash_value(expected))
     assert len(os.listdir(node.dc.path)) == dask_frame().npartitions
     assert node.dc.open().npartitions == dask_frame().npartitions
     assert dc.delayed(len)(node).compute() == 5

@@ -91,7 +91,7 @@ def test_options_stay_when_the_path_changes():
         ),
         (dc.ParquetTarget("a.parquet"), [1], "list"),
         (dc.ParquetTarget("a.parquet"), pd.DataFrame({"mixed": [1, "a"]}), "mixed"),
-        (dc.NumpyTarget("a.npz"), np.zeros(3), "ndarray"),
+        (dc.NumpyTarget("a.npz"), [1, 2], "list"),
         (dc.NumpyTarget("a.npz"), {"a": [1]}, "item 'a' is a list"),
         (dc.NumpyTarget("a.npz"), {"a": np.array([None])}, "item 'a' is of dtype object"),
         (dc.NumpyTarget("a.npz"), {1: np.zeros(3)}, "key 1 is not a text"),
