@@ -29,9 +29,12 @@ _DEFINED_IN = {
     "targets.figures": "FigureTarget",
     "targets.files": "FileTarget FolderTarget",
     "targets.folders": "FolderSource",
+    "targets.hdf5": "HDF5Source HDF5Target",
     "targets.images.metadata": "ImageMetadata",
     "targets.images.source": "ImageSource",
     "targets.images.target": "ImageTarget",
+    "targets.json_lines": "JSONLinesSource JSONLinesTarget",
+    "targets.netcdf": "NetCDFSource NetCDFTarget",
     "targets.objects": "JSONSource JSONTarget PickleSource PickleTarget TextSource TextTarget",
     "targets.png": "PNGTarget",
     "targets.registry": "register_suffix",
@@ -39,6 +42,7 @@ _DEFINED_IN = {
     "targets.source": "FileSource Source",
     "targets.sources": "Sources sources",
     "targets.tables.csv_parquet": "CSVSource CSVTarget ParquetSource ParquetTarget",
+    "targets.tables.partitioned": "PartitionedParquetSource PartitionedParquetTarget",
     "targets.tables.sql": "SQLSource SQLTarget",
     "targets.template": "context",
     "targets.zarr.ome": "OMEZarrTarget",
@@ -90,9 +94,15 @@ if TYPE_CHECKING:
     from .targets.files import FileTarget as FileTarget
     from .targets.files import FolderTarget as FolderTarget
     from .targets.folders import FolderSource as FolderSource
+    from .targets.hdf5 import HDF5Source as HDF5Source
+    from .targets.hdf5 import HDF5Target as HDF5Target
     from .targets.images.metadata import ImageMetadata as ImageMetadata
     from .targets.images.source import ImageSource as ImageSource
     from .targets.images.target import ImageTarget as ImageTarget
+    from .targets.json_lines import JSONLinesSource as JSONLinesSource
+    from .targets.json_lines import JSONLinesTarget as JSONLinesTarget
+    from .targets.netcdf import NetCDFSource as NetCDFSource
+    from .targets.netcdf import NetCDFTarget as NetCDFTarget
     from .targets.objects import JSONSource as JSONSource
     from .targets.objects import JSONTarget as JSONTarget
     from .targets.objects import PickleSource as PickleSource
@@ -111,6 +121,8 @@ if TYPE_CHECKING:
     from .targets.tables.csv_parquet import CSVTarget as CSVTarget
     from .targets.tables.csv_parquet import ParquetSource as ParquetSource
     from .targets.tables.csv_parquet import ParquetTarget as ParquetTarget
+    from .targets.tables.partitioned import PartitionedParquetSource as PartitionedParquetSource
+    from .targets.tables.partitioned import PartitionedParquetTarget as PartitionedParquetTarget
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
     from .targets.template import context as context

@@ -118,6 +118,8 @@ def formats_of(func, options):
             return (), None
         target = "{funcname}/{key}" + _default_suffix(func)
     formats = tuple(_format(each, options) for each in _each(target))
+    if len(formats) == 1 and hasattr(formats[0], "of_package"):
+        formats = (formats[0].of_package(_package_of_result(func)),)
     if isinstance(target, Mapping):
         return formats, tuple(target)
     return formats, len(target) if isinstance(target, (tuple, list)) else None
@@ -203,6 +205,21 @@ def _suffix_hint(template):
             hint="let the template end in a suffix, or name the format with delayed(store=...)",
         )
     return "x"
+
+
+def _package_of_result(func):
+    """Return the package of the data frame that a return annotation names, or an empty text."""
+    annotation = getattr(func, "__annotations__", {}).get("return")
+    if isinstance(annotation, str):
+        annotation = annotation.strip("'\"")  # quoted, in a module whose annotations are deferred
+        module, _, name = annotation.rpartition(".")
+        named = getattr(func, "__globals__", {}).get(module or name)
+        if name != "DataFrame" or named is None:
+            # imported for type checkers only
+            return "polars" if annotation in ("pl.DataFrame", "polars.DataFrame") else ""
+        annotation = getattr(named, name, None) if module else named
+    is_frame = getattr(annotation, "__name__", "") == "DataFrame"
+    return annotation.__module__.partition(".")[0] if is_frame else ""
 
 
 def _default_suffix(func):

@@ -50,9 +50,9 @@ def hash_value(value: Any) -> str:
     ----------
     value : object
         Plain Python values nested in any way, functions, classes, Dask collections, arrays (NumPy,
-        SciPy sparse, xarray, Zarr), tables (pandas, Arrow), and instances whose state consists of
-        these.  The dtypes (byte order included) and the shape of an array or table count.  Its layout
-        in memory does not.
+        SciPy sparse, xarray, Zarr), tables (pandas, polars, Arrow), and instances whose state
+        consists of these.  The dtypes (byte order included) and the shape of an array or table count.
+        Its layout in memory does not.
 
     Returns
     -------
@@ -235,6 +235,7 @@ _FOUND: dict[type, Callable[[Any, Encoder], None]] = {}
 _LAZY = {
     "numpy": "hashing.arrays",
     "pandas": "hashing.tables",
+    "polars": "hashing.tables",
     "prefect": "prefect.sent_code",
     "pyarrow": "hashing.tables",
     "pyproj": "hashing.tables",

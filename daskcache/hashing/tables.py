@@ -1,4 +1,4 @@
-"""Encoders of tables: pandas and Arrow.
+"""Encoders of tables: pandas, polars and Arrow.
 
 Dtypes and values are hashed column by column, whatever blocks or chunks they lie in.  The data that a
 table carries beside them counts too: attrs, flags, an index's frequency, a coordinate reference system.
@@ -118,6 +118,50 @@ def _dtype(value, encoder):
         return
     parameters = {name: getattr(dtype, name) for name in dtype._metadata}
     encoder.add((class_name(type(dtype)), str(dtype), parameters, getattr(value.array, "crs", None)))
+
+
+# ---- polars -------------------------------------------------------------------------------------
+
+
+def polars_encoders():
+    """Return encoders by class."""
+    import polars as pl
+
+    return {pl.DataFrame: _polars_frame, pl.Series: _polars_series}
+
+
+def _polars_frame(value, encoder):
+    encoder.parts.append(b"L")
+    encoder.add((class_name(type(value)), value.height))
+    for column in value:
+        _polars_series(column, encoder)
+
+
+def _polars_series(value, encoder):
+    encoder.parts.append(b"L")
+    encoder.add((class_name(type(value)), value.name, repr(value.dtype)))
+    column = value.cast(_plain_dtype(value.dtype, value)).to_arrow()
+    _arrow_values(column.type, [column], encoder)
+
+
+def _plain_dtype(dtype, series):
+    """Return the dtype with which Arrow gets a column.
+
+    The codes of categories depend on what the process has met before, and Arrow has no wide integers.
+    """
+    import polars as pl
+
+    if dtype == pl.Object:  # Arrow gets their places in memory
+        raise no_identity(series, "its values are Python objects")
+    if dtype in (pl.Categorical, pl.Enum, pl.Int128):
+        return pl.String
+    if dtype == pl.List:
+        return pl.List(_plain_dtype(dtype.inner, series))
+    if dtype == pl.Array:
+        return pl.Array(_plain_dtype(dtype.inner, series), dtype.size)
+    if dtype == pl.Struct:
+        return pl.Struct({field.name: _plain_dtype(field.dtype, series) for field in dtype.fields})
+    return dtype
 
 
 # ---- coordinate reference systems ---------------------------------------------------------------

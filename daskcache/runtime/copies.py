@@ -114,6 +114,8 @@ def _copier_of_data(value):
         dtypes = [value.dtype] if value.ndim == 1 else value.dtypes
         has_objects = any(dtype.kind == "O" for dtype in dtypes)
         return _through_pickle if has_objects else operator.methodcaller("copy")
+    if isinstance(value, _classes("polars", "DataFrame", "Series")):
+        return operator.methodcaller("clone")  # shares its columns, and neither's edit reaches the other
     # its state is part of the key, and the body must not advance it
     if isinstance(value, (random.Random, *_classes("numpy.random", "Generator", "RandomState"))):
         return _through_pickle

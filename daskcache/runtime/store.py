@@ -166,10 +166,13 @@ def sweep_parts(root: Root, paths: Iterable[str]) -> None:
 
 
 def heirs(work: Work, inputs: list, values: list) -> tuple[Target, ...]:
-    """Return the targets for a node's values, each with the heritage of the direct inputs."""
+    """Return the targets for a node's values at their paths, each with the heritage of the inputs.
+
+    The suffix of a path may decide what is written, and a field of the template may bring it.
+    """
     formats = work.spec.formats
     if all(type(target).inherit is Target.inherit for target in formats):
-        return formats
+        return tuple(target.at(path) for target, path in zip(formats, work.paths, strict=True))
     ordinals = [
         _ordinals_of_heritage(work, target, value, len(inputs))
         for target, value in zip(formats, values, strict=True)

@@ -144,7 +144,7 @@ _SIZE = Form("a size", lambda value: type(value) is float and 0 < value < math.i
 _IMAGE = object_of(axes=LINE, pixel_size=dict_of(_SIZE), unit=LINE | NULL, channels=list_of(TEXT))
 _PATH_FORM = object_of(kind=Form("'path'", lambda value: value == "path"))
 _ARRAY_FORM = object_of({"image": _IMAGE}, dtype=LINE, shape=list_of(COUNT))
-_TABLE_FORM = object_of({"categories": _CATEGORIES, "index": _LEVELS}, columns=_COLUMNS)
+_TABLE_FORM = object_of({"categories": _CATEGORIES, "index": _LEVELS, "frame": LINE}, columns=_COLUMNS)
 _FORM = _ARRAY_FORM | _TABLE_FORM | _PATH_FORM
 
 
@@ -209,8 +209,8 @@ class Record:
     #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
     kept: Annotated[dict[str, str | None] | None, _DECISION] = None
     #: Form of the result, see `daskcache.targets.forms`: ``dtype``, ``shape`` and maybe ``image``, or
-    #: ``columns`` and maybe ``categories`` and ``index``; ``kind`` is "path" if the value was the
-    #: target's path.
+    #: ``columns`` and maybe ``categories``, ``index`` and ``frame``; ``kind`` is "path" if the value
+    #: was the target's path.
     form: Annotated[dict[str, Any] | None, _FORM] = None
 
     @classmethod

@@ -29,6 +29,9 @@ np = LazyModule("numpy", "numpy")
 class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
     """A NumPy array in an ``.npy`` file (NEP 1), or a dict of them in an ``.npz`` file.
 
+    An array in an ``.npz`` file is its only member ``arr_0``, as `numpy.savez` writes it, and comes back
+    as an array.  A dict with this key alone comes back as a dict.
+
     Dtype, byte order and shape are kept, and the order of a dict.  `numpy.load` reads both formats.  A
     NumPy number such as ``array.mean()`` comes back as a number; `numpy.load` reads it as an array.
 
@@ -92,10 +95,12 @@ class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
     def encode(self, value):
         if not self.is_archive:
             return self._encode_array(value, "it")
+        if type(value) in (np.ndarray, np.memmap):
+            return self._encode_archive({_ALONE: value}, _OF_ARRAY)
         if type(value) is not dict:
             raise self.limit(
                 value,
-                f"it is a {type(value).__name__}, not a dict of arrays",
+                f"it is a {type(value).__name__}, not an array or a dict of arrays",
                 "return {'name': array, ...}, or let the path end in .npy or .pkl",
             )
         return self._encode_archive(value)
@@ -138,9 +143,10 @@ class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
             raise self.limit(value, f"{name} has a dtype of too many fields", "use .pkl")
         return [header, array.reshape(-1).view("u1").data if array.nbytes else b""]
 
-    def _encode_archive(self, arrays):
+    def _encode_archive(self, arrays, comment=b""):
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as archive:
+            archive.comment = comment
             for key, array in arrays.items():
                 content = b"".join(self._encode_array(array, f"the item {key!r}"))
                 archive.writestr(self._member(key, arrays), content)
@@ -158,7 +164,7 @@ class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
             raise self.limit(arrays, f"the key {key!r} can't name a file in an archive", "rename it")
         member.compress_type = zipfile.ZIP_DEFLATED if self.compressed else zipfile.ZIP_STORED
         member.create_system = 3  # Unix, on every system
-        member.external_attr = 0o644 << 16
+        member.external_attr = _OWN_MODE
         return member
 
     def _decode_archive(self, file):
@@ -174,18 +180,20 @@ class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
                     got=", ".join(map(repr, strange[:3])),
                 )
             check_decoded(sum(member.file_size for member in members), self.path)
-            return {
+            found = {
                 member.filename.removesuffix(".npy"): _decoded_array(
                     io.BytesIO(archive.read(member)), f"{member.filename} in {self.path}"
                 )
                 for member in members
             }
+            return found[_ALONE] if _holds_array(archive) else found
 
 
 class NumpySource(Source):
     """An existing ``.npy`` or ``.npz`` file.
 
-    A decorated function receives an array for ``.npy``, and a dict of arrays for ``.npz``.
+    A decorated function receives an array for ``.npy``, and a dict of arrays for ``.npz``.  An archive
+    with the single member ``arr_0``, as ``numpy.savez(path, array)`` writes it, is an array.
 
     Parameters
     ----------
@@ -212,6 +220,11 @@ class NumpySource(Source):
 
     format = NumpyTarget
     known_exts = (".npy", ".npz")
+
+    def identify(self, content_hash):
+        # earlier, an array in an archive arrived as a dict: results made of it are made once more
+        version = ":arr_0" if self.path.lower().endswith(".npz") else ""
+        return super().identify(content_hash) + version
 
 
 def check_decoded(nbytes: int, what: str) -> None:
@@ -285,6 +298,23 @@ def _physical_memory():
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
         return None
+
+
+#: The member of an archive with an array that has no name, and the comment of such an archive of ours.
+_ALONE, _OF_ARRAY = "arr_0", b"daskcache: an array"
+#: Mode of the members in our archives, which no other writer gives them: without the kind of file.
+_OWN_MODE = 0o644 << 16
+
+
+def _holds_array(archive):
+    """Return True if an archive stands for an array, not for a dict of arrays.
+
+    An archive of ours with a dict that has the key ``arr_0`` has no comment.
+    """
+    members = archive.infolist()
+    if [member.filename for member in members] != [f"{_ALONE}.npy"]:
+        return False
+    return archive.comment == _OF_ARRAY or members[0].external_attr != _OWN_MODE
 
 
 #: Bytes of the longest header that `numpy.load` accepts from a file that isn't trusted.

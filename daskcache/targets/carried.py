@@ -17,6 +17,7 @@ from .base import Target
 pd = LazyModule("pandas", "table")
 
 TO_PICKLE = "use a path that ends in .pkl"
+TO_PARQUET = "use a path that ends in .parquet or .pkl"
 
 
 def check_frame(target: Target, value: Any) -> None:

@@ -38,8 +38,14 @@ def form_of(value: Any) -> dict[str, Any] | None:
         For an array (NumPy's, Zarr's, Dask's …): ``dtype``, a str, and ``shape``, a list of int.  For a
         data frame: ``columns``, a list of pairs of name and dtype; ``categories``, if there are any, by
         the names of columns; and ``index``, such pairs for its levels, unless it is a range.
+        For a data frame of polars: ``frame`` and ``columns``, see
+        `daskcache.targets.tables.polars_frames`.
     """
-    if hasattr(value, "columns") and hasattr(value, "dtypes") and hasattr(value, "iloc"):
+    if type(value).__module__.partition(".")[0] == "polars":
+        from .tables.polars_frames import form_of_frame, is_frame
+
+        return form_of_frame(value, _MAX_COLUMNS) if is_frame(value) else None
+    if hasattr(value, "iloc") and hasattr(value, "columns") and hasattr(value, "dtypes"):
         return _form_of_frame(value)
     if not hasattr(value, "dtype") or not hasattr(value, "shape") or not hasattr(value, "ndim"):
         return None
@@ -117,6 +123,10 @@ def in_form(value: Any, form: dict[str, Any] | None, path: str = "") -> Any:
         return value
     if form.get("kind") == "path":
         return Path(os.path.abspath(path))
+    if "frame" in form:
+        from .tables.polars_frames import frame_in_form
+
+        return frame_in_form(value, form)
     if "columns" in form:
         return _frame_in_form(value, form)
     return _array_in_form(value, form["dtype"], form["shape"])

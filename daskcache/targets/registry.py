@@ -21,12 +21,19 @@ _SHIPPED = {
     ".jpg": (None, "daskcache:ImageSource"),
     ".jpeg": (None, "daskcache:ImageSource"),
     ".csv": ("daskcache:CSVTarget", "daskcache:CSVSource"),
+    ".csv.gz": ("daskcache:CSVTarget", "daskcache:CSVSource"),
+    ".tsv": ("daskcache:CSVTarget", "daskcache:CSVSource"),
+    ".tsv.gz": ("daskcache:CSVTarget", "daskcache:CSVSource"),
     ".parquet": ("daskcache:ParquetTarget", "daskcache:ParquetSource"),
     ".zarr": ("daskcache:ZarrTarget", "daskcache:ZarrSource"),
     ".ome.zarr": ("daskcache:OMEZarrTarget", "daskcache:ZarrSource"),
     ".svg": ("daskcache:FigureTarget", None),
     ".pdf": ("daskcache:FigureTarget", None),
+    ".h5": ("daskcache:HDF5Target", "daskcache:HDF5Source"),
+    ".hdf5": ("daskcache:HDF5Target", "daskcache:HDF5Source"),
+    ".nc": ("daskcache:NetCDFTarget", "daskcache:NetCDFSource"),
     ".json": ("daskcache:JSONTarget", "daskcache:JSONSource"),
+    ".jsonl": ("daskcache:JSONLinesTarget", "daskcache:JSONLinesSource"),
     ".txt": ("daskcache:TextTarget", "daskcache:TextSource"),
     # Pickles have no source here, as reading them can run code: a user names PickleSource to load one.
     ".pkl": ("daskcache:PickleTarget", None),
@@ -34,24 +41,27 @@ _SHIPPED = {
     "": ("daskcache:PickleTarget", None),
 }
 
-#: The target classes by suffix, with users' classes.
+#: The target and source classes by suffix, with users' classes.
 _TARGETS = {suffix: target for suffix, (target, _) in _SHIPPED.items() if target}
+_SOURCES = {suffix: source for suffix, (_, source) in _SHIPPED.items() if source}
 
 
-def register_suffix(suffix: str, target: str) -> None:
-    """Register a target class for a suffix, in place of an earlier one if there is any.
+def register_suffix(suffix: str, target: str | None = None, source: str | None = None) -> None:
+    """Register classes for a suffix, in place of earlier ones if there are any.
 
     Parameters
     ----------
     suffix : str
         The suffix with its dot, e.g. ``".ply"``.  Upper and lower case are the same.
-    target : str
-        Name of the class, ``"package.module:Class"``.  It is imported when it is first needed.
+    target : str, optional
+        Name of the target class, ``"package.module:Class"``.  It is imported when it is first needed.
+    source : str, optional
+        Name of the source class.  `Source.from_path` and the members of a `FolderSource` take it.
 
     Raises
     ------
     UnknownFormat
-        If the suffix has no dot in front, or the name no colon.
+        If the suffix has no dot in front, a name has no colon, or there is none.
 
     Examples
     --------
@@ -59,12 +69,16 @@ def register_suffix(suffix: str, target: str) -> None:
     >>> dc.Target.from_path("cells.tab")
     TextTarget(...)
     """
-    if not suffix.startswith(".") or ":" not in target:
+    names = [name for name in (target, source) if name is not None]
+    if not suffix.startswith(".") or not names or not all(":" in name for name in names):
         raise UnknownFormat(
-            f"can't register {suffix!r} for {target!r}",
+            f"can't register {suffix!r} for {' and '.join(map(repr, names)) or 'no class'}",
             expected='a suffix such as ".ply" and a class such as "package.module:Class"',
         )
-    _TARGETS[suffix.lower()] = target
+    if target is not None:
+        _TARGETS[suffix.lower()] = target
+    if source is not None:
+        _SOURCES[suffix.lower()] = source
 
 
 def target_class(path: str):
@@ -111,14 +125,13 @@ def read_as(target) -> tuple[str, dict] | None:
 
 def source_class(path: str):
     """Return the source class for `path`, chosen by its suffix; `FileSource` for unknown suffixes."""
-    _, source = _SHIPPED.get(suffix_of(path), (None, None))
-    return imported(source or "daskcache:FileSource")
+    return imported(_SOURCES.get(suffix_of(path), "daskcache:FileSource"))
 
 
 def suffix_of(path: str) -> str:
     """Return the longest registered suffix of `path` in lower case, or its last one if none is."""
     name = path.rpartition("/")[2].lower()
     _, dot, suffix = name[1:].partition(".")  # a dot in front makes a hidden file, not a suffix
-    while "." in suffix and dot + suffix not in _TARGETS:
+    while "." in suffix and dot + suffix not in _TARGETS and dot + suffix not in _SOURCES:
         suffix = suffix.partition(".")[2]
     return dot + suffix

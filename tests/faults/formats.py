@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import xarray as xr
 
 import daskcache as dc
 from daskcache.storage import files
@@ -38,6 +40,14 @@ def _plain(seed):
     return {"seed": seed, "values": np.random.default_rng(seed).random(50).tolist()}
 
 
+def _labelled(seed):
+    return xr.DataArray(_image(seed), dims=("y", "x"), attrs={"units": "counts"})
+
+
+def _of_polars(seed):
+    return pl.DataFrame(_plain(seed))
+
+
 def _arrays(seed):
     return {"image": _image(seed), "mean": np.float64(seed) * np.ones(3)}
 
@@ -58,8 +68,19 @@ FORMATS = {
     "npz": Format(lambda path: dc.NumpyTarget(f"{path}.npz"), _arrays(13), _arrays(14)),
     "tif": Format(lambda path: dc.ImageTarget(f"{path}.tif"), _image(3), _image(4)),
     "csv": Format(lambda path: dc.CSVTarget(f"{path}.csv"), _table(5), _table(6)),
+    "tsv": Format(lambda path: dc.CSVTarget(f"{path}.tsv"), _table(21), _table(22)),
+    "csv.gz": Format(lambda path: dc.CSVTarget(f"{path}.csv.gz"), _table(23), _table(24)),
     "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
+    "polars": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _of_polars(27), _of_polars(28)),
+    "partitioned": Format(
+        lambda path: dc.PartitionedParquetTarget(f"{path}.parquet", rows=15), _table(33), _table(34)
+    ),
+    "h5": Format(lambda path: dc.HDF5Target(f"{path}.h5"), {"a": _image(29)}, {"a": _image(30)}),
+    "nc": Format(lambda path: dc.NetCDFTarget(f"{path}.nc"), _labelled(31), _labelled(32)),
     "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
+    "jsonl": Format(
+        lambda path: dc.JSONLinesTarget(f"{path}.jsonl"), [_plain(25)] * 3, [_plain(26)] * 3
+    ),
     "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
     "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
     "png": Format(lambda path: dc.PNGTarget(f"{path}.png"), _mask(21), _mask(22)),
@@ -74,7 +95,7 @@ EVERY = {
     "sql": Format(lambda path: dc.SQLTarget(f"{path}.db::t"), _table(19), _table(20)),
 }
 #: Those whose targets are folders.
-FOLDERS = ("zarr", "folder")
+FOLDERS = ("zarr", "partitioned", "folder")
 #: One for each way in which targets are written: as bytes, by the format's own library, as a folder.
 KINDS = ("json", "tif", "zarr")
 

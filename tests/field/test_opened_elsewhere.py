@@ -9,7 +9,9 @@ import bioio
 import bioio_ome_tiff
 import bioio_ome_zarr
 import duckdb
+import h5py
 import imageio.v3
+import netCDF4
 import numpy as np
 import ome_zarr.io
 import ome_zarr.reader
@@ -129,24 +131,88 @@ TABLE = pd.DataFrame(
 )
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "csv.gz", "parquet"])
 def test_tables(tmp_path, suffix):
     """pandas, pyarrow, polars and duckdb read the same rows."""
     path = str(tmp_path / f"table.{suffix}")
-    target = dc.CSVTarget if suffix == "csv" else dc.ParquetTarget
-    options = {"dtype": {"seen": "datetime64[us]"}} if suffix == "csv" else {}
-    target(path, **options).write(TABLE, path)
-    frames = {
-        "polars": getattr(polars, f"read_{suffix}")(path).to_pandas(),
-        "duckdb": duckdb.sql(f"SELECT * FROM read_{suffix}('{path}')").df(),
-    }
     if suffix == "parquet":
-        frames["pyarrow"] = pyarrow.parquet.read_table(path).to_pandas()
+        dc.ParquetTarget(path).write(TABLE, path)
+        frames = {
+            "polars": polars.read_parquet(path).to_pandas(),
+            "pyarrow": pyarrow.parquet.read_table(path).to_pandas(),
+        }
     else:
-        frames["pandas"] = pd.read_csv(path)
+        separator = "\t" if suffix == "tsv" else ","
+        dc.CSVTarget(path, dtype={"seen": "datetime64[us]"}).write(TABLE, path)
+        frames = {
+            "polars": polars.read_csv(path, separator=separator).to_pandas(),
+            "pandas": pd.read_csv(path, sep=separator),
+        }
+    read = "read_parquet" if suffix == "parquet" else "read_csv"
+    frames["duckdb"] = duckdb.sql(f"SELECT * FROM {read}('{path}')").df()
     for name, frame in frames.items():
         assert list(frame.columns) == list(TABLE.columns), name
         for column in ("cell", "area", "is_alive"):
             np.testing.assert_array_equal(frame[column].to_numpy(float), TABLE[column].to_numpy(float))
         assert list(frame["name"]) == list(TABLE["name"]), name
         assert list(pd.to_datetime(frame["seen"], format="ISO8601")) == list(TABLE["seen"]), name
+
+
+def test_json_lines(tmp_path):
+    """pandas, polars and duckdb read dicts as the rows of a table."""
+    path, rows = str(tmp_path / "cells.jsonl"), [{"cell": 1, "name": "Ä"}, {"cell": 2, "name": "b\n"}]
+    dc.JSONLinesTarget(path).write(rows, path)
+    assert pd.read_json(path, lines=True).to_dict("records") == rows
+    assert polars.read_ndjson(path).to_dicts() == rows
+    assert duckdb.sql(f"SELECT * FROM read_json('{path}')").df().to_dict("records") == rows
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables_of_polars(tmp_path, suffix):
+    """pandas, pyarrow and duckdb read the rows of a frame of polars."""
+    path = str(tmp_path / f"table.{suffix}")
+    frame = polars.from_pandas(TABLE.drop(columns="seen"))
+    if suffix == "csv":
+        dc.CSVTarget(path, frame="polars").write(frame, path)
+        frames = [pd.read_csv(path), duckdb.sql(f"SELECT * FROM read_csv('{path}')").df()]
+    else:
+        dc.ParquetTarget(path).write(frame, path)
+        frames = [
+            pd.read_parquet(path),
+            pyarrow.parquet.read_table(path).to_pandas(),
+            duckdb.sql(f"SELECT * FROM read_parquet('{path}')").df(),
+        ]
+    for got in frames:
+        assert polars.from_pandas(got).equals(frame)
+
+
+def test_netcdf(tmp_path):
+    """Unidata's library, xarray and h5py read values, labels and units."""
+    path = str(tmp_path / "image.nc")
+    labels = {"c": ["DAPI", "GFP"], "x": [0.0, 0.5, 1.0]}
+    image = xarray.DataArray(
+        np.arange(6, dtype="u2").reshape(2, 3), labels, name="image", attrs={"units": "counts", "n": 3}
+    )
+    dc.NetCDFTarget(path).write(image, path)
+    with netCDF4.Dataset(path) as file:
+        assert np.array_equal(file["image"][:], image)
+        assert (file["image"].units, file["image"].n) == ("counts", 3)
+        assert list(file["c"][:]) == labels["c"]
+    with h5py.File(path) as file:
+        assert np.array_equal(file["image"], image)
+    got = xarray.open_dataset(path)["image"]
+    assert got.sel(c="GFP", x=0.5).item() == 4
+    assert got.attrs["units"] == "counts"
+
+
+def test_hdf5(tmp_path):
+    """h5py and Unidata's library read arrays, groups and texts."""
+    path = str(tmp_path / "cells.h5")
+    cells = {"area": np.array([1.5, 2.5]), "box": {"x": np.arange(3)}, "name": np.array(["a", "é"])}
+    dc.HDF5Target(path).write(cells, path)
+    with h5py.File(path) as file:
+        assert np.array_equal(file["box/x"], cells["box"]["x"])
+        assert list(file["name"].asstr()) == ["a", "é"]
+    with netCDF4.Dataset(path) as file:
+        assert np.array_equal(file["area"][:], cells["area"])
+        assert list(file["name"][:]) == ["a", "é"]

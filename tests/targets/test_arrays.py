@@ -184,3 +184,60 @@ def test_bombs_take_no_memory(tmp_path):
         text=True,
     )
     assert done.stdout.split() == ["TargetCorrupt", "FormatLimit"], done.stderr
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_array_in_an_archive_is_an_array(tmp_path, save):
+    """What ``numpy.savez(path, array)`` wrote arrives as an array, other archives as a dict."""
+    array = np.arange(6.0).reshape(2, 3)
+    save(tmp_path / "one.npz", array)
+    save(tmp_path / "two.npz", array, array)
+    save(tmp_path / "named.npz", image=array)
+    assert np.array_equal(dc.NumpySource(tmp_path / "one.npz").get_data(), array)
+    assert list(dc.NumpySource(tmp_path / "two.npz").get_data()) == ["arr_0", "arr_1"]
+    assert list(dc.NumpySource(tmp_path / "named.npz").get_data()) == ["image"]
+    assert dc.delayed(lambda image: image.shape)(dc.NumpySource(tmp_path / "one.npz")).compute() == (
+        2,
+        3,
+    )
+
+
+def test_an_array_and_a_dict_with_its_name_are_two_values(root):
+    """A function that returns either gets the same back, cold and warm, and `numpy.load` reads both."""
+    array = np.arange(3)
+    for name, value in (("array", array), ("dict", {"arr_0": array})):
+        node = dc.delayed(lambda value: value, target="{name}.npz".replace("{name}", name))(value)
+        for got in (node.compute(), node.compute(), node.dc.load()):
+            assert type(got) is type(value)
+        with np.load(node.dc.path) as archive:
+            assert np.array_equal(archive["arr_0"], array)
+
+
+def test_an_archive_of_an_earlier_version_is_a_dict():
+    """A stored dict with the key ``arr_0`` has its earlier bytes, and comes back as a dict."""
+    target = dc.NumpyTarget("a.npz")
+    content = b"".join(target.encode({"arr_0": np.arange(3)}))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        assert archive.comment == b""
+        assert archive.infolist()[0].external_attr == 0o644 << 16
+    assert type(target.decode(content)) is dict
+
+
+def test_an_adopted_archive_is_an_array(root):
+    """A correction that was saved by ``numpy.savez(path, array)`` stands for the array."""
+    node = dc.delayed(lambda: np.zeros(3, "u1"), target="a.npz", version=1)()
+    node.compute()
+    np.savez(node.dc.path, np.array([0, 1, 2]))
+    dc.adopt(node)
+    got = node.compute()
+    assert (got.tolist(), got.dtype) == ([0, 1, 2], "u1")
+
+
+def test_sources_of_archives_have_another_identity(tmp_path):
+    """Results that were made of an archive as a dict are made once more."""
+    for name in ("a.npz", "a.npy"):
+        (tmp_path / name).write_bytes(b"")
+    plain = dc.Source.identify
+    for name, same in (("a.npz", False), ("a.npy", True)):
+        source = dc.NumpySource(tmp_path / name)
+        assert (source.identity() == plain(source, source.content_hash())) is same

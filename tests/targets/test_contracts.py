@@ -63,9 +63,14 @@ class TestNpz(TargetContract):
         {},
         {"mean": np.float64(1.5), "all": np.array(1.5)},
         {"mean": np.array(1.5), "all": np.array(1.5)},
+        np.zeros((2, 3), ">f4"),
+        {"arr_0": np.zeros((2, 3), ">f4")},
+        np.array(1.5),
+        {"arr_0": np.float64(1.5)},
     ]
     refused = [
-        np.zeros(3),
+        np.float64(3),
+        [1, 2],
         {"a": [1, 2]},
         {"a": np.array([None])},
         {1: np.zeros(3)},
@@ -77,7 +82,7 @@ class TestNpz(TargetContract):
 
 class TestCompressedNpz(TargetContract):
     target = dc.NumpyTarget("a.npz", compressed=True)
-    values = [{"a": np.zeros(1000)}, {"a": np.zeros(1000), "b": np.arange(3)}]
+    values = [{"a": np.zeros(1000)}, {"a": np.zeros(1000), "b": np.arange(3)}, np.zeros(1000)]
 
 
 class TestImage(TargetContract):
@@ -201,6 +206,26 @@ class TestCSV(TargetContract):
     ]
 
 
+class TestTSV(TargetContract):
+    target = dc.CSVTarget("a.tsv")
+    values = [
+        pd.DataFrame({"a": [1, 2], "b": ["x\ty", 'y,"z"']}),
+        pd.DataFrame({"a": [1, 2], "b": ["x y", "y,z"]}),
+        pd.DataFrame(),
+    ]
+    refused = [[1], pd.DataFrame({"id": ["01", "02"]})]
+
+
+class TestCompressedCSV(TargetContract):
+    target = dc.CSVTarget("a.csv.gz", dtype={"well": "str"})
+    values = [pd.DataFrame({"well": ["01", well], "area": np.arange(2)}) for well in ("02", "03")]
+    refused = [[1], pd.DataFrame({"a": [1]})]
+
+
+class TestCompressedTSV(TestTSV):
+    target = dc.CSVTarget("a.tsv.gz")
+
+
 class TestCSVWithDtypes(TargetContract):
     target = dc.CSVTarget(
         "a.csv",
@@ -306,6 +331,26 @@ class TestJSON(TargetContract):
         10**5000,
         "\ud800\udc00",
         datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=1), "here")),
+    ]
+
+
+class TestJSONLines(TargetContract):
+    target = dc.JSONLinesTarget("a.jsonl")
+    values = [
+        [{"a": 1, "b": "é\r\n\u2028"}, {"a": 2, "b": None}],
+        [{"b": "é\r\n\u2028", "a": 1}, {"b": None, "a": 2}],
+        [[1, (2, {3})], float("nan"), None, "", datetime.date(2024, 2, 29)],
+        ["\ud800"],
+        [[]],
+        [],
+    ]
+    refused = [
+        (1, 2),
+        {"a": 1},
+        pd.DataFrame({"a": [1]}),
+        [np.zeros(3)],
+        ["\ud800\udc00"],
+        [object()],
     ]
 
 

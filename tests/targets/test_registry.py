@@ -91,7 +91,7 @@ def test_options_stay_when_the_path_changes():
         ),
         (dc.ParquetTarget("a.parquet"), [1], "list"),
         (dc.ParquetTarget("a.parquet"), pd.DataFrame({"mixed": [1, "a"]}), "mixed"),
-        (dc.NumpyTarget("a.npz"), np.zeros(3), "ndarray"),
+        (dc.NumpyTarget("a.npz"), [1, 2], "list"),
         (dc.NumpyTarget("a.npz"), {"a": [1]}, "item 'a' is a list"),
         (dc.NumpyTarget("a.npz"), {"a": np.array([None])}, "item 'a' is of dtype object"),
         (dc.NumpyTarget("a.npz"), {1: np.zeros(3)}, "key 1 is not a text"),
@@ -448,6 +448,25 @@ def test_bad_registrations_are_refused(suffix, target):
     """A suffix starts with a dot, and a class is named as "package.module:Class"."""
     with pytest.raises(UnknownFormat, match=r"package\.module:Class"):
         dc.register_suffix(suffix, target)
+
+
+def test_registered_sources(tmp_path, monkeypatch):
+    """A suffix may have a source class of its own, alone or beside a target class."""
+    from daskcache.targets import registry
+
+    for table in ("_TARGETS", "_SOURCES"):
+        monkeypatch.setattr(registry, table, dict(getattr(registry, table)))
+    dc.register_suffix(".ome.RAW", source="daskcache:TextSource")
+    dc.register_suffix(".pts", "daskcache:JSONTarget", source="daskcache:JSONSource")
+    for name, source in (("a.ome.raw", "Text"), ("a.raw", "File"), ("a.pts", "JSON"), ("a.csv", "CSV")):
+        (tmp_path / name).write_text("1")
+        assert type(next(iter(dc.FolderSource(tmp_path, name)))).__name__ == f"{source}Source"
+    assert target_class("a.pts").__name__ == "JSONTarget"
+    with pytest.raises(UnknownFormat, match="no target class"):
+        target_class("a.ome.raw")
+    for options in ({}, {"source": "a.B"}, {"target": "a:B", "source": "a.B"}):
+        with pytest.raises(UnknownFormat, match=r"package\.module:Class"):
+            dc.register_suffix(".ply", **options)
 
 
 class PointsTarget(dc.Target):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import gzip
 import json
+from pathlib import Path
 
 import dask
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import daskcache as dc
-from daskcache.errors import FormatLimit, TargetModified
+from daskcache.errors import FormatLimit, SourceUnreadable, TargetModified
 from daskcache.hashing.encoder import hash_value
 from daskcache.storage.roots import parsed
 from daskcache.targets.forms import form_of, in_form
@@ -370,3 +372,81 @@ def test_parquet_sources(tmp_path):
     assert list(narrow.get_data()) == ["b"]
     assert narrow.identity() != source.identity()
     assert narrow != source
+
+
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv.gz", "a.tsv.gz", "a.CSV.GZ"])
+def test_sources_by_suffix(tmp_path, name):
+    """A source reads tabs and gzip by its suffix, which also finds its class."""
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x,y", "z"]})
+    frame.to_csv(tmp_path / name, index=False, sep="\t" if ".tsv" in name else ",", compression="infer")
+    if name.endswith(".GZ"):
+        (tmp_path / name).write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
+    else:
+        assert type(dc.Source.from_path(tmp_path / name)) is dc.CSVSource
+    (source,) = dc.FolderSource(tmp_path)
+    pd.testing.assert_frame_equal(source.get_data(), frame)
+
+
+def test_options_of_sources_come_before_the_suffix(tmp_path):
+    """``sep`` and ``compression`` are taken as they are given; the separator counts, given or not."""
+    path = tmp_path / "a.tsv"
+    path.write_text("a;b\n1;2\n")
+    assert list(dc.CSVSource(path, sep=";").get_data()) == ["a", "b"]
+    assert list(dc.CSVSource(path, delimiter=";").get_data()) == ["a", "b"]
+    assert dc.CSVSource(path).identity() == dc.CSVSource(path, sep="\t").identity()
+    packed = tmp_path / "a.csv.gz"
+    packed.write_bytes(gzip.compress(b"a\n1\n"))
+    assert dc.CSVSource(packed, compression="gzip").get_data()["a"].tolist() == [1]
+
+
+def test_a_decompressed_table_has_a_limit(tmp_path):
+    """A file of gzip that would fill the memory is refused before."""
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress(b"a\n" + b"1\n" * 10**6))
+    with dask.config.set({"daskcache.max-decoded": "1 MB"}), pytest.raises(FormatLimit, match=r"a\.csv"):
+        dc.CSVSource(path).get_data()
+    assert len(dc.CSVSource(path).get_data()) == 10**6
+
+
+@pytest.mark.parametrize("broken", ["cut", "junk"])
+def test_broken_gzip(tmp_path, broken):
+    """A file of gzip that was cut short, or goes on with something else, is an error."""
+    path, content = tmp_path / "a.csv.gz", gzip.compress(b"a\n1\n" * 100)
+    path.write_bytes(content[:-3] if broken == "cut" else content + b"junk")
+    with pytest.raises(SourceUnreadable, match=r"a\.csv\.gz"):
+        dc.CSVSource(path).get_data()
+
+
+def test_the_header_of_gzip_names_no_time_and_no_file():
+    """The same table gives the same bytes on another day, under another name."""
+    content = b"".join(dc.CSVTarget("a.csv.gz").encode(pd.DataFrame({"a": [1]})))
+    assert content[3:8] == bytes(5)
+    assert b"a.csv" not in content
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.csv.gz", "t.npz"])
+def test_a_field_may_bring_the_suffix_if_the_class_is_named(root, name):
+    """What is written and what is read goes by the filled path, not by the template."""
+    if name.endswith(".npz"):
+        store, value = dc.NumpyTarget, {"a": np.arange(3)}
+    else:
+        store, value = dc.CSVTarget, pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
+    for _ in range(2):
+        node = dc.delayed(lambda name: value, store=store, target="{name}", version=1)(name)
+        assert hash_value(node.compute()) == hash_value(value)
+    assert Path(node.dc.path).name == name
+
+
+def test_json_lines_name_the_place_of_a_fault(tmp_path):
+    """An error names the item that can't be saved, or the line that is no JSON."""
+    with pytest.raises(FormatLimit, match=r"item 1: .*ndarray"):
+        dc.JSONLinesTarget("a.jsonl").encode_checked([1, np.zeros(3)])
+    with pytest.raises(FormatLimit, match="DataFrame") as caught:
+        dc.JSONLinesTarget("a.jsonl").encode_checked(pd.DataFrame({"a": [1]}))
+    assert 'to_dict("records")' in caught.value.hint
+    path = tmp_path / "a.jsonl"
+    path.write_text("{}\n\n{]\n")
+    with pytest.raises(SourceUnreadable, match="line 3"):
+        dc.Source.from_path(path).get_data()
+    path.write_bytes(b'{"$set": [1]}\r\n\n"\xe2\x80\xa8"')
+    assert dc.JSONLinesSource(path).get_data() == [{"$set": [1]}, "\u2028"]

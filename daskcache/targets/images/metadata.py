@@ -162,6 +162,11 @@ def channel_count(axes: str, shape: Sequence[int]) -> int:
     return dict(zip(axes, shape, strict=True)).get("C", 0)
 
 
+def known_axes(axes: str) -> str:
+    """Return a series' axes, with `UNKNOWN` for letters that images here don't have."""
+    return "".join(axis if axis in f"{STACKED}YXS" else UNKNOWN for axis in axes)
+
+
 def described(metadata: ImageMetadata, shape: tuple[int, ...]) -> Described:
     """Return a file's metadata with the shape of its array, without parts that contradict the shape."""
     if len(metadata.axes) != len(shape):

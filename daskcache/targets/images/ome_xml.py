@@ -186,6 +186,13 @@ def own_image(text: str | bytes, own: str) -> OMEImage | None:
     return next((image for image in images if own in image.files), images[0] if images else None)
 
 
+def numbered_image(text: str | bytes, own: str, number: int) -> OMEImage | None:
+    """Return the image with a number, from 0, in the OME-XML of the file `own`, or None."""
+    root = _parsed(text)
+    images = [] if root is None else _images(root, own, own, root.get("UUID"))
+    return images[number] if number < len(images) else None
+
+
 _PIXELS = "{*}Image/{*}Pixels"
 
 

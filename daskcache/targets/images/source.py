@@ -17,6 +17,7 @@ from ..source import Source
 from ..unreadable import reading
 from . import ome_files, tiff
 from .metadata import ImageMetadata
+from .series import describe_series, read_series
 from .target import ImageTarget
 
 
@@ -37,20 +38,28 @@ class ImageSource(DecodesInParts, Source, Metadata):
         the file's metadata.
     resolution : sequence of float, optional
         Pixels per centimetre along X and Y.
+    series : int, optional
+        Number, from 0, of the image in a TIFF file with several, such as the positions or scenes of a
+        microscope.  Default: the first.
+    level : int, optional
+        Level of a pyramid in a TIFF file.  Level 0, the default, is the full size.  Pixel sizes are
+        those of the level.
 
     Raises
     ------
     GraphError
-        If the metadata are not a dict.
+        If the metadata are not a dict, `series` or `level` are not numbers from 0, or the file is not
+        TIFF by its name.
     SourceMissing
         When the source is used and one of the image's files does not exist.
     UnsafePath
         When the source is used and the image is spread over several folders.
     FormatLimit
-        When the image is read and exceeds config ``daskcache.max-decoded``.
+        When the image is read and exceeds config ``daskcache.max-decoded``, or `series` or `level` are
+        given for an image that is spread over several files.
     SourceUnreadable
-        When the image is read and can't be decoded, or lacks planes that its metadata declare, for
-        example because the file was cut short.
+        When the image is read and can't be decoded, has no such series or level, or lacks planes that
+        its metadata declare, for example because the file was cut short.
 
     Examples
     --------
@@ -63,7 +72,7 @@ class ImageSource(DecodesInParts, Source, Metadata):
     format = ImageTarget
     address_fields = {"metadata": None, "resolution": None}  # noqa: RUF012
 
-    def __init__(self, path, metadata=None, resolution=None):
+    def __init__(self, path, metadata=None, resolution=None, series=None, level=None):
         super().__init__(path)
         if not (metadata is None or isinstance(metadata, dict)):
             raise GraphError(
@@ -74,9 +83,26 @@ class ImageSource(DecodesInParts, Source, Metadata):
             )
         self.metadata = metadata
         self.resolution = resolution
+        self.series = self._checked_number("series", series)
+        self.level = self._checked_number("level", level)
+
+    def _checked_number(self, name, number):
+        if number is None or (type(number) is int and number >= 0 and ome_files.is_tiff(self.path)):
+            return number
+        raise GraphError(
+            f"{name}= chooses an image in a TIFF file",
+            expected="a number from 0, and a path with the suffix of a TIFF file",
+            got=f"{name}={number!r} for {self.filename}",
+        )
+
+    @property
+    def _is_part(self):
+        """True if not the first series at full size is wanted."""
+        return bool(self.series or self.level)
 
     def __daskcache_options__(self):
-        given = {"metadata": self.metadata, "resolution": self.resolution}
+        names = "metadata", "resolution", "series", "level"
+        given = {name: getattr(self, name) for name in names}
         return {name: value for name, value in given.items() if value is not None}
 
     def content_hash(self):
@@ -88,9 +114,19 @@ class ImageSource(DecodesInParts, Source, Metadata):
     def _read(self, verify):
         if not ome_files.is_tiff(self.path):
             return super()._read(verify)
+        self._check_one_file()
         return ome_files.read(self.path, self.decode_file, verify)
 
+    def _check_one_file(self):
+        if self._is_part and ome_files.files_at(self.path) is not None:
+            raise FormatLimit(
+                f"the image of {self.path} is spread over several files, whose series can't be chosen",
+                hint="save it as one file, or take a FileSource and read it with tifffile",
+            )
+
     def _decode(self, file):
+        if self._is_part:
+            return read_series(file, self.path, self.series or 0, self.level or 0)
         if ome_files.is_tiff(self.path):
             return self.format(self.path).decode_file(file)
         iio = require("imageio.v3", "image")
@@ -137,9 +173,12 @@ class ImageSource(DecodesInParts, Source, Metadata):
             return None  # not an error here: the function reads the file, perhaps in another way
 
     def _described(self):
+        self._check_one_file()
         files = ome_files.files_at(self.path)
         try:
             with reading(self):
+                if self._is_part:
+                    return describe_series(self.path, self.series or 0, self.level or 0)
                 return tiff.described_in(self.path) if files is None else files.describe()
         except OSError as error:
             raise source_error(error, self.path) from error

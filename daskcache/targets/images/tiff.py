@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ...errors import LazyModule
-from .metadata import SAME, STACKED, UNKNOWN, Described, ImageMetadata, channel_count
+from .metadata import SAME, STACKED, UNKNOWN, Described, ImageMetadata, channel_count, known_axes
 from .ome_xml import own_image
 from .units import METRES, canonical_unit, check_unit, known_names, known_size, short
 from .whole import check_whole
@@ -213,7 +213,7 @@ def described_in(file: str | BinaryIO) -> Described:
     """Return metadata and shape of the image in a TIFF file, given by its path or open."""
     with tifffile.TiffFile(file) as tif:
         check_whole(tif, file if isinstance(file, str) else tif.filename)
-        found, note = _stated(tif), note_of(tif)
+        found, note = stated(tif), note_of(tif)
     if note is None:
         return found
     if _contradicts(found.metadata, note.metadata):  # another program changed the metadata
@@ -265,11 +265,10 @@ def _contradicts(stated, noted):
     return False
 
 
-def _stated(tif):
+def stated(tif: Any) -> Described:
     """Return the metadata in the places that other programs know, with the shape."""
     series = tif.series[0]
-    known = STACKED + "YXS"
-    axes = "".join(axis if axis in known else UNKNOWN for axis in series.axes)
+    axes = known_axes(series.axes)
     metadata = ImageMetadata(axes)
     if tif.is_ome:
         image = own_image(tif.ome_metadata, tif.filename)

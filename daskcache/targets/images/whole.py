@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from typing import Any
 
 from ...errors import TargetCorrupt
 from .ome_xml import own_image
+
+_DESCRIPTION = 270
 
 
 def check_whole(tif: Any, path: str) -> None:
@@ -28,11 +31,13 @@ def check_whole(tif: Any, path: str) -> None:
     Raises
     ------
     TargetCorrupt
-        If the chain of its pages leads past its end, if compressed pixels lie there, or if it has fewer
-        planes than its OME-XML, ImageJ's or tifffile's description, or a microscope's tags declare.
+        If the chain of its pages leads past its end, if its description or compressed pixels lie there,
+        or if it has fewer planes than its OME-XML, ImageJ's or tifffile's description, or a microscope's
+        tags declare.
     """
     if not tif.pages:
         raise _cut(path, "at least one page", "none")
+    _check_description(tif, path)
     series = tif.series[0]
     # the index of a Micro-Manager file says where its planes are, not the chain of pages
     if series.kind != "mmstack":
@@ -57,6 +62,23 @@ def check_pixels(size: int, pages: Any, path: str) -> None:
         last = max(ends, default=0)
         if last > size:
             raise _cut(path, f"at least {last} bytes", f"{size} bytes")
+
+
+def _check_description(tif, path):
+    """Raise if the description of the first page lies past the end of the file.
+
+    tifffile leaves such a tag out.  Then it takes images of one shape for one stack.
+    """
+    page, layout = tif.pages.first, tif.tiff
+    tif.filehandle.seek(page.offset)
+    (count,) = struct.unpack(layout.tagnoformat, tif.filehandle.read(layout.tagnosize))
+    table = tif.filehandle.read(count * layout.tagsize)
+    codes = {
+        struct.unpack_from(f"{layout.byteorder}H", table, start)[0]
+        for start in range(0, len(table), layout.tagsize)
+    }
+    if _DESCRIPTION in codes and _DESCRIPTION not in page.tags:
+        raise _cut(path, "the description of its first page", "the end of the file before it")
 
 
 def _check_chain(tif, path):

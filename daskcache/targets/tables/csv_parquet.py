@@ -1,7 +1,8 @@
 """CSV and Parquet: targets and sources of data frames in files.
 
-`daskcache.targets.carried` checks that a frame comes back whole, and `parquet_notes` keeps what pandas
-would lose in Parquet.  `lazy` opens Parquet files with Dask.  Tables in databases are in `sql`.
+`of_frames` has the base classes.  `csv_text` reads the text of CSV.  `parquet_notes` keeps what pandas
+would lose in Parquet, and `lazy` opens Parquet files with Dask.  `polars_frames` reads and writes frames
+of polars.  Tables in databases are in `sql`.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ import csv
 import io
 import json
 
-from ...errors import LazyModule, require
-from ..base import CODEC_ERRORS, BytesTarget
-from ..carried import TO_PICKLE, check_bare, check_frame, difference, is_whole
+from ...errors import GraphError, LazyModule, require
+from ..base import CODEC_ERRORS
+from ..carried import TO_PARQUET, TO_PICKLE, check_bare
 from ..forms import in_form_if_it_fits
-from ..source import Source
+from .csv_text import packed, separator, text_frame, unpacked
+from .of_frames import FrameSource, FrameTarget, checked_frame
 from .parquet_notes import noted, read_parquet
+from .polars_frames import (
+    POLARS,
+    is_noted,
+    pl,
+    polars_from_csv,
+    polars_from_parquet,
+    polars_to_csv,
+    polars_to_parquet,
+)
 
 pd = LazyModule("pandas", "table")
 
 
-class _FrameTarget(BytesTarget):
-    """A format of data frames, which come back with all that they carry."""
-
-    def is_same(self, value, decoded):
-        return super().is_same(value, decoded) and is_whole(value, decoded)
-
-
-class CSVTarget(_FrameTarget):
+class CSVTarget(FrameTarget):
     """A data frame as plain CSV (RFC 4180, UTF-8), which any spreadsheet opens.
+
+    Columns are separated by commas, or by tabs if the path ends in ``.tsv``.  If it ends in ``.gz``, the
+    file is compressed with gzip.
 
     The file holds only values, neither dtypes nor an index.  A node's record keeps the dtypes of columns
     and index levels.  So a node returns categories, times, small integers and frames without rows.  The
@@ -38,7 +45,7 @@ class CSVTarget(_FrameTarget):
     Parameters
     ----------
     path : str
-        Path template ending in ``.csv``.
+        Path template ending in ``.csv``, ``.tsv``, ``.csv.gz`` or ``.tsv.gz``.
     dtype : mapping of str to dtype, optional
         Dtypes with which the text is read: ``"str"`` for ``007``, and those of index levels that are
         categories.  Files that are read without a record need them for all that plain CSV would lose:
@@ -46,9 +53,15 @@ class CSVTarget(_FrameTarget):
     index_col : str or list of str, optional
         Names of the index levels, which become the first columns.  By default the index must be
         0, 1, 2 …, and is not stored.
+    frame : {"polars"}, optional
+        Package of the frames.  By default, a frame of polars comes back as one because its record says
+        so.  With ``"polars"``, polars reads the file, too, and `dtype` holds dtypes of polars.  The
+        annotation ``-> polars.DataFrame`` of a function has the same effect.
 
     Raises
     ------
+    GraphError
+        If `frame` names another package, or `index_col` is given for polars, whose frames have no index.
     FormatLimit
         When saving a frame that would come back changed, or a value that is not a DataFrame.
 
@@ -66,39 +79,56 @@ class CSVTarget(_FrameTarget):
     default_ext, known_exts = ".csv", (".csv",)
     keeps_form = True
     _addressed = "daskcache.targets.addressed.formats:AddressedTable"
+    _name, _otherwise = "CSV", TO_PARQUET
 
-    def __init__(self, path, dtype=None, index_col=None):
+    def __init__(self, path, dtype=None, index_col=None, frame=None):
         super().__init__(path)
+        self.frame = checked_frame(frame)
+        if frame is not None and index_col is not None:
+            raise GraphError(
+                "a frame of polars has no index",
+                expected="index_col or frame",
+                got=f"{index_col!r}, {frame!r}",
+            )
         self.dtype = {name: _named(each) for name, each in dict(() if dtype is None else dtype).items()}
         self.index_col = index_col if index_col is None or isinstance(index_col, str) else [*index_col]
 
     def counted_options(self):
         return {name: option for name, option in super().counted_options().items() if option}
 
-    def encode(self, value):
-        check_frame(self, value)
+    def _polars_content(self, value):
+        self._check_names(value, value.columns)
+        text = polars_to_csv(value, separator(self.path))
+        return packed(text, self.path)
+
+    def _pandas_content(self, value):
         self._check_index(value)
-        check_bare(self, value, _TO_PARQUET)
-        unknown = [name for name in self.dtype if name not in (*value.columns, *value.index.names)]
-        if unknown:
-            raise self.limit(
-                value, f"dtype= names {unknown}, which it does not have", "correct CSVTarget(dtype=...)"
-            )
+        check_bare(self, value, TO_PARQUET)
+        self._check_names(value, (*value.columns, *value.index.names))
         try:
-            text = value.to_csv(index=self.index_col is not None, lineterminator="\n")
-            return [text.encode()]
+            text = value.to_csv(
+                index=self.index_col is not None, lineterminator="\n", sep=separator(self.path)
+            )
+            return packed(text.encode(), self.path)
         except (*CODEC_ERRORS, csv.Error) as error:
-            raise self.limit(value, str(error), _TO_PARQUET) from error
+            raise self.limit(value, str(error), TO_PARQUET) from error
 
     def decode(self, data):
-        frame = _read_csv(data, self.dtype)
+        text, sep = unpacked(data, self.path), separator(self.path)
+        if self.frame == POLARS:
+            return polars_from_csv(text, sep, self.dtype)
+        frame = text_frame(text, sep, self.dtype)
         return frame if self.index_col is None else frame.set_index(self.index_col)
 
     def restored(self, value, form):
         return in_form_if_it_fits(value, form)
 
-    def difference(self, value, decoded):
-        return difference(value, decoded, "CSV", self._remedy)
+    def _check_names(self, value, names):
+        unknown = [name for name in self.dtype if name not in names]
+        if unknown:
+            raise self.limit(
+                value, f"dtype= names {unknown}, which it does not have", "correct CSVTarget(dtype=...)"
+            )
 
     def _check_index(self, value):
         names = [self.index_col] if isinstance(self.index_col, str) else self.index_col
@@ -118,12 +148,18 @@ class CSVTarget(_FrameTarget):
 
     def _remedy(self, name, dtype):
         if name in self.dtype or not isinstance(name, str) or str(dtype) == "object":
-            return _TO_PARQUET
-        return f"CSVTarget(..., dtype={{{name!r}: {str(dtype)!r}}}), or {_TO_PARQUET}"
+            return TO_PARQUET
+        return f"CSVTarget(..., dtype={{{name!r}: {str(dtype)!r}}}), or {TO_PARQUET}"
+
+    def _polars_remedy(self):
+        annotate = "" if self.frame else "annotate the function with '-> polars.DataFrame', or "
+        return f"{annotate}{TO_PARQUET}"
 
 
-class ParquetTarget(_FrameTarget):
+class ParquetTarget(FrameTarget):
     """A data frame as Parquet, which keeps dtypes, the index (with its frequency) and attrs.
+
+    A frame of polars comes back as one, because a note in the file's metadata says so.
 
     Parameters
     ----------
@@ -132,9 +168,15 @@ class ParquetTarget(_FrameTarget):
     row_group_size : int, optional
         Number of rows in a row group.  A row group is one partition of the data frame that `open` gives.
         Default: PyArrow's own, about a million.
+    frame : {"polars"}, optional
+        Package of the frames.  With ``"polars"``, polars reads the file even without the note, for
+        example after another program saved it again.  The annotation ``-> polars.DataFrame`` of a
+        function has the same effect.
 
     Raises
     ------
+    GraphError
+        If `frame` names another package.
     FormatLimit
         When saving a frame that would come back changed, or a value that is not a DataFrame.
 
@@ -150,16 +192,21 @@ class ParquetTarget(_FrameTarget):
     [2.5, 4.0]
     """
 
-    def __init__(self, path, row_group_size=None):
+    _name = "Parquet"
+
+    def __init__(self, path, row_group_size=None, frame=None):
         super().__init__(path)
         self.row_group_size = row_group_size
+        self.frame = checked_frame(frame)
 
     def counted_options(self):
-        return {}
+        return {"frame": self.frame} if self.frame else {}
 
-    def encode(self, value):
+    def _polars_content(self, value):
+        return polars_to_parquet(value, self.row_group_size)
+
+    def _pandas_content(self, value):
         require("pyarrow", "table")
-        check_frame(self, value)
         attrs = value.attrs
         file = io.BytesIO()
         try:
@@ -169,16 +216,18 @@ class ParquetTarget(_FrameTarget):
             raise self.limit(value, str(error), TO_PICKLE) from error
         if not kept:
             raise self.limit(value, f"Parquet would change its attrs, {attrs}", TO_PICKLE)
-        return [file.getvalue()]
+        return file.getvalue()
 
     def decode(self, data):
+        if self._is_of_polars(io.BytesIO(data)):
+            return polars_from_parquet(data)
         return read_parquet(io.BytesIO(data))
 
-    def difference(self, value, decoded):
-        return difference(value, decoded, "Parquet", lambda name, dtype: TO_PICKLE)
+    def _is_of_polars(self, file):
+        return self.frame == POLARS or is_noted(file)
 
     def open(self, path):
-        """Return a Dask data frame with a partition for each row group.
+        """Return a Dask data frame with a partition for each row group, or a lazy frame of polars.
 
         It is a pandas data frame where Dask can't have it, e.g. without dask.dataframe.
 
@@ -189,34 +238,30 @@ class ParquetTarget(_FrameTarget):
 
         Returns
         -------
-        dask.dataframe.DataFrame
+        dask.dataframe.DataFrame or polars.LazyFrame
             One partition for each row group.
         """
+        if self._is_of_polars(path):
+            return pl.scan_parquet(path)
         from .lazy import open_parquet
 
         return open_parquet(path)
 
 
-class _FrameSource(Source):
-    """A file of a data frame, read by a function of pandas with some options."""
-
-    def __init__(self, path, **read_options):
-        super().__init__(path)
-        self.read_options = read_options
-
-    def __daskcache_options__(self):
-        return self.read_options
-
-
-class CSVSource(_FrameSource):
+class CSVSource(FrameSource):
     """An existing CSV file as an input; it arrives as the data frame that `pandas.read_csv` gives.
+
+    If the path ends in ``.tsv``, columns are separated by tabs, unless ``sep`` says otherwise.  If it
+    ends in ``.gz``, the file is decompressed.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file.  A relative path is taken from the current folder.
+    frame : {"polars"}, optional
+        ``"polars"`` to receive a frame of polars, read by `polars.read_csv`.
     **read_options
-        Keyword arguments for `pandas.read_csv`.  They are part of the source's identity.
+        Keyword arguments for `pandas.read_csv`, or for polars'.  They are part of the source's identity.
 
     Raises
     ------
@@ -226,6 +271,8 @@ class CSVSource(_FrameSource):
         If the path is a URL.  When the source is used, if the file can't be read.
     SourceUnreadable
         When the file is read, if it can't be decoded: another encoding, lines of different lengths …
+    FormatLimit
+        When the file is read, if it decompresses to more than config ``daskcache.max-decoded``.
 
     Examples
     --------
@@ -237,27 +284,39 @@ class CSVSource(_FrameSource):
     """
 
     format = CSVTarget
-    default_ext, known_exts = ".csv", (".csv",)
+    default_ext, known_exts = ".csv", (".csv", ".tsv", ".gz")
+
+    def __init__(self, path, frame=None, **read_options):
+        super().__init__(path, frame, **read_options)
+        sep = separator(self.path)
+        if sep != "," and not {"sep", "delimiter", "dialect", "separator"} & read_options.keys():
+            option = "sep" if frame is None else "separator"
+            self.read_options = {option: sep, **read_options}
 
     @classmethod
     def at_address(cls, location, name, ext=None, **fields):
         # CPR's tables have their index in the first column
-        return super().at_address(location, name, ext, index_col=0, **fields)
+        index = {"index_col": 0} if ext in (None, ".csv") and fields.get("frame") is None else {}
+        return super().at_address(location, name, ext, **index, **fields)
 
     def decode(self, data):
-        return pd.read_csv(io.BytesIO(data), **self.read_options)
+        if "compression" not in self.read_options:
+            data = unpacked(data, self.path)
+        return self.reader("read_csv")(io.BytesIO(data), **self.read_options)
 
 
-class ParquetSource(_FrameSource):
+class ParquetSource(FrameSource):
     """An existing Parquet file as an input; it arrives as the data frame of `pandas.read_parquet`.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file.  A relative path is taken from the current folder.
+    frame : {"polars"}, optional
+        ``"polars"`` to receive a frame of polars, read by `polars.read_parquet`.
     **read_options
-        Keyword arguments for `pandas.read_parquet`, such as ``columns``.  They are part of the source's
-        identity.
+        Keyword arguments for `pandas.read_parquet`, or for polars', such as ``columns``.  They are part
+        of the source's identity.
 
     Raises
     ------
@@ -280,11 +339,9 @@ class ParquetSource(_FrameSource):
     format = ParquetTarget
 
     def decode(self, data):
-        require("pyarrow", "table")
-        return pd.read_parquet(io.BytesIO(data), **self.read_options)
-
-
-_TO_PARQUET = "use a path that ends in .parquet or .pkl"
+        if self.frame is None:
+            require("pyarrow", "table")
+        return self.reader("read_parquet")(io.BytesIO(data), **self.read_options)
 
 
 def _named(dtype):
@@ -297,37 +354,3 @@ def _is_counting(index):
     # other dtypes are not compared with integers: a signalling NaN of `decimal` would raise
     counts = index.dtype.kind in "iu" and index.equals(pd.RangeIndex(len(index)))
     return counts and index.names == [None]
-
-
-# ---- reading CSV ------------------------------------------------------------------------------------
-
-
-def _read_csv(data, dtypes):
-    """Return the data frame in a file of `CSVTarget`, where only an empty field is a missing value."""
-    dtypes = {name: pd.api.types.pandas_dtype(dtype) for name, dtype in dtypes.items()}
-    # read_csv refuses dtypes of times, so these columns are read as texts first
-    plain = {name: "str" if dtype.kind in "mM" else dtype for name, dtype in dtypes.items()}
-    version = tuple(map(int, pd.__version__.split(".")[:2]))
-    exact = {} if version >= (3, 1) else {"float_precision": "round_trip"}
-    try:
-        frame = pd.read_csv(
-            io.BytesIO(data), keep_default_na=False, na_values=[""], dtype=plain, **exact
-        )
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    for name, dtype in dtypes.items():
-        if dtype.kind in "mM":
-            frame[name] = _times(frame[name], dtype)
-    return frame
-
-
-def _times(texts, dtype):
-    try:
-        if dtype.kind == "m":
-            return pd.to_timedelta(texts).astype(dtype)
-        if not isinstance(dtype, pd.DatetimeTZDtype):
-            return pd.to_datetime(texts, format="ISO8601").astype(dtype)
-        times = pd.to_datetime(texts, format="ISO8601", utc=True).astype(dtype)
-        return times.dt.tz_convert(dtype.tz)  # equal zones may still be of different kinds
-    except ValueError as error:
-        raise ValueError(f"column {texts.name!r}: {error}") from error
