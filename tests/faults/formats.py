@@ -68,32 +68,37 @@ FORMATS = {
     "npz": Format(lambda path: dc.NumpyTarget(f"{path}.npz"), _arrays(13), _arrays(14)),
     "tif": Format(lambda path: dc.ImageTarget(f"{path}.tif"), _image(3), _image(4)),
     "csv": Format(lambda path: dc.CSVTarget(f"{path}.csv"), _table(5), _table(6)),
+    "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
+    "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
+    "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
+    "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
+    # a folder of four chunks and their description
+    "zarr": Format(lambda path: dc.ZarrTarget(f"{path}.zarr", (5, 30)), _image(17), _image(18)),
+}
+#: Further formats, written in the same ways: damaged like the others, but not killed at each step.
+OF_THE_FIELD = {
     "tsv": Format(lambda path: dc.CSVTarget(f"{path}.tsv"), _table(21), _table(22)),
     "csv.gz": Format(lambda path: dc.CSVTarget(f"{path}.csv.gz"), _table(23), _table(24)),
-    "parquet": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _table(7), _table(8)),
     "polars": Format(lambda path: dc.ParquetTarget(f"{path}.parquet"), _of_polars(27), _of_polars(28)),
     "partitioned": Format(
         lambda path: dc.PartitionedParquetTarget(f"{path}.parquet", rows=15), _table(33), _table(34)
     ),
     "h5": Format(lambda path: dc.HDF5Target(f"{path}.h5"), {"a": _image(29)}, {"a": _image(30)}),
     "nc": Format(lambda path: dc.NetCDFTarget(f"{path}.nc"), _labelled(31), _labelled(32)),
-    "json": Format(lambda path: dc.JSONTarget(f"{path}.json"), _plain(9), _plain(10)),
     "jsonl": Format(
         lambda path: dc.JSONLinesTarget(f"{path}.jsonl"), [_plain(25)] * 3, [_plain(26)] * 3
     ),
-    "txt": Format(lambda path: dc.TextTarget(f"{path}.txt"), _text(15), _text(16)),
-    "pkl": Format(lambda path: dc.PickleTarget(f"{path}.pkl"), _plain(11), _plain(12)),
     "png": Format(lambda path: dc.PNGTarget(f"{path}.png"), _mask(21), _mask(22)),
     "file": Format(lambda path: dc.FileTarget(f"{path}.txt"), _OLD / "a.txt", _NEW / "a.txt"),
     "folder": Format(dc.FolderTarget, _OLD, _NEW),
-    # a folder of four chunks and their description
-    "zarr": Format(lambda path: dc.ZarrTarget(f"{path}.zarr", (5, 30)), _image(17), _image(18)),
 }
 #: With tables, whose commits are transactions of a database.
 EVERY = {
     **FORMATS,
     "sql": Format(lambda path: dc.SQLTarget(f"{path}.db::t"), _table(19), _table(20)),
 }
+#: All in files and folders.
+IN_FILES = {**FORMATS, **OF_THE_FIELD}
 #: Those whose targets are folders.
 FOLDERS = ("zarr", "partitioned", "folder")
 #: One for each way in which targets are written: as bytes, by the format's own library, as a folder.
@@ -102,7 +107,7 @@ KINDS = ("json", "tif", "zarr")
 
 def value_of(name: str, which: str) -> Any:
     """The old or new value of a format."""
-    return getattr(EVERY[name], which)
+    return getattr((EVERY | OF_THE_FIELD)[name], which)
 
 
 def which_value(name: str, value: Any) -> str:

@@ -12,7 +12,7 @@ from random import Random
 import dask
 import h5py
 import pytest
-from formats import FOLDERS, FORMATS, files_of, value_of, which_value
+from formats import FOLDERS, IN_FILES, files_of, value_of, which_value
 
 import daskcache as dc
 from daskcache.errors import DaskcacheWarning, TargetCorrupt, TargetError
@@ -40,7 +40,7 @@ class Victim:
     """A finished node whose target is damaged and mended again, and one that it is passed to."""
 
     def __init__(self, root, name, **options):
-        target = FORMATS[name].target("result")
+        target = IN_FILES[name].target("result")
         self.root, self.name = str(root), name
         self.node = dc.delayed(value_of, target=target, version=1, **options)(name, "new")
         self.after = dc.delayed(which_value, target="after.json", version=1)(name, self.node)
@@ -122,7 +122,7 @@ def whole(opened):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_a_flipped_bit(root, full, name):
     """A bit that flips while size and mtime stay is a TargetCorrupt, loaded or opened."""
     victim, random = Victim(root, name), Random(name)
@@ -137,7 +137,7 @@ def test_a_flipped_bit(root, full, name):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_cut_short(root, full, name):
     """A file cut short anywhere, the empty one included, is an error, be its time kept or not."""
     victim, wrong = Victim(root, name), []
@@ -152,7 +152,7 @@ def test_cut_short(root, full, name):
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_trailing_bytes(root, name):
     """A file that something was appended to is an error, be it one byte or another whole file."""
     victim, wrong = Victim(root, name), []
@@ -164,11 +164,11 @@ def test_trailing_bytes(root, name):
     assert wrong == []
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_another_result_of_the_format(root, name):
     """A valid target of another result is not taken for this one."""
     victim = Victim(root, name)
-    other = dc.delayed(value_of, target=FORMATS[name].target("other"), version=1)(name, "old")
+    other = dc.delayed(value_of, target=IN_FILES[name].target("other"), version=1)(name, "old")
     other.compute()
     for file, content in files_of(other.dc.path).items():
         victim.write(file, content)
@@ -200,7 +200,7 @@ def test_files_of_a_folder(root, name):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("way", MENDING)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_what_is_damaged_is_made_again(root, full, name, way):
     """daskcache's own verbs make a damaged result again, say so, and keep what was there."""
     victim, random = Victim(root, name), Random(name)
@@ -216,7 +216,7 @@ def test_what_is_damaged_is_made_again(root, full, name, way):
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("way", REFUSING)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_what_is_damaged_is_refused(root, full, name, way):
     """Whoever reads a damaged result gets an error, and nothing is recorded; then it is made again."""
     victim, random = Victim(root, name), Random(name)
@@ -238,7 +238,7 @@ def _again(root, name):
     return Victim(root, name)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_damage_is_found_by_a_plan_that_reads(root, name):
     """With check="content" a plan finds a flipped bit, and the node is made again."""
     victim = Victim(root, name, check="content")
@@ -253,7 +253,7 @@ def test_damage_is_found_by_a_plan_that_reads(root, name):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", IN_FILES)
 def test_verify_finds_all_damage(root, full, name):
     """`dask cache verify` finds every flipped bit, though size and mtime stay."""
     victim, random = Victim(root, name), Random(name)
