@@ -45,6 +45,8 @@ def test_its_own_tests(folder, tmp_path, full):
     environment.pop("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", None)
     report = tmp_path / "report.xml"
     options = ["-p", "runner_of_daskcache", "-o", "asyncio_mode=auto", f"--junitxml={report}"]
+    # pytest's own tracebacks parse the source, which Python 3.11 can fail to do in a deep stack
+    options.append("--tb=native")
     command = [sys.executable, "-m", "pytest", *options, "tests/test_task_runners.py"]
     if not full:
         command += ["-k", _ONE_KIND]
