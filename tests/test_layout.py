@@ -28,6 +28,7 @@ PUBLIC = [
     "JSONTarget",
     "Metadata",
     "Node",
+    "Nodes",
     "NumpySource",
     "NumpyTarget",
     "OMEZarrTarget",
