@@ -17,6 +17,7 @@ _DEFINED_IN = {
     "events": "history",
     "graph.api": "accept adopt compute invalidate keep persist plan release status target why",
     "graph.node": "Node delayed",
+    "graph.nodes": "Nodes",
     "graph.plan": "Plan",
     "housekeeping.audit": "audit",
     "housekeeping.failures": "failures",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from .graph.api import why as why
     from .graph.node import Node as Node
     from .graph.node import delayed as delayed
+    from .graph.nodes import Nodes as Nodes
     from .graph.plan import Plan as Plan
     from .housekeeping.audit import audit as audit
     from .housekeeping.failures import failures as failures

@@ -14,7 +14,8 @@
     │   ├── SourceMissing          an input file is not there
     │   ├── CodeMismatch           a worker has other versions of the user's modules
     │   ├── ReachError             a worker sees another root, or lacks daskcache or a user's module
-    │   └── NotANode               a verb of daskcache got something other than a node
+    │   ├── NotANode               a verb of daskcache got something other than a node
+    │   └── NoSuchNode             a name or pattern selects no node, or a name selects several
     ├── TargetError                a target on disk is not what it should be
     │   ├── ForeignTarget          a file that daskcache did not write stands in the way
     │   ├── TargetModified         someone edited the file after it was recorded
@@ -137,6 +138,10 @@ class ReachError(GraphError, RuntimeError):
 
 class NotANode(GraphError, TypeError):
     """A verb of daskcache got an argument that holds no node."""
+
+
+class NoSuchNode(GraphError, KeyError):
+    """A name or pattern selects none of several nodes, or a name selects more than one."""
 
 
 class TargetError(DaskcacheError):

@@ -37,6 +37,7 @@ PUBLIC = [
     "NetCDFSource",
     "NetCDFTarget",
     "Node",
+    "Nodes",
     "NumpySource",
     "NumpyTarget",
     "OMEZarrTarget",

@@ -18,6 +18,7 @@ from numpydoc.validate import validate
 
 import daskcache as dc
 from daskcache.graph.accessor import Accessor
+from daskcache.graph.node import Function
 
 #: What numpydoc must not find: a docstring that is missing, parameters that are not documented, unknown
 #: or without a description, and a result without its section.
@@ -35,6 +36,9 @@ MEMBERS = {
     for name, cls in CLASSES.items()
     for member, value in vars(cls).items()
     if not member.startswith("_") and isinstance(value, _KINDS) and value.__doc__
+}
+MEMBERS |= {
+    f"daskcache.graph.node.Function.{name}": getattr(Function, name) for name in ("map", "gather")
 }
 
 

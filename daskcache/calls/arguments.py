@@ -259,7 +259,9 @@ class _Upstream:
             return self._refer(f"{value.path}:{identity}", SourceInput(value, identity, content_hash))
         if has(typ, "_spec"):
             return value._spec.func  # a decorated function as an argument is that function
-        if has(typ, "__dask_graph__") and dask.is_dask_collection(value):
+        if has(typ, "__daskcache_nodes__"):  # `Nodes` stand for a list of nodes
+            value = value.__daskcache_nodes__()
+        elif has(typ, "__dask_graph__") and dask.is_dask_collection(value):
             return self._refer(f"collection {id(value)}", value)
         if typ in _ITERATORS:  # read now: the key, the body and a retry of it all need the items
             value = _ITERATORS[typ](value)

@@ -151,9 +151,14 @@ def flatten(recipe: Recipe) -> list[tuple]:
 
     Pickling such a list does not recurse.  Pickling a long chain of recipes would recurse too deep.
     """
+    return flatten_all([recipe])[0]
+
+
+def flatten_all(recipes: list[Recipe]) -> tuple[list[tuple], list[int]]:
+    """Return recipes and all recipes before them as `flatten` does, and the places of the former."""
     positions: dict[int, int] = {}
     flat: list[tuple] = []
-    stack = [recipe]
+    stack = list(reversed(recipes))
     while stack:
         current = stack[-1]
         unseen = [r for r in recipes_before(current) if id(r) not in positions]
@@ -166,16 +171,21 @@ def flatten(recipe: Recipe) -> list[tuple]:
             upstream = [_with(item, lambda recipe: positions[id(recipe)]) for item in current.upstream]
             state = [getattr(current, name) for name in _STATE]
             flat.append((current.spec, current.values, upstream, *state))
-    return flat
+    return flat, [positions[id(recipe)] for recipe in recipes]
 
 
 def unflatten(flat: list[tuple]) -> Recipe:
     """Return the recipe that `flatten` took apart."""
+    return unflatten_all(flat)[-1]
+
+
+def unflatten_all(flat: list[tuple]) -> list[Recipe]:
+    """Return all recipes of a flat list, in its order."""
     recipes: list[Recipe] = []
     for spec, values, upstream, *state in flat:
         parents = tuple([_with(item, recipes.__getitem__) for item in upstream])
         recipes.append(Recipe(spec, values, parents, *state))
-    return recipes[-1]
+    return recipes
 
 
 _STATE = ("static", "key", "taint", "paths", "root", "label", "annotations", "code")

@@ -6,6 +6,7 @@ corrections, and `storage` has the records and the trash.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..calls.recipe import Recipe
@@ -316,27 +317,12 @@ class Accessor:
                 trash.keep(Root(self._recipe.root), location, path, "removed")
 
     def _located(self):
-        """Return the targets' paths, with the hash of the data where it is part of a path."""
-        paths = self._recipe.paths
-        if not any(DATA_HASH in path for path in paths):
-            return paths
-        names = Planner().look_or_raise(self._recipe).records or (None,) * len(paths)
-        return tuple(
-            located(path, name.data_hash) if name else path
-            for path, name in zip(paths, names, strict=True)
-        )
+        return located_paths(self._recipe, lambda recipe: Planner().look_or_raise(recipe))
 
     def _complete_entry(self):
         planned = Planner().look_or_raise(self._recipe)
         if not planned.is_complete:
-            raise TargetMissing(
-                "the node has no complete result to load",
-                node=self._recipe.title,
-                target=", ".join(self._recipe.paths) or None,
-                expected="state complete",
-                got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
-                hint="node.compute()",
-            )
+            raise incomplete(planned, hint="node.compute()")
         return planned.entry
 
     def _look(self) -> PlannedNode:
@@ -345,3 +331,30 @@ class Accessor:
     def __repr__(self):
         recipe = self._recipe
         return printable(f"<{recipe.title}: {self.state}, key {recipe.key}>")
+
+
+def located_paths(recipe: Recipe, look: Callable[[Recipe], PlannedNode]) -> tuple[str, ...]:
+    """Return the targets' paths, with the hash of the data where it is part of a path.
+
+    `look` examines the recipe, if that is needed.
+    """
+    paths = recipe.paths
+    if not any(DATA_HASH in path for path in paths):
+        return paths
+    names = look(recipe).records or (None,) * len(paths)
+    return tuple(
+        located(path, name.data_hash) if name else path for path, name in zip(paths, names, strict=True)
+    )
+
+
+def incomplete(planned: PlannedNode, hint: str, count: str = "") -> TargetMissing:
+    """Return the error for loading a node without a complete result; `count` says how many have none."""
+    recipe = planned.recipe
+    return TargetMissing(
+        f"the node has no complete result to load{count}",
+        node=recipe.title,
+        target=", ".join(recipe.paths) or None,
+        expected="state complete",
+        got=f"state {planned.state}: {'; '.join(headlines(planned.reasons))}",
+        hint=hint,
+    )

@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import chain, islice
+from typing import Any, overload
 
 from dask.base import unpack_collections
 
 from ..errors import NodeFailed, NotANode
 from ..planning.planner import Planner
-from ..planning.why import Why
+from ..planning.why import Why, explain
 from ..targets.base import Target
 from . import verb
 from .node import Node, holding
+from .nodes import Nodes
 from .plan import Plan
 
 
@@ -24,7 +26,7 @@ def plan(*args: Any, force: Any = False, errors: str | None = None) -> Plan:
 
     Parameters
     ----------
-    *args : nodes, or lists, tuples, sets and dicts of them
+    *args : nodes, or `Nodes`, lists, tuples, sets and dicts of them
         The requested nodes.
     force : bool, or nodes
         True to rerun all nodes, or the nodes to rerun, even if they are complete.
@@ -117,10 +119,9 @@ def compute(*args: Any, force: Any = False, errors: str | None = None, **kwargs:
     (4,)
     """
     collections, repack = _collections_in(args)
-    results = verb.compute(
-        tuple(collections), force=_forced(force), collect=verb.collects(errors), **kwargs
-    )
-    return tuple(repack(results))
+    single, joined = _members(collections)
+    results = verb.compute(single, force=_forced(force), collect=verb.collects(errors), **kwargs)
+    return tuple(repack(joined(results, list)))
 
 
 def persist(*args: Any, force: Any = False, errors: str | None = None, **kwargs: Any) -> tuple:
@@ -173,32 +174,36 @@ def persist(*args: Any, force: Any = False, errors: str | None = None, **kwargs:
     4
     """
     collections, repack = _collections_in(args)
-    kept = verb.persist(
-        tuple(collections), force=_forced(force), collect=verb.collects(errors), **kwargs
-    )
-    pairs = zip(collections, kept, strict=True)
-    return tuple(repack([holding(c, k) if isinstance(k, NodeFailed) else k for c, k in pairs]))
+    single, joined = _members(collections)
+    found = verb.persist(single, force=_forced(force), collect=verb.collects(errors), **kwargs)
+    pairs = zip(single, found, strict=True)
+    kept = [holding(c, k) if isinstance(k, NodeFailed) else k for c, k in pairs]
+    return tuple(repack(joined(kept, Nodes)))
 
 
-def why(node: Node) -> Why:
+@overload
+def why(node: Node) -> Why: ...
+@overload
+def why(node: Nodes) -> list[Why]: ...
+def why(node: Node | Nodes) -> Why | list[Why]:
     """Explain a node's state.
 
     Parameters
     ----------
-    node : Node
-        The node to examine.
+    node : Node or Nodes
+        The node to examine, or several.
 
     Returns
     -------
-    Why
+    Why or list of Why
         The reasons to run, or the user that adopted the result, and the root causes upstream.  It shows
         as a list, and ``str(why)`` is its text.  It is empty if the node is complete and its own
-        function made the result.
+        function made the result.  For `Nodes`, a list of them.
 
     Raises
     ------
     NotANode
-        If `node` is not a node.
+        If `node` is something else.
 
     Examples
     --------
@@ -214,17 +219,20 @@ def why(node: Node) -> Why:
     >>> dc.why(square(2)).reasons[0].splitlines()[0]
     'the code of square() changed'
     """
+    if isinstance(node, Nodes):
+        planner = Planner()
+        return [explain(planner, planner.look(each._recipe)) for each in node]
     return _one(node).why()
 
 
-def accept(*nodes: Node) -> int:
+def accept(*nodes: Node | Nodes) -> int:
     """Declare stale nodes complete, because the changes don't affect their results.
 
     The records get the user and the time.
 
     Parameters
     ----------
-    *nodes : Node
+    *nodes : Node or Nodes
         Upstream nodes first.
 
     Returns
@@ -264,10 +272,10 @@ def accept(*nodes: Node) -> int:
     >>> dc.status(half(3))
     'complete'
     """
-    return sum([_one(node).accept() for node in nodes])
+    return sum([node.accept() for node in _each(nodes)])
 
 
-def adopt(*nodes: Node) -> int:
+def adopt(*nodes: Node | Nodes) -> int:
     """Make the files at these nodes' targets their results, after a user edited them or put them there.
 
     The files are read in the dtypes of the results that they replace.  The records get the user and the
@@ -276,7 +284,7 @@ def adopt(*nodes: Node) -> int:
 
     Parameters
     ----------
-    *nodes : Node
+    *nodes : Node or Nodes
         Upstream nodes first.
 
     Returns
@@ -316,17 +324,17 @@ def adopt(*nodes: Node) -> int:
     >>> node.compute()
     5
     """
-    return sum([_one(node).adopt() for node in nodes])
+    return sum([node.adopt() for node in _each(nodes)])
 
 
-def keep(*nodes: Node) -> int:
+def keep(*nodes: Node | Nodes) -> int:
     """Keep adopted results of other recipes as the results of these nodes' present recipes too.
 
     The records get the user and the time.  The results still stand for their former recipes.
 
     Parameters
     ----------
-    *nodes : Node
+    *nodes : Node or Nodes
         Nodes with adopted results.
 
     Returns
@@ -364,15 +372,15 @@ def keep(*nodes: Node) -> int:
     >>> changed.compute()
     False
     """
-    return sum([_one(node).keep() for node in nodes])
+    return sum([node.keep() for node in _each(nodes)])
 
 
-def release(*nodes: Node) -> int:
+def release(*nodes: Node | Nodes) -> int:
     """Move the adopted results of these nodes to the trash, so that the nodes run when needed.
 
     Parameters
     ----------
-    *nodes : Node
+    *nodes : Node or Nodes
         Nodes with or without adopted results.
 
     Returns
@@ -408,15 +416,15 @@ def release(*nodes: Node) -> int:
     >>> node.compute()
     4
     """
-    return sum([_one(node).release() for node in nodes])
+    return sum([node.release() for node in _each(nodes)])
 
 
-def invalidate(*nodes: Node) -> None:
+def invalidate(*nodes: Node | Nodes) -> None:
     """Move the targets of these nodes to the root's trash, so that the nodes count as missing.
 
     Parameters
     ----------
-    *nodes : Node
+    *nodes : Node or Nodes
         Nodes with or without targets.
 
     Raises
@@ -443,21 +451,25 @@ def invalidate(*nodes: Node) -> None:
     >>> dc.status(node)
     'missing'
     """
-    for node in nodes:
-        _one(node).invalidate()
+    for node in _each(nodes):
+        node.invalidate()
 
 
-def status(node: Node) -> str:
+@overload
+def status(node: Node) -> str: ...
+@overload
+def status(node: Nodes) -> list[str]: ...
+def status(node: Node | Nodes) -> str | list[str]:
     """Return a node's current state.
 
     Parameters
     ----------
-    node : Node
-        The node to examine.
+    node : Node or Nodes
+        The node to examine, or several.
 
     Returns
     -------
-    {"complete", "adopted", "missing", "stale", "modified", "corrupt", "foreign", "failed", "pending"}
+    str, or list of str for `Nodes`
         "complete": the targets hold the node's result.  "adopted": a user's file is the result.
         "missing": a target does not exist, or the node is not cached.  "stale": the target was made
         from other code, arguments or data, or expired.  "modified": the target was edited after it was
@@ -469,7 +481,7 @@ def status(node: Node) -> str:
     Raises
     ------
     NotANode
-        If `node` is not a node.
+        If `node` is something else.
 
     Examples
     --------
@@ -483,26 +495,34 @@ def status(node: Node) -> str:
     >>> dc.status(node)
     'complete'
     """
-    return _one(node).state
+    return node.states if isinstance(node, Nodes) else _one(node).state
 
 
-def target(node: Node) -> Target | tuple[Target, ...] | None:
+_Targets = Target | tuple[Target, ...] | None
+
+
+@overload
+def target(node: Node) -> _Targets: ...
+@overload
+def target(node: Nodes) -> list[_Targets]: ...
+def target(node: Node | Nodes) -> _Targets | list[_Targets]:
     """Return a node's target.
 
     Parameters
     ----------
-    node : Node
-        The node to examine.
+    node : Node or Nodes
+        The node to examine, or several.
 
     Returns
     -------
-    Target, tuple of Target, or None
+    Target, tuple of Target, None, or list of these
         The target with its absolute path; a tuple for several results.  None if the node is not cached.
+        A list for `Nodes`.
 
     Raises
     ------
     NotANode
-        If `node` is not a node.
+        If `node` is something else.
 
     Examples
     --------
@@ -512,12 +532,12 @@ def target(node: Node) -> Target | tuple[Target, ...] | None:
     >>> dc.target(square(2))
     JSONTarget(...squares/2.json')
     """
-    return _one(node).target
+    return [each.dc.target for each in node] if isinstance(node, Nodes) else _one(node).target
 
 
 def _collections_in(args):
     """Return the collections in nested arguments, and a function that puts others in their places."""
-    if all(isinstance(arg, Node) for arg in args):
+    if all(isinstance(arg, (Node, Nodes)) for arg in args):
         collections, repack = args, tuple
     else:
         collections, repack = unpack_collections(*args)
@@ -526,10 +546,28 @@ def _collections_in(args):
     return collections, repack
 
 
+def _members(collections):
+    """Return collections with nodes in place of `Nodes`, and a function that joins what became of them.
+
+    Each node of a `Nodes` then has a task of its own, or none.
+    """
+    single = tuple(chain.from_iterable(c if isinstance(c, Nodes) else (c,) for c in collections))
+
+    def joined(results, join):
+        left = iter(results)
+        return [join(islice(left, len(c))) if isinstance(c, Nodes) else next(left) for c in collections]
+
+    return single, joined
+
+
 def _one(node):
     if not isinstance(node, Node):
         raise _not_a_node(node)
     return node.dc
+
+
+def _each(nodes):
+    return [node.dc for node in (nodes_in(nodes) if nodes else ())]
 
 
 def nodes_in(args: Any) -> list[Node]:
@@ -538,26 +576,30 @@ def nodes_in(args: Any) -> list[Node]:
     Parameters
     ----------
     args : sequence
-        Nodes, or lists, tuples, sets and dicts of them.
+        Nodes, or `Nodes`, lists, tuples, sets and dicts of them.
 
     Raises
     ------
     NotANode
-        If the arguments hold something other than nodes, or no node.
+        If the arguments hold something other than nodes, or no node.  A `Nodes` may be empty.
     """
     found: list[Node] = []
     stack = list(reversed(args))
+    may_be_empty = False
     while stack:
         value = stack.pop()
         if isinstance(value, Node):
             found.append(value)
+        elif isinstance(value, Nodes):
+            may_be_empty = True
+            stack += reversed(value)
         elif isinstance(value, (list, tuple, set, frozenset)):
             stack += reversed(list(value))
         elif isinstance(value, dict):
             stack += reversed(list(value.values()))
         else:
             raise _not_a_node(value)
-    if not found:
+    if not found and not may_be_empty:
         raise _not_a_node(args)
     return found
 

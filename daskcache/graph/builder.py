@@ -78,6 +78,8 @@ class GraphBuilder:
         Keys of the futures for which a composed graph is sent; empty for other graphs.
     values : frozenset of str
         Identities of the recipes whose values are in the composed graph, not only their entries.
+    joint : frozenset of str
+        Identities of the recipes whose values a verb was asked for in one list (`nodes.Nodes`).
     result_tasks : list of str
         Keys of the result tasks that other programs may have sent in place of the entry tasks here.
     futures : list of weakref.ref
@@ -96,6 +98,7 @@ class GraphBuilder:
         self.outputs: frozenset[str] = frozenset()
         self.futures: list[weakref.ref] = []
         self.values: frozenset[str] = frozenset()
+        self.joint: frozenset[str] = frozenset()
         self.held: list[Any] = []
         #: True if each value gets a future of its own, which holds an error as it would a value.
         self.for_futures = False
@@ -138,11 +141,14 @@ class GraphBuilder:
         before = [self._add_parents(planned) for planned in requested]
         for planned, self._new in zip(requested, before, strict=True):
             identity = planned.recipe.identity
-            if identity in self._result_keys or self._known_value(identity, raises=self.for_futures):
+            raises = self._raises(identity in self.joint)
+            if identity in self._result_keys or self._known_value(identity, raises=raises):
                 continue
-            task = self._add_result(planned)
+            # for futures, a result task raises the error of a node that failed
+            may_raise = raises or not (self.for_futures and self.planner.collect)
+            task = self._add_result(planned) if may_raise else None
             if task is None:
-                self._add_new_value(planned, raises=self.for_futures)
+                self._add_new_value(planned, raises=raises)
             else:
                 self._result_keys[identity] = task.key
                 self._attempts.send(self._new, frozenset([task.key]))
@@ -175,13 +181,17 @@ class GraphBuilder:
         for known in (*graph, self._entry_keys, self._value_keys, self._result_keys):
             known.clear()
 
-    def requested_value(self, recipe: Recipe) -> str:
+    def requested_value(self, recipe: Recipe, jointly: bool = False) -> str:
         """Add the tasks for the value of a node that a verb was given; return the value's key.
 
-        If the planner collects errors, a `NodeFailed` may stand in for the value.
+        If the planner collects errors, a `NodeFailed` may stand in for the value.  `jointly` is True if
+        the value goes into a list with others.
         """
         key = self._result_keys.get(recipe.identity)
-        return key or self.add_value(recipe, raises=self.for_futures)
+        return key or self.add_value(recipe, raises=self._raises(jointly))
+
+    def _raises(self, jointly):
+        return self.for_futures and not jointly
 
     def _add_parents(self, planned):
         """Add the tasks for the inputs of a requested node; return the new ones that make nodes."""

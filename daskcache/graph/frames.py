@@ -19,6 +19,7 @@ from dask._task_spec import GraphNode, convert_legacy_graph
 from dask.highlevelgraph import MaterializedLayer
 
 from ..calls.recipe import Recipe
+from ..hashing.names import has
 
 
 class DaskMoment(NamedTuple):
@@ -155,6 +156,17 @@ def recipe_of(collection: Any) -> Recipe | None:
     """Return the recipe of a node that is still to be planned; None for any other collection."""
     recipe = getattr(collection, "_recipe", None)
     return recipe if isinstance(recipe, Recipe) and collection._dask is None else None
+
+
+def recipes_of(collection: Any) -> list[Recipe]:
+    """Return the recipes of a node, or of the nodes in `Nodes`, that are still to be planned."""
+    nodes = collection.__daskcache_nodes__() if holds_nodes(collection) else [collection]
+    return [recipe for recipe in map(recipe_of, nodes) if recipe is not None]
+
+
+def holds_nodes(collection: Any) -> bool:
+    """Return True for `Nodes`."""
+    return has(type(collection), "__daskcache_nodes__")
 
 
 def culled_graph(tasks, annotations):

@@ -10,6 +10,7 @@ has the layer with the plan.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import dask
@@ -152,9 +153,10 @@ def late_annotations(tasks: dict[Any, GraphNode]) -> dict[str, Any]:
     return {kind: values.get for kind, values in found.items()}
 
 
-def lazy_graph(recipe: Recipe, key: LateKey) -> HighLevelGraph:
-    """Return a graph for composing, which is planned when it is used."""
-    return HighLevelGraph({key: RecipeLayer(recipe, key)}, {key: set()})
+def lazy_graph(keys: Iterable[LateKey]) -> HighLevelGraph:
+    """Return a graph of nodes for composing, which is planned when it is used."""
+    layers: dict[str, Layer] = {key: RecipeLayer(key.recipe, key) for key in keys}
+    return HighLevelGraph(layers, {key: set() for key in layers})
 
 
 class RecipeLayer(Layer):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from threading import get_ident
+from types import MethodType
 from typing import Any, NoReturn
 
 import dask
@@ -29,7 +30,7 @@ from ..calls.recipe import Recipe, flatten, unflatten
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body, made
 from ..hashing.fingerprints import identity_of
-from ..hashing.names import has
+from ..hashing.names import has, imported
 from ..targets.base import Target
 from .frames import dask_moment, is_read_for_composing
 from .late import LateKey, lazy_graph
@@ -180,6 +181,21 @@ def delayed(
     return Function(Spec(obj, Options(**given)), name)
 
 
+class _OwnMethod:
+    """Descriptor of a method, unless the decorated object has an attribute of its name, which wins."""
+
+    def __init__(self, method: Callable):
+        self._method = method
+
+    def __get__(self, function: Function | None, owner: type | None = None) -> Any:
+        name = self._method.__name__
+        if function is None:
+            return self._method
+        if hasattr(function.__wrapped__, name):
+            return function.__getattr__(name)  # lazy, as all attributes of a `Delayed`
+        return MethodType(self._method, function)
+
+
 class Function(DelayedLeaf):
     # A decorated function.  It has no docstring, so that `help` and IDEs find the wrapped function's.
 
@@ -218,6 +234,91 @@ class Function(DelayedLeaf):
     @property
     def __doc__(self):
         return self._spec.func.__doc__
+
+    @_OwnMethod
+    def map(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function for each item of the positional arguments.
+
+        Keyword arguments are the same for each call, whatever they are.  Inside the body of another
+        decorated function, the calls run at once, and give a list of values.
+
+        Parameters
+        ----------
+        *args : sources, nodes, list, tuple, range, Series, or other iterable
+            One or more, of one length.  A text, a path, an array, a frame, a single node or another
+            single value is an error: it is the same for each call, and is passed by name.
+        **kwargs : object
+            Arguments that are the same for each call.
+
+        Returns
+        -------
+        Nodes
+            One node for each item, in order.
+
+        Raises
+        ------
+        GraphError
+            If there are no positional arguments, one has no items to map, or their lengths differ.
+        TypeError
+            If the arguments don't fit the function.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="powers/{n}_{power}.json")
+        ... def power(n, power):
+        ...     return n**power
+        >>> power.map([1, 2, 3], power=2).compute()
+        [1, 4, 9]
+        >>> power.map([1, 2, 3], [3, 2, 1]).compute()
+        [1, 4, 3]
+        """
+        return imported("daskcache.graph.mapping:map_calls")(self, args, kwargs)
+
+    @_OwnMethod
+    def gather(self, nodes: Any, /, *names: str, **kwargs: Any) -> Any:
+        """Call the function for each group of nodes, or of sources, with the same values of fields.
+
+        It is short for ``function.map(nodes.group_by(*names).values(), **kwargs)``.  To gather all nodes
+        in one call, pass them: ``function(nodes)``.
+
+        Parameters
+        ----------
+        nodes : Nodes, Sources, or list of nodes
+            The function's first argument gets a list of the values in a group.
+        *names : str
+            One or more fields.
+        **kwargs : object
+            Arguments that are the same for each call.
+
+        Returns
+        -------
+        Nodes
+            One node for each group, in the order of the values.  A node has the fields on which all
+            members of its group agree.
+
+        Raises
+        ------
+        GraphError
+            If no field is given, or a node does not have it.
+        NotANode
+            If `nodes` holds something other than nodes.
+
+        Examples
+        --------
+        >>> Path("raw").mkdir()
+        >>> for name in ("p1_A01", "p1_B02", "p2_A01"):
+        ...     _ = Path(f"raw/{name}.txt").write_text(name)
+        >>> @dc.delayed(target="size/{text.plate}_{text.well}.json")
+        ... def size(text):
+        ...     return len(text)
+        >>> @dc.delayed(target="total/{sizes.plate}.json")
+        ... def total(sizes):
+        ...     return sum(sizes)
+        >>> sizes = size.map(dc.sources("raw/{plate}_{well}.txt"))
+        >>> total.gather(sizes, "plate").compute()
+        [12, 6]
+        """
+        return imported("daskcache.graph.mapping:gather_calls")(self, nodes, names, kwargs)
 
     def __repr__(self):
         return f"<daskcache function {self._spec.qualified_name}>"
@@ -324,7 +425,7 @@ class Node(Delayed):
         if is_read_for_composing(sys._getframe(1)):  # a composed graph plans when it is computed
             return self.__dask_graph__()
         try:
-            graph, key = planned_graph(self._recipe)
+            graph, (key,) = planned_graph([self._recipe])
         except AttributeError as error:  # would turn `node.dask` into a lazy attribute of the value
             raise RuntimeError(f"planning {self._recipe.title} failed: {error}") from error
         self._planned_key[get_ident()] = key
@@ -334,7 +435,7 @@ class Node(Delayed):
         if self._dask is not None:
             return self._dask
         self._planned_key.pop(get_ident(), None)
-        return lazy_graph(self._recipe, self._key)
+        return lazy_graph([self._key])
 
     def __dask_keys__(self):
         return [self._key_here()]
@@ -388,7 +489,7 @@ class Node(Delayed):
         return single_key, ()
 
     def __dask_postpersist__(self):
-        return _computed, (self._recipe, self._key_here())
+        return computed_node, (self._recipe, self._key_here())
 
     def __repr__(self):
         return f"Node({self._recipe.title!r})"
@@ -414,7 +515,7 @@ class Node(Delayed):
 def holding(node: Node, value: Any) -> Node:
     """Return the node with its value in its graph, as `persist` would return it."""
     key = str(node._key)
-    return _computed({key: DataNode(key, value)}, node._recipe, key)
+    return computed_node({key: DataNode(key, value)}, node._recipe, key)
 
 
 def _node(flat, key):
@@ -422,10 +523,10 @@ def _node(flat, key):
 
 
 def _computed_again(graph, flat, key):
-    return _computed(graph, unflatten(flat), key)
+    return computed_node(graph, unflatten(flat), key)
 
 
-def _computed(graph, recipe, key, rename=None):
+def computed_node(graph, recipe, key, rename=None):
     """Return the node with another graph: of futures or values (persist), or of tasks (optimize)."""
     if not isinstance(graph, HighLevelGraph):
         graph = HighLevelGraph.from_collections(key, graph)

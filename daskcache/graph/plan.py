@@ -16,13 +16,14 @@ from ..planning.planner import Planner
 from ..planning.states import BLOCKED, DECIDE, LOAD, RUN, SKIP, PlannedNode
 from . import verb
 from .node import Node
+from .selecting import Selector
 
 
 class Plan:
     """A plan for requested nodes, with the action for each node and the reasons.
 
-    `plan` makes plans.  Iterating yields each `PlannedNode`, upstream nodes first.  In a notebook, a
-    plan shows as a table.
+    `plan` makes plans.  Iterating yields each `PlannedNode`, upstream nodes first.
+    ``plan["seg/*.npy"]`` selects some, as `Nodes` does.  In a notebook, a plan shows as a table.
 
     Parameters
     ----------
@@ -58,6 +59,39 @@ class Plan:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Select planned nodes by position, name, pattern or mask, as `Nodes` does.
+
+        Parameters
+        ----------
+        index : int, str, slice, or sequence of bool, int or str
+
+        Returns
+        -------
+        PlannedNode or tuple of PlannedNode
+            One for a position or a name, with its state, action and reasons.
+
+        Raises
+        ------
+        IndexError, NoSuchNode, GraphError
+            As ``nodes[index]``.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> plan = dc.plan(square.map([2, 3]))
+        >>> plan["squares/2"], plan["squares/*"][1].reasons
+        (<square(squares/2.json): missing, run>, ['was never computed'])
+        """
+        found = self._selector.positions(index)
+        return tuple(self.nodes[i] for i in found) if isinstance(found, list) else self.nodes[found]
+
+    @functools.cached_property
+    def _selector(self):
+        return Selector([node.recipe for node in self.nodes])
 
     @property
     def counts(self) -> dict[str, int]:

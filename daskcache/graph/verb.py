@@ -44,18 +44,30 @@ from ..runtime.node import load_finished
 from ..runtime.work import Work
 from .attempts import SUBMISSIONS, SentFutures, drop_released, unfinished
 from .builder import GraphBuilder, Sharing
-from .frames import DaskMoment, culled_graph, dask_moment, plain_layer, recipe_of, values_among
+from .frames import (
+    DaskMoment,
+    culled_graph,
+    dask_moment,
+    holds_nodes,
+    plain_layer,
+    recipe_of,
+    recipes_of,
+    values_among,
+)
 from .tasks import finished
 
 
-def planned_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
-    """Return the current verb's graph with `recipe` in it, and the key of the recipe's value."""
+def planned_graph(recipes: list[Recipe], jointly: bool = False) -> tuple[HighLevelGraph, list[str]]:
+    """Return the current verb's graph with `recipes` in it, and the keys of their values.
+
+    With `jointly`, the values go into one list.  There a `NodeFailed` may stand in for a value.
+    """
     moment = dask_moment()
     layer = current_layer(moment)
     layer.add_expected(moment.client)
-    key = layer.builder.requested_value(recipe)
+    keys = [layer.builder.requested_value(recipe, jointly) for recipe in recipes]
     layer.builder.check_workers(moment)
-    return layer.graph(), key
+    return layer.graph(), keys
 
 
 def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
@@ -208,7 +220,7 @@ def compute_planned(collections, planner, kwargs, making=()):
 
 
 def _recipes_among(collections):
-    return [recipe for recipe in map(recipe_of, collections) if recipe is not None]
+    return list(chain.from_iterable(map(recipes_of, collections)))
 
 
 # ---- verbs ---------------------------------------------------------------------------------------
@@ -362,7 +374,10 @@ class VerbLayer(MaterializedLayer):
 
     def expect(self, collections: Iterable) -> None:
         """Remember the nodes among a verb's collections, to plan all of them when the first is read."""
-        self._expected = _recipes_among(collections)
+        given = list(collections)
+        self._expected = _recipes_among(given)
+        joint = _recipes_among(filter(holds_nodes, given))
+        self.builder.joint = frozenset([recipe.identity for recipe in joint])
 
     def add_expected(self, client: Any = None) -> None:
         """Plan the expected nodes and add their tasks, which later reads of the verb find."""

@@ -20,6 +20,7 @@ from ..calls.recipe import Recipe, flatten, recipes_before, unflatten
 from ..calls.state import made
 from ..clients import verb_client
 from ..graph.node import Node, holding
+from ..graph.nodes import Nodes
 from ..graph.verb import compute
 from ..runtime.entry import Entry
 
@@ -317,11 +318,11 @@ def _replaced(value, replace):
     if typ is dict:
         return {key: _replaced(item, replace) for key, item in value.items()}
     is_named = isinstance(value, tuple) and hasattr(typ, "_fields")
-    if not is_named and typ not in (list, tuple, set, frozenset, Futures):
+    if not is_named and typ not in (list, tuple, set, frozenset, Futures, Nodes):
         return replace(value)
     found = [_replaced(item, replace) for item in value]
     if all(a is b for a, b in zip(found, value, strict=True)):
         return value
     if is_named:
         return typ(*found)
-    return found if typ is Futures else typ(found)
+    return found if typ in (Futures, Nodes) else typ(found)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..calls.recipe import Recipe
 from ..errors import DaskcacheError, FormatLimit
+from ..printable import printable
 from ..runtime.entry import Entry, Stored
 from ..runtime.work import Elsewhere
 from ..storage.record import RecordName
@@ -18,6 +19,7 @@ from ..storage.record import RecordName
 #: States of a node.
 COMPLETE, ADOPTED, MISSING, STALE = "complete", "adopted", "missing", "stale"
 MODIFIED, CORRUPT, FOREIGN, FAILED, PENDING = "modified", "corrupt", "foreign", "failed", "pending"
+STATES = (COMPLETE, ADOPTED, MISSING, STALE, MODIFIED, CORRUPT, FOREIGN, FAILED, PENDING)
 #: Actions of a node.
 SKIP, LOAD, RUN, DECIDE, BLOCKED = "skip", "load", "run", "decide", "blocked"
 
@@ -88,6 +90,11 @@ class PlannedNode:
     def is_to_do(self) -> bool:
         """True if the node gets a task, which runs it or finds it complete."""
         return self.action in (RUN, DECIDE)
+
+    def __repr__(self) -> str:
+        title, paths = self.recipe.title, ", ".join(self.recipe.paths)
+        where = f", {paths}" if paths not in title else ""
+        return printable(f"<{title}: {self.state}, {self.action}{where}>")
 
     @property
     def entry(self) -> Entry:

@@ -34,6 +34,7 @@ from dask.utils import format_time
 from ..calls.state import body_log, inside_body, running
 from ..errors import NodeTimeout, ProcessDied, ResultError
 from ..hashing import algorithms
+from ..hashing.names import has
 from ..printable import printable_lines
 from ..storage.roots import Root
 from .code_check import check_code
@@ -69,7 +70,7 @@ def _check_result(work, result):
     elif inspect.iscoroutine(result):
         result.close()
         story, hint = "a coroutine that was not awaited", "write 'async def', or await it"
-    elif isinstance(result, Delayed):
+    elif isinstance(result, Delayed) or has(type(result), "__daskcache_nodes__"):
         story = "a lazy Dask value"
         hint = "build the graph outside of the function, or compute the value inside"
     else:

@@ -1,4 +1,4 @@
-"""The order of paths and values, and overviews of many of them, for `sources.Sources`."""
+"""The order, groups and overviews of many paths and values, for `sources` and `graph.nodes`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,16 @@ def in_order(value: str | int) -> Any:
     names = value.split("/")
     pieces = [[int(p) if p.isdigit() else p for p in re.split("([0-9]+)", name)] for name in names]
     return pieces, value
+
+
+def grouped(columns: Sequence[Sequence[str | int]]) -> dict[Any, list[int]]:
+    """Return the positions of each value in order, or of each tuple of values of several columns."""
+    first, *others = columns
+    groups: dict[Any, list[int]] = {}
+    for i, key in enumerate(zip(*columns, strict=True) if others else first):
+        groups.setdefault(key, []).append(i)
+    order = sorted(groups, key=lambda key: list(map(in_order, key if others else (key,))))
+    return {key: groups[key] for key in order}
 
 
 def as_text(path: str, count: int, left_out: Sequence[str], columns: Columns) -> str:

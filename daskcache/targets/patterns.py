@@ -20,8 +20,9 @@ from ..errors import PatternError
 from ..hashing.names import imported
 from .template import ATTRIBUTES
 
-#: Names that a field can't have: the attributes of templates, and a column of `Sources.to_frame`.
-RESERVED = (*ATTRIBUTES, "path")
+#: Names that a field can't have: the attributes of templates, and the columns of `Sources.to_frame` and
+#: `Nodes.to_frame`.
+RESERVED = (*ATTRIBUTES, "path", "state", "target")
 #: What fields may hold, for errors.
 SPECS = (
     "{well} for any text, {well:3} for three characters, {well:w} for letters and digits, {row:l} for "

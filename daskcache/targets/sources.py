@@ -18,7 +18,7 @@ from ..storage.roots import check_local
 from ..storage.source_hashes import source_error
 from .fields import Fields, agreed, withheld
 from .folders import MAX_MEMBERS, check_source_class, matches
-from .overview import as_html, as_text, in_order
+from .overview import as_html, as_text, grouped, in_order
 from .patterns import Pattern, split
 from .registry import source_class
 from .source import Source
@@ -238,12 +238,8 @@ class Sources(Source, Sequence):
                     expected=f"fields of the pattern: {', '.join(columns) or 'it has none'}",
                     hint=did_you_mean(name, columns),
                 )
-        chosen = [columns[name] for name in names]
-        groups: dict[Any, list[int]] = {}
-        for i, key in enumerate(chosen[0] if len(names) == 1 else zip(*chosen, strict=True)):
-            groups.setdefault(key, []).append(i)
-        order = sorted(groups, key=lambda key: list(map(in_order, key if len(names) > 1 else (key,))))
-        return {key: self._at(groups[key]) for key in order}
+        groups = grouped([columns[name] for name in names])
+        return {key: self._at(positions) for key, positions in groups.items()}
 
     def to_frame(self) -> Any:
         """Return a data frame with a row for each source: its path, and a column for each field.

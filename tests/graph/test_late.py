@@ -95,7 +95,7 @@ def test_annotations_are_those_of_the_nodes():
 
 def test_a_layer_gives_the_value_under_the_nodes_own_key(node):
     key = late_key(node)
-    layer = lazy_graph(node._recipe, key).layers[key]
+    layer = lazy_graph([key]).layers[key]
     assert isinstance(layer, RecipeLayer)
     assert layer.get_output_keys() == {key}
     assert (key in layer, "other" in layer) == (True, False)

@@ -1,7 +1,7 @@
-"""Tables of plans, audits and failures: text, HTML with inline styles, and data frames.
+"""Tables of plans, nodes, audits and failures: text, HTML with inline styles, and data frames.
 
-`graph.plan.Plan`, `housekeeping.audit.Audit` and `housekeeping.failures` use these functions.  `svg`
-takes its colours and headline from here.
+`graph.plan.Plan`, `graph.nodes.Nodes`, `housekeeping.audit.Audit` and `housekeeping.failures` use these
+functions.  `svg` takes its colours and headline from here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from dask.utils import format_bytes, format_time
 from ...errors import require
 from ...printable import printable
 from ..reasons import headlines
+from ..states import STATES, PlannedNode
 
 if TYPE_CHECKING:
+    from ...graph.nodes import Nodes
     from ...graph.plan import Plan
     from ...housekeeping.audit import Audit
     from ...storage.failures import FailureNote
@@ -128,6 +130,59 @@ def plan_frame(plan: Plan) -> Any:
     """Return the plan as a `pandas.DataFrame` with one row for each node."""
     columns = ["node", "function", "action", "state", "seconds", "bytes", "target", "why", "key"]
     return require("pandas", "table").DataFrame(plan_rows(plan), columns=columns)
+
+
+# ---- nodes ---------------------------------------------------------------------------------------
+
+
+def nodes_line(nodes: Nodes) -> str:
+    """Return the number of nodes, their functions, and the number of values of each field."""
+    functions = list(dict.fromkeys(node._recipe.name for node in nodes))
+    made_by = f" of {', '.join(functions[:3])}{' …' if len(functions) > 3 else ''}" if functions else ""
+    counts = [f"{name}: {len(set(values))}" for name, values in nodes.fields.items()]
+    return printable(", ".join([_nodes(len(nodes)) + made_by, *counts]))
+
+
+def nodes_text(nodes: Nodes, looked: Sequence[PlannedNode]) -> str:
+    """Return nodes as plain text: how many are in each state, and a line for each of the first.
+
+    Parameters
+    ----------
+    nodes : Nodes
+    looked : sequence of PlannedNode
+        What was found of them, in the same order.
+    """
+    cells = [["target", "state", "why"], *[[_short(cell) for cell in row] for row in _node_rows(looked)]]
+    more = len(looked) - MAX_ROWS
+    rest = [f"… and {more} more; nodes.to_frame() has them all"] if more > 0 else []
+    line = f"{nodes_line(nodes)}{_states(looked)}"
+    return "\n".join([f"{line}\n\n{text_table(cells)}" if looked else line, *rest])
+
+
+def nodes_html(nodes: Nodes, looked: Sequence[PlannedNode]) -> str:
+    """Return nodes as HTML with inline styles only, because untrusted notebooks strip others."""
+    cells = [["target", "state", "why"], *_node_rows(looked)]
+    more = len(looked) - MAX_ROWS
+    rest = f"<p>… and {more} more: <code>nodes.to_frame()</code> has them all</p>" if more > 0 else ""
+    headline = html.escape(nodes_line(nodes) + _states(looked))
+    return f"<p><b>Nodes</b>: {headline}</p>{_html_table(cells) if looked else ''}{rest}"
+
+
+def _node_rows(looked):
+    """Return the targets, states and reasons of the first nodes; a label stands before the target."""
+    rows = []
+    for node in looked[:MAX_ROWS]:
+        recipe = node.recipe
+        names = [recipe.label, ", ".join(recipe.paths)] if recipe.paths else [recipe.title]
+        story = "; ".join(headlines(node.reasons))
+        rows.append([": ".join(filter(None, names)), node.state, story])
+    return rows
+
+
+def _states(looked):
+    counts = Counter(node.state for node in looked)
+    found = [f"{counts[state]} {state}" for state in STATES if counts[state]]
+    return f"; {', '.join(found)}" if found else ""
 
 
 # ---- audits --------------------------------------------------------------------------------------
