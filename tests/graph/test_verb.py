@@ -231,7 +231,7 @@ class Client:
     def __init__(self):
         self._scheduler_identity = {"id": "one"}
         self.futures = {"key": SimpleNamespace(status="pending")}
-        self.loop = SimpleNamespace(asyncio_loop=None)
+        self.loop = SimpleNamespace(asyncio_loop=None, add_callback=lambda *call: None)
 
 
 @pytest.fixture
