@@ -105,6 +105,26 @@ root_option = click.option("--root", **_ROOT)
 on_root = click.option("--root", callback=_found_root, **_ROOT)
 
 
+#: For commands that delete for good: `check_may_delete` comes first, then `ask`.
+yes_option = click.option("--yes", is_flag=True, help="Delete without asking, e.g. in a script.")
+
+
+def check_may_delete(yes: bool) -> None:
+    """Exit with 2 unless the user said ``--yes`` or can be asked on a terminal."""
+    if not yes and not _has_terminal():
+        raise click.UsageError("there is no terminal to ask on: add --yes to delete without a question")
+
+
+def _has_terminal():
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask(yes: bool, question: str) -> None:
+    """Ask on the terminal unless the user said ``--yes``; exit with 1 if the answer is no."""
+    if not yes:
+        click.confirm(question, abort=True)
+
+
 #: For commands that can print JSON.
 json_option = click.option("--json", "as_json", is_flag=True, help="For programs; sizes in bytes.")
 
