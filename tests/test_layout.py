@@ -65,6 +65,7 @@ PUBLIC = [
     "keep",
     "persist",
     "plan",
+    "prune",
     "register_suffix",
     "release",
     "sources",
