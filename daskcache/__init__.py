@@ -21,6 +21,7 @@ _DEFINED_IN = {
     "graph.plan": "Plan",
     "housekeeping.audit": "audit",
     "housekeeping.failures": "failures",
+    "housekeeping.prune": "prune",
     "modes.flows": "flow",
     "modes.tasks": "task",
     "planning.why": "Why",
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from .graph.plan import Plan as Plan
     from .housekeeping.audit import audit as audit
     from .housekeeping.failures import failures as failures
+    from .housekeeping.prune import prune as prune
     from .modes.flows import flow as flow
     from .modes.tasks import task as task
     from .planning.why import Why as Why

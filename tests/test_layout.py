@@ -78,6 +78,7 @@ PUBLIC = [
     "keep",
     "persist",
     "plan",
+    "prune",
     "register_suffix",
     "release",
     "sources",

@@ -29,6 +29,7 @@ from dask._task_spec import GraphNode, Task, TaskRef
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
 from ..planning.planner import Planner, blocked_failure
+from ..planning.space import SpaceCheck
 from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.held import Failure
 from ..runtime.node import load_finished, load_or_raise, load_value
@@ -121,13 +122,19 @@ class GraphBuilder:
         #: Identities of the recipes whose targets must exist in the end (`add_entry`).
         self._pinned: set[str] = set()
         self._needs = needs or TaskNeeds()
+        self._space = SpaceCheck()
 
     def plan(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
         """Plan requested nodes, write down what the plan found, and return the nodes."""
         requested = self.planner.request_all(recipes)
         self.planner.check()
-        self.planner.write_down()
+        self._write_down()
         return requested
+
+    def _write_down(self):
+        """Write down what the plan found, as a verb begins to run it, and compare it with the disk."""
+        self.planner.write_down()
+        self._space.look(self.planner.nodes.values())
 
     def add_requested(self, requested: list[PlannedNode], sharing: Sharing) -> None:
         """Add the tasks that a verb needs for the values of its nodes.
@@ -232,7 +239,7 @@ class GraphBuilder:
         others, self._new = self._new, []  # calls nest: a node may be upstream in a Dask value
         with self.noting_failure():
             planned = self.planner.request(recipe)
-            self.planner.write_down()
+            self._write_down()
             value_key = self._add_new_value(planned, key, raises)
         self._new = others
         return value_key
@@ -301,6 +308,7 @@ class GraphBuilder:
             planned = self.planner.request(recipe)
             if not planned.is_to_do:
                 return None
+            self._space.look(self.planner.nodes.values())
             self._new = []
             self._add_entry(planned)
             self._attempts.send(self._new, self.outputs)

@@ -13,6 +13,7 @@ from typing import Any
 from ..calls.recipe import Recipe
 from ..planning.display import svg, tables
 from ..planning.planner import Planner
+from ..planning.space import room_needed
 from ..planning.states import BLOCKED, DECIDE, LOAD, RUN, SKIP, PlannedNode
 from . import verb
 from .node import Node
@@ -115,6 +116,14 @@ class Plan:
         Nodes without an estimate count as 0 s.
         """
         return sum(self.estimate(node) or 0 for node in self.nodes if node.is_to_do)
+
+    @property
+    def nbytes(self) -> int:
+        """Estimated growth of the roots in bytes when the nodes that are left run.
+
+        It comes from recorded sizes.  Nodes of functions without a record in this plan count as 0 bytes.
+        """
+        return sum(room_needed(self.nodes).values())
 
     def estimate(self, node: PlannedNode) -> float | None:
         """Estimate the run time of a node from recorded run times.

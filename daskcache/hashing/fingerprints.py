@@ -117,7 +117,7 @@ class _NamingEncoder(Encoder):
             value, "__name__", type(value).__qualname__
         )
         self.parts.append(b"@")
-        self.add((_module_of(value), name))
+        self.add((import_name(value), name))
         if not isinstance(value, types.FunctionType) or id(value) in self.around:
             return
         if "<lambda>" in name:
@@ -137,7 +137,7 @@ class _NamingEncoder(Encoder):
         self.parts += part.parts
 
 
-def _module_of(value):
+def import_name(value):
     """Return the module name of a function or class; for a script, the name to import it by."""
     module = getattr(value, "__module__", None)
     told = getattr(value, "__globals__", {})

@@ -144,7 +144,7 @@ def drop(root: Root, item: Holding) -> bool:
     check_path(item.path, item.path)
     location = root.absolute(item.path)
     with storage.refused(location), contextlib.suppress(FileNotFoundError):
-        unused = _last_use(location) <= item.used
+        unused = last_use(location) <= item.used
         if os.path.islink(location) or storage.stamp(location) != item.name.stamp or not unused:
             return False
         folder, _, name = item.path.rpartition("/")
@@ -244,10 +244,10 @@ def _holding(root: Root, item: Listed, final: bool) -> Holding:
     name = item.name
     if intact and item.stamp is not None:
         name = name._replace(mtime_ns=item.stamp.mtime_ns)
-    return Holding(item.path, name, size, final, _last_use(location), intact)
+    return Holding(item.path, name, size, final, last_use(location), intact)
 
 
-def _last_use(location):
+def last_use(location):
     """Return the time when a file, or any file in a folder, was last written or read.
 
     The times of folders don't count: listing a folder only looks at a target and does not use it.

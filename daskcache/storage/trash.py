@@ -207,13 +207,18 @@ def find(root: Root, *given: str) -> Trashed:
     )
 
 
-def empty(root: Root, older_than: float = 0.0) -> list[Trashed]:
-    """Delete items that came to the trash `older_than` or more seconds ago; return them."""
+def aged(root: Root, older_than: float = 0.0) -> list[Trashed]:
+    """Return the items that came to the trash `older_than` or more seconds ago, oldest first."""
     limit = time.strftime(TIME_FORMAT, time.gmtime(time.time() - older_than))
-    old = [thing for thing in listed(root) if thing.when <= limit]
-    for thing in old:
+    return [thing for thing in listed(root) if thing.when <= limit]
+
+
+def empty(root: Root, things: list[Trashed] | None = None) -> list[Trashed]:
+    """Delete items in the trash for good, by default all `aged` ones; return them."""
+    things = aged(root) if things is None else things
+    for thing in things:
         _remove(root, thing.id)
-    return old
+    return things
 
 
 def _remove(root, identifier):

@@ -392,8 +392,8 @@ def uses_of(
         "rm": command("rm", target, *at),
         "rm downstream": command("rm", "--downstream", "read/text.json", *at),
         "compute after": lambda: dc.compute(*nodes, errors="collect"),
-        "gc": command("gc", "--max-size", "0 B", "--min-age", "0 s", "--trash", *at),
-        "empty": command("trash", "--empty", *at),
+        "gc": command("gc", "--yes", "--max-size", "0 B", "--min-age", "0 s", "--trash", *at),
+        "empty": command("trash", "--empty", "--yes", *at),
     }
     return {**looking, **changing}
 

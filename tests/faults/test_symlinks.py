@@ -149,9 +149,9 @@ def remove(folder):
 
 COMMANDS = (
     ["rm", "out/x.json"],
-    ["gc", "--max-size", "0 B", "--min-age", "0 s", "--trash"],
+    ["gc", "--max-size", "0 B", "--min-age", "0 s", "--trash", "--yes"],
     ["verify", "--repair", "--min-age", "0 s"],
-    ["trash", "--empty"],
+    ["trash", "--empty", "--yes"],
     ["restore", "out/x.json"],
     ["accept", "out/x.json"],
 )

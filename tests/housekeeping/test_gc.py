@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 
+import click
 import dask
 import pytest
 from click.testing import CliRunner
+from dask.utils import format_bytes
 
 from daskcache import events
 from daskcache.errors import TargetMissing, UnsafePath
+from daskcache.housekeeping.cli import main
 from daskcache.housekeeping.cli.main import cache
 from daskcache.housekeeping.gc import Holding, choose, drop, holdings, old_trash, usage
 from daskcache.storage import files as storage
+from daskcache.storage import trash
 from daskcache.storage.record import RecordName, target_id
 from daskcache.storage.roots import Root
 from daskcache.testing.assertions import assert_nothing_runs, count_runs
@@ -74,7 +80,11 @@ def stored(program, root):
 
 
 def gc(root, *arguments, min_age="0 s"):
-    return CliRunner().invoke(cache, ["gc", *arguments, "--min-age", min_age, "--root", root.path])
+    return invoke("gc", *arguments, "--yes", "--min-age", min_age, "--root", root.path)
+
+
+def invoke(*arguments, answer=None):
+    return CliRunner().invoke(cache, arguments, input=answer)
 
 
 def held(path, seconds=1.0, size=100, **facts):
@@ -212,7 +222,8 @@ def test_dry_run_changes_nothing(stored, files, root):
         return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
 
     before = tree()
-    said = gc(stored, "--max-size", "0", "--keep-final", "--dry-run").output
+    asked = "gc", "--max-size", "0", "--keep-final", "--min-age", "0 s", "--root", stored.path
+    said = invoke(*asked, "--dry-run").output  # without a question
     assert tree() == before
     did = gc(stored, "--max-size", "0", "--keep-final").output
     assert said.replace("would delete", "deleted") == did
@@ -222,7 +233,7 @@ def test_dry_run_changes_nothing(stored, files, root):
 def test_recent_targets_are_kept(stored, files):
     """By default nothing goes that was written or read within the hour."""
     everything = files()
-    done = CliRunner().invoke(cache, ["gc", "--max-size", "0", "--root", stored.path])
+    done = invoke("gc", "--max-size", "0", "--yes", "--root", stored.path)
     assert done.exit_code == 1
     assert files() == everything
 
@@ -281,6 +292,87 @@ def test_the_trash_goes_only_when_asked_for(stored, root):
     done = gc(stored, "--trash")
     assert done.exit_code == 0
     assert os.listdir(stored.trash) == []
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Standard input passes for a terminal, at which the user types an answer."""
+    monkeypatch.setattr(main, "_has_terminal", lambda: True)
+
+
+DESTRUCTIVE = ["gc --max-size 0 --min-age 0s", "gc --trash --min-age 0s", "trash --empty"]
+
+
+@pytest.mark.parametrize("command", DESTRUCTIVE)
+def test_without_a_terminal_nothing_is_deleted_unasked(stored, root, command):
+    """A script that forgot --yes fails with 2, which names the option."""
+    invoke("rm", "both.json", "--root", stored.path)
+    before = sorted(root.rglob("*"))
+    done = invoke(*command.split(), "--root", stored.path)
+    assert done.exit_code == 2
+    assert "add --yes" in done.output
+    assert sorted(root.rglob("*")) == before
+    assert invoke(*command.split(), "--yes", "--root", stored.path).exit_code == 0
+    assert sorted(root.rglob("*")) != before
+
+
+@pytest.mark.parametrize("command", DESTRUCTIVE)
+def test_on_a_terminal_the_user_is_asked(stored, root, command, terminal):
+    """Only yes deletes; no is an exit code of 1."""
+    invoke("rm", "both.json", "--root", stored.path)
+    before = sorted(root.rglob("*"))
+    done = invoke(*command.split(), "--root", stored.path, answer="n\n")
+    assert (done.exit_code, "Aborted" in done.output) == (1, True)
+    assert sorted(root.rglob("*")) == before
+    done = invoke(*command.split(), "--root", stored.path, answer="y\n")
+    assert done.exit_code == 0, done.output
+    assert "for good?" in done.output
+    assert sorted(root.rglob("*")) != before
+
+
+def test_the_question_comes_after_what_would_go(stored, terminal):
+    """The list and the bytes stand above the question; with nothing to delete there is none."""
+    asked = "gc", "--max-size", "0", "--min-age", "0 s", "--root", stored.path
+    total = sum(item.size for item in holdings(stored))
+    shown, _, rest = invoke(*asked, answer="y\n").output.partition("Delete ")
+    assert shown.count("would delete") == 7
+    assert rest.startswith(f"{format_bytes(total)} for good?")
+    assert rest.count("deleted") == 7
+    assert "for good" not in invoke(*asked).output
+
+
+def test_what_comes_to_the_trash_after_the_question_stays(stored, root, terminal, monkeypatch):
+    """Only what was counted in the question is deleted."""
+    invoke("rm", "both.json", "--root", stored.path)
+    confirm = click.confirm
+
+    def late(*args, **options):
+        trash.keep(stored, stored.absolute("join.json"), "join.json", "removed")
+        return confirm(*args, **options)
+
+    monkeypatch.setattr(click, "confirm", late)
+    done = invoke("trash", "--empty", "--root", stored.path, answer="y\n")
+    assert "1 deleted" in done.output
+    assert [thing.target for thing in trash.listed(stored)] == ["join.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
+def test_a_real_terminal(stored, files):
+    """`dask cache gc` asks on it, and deletes after a y."""
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "dask", "cache", "gc", "--max-age", "0 s", "--min-age", "0 s"]
+    with subprocess.Popen(
+        [*command, "--root", stored.path], stdin=theirs, stdout=subprocess.PIPE, text=True
+    ) as program:
+        os.write(ours, b"y\n")
+        output = program.communicate(timeout=60)[0]
+    os.close(ours)
+    os.close(theirs)
+    assert program.returncode == 0
+    assert "for good?" in output
+    assert files() == []
 
 
 # ---- writers and readers at the same time -------------------------------------------------------

@@ -669,7 +669,7 @@ def test_housekeeping_leaves_it_alone():
     node = masks()
     node.compute()
     correct(node)
-    run("gc", "--max-size", "0", "--min-age", "0 s", "--root", str(ROOT))
+    run("gc", "--yes", "--max-size", "0", "--min-age", "0 s", "--root", str(ROOT))
     assert Path(node.dc.path).exists()
     path = Path(node.dc.path)
     before = path.stat()

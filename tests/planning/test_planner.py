@@ -434,7 +434,7 @@ def test_failures_are_recorded_and_rerun(root, runs):
 
 
 def test_without_collect_the_first_failure_is_raised(root):
-    """errors="raise" raises what the function raised, and nothing is recorded as failed."""
+    """errors="raise" raises what the function raised; the failure is remembered, too."""
 
     @dc.delayed(target="f.json")
     def fail():
@@ -442,7 +442,7 @@ def test_without_collect_the_first_failure_is_raised(root):
 
     with pytest.raises(ValueError, match="no"):
         fail().compute()
-    assert fail().dc.state == "missing"
+    assert fail().dc.state == "failed"
     with pytest.raises(ValueError, match="errors"):
         dc.plan(fail(), errors="ignore")
 

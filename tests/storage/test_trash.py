@@ -302,8 +302,8 @@ def test_adopt_restore_and_trash_from_the_command_line(chain, root, runs):
     assert runs.take() == []
     assert command(root, "trash").output == "the trash is empty\n"
     command(root, "rm", "third.json")
-    assert command(root, "trash", "--empty", "--older-than", "1 day").output == "0 deleted\n"
-    assert command(root, "trash", "--empty").output == "1 deleted\n"
+    assert command(root, "trash", "--empty", "--yes", "--older-than", "1 day").output == "0 deleted\n"
+    assert command(root, "trash", "--empty", "--yes").output == "1 deleted\n"
     assert not list((root / ".daskcache/trash").iterdir())
     missing = command(root, "restore", "third.json")
     assert missing.exit_code == 1
@@ -421,7 +421,7 @@ def test_what_is_not_ours_in_the_trash_is_left_alone(root, facts):
     folder = about(root, **{"target": "x.json", **facts})
     assert trash.listed(Root(str(root))) == []
     assert command(root, "trash").output == "the trash is empty\n"
-    assert command(root, "trash", "--empty").output == "0 deleted\n"
+    assert command(root, "trash", "--empty", "--yes").output == "0 deleted\n"
     assert (folder / "x.json").read_text() == "forged"
 
 

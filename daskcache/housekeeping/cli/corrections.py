@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import TIME, echo, on_root, root_option
+from .main import TIME, ask, check_may_delete, echo, on_root, root_option, yes_option
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -101,15 +101,24 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
     default="0 s",
     help="With --empty: only what is older, e.g. '30 days'.",
 )
+@yes_option
 @on_root
-def trash_command(empty: bool, older_than: float, root: Root):
-    """List damaged, edited and removed targets in the trash."""
+def trash_command(empty: bool, older_than: float, yes: bool, root: Root):
+    """List damaged, edited and removed targets in the trash.
+
+    With --empty the command asks on a terminal.  Without a terminal it needs --yes, or the exit code
+    is 2.
+    """
 
     from ...planning.display.tables import text_table
     from ...storage import trash
 
     if empty:
-        echo(f"{len(trash.empty(root, older_than))} deleted")
+        check_may_delete(yes)
+        things = trash.aged(root, older_than)
+        if things:
+            ask(yes, f"Delete {len(things)} from the trash for good?")
+        echo(f"{len(trash.empty(root, things))} deleted")
         return
     things = trash.listed(root)
     cells = [["target", "reason", "when", "id"]]

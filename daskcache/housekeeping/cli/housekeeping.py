@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import SIZE, TIME, echo, json_option, on_root, root_option
+from .main import (
+    SIZE,
+    TIME,
+    ask,
+    check_may_delete,
+    echo,
+    json_option,
+    on_root,
+    root_option,
+    yes_option,
+)
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -83,6 +93,7 @@ def _advice(counts, repaired):
 @_min_age("1 hour", "Keep what was written or read since: a running graph may need it.")
 @click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
+@yes_option
 @on_root
 def gc_command(
     max_size: int | None,
@@ -91,14 +102,17 @@ def gc_command(
     min_age: float,
     trash: bool,
     dry_run: bool,
+    yes: bool,
     root: Root,
 ):
     """Delete results to make room, the cheapest to remake first.
 
     The cheapest results take the fewest seconds per byte to make again.  Intermediate results go before
     final ones.  Records stay, so that results downstream stay finished.  Edited targets, and files that
-    daskcache did not write, are never deleted.  --max-size applies to results, not to the trash.  The
-    exit code is 1 if results still take more.
+    daskcache did not write, are never deleted.  --max-size applies to results, not to the trash.
+
+    On a terminal the command shows what would go, and asks.  Without a terminal it needs --yes, or the
+    exit code is 2.  The exit code is 1 if results still take more than --max-size.
     """
 
     from dask.utils import format_bytes
@@ -107,6 +121,8 @@ def gc_command(
 
     if max_size is None and max_age is None and not trash:
         raise click.UsageError("say what to delete: --max-size, --max-age or --trash")
+    if not dry_run:
+        check_may_delete(yes)
     choice = gc.choose(
         gc.holdings(root),
         max_size=max_size,
@@ -114,20 +130,15 @@ def gc_command(
         keep_final=keep_final,
         min_age=min_age,
     )
+    old = gc.old_trash(root, min_age) if trash else []
+    total = sum(item.size for item in choice.drop) + sum(size for _, size in old)
+    if dry_run or not yes:
+        for text in (*map(_told, choice.drop), *(_told_of_trash(root, *each) for each in old)):
+            echo(f"would delete  {text}")
     after = choice.after
-    verb = "would delete" if dry_run else "deleted"
-    for item in choice.drop:
-        if dry_run or gc.drop(root, item):
-            kind = "final" if item.final else "intermediate"
-            cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
-            echo(f"{verb}  {item.path}  {format_bytes(item.size)}, {kind}, {cost}")
-        else:
-            after += item.size
-            echo(f"kept  {item.path}: it was changed or used meanwhile")
-    for path, size in gc.old_trash(root, min_age) if trash else []:
-        if not dry_run:
-            gc.empty(path)
-        echo(f"{verb}  {os.path.relpath(path, root.path)}  {format_bytes(size)}, trash")
+    if not dry_run and (choice.drop or old):
+        ask(yes, f"Delete {format_bytes(total)} for good?")
+        after += _delete(root, choice.drop, old)
     echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
         echo(
@@ -135,6 +146,37 @@ def gc_command(
             f"({'--keep-final, ' if keep_final else ''}--min-age); 'dask cache du' tells what takes room"
         )
         sys.exit(1)
+
+
+def _delete(root, drop, old):
+    """Delete the chosen results and items of the trash; return the bytes of results that stayed."""
+    from .. import gc
+
+    stayed = 0
+    for item in drop:
+        if gc.drop(root, item):
+            echo(f"deleted  {_told(item)}")
+        else:
+            stayed += item.size
+            echo(f"kept  {item.path}: it was changed or used meanwhile")
+    for path, size in old:
+        gc.empty(path)
+        echo(f"deleted  {_told_of_trash(root, path, size)}")
+    return stayed
+
+
+def _told(item):
+    from dask.utils import format_bytes
+
+    kind = "final" if item.final else "intermediate"
+    cost = f"{item.name.microseconds / 1e6:.3g} s to make again"
+    return f"{item.path}  {format_bytes(item.size)}, {kind}, {cost}"
+
+
+def _told_of_trash(root, path, size):
+    from dask.utils import format_bytes
+
+    return f"{os.path.relpath(path, root.path)}  {format_bytes(size)}, trash"
 
 
 @click.command("du")

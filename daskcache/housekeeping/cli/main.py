@@ -1,7 +1,8 @@
 """``dask cache …``: the group, the decorators of its commands, and the demo.
 
 The modules beside this one hold the other commands: `reports` those that only look at a root,
-`corrections` those about single targets, `housekeeping` those that keep a root in order.
+`corrections` those about single targets, `housekeeping` those that keep a root in order, and `prune`
+the one that needs a graph.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -47,6 +49,7 @@ _ELSEWHERE = {
     **dict.fromkeys(("status", "ls", "why", "failures", "audit"), ".reports"),
     **dict.fromkeys(("accept", "adopt", "keep", "release", "rm", "trash", "restore"), ".corrections"),
     **dict.fromkeys(("verify", "gc", "du", "export", "import"), ".housekeeping"),
+    "prune": ".prune",
 }
 
 
@@ -70,14 +73,19 @@ def _import_modules(context, option, names):
 
     Modules are imported only if the user names them, never because a record does.
     """
-    if names:
-        sys.path.insert(0, os.getcwd())
     for name in names:
-        try:
-            import_module(name)
-        except (Exception, SystemExit) as error:  # a user's module may raise anything
-            what = f"{type(error).__name__}: {error}"
-            raise click.ClickException(f"can't import {name}: {what}") from error
+        imported(name)
+
+
+def imported(name: str) -> ModuleType:
+    """Import a module that the user names, also from the current folder."""
+    if sys.path[:1] != [os.getcwd()]:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return import_module(name)
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        what = f"{type(error).__name__}: {error}"
+        raise click.ClickException(f"can't import {name}: {what}") from error
 
 
 import_modules = click.option(
@@ -103,6 +111,26 @@ _ROOT: dict[str, Any] = {
 root_option = click.option("--root", **_ROOT)
 #: Gives a command its root: the one that ``--root`` names, or the nearest.
 on_root = click.option("--root", callback=_found_root, **_ROOT)
+
+
+#: For commands that delete for good: `check_may_delete` comes first, then `ask`.
+yes_option = click.option("--yes", is_flag=True, help="Delete without asking, e.g. in a script.")
+
+
+def check_may_delete(yes: bool) -> None:
+    """Exit with 2 unless the user said ``--yes`` or can be asked on a terminal."""
+    if not yes and not _has_terminal():
+        raise click.UsageError("there is no terminal to ask on: add --yes to delete without a question")
+
+
+def _has_terminal():
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask(yes: bool, question: str) -> None:
+    """Ask on the terminal unless the user said ``--yes``; exit with 1 if the answer is no."""
+    if not yes:
+        click.confirm(question, abort=True)
 
 
 #: For commands that can print JSON.

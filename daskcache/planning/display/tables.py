@@ -1,6 +1,6 @@
-"""Tables of plans, nodes, audits and failures: text, HTML with inline styles, and data frames.
+"""Tables of plans, nodes, audits, failures and prunings: text, HTML with inline styles, and data frames.
 
-`graph.plan.Plan`, `graph.nodes.Nodes`, `housekeeping.audit.Audit` and `housekeeping.failures` use these
+`graph.plan.Plan`, `graph.nodes.Nodes`, and `audit`, `failures` and `prune` of `housekeeping` use these
 functions.  `svg` takes its colours and headline from here.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ...graph.nodes import Nodes
     from ...graph.plan import Plan
     from ...housekeeping.audit import Audit
+    from ...housekeeping.prune import Pruning
     from ...storage.failures import FailureNote
 
 #: Number of nodes listed one by one; the others are only in the summary by function.
@@ -290,6 +291,73 @@ def _problem_groups(audit):
 
 def _several(targets):
     return targets[0] if len(targets) == 1 else f"{targets[0]} and {len(targets) - 1} more"
+
+
+# ---- prunings ------------------------------------------------------------------------------------
+
+
+def pruning_rows(pruning: Pruning) -> list[dict[str, Any]]:
+    """Return one row for each leftover, those that go first."""
+    return [
+        {
+            "target": each.target,
+            "function": each.function,
+            "bytes": each.nbytes,
+            "why": each.reason,
+            "kept": each.kept,
+            "root": each.root,
+        }
+        for each in (*pruning.going, *pruning.staying)
+    ]
+
+
+def pruning_headline(pruning: Pruning) -> str:
+    """Return the pruning in one line."""
+    going, staying = len(pruning.going), len(pruning.staying)
+    if not pruning.leftovers:
+        return "nothing to prune"
+    verb = "moved to the trash" if pruning.done else "to move to the trash"
+    size = f", {format_bytes(pruning.nbytes)}" if going else ""
+    rest = f"; {staying} {'stays' if staying == 1 else 'stay'}" if staying else ""
+    return f"{going} result{'' if going == 1 else 's'} {verb}{size}{rest}"
+
+
+def pruning_text(pruning: Pruning, max_rows: int = MAX_ROWS) -> str:
+    """Return a pruning as plain text: what goes, then what stays and why."""
+    blocks = [f"Prune: {pruning_headline(pruning)}"]
+    for cells in _pruning_cells(pruning):
+        if len(cells) > 1:
+            blocks.append(text_table(cells[: max_rows + 1]))
+        if len(cells) > max_rows + 1:
+            blocks.append(f"… and {len(cells) - 1 - max_rows} more; to_frame() has them all")
+    return "\n\n".join(blocks)
+
+
+def pruning_html(pruning: Pruning) -> str:
+    """Return a pruning as HTML with inline styles only, because untrusted notebooks strip others."""
+    blocks = [f"<p><b>Prune</b>: {html.escape(pruning_headline(pruning))}</p>"]
+    for cells in _pruning_cells(pruning):
+        if len(cells) > 1:
+            blocks.append(_html_table(cells[: MAX_ROWS + 1]))
+        if len(cells) > MAX_ROWS + 1:
+            more = len(cells) - 1 - MAX_ROWS
+            blocks.append(f"<p>… and {more} more: <code>to_frame()</code> has them all</p>")
+    return "".join(blocks)
+
+
+def _pruning_cells(pruning):
+    """Return a table of the leftovers that go, and one of those that stay."""
+    several = len({each.root for each in pruning.leftovers}) > 1
+
+    def row(each):
+        target = f"{each.root}/{each.target}" if several else each.target
+        return [target, each.function, _size(each.nbytes)]
+
+    going = [["moved" if pruning.done else "would move", "function", "size"]]
+    staying = [["stays", "function", "size", "why"]]
+    going += map(row, pruning.going)
+    staying += [[*row(each), each.reason] for each in pruning.staying]
+    return going, staying
 
 
 # ---- helpers ------------------------------------------------------------------------------------
