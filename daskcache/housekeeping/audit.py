@@ -78,14 +78,14 @@ class Audit:
         return {outcome: found[outcome] for outcome in (SAME, DIFFERS, FAILED, SKIPPED)}
 
     def __str__(self) -> str:
-        from ..planning.display.tables import audit_text
+        from ..planning.display.reports import audit_text
 
         return audit_text(self)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        from ..planning.display.tables import audit_html
+        from ..planning.display.reports import audit_html
 
         return audit_html(self)
 

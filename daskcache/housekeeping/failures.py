@@ -13,7 +13,7 @@ from .. import config
 from ..calls.recipe import Recipe
 from ..errors import require
 from ..graph.api import nodes_in
-from ..planning.display.tables import failures_html, failures_text
+from ..planning.display.reports import failures_html, failures_text
 from ..storage.failures import FailureNote, failed_keys, last_failure
 from ..storage.records import RecordStore
 from ..storage.roots import Root, local_root

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import StorageError, TargetMissing, require
 from ..graph.api import nodes_in
-from ..planning.display.tables import pruning_html, pruning_rows, pruning_text
+from ..planning.display.reports import pruning_html, pruning_rows, pruning_text
 from ..planning.planner import Planner
 from ..planning.states import BLOCKED, COMPLETE, CORRUPT, MODIFIED, PlannedNode
 from ..storage import files, trash

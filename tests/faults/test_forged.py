@@ -138,7 +138,7 @@ GUARDS = {
     "json of pickles": ({"daskcache.targets.cpr.serializer._is_called_so": yes}, RAN),
     "json of paths": ({"daskcache.targets.cpr.serializer._confine": allowed}, forged_json.LED),
     "texts in errors": ({"daskcache.errors.printable_lines": as_it_is}, forged_texts.ACTS),
-    "texts in tables": ({"daskcache.planning.display.tables.printable": as_it_is}, forged_texts.ACTS),
+    "texts in tables": ({"daskcache.planning.display.cells.printable": as_it_is}, forged_texts.ACTS),
     "texts in commands": (
         dict.fromkeys(
             (

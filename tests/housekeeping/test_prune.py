@@ -454,7 +454,7 @@ def test_tables(variants, root, monkeypatch):
     frame = found.to_frame()
     assert frame["target"].tolist() == [LEFT[1], LEFT[3], LEFT[0], LEFT[2]]
     assert frame["why"].str.len().gt(0).tolist() == [False, False, True, True]
-    monkeypatch.setattr("daskcache.planning.display.tables.MAX_ROWS", 1)
+    monkeypatch.setattr("daskcache.planning.display.reports.MAX_ROWS", 1)
     assert "… and 1 more" in found._repr_html_()
     assert "2 results moved to the trash" in str(dc.prune(variants, yes=True))
 

@@ -110,7 +110,7 @@ def trash_command(empty: bool, older_than: float, yes: bool, root: Root):
     is 2.
     """
 
-    from ...planning.display.tables import text_table
+    from ...planning.display.cells import text_table
     from ...storage import trash
 
     if empty:

@@ -194,7 +194,7 @@ def du_command(by: str, as_json: bool, root: Root):
 
     from dask.utils import format_bytes
 
-    from ...planning.display.tables import text_table
+    from ...planning.display.cells import text_table
     from .. import gc
 
     used = gc.usage(root, by)

@@ -214,7 +214,7 @@ def _what_happened(before, after):
     """Format, for each function, the nodes that ran, the nodes that were skipped, and the run times."""
     from dask.utils import format_time
 
-    from ...planning.display.tables import text_table
+    from ...planning.display.cells import text_table
 
     old = {node.recipe.identity: node for node in before}
     rows: dict[str, list] = {}

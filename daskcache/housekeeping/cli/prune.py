@@ -32,7 +32,7 @@ def prune_command(graph: str, functions: tuple[str, ...], min_age: float, yes: b
         dask cache prune analysis:tables --function clean
     """
 
-    from ...planning.display.tables import pruning_text
+    from ...planning.display.reports import pruning_text
     from ..prune import prune
 
     found = prune(_graph(graph), functions=functions, yes=yes, min_age=min_age)

@@ -20,7 +20,7 @@ def status_command(root: Root):
 
     from dask.utils import format_bytes
 
-    from ...planning.display.tables import text_table
+    from ...planning.display.cells import text_table
     from ..listing import STATES, listed
 
     rows: dict[str, dict] = {}
@@ -51,7 +51,7 @@ def ls_command(pattern: str, root: Root):
 
     from dask.utils import format_bytes
 
-    from ...planning.display.tables import text_table
+    from ...planning.display.cells import text_table
     from ..listing import listed, matching
 
     cells = [["target", "state", "size", "run time", "function", "created"]]
@@ -105,7 +105,7 @@ def failures_command(pattern: str, details: bool, forget: bool, as_json: bool, r
     import dataclasses
     import json
 
-    from ...planning.display.tables import failures_text
+    from ...planning.display.reports import failures_text
     from ...storage.failures import clear_failure
     from ..failures import failures_of
     from ..listing import matching

@@ -1,4 +1,4 @@
-"""Views of plans and audits: `tables` has text, HTML and data frames, `svg` has pictures.
+"""Views of plans and reports: `tables` and `reports` have text, HTML and data frames, `svg` has pictures.
 
-`graph.plan.Plan` and `housekeeping.audit` use them.
+`graph` and `housekeeping` use them, and `cells` has the building blocks of tables.
 """

@@ -11,7 +11,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...printable import printable
-from .tables import ACTIONS, COLORS, headline
+from .cells import COLORS
+from .tables import ACTIONS, headline
 
 if TYPE_CHECKING:
     from ...graph.plan import Plan
