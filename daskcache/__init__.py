@@ -19,6 +19,7 @@ _DEFINED_IN = {
     "graph.node": "Node delayed",
     "graph.plan": "Plan",
     "housekeeping.audit": "audit",
+    "housekeeping.diff": "diff",
     "housekeeping.failures": "failures",
     "modes.flows": "flow",
     "modes.tasks": "task",
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from .graph.node import delayed as delayed
     from .graph.plan import Plan as Plan
     from .housekeeping.audit import audit as audit
+    from .housekeeping.diff import diff as diff
     from .housekeeping.failures import failures as failures
     from .modes.flows import flow as flow
     from .modes.tasks import task as task

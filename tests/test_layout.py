@@ -55,6 +55,7 @@ PUBLIC = [
     "context",
     "delayed",
     "detach",
+    "diff",
     "errors",
     "failures",
     "flow",

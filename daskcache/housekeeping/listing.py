@@ -268,9 +268,9 @@ def story(root: Root, item: Listed) -> list[str]:
     if item.state in _WHY:
         lines.append(f"  why        {_WHY[item.state]}")
     if record.edited is not None:
-        lines.append(f"  adopted    {_signature(record.edited)}")
+        lines.append(f"  adopted    {signature(record.edited)}")
     if record.kept is not None:
-        lines.append(f"  kept       for this recipe {_signature(record.kept)}")
+        lines.append(f"  kept       for this recipe {signature(record.kept)}")
     return [*map(printable, lines), *_code_story(root, record)]
 
 
@@ -281,7 +281,7 @@ _WHY = {
 }
 
 
-def _signature(told):
+def signature(told: dict[str, str | None]) -> str:
     """Format the name of the user who decided something about a target, and the time."""
     by = told.get("by") or "on_modified"
     return f"by {by}, {told['when']}" if told.get("when") else f"by {by}"
