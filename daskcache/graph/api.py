@@ -15,6 +15,7 @@ from ..planning.planner import Planner
 from ..planning.why import Why
 from ..targets.base import Target
 from . import verb
+from .accessor import Accessor
 from .node import Node, holding
 from .plan import Plan
 
@@ -214,7 +215,7 @@ def why(node: Node) -> Why:
     >>> dc.why(square(2)).reasons[0].splitlines()[0]
     'the code of square() changed'
     """
-    return _one(node).why()
+    return one(node).why()
 
 
 def accept(*nodes: Node) -> int:
@@ -264,59 +265,7 @@ def accept(*nodes: Node) -> int:
     >>> dc.status(half(3))
     'complete'
     """
-    return sum([_one(node).accept() for node in nodes])
-
-
-def adopt(*nodes: Node) -> int:
-    """Make the files at these nodes' targets their results, after a user edited them or put them there.
-
-    The files are read in the dtypes of the results that they replace.  The records get the user and the
-    time.  Downstream nodes run again if the data differ.  Adopted results of other recipes are kept, as
-    `keep` does.
-
-    Parameters
-    ----------
-    *nodes : Node
-        Upstream nodes first.
-
-    Returns
-    -------
-    int
-        Number of nodes whose files were adopted or kept.
-
-    Raises
-    ------
-    NotANode
-        If an argument is not a node.
-    TargetMissing
-        If a target does not exist.
-    TargetCorrupt
-        If a file can't be read in its target's format.
-    FormatLimit
-        If a file can't be read in the dtypes, axes or columns of the result that it replaces.
-    UntrustedPickle
-        If a file is a pickle that must not be read.
-    GraphError
-        If an adopted result can't be kept because it is damaged.
-
-    Notes
-    -----
-    After an error, the nodes before the failed one stay adopted.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="squares/{n}.json")
-    ... def square(n):
-    ...     return n * n
-    >>> node = square(2)
-    >>> _ = node.compute()
-    >>> _ = Path(node.dc.path).write_text("5")
-    >>> dc.adopt(node)
-    1
-    >>> node.compute()
-    5
-    """
-    return sum([_one(node).adopt() for node in nodes])
+    return sum([one(node).accept() for node in nodes])
 
 
 def keep(*nodes: Node) -> int:
@@ -354,8 +303,7 @@ def keep(*nodes: Node) -> int:
     ...     return n > threshold
     >>> _ = label(2).compute()
     >>> _ = Path(label(2).dc.path).write_text("false")
-    >>> dc.adopt(label(2))
-    1
+    >>> _ = dc.adopt(label(2))
     >>> changed = label(2, threshold=0)
     >>> dc.plan(changed).counts["blocked"]
     1
@@ -364,7 +312,7 @@ def keep(*nodes: Node) -> int:
     >>> changed.compute()
     False
     """
-    return sum([_one(node).keep() for node in nodes])
+    return sum([one(node).keep() for node in nodes])
 
 
 def release(*nodes: Node) -> int:
@@ -401,14 +349,13 @@ def release(*nodes: Node) -> int:
     >>> node = square(2)
     >>> _ = node.compute()
     >>> _ = Path(node.dc.path).write_text("5")
-    >>> dc.adopt(node)
-    1
+    >>> _ = dc.adopt(node)
     >>> dc.release(node)
     1
     >>> node.compute()
     4
     """
-    return sum([_one(node).release() for node in nodes])
+    return sum([one(node).release() for node in nodes])
 
 
 def invalidate(*nodes: Node) -> None:
@@ -444,7 +391,7 @@ def invalidate(*nodes: Node) -> None:
     'missing'
     """
     for node in nodes:
-        _one(node).invalidate()
+        one(node).invalidate()
 
 
 def status(node: Node) -> str:
@@ -483,7 +430,7 @@ def status(node: Node) -> str:
     >>> dc.status(node)
     'complete'
     """
-    return _one(node).state
+    return one(node).state
 
 
 def target(node: Node) -> Target | tuple[Target, ...] | None:
@@ -512,7 +459,7 @@ def target(node: Node) -> Target | tuple[Target, ...] | None:
     >>> dc.target(square(2))
     JSONTarget(...squares/2.json')
     """
-    return _one(node).target
+    return one(node).target
 
 
 def _collections_in(args):
@@ -526,7 +473,8 @@ def _collections_in(args):
     return collections, repack
 
 
-def _one(node):
+def one(node: Any) -> Accessor:
+    """Return a node's accessor, or raise `NotANode`."""
     if not isinstance(node, Node):
         raise _not_a_node(node)
     return node.dc

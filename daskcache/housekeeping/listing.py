@@ -74,6 +74,11 @@ class Listed:
         """The content of the record."""
         return self._records[self.name]
 
+    @property
+    def records(self) -> dict[RecordName, Record]:
+        """All records of the target, of any recipes and contents."""
+        return self._records
+
     @cached_property
     def stamp(self) -> storage.Stamp | None:
         """Size and mtime of the target, None if it is missing or the system refuses to say."""
@@ -262,7 +267,7 @@ def story(root: Root, item: Listed) -> list[str]:
         f"  data hash  {record.data_hash}",
     ]
     for name, (brief, *_) in record.arguments.items():
-        lines.append(f"  argument   {name} = {_resolved(brief, record)}")
+        lines.append(f"  argument   {name} = {resolved(brief, record)}")
     for described in record.upstream:
         lines.append(f"  input      {_input_story(root, described)}")
     if item.state in _WHY:
@@ -318,7 +323,7 @@ def _input_story(root, described):
     return f"{described['target']} ({current.state})"
 
 
-def _resolved(brief, record):
+def resolved(brief: str, record: Record) -> str:
     """Format an argument, with paths in place of the references to upstream results."""
     return with_places(
         brief, [str(d.get("target") or d.get("source") or "a Dask value") for d in record.upstream]

@@ -11,6 +11,8 @@ import os
 import shutil
 import tarfile
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +40,9 @@ class Exported(NamedTuple):
     size: int
 
 
-def export(root: Root, archive: str, targets: list[str], upstream: bool = False) -> list[Exported]:
+def export(
+    root: Root, archive: str, targets: list[str], upstream: bool = False, alone: bool = False
+) -> list[Exported]:
     """Pack targets with their records into a tar file that `import_archive` takes into another root.
 
     Only the record of a table in a database is packed: the table shares a file with others, or lies on a
@@ -54,6 +58,8 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
         results of a call are packed together.
     upstream : bool
         Also pack all targets upstream.  Of a missing upstream target only the record is packed.
+    alone : bool
+        Leave out the other results of the same calls.
 
     Returns
     -------
@@ -69,7 +75,7 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
         If a target is not as recorded.
     """
     lineage = Lineage(listed(root))
-    chosen = {item.path: item for item in _chosen(root, lineage, targets)}
+    chosen = {item.path: item for item in _chosen(root, lineage, targets, alone)}
     above = lineage.ancestors(chosen.values()) if upstream else []
     optional = {item.path: item for item in above if item.path not in chosen}
     for path in targets:
@@ -121,8 +127,8 @@ def _there_already(destination):
     )
 
 
-def _chosen(root, lineage, targets):
-    """Yield the requested targets, with the other results of the same calls."""
+def _chosen(root, lineage, targets, alone):
+    """Yield the requested targets, with the other results of the same calls unless they go alone."""
     for given in targets:
         here = storage.relative(given, root.path)
         exact = [path for path in (given, here) if path in lineage.by_path][:1]
@@ -135,7 +141,8 @@ def _chosen(root, lineage, targets):
                 hint="'dask cache ls' lists them",
             )
         for path in meant:
-            yield from lineage.siblings(lineage.by_path[path])
+            item = lineage.by_path[path]
+            yield from [item] if alone else lineage.siblings(item)
 
 
 def _checked(store, item, may_be_missing):
@@ -220,7 +227,7 @@ class Imported(NamedTuple):
 
     path: str
     #: "imported", "record only" (its file is not in the archive), "there already", or "left out" (a
-    #: pickle, or another format that may run code when it is read).
+    #: pickle, or another format that may run code when it is read).  `correction_sets` has more.
     outcome: str
 
 
@@ -259,9 +266,39 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
     ForeignTarget
         If other files are in the places of the archive's targets.
     """
+    return import_chosen(root, archive, lambda packed: _outcomes(root, packed, trust_pickles))
+
+
+def import_chosen(
+    root: Root,
+    archive: str,
+    decide: Callable[[list[Packed]], dict[str, str]],
+    put_in_place: Callable[[Packed, Callable[[], None]], str] | None = None,
+) -> list[Imported]:
+    """Import results as `import_archive` does, with other decisions.
+
+    Parameters
+    ----------
+    root, archive
+        See `import_archive`.
+    decide : callable
+        Returns the outcome for each target, by path.  Files are put in place for "imported" alone.
+    put_in_place : callable, optional
+        Gets each target whose file is to be put in place, and a function that does so.  Returns the
+        outcome.
+
+    Returns
+    -------
+    list of Imported
+
+    Raises
+    ------
+    StorageError, UnsafePath, TargetCorrupt, ForeignTarget
+        As `import_archive` does.
+    """
     with Archive(os.path.abspath(archive)) as opened:
         root.create()
-        outcomes = _outcomes(root, opened.packed, trust_pickles)
+        outcomes = decide(opened.packed)
         coming = [item for item in opened.packed if outcomes[item.path] == IMPORTED]
         _check_room(root, sum(item.size for item in coming), opened.path)
         parts: dict[str, storage.Part] = {}
@@ -272,7 +309,11 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
                 _keep_code(root, opened)
                 store = RecordStore(root)
                 for item in opened.packed:
-                    _take_in(store, item, outcomes[item.path], parts.get(item.path))
+                    take_in = partial(_take_in, store, item, outcomes[item.path], parts.get(item.path))
+                    if item.path in parts and put_in_place is not None:
+                        outcomes[item.path] = put_in_place(item, take_in)
+                    else:
+                        take_in()
         finally:
             for part in parts.values():
                 storage.discard(part.path)
@@ -288,7 +329,7 @@ def _outcomes(root, packed, trust_pickles):
         outcomes[item.path] = IMPORTED if item.files else RECORD_ONLY
         if not (item.harmless or trust_pickles):
             outcomes[item.path] = LEFT_OUT
-        elif _in_the_way(root, item, recorded):
+        elif is_in_the_way(root, item, recorded):
             conflicts.append(item.path)
         elif os.path.lexists(root.absolute(item.path)):
             outcomes[item.path] = THERE
@@ -305,7 +346,7 @@ def _outcomes(root, packed, trust_pickles):
     return outcomes
 
 
-def _in_the_way(root, item, recorded):
+def is_in_the_way(root, item, recorded):
     """Return True if a target's path conflicts with an existing one.
 
     It conflicts if it leads through a file or a target, or differs from a recorded path only in case or
@@ -368,7 +409,7 @@ def _take_in(store, item: Packed, outcome, part: storage.Part | None):
 
     The steps are those of every commit: first the intent, then the file, then the record.
     """
-    if outcome == LEFT_OUT:
+    if outcome not in (IMPORTED, RECORD_ONLY, THERE):
         return
     root, name = store.root, item.name
     # a record vouches for a file by its time, too: the name gets the time of the file here
