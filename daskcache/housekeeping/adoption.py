@@ -1,7 +1,7 @@
 """Adoption of edited files as results, and what follows from it.
 
-`graph.accessor` adopts the file of one node.  Here, `adopt` does so for several, and tells what runs
-again.  `cli.corrections` has the command.
+`graph.accessor` adopts the file of one node.  Here, `adopt` does so for several, and tells what changes
+and what runs again.  `cli.corrections` has the command.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..hashing.encoder import tag
 from ..planning.states import MISSING
 from ..printable import printable
 from ..storage.roots import Root
+from .diff import kept_difference
 from .listing import Lineage, Listed, listed
 
 #: Paths that are named in a line.
@@ -34,7 +35,7 @@ class Adopted(int):
 
     @cached_property
     def consequences(self) -> dict[str, list[str]]:
-        """What follows from each adopted file, by the path of its target, as texts.
+        """What each adopted file changes, by the path of its target, as texts.
 
         It is found out from the records when it is asked for.
         """
@@ -42,14 +43,13 @@ class Adopted(int):
         found = {}
         for root, path in self._targets:
             item = lineages[root].by_path.get(path)
-            data_hash = item.name.data_hash if item is not None and item.is_adopted else None
-            found[path] = consequences(lineages[root], path, data_hash)
+            if item is not None and item.is_adopted:  # of several results, maybe one alone is
+                found[path] = consequences(Root(root), lineages[root], path, item.name.data_hash)
         return found
 
     def __repr__(self) -> str:
         lines = [f"{path}: {line}" for path, told in self.consequences.items() for line in told]
-        more = ["dc.diff(node) shows what a correction changed"] if self else []
-        return "\n".join([f"{int(self)} adopted", *map(printable, lines), *more])
+        return "\n".join([f"{int(self)} adopted", *map(printable, lines)])
 
     __str__ = __repr__
 
@@ -69,8 +69,8 @@ def adopt(*nodes: Node) -> Adopted:
     Returns
     -------
     Adopted
-        Number of nodes whose files were adopted or kept, an int.  Shown, it also tells which results run
-        again; ``.consequences`` has the texts.
+        Number of nodes whose files were adopted or kept, an int.  Shown, it also tells whether the data
+        differ and which results run again; ``.consequences`` has the texts.
 
     Raises
     ------
@@ -104,8 +104,8 @@ def adopt(*nodes: Node) -> Adopted:
     >>> _ = Path(node.dc.path).write_text("9")
     >>> dc.adopt(node)
     1 adopted
+    squares/2.json: holds other data than square() made; diff shows them
     squares/2.json: runs again: roots/2.json
-    dc.diff(node) shows what a correction changed
     >>> root(node).compute()
     3.0
     """
@@ -115,11 +115,12 @@ def adopt(*nodes: Node) -> Adopted:
     return Adopted.of(len(adopted), targets)
 
 
-def consequences(lineage: Lineage, path: str, data_hash: str | None) -> list[str]:
-    """Tell what runs again because of a correction, a line each.
+def consequences(root: Root, lineage: Lineage, path: str, data_hash: str | None) -> list[str]:
+    """Tell what a correction changes, and what runs again because of it, a line each.
 
     Parameters
     ----------
+    root : Root
     lineage : Lineage
         Of all targets of the root.
     path : str
@@ -128,9 +129,33 @@ def consequences(lineage: Lineage, path: str, data_hash: str | None) -> list[str
         Hash of the data in the file; None if it is unknown.
     """
     item = lineage.by_path.get(path)
-    below = [] if item is None else lineage.descendants([item])
-    below = [each for each in below if each.state != MISSING]
-    if item is None or not below:
+    if item is None:
+        return ["there was no result before"]
+    return [_change(root, item, data_hash), *_reruns(lineage, item, data_hash)]
+
+
+def _change(root, item, data_hash):
+    """Tell whether a file holds other data than its function made, and how they differ if that is known.
+
+    The function is not called for that: `diff` does so.
+    """
+    function = f"{item.record.function.rpartition('.')[2]}()"
+    edited = item.record.edited
+    stored = item.record.data_hash if edited is None else edited.get("stored")
+    if stored is None:
+        return f"{function} had made no result before"
+    if data_hash is None:
+        return f"whether its data are those that {function} made is not known yet"
+    if stored == tag(data_hash):
+        return f"holds the data that {function} made"
+    kept = kept_difference(root, item)
+    how = "diff shows them" if kept is None else kept.headline
+    return f"holds other data than {function} made; {how}"
+
+
+def _reruns(lineage, item, data_hash):
+    below = [each for each in lineage.descendants([item]) if each.state != MISSING]
+    if not below:
         return ["no recorded result was made from it"]
     if data_hash is not None and not _changed(item, data_hash, below):
         return ["what was made from it was made from the same data: nothing runs again"]

@@ -14,9 +14,12 @@ from ..graph.node import Node
 from ..hashing import algorithms
 from ..hashing.encoder import tag, untagged
 from ..planning.states import COMPLETE
+from ..runtime.named import target_of
 from ..storage import files, trash
 from ..storage.records import RecordStore
+from ..storage.roots import Root
 from .differences import Difference, compare
+from .listing import Listed
 from .rebuild import Call, CannotRecompute, call_behind, planned_call_behind
 from .recompute import Recomputed, recompute, values_for
 from .sides import File, Recorded, Side, read_as, things, value_in
@@ -153,6 +156,18 @@ def _corrections(edited: list[Recorded]) -> dict[str, Difference]:
     for of_one_call in calls.values():
         found |= _computed_again(of_one_call)
     return found
+
+
+def kept_difference(root: Root, item: Listed) -> Difference | None:
+    """Compare an edited target with its function's result if the trash has that, or return None.
+
+    Files that run code when they are read are not compared.
+    """
+    thing = Recorded(root, item)
+    target = target_of(item.record)
+    if target is None or target.runs_code or _kept(thing) is None:
+        return None
+    return _together(_corrections([thing]))
 
 
 def _kept(thing) -> str | None:

@@ -62,7 +62,9 @@ def test_adopt_tells_that_nothing_runs_again(root):
     dc.compute(dc.delayed(np.sum, target="sum.json")(mask), level(1))
     tifffile.imwrite(mask.dc.path, np.eye(9, dtype="u1") * 255)
     edit(level(1))
-    assert "nothing runs again" in adopted(root, "m.tif")
+    output = adopted(root, "m.tif")
+    assert "holds the data that" in output
+    assert "nothing runs again" in output
     assert "no recorded result was made from it" in adopted(root, "levels/1.json")
 
 
@@ -83,7 +85,8 @@ def test_adopt_in_python_tells_the_same(root):
     edit(level(1))
     told = dc.adopt(level(1), level(2))
     assert told == 1
-    assert told.consequences == {"levels/1.json": ["runs again: after/1.json"]}
+    changed = "holds other data than level_of() made; diff shows them"
+    assert told.consequences == {"levels/1.json": [changed, "runs again: after/1.json"]}
     assert str(told).splitlines()[0] == "1 adopted"
     assert last.compute() == 8
     again = dc.adopt(level(1))
@@ -97,7 +100,8 @@ def test_a_second_correction_is_compared_with_the_first(root):
     dc.adopt(level(1))
     after(level(1)).compute()
     edit(level(1), "10")  # as the function has it
-    assert "runs again" in str(dc.adopt(level(1)))
+    told = dc.adopt(level(1)).consequences["levels/1.json"]
+    assert told == ["holds the data that level_of() made", "runs again: after/1.json"]
     assert after(level(1)).compute() == 11
 
 
@@ -107,4 +111,24 @@ def test_results_of_one_call_are_told_to_run(root):
     dc.delayed(sum, target="sum.json")(pair).compute()
     Path(pair.dc.path[1]).write_text("5")
     told = dc.adopt(pair).consequences
-    assert told["b.json"] == ["runs again: sum.json"]
+    assert told["b.json"][1:] == ["runs again: sum.json"]
+
+
+def test_adopt_tells_how_the_data_differ_if_that_is_known(root):
+    """The trash has the function's result, so nothing needs to run for that."""
+    mask = dc.delayed(lambda: np.eye(9, dtype=bool), target="m.tif")()
+    mask.compute()
+    path = Path(mask.dc.path)
+    dc.invalidate(mask)
+    tifffile.imwrite(path, np.zeros((9, 9), "u1"))
+    assert "9 of 81 elements differ" in adopted(root, "m.tif")
+    assert "9 of 81 elements differ" in str(dc.adopt(mask))
+
+
+def test_adopt_of_a_file_without_a_result(root):
+    """A file that was put there replaces nothing."""
+    path = Path(level(1).dc.path)
+    path.parent.mkdir(parents=True)
+    path.write_text("3")
+    assert "there was no result before" in adopted(root, "levels/1.json")
+    assert "level_of() had made no result before" in str(dc.adopt(level(1)))

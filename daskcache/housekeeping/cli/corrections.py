@@ -92,7 +92,7 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
                 continue
             data_hash = check_adoptable(found, path)
             write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
-            echo("\n    ".join([f"{path} is adopted", *consequences(lineage, path, data_hash)]))
+            echo("\n    ".join([f"{path} is adopted", *consequences(found, lineage, path, data_hash)]))
             adopted = True
     if adopted:
         echo("the program that makes them takes them in when it plans next; 'ls' shows no change yet")
