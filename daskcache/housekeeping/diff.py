@@ -202,7 +202,10 @@ def _computed_again(edited: list[Recorded]) -> dict[str, Difference]:
     def again(thing, made):
         position = recalled.work.paths.index(thing.shown)
         written, target = made.results[position], recalled.work.spec.formats[position]
-        value = value_in(target, written.part.path, written.facts.get("form"))
+        if target.in_database and made.returned:  # no file has it, and it would come back as it is
+            value = made.returned[position]
+        else:
+            value = value_in(target, written.part.path, written.facts.get("form"))
         name = f"{thing.shown}, computed again from the same inputs"
         return Side(name, value, written.data_hash, _doubts(thing.record, written.data_hash))
 

@@ -45,8 +45,10 @@ def values_for(recalled: Call) -> list:
 class Recomputed(NamedTuple):
     """Results of a call that was made again."""
 
-    #: The results as they would be stored, in a temporary folder.
+    #: The results as they would be stored, in a temporary folder; tables of databases in memory.
     results: list[Written]
+    #: What the function returned for each result; empty if it writes its targets itself.
+    returned: list
     #: Run time of the function in seconds.
     seconds: float
 
@@ -66,6 +68,15 @@ def recompute(recalled: Call, values: list, look: Callable[[Recomputed], _T]) ->
         seconds = time.perf_counter() - started
         written = write_results(Root(folder), elsewhere, recalled.inputs, result, own_paths)
         try:
-            return look(Recomputed(written, seconds))
+            return look(Recomputed(written, _each(result, recalled, own_paths), seconds))
         finally:
             sweep_parts(Root(folder), [each.part.path for each in written])  # tables are in memory
+
+
+def _each(result, recalled, own_paths):
+    layout = recalled.work.spec.layout
+    if own_paths is not None:
+        return []
+    if layout is None:
+        return [result]
+    return list(result) if isinstance(layout, int) else [result[name] for name in layout]

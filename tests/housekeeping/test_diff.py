@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import shutil
+import sqlite3
 from pathlib import Path
 
 import dask
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 from click.testing import CliRunner
 
 import daskcache as dc
@@ -249,6 +252,47 @@ def test_pickles_are_read_for_their_own_function_only(root):
     Path("one.pkl").write_bytes(pickle.dumps(1))
     Path("two.pkl").write_bytes(pickle.dumps(2))
     assert "from byte" in str(dc.diff("one.pkl", "two.pkl"))  # the bytes are compared
+
+
+FORMATS = ["v.npy", "v.zarr", "v.ome.zarr", "v.tif", "v.ome.tif"]
+
+
+@pytest.mark.parametrize("target", FORMATS)
+def test_formats_of_arrays(target, root):
+    """An edit with the tools of the format is compared, before and after it is adopted."""
+    node = dc.delayed(image, target=target)()
+    node.compute()
+    changed = image()
+    changed[3, 4] += 1
+    if target.endswith(".zarr"):
+        found = zarr.open(node.dc.path, mode="r+")
+        array = found if hasattr(found, "shape") else next(array for _, array in found.arrays())
+        array[3, 4] = changed[3, 4]
+    elif target.endswith(".tif"):
+        tifffile.imwrite(node.dc.path, changed)
+    else:
+        np.save(node.dc.path, changed)
+    assert dc.diff(node).differing == 1
+    dc.adopt(node)
+    assert dc.diff(node).differing == 1
+
+
+@pytest.mark.parametrize("target", ["v.csv", "v.parquet", "d.db::v"])
+def test_formats_of_tables(target, root):
+    """Cells are compared in the dtypes of the result."""
+    node = dc.delayed(lambda: pd.DataFrame({"n": [1, 2], "s": ["a", None]}), target=target)()
+    node.compute()
+    changed = pd.DataFrame({"n": [1, 5], "s": ["a", None]})
+    if target.endswith(".csv"):
+        changed.to_csv(node.dc.path, index=False)
+    elif target.endswith(".parquet"):
+        changed.to_parquet(node.dc.path)
+    else:
+        with contextlib.closing(sqlite3.connect(root / "d.db")) as connection, connection:
+            connection.execute("UPDATE v SET n = 5 WHERE n = 2")
+    assert dc.diff(node).cells == (("1", "n", "5", "2"),)
+    dc.adopt(node)
+    assert dc.diff(node).cells == (("1", "n", "5", "2"),)
 
 
 # ---- any two ----------------------------------------------------------------------------------------
