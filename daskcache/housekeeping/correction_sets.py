@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..errors import TargetMissing
 from ..planning.states import ADOPTED, COMPLETE, MISSING
@@ -52,6 +53,24 @@ class Correction:
     kept_for: tuple[str, ...] = ()
 
 
+class _Records(NamedTuple):
+    """The records of a correction, all with the same content."""
+
+    #: That of the recipe that it was made for.
+    own: Record
+    #: Those of other recipes, for which it was kept.
+    kept: list[Record]
+    #: The name of the record that a user decided on last.
+    latest: RecordName
+
+
+def _records(item: Listed) -> _Records:
+    same = {name: r for name, r in item.records.items() if name.file_hash == item.name.file_hash}
+    own = next((record for record in same.values() if record.edited and not record.kept), item.record)
+    latest = max(same, key=lambda name: ((same[name].kept or {}).get("when") or "", name.adopted))
+    return _Records(own, [record for record in same.values() if record.key != own.key], latest)
+
+
 def corrections(root: Root, matches: Callable[[str], bool] = lambda path: True) -> list[Correction]:
     """List the corrections in a root, by path; `matches` chooses targets by their paths."""
     notes = Acceptances(root)
@@ -65,11 +84,8 @@ def _correction(item: Listed, notes: Acceptances) -> Correction | None:
         return _described(item, NOTED, note, item.record)
     if not item.is_adopted:
         return None
-    content = item.name.file_hash
-    same = [record for name, record in item.records.items() if name.file_hash == content]
-    own = next((record for record in same if record.edited and not record.kept), item.record)
-    kept_for = tuple(record.key for record in same if record.key != own.key)
-    return _described(item, item.state, own.edited or {}, own, kept_for)
+    own, kept, _ = _records(item)
+    return _described(item, item.state, own.edited or {}, own, tuple(record.key for record in kept))
 
 
 def _described(item, state, told, record: Record, kept_for=()):
@@ -85,6 +101,8 @@ def export_corrections(
     root: Root, archive: str, matches: Callable[[str], bool] = lambda path: True
 ) -> tuple[list[str], list[str]]:
     """Pack the adopted results of a root, without anything else, for `apply`.
+
+    A correction that was kept for other recipes goes with the recipe that a user decided on last.
 
     Returns
     -------
@@ -109,7 +127,8 @@ def export_corrections(
             got=", ".join(sorted({c.state for c in found})) or "none",
             hint="'dask cache corrections' lists them; 'dask cache adopt' takes in what was edited",
         )
-    export(root, archive, packed, alone=True)
+    records = {item.path: _records(item).latest for item in listed(root) if item.path in packed}
+    export(root, archive, packed, alone=records)
     return packed, [c.target for c in found if c.target not in packed]
 
 
@@ -117,8 +136,8 @@ def apply(root: Root, archive: str, trust_pickles: bool = False) -> list[Importe
     """Put the corrections in an archive in the places of the same targets of a root.
 
     A result that a function made goes to the trash.  What a user made stays: edits, corrections and
-    files without a record.  A correction counts for the recipe that it was made for.  For others,
-    `on_modified` decides, as after any change of a recipe.
+    files without a record.  A correction counts for the recipe that it was made for, or was kept
+    for last.  For others, `on_modified` decides, as after any change of a recipe.
 
     Parameters
     ----------

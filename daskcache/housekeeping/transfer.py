@@ -41,7 +41,11 @@ class Exported(NamedTuple):
 
 
 def export(
-    root: Root, archive: str, targets: list[str], upstream: bool = False, alone: bool = False
+    root: Root,
+    archive: str,
+    targets: list[str],
+    upstream: bool = False,
+    alone: dict[str, RecordName] | None = None,
 ) -> list[Exported]:
     """Pack targets with their records into a tar file that `import_archive` takes into another root.
 
@@ -58,8 +62,9 @@ def export(
         results of a call are packed together.
     upstream : bool
         Also pack all targets upstream.  Of a missing upstream target only the record is packed.
-    alone : bool
-        Leave out the other results of the same calls.
+    alone : dict, optional
+        The records of `targets`, by path, if several recipes have the same result.  The other results of
+        the same calls are left out.
 
     Returns
     -------
@@ -87,7 +92,10 @@ def export(
                 hint="leave it out: it is made again when it is needed; or store it as .parquet",
             )
     store = RecordStore(root)
-    packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
+    packed = [
+        _checked(store, item, item.path in optional, (alone or {}).get(item.path))
+        for item in (chosen | optional).values()
+    ]
     destination = os.path.abspath(archive)
     if os.path.lexists(destination):
         raise _there_already(destination)
@@ -145,8 +153,11 @@ def _chosen(root, lineage, targets, alone):
             yield from [item] if alone else lineage.siblings(item)
 
 
-def _checked(store, item, may_be_missing):
-    """Return a target that is as recorded; for a missing target or a table, its record alone."""
+def _checked(store, item, may_be_missing, name=None):
+    """Return a target that is as recorded; for a missing target or a table, its record alone.
+
+    Of several records of the content, `name` chooses one.
+    """
     if not storage.place_of(item.path).has_files:
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
@@ -158,7 +169,7 @@ def _checked(store, item, may_be_missing):
             got=other,
             hint=f"export it with daskcache.hash: {other} (DASK_DASKCACHE__HASH={other})",
         )
-    found = check(store, item.path, store.with_target(item.name.target_id))
+    found = check(store, item.path, [name] if name else store.with_target(item.name.target_id))
     if found.state == MISSING and may_be_missing:
         return _Outgoing(item.path, item.name, item.record, [])
     if found.name is None:

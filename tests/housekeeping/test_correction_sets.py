@@ -220,6 +220,19 @@ def test_a_correction_for_another_recipe_waits_for_the_user(root, other):
         assert level(1, step=20).compute() == 7
 
 
+@pytest.mark.parametrize("step", range(2, 8))
+def test_a_kept_correction_goes_with_the_recipe_of_the_last_decision(step, root, other):
+    """Whatever order the records have, the program with that recipe finds it complete."""
+    level(1).compute()
+    correct(level(1))
+    dc.keep(level(1, step=step))
+    packed(root)
+    with other:
+        level(1, step=step).compute()
+        assert outcomes(other) == {"levels/1.json": "applied"}
+        assert level(1, step=step).compute() == 7
+
+
 def test_only_corrections_are_packed_and_applied(root, other):
     """Other results of the call, and an archive's ordinary results, are not."""
     two = dc.delayed(lambda: (1, 2), target=("a.json", "b.json"))()
