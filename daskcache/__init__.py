@@ -15,11 +15,13 @@ from . import aliases
 _DEFINED_IN = {
     "cluster.attaching": "attach detach",
     "events": "history",
-    "graph.api": "accept adopt compute invalidate keep persist plan release status target why",
+    "graph.api": "accept compute invalidate keep persist plan release status target why",
     "graph.node": "Node delayed",
     "graph.nodes": "Nodes",
     "graph.plan": "Plan",
+    "housekeeping.adoption": "adopt",
     "housekeeping.audit": "audit",
+    "housekeeping.diff": "diff",
     "housekeeping.failures": "failures",
     "housekeeping.prune": "prune",
     "modes.flows": "flow",
@@ -68,7 +70,6 @@ if TYPE_CHECKING:
     from .cluster.attaching import detach as detach
     from .events import history as history
     from .graph.api import accept as accept
-    from .graph.api import adopt as adopt
     from .graph.api import compute as compute
     from .graph.api import invalidate as invalidate
     from .graph.api import keep as keep
@@ -82,7 +83,9 @@ if TYPE_CHECKING:
     from .graph.node import delayed as delayed
     from .graph.nodes import Nodes as Nodes
     from .graph.plan import Plan as Plan
+    from .housekeeping.adoption import adopt as adopt
     from .housekeeping.audit import audit as audit
+    from .housekeeping.diff import diff as diff
     from .housekeeping.failures import failures as failures
     from .housekeeping.prune import prune as prune
     from .modes.flows import flow as flow

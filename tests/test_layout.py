@@ -68,6 +68,7 @@ PUBLIC = [
     "context",
     "delayed",
     "detach",
+    "diff",
     "errors",
     "failures",
     "flow",

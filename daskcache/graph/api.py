@@ -16,6 +16,7 @@ from ..planning.planner import Planner
 from ..planning.why import Why, explain
 from ..targets.base import Target
 from . import verb
+from .accessor import Accessor
 from .node import Node, holding
 from .nodes import Nodes
 from .plan import Plan
@@ -222,7 +223,7 @@ def why(node: Node | Nodes) -> Why | list[Why]:
     if isinstance(node, Nodes):
         planner = Planner()
         return [explain(planner, planner.look(each._recipe)) for each in node]
-    return _one(node).why()
+    return one(node).why()
 
 
 def accept(*nodes: Node | Nodes) -> int:
@@ -275,58 +276,6 @@ def accept(*nodes: Node | Nodes) -> int:
     return sum([node.accept() for node in _each(nodes)])
 
 
-def adopt(*nodes: Node | Nodes) -> int:
-    """Make the files at these nodes' targets their results, after a user edited them or put them there.
-
-    The files are read in the dtypes of the results that they replace.  The records get the user and the
-    time.  Downstream nodes run again if the data differ.  Adopted results of other recipes are kept, as
-    `keep` does.
-
-    Parameters
-    ----------
-    *nodes : Node or Nodes
-        Upstream nodes first.
-
-    Returns
-    -------
-    int
-        Number of nodes whose files were adopted or kept.
-
-    Raises
-    ------
-    NotANode
-        If an argument is not a node.
-    TargetMissing
-        If a target does not exist.
-    TargetCorrupt
-        If a file can't be read in its target's format.
-    FormatLimit
-        If a file can't be read in the dtypes, axes or columns of the result that it replaces.
-    UntrustedPickle
-        If a file is a pickle that must not be read.
-    GraphError
-        If an adopted result can't be kept because it is damaged.
-
-    Notes
-    -----
-    After an error, the nodes before the failed one stay adopted.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="squares/{n}.json")
-    ... def square(n):
-    ...     return n * n
-    >>> node = square(2)
-    >>> _ = node.compute()
-    >>> _ = Path(node.dc.path).write_text("5")
-    >>> dc.adopt(node)
-    1
-    >>> node.compute()
-    5
-    """
-    return sum([node.adopt() for node in _each(nodes)])
-
-
 def keep(*nodes: Node | Nodes) -> int:
     """Keep adopted results of other recipes as the results of these nodes' present recipes too.
 
@@ -362,8 +311,7 @@ def keep(*nodes: Node | Nodes) -> int:
     ...     return n > threshold
     >>> _ = label(2).compute()
     >>> _ = Path(label(2).dc.path).write_text("false")
-    >>> dc.adopt(label(2))
-    1
+    >>> _ = dc.adopt(label(2))
     >>> changed = label(2, threshold=0)
     >>> dc.plan(changed).counts["blocked"]
     1
@@ -409,8 +357,7 @@ def release(*nodes: Node | Nodes) -> int:
     >>> node = square(2)
     >>> _ = node.compute()
     >>> _ = Path(node.dc.path).write_text("5")
-    >>> dc.adopt(node)
-    1
+    >>> _ = dc.adopt(node)
     >>> dc.release(node)
     1
     >>> node.compute()
@@ -495,7 +442,7 @@ def status(node: Node | Nodes) -> str | list[str]:
     >>> dc.status(node)
     'complete'
     """
-    return node.states if isinstance(node, Nodes) else _one(node).state
+    return node.states if isinstance(node, Nodes) else one(node).state
 
 
 _Targets = Target | tuple[Target, ...] | None
@@ -532,7 +479,7 @@ def target(node: Node | Nodes) -> _Targets | list[_Targets]:
     >>> dc.target(square(2))
     JSONTarget(...squares/2.json')
     """
-    return [each.dc.target for each in node] if isinstance(node, Nodes) else _one(node).target
+    return [each.dc.target for each in node] if isinstance(node, Nodes) else one(node).target
 
 
 def _collections_in(args):
@@ -560,7 +507,8 @@ def _members(collections):
     return single, joined
 
 
-def _one(node):
+def one(node: Any) -> Accessor:
+    """Return a node's accessor, or raise `NotANode`."""
     if not isinstance(node, Node):
         raise _not_a_node(node)
     return node.dc

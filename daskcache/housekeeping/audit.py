@@ -3,33 +3,29 @@
 A difference means that the function is not deterministic, or that it depends on an input that its key
 does not include.  Either makes a cache wrong unnoticed.
 
-Functions run in this process, one after the other, from stored inputs.  Nothing is written to the root:
-results go to a temporary folder and are hashed there as they would be when stored.  `audit` starts from
-nodes, `audit_root` from records; `rebuild` makes the calls of both.
+Functions run in this process, one after the other, from stored inputs.  Nothing is written to the root.
+`audit` starts from nodes, `audit_root` from records.  `rebuild` makes the calls of both, and `recompute`
+runs them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import random
-import time
 from collections import Counter
 from collections.abc import Callable
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from ..graph.api import nodes_in
 from ..hashing.encoder import tag
 from ..planning.planner import Planner
 from ..planning.states import PlannedNode
-from ..runtime.call import arguments, call
-from ..runtime.copies import Copies
 from ..runtime.entry import Entry, joint_hash
-from ..runtime.store import sweep_parts, write_results
 from ..storage.record import RecordName, package_versions
 from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .rebuild import Call, CannotRecompute, NotThere, call_of, in_a_line, planned_call, recorded_entry
+from .recompute import recompute, values_for
 
 SAME, DIFFERS, FAILED, SKIPPED = "same", "differs", "failed", "skipped"
 
@@ -231,7 +227,7 @@ def _finding(function: str, entry: Entry, recall: Callable[[], Call]) -> Finding
     finding = Finding(function, paths, SKIPPED, recorded=tag(entry.data_hash))
     try:
         recalled = recall()
-        values = _values(recalled)
+        values = values_for(recalled)
     except CannotRecompute as reason:
         return dataclasses.replace(finding, reason=str(reason))
     try:
@@ -244,33 +240,11 @@ def _finding(function: str, entry: Entry, recall: Callable[[], Call]) -> Finding
     return dataclasses.replace(finding, outcome=DIFFERS, reason=_why(recalled, hashes))
 
 
-def _values(recalled: Call) -> list:
-    """Read the arguments for one run.
-
-    They are read anew for each run, because the function may have modified those of the run before.
-    """
-    spec = recalled.work.spec
-    if spec.options.save is False and not spec.signature.takes_target_path:
-        raise CannotRecompute("it writes its target itself, and not to a parameter target_path")
-    for item in recalled.inputs:
-        if isinstance(item, Entry):
-            item.read_only = True
-    try:
-        return arguments(recalled.work, recalled.inputs, Copies())
-    except Exception as error:
-        raise CannotRecompute(f"its inputs can't be read: {in_a_line(error)}") from error
-
-
 def _compute(recalled: Call, values: list) -> tuple[list[str], float]:
     """Return the hashes of the results, as if they were stored, and the run time in seconds."""
-    with TemporaryDirectory(prefix="daskcache-audit-") as folder:
-        elsewhere = recalled.work._replace(root=folder)
-        started = time.perf_counter()
-        result, own_paths = call(elsewhere, values)
-        seconds = time.perf_counter() - started
-        written = write_results(Root(folder), elsewhere, recalled.inputs, result, own_paths)
-        sweep_parts(Root(folder), [each.part.path for each in written])  # tables are in memory
-    return [data_hash for _, data_hash, *_ in written], seconds
+    return recompute(
+        recalled, values, lambda made: ([written.data_hash for written in made.results], made.seconds)
+    )
 
 
 def _why(recalled, hashes):
@@ -280,7 +254,7 @@ def _why(recalled, hashes):
     is not tracked, and the reason lists the packages whose versions changed since.
     """
     try:
-        again, _ = _compute(recalled, _values(recalled))
+        again, _ = _compute(recalled, values_for(recalled))
     except Exception as error:  # noqa: BLE001 (whatever the function raises)
         return f"not deterministic: a second run raised {in_a_line(error)}"
     if again != hashes:

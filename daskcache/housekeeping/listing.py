@@ -74,6 +74,11 @@ class Listed:
         """The content of the record."""
         return self._records[self.name]
 
+    @property
+    def records(self) -> dict[RecordName, Record]:
+        """All records of the target, of any recipes and contents."""
+        return self._records
+
     @cached_property
     def stamp(self) -> storage.Stamp | None:
         """Size and mtime of the target, None if it is missing or the system refuses to say."""
@@ -262,15 +267,15 @@ def story(root: Root, item: Listed) -> list[str]:
         f"  data hash  {record.data_hash}",
     ]
     for name, (brief, *_) in record.arguments.items():
-        lines.append(f"  argument   {name} = {_resolved(brief, record)}")
+        lines.append(f"  argument   {name} = {resolved(brief, record)}")
     for described in record.upstream:
         lines.append(f"  input      {_input_story(root, described)}")
     if item.state in _WHY:
         lines.append(f"  why        {_WHY[item.state]}")
     if record.edited is not None:
-        lines.append(f"  adopted    {_signature(record.edited)}")
+        lines.append(f"  adopted    {signature(record.edited)}")
     if record.kept is not None:
-        lines.append(f"  kept       for this recipe {_signature(record.kept)}")
+        lines.append(f"  kept       for this recipe {signature(record.kept)}")
     return [*map(printable, lines), *_code_story(root, record)]
 
 
@@ -281,7 +286,7 @@ _WHY = {
 }
 
 
-def _signature(told):
+def signature(told: dict[str, str | None]) -> str:
     """Format the name of the user who decided something about a target, and the time."""
     by = told.get("by") or "on_modified"
     return f"by {by}, {told['when']}" if told.get("when") else f"by {by}"
@@ -318,7 +323,7 @@ def _input_story(root, described):
     return f"{described['target']} ({current.state})"
 
 
-def _resolved(brief, record):
+def resolved(brief: str, record: Record) -> str:
     """Format an argument, with paths in place of the references to upstream results."""
     return with_places(
         brief, [str(d.get("target") or d.get("source") or "a Dask value") for d in record.upstream]

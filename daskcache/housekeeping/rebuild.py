@@ -1,4 +1,4 @@
-"""Recorded calls, rebuilt for audits: from their records alone, or from the nodes of a plan.
+"""Recorded calls, rebuilt for audits and differences: from records alone, or from nodes of a plan.
 
 A record may not suffice to rebuild the function, an argument or an input as it was.  Then a
 `CannotRecompute` is raised, whose message says why.  `listing` uses `source_changes` from here.
@@ -13,18 +13,19 @@ from ..calls.describe import value_of
 from ..calls.recipe import SourceInput, combine
 from ..calls.spec import Spec
 from ..errors import DaskcacheError
-from ..hashing.encoder import hash_value, tag
+from ..hashing.encoder import hash_value, tag, untagged
 from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
 from ..runtime.entry import Entry, Stored
-from ..runtime.named import Unknown, function_named, source_class_named, target_of
+from ..runtime.named import Unknown, function_named, has_format, source_class_named, target_of
 from ..runtime.work import FileData, Work
 from ..storage import files
-from ..storage.record import Record, RecordName, target_id
+from ..storage.record import ANY_TRACE, Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root, parsed
 from ..targets.forms import as_recorded
 
+_OTHER_TARGETS = "it has other targets now"
 ACCEPTED = "it is taken as it is, though its code or inputs changed"
 
 
@@ -71,29 +72,65 @@ def call_of(store: RecordStore, record: Record, entry: Entry) -> Call:
         If the function, an argument or an input can't be rebuilt as it was.
     """
     _check_its_own(record)
-    spec = _spec_of(record)
+    spec = _current(record)
     formats = [type(result.target) for result in entry.stored]
     if (spec.layout, [*map(type, spec.formats)]) != (entry.layout, formats):
-        raise CannotRecompute("it has other targets now")
+        raise CannotRecompute(_OTHER_TARGETS)
+    return _rebuilt(store, record, spec, tuple(result.target.path for result in entry.stored))
+
+
+def call_behind(store: RecordStore, record: Record, spec: Spec | None = None) -> Call:
+    """Rebuild the call whose result a user edited or adopted; what is at its targets is not looked at.
+
+    Parameters
+    ----------
+    store : RecordStore
+    record : Record
+        The record of the result before the edit, or of the adopted result.
+    spec : Spec, optional
+        The function.  Default: the one that the record names.
+
+    Raises
+    ------
+    CannotRecompute
+        As `call_of` does.
+    """
+    spec = _current(record, spec)
+    paths, layout = _results(record)
+    if spec.layout != layout or not has_format(record, spec.formats[paths.index(record.target)]):
+        raise CannotRecompute(_OTHER_TARGETS)
+    return _rebuilt(store, record, spec, tuple(paths))
+
+
+def _rebuilt(store, record, spec, paths):
     values = tuple(_value(spec, position, record) for position in range(len(spec.signature.names)))
     inputs = [_input(store, described) for described in record.upstream]
     # the trace covers all that counts: equal traces mean that this is the recorded call
     static = spec.static_hash(values, record.code)
-    if tag(combine(static, [item.data_hash for item in inputs])) != record.trace:
+    trace = tag(combine(static, [item.data_hash for item in inputs]))
+    if untagged(record.trace) not in (untagged(trace), ANY_TRACE):
         raise CannotRecompute("it counts other arguments now")
-    paths = tuple(result.target.path for result in entry.stored)
-    work = Work(spec, values, (), entry.key, static, record.code, {}, entry.root, paths)
+    work = Work(spec, values, (), record.key, static, record.code, {}, store.root.path, paths)
     return Call(work, inputs, record.packages)
 
 
 def planned_call(store: RecordStore, planned: PlannedNode) -> Call:
     """Rebuild the call of a complete node from its recipe; raise `CannotRecompute` as `call_of` does."""
     it = planned.recipe
-    name, record = _record_at(store, planned.entry.stored[0].target.path, it.key)
-    inputs = list(map(_planned_input, it.upstream, planned.parents))
+    _, record = _record_at(store, planned.entry.stored[0].target.path, it.key)
     _check_its_own(record)
-    if it.trace([item.data_hash for item in inputs]) != name.trace:
-        raise CannotRecompute(ACCEPTED)
+    return planned_call_behind(planned, record, ACCEPTED)
+
+
+def planned_call_behind(planned: PlannedNode, record: Record, differs: str) -> Call:
+    """Rebuild the call behind a record of a node's own recipe, as `call_behind` does from the record.
+
+    The `CannotRecompute` says what `differs` says if the inputs hold other data than the record tells.
+    """
+    it = planned.recipe
+    inputs = list(map(_planned_input, it.upstream, planned.parents))
+    if untagged(record.trace) not in (it.trace([item.data_hash for item in inputs]), ANY_TRACE):
+        raise CannotRecompute(differs)
     work = Work(it.spec, it.values, (), it.key, it.static, it.code, {}, it.root, it.paths)
     return Call(work, inputs, record.packages)
 
@@ -182,9 +219,10 @@ def _record_at(store: RecordStore, path: str, key: str) -> tuple[RecordName, Rec
 # ---- the function -------------------------------------------------------------------------------
 
 
-def _spec_of(record) -> Spec:
+def _current(record, spec: Spec | None = None) -> Spec:
+    """Return the function that a record names, or the given one, if its code is the recorded code."""
     try:
-        spec = function_named(record.function)
+        spec = spec or function_named(record.function)
     except Unknown as reason:
         raise CannotRecompute(str(reason)) from reason
     try:

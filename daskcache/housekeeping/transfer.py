@@ -11,6 +11,8 @@ import os
 import shutil
 import tarfile
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +40,13 @@ class Exported(NamedTuple):
     size: int
 
 
-def export(root: Root, archive: str, targets: list[str], upstream: bool = False) -> list[Exported]:
+def export(
+    root: Root,
+    archive: str,
+    targets: list[str],
+    upstream: bool = False,
+    alone: dict[str, RecordName] | None = None,
+) -> list[Exported]:
     """Pack targets with their records into a tar file that `import_archive` takes into another root.
 
     Only the record of a table in a database is packed: the table shares a file with others, or lies on a
@@ -54,6 +62,9 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
         results of a call are packed together.
     upstream : bool
         Also pack all targets upstream.  Of a missing upstream target only the record is packed.
+    alone : dict, optional
+        The records of `targets`, by path, if several recipes have the same result.  The other results of
+        the same calls are left out.
 
     Returns
     -------
@@ -69,7 +80,7 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
         If a target is not as recorded.
     """
     lineage = Lineage(listed(root))
-    chosen = {item.path: item for item in _chosen(root, lineage, targets)}
+    chosen = {item.path: item for item in _chosen(root, lineage, targets, alone)}
     above = lineage.ancestors(chosen.values()) if upstream else []
     optional = {item.path: item for item in above if item.path not in chosen}
     for path in targets:
@@ -81,7 +92,10 @@ def export(root: Root, archive: str, targets: list[str], upstream: bool = False)
                 hint="leave it out: it is made again when it is needed; or store it as .parquet",
             )
     store = RecordStore(root)
-    packed = [_checked(store, item, item.path in optional) for item in (chosen | optional).values()]
+    packed = [
+        _checked(store, item, item.path in optional, (alone or {}).get(item.path))
+        for item in (chosen | optional).values()
+    ]
     destination = os.path.abspath(archive)
     if os.path.lexists(destination):
         raise _there_already(destination)
@@ -121,8 +135,8 @@ def _there_already(destination):
     )
 
 
-def _chosen(root, lineage, targets):
-    """Yield the requested targets, with the other results of the same calls."""
+def _chosen(root, lineage, targets, alone):
+    """Yield the requested targets, with the other results of the same calls unless they go alone."""
     for given in targets:
         here = storage.relative(given, root.path)
         exact = [path for path in (given, here) if path in lineage.by_path][:1]
@@ -135,11 +149,15 @@ def _chosen(root, lineage, targets):
                 hint="'dask cache ls' lists them",
             )
         for path in meant:
-            yield from lineage.siblings(lineage.by_path[path])
+            item = lineage.by_path[path]
+            yield from [item] if alone else lineage.siblings(item)
 
 
-def _checked(store, item, may_be_missing):
-    """Return a target that is as recorded; for a missing target or a table, its record alone."""
+def _checked(store, item, may_be_missing, name=None):
+    """Return a target that is as recorded; for a missing target or a table, its record alone.
+
+    Of several records of the content, `name` chooses one.
+    """
     if not storage.place_of(item.path).has_files:
         return _Outgoing(item.path, item.name, item.record, [])
     root = store.root
@@ -151,7 +169,7 @@ def _checked(store, item, may_be_missing):
             got=other,
             hint=f"export it with daskcache.hash: {other} (DASK_DASKCACHE__HASH={other})",
         )
-    found = check(store, item.path, store.with_target(item.name.target_id))
+    found = check(store, item.path, [name] if name else store.with_target(item.name.target_id))
     if found.state == MISSING and may_be_missing:
         return _Outgoing(item.path, item.name, item.record, [])
     if found.name is None:
@@ -220,7 +238,7 @@ class Imported(NamedTuple):
 
     path: str
     #: "imported", "record only" (its file is not in the archive), "there already", or "left out" (a
-    #: pickle, or another format that may run code when it is read).
+    #: pickle, or another format that may run code when it is read).  `correction_sets` has more.
     outcome: str
 
 
@@ -259,9 +277,39 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
     ForeignTarget
         If other files are in the places of the archive's targets.
     """
+    return import_chosen(root, archive, lambda packed: _outcomes(root, packed, trust_pickles))
+
+
+def import_chosen(
+    root: Root,
+    archive: str,
+    decide: Callable[[list[Packed]], dict[str, str]],
+    put_in_place: Callable[[Packed, Callable[[], None]], str] | None = None,
+) -> list[Imported]:
+    """Import results as `import_archive` does, with other decisions.
+
+    Parameters
+    ----------
+    root, archive
+        See `import_archive`.
+    decide : callable
+        Returns the outcome for each target, by path.  Files are put in place for "imported" alone.
+    put_in_place : callable, optional
+        Gets each target whose file is to be put in place, and a function that does so.  Returns the
+        outcome.
+
+    Returns
+    -------
+    list of Imported
+
+    Raises
+    ------
+    StorageError, UnsafePath, TargetCorrupt, ForeignTarget
+        As `import_archive` does.
+    """
     with Archive(os.path.abspath(archive)) as opened:
         root.create()
-        outcomes = _outcomes(root, opened.packed, trust_pickles)
+        outcomes = decide(opened.packed)
         coming = [item for item in opened.packed if outcomes[item.path] == IMPORTED]
         _check_room(root, sum(item.size for item in coming), opened.path)
         parts: dict[str, storage.Part] = {}
@@ -272,7 +320,11 @@ def import_archive(root: Root, archive: str, trust_pickles: bool = False) -> lis
                 _keep_code(root, opened)
                 store = RecordStore(root)
                 for item in opened.packed:
-                    _take_in(store, item, outcomes[item.path], parts.get(item.path))
+                    take_in = partial(_take_in, store, item, outcomes[item.path], parts.get(item.path))
+                    if item.path in parts and put_in_place is not None:
+                        outcomes[item.path] = put_in_place(item, take_in)
+                    else:
+                        take_in()
         finally:
             for part in parts.values():
                 storage.discard(part.path)
@@ -288,7 +340,7 @@ def _outcomes(root, packed, trust_pickles):
         outcomes[item.path] = IMPORTED if item.files else RECORD_ONLY
         if not (item.harmless or trust_pickles):
             outcomes[item.path] = LEFT_OUT
-        elif _in_the_way(root, item, recorded):
+        elif is_in_the_way(root, item, recorded):
             conflicts.append(item.path)
         elif os.path.lexists(root.absolute(item.path)):
             outcomes[item.path] = THERE
@@ -305,7 +357,7 @@ def _outcomes(root, packed, trust_pickles):
     return outcomes
 
 
-def _in_the_way(root, item, recorded):
+def is_in_the_way(root, item, recorded):
     """Return True if a target's path conflicts with an existing one.
 
     It conflicts if it leads through a file or a target, or differs from a recorded path only in case or
@@ -368,7 +420,7 @@ def _take_in(store, item: Packed, outcome, part: storage.Part | None):
 
     The steps are those of every commit: first the intent, then the file, then the record.
     """
-    if outcome == LEFT_OUT:
+    if outcome not in (IMPORTED, RECORD_ONLY, THERE):
         return
     root, name = store.root, item.name
     # a record vouches for a file by its time, too: the name gets the time of the file here

@@ -22,11 +22,16 @@ from .states import PlannedNode
 from .target_state import look_into
 
 
-def check_adoptable(root: Root, path: str) -> None:
+def check_adoptable(root: Root, path: str) -> str | None:
     """Check that a file can be read in the form of the result that it replaces.
 
     Nothing is checked if no record has the form, if reading the file would run code, or if the package
     that reads it is not installed.
+
+    Returns
+    -------
+    str or None
+        Hash of the data, if they were read.
 
     Raises
     ------
@@ -41,8 +46,10 @@ def check_adoptable(root: Root, path: str) -> None:
         target = target_of(record)
         if target is not None and not target.runs_code:
             with contextlib.suppress(MissingExtra):
-                look_into(target.at(root.absolute(path)), root, form=record.form)
-            return
+                found = look_into(target.at(root.absolute(path)), root, form=record.form)
+                return found and found.data_hash
+            return None
+    return None
 
 
 def keep(recipe: Recipe) -> bool:

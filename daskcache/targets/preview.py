@@ -1,6 +1,7 @@
 """A look at a value: a small picture of an image or figure, first rows of a table, the start of a text.
 
-`prefect.recording` shows these beside the tasks that made them.
+`prefect.recording` shows these beside the tasks that made them.  `housekeeping.array_differences` makes
+pictures of differences.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def preview(value: Any) -> Preview:
         summary = f"{value.dtype} array, {size}"
         plane = _plane(numpy, value)
         if plane is not None:
-            return Preview(summary, picture=_png(plane))
+            return Preview(summary, picture=png(plane))
         return Preview(summary, text=_start(numpy.array2string(value, threshold=50)))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         summary = f"table, {len(value):,} rows × {len(value.columns)} columns"
@@ -120,10 +121,10 @@ def _plane(numpy, array):
     plane = array[tuple(length // 2 for length in array.shape[:-spatial])]
     step = -(-max(plane.shape[:2]) // PIXELS)
     plane = plane[::step, ::step]
-    return plane if is_colour else _grey(numpy, plane)
+    return plane if is_colour else grey(numpy, plane)
 
 
-def _grey(numpy, plane):
+def grey(numpy: Any, plane: Any) -> Any:
     """Return a plane as uint8, from dark to bright."""
     values = numpy.abs(plane) if plane.dtype.kind == "c" else plane
     values = values.astype("f8")
@@ -137,7 +138,8 @@ def _grey(numpy, plane):
     return (numpy.nan_to_num(scaled).clip(0, 1) * 255).astype("u1")
 
 
-def _png(plane):
+def png(plane: Any) -> bytes:
+    """Return a plane of uint8, grey or in colours, as a PNG file."""
     import imageio.v3
 
     return imageio.v3.imwrite("<bytes>", plane, extension=".png")

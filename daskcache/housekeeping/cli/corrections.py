@@ -1,4 +1,7 @@
-"""Commands of ``dask cache`` about single targets: accept, adopt, keep, release, rm, trash, restore."""
+"""Commands of ``dask cache`` about targets that users decide on, most of all about corrections.
+
+They are accept, adopt, corrections, keep, release, rm, trash and restore.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import TIME, ask, check_may_delete, echo, on_root, root_option, yes_option
+from .main import (
+    TIME,
+    ask,
+    check_may_delete,
+    echo,
+    json_option,
+    on_root,
+    root_option,
+    yes_option,
+)
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -66,18 +78,20 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
 
     Files that another program left can be adopted, too.  If a folder is not a target, all its files are
     adopted.  The next plan of the program that makes the targets takes them for its results, and records
-    the user who adopted them.  Results downstream run again if the data differ.  The folder named by
-    --root or config daskcache.root need not be a root yet.
+    the user who adopted them.  Results downstream run again if the data differ; they are listed.  The
+    folder named by --root or config daskcache.root need not be a root yet.
     """
 
     from ...planning.corrections import check_adoptable
     from ...storage.files import file_hash
     from ...storage.record import target_id
     from ...storage.records import write_acceptance
-    from ..listing import AS_RECORDED, find_or_make_root, listed, paths_below
+    from ..adoption import consequences
+    from ..listing import AS_RECORDED, Lineage, find_or_make_root, listed, paths_below
 
     found = find_or_make_root(root)
-    known = {item.path: item for item in listed(found)}
+    lineage = Lineage(listed(found))
+    known = lineage.by_path
     adopted = False
     for target in targets:
         for path in paths_below(found, target, known):
@@ -85,12 +99,111 @@ def adopt_command(targets: tuple[str, ...], root: str | None):
                 was = "was adopted" if known[path].is_adopted else "was stored"
                 echo(f"{path} is as it {was}")
                 continue
-            check_adoptable(found, path)
+            data_hash = check_adoptable(found, path)
             write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
-            echo(f"{path} is adopted")
+            echo("\n    ".join([f"{path} is adopted", *consequences(found, lineage, path, data_hash)]))
             adopted = True
     if adopted:
         echo("the program that makes them takes them in when it plans next; 'ls' shows no change yet")
+        echo("'dask cache diff TARGET' shows what a correction changed")
+
+
+@click.command("corrections")
+@click.argument("pattern", default="*")
+@click.option("--export", "packed", type=click.Path(), help="Pack them into this new file.")
+@click.option(
+    "--apply", "applied", type=click.Path(exists=True, dir_okay=False), help="Apply those in this file."
+)
+@click.option("--trust-pickles", is_flag=True, help="With --apply: pickles, too; they can run code.")
+@json_option
+@root_option
+def corrections_command(
+    pattern: str,
+    packed: str | None,
+    applied: str | None,
+    trust_pickles: bool,
+    as_json: bool,
+    root: str | None,
+):
+    """List corrections: results that users edited and adopted.
+
+    PATTERN is a path of targets, a folder, or a shell pattern.  With --export, corrections are packed
+    into a file.  With --apply, those in a file are put in the places of the same targets of this root.
+    What functions made goes to the trash then, and what users made stays.  --root may name a new folder.
+
+    \b
+    Example
+        dask cache corrections --export corrections.tar
+        dask cache corrections --apply corrections.tar --root other
+    """
+
+    from ...storage.roots import Root, local_root
+    from ..listing import find_root, matching
+
+    if packed is not None and applied is not None:
+        raise click.UsageError("--export and --apply exclude each other")
+    found = Root(local_root(root)) if root and applied else find_root(root)
+    if applied is not None:
+        if pattern != "*":
+            raise click.UsageError("--apply takes no pattern: choose with --export PATTERN")
+        _apply(found, applied, trust_pickles, as_json)
+    elif packed is not None:
+        _export(found, packed, matching(found, pattern), as_json)
+    else:
+        _list(found, matching(found, pattern), as_json)
+
+
+def _list(root, matches, as_json):
+    import dataclasses
+    import json
+
+    from ...planning.display.tables import text_table
+    from ..correction_sets import corrections
+
+    found = corrections(root, matches)
+    if as_json:
+        listed = [dataclasses.asdict(correction) for correction in found]
+        echo(json.dumps({"root": root.path, "corrections": listed}))
+        return
+    cells = [["target", "state", "by", "when", "made for"]]
+    for each in found:
+        call = ", ".join(f"{name}={text}" for name, text in each.arguments.items())
+        kept = f", kept for {len(each.kept_for)} more" if each.kept_for else ""
+        made_for = f"{each.function}({call[:60]}{'…' if len(call) > 60 else ''}){kept}"
+        cells.append([each.target, each.state, each.by or "on_modified", each.when or "·", made_for])
+    echo(text_table(cells) if found else "no corrections")
+
+
+def _export(root, archive, matches, as_json):
+    import json
+
+    from ..correction_sets import export_corrections
+
+    packed, left_out = export_corrections(root, archive, matches)
+    if as_json:
+        echo(json.dumps({"archive": archive, "packed": packed, "left out": left_out}))
+        return
+    for path in left_out:
+        echo(f"{path}: left out, as it is a table or not as it was adopted")
+    echo(
+        f"{archive}: {len(packed)} corrections; 'dask cache corrections --apply {archive} --root FOLDER'"
+    )
+
+
+def _apply(root, archive, trust_pickles, as_json):
+    import json
+    import sys
+
+    from ..correction_sets import APPLIED, apply
+    from ..transfer import THERE
+
+    outcomes = apply(root, archive, trust_pickles)
+    if as_json:
+        echo(json.dumps({"root": root.path, "outcomes": dict(outcomes)}))
+    else:
+        for item in outcomes:
+            echo(f"{item.path}: {item.outcome}")
+    sys.exit(0 if all(item.outcome in (APPLIED, THERE) for item in outcomes) else 1)
 
 
 @click.command("trash")

@@ -46,8 +46,9 @@ class _Group(click.Group):
 
 
 _ELSEWHERE = {
-    **dict.fromkeys(("status", "ls", "why", "failures", "audit"), ".reports"),
-    **dict.fromkeys(("accept", "adopt", "keep", "release", "rm", "trash", "restore"), ".corrections"),
+    **dict.fromkeys(("status", "ls", "why", "diff", "failures", "audit"), ".reports"),
+    **dict.fromkeys(("accept", "adopt", "corrections", "keep", "release"), ".corrections"),
+    **dict.fromkeys(("rm", "trash", "restore"), ".corrections"),
     **dict.fromkeys(("verify", "gc", "du", "export", "import"), ".housekeeping"),
     "prune": ".prune",
 }

@@ -1,4 +1,4 @@
-"""Commands of ``dask cache`` that only look at a root: status, ls, why, failures, audit."""
+"""Commands of ``dask cache`` that only look at a root: status, ls, why, diff, failures, audit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import echo, import_modules, json_option, on_root
+from .main import echo, import_modules, json_option, on_root, root_option
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -87,6 +87,44 @@ def why_command(target: str, root: Root):
             f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
         )
     echo("\n".join(story(root, item)))
+
+
+@click.command("diff")
+@click.argument("a", metavar="A")
+@click.argument("b", metavar="[B]", required=False)
+@click.option("--picture", type=click.Path(), help="Write a picture to this new PNG file.")
+@import_modules
+@json_option
+@root_option
+def diff_command(a: str, b: str | None, picture: str | None, as_json: bool, root: str | None):
+    """Compare the target or file A with B.
+
+    Without B, a corrected target is compared with what its function had made.  If the trash does not
+    have that, the function is called again with its recorded arguments and inputs.  It must be in a
+    module that you name with --module.  Nothing is written to the root.  The exit code is 1 if A and B
+    differ.
+
+    \b
+    Example
+        dask cache diff masks/a.tif --module pipeline --picture difference.png
+    """
+
+    import json
+    from pathlib import Path
+
+    from ..diff import diff
+
+    found = diff(a, b, root=root)
+    if picture is not None:
+        if found.picture is None:
+            raise click.ClickException("there is no picture: these are not two images that differ")
+        try:
+            with Path(picture).open("xb") as file:
+                file.write(found.picture)
+        except FileExistsError as error:
+            raise click.ClickException(f"{picture} is there already; name a new file") from error
+    echo(json.dumps(found.to_dict()) if as_json else found)
+    sys.exit(0 if found.equal else 1)
 
 
 @click.command("failures")

@@ -1,4 +1,4 @@
-"""Views of plans and reports: `tables` and `reports` have text, HTML and data frames, `svg` has pictures.
+"""Views of plans and reports: `tables` and `reports` make text and HTML, `svg` makes pictures.
 
 `graph` and `housekeeping` use them, and `cells` has the building blocks of tables.
 """
