@@ -287,16 +287,20 @@ def _copied(work, inputs, trace, found):
         entry = store_copies(work, inputs, trace, found)
         return entry and _Done(COPIED, seconds, entry)
     inputs = _made(inputs)
-    value = _value_elsewhere(work, found)
+    (name,) = found.names
+    record = records.RecordStore(Root(work.root)).read(name)
+    value = record and _value_elsewhere(work, found, record)
     try:
-        if value is None or heirs(work, inputs, [value])[0].hash(value) != found.names[0].data_hash:
+        if value is None or heirs(work, inputs, [value])[0].hash(value) != name.data_hash:
             return None
-        return _Done(COPIED, seconds, store_results(work, inputs, trace, value, None, seconds))
+        adopted = record.facts("edited", "kept")  # a user's correction stays one
+        entry = store_results(work, inputs, trace, value, None, seconds, facts=adopted)
+        return _Done(COPIED, seconds, entry)
     except FormatLimit:  # the function raises it, too, unless it writes its target itself
         return None
 
 
-def _value_elsewhere(work, found):
+def _value_elsewhere(work, found, record):
     """Return the value found elsewhere, for writing it in another format; None if it can't be read.
 
     Between two folder formats it is opened lazily, not loaded.
@@ -304,8 +308,7 @@ def _value_elsewhere(work, found):
     from .named import target_of
 
     (name,), (path,) = found.names, found.paths
-    record = records.RecordStore(Root(work.root)).read(name)
-    target = record and target_of(record, work.spec)
+    target = target_of(record, work.spec)
     if target is None:
         return None
     stored = Stored.recorded(target, path, name, record.form)

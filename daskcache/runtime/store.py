@@ -46,16 +46,19 @@ class Written(NamedTuple):
     facts: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
 
-def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False):
+def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False, facts=None):
     """Write and commit each result, and return the entry.
 
-    `is_alone` is True if nothing else refers to the result.
+    `is_alone` is True if nothing else refers to the result.  The `facts` are for the records, see
+    `Written`.
     """
     root = Root(work.root)
     with sweeping(root.path, own_paths or ()):
         root.check(work.root_id)
         files.check_folders(root, work.paths)
         results = write_results(root, work, inputs, result, own_paths)
+    if facts:
+        results = [written._replace(facts=written.facts | facts) for written in results]
     took = [int(seconds * 1e6)] * len(results)
     names, committed = _commit_all(root, work, inputs, trace, results, took)
     forget_failure(work)

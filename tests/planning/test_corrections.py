@@ -807,3 +807,17 @@ def test_a_note_that_holds_no_texts_says_nothing(note):
     (folder / f"{target_id('masks/a.tif')}.json").write_text(json.dumps(note))
     assert masks().dc.state == "complete"
     np.testing.assert_array_equal(masks().compute(), value)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_a_copy_of_a_correction_is_a_correction(suffix):
+    """At another target, in the same or another format, it is not replaced unasked either."""
+    node = masks()
+    node.compute()
+    mask = correct(node)
+    other = dc.delayed(mask_of, target=f"other.{suffix}", version=1)
+    copy = other(np.arange(12, dtype="u1").reshape(3, 4), 2)
+    assert np.array_equal(copy.compute(), mask)
+    assert copy.dc.state == "adopted"
+    with pytest.raises(TargetModified):
+        other(np.arange(12, dtype="u1").reshape(3, 4), 3).compute()
