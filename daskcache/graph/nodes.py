@@ -266,8 +266,7 @@ class Nodes(NodesCollection, Sequence):
                     got=f"none in {self._nodes[column.index(None)]._recipe.title}",
                     hint=f'leave such nodes out first, e.g. nodes["…/*"], or nodes.where({name}=[…])',
                 )
-        groups = grouped(columns) if self._nodes else {}
-        return {key: self._taken(positions) for key, positions in groups.items()}
+        return {key: self._taken(positions) for key, positions in grouped(columns).items()}
 
     def load(self) -> list[Any]:
         """Read the stored results.
