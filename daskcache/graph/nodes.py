@@ -95,6 +95,9 @@ class Nodes(NodesCollection, Sequence):
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes)
 
+    def __reversed__(self) -> Iterator[Node]:
+        return reversed(self._nodes)
+
     def __getitem__(self, index):
         found = self._selector.positions(index)
         return self._taken(found) if isinstance(found, list) else self._nodes[found]
