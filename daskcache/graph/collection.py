@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable
 from threading import get_ident
 
-from dask._task_spec import GraphNode
 from dask.base import DaskMethodsMixin
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
@@ -118,9 +117,7 @@ def _unpickled(cls, flat, positions, keys):
 
 def _computed(graph, cls, recipes, keys, rename=None):
     """Return the nodes with another graph: of futures or values (persist), or of tasks (optimize)."""
-    tasks = [each for each in graph.values() if isinstance(each, GraphNode)]
-    # tasks that need others stay in one graph with them
-    is_of_values = graph.keys() == set(keys) and not any(task.dependencies for task in tasks)
+    is_of_values = graph.keys() == set(keys)
     if not is_of_values and not isinstance(graph, HighLevelGraph):
         graph = HighLevelGraph.from_collections(f"nodes-{id(graph)}", graph)
     return cls(

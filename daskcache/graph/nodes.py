@@ -95,6 +95,9 @@ class Nodes(NodesCollection, Sequence):
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes)
 
+    def __reversed__(self) -> Iterator[Node]:
+        return reversed(self._nodes)
+
     def __getitem__(self, index):
         found = self._selector.positions(index)
         return self._taken(found) if isinstance(found, list) else self._nodes[found]
@@ -266,8 +269,7 @@ class Nodes(NodesCollection, Sequence):
                     got=f"none in {self._nodes[column.index(None)]._recipe.title}",
                     hint=f'leave such nodes out first, e.g. nodes["…/*"], or nodes.where({name}=[…])',
                 )
-        groups = grouped(columns) if self._nodes else {}
-        return {key: self._taken(positions) for key, positions in groups.items()}
+        return {key: self._taken(positions) for key, positions in grouped(columns).items()}
 
     def load(self) -> list[Any]:
         """Read the stored results.

@@ -1,7 +1,7 @@
 """Selecting nodes of many by position, name, pattern or mask, for `nodes.Nodes` and `plan.Plan`.
 
-The names of a node are its label, its title, and of each target the path from the root, that path
-without its suffix, the file's name and the name's stem.
+The names of a node are its title, which is the label if it has one, and of each target the path from
+the root, that path without its suffix, the file's name and the name's stem.
 """
 
 from __future__ import annotations
@@ -164,6 +164,4 @@ def _names_of(recipe: Recipe) -> Iterator[str]:
         stem, dot, _ = name.rpartition(".")
         stem = stem if dot and stem else name
         yield from (path, f"{folder}{slash}{stem}", name, stem)
-    if recipe.label:
-        yield recipe.label
     yield recipe.title

@@ -182,6 +182,7 @@ def test_shown(wells, made):
     nodes[0].compute()
     text, shown = str(nodes), nodes._repr_html_()
     assert text.startswith("3 nodes of size, plate: 2, site: 3; 1 complete, 2 missing\n")
+    assert "3 nodes of size, plate: 2, site: 3; 1 complete, 2 missing</p>" in shown
     for part in ("size/P1_1.json", "complete", "was never computed"):
         assert part in text
         assert part in shown
@@ -237,20 +238,25 @@ def test_mixed_with_other_collections(made):
 
 
 def test_one_collection(monkeypatch):
-    """Dask reads the graph of finished nodes once, and daskcache makes one plan."""
+    """Dask reads one graph, and daskcache requests all nodes from one planner at once."""
     nodes = square.map(range(50))
     nodes.compute()
-    planners = []
-    init = verb.Planner.__init__
-    monkeypatch.setattr(
-        verb.Planner, "__init__", lambda self, *a, **k: (planners.append(self), init(self, *a, **k))[1]
-    )
-    reads = []
-    graph = verb.planned_graph
-    monkeypatch.setattr(verb, "planned_graph", lambda *a, **k: (reads.append(a), graph(*a, **k))[1])
+    reads, requested = [], []
+    planned_graph, request_all = verb.planned_graph, verb.Planner.request_all
+
+    def counted_graph(*args, **kwargs):
+        reads.append(args)
+        return planned_graph(*args, **kwargs)
+
+    def counted_request(planner, recipes):
+        requested.append((planner, len(recipes)))
+        return request_all(planner, recipes)
+
+    monkeypatch.setattr(verb, "planned_graph", counted_graph)
+    monkeypatch.setattr(verb.Planner, "request_all", counted_request)
     assert dask.compute(nodes)[0][-1] == 49**2
-    assert (len(planners), len(reads)) == (1, 2)  # Dask asks if there is a graph, and takes it
-    assert len(nodes.dask.layers) == 1
+    assert len(reads) == 2  # Dask asks if there is a graph, and takes it
+    assert [count for _, count in requested] == [50]
 
 
 def test_no_nodes():
@@ -351,6 +357,16 @@ def test_composed(made, runs):
     assert runs.take() == []
 
 
+def test_composing_plans_nothing(monkeypatch):
+    """The graph is planned when it is computed, also after a verb has planned these nodes."""
+    nodes = square.map([1, 2])
+    assert dask.compute(nodes) == ([1, 4],)
+    with monkeypatch.context() as patch:
+        patch.setattr(verb, "planned_graph", None)
+        composed = dask.delayed(sum)(nodes)
+    assert composed.compute() == 5
+
+
 def test_a_body_that_returns_nodes():
     """It is refused, as a single node is."""
     nodes = square.map([1, 2])
@@ -388,16 +404,16 @@ def test_tasks_map_nodes(mode):
         assert len(double.map(nodes)) == 2
 
 
-def test_pickled():
-    """Nodes come back as they were, and what they share is pickled once."""
-    first = echo(list(range(2000)))
-    nodes = echo.map([[first, n] for n in range(20)])
-    pickled = cloudpickle.dumps(nodes)
-    again = pickle.loads(pickled)
+def test_pickled(made, runs):
+    """Nodes come back as they were, with what they share, and with the values that they hold."""
+    first = echo([1])
+    nodes = echo.map([[first, n] for n in range(3)])
+    again = pickle.loads(cloudpickle.dumps(nodes))
     assert [node.dc.key for node in again] == [node.dc.key for node in nodes]
-    assert len(pickled) < 3 * len(cloudpickle.dumps(nodes[0]))
-    (kept,) = dask.persist(square.map([3]))
-    assert pickle.loads(cloudpickle.dumps(kept)).compute() == [9]
+    assert len({id(node._recipe.upstream[0]) for node in again}) == 1
+    (kept,) = dask.persist(made["double"].map([3]))
+    assert pickle.loads(cloudpickle.dumps(kept)).compute() == [6]
+    assert runs.take() == ["double"]
 
 
 def test_tokens():
