@@ -41,6 +41,7 @@ def test_its_own_tests(folder, tmp_path, full):
     paths = [str(here), str(here.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     environment |= {"PREFECT_HOME": str(tmp_path / "home"), "PREFECT_TEST_MODE": "1"}
+    environment["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"  # other tests run, too
     environment.pop("PREFECT_API_URL", None)  # they start a server of their own
     environment.pop("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", None)
     report = tmp_path / "report.xml"
