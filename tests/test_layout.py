@@ -77,6 +77,7 @@ PUBLIC = [
     "target_decoder",
     "target_encoder",
     "task",
+    "variant",
     "why",
 ]
 
