@@ -13,6 +13,7 @@ from . import aliases
 
 #: Public names by the module that defines them.
 _DEFINED_IN = {
+    "calls.variants": "variant",
     "cluster.attaching": "attach detach",
     "events": "history",
     "graph.api": "accept compute invalidate keep persist plan release status target why",
@@ -66,6 +67,7 @@ __all__ = [*sorted(_HOMES), "errors", "hashing"]
 if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
+    from .calls.variants import variant as variant
     from .cluster.attaching import attach as attach
     from .cluster.attaching import detach as detach
     from .events import history as history

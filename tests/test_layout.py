@@ -88,6 +88,7 @@ PUBLIC = [
     "target_decoder",
     "target_encoder",
     "task",
+    "variant",
     "why",
 ]
 

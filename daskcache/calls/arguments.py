@@ -41,6 +41,7 @@ from .containers import taken_apart, values_in
 from .options import check_suffixes
 from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
+from .variants import current_variant, paths_in_variant
 
 
 def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
@@ -104,6 +105,9 @@ def _make_recipe(spec, args, kwargs, pure):
     paths = tuple([template.fill(lookup, field_of) for template in spec.templates]) if pure else ()
     if spec.ends_in_field and spec.options.target is not None:
         check_suffixes(spec.options, paths)
+    base: tuple[str, ...] = ()
+    if paths and (folder := current_variant()) is not None:
+        base, paths = paths, paths_in_variant(folder, paths, spec.formats)
     taint = _taint(parents) if pure else uuid.uuid4().hex
     return Recipe(
         spec,
@@ -117,6 +121,7 @@ def _make_recipe(spec, args, kwargs, pure):
         label,
         dask.get_annotations(),
         code.fingerprint,
+        base,
         code.parts,
     )
 

@@ -52,6 +52,8 @@ class Recipe:
     annotations: dict
     #: Fingerprint of the code.
     code: str
+    #: Of a node in a variant, the paths of the base's targets; else empty.
+    base: tuple[str, ...] = ()
     #: The code's parts when the node was made; None if the recipe came from another process.
     parts: list[Part] | None = None
     #: Text that tells this recipe and its place from all others in this process.
@@ -79,6 +81,10 @@ class Recipe:
     def targets(self) -> tuple[Target, ...]:
         formats = self.spec.formats
         return tuple(f.at(path) for f, path in zip(formats, self.paths, strict=True))
+
+    def at_base(self) -> Recipe:
+        """Return the recipe of the base's node that equals this one of a variant."""
+        return dataclasses.replace(self, paths=self.base, base=())
 
     def trace(self, data_hashes: list[str]) -> str:
         """Return the hash of the code, the arguments and the data that the parents hold."""
@@ -143,7 +149,7 @@ class Recipe:
     def __daskcache_path__(self):
         if not self.paths:
             raise TemplateError(f"a template refers to the path of {self.name}(), which has no target")
-        return self.paths[0]
+        return (self.base or self.paths)[0]  # so that both places follow from one template
 
 
 def flatten(recipe: Recipe) -> list[tuple]:
@@ -188,7 +194,7 @@ def unflatten_all(flat: list[tuple]) -> list[Recipe]:
     return recipes
 
 
-_STATE = ("static", "key", "taint", "paths", "root", "label", "annotations", "code")
+_STATE = ("static", "key", "taint", "paths", "root", "label", "annotations", "code", "base")
 
 
 def _with(item, change):

@@ -38,10 +38,14 @@ class Accessor:
     Notes
     -----
     All but `key` examine the upstream nodes too; `target`, `path` and `invalidate` do so only for a path
-    with ``{data_hash}``.  `state` and `why` only look, and raise nothing.  The others raise
+    with ``{data_hash}``, and for nodes of a variant.  `state` and `why` only look, and raise nothing.
+    The others raise
     `TargetCollision` if two of these nodes claim one target, or if another function made it.  They raise
     `ArgumentChanged` if an argument, a source or the code changed after a node was made, and
     `SourceMissing` if a source is gone.
+
+    A user's decisions about a node of a `variant` are about the variant's place.  They raise
+    `GraphError` while the node uses the base's result.
 
     Examples
     --------
@@ -67,10 +71,11 @@ class Accessor:
     def target(self) -> Target | tuple[Target, ...] | None:
         """The node's target with its absolute path; a tuple for several results.
 
-        None if the node is not cached.  A path keeps its ``{data_hash}`` until the result is there.
+        None if the node is not cached.  A path keeps its ``{data_hash}`` until the result is there.  For
+        a node of a variant, it is the base's target as long as the node uses that.
         """
-        recipe = self._recipe
-        places = zip(recipe.targets, self._located(), strict=True)
+        recipe, paths = self._places()
+        places = zip(recipe.targets, paths, strict=True)
         targets = tuple(target.at(f"{recipe.root}/{path}") for target, path in places)
         return targets[0] if len(targets) == 1 else targets or None
 
@@ -165,7 +170,7 @@ class Accessor:
         GraphError
             If the node has no target, or depends on results that are stale themselves.
         """
-        recipe = self._recipe
+        recipe = self._own()
         planned = Planner().look_or_raise(recipe)
         if planned.is_complete:
             return False
@@ -186,7 +191,7 @@ class Accessor:
         recipe = self._recipe
         if not recipe.paths:
             raise GraphError(f"{recipe.title} has no target that could be accepted", node=recipe.title)
-        gone = [p for p in self._located() if not files.exists(f"{recipe.root}/{p}")]
+        gone = [p for p in self._places()[1] if not files.exists(f"{recipe.root}/{p}")]
         is_stale = planned.state in (states.STALE, states.PENDING)
         if not is_stale or None in planned.records or gone:
             state = states.MISSING if gone and is_stale else planned.state
@@ -227,7 +232,7 @@ class Accessor:
         GraphError
             As `keep` does.
         """
-        recipe = self._recipe
+        recipe = self._own()
         planner = Planner()
         planned = planner.look_or_raise(recipe)
         if planned.is_complete and not planner.takes_in(planned):
@@ -282,7 +287,7 @@ class Accessor:
         GraphError
             If the adopted result is damaged.
         """
-        return corrections.keep(self._recipe)
+        return corrections.keep(self._own())
 
     def release(self) -> bool:
         """Move the adopted result to the trash, so that the node runs when it is needed.
@@ -299,7 +304,7 @@ class Accessor:
         StorageError
             If the target can't be moved.
         """
-        return corrections.release(self._recipe)
+        return corrections.release(self._own())
 
     def invalidate(self) -> None:
         """Move the target to the root's trash, so that the node counts as missing.
@@ -311,13 +316,37 @@ class Accessor:
         StorageError
             If the target can't be moved.
         """
-        for path in self._located():
-            location = f"{self._recipe.root}/{path}"
+        recipe, paths = self._own(), self._places()[1]
+        for path in paths:
+            location = f"{recipe.root}/{path}"
             if files.exists(location):
-                trash.keep(Root(self._recipe.root), location, path, "removed")
+                trash.keep(Root(recipe.root), location, path, "removed")
 
-    def _located(self):
-        return located_paths(self._recipe, lambda recipe: Planner().look_or_raise(recipe))
+    def _places(self):
+        """Return the recipe whose targets are used, and their paths; see `used_places`."""
+        has_hash = any(DATA_HASH in path for path in self._recipe.paths)
+        return used_places(self._recipe, Planner().look_or_raise if has_hash else Planner().look)
+
+    def _own(self):
+        """Return the node's recipe.
+
+        Raises
+        ------
+        GraphError
+            If a node of a variant uses the base's result, about which only the base's node can decide.
+        """
+        recipe, (used, paths) = self._recipe, self._places() if self._recipe.base else (self._recipe, ())
+        if used is not recipe:
+            raise GraphError(
+                "the node uses the result of the base, and a decision about that is the base's",
+                node=recipe.title,
+                target=", ".join(map(Root(recipe.root).absolute, paths)),
+                expected=f"a result at {', '.join(map(Root(recipe.root).absolute, recipe.paths))}",
+                got="nothing there; the base holds the result of this recipe",
+                hint="make the node within daskcache.variant(None) to decide for the base, or compute "
+                "it with force=[node], which makes it in the variant",
+            )
+        return recipe
 
     def _complete_entry(self):
         planned = Planner().look_or_raise(self._recipe)
@@ -333,17 +362,19 @@ class Accessor:
         return printable(f"<{recipe.title}: {self.state}, key {recipe.key}>")
 
 
-def located_paths(recipe: Recipe, look: Callable[[Recipe], PlannedNode]) -> tuple[str, ...]:
-    """Return the targets' paths, with the hash of the data where it is part of a path.
+def used_places(recipe: Recipe, look: Callable[[Recipe], PlannedNode]) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the recipe whose targets are used, and their paths with the hash of the data filled in.
 
-    `look` examines the recipe, if that is needed.
+    The recipe is that of the base's node if a node of a variant uses its result.  `look` examines the
+    recipe, if that is needed.
     """
-    paths = recipe.paths
-    if not any(DATA_HASH in path for path in paths):
-        return paths
-    names = look(recipe).records or (None,) * len(paths)
-    return tuple(
-        located(path, name.data_hash) if name else path for path, name in zip(paths, names, strict=True)
+    if not (recipe.base or any(DATA_HASH in path for path in recipe.paths)):
+        return recipe, recipe.paths
+    planned = look(recipe)
+    names = planned.records or (None,) * len(recipe.paths)
+    return planned.recipe, tuple(
+        located(path, name.data_hash) if name else path
+        for path, name in zip(planned.recipe.paths, names, strict=True)
     )
 
 

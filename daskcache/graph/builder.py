@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from dask._task_spec import GraphNode, Task, TaskRef
+from dask._task_spec import DataNode, GraphNode, Task, TaskRef
 
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
@@ -194,11 +194,16 @@ class GraphBuilder:
         If the planner collects errors, a `NodeFailed` may stand in for the value.  `jointly` is True if
         the value goes into a list with others.
         """
-        key = self._result_keys.get(recipe.identity)
+        key = self._result_keys.get(self._identity(recipe))
         return key or self.add_value(recipe, raises=self._raises(jointly))
 
     def _raises(self, jointly):
         return self.for_futures and not jointly
+
+    def _identity(self, recipe):
+        """Return the identity of a planned recipe: that of the base's if a node of a variant uses it."""
+        planned = self.planner.nodes.get(recipe.identity) if recipe.base else None
+        return planned.recipe.identity if planned is not None else recipe.identity
 
     def _add_parents(self, planned):
         """Add the tasks for the inputs of a requested node; return the new ones that make nodes."""
@@ -233,7 +238,7 @@ class GraphBuilder:
         With `raises`, the error of a node that failed is raised where the value is needed, as a plain
         function can't take a stand-in.
         """
-        known = self._known_value(recipe.identity, key, raises)
+        known = self._known_value(self._identity(recipe), key, raises)
         if known is not None:
             return known
         others, self._new = self._new, []  # calls nest: a node may be upstream in a Dask value
@@ -256,11 +261,11 @@ class GraphBuilder:
         """
         if self.planner.collect:
             return None
-        if recipe.identity not in self._result_keys:
+        if self._identity(recipe) not in self._result_keys:
             with self.noting_failure():
                 self.add_entry(recipe)
                 self.planner.write_down()
-        return self._result_keys.get(recipe.identity)
+        return self._result_keys.get(self._identity(recipe))
 
     @contextmanager
     def singly(self) -> Iterator[None]:
@@ -303,8 +308,8 @@ class GraphBuilder:
         With `pinned`, its target exists in the end even if nothing needs its data.
         """
         if pinned:
-            self._pinned.add(recipe.identity)
-        if recipe.identity not in self._entry_keys:
+            self._pinned.add(self._identity(recipe))
+        if self._identity(recipe) not in self._entry_keys:
             planned = self.planner.request(recipe)
             if not planned.is_to_do:
                 return None
@@ -312,21 +317,26 @@ class GraphBuilder:
             self._new = []
             self._add_entry(planned)
             self._attempts.send(self._new, self.outputs)
-        return self._entry_keys[recipe.identity]
+        return self._entry_keys[self._identity(recipe)]
 
     def add_check(self, recipe: Recipe) -> str:
         """Add the entry task of a node, complete or not, and pin the node; return the key.
 
-        The task checks again before it runs the function.
+        The task checks again before it runs the function.  A node of a variant that uses the base's
+        result has a task that only gives its entry.
         """
         self._pinned.add(recipe.identity)
         planned = self.planner.request(recipe)
+        if planned.is_complete and planned.recipe.identity != recipe.identity:
+            key = task_keys.entry_key(recipe.name, recipe.key, evidence_token(planned.records))
+            self.tasks[key] = DataNode(key, planned.entry)
+            return key
         self._new = []
         return self._add_entry(planned)
 
     def entry_key_of(self, recipe: Recipe) -> str | None:
         """Return the key of a node's entry task, or None if it was not added."""
-        return self._entry_keys.get(recipe.identity)
+        return self._entry_keys.get(self._identity(recipe))
 
     def _add_entry(self, planned: PlannedNode) -> str:
         """Add the entry tasks of a node and of the nodes that must run before it; return its key."""
@@ -395,7 +405,7 @@ class GraphBuilder:
                 made_from.append(f"{item.identity} {handles[-1].key}")
             elif parent.is_to_do:
                 inputs.append(len(handles))
-                handles.append(TaskRef(self._entry_keys[item.identity]))
+                handles.append(TaskRef(self._entry_keys[parent.recipe.identity]))
                 made_from.append(handles[-1].key)
             else:
                 inputs.append(parent.entry)

@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 from dask._task_spec import GraphNode, convert_legacy_graph
+from dask.delayed import Delayed
 from dask.highlevelgraph import MaterializedLayer
 
 from ..calls.recipe import Recipe
@@ -144,12 +145,23 @@ def split_graph(graph: Any) -> tuple[list[Any], dict[Any, GraphNode]]:
     return list(late), convert_legacy_graph(plain, {*plain, *late})
 
 
-def values_among(graphs: Iterable[Any]) -> Iterator[str]:
-    """Yield the identities of the recipes whose values lazy layers or late tasks of graphs stand for."""
-    for graph in graphs:
-        for layer in graph.layers.values():
-            for node in (layer, *getattr(layer, "mapping", {}).values()):
-                yield from (recipe.identity for recipe in getattr(node, "recipes", ()))
+def recipes_among(layers: Iterable[Any]) -> Iterator[Recipe]:
+    """Yield the recipes whose values lazy layers, or late tasks in layers, stand for."""
+    for layer in layers:
+        for node in (layer, *getattr(layer, "mapping", {}).values()):
+            yield from getattr(node, "recipes", ())
+
+
+def composed_recipes(collections: Iterable[Any]) -> Iterator[Recipe]:
+    """Yield the recipes in the graphs of composed collections.
+
+    The graphs of expressions (data frames) are left out, because they are made when they are read.
+    """
+    for collection in collections:
+        is_direct = recipe_of(collection) is not None or holds_nodes(collection)
+        if not is_direct and not hasattr(type(collection), "expr"):
+            graph = collection._dask if isinstance(collection, Delayed) else collection.dask
+            yield from recipes_among(getattr(graph, "layers", {}).values())
 
 
 def recipe_of(collection: Any) -> Recipe | None:

@@ -17,7 +17,7 @@ from ..planning.planner import Planner, garbage_later
 from ..planning.states import STATES, PlannedNode
 from ..targets.overview import grouped
 from . import verb
-from .accessor import incomplete, located_paths
+from .accessor import incomplete, used_places
 from .collection import NodesCollection
 from .node import Node
 from .selecting import Selector
@@ -175,7 +175,8 @@ class Nodes(NodesCollection, Sequence):
         planner = Planner()
         found: list[str | tuple[str, ...] | None] = []
         for recipe in self._recipes:
-            paths = [f"{recipe.root}/{path}" for path in located_paths(recipe, planner.look)]
+            used, places = used_places(recipe, planner.look)
+            paths = [f"{used.root}/{path}" for path in places]
             found.append(paths[0] if len(paths) == 1 else tuple(paths) or None)
         return found
 

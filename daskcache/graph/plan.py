@@ -53,7 +53,7 @@ class Plan:
     def __init__(self, recipes: list[Recipe], planner: Planner):
         self._recipes = recipes
         self._planner = planner
-        self.nodes = tuple(planner.nodes.values())
+        self.nodes = tuple(planner.planned_nodes)
 
     def __iter__(self) -> Iterator[PlannedNode]:
         return iter(self.nodes)

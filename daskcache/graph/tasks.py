@@ -175,6 +175,7 @@ def task_to_make(
         _verb_to_look_elsewhere(planned, planner),
         pinned or bool(_BOUND & recipe.annotations.keys()),
         code_in_arguments(code),
+        bool(recipe.base),
     )
     return EntryTask(task.key, run_and_load if task.gives_value else run_node, work, *handles)
 

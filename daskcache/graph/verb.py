@@ -46,13 +46,14 @@ from .attempts import SUBMISSIONS, SentFutures, drop_released, unfinished
 from .builder import GraphBuilder, Sharing
 from .frames import (
     DaskMoment,
+    composed_recipes,
     culled_graph,
     dask_moment,
     holds_nodes,
     plain_layer,
     recipe_of,
+    recipes_among,
     recipes_of,
-    values_among,
 )
 from .tasks import finished
 
@@ -106,6 +107,7 @@ def compute(
 
     def once():
         planner = Planner(force, collect)
+        planner.base_nodes.add_later(lambda: composed_recipes(collections))
         planner.request_all(recipes)
         return compute_planned(collections, planner, kwargs, making)
 
@@ -136,6 +138,7 @@ def persist(collections: tuple, force=False, collect: bool = False, **kwargs: An
 
     def once():
         planner = Planner(force, collect)
+        planner.base_nodes.add_later(lambda: composed_recipes(collections))
         planner.request_all(recipes)
         planner.check()
         planner.write_down()
@@ -268,11 +271,15 @@ def _new_layer(moment):
     if isinstance(step, FrameType):  # a verb reads its collections, and plans them all at once
         layer = VerbLayer()
         layer.builder.for_futures = moment.makes_futures
-        layer.expect(step.f_locals.get("collections", ()))
+        collections = step.f_locals.get("collections", ())
+        layer.expect(collections)
+        layer.builder.planner.base_nodes.add_later(lambda: composed_recipes(collections))
         return layer
     if moment.is_sending:
         return _layer_to_send(moment.client, moment.futures, moment.expr)
-    return _reopened(moment.culled) or VerbLayer()
+    layer = _reopened(moment.culled) or VerbLayer()
+    layer.builder.planner.base_nodes.add_later(lambda: recipes_among(moment.culled))
+    return layer
 
 
 def _layer_to_send(client, futures, expr):
@@ -298,11 +305,14 @@ def _layer_to_send(client, futures, expr):
     for _, earlier in before:
         earlier.builder.held.clear()
     graphs = [found.hlg for found in expr.find_operations(HLGExpr)]
-    layer = _reopened(chain.from_iterable(graph.layers.values() for graph in graphs)) or VerbLayer()
+    layers = [layer for graph in graphs for layer in graph.layers.values()]
+    recipes = list(recipes_among(layers))
+    layer = _reopened(layers) or VerbLayer()
+    layer.builder.planner.base_nodes.add_instead(recipes)
     layer.earlier = [old for sent, old in before if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
     layer.builder.futures = [weakref.ref(future) for future in futures.values()]
-    layer.builder.values = frozenset(values_among(graphs))
+    layer.builder.values = frozenset(recipe.identity for recipe in recipes)
     with _sent_lock:
         _sent_layers.append((SentFutures(client, futures.keys()), layer))
     return layer
@@ -412,7 +422,7 @@ class VerbLayer(MaterializedLayer):
             return
         self._told = True
         found: dict[str, list[float]] = {}
-        for planned in list(self.builder.planner.nodes.values()):
+        for planned in self.builder.planner.planned_nodes:
             if planned.is_complete and planned.action in (LOAD, SKIP) and not planned.requested:
                 found.setdefault(planned.recipe.name, []).append(planned.seconds or 0.0)
         for function, seconds in found.items():

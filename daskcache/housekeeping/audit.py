@@ -133,7 +133,7 @@ def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
     planner = Planner()
     for node in nodes_in(nodes):
         planner.look_or_raise(node._recipe)
-    complete = [n for n in planner.nodes.values() if n.is_complete and n.recipe.paths]
+    complete = [n for n in planner.planned_nodes if n.is_complete and n.recipe.paths]
 
     def examine(planned):
         store = planner.store(planned.recipe.root)

@@ -162,7 +162,7 @@ def prune(
     planner = Planner()
     planner.request_all([node._recipe for node in nodes_in(nodes)])
     graphs: dict[str, list[PlannedNode]] = {}
-    for planned in planner.nodes.values():
+    for planned in planner.planned_nodes:
         graphs.setdefault(planned.recipe.root, []).append(planned)
     choices = [_Choice(Root(path), graph, names, min_age) for path, graph in graphs.items()]
     for name in names:

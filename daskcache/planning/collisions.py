@@ -43,8 +43,7 @@ class Collisions:
         TargetCollision
             If another recipe claims the target, one inside it, or one around it.
         """
-        # file systems may ignore case, and a table lies inside its database as a file in its folder
-        form = f"{recipe.root}/{nested(collision_form(path))}"
+        form = claimed_form(recipe, path)
         folder = form.rpartition("/")[0]
         if SEPARATOR not in path or place_of(path).has_files:
             self._count(recipe, path, folder)
@@ -82,6 +81,12 @@ class Collisions:
                 DaskcacheWarning,
                 stacklevel=2,
             )
+
+
+def claimed_form(recipe: Recipe, path: str) -> str:
+    """Return the form of a target's path in which targets that collide are equal."""
+    # file systems may ignore case, and a table lies inside its database as a file in its folder
+    return f"{recipe.root}/{nested(collision_form(path))}"
 
 
 def _collision(why, recipe, path, rival):

@@ -16,7 +16,6 @@ from ..calls.recipe import Recipe, combine, recipes_before
 from ..calls.spec import Code, Spec
 from ..errors import DaskcacheError, TargetCollision
 from ..hashing import algorithms
-from ..hashing.encoder import untagged
 from ..runtime.entry import Entry, joint_hash
 from ..runtime.finished import find_elsewhere
 from ..storage import files
@@ -26,7 +25,7 @@ from ..storage.records import RecordStore
 from . import states
 from .collisions import Collisions
 from .findings import Findings, Roots
-from .reasons import made_for
+from .reasons import changed_parents, made_for
 from .states import PlannedNode
 from .target_examiner import BEST_FIRST, examine_target
 
@@ -68,13 +67,17 @@ class Examiner:
             if current.identity in nodes:
                 stack.pop()
                 continue
-            unseen = [p for p in recipes_before(current) if p.identity not in nodes]
+            unseen = [p for p in self._before(current, recipe) if p.identity not in nodes]
             if unseen:
                 stack += reversed(unseen)
                 continue
             stack.pop()
             nodes[current.identity] = self._examine(current)
         return nodes[recipe.identity]
+
+    def _before(self, recipe: Recipe, requested: Recipe) -> list[Recipe]:
+        """Return the recipes to examine before a recipe, on the way to a requested one."""
+        return recipes_before(recipe)
 
     def look_or_raise(self, recipe: Recipe) -> PlannedNode:
         """Examine a node as `look` does, and raise the error of one of the nodes that can't be used."""
@@ -228,20 +231,17 @@ class Examiner:
             planned.state = states.STALE
             planned.reasons.append("what it was made from holds other data now")
             return
-        # without a trace to compare, those parents whose data are known are compared one by one
-        record = self._roots[recipe.root].read(name)
-        for parent, described in zip(planned.parents, record.upstream if record else (), strict=False):
-            known = parent and parent.data_hash
-            if known and untagged(described["data_hash"]) != known:
-                planned.state = states.STALE
-                planned.reasons.append(f"{parent.recipe.title} holds other data now")
+        for parent in changed_parents(planned, self._roots[recipe.root].read(name)):
+            planned.state = states.STALE
+            planned.reasons.append(f"{parent.recipe.title} holds other data now")
 
     def _look_elsewhere(self, planned, trace):
         """Find the result of equal code and equal data at other targets, to be copied if needed."""
         store = self.store(planned.recipe.root)
         if trace is None or store.is_empty:
             return
-        found = find_elsewhere(store, planned.recipe.spec, trace, self.verb)
+        in_variant = bool(planned.recipe.base)
+        found = find_elsewhere(store, planned.recipe.spec, trace, self.verb, in_variant=in_variant)
         if found is None:
             return
         if found.is_alike:

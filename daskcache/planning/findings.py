@@ -152,7 +152,8 @@ class Findings:
         if replaced:
             where = replaced[0] if len(replaced) == 1 else f"{len(replaced)} targets, e.g. {replaced[0]}"
             warnings.warn(
-                f"two recipes take turns at {where}, and each rerun replaces the other's result: put "
+                f"two recipes take turns at {where}, and each rerun replaces the other's result: make "
+                'one of them within daskcache.variant("…"), which gives it a folder of its own, or put '
                 "what differs between them, or {key}, into the path template",
                 DaskcacheWarning,
                 stacklevel=4,

@@ -1,8 +1,8 @@
 """The action of each node: run, decide, load, skip or blocked.
 
-`Planner` extends `examiner.Examiner`.  It examines recipes, parents first, because the *state* of a node
-depends on files and on its parents.  Then it walks upstream from the requested nodes and gives each an
-*action*, which depends on the need for its value.  Planning only reads.
+`Planner` extends `variants.VariantExaminer`.  It examines recipes, parents first, because the *state* of
+a node depends on files and on its parents.  Then it walks upstream from the requested nodes and gives
+each an *action*, which depends on the need for its value.  Planning only reads.
 
 `graph.plan.Plan` holds the result, which is shown and, by `Plan.compute`, runs as it is.
 """
@@ -17,12 +17,12 @@ from ..calls.recipe import DaskInput, Recipe, recipes_before
 from ..errors import DaskcacheError, ForeignTarget, NodeFailed, TargetCollision, TargetModified
 from ..runtime import obstacles
 from . import states
-from .examiner import Examiner
 from .reasons import headlines
 from .states import PlannedNode
+from .variants import VariantExaminer
 
 
-class Planner(Examiner):
+class Planner(VariantExaminer):
     """Decide the actions of nodes for one verb.
 
     Parameters
@@ -74,8 +74,14 @@ class Planner(Examiner):
 
     def request_all(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
         """Plan requested nodes as `request` does, but without its `check`."""
+        requested = list(recipes)
+        self.base_nodes.add(requested)
         with garbage_later():
-            return [self._request(recipe) for recipe in recipes]
+            if any(recipe.base for recipe in requested):
+                for recipe in requested:
+                    if not recipe.base:  # nodes of variants may share what the base's nodes make
+                        self._request(recipe)
+            return [self._request(recipe) for recipe in requested]
 
     def can_run(self, recipe: Recipe) -> bool:
         """Return True if a node is complete or can run, without requesting it."""
@@ -137,9 +143,9 @@ class Planner(Examiner):
             node.action = states.BLOCKED
             node.obstacle = node.obstacle or node
             self._blocked[node.recipe.identity] = node
-        undone = {node.recipe.identity for node in decided}
-        for identity, node in self.nodes.items():  # parents first
-            if identity in undone:
+        undone = set(decided)
+        for node in self.planned_nodes:  # parents first
+            if node in undone:
                 before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
                 waits = [p for p in before if p.action == states.BLOCKED and node.is_to_do]
                 node.action = states.BLOCKED if waits else states.SKIP

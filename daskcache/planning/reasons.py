@@ -12,11 +12,13 @@ from ..calls.describe import value_of
 from ..calls.recipe import Recipe, SourceInput
 from ..calls.spec import Spec
 from ..hashing.changes import Part, code_changes
+from ..hashing.encoder import untagged
 from ..runtime.work import describe_arguments, describe_format
 from ..storage import code_store, files
 from ..storage.documents import TEXT, dict_of
 from ..storage.record import Record
 from ..storage.roots import Root, parsed
+from .states import PlannedNode
 
 #: Number of changed inputs that are named one by one.
 MAX_REASONS = 3
@@ -116,6 +118,16 @@ def _option_differences(before, now):
         return [f"options: {before or 'none'} -> {now or 'none'}"]
     texts = [(name, *(repr(d[name]) if name in d else "none" for d in (old, new))) for name in names]
     return [f"option {name}: {was} -> {text}" for name, was, text in texts if was != text]
+
+
+def changed_parents(planned: PlannedNode, record: Record | None) -> list[PlannedNode]:
+    """Return the parents whose data are known, and not those that a node's record was made from."""
+    described = record.upstream if record is not None else ()
+    return [
+        parent
+        for parent, before in zip(planned.parents, described, strict=False)
+        if parent and parent.data_hash and untagged(before["data_hash"]) != parent.data_hash
+    ]
 
 
 def _upstream_difference(item, described, root):

@@ -20,7 +20,7 @@ from ..storage.records import RecordStore
 from .findings import Findings, RootRecords
 from .reasons import differences
 from .states import COMPLETE, CORRUPT, FOREIGN, MISSING, MODIFIED, STALE, PlannedNode
-from .target_state import described_by, edited_or_damaged, look_into
+from .target_state import described_by, edited_or_damaged, look_into, newest_first
 
 #: States of a target.  Of several targets, the one in the worst state decides.
 BEST_FIRST = (COMPLETE, MISSING, STALE, CORRUPT, MODIFIED, FOREIGN)
@@ -78,6 +78,43 @@ def examine_target(
                 return _as_recorded(name, recipe.spec, location, here, findings.now)
     look = _Look(planned, position, trace, here, findings, identifier, own, location, note or {}, stamp)
     return look.outcome()
+
+
+def examine_recorded(recipe: Recipe, path: str, here: RootRecords, now: float) -> Outcome:
+    """Examine a target for the result that is recorded for this very recipe.
+
+    Unlike `examine_target`, it takes nothing over from other recipes and nothing in from users, and
+    notes no findings.  A result that a user corrected counts for the recipe for which it was adopted.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    path : str
+        Path of the target from the root.
+    here, now
+        The records of the root, and the time of the verb.
+
+    Returns
+    -------
+    Outcome
+        `MISSING` if the result is not there as recorded.
+    """
+    identifier = target_id(path)
+    note = here.notes.get(identifier) or {}
+    own = [name for name in here.store.with_key(recipe.key) if name.target_id == identifier]
+    if not own and recipe.key in note.get("released", ""):
+        return Outcome(MISSING, None, ("its adopted result was released",), outdated=True)
+    for name in own if "content" not in note else ():  # else a user's edit is to be adopted
+        location = f"{recipe.root}/{located(path, name.data_hash)}"
+        stamp = files.stamp(location)
+        if stamp is None or described_by([name], location, stamp, newest_first) is None:
+            continue
+        record = here.read(name) if name.adopted else None
+        if name.adopted and (record is None or record.kept is not None):
+            continue
+        now_there = here.store.foresee(name._replace(mtime_ns=stamp.mtime_ns), name)
+        return _as_recorded(now_there, recipe.spec, location, here, now)
+    return Outcome(MISSING, None)
 
 
 class _Look(NamedTuple):

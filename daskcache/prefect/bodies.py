@@ -26,6 +26,7 @@ from ..calls.arguments import make_recipe
 from ..calls.recipe import recipes_before, unflatten
 from ..calls.spec import Spec
 from ..calls.state import inside_body
+from ..calls.variants import variant
 from ..events import NodeEvent, listeners
 from ..graph.node import Node
 from ..graph.verb import make_now
@@ -49,6 +50,8 @@ class Awaited(NamedTuple):
     root: str
     key: str
     paths: tuple[str, ...]
+    #: Of a node in a variant, the base's paths; else empty.
+    base: tuple[str, ...] = ()
 
 
 class Settings(NamedTuple):
@@ -57,6 +60,7 @@ class Settings(NamedTuple):
     root: str
     context: dict[str, Any]
     code: SentCode
+    variant: str | None = None
 
 
 class _AnyBody:
@@ -189,14 +193,15 @@ class LateBody(_AnyBody):
             if not isinstance(value, Entry) or isinstance(value, CachedResult):
                 return value
             for recipe in known:
-                if _is_of(value, recipe.root, recipe.key, recipe.paths):
+                if _is_of(value, recipe.root, recipe.key, recipe.paths, recipe.base):
                     return Node(recipe)
             return value.load()
 
         arguments = visit_collection(bound.arguments, stand_in, return_data=True)
         bound = inspect.BoundArguments(bound.signature, arguments)
         root = {"daskcache.root": self.settings.root}
-        with _config_lock, dask.config.set(root), context(**self.settings.context):
+        sent = self.settings
+        with _config_lock, dask.config.set(root), context(**sent.context), variant(sent.variant):
             recipe = make_recipe(spec, bound.args, bound.kwargs, True)
         if spec is not self.spec:
             recipe.parts = None  # the client has stored the code already, see `preparing._late`
@@ -255,14 +260,16 @@ def _data(value):
         return value.get_data()
 
 
-def _is_of(entry, root, key, paths):
-    """Return True if `entry` is the result of the recipe with this root, key and target paths."""
+def _is_of(entry, root, key, paths, base=()):
+    """Return True if `entry` is the result of the recipe with this root, key and target paths.
+
+    A node of a variant may use the result at the base's paths.
+    """
     if (entry.root, entry.key, len(entry.stored)) != (root, key, len(paths)):
         return False
-    return all(
-        located(path, result.data_hash) == result.target.path
-        for path, result in zip(paths, entry.stored, strict=True)
-    )
+    used = [result.target.path for result in entry.stored]
+    hashes = [result.data_hash for result in entry.stored]
+    return any(list(map(located, places, hashes)) == used for places in (paths, base) if places)
 
 
 def _finished(entry, outcomes, with_artifact):

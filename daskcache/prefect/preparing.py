@@ -25,6 +25,7 @@ from prefect.utilities.collections import visit_collection
 from .. import config
 from ..calls.arguments import make_recipe
 from ..calls.recipe import Recipe, flatten
+from ..calls.variants import current_variant
 from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
 from ..graph.builder import GraphBuilder
 from ..graph.node import Node
@@ -245,7 +246,7 @@ def _bound(task, recipe, name, planner, running):
         upstream = future.recipe
         entry_key = builder.entry_key_of(upstream)
         if entry_key is not None:
-            awaited[entry_key] = Awaited(upstream.root, upstream.key, upstream.paths)
+            awaited[entry_key] = Awaited(upstream.root, upstream.key, upstream.paths, upstream.base)
     tasks = cull({**builder.tasks, **{key: DataNode(key, None) for key in awaited}}, [key])
     awaited = {key: upstream for key, upstream in awaited.items() if key in tasks}
     body = Body(task._spec, tasks, key, awaited, task.artifacts)
@@ -257,7 +258,7 @@ def _late(task, found, force):
     root.create()
     code_store.remember(root, code.fingerprint, task._spec.qualified_name, code.parts, code.reach)
     sent = code_of_task(task)._replace(arguments=code_in_arguments(_code_in(found.parameters)))
-    settings = Settings(root.path, dict(context), sent)
+    settings = Settings(root.path, dict(context), sent, current_variant())
     known = [*found.finished, *[future.recipe for future in found.running]]
     recipes = [flatten(recipe) for recipe in known]
     return with_body(task, LateBody(task._spec, settings, recipes, force, task.artifacts))

@@ -148,7 +148,12 @@ def check_kept(work: Work, name: RecordName) -> None:
 
 
 def find_elsewhere(
-    store: records.RecordStore, spec: Spec, trace: str, verb: str, known: Iterable[RecordName] = ()
+    store: records.RecordStore,
+    spec: Spec,
+    trace: str,
+    verb: str,
+    known: Iterable[RecordName] = (),
+    in_variant: bool = False,
 ) -> Elsewhere | None:
     """Find the results with a node's trace.
 
@@ -166,16 +171,23 @@ def find_elsewhere(
         Id of the verb that searches the whole root; "" to search only the `known` records.
     known : iterable of RecordName
         Records to search besides.
+    in_variant : bool
+        True for a node of a variant.  A correction that a user kept for another recipe than its own
+        stands for the place where it is, not for a variant.
 
     Returns
     -------
     Elsewhere or None
         None if no results are of use.
     """
+    if spec.max_age is not None:
+        return None  # a copy would count as new
     names = [*known, *(records.with_trace(store.root, trace, verb) if verb else ())]
     found: dict[tuple[str, tuple[str, ...]], dict[int, tuple[RecordName, Record]]] = {}
     for name in sorted(names, key=lambda name: (not name.adopted, -name.mtime_ns)):
         record = store.read(name) if name.trace == trace else None
+        if record is not None and in_variant and record.kept is not None:
+            continue
         if record is not None and files.place_of(record.target).has_files:
             places = _places(record, spec)
             if record.target in places:

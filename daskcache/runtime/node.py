@@ -244,7 +244,8 @@ def _find_elsewhere(work, trace):
     known = [name for name in work.previous if name is not None]
     if not (known or work.verb):
         return None
-    return find_elsewhere(records.RecordStore(Root(work.root)), work.spec, trace, work.verb, known)
+    store = records.RecordStore(Root(work.root))
+    return find_elsewhere(store, work.spec, trace, work.verb, known, work.in_variant)
 
 
 def _deferred(work, inputs, trace, found):

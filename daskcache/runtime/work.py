@@ -82,6 +82,8 @@ class Work(NamedTuple):
     pinned: bool = False
     #: Functions and classes in the arguments, as the client sees them.
     argument_code: ArgumentCode | None = None
+    #: True for a node of a variant; see `daskcache.runtime.finished.find_elsewhere`.
+    in_variant: bool = False
 
     @property
     def title(self) -> str:
