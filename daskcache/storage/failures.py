@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any
 
 from . import files as storage
 from .atomic import refuse_link
 from .documents import COUNT, PATH, TEXT, known_fields, list_of
-from .record import utc_now
+from .record import target_id, utc_now
 from .records import RecordStore
 from .roots import FORMAT, METADATA, Root, parsed
 
@@ -76,16 +77,17 @@ def read_failure(root: Root, key: str) -> FailureNote | None:
 
 
 def last_failure(store: RecordStore, key: str) -> FailureNote | None:
-    """Return the note of a node's failure; None without one, or if the node has succeeded since.
+    """Return the note of a node's failure; None without one, or if its target was made since.
 
     The worker that makes a result removes the note that it knows of.  A retry on another worker does
-    not know of it.
+    not know of it, and a changed input or function gives the node another key.
     """
     note = read_failure(store.root, key)
-    if note is None:
+    stamp = storage.stamp(_path(store.root, key))
+    if note is None or stamp is None:
         return None
-    made = [record.created for name in store.with_key(key) if (record := store.read(name))]
-    return None if any(created >= note.when for created in made) else note
+    names = [*store.with_key(key), *chain(*[store.with_target(target_id(p)) for p in note.targets])]
+    return None if any(name.mtime_ns > stamp.mtime_ns for name in names) else note
 
 
 def clear_failure(root: Root, key: str) -> None:
