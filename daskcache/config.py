@@ -23,6 +23,9 @@ dask.config.update_defaults(_DEFAULTS)
 
 def get(name):
     """Return the value of ``daskcache.<name>`` in Dask's configuration, or else its default."""
+    section = dask.config.config.get("daskcache")
+    if type(section) is dict and name in section:  # several times a node, so without Dask's parsing
+        return section[name]
     return dask.config.get(f"daskcache.{name}", _default(name))
 
 
