@@ -13,7 +13,6 @@ from . import aliases
 
 #: Public names by the module that defines them.
 _DEFINED_IN = {
-    "calls.variants": "variant",
     "cluster.attaching": "attach detach",
     "events": "history",
     "graph.api": "accept compute invalidate keep persist plan release status target why",
@@ -49,7 +48,7 @@ _DEFINED_IN = {
     "targets.tables.csv_parquet": "CSVSource CSVTarget ParquetSource ParquetTarget",
     "targets.tables.partitioned": "PartitionedParquetSource PartitionedParquetTarget",
     "targets.tables.sql": "SQLSource SQLTarget",
-    "targets.template": "context",
+    "targets.template": "context variant",
     "targets.zarr.ome": "OMEZarrTarget",
     "targets.zarr.source": "ZarrSource",
     "targets.zarr.target": "ZarrTarget",
@@ -67,7 +66,6 @@ __all__ = [*sorted(_HOMES), "errors", "hashing"]
 if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
-    from .calls.variants import variant as variant
     from .cluster.attaching import attach as attach
     from .cluster.attaching import detach as detach
     from .events import history as history
@@ -135,6 +133,7 @@ if TYPE_CHECKING:
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
     from .targets.template import context as context
+    from .targets.template import variant as variant
     from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
     from .targets.zarr.source import ZarrSource as ZarrSource
     from .targets.zarr.target import ZarrTarget as ZarrTarget

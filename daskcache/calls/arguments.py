@@ -36,12 +36,11 @@ from ..printable import printable
 from ..storage import roots
 from ..targets.fields import agreed
 from ..targets.source import Source
-from ..targets.template import ATTRIBUTES, context
+from ..targets.template import ATTRIBUTES, context, current_variant, paths_in_variant
 from .containers import taken_apart, values_in
 from .options import check_suffixes
 from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
-from .variants import current_variant, paths_in_variant
 
 
 def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:

@@ -107,7 +107,7 @@ def compute(
 
     def once():
         planner = Planner(force, collect)
-        planner.base_nodes.add_later(lambda: composed_recipes(collections))
+        planner.wanted.append(lambda: composed_recipes(collections))
         planner.request_all(recipes)
         return compute_planned(collections, planner, kwargs, making)
 
@@ -138,7 +138,7 @@ def persist(collections: tuple, force=False, collect: bool = False, **kwargs: An
 
     def once():
         planner = Planner(force, collect)
-        planner.base_nodes.add_later(lambda: composed_recipes(collections))
+        planner.wanted.append(lambda: composed_recipes(collections))
         planner.request_all(recipes)
         planner.check()
         planner.write_down()
@@ -273,12 +273,12 @@ def _new_layer(moment):
         layer.builder.for_futures = moment.makes_futures
         collections = step.f_locals.get("collections", ())
         layer.expect(collections)
-        layer.builder.planner.base_nodes.add_later(lambda: composed_recipes(collections))
+        layer.builder.planner.wanted.append(lambda: composed_recipes(collections))
         return layer
     if moment.is_sending:
         return _layer_to_send(moment.client, moment.futures, moment.expr)
     layer = _reopened(moment.culled) or VerbLayer()
-    layer.builder.planner.base_nodes.add_later(lambda: recipes_among(moment.culled))
+    layer.builder.planner.wanted.append(lambda: recipes_among(moment.culled))
     return layer
 
 
@@ -308,7 +308,7 @@ def _layer_to_send(client, futures, expr):
     layers = [layer for graph in graphs for layer in graph.layers.values()]
     recipes = list(recipes_among(layers))
     layer = _reopened(layers) or VerbLayer()
-    layer.builder.planner.base_nodes.add_instead(recipes)
+    layer.builder.planner.wanted[:] = [lambda: recipes]  # others would keep their graphs in memory
     layer.earlier = [old for sent, old in before if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
     layer.builder.futures = [weakref.ref(future) for future in futures.values()]

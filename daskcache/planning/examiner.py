@@ -8,8 +8,9 @@ and `findings` records what was found, such as a touched file.  `reasons` has th
 
 from __future__ import annotations
 
+import functools
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..calls.recipe import Recipe, combine, recipes_before
@@ -49,6 +50,8 @@ class Examiner:
         self.running = {recipe.identity for recipe in running}
         #: Random id of this verb.
         self.verb = uuid.uuid4().hex[:16]
+        #: Functions that return recipes of this verb; called only if a node of a variant is examined.
+        self.wanted: list[Callable[[], Iterable[Recipe]]] = []
         self._roots = Roots()
         self._collisions = Collisions()
         self._findings = Findings(self._roots)
@@ -67,17 +70,28 @@ class Examiner:
             if current.identity in nodes:
                 stack.pop()
                 continue
-            unseen = [p for p in self._before(current, recipe) if p.identity not in nodes]
+            before = recipes_before(current)
+            if current.base:
+                before += self._variants.before(current, recipe)
+            unseen = [p for p in before if p.identity not in nodes]
             if unseen:
                 stack += reversed(unseen)
                 continue
             stack.pop()
-            nodes[current.identity] = self._examine(current)
+            planned = self._examine(current)
+            nodes[current.identity] = self._variants.settled(planned) if current.base else planned
         return nodes[recipe.identity]
 
-    def _before(self, recipe: Recipe, requested: Recipe) -> list[Recipe]:
-        """Return the recipes to examine before a recipe, on the way to a requested one."""
-        return recipes_before(recipe)
+    @functools.cached_property
+    def _variants(self):
+        from .variants import Variants  # few verbs have nodes of variants
+
+        return Variants(self)
+
+    @property
+    def planned_nodes(self) -> list[PlannedNode]:
+        """The nodes examined so far, each once, upstream nodes first."""
+        return list(dict.fromkeys(self.nodes.values()))
 
     def look_or_raise(self, recipe: Recipe) -> PlannedNode:
         """Examine a node as `look` does, and raise the error of one of the nodes that can't be used."""

@@ -1,6 +1,6 @@
 """The action of each node: run, decide, load, skip or blocked.
 
-`Planner` extends `variants.VariantExaminer`.  It examines recipes, parents first, because the *state* of
+`Planner` extends `examiner.Examiner`.  It examines recipes, parents first, because the *state* of
 a node depends on files and on its parents.  Then it walks upstream from the requested nodes and gives
 each an *action*, which depends on the need for its value.  Planning only reads.
 
@@ -17,12 +17,12 @@ from ..calls.recipe import DaskInput, Recipe, recipes_before
 from ..errors import DaskcacheError, ForeignTarget, NodeFailed, TargetCollision, TargetModified
 from ..runtime import obstacles
 from . import states
+from .examiner import Examiner
 from .reasons import headlines
 from .states import PlannedNode
-from .variants import VariantExaminer
 
 
-class Planner(VariantExaminer):
+class Planner(Examiner):
     """Decide the actions of nodes for one verb.
 
     Parameters
@@ -75,7 +75,7 @@ class Planner(VariantExaminer):
     def request_all(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
         """Plan requested nodes as `request` does, but without its `check`."""
         requested = list(recipes)
-        self.base_nodes.add(requested)
+        self.wanted.append(lambda: requested)
         with garbage_later():
             if any(recipe.base for recipe in requested):
                 for recipe in requested:

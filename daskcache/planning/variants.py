@@ -5,12 +5,13 @@ first, because a user may have edited or corrected what is there.  If it does no
 the base's place holds it *under the same key*, the node rests there: the plan has the base's node in
 its stead.  For a node of a variant, nothing at the base's place is taken over, recorded or written.
 
-`VariantExaminer` is the base of `planner.Planner`.
+`examiner` loads this module when it meets the first node of a variant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ..calls.recipe import Recipe, recipes_before
 from ..errors import DaskcacheError
@@ -19,62 +20,57 @@ from ..storage.paths import DATA_HASH
 from ..storage.record import ANY_TRACE
 from . import states
 from .collisions import claimed_form
-from .examiner import Examiner
 from .reasons import changed_parents
 from .states import PlannedNode
 from .target_examiner import examine_recorded
+
+if TYPE_CHECKING:
+    from .examiner import Examiner
 
 #: States of a node's own place in which it may use the base's.  In the others, a user has to know of a
 #: file in the own place, or a worker decides.
 _FREE = frozenset({states.MISSING, states.STALE, states.CORRUPT, states.FAILED})
 
 
-class VariantExaminer(Examiner):
-    """An examiner that lets nodes of variants use what the base holds.
+class Variants:
+    """The nodes of variants, as an examiner meets them.
 
-    Attributes
+    Parameters
     ----------
-    base_nodes : BaseNodes
-        The base's nodes of this verb.
+    examiner : Examiner
     """
 
-    def __init__(self, force: bool | Iterable[Recipe] = False, running: Iterable[Recipe] = ()):
-        super().__init__(force, running)
-        self.base_nodes = BaseNodes()
+    def __init__(self, examiner: Examiner):
+        self._examiner = examiner
+        self._base_nodes = BaseNodes(examiner.wanted)
 
-    @property
-    def planned_nodes(self) -> list[PlannedNode]:
-        """The nodes examined so far, each once, upstream nodes first."""
-        return list(dict.fromkeys(self.nodes.values()))
+    def before(self, recipe: Recipe, requested: Recipe) -> list[Recipe]:
+        """Return the recipes of the base to examine before one of a variant, upstream of `requested`."""
+        self._base_nodes.add([requested])
+        return self._base_nodes.like(recipe.at_base())
 
-    def _before(self, recipe, requested):
-        before = super()._before(recipe, requested)
-        if recipe.base:
-            self.base_nodes.add([requested])
-            before += self.base_nodes.like(recipe.at_base())
-        return before
-
-    def _examine(self, recipe):
-        planned = super()._examine(recipe)
-        is_free = planned.state in _FREE and not (planned.forced or planned.contested or planned.error)
-        if not (recipe.base and is_free):
-            return planned
+    def settled(self, own: PlannedNode) -> PlannedNode:
+        """Return the base's node in whose place a node of a variant rests, or else the node itself."""
+        if own.state not in _FREE or own.forced or own.contested or own.error is not None:
+            return own
         try:
-            return self._at_base(planned) or planned
+            return self._at_base(own) or own
         except (DaskcacheError, OSError) as error:  # no permission, a disk that is gone …
-            planned.reasons.append(f"the base's result can't be looked at: {error}")
-            return planned
+            own.reasons.append(f"the base's result can't be looked at: {error}")
+            return own
 
     def _at_base(self, own: PlannedNode) -> PlannedNode | None:
         """Return the base's node in whose place a node of a variant rests, or None."""
         recipe = own.recipe.at_base()
-        if self.base_nodes.has_rival(recipe) or recipe.identity in self.running:
+        if self._base_nodes.has_rival(recipe) or recipe.identity in self._examiner.running:
             return None
-        known = self.nodes.get(recipe.identity)
+        known = self._examiner.nodes.get(recipe.identity)
         if known is not None and known.is_to_do and known.parents == own.parents:
             return known  # this verb makes it for the base, and it runs once
-        here = self._roots[recipe.root]
-        outcomes = [examine_recorded(recipe, path, here, self._findings.now) for path in recipe.paths]
+        here = self._examiner._roots[recipe.root]
+        outcomes = [
+            examine_recorded(recipe, path, here, self._examiner._findings.now) for path in recipe.paths
+        ]
         for outcome in outcomes:
             if outcome.outdated and not _was_made(own):
                 _unsettle(own, outcome)
@@ -89,21 +85,21 @@ class VariantExaminer(Examiner):
         """Return the base's node with these records, or None if it is not complete."""
         found = PlannedNode(recipe, parents, records=names)
         found.data_hash = joint_hash([name.data_hash for name in names])
-        trace = self._expected_trace(recipe, parents)
+        trace = self._examiner._expected_trace(recipe, parents)
         if not self._is_made_from(found, trace):
             return None
-        self._consider_parents(found)
+        self._examiner._consider_parents(found)
         if found.state != states.COMPLETE:
             return None
-        self._consider_adopted(found, trace)
-        self.nodes.setdefault(recipe.identity, found)
+        self._examiner._consider_adopted(found, trace)
+        self._examiner.nodes.setdefault(recipe.identity, found)
         return found
 
     def _is_made_from(self, found, trace):
         name = found.records[0]
         if found.recipe.spec.options.check == "exists" or name.trace in (trace, ANY_TRACE):
             return True
-        record = self._roots[found.recipe.root].read(name)
+        record = self._examiner._roots[found.recipe.root].read(name)
         return trace is None and record is not None and not changed_parents(found, record)
 
 
@@ -122,27 +118,22 @@ def _unsettle(own, outcome):
 class BaseNodes:
     """The base's nodes among those of a verb, by their targets.
 
-    The recipes are walked only if a node of a variant asks, so that verbs without variants pay nothing.
+    Parameters
+    ----------
+    wanted : list of callable
+        Functions that return recipes of the verb.  They are called, once each, when a node of a variant
+        asks, so that verbs without variants pay nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: list[Callable[[], Iterable[Recipe]]]):
+        self._wanted = wanted
         self._unwalked: list[Recipe] = []
-        self._later: list[Callable[[], Iterable[Recipe]]] = []
         self._seen: set[str] = set()
         self._by_target: dict[str, dict[str, Recipe]] = {}
 
     def add(self, recipes: Iterable[Recipe]) -> None:
         """Add recipes, and all before them."""
         self._unwalked += recipes
-
-    def add_later(self, recipes: Callable[[], Iterable[Recipe]]) -> None:
-        """Add the recipes that a function returns, which is called only if they are needed."""
-        self._later.append(recipes)
-
-    def add_instead(self, recipes: Iterable[Recipe]) -> None:
-        """Add recipes, in place of those to be added later, whose graphs would be kept in memory."""
-        self._later.clear()
-        self.add(recipes)
 
     def like(self, recipe: Recipe) -> list[Recipe]:
         """Return the base's recipe that equals the given one, in a list that is empty without one."""
@@ -157,8 +148,8 @@ class BaseNodes:
         return any(identity != recipe.identity for there in found for identity in there)
 
     def _walk(self):
-        while self._later:
-            self._unwalked += self._later.pop()()
+        while self._wanted:
+            self._unwalked += self._wanted.pop()()
         while self._unwalked:
             recipe = self._unwalked.pop()
             if recipe.identity in self._seen:

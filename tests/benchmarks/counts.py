@@ -62,8 +62,8 @@ def all_counts() -> list[Count]:
         Count("system calls of a complete node's plan", plan, 2.5),
         Count("files and folders of a complete node", files, 2.2),
         *bytes_a_task(),
-        Count("modules of daskcache that importing it and delayed loads", modules(), 55),
-        Count("modules of daskcache that a cold node loads", modules(COLD.format(nodes=1)), 101),
+        Count("modules of daskcache that importing it and delayed loads", modules(), 54),
+        Count("modules of daskcache that a cold node loads", modules(COLD.format(nodes=1)), 99),
     ]
 
 
