@@ -839,7 +839,7 @@ def test_a_worker_with_another_version(workers, steps, files, name):
         assert "2" in caught.value.got
     assert "client.upload_file" in caught.value.hint
     assert files() == []
-    assert node.dc.state == "missing"
+    assert node.dc.state == "failed"
 
 
 #: Functions as arguments; what the error names, if they are found by name on the worker.
