@@ -73,6 +73,7 @@ def _has_package_index():
 
 #: By name of the need: what tests for it, and what to do about it.
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
+    "pseudo-terminals": (lambda: os.name == "posix", "pseudo-terminals, as POSIX has them"),
     "postgresql": (postgresql_programs, "a PostgreSQL server (apt-get install postgresql)"),
     "network namespaces": (_has_network_namespaces, "root rights and ip (apt-get install iproute2)"),
     "root": (_is_root, "root rights"),

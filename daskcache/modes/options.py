@@ -81,7 +81,7 @@ _OLD_MODES = {
 }
 
 
-_OWN = inspect.signature(delayed).parameters.keys() - {"obj", "name", "unknown"}
+_OWN = inspect.signature(delayed).parameters.keys() - {"obj", "name", "unknown", "retries"}
 _OF_PREFECT = frozenset(
     """
     name description tags viz_return_value cache_key_fn cache_expiration cache_policy

@@ -70,7 +70,7 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
     ----------
     function : callable
         The function to decorate.
-    target, store, save, version, ignore, check, on_modified, label, expires, tracked, isolate
+    target, store, save, version, ignore, check, on_modified, label, expires, tracked, isolate, timeout
         As for `daskcache.delayed`.  `store` may also be a class with ``save`` and ``load`` (see
         `daskcache.targets.stores.StoreTarget`).  ``store=None`` means ``save=False``.  If only the
         defaults of ``task(target=…)`` name the target, a function with ``save=False`` returns a value

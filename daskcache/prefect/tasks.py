@@ -28,7 +28,8 @@ from .preparing import Preparer, is_ready, wait_for_upstream
 from .recording import finish
 from .skipping import adopt_runner
 
-_OPTIONS = {field.name for field in dataclasses.fields(Options)}
+#: Options of `delayed`, without those that Prefect has, too.
+_OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"retries"}
 
 
 def task(function: Callable | None = None, *, mode: str | None = None, **options: Any) -> Any:

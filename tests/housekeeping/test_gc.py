@@ -356,7 +356,7 @@ def test_what_comes_to_the_trash_after_the_question_stays(stored, root, terminal
     assert [thing.target for thing in trash.listed(stored)] == ["join.json"]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX")
+@pytest.mark.needs("pseudo-terminals")
 def test_a_real_terminal(stored, files):
     """`dask cache gc` asks on it, and deletes after a y."""
     import pty
