@@ -19,6 +19,7 @@ A finished node has no task that makes it: its entry is written into the tasks t
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,6 @@ from dask._task_spec import DataNode, GraphNode, Task, TaskRef
 from ..calls import task_keys
 from ..calls.recipe import DaskInput, Recipe, SourceInput
 from ..planning.planner import Planner, blocked_failure
-from ..planning.space import SpaceCheck
 from ..planning.states import BLOCKED, PlannedNode
 from ..runtime.held import Failure
 from ..runtime.node import load_finished, load_or_raise, load_value
@@ -122,7 +122,6 @@ class GraphBuilder:
         #: Identities of the recipes whose targets must exist in the end (`add_entry`).
         self._pinned: set[str] = set()
         self._needs = needs or TaskNeeds()
-        self._space = SpaceCheck()
 
     def plan(self, recipes: Iterable[Recipe]) -> list[PlannedNode]:
         """Plan requested nodes, write down what the plan found, and return the nodes."""
@@ -134,7 +133,18 @@ class GraphBuilder:
     def _write_down(self):
         """Write down what the plan found, as a verb begins to run it, and compare it with the disk."""
         self.planner.write_down()
-        self._space.look(self.planner.nodes.values())
+        self._look_at_space()
+
+    def _look_at_space(self):
+        nodes = self.planner.nodes.values()
+        if any(node.nbytes for node in nodes):  # else nothing tells how large results are
+            self._space.look(nodes)
+
+    @functools.cached_property
+    def _space(self):
+        from ..planning.space import SpaceCheck  # a first run has nothing to estimate from
+
+        return SpaceCheck()
 
     def add_requested(self, requested: list[PlannedNode], sharing: Sharing) -> None:
         """Add the tasks that a verb needs for the values of its nodes.
@@ -313,7 +323,7 @@ class GraphBuilder:
             planned = self.planner.request(recipe)
             if not planned.is_to_do:
                 return None
-            self._space.look(self.planner.nodes.values())
+            self._look_at_space()
             self._new = []
             self._add_entry(planned)
             self._attempts.send(self._new, self.outputs)

@@ -36,9 +36,9 @@ class Adopted(int):
 
     @cached_property
     def consequences(self) -> dict[str, list[str]]:
-        """What each adopted file changes, by the path of its target, as texts.
+        """Texts that tell the consequences of each adopted file, by the path of its target.
 
-        It is found out from the records when it is asked for.
+        They are found in the records when they are asked for.
         """
         lineages = {root: Lineage(listed(Root(root))) for root in dict(self._targets)}
         found = {}

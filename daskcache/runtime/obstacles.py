@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetModified, UnsafePath
 from ..hashing.encoder import tag
-from ..storage import files, trash
+from ..storage import files
 from ..storage.record import target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
@@ -109,6 +109,8 @@ def _vouching(entry, records, result, found):
 
 
 def _kept(entry, result):
+    from ..storage import trash  # only damaged results need it
+
     try:
         kept = trash.keep_damaged(Root(entry.root), result.target.path, result.file_hash)
     except (StorageError, UnsafePath) as error:  # a read-only disk, for example

@@ -15,7 +15,6 @@ from ..hashing.names import public_name
 from ..storage.record import RecordName
 from ..targets.base import Target
 from ..targets.source import Source
-from ..targets.unreadable import reading
 from .code_check import ArgumentCode, ArgumentEncoder
 
 
@@ -107,12 +106,12 @@ class FileData:
         self.content_hash = parent.content_hash
 
     def load(self):
-        with reading(self.source):
+        with self.source._reading():
             return self.source.load_verified(self.content_hash)
 
     def heritage(self):
         """Return the facts that targets may take over; see `daskcache.targets.base.Target.heritage`."""
-        with reading(self.source):
+        with self.source._reading():
             return self.source.__daskcache_heritages__(self.content_hash)
 
     @property
@@ -120,7 +119,7 @@ class FileData:
         return type(self.source).heritage is not Source.heritage
 
     def open(self):
-        with reading(self.source):
+        with self.source._reading():
             return self.source.open_verified(self.content_hash)
 
     def verified_source(self):

@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheWarning, ForeignTarget, StorageError
-from . import files, trash
+from . import files
 from .atomic import put_first, refused
 from .place import Part
 from .record import RecordName, record_content
@@ -222,6 +222,8 @@ class Commit(NamedTuple):
         )
 
     def _keep_displaced(self, displaced):
+        from . import trash  # commits rarely need it
+
         reason = "damaged" if self.damaged else "edited"
         try:
             kept = trash.keep(self.root, displaced, self.target, reason)
@@ -334,6 +336,8 @@ class Claim:
 
     def _put_out_of_action(self, rival):
         """Move a rival's part to the trash: it may already hold the file that the rival displaced."""
+        from . import trash
+
         for part in files.parts_with(self.root, rival.rpartition(".")[2]):
             try:
                 trash.keep(self.root, part, self.target, "part of a writer that did not go on")

@@ -22,7 +22,6 @@ from ..storage.verified_files import CHANGED, VerifiedFile
 from .fields import WithFields
 from .registry import source_class
 from .resource import Decodes, Resource, name_with_code
-from .unreadable import reading
 
 if TYPE_CHECKING:
     from .base import BytesTarget
@@ -109,7 +108,7 @@ class Source(WithFields, Decodes, Resource):
         object
             The data, in the form that the class describes.
         """
-        with reading(self):
+        with self._reading():
             return self._kept(self._read_now(), cache)
 
     def get_path(self) -> str:
@@ -253,6 +252,12 @@ class Source(WithFields, Decodes, Resource):
 
     def __getstate__(self):
         return {name: value for name, value in vars(self).items() if name != "_data"}
+
+    def _reading(self):
+        """Return a context in which errors of the format's reader become `SourceUnreadable`."""
+        from .unreadable import reading  # needed for sources that are read
+
+        return reading(self)
 
     def _read_now(self):
         """Return the data for `get_data`, whatever the content is."""
