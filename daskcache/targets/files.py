@@ -27,7 +27,24 @@ WRITE_IT = (
 )
 
 
-class FileTarget(Target):
+class _ValueIsPath:
+    """Mixin of the targets below: name and content of what is at the path count as the data."""
+
+    gives_path = True
+
+    def hash(self, value: Any) -> str:
+        self._check(value)  # type: ignore[attr-defined]
+        return data_hash(value.name, files.file_hash(str(value)))
+
+    def hash_file(self, path: str) -> str:
+        with refused(path, FileNotFoundError):
+            return super().hash_file(path)  # type: ignore[misc]
+
+    def hash_result(self, value: Any, path: str) -> str:
+        return self.hash_file(path)
+
+
+class FileTarget(_ValueIsPath, Target):
     """A file of any kind.  Its value is its path.
 
     The node's function writes the file.  With ``save=False`` it takes a parameter ``target_path``, which
@@ -69,8 +86,6 @@ class FileTarget(Target):
     ('day 1.mp4', 6)
     """
 
-    gives_path = True
-
     def write(self, value: Any, path: str) -> Part | None:
         self._check(value)
         if _suffix(value) != _suffix(path):
@@ -85,19 +100,8 @@ class FileTarget(Target):
         os.stat(path)  # a file that is gone is an error, as in other formats
         return _absolute(path)
 
-    def hash(self, value: Any) -> str:
-        self._check(value)
-        return data_hash(value.name, files.file_hash(str(value)))
-
-    def hash_file(self, path: str) -> str:
-        with refused(path, FileNotFoundError):
-            return super().hash_file(path)
-
     def hash_part(self, part: Part) -> str:
         return data_hash(os.path.basename(part.path), part.file_hash)
-
-    def hash_result(self, value: Any, path: str) -> str:
-        return self.hash_file(path)
 
     def _check(self, value):
         if not isinstance(value, Path):
@@ -107,7 +111,7 @@ class FileTarget(Target):
             raise self.limit(value, f"there is no file at {value}", WRITE_IT)
 
 
-class FolderTarget(FolderFormat):
+class FolderTarget(_ValueIsPath, FolderFormat):
     """A folder of files of any kind.  Its value is its path.
 
     The node's function makes the folder.  With ``save=False`` it takes a parameter ``target_path``,
@@ -146,8 +150,6 @@ class FolderTarget(FolderFormat):
     ('cells', ['0.txt', '1.txt'])
     """
 
-    gives_path = True
-
     def write(self, value: Any, path: str) -> Part:
         self._check(value)
         return _copied(value, path)
@@ -163,20 +165,9 @@ class FolderTarget(FolderFormat):
     def open_folder(self, folder: VerifiedFolder) -> Path:
         return self.read_folder(folder)
 
-    def hash(self, value: Any) -> str:
-        self._check(value)
-        return data_hash(value.name, files.file_hash(str(value)))
-
-    def hash_file(self, path: str) -> str:
-        with refused(path, FileNotFoundError):
-            return super().hash_file(path)
-
     def hash_part(self, part: Part) -> str:
         self._check(Path(part.path))
         return data_hash(os.path.basename(part.path), part.file_hash)
-
-    def hash_result(self, value: Any, path: str) -> str:
-        return self.hash_file(path)
 
     def _check(self, value):
         if not isinstance(value, Path):
