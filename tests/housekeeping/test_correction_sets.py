@@ -10,12 +10,11 @@ import dask
 import numpy as np
 import pytest
 import tifffile
-from click.testing import CliRunner
+from levels import after, correct, edit, level, run
 
 import daskcache as dc
 from daskcache.errors import StorageError, TargetMissing, TargetModified
 from daskcache.housekeeping import correction_sets
-from daskcache.housekeeping.cli.main import cache
 from daskcache.housekeeping.correction_sets import apply, corrections, export_corrections
 from daskcache.storage import trash
 from daskcache.storage.records import RecordStore
@@ -25,36 +24,6 @@ from daskcache.storage.roots import Root
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-def run(*arguments):
-    done = CliRunner().invoke(cache, arguments, catch_exceptions=False)
-    return done.exit_code, done.output
-
-
-def level_of(n, step):
-    return n * step
-
-
-def plus_one(x):
-    return x + 1
-
-
-def level(n, step=10, **options):
-    return dc.delayed(level_of, target="levels/{n}.json", **options)(n, step)
-
-
-def after(node):
-    return dc.delayed(plus_one, target="after/{x.stem}.json")(node)
-
-
-def edit(node, text="7"):
-    Path(node.dc.path).write_text(text)
-
-
-def correct(node, text="7"):
-    edit(node, text)
-    dc.adopt(node)
 
 
 @pytest.fixture
@@ -85,7 +54,7 @@ def test_corrections_are_listed_with_who_and_when(root):
     (found,) = corrections(Root(str(root)))
     assert (found.target, found.state, found.by) == ("levels/1.json", "adopted", getpass.getuser())
     assert found.when.endswith("Z")
-    assert (found.function, found.key) == (f"{__name__}.level_of", level(1).dc.key)
+    assert (found.function, found.key) == ("levels.level_of", level(1).dc.key)
     assert found.arguments == {"n": "1", "step": "10"}
     code, output = run("corrections", "--root", str(root))
     assert code == 0
