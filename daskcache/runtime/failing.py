@@ -19,6 +19,7 @@ from ..clients import worker_here
 from ..errors import DaskcacheError
 from ..printable import printable_lines
 from ..storage import failures
+from ..storage.records import RecordStore
 from ..storage.roots import Root
 from .work import Work
 
@@ -55,24 +56,30 @@ def forget_failure(work: Work) -> None:
 
 
 def _note(work, error, log):
+    root = Root(work.root)
+    try:
+        root.check(work.root_id)  # a root whose disk is gone must not be made anew
+        failures.write_failure(root, work.key, **_facts(work, error, log))
+        noted.add((work.root, work.key))
+    except (OSError, DaskcacheError) as obstacle:
+        error.add_note(f"the failure can't be noted in the root: {obstacle}")
+
+
+def _facts(work, error, log):
+    """Return the fields of `FailureNote` that describe a failure."""
     worker = worker_here()
-    facts = {
+    known = [*work.previous, *RecordStore(Root(work.root)).with_key(work.key)]
+    return {
         "node": work.title,
         "function": work.spec.qualified_name,
         "targets": list(work.paths),
+        "records": [failures.record_id(name) for name in known if name is not None],
         "error": in_brief(error),
         "traceback": _traceback(error)[-_MAX_TRACEBACK:],
         "log": [_line(each) for each in log],
         "worker": worker.address if worker is not None else "",
         "host": platform.node(),
     }
-    root = Root(work.root)
-    try:
-        root.check(work.root_id)  # a root whose disk is gone must not be made anew
-        failures.write_failure(root, work.key, **facts)
-        noted.add((work.root, work.key))
-    except (OSError, DaskcacheError) as obstacle:
-        error.add_note(f"the failure can't be noted in the root: {obstacle}")
 
 
 def in_brief(error: BaseException) -> str:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import chain
 from typing import Annotated, Any
 
 from . import files as storage
 from .atomic import refuse_link
-from .documents import COUNT, PATH, TEXT, known_fields, list_of
-from .record import target_id, utc_now
+from .documents import COUNT, LINE, PATH, TEXT, known_fields, list_of
+from .record import RecordName, target_id, utc_now
 from .records import RecordStore
 from .roots import FORMAT, METADATA, Root, parsed
 
@@ -35,6 +34,8 @@ class FailureNote:
     function: Annotated[str, TEXT] = ""
     #: Paths of the node's targets from the root.
     targets: Annotated[list[str] | tuple[()], list_of(PATH)] = ()
+    #: Names of the records that the node and the contents of its targets had when it failed.
+    records: Annotated[list[str] | tuple[()], list_of(LINE)] = ()
     #: Class and message of the exception, e.g. ``ValueError: no cells``.
     error: Annotated[str, TEXT] = ""
     #: The exception with its traceback, from the first line of the user's code on.
@@ -80,14 +81,27 @@ def last_failure(store: RecordStore, key: str) -> FailureNote | None:
     """Return the note of a node's failure; None without one, or if its target was made since.
 
     The worker that makes a result removes the note that it knows of.  A retry on another worker does
-    not know of it, and a changed input or function gives the node another key.
+    not know of it, and a changed input or function gives the node another key.  So a record that the
+    note doesn't know, of the key or of what a target holds now, says that the node succeeded.
     """
     note = read_failure(store.root, key)
-    stamp = storage.stamp(_path(store.root, key))
-    if note is None or stamp is None:
+    if note is None:
         return None
-    names = [*store.with_key(key), *chain(*[store.with_target(target_id(p)) for p in note.targets])]
-    return None if any(name.mtime_ns > stamp.mtime_ns for name in names) else note
+    present = [_name_of_present(store, path) for path in note.targets]
+    names = {record_id(name) for name in [*store.with_key(key), *present] if name is not None}
+    return note if names <= set(note.records) else None
+
+
+def record_id(name: RecordName) -> str:
+    """Return what tells a record from others: its name, without the time, which a copy changes."""
+    return name._replace(mtime_ns=0).unsealed()
+
+
+def _name_of_present(store, path):
+    """Return the record that vouches for what is at a target, given by its path from the root."""
+    stamp = storage.stamp(store.root.absolute(path))
+    rivals = store.with_target(target_id(path)) if stamp is not None else []
+    return next((name for name in rivals if name.stamp == stamp), None)
 
 
 def clear_failure(root: Root, key: str) -> None:

@@ -94,16 +94,50 @@ def test_a_success_elsewhere_counts(tmp_path, monkeypatch):
     root = Root(nodes[0].dc.path.removesuffix("/tab/0.json"))
     (key,) = failures.failed_keys(root)
     note = Path(root.failures, key[:2], f"{key}.json")
-    kept, then = note.read_bytes(), note.stat().st_mtime_ns
+    kept = note.read_bytes()
     Path("cure").touch()
     dask.compute(*nodes)
     note.write_bytes(kept)
-    os.utime(note, ns=(then, then))
     assert failures.failed_keys(root) == {key}
     assert len(dc.failures()) == 0
     os.remove(f"{root.path}/seg/1.json")
     step = dc.delayed(segment, target="seg/{i}.json")
     assert step(1).dc.state == "missing"
+
+
+def test_a_failure_after_a_success_counts(tmp_path, monkeypatch):
+    """The record of the earlier success says nothing, whatever the clocks say."""
+    monkeypatch.chdir(tmp_path)
+    nodes = screen()
+    Path("cure").touch()
+    dask.compute(*nodes)
+    root = nodes[0].dc.path.removesuffix("/tab/0.json")
+    os.remove(f"{root}/seg/1.json")
+    os.remove(f"{root}/tab/1.json")
+    os.remove("cure")
+    fail(screen())
+    for path in Path(root).rglob("*"):
+        os.utime(path, ns=(2**60, 2**60))
+    assert len(dc.failures()) == 1
+
+
+def test_a_success_in_a_table_counts(tmp_path, monkeypatch):
+    """A table has no time; another recipe's rows are a success like a file."""
+    monkeypatch.chdir(tmp_path)
+    pd = pytest.importorskip("pandas")
+
+    def cells(n):
+        if n < 0:
+            raise ValueError("negative")
+        return pd.DataFrame({"n": [n]})
+
+    made = dc.delayed(cells, target="screen.sqlite::cells")
+    made(1).compute()
+    with pytest.raises(ValueError, match="negative"):
+        made(-1).compute()
+    assert [note.error for note in dc.failures()] == ["ValueError: negative"]
+    made(2).compute()
+    assert len(dc.failures()) == 0
 
 
 def test_a_changed_recipe_that_succeeds_counts(tmp_path, monkeypatch):
