@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 import dask
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -124,7 +125,6 @@ def test_a_failure_after_a_success_counts(tmp_path, monkeypatch):
 def test_a_success_in_a_table_counts(tmp_path, monkeypatch):
     """A table has no time; another recipe's rows are a success like a file."""
     monkeypatch.chdir(tmp_path)
-    pd = pytest.importorskip("pandas")
 
     def cells(n):
         if n < 0:
