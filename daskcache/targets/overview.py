@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..printable import printable
+from .. import pages
 
-Columns = dict[str, list[str | int]]
+Columns = dict[str, list[str | float]]
 
 
-def in_order(value: str | int) -> Any:
-    """Return a sort key for a path or a field's value, in which numbers count as numbers."""
-    if isinstance(value, int):
-        return value
+def in_order(value: str | float) -> Any:
+    """Return a sort key for a path or a field's value.  Numbers count as numbers, before texts."""
+    if not isinstance(value, str):
+        return 0, value
     names = value.split("/")
     pieces = [[int(p) if p.isdigit() else p for p in re.split("([0-9]+)", name)] for name in names]
-    return pieces, value
+    return 1, pieces, value
 
 
-def grouped(columns: Sequence[Sequence[str | int]]) -> dict[Any, list[int]]:
+def grouped(columns: Sequence[Sequence[str | float]]) -> dict[Any, list[int]]:
     """Return the positions of each value in order, or of each tuple of values of several columns."""
     first, *others = columns
     groups: dict[Any, list[int]] = {}
@@ -32,22 +31,19 @@ def grouped(columns: Sequence[Sequence[str | int]]) -> dict[Any, list[int]]:
 
 
 def as_text(path: str, count: int, left_out: Sequence[str], columns: Columns) -> str:
-    """Return a line with the number of files, and of different values of each field."""
+    """Return a line with the pattern, the number of files, and of different values of each field."""
     counts = [f"{name}: {len(set(values))}" for name, values in columns.items()]
-    return f"<Sources {path!r}: {', '.join([_headline(count, left_out), *counts])}>"
+    return f"<Sources {str(pages.Link.to(path))!r}: {', '.join([_headline(count, left_out), *counts])}>"
 
 
 def as_html(path: str, count: int, left_out: Sequence[str], columns: Columns) -> str:
     """Return a table with the values of each field."""
-    rows = "".join(_row(name, sorted(set(values), key=in_order)) for name, values in columns.items())
-    head = "<tr><th>field</th><th>values</th><th></th></tr>"
-    table = f"<table><thead>{head}</thead><tbody>{rows}</tbody></table>" if rows else ""
-    names = f"<p>left out: {_some(left_out, 3)}</p>" if left_out else ""
-    return f"<div>{_escaped(f'{path}: {_headline(count, left_out)}')}{table}{names}</div>"
-
-
-def _row(name, values):
-    return f"<tr><td>{_escaped(name)}</td><td>{len(values)}</td><td>{_some(values, 8)}</td></tr>"
+    cells = [["field", "values", "which"]]
+    for name, values in columns.items():
+        different = sorted(set(values), key=in_order)
+        cells.append([name, str(len(different)), _some(different, 8)])
+    headline = f"{pages.Link.to(path)}: {_headline(count, left_out)}"
+    return pages.render("sources", headline=headline, cells=cells, left_out=_some(left_out, 3))
 
 
 def _headline(count, left_out):
@@ -55,11 +51,7 @@ def _headline(count, left_out):
     return f"{count} file{'' if count == 1 else 's'}{left}"
 
 
-def _some(values: Iterable, most: int):
+def _some(values: Iterable, most: int) -> str:
     values = list(values)
     more = f", … and {len(values) - most} more" if len(values) > most else ""
-    return _escaped(", ".join(map(str, values[:most])) + more)
-
-
-def _escaped(text):
-    return html.escape(printable(text))
+    return ", ".join(map(str, values[:most])) + more

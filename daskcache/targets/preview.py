@@ -1,7 +1,7 @@
 """A look at a value: a small picture of an image or figure, first rows of a table, the start of a text.
 
-`prefect.recording` shows these beside the tasks that made them.  `housekeeping.array_differences` makes
-pictures of differences.
+`prefect.recording` shows these beside the tasks that made them.  `thumbnail` looks at stored results,
+and `housekeeping.array_differences` makes pictures of differences.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class Preview(NamedTuple):
 
     #: What the value is, for example ``uint16 array, 3 × 512 × 512``.
     summary: str
-    #: A PNG file.
+    #: A PNG file, if `kind` does not say otherwise.
     picture: bytes | None = None
     #: The first rows, cells as texts, by the name of their column.
     rows: list[dict[str, str]] | None = None
     text: str | None = None
+    #: Media type of the picture.
+    kind: str = "image/png"
 
 
 def preview(value: Any) -> Preview:
@@ -78,30 +80,30 @@ def preview(value: Any) -> Preview:
         plane = _plane(numpy, value)
         if plane is not None:
             return Preview(summary, picture=png(plane))
-        return Preview(summary, text=_start(numpy.array2string(value, threshold=50)))
+        return Preview(summary, text=start(numpy.array2string(value, threshold=50)))
     if pandas is not None and isinstance(value, pandas.DataFrame):
         summary = f"table, {len(value):,} rows × {len(value.columns)} columns"
         return Preview(summary, rows=_first_rows(value))
     if is_figure(value):
-        return Preview("figure", picture=_smaller(io.BytesIO(drawn(value, ".png"))))
+        return Preview("figure", picture=smaller(io.BytesIO(drawn(value, ".png"))))
     if isinstance(value, Path) and value.exists():
         return _preview_of_path(value)
-    return Preview(type(value).__name__, text=_start(_text_of(value)))
+    return Preview(type(value).__name__, text=start(_text_of(value)))
 
 
 def _preview_of_path(path):
     if path.is_dir():
         names = sorted(os.listdir(path))
         more = [f"and {len(names) - NAMES} more"] if len(names) > NAMES else []
-        return Preview(f"folder, {len(names)} entries", text=_start("\n".join(names[:NAMES] + more)))
+        return Preview(f"folder, {len(names)} entries", text=start("\n".join(names[:NAMES] + more)))
     size = path.stat().st_size
     summary = f"{path.suffix or 'file'}, {format_bytes(size)}"
     if path.suffix.lower() in PICTURES and size <= LARGEST:
-        return Preview(summary, picture=_smaller(path))
-    return Preview(summary, text=_start(str(path)))
+        return Preview(summary, picture=smaller(path))
+    return Preview(summary, text=start(str(path)))
 
 
-def _smaller(file):
+def smaller(file: Any) -> bytes:
     """Return a picture in a file as PNG, reduced to the size of a preview."""
     image = require("PIL.Image", "image").open(file)
     image.thumbnail((FIGURE_PIXELS, FIGURE_PIXELS))
@@ -124,14 +126,14 @@ def _plane(numpy, array):
     return plane if is_colour else grey(numpy, plane)
 
 
-def grey(numpy: Any, plane: Any) -> Any:
-    """Return a plane as uint8, from dark to bright."""
+def grey(numpy: Any, plane: Any, percentile: float = DARKEST) -> Any:
+    """Return a plane as uint8, from dark to bright; all pixels below a percentile are black."""
     values = numpy.abs(plane) if plane.dtype.kind == "c" else plane
     values = values.astype("f8")
     finite = values[numpy.isfinite(values)]
     if not finite.size:
         return numpy.zeros(values.shape, "u1")
-    darkest, brightest = numpy.percentile(finite, (DARKEST, BRIGHTEST))
+    darkest, brightest = numpy.percentile(finite, (percentile, BRIGHTEST))
     if darkest == brightest:  # most pixels are equal, as in a mask with few cells
         darkest, brightest = finite.min(), finite.max()
     scaled = (values - darkest) / ((brightest - darkest) or 1)
@@ -162,7 +164,8 @@ def _text_of(value):
     return value if isinstance(value, str) else _SHORT.repr(value)
 
 
-def _start(text):
+def start(text: str) -> str:
+    """Return the first characters of a text, printable."""
     return printable_lines(text if len(text) <= CHARACTERS else f"{text[:CHARACTERS]} …")
 
 

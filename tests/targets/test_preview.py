@@ -117,7 +117,7 @@ def test_other_files_are_shown_by_their_size(tmp_path):
     movie.write_bytes(b"frames")
     with large.open("wb") as file:
         file.truncate(LARGEST + 1)
-    assert preview(movie) == (".mp4, 6 B", None, None, str(movie))
+    assert preview(movie) == (".mp4, 6 B", None, None, str(movie), "image/png")
     assert preview(large).picture is None
     assert preview(Path("nowhere.png")).text == repr(Path("nowhere.png"))
 

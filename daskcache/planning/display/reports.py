@@ -1,31 +1,25 @@
-"""Tables of audits, failures and prunings: text, and HTML with inline styles.
+"""Tables of audits, failures, corrections and prunings, as text and HTML.
 
-`housekeeping.audit.Audit`, `housekeeping.failures` and `housekeeping.prune` use these functions.
+`housekeeping.audit.Audit`, `housekeeping.failures`, `housekeeping.corrected` and `housekeeping.prune`
+use these functions.
 `cells` has their building blocks.
 """
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dask.utils import format_bytes
 
+from ...pages import Badge
 from ...printable import printable
-from .cells import (
-    MAX_ROWS,
-    Badge,
-    as_size,
-    count_nodes,
-    html_table,
-    short,
-    text_table,
-)
+from .cells import MAX_ROWS, as_size, count_nodes, html_page, short, text_table
 
 if TYPE_CHECKING:
     from ...housekeeping.audit import Audit
+    from ...housekeeping.correction_sets import Correction
     from ...housekeeping.prune import Pruning
     from ...storage.failures import FailureNote
 
@@ -55,15 +49,12 @@ def audit_text(audit: Audit) -> str:
 
 
 def audit_html(audit: Audit) -> str:
-    """Return the audit as HTML with inline styles only, because untrusted notebooks strip others."""
-    cells = [["function", "", "target", "why"]]
-    for function, outcome, targets, reason in _problem_groups(audit)[:MAX_ROWS]:
-        cells.append([function, Badge(outcome), targets, reason])
-    problems = html_table(cells) if len(cells) > 1 else ""
-    return (
-        f"<p><b>Audit</b>: {html.escape(audit_headline(audit))}</p>"
-        f"{html_table(_outcome_cells(audit))}{problems}"
-    )
+    """Return the audit as HTML."""
+    problems: list[list[str]] = [["function", "outcome", "target", "why"]]
+    for function, outcome, targets, reason in _problem_groups(audit):
+        problems.append([function, Badge(outcome), targets, reason])
+    tables = [problems, _outcome_cells(audit)]
+    return html_page("Audit", audit_headline(audit), tables, MAX_ROWS, "audit.findings")
 
 
 def failures_text(failures: Sequence[FailureNote]) -> str:
@@ -71,7 +62,7 @@ def failures_text(failures: Sequence[FailureNote]) -> str:
     if not failures:
         return "no failures"
     blocks = []
-    for error, notes in _by_error(failures)[:MAX_ROWS]:
+    for error, notes in by_error(failures)[:MAX_ROWS]:
         lines = [printable(error), *[short(_failed_node(note)) for note in notes[:_MAX_NODES]]]
         if len(notes) > _MAX_NODES:
             lines.append(f"and {len(notes) - _MAX_NODES} more nodes")
@@ -80,21 +71,19 @@ def failures_text(failures: Sequence[FailureNote]) -> str:
 
 
 def failures_html(failures: Sequence[FailureNote]) -> str:
-    """Return failures as HTML with inline styles only, because untrusted notebooks strip others."""
+    """Return failures as HTML."""
     cells = [["error", "node", "when", "worker"]]
-    for note in failures[:MAX_ROWS]:
+    for note in failures:
         cells.append([short(note.error), note.node, note.when, note.worker or note.host])
-    more = len(failures) - MAX_ROWS
-    rest = f"<p>… and {more} more: <code>to_frame()</code> has them all</p>" if more > 0 else ""
-    table = html_table(cells) if failures else ""
-    return f"<p><b>Failures</b>: {count_nodes(len(failures)) if failures else 'none'}</p>{table}{rest}"
+    count = count_nodes(len(failures)) if failures else "none"
+    return html_page("Failures", count, [cells], MAX_ROWS)
 
 
 #: Nodes that are listed for each error.
 _MAX_NODES = 5
 
 
-def _by_error(failures):
+def by_error(failures):
     """Return the failures grouped by their errors, the most frequent first."""
     groups: dict[str, list] = {}
     for note in failures:
@@ -136,6 +125,43 @@ def _several(targets):
     return targets[0] if len(targets) == 1 else f"{targets[0]} and {len(targets) - 1} more"
 
 
+# ---- corrections ---------------------------------------------------------------------------------
+
+
+def correction_cells(corrections: Sequence[Correction]) -> list[list[str | Badge]]:
+    """Return a table of corrections; it has the files in folders of corrections if there are any."""
+    has_files = any(each.file for each in corrections)
+    heads = ["target", *(["corrected in"] if has_files else []), "state", "by", "when", "made for"]
+    cells: list[list[str | Badge]] = [[*heads]]
+    for each in corrections:
+        call = ", ".join(f"{name}={text}" for name, text in each.arguments.items())
+        kept = f", kept for {len(each.kept_for)} more" if each.kept_for else ""
+        made_for = f"{each.function}({call[:60]}{'…' if len(call) > 60 else ''}){kept}"
+        place = [each.target, *([each.file or "·"] if has_files else [])]
+        cells.append([*place, Badge(each.state), each.by or "on_modified", each.when or "·", made_for])
+    return cells
+
+
+def corrections_text(corrections: Sequence[Correction]) -> str:
+    """Return corrections as plain text: a table, and their number."""
+    if not corrections:
+        return "no corrections"
+    lines = [text_table(correction_cells(corrections[:MAX_ROWS])), _corrections_line(corrections)]
+    more = len(corrections) - MAX_ROWS
+    return "\n".join([*lines, *([f"… and {more} more; to_frame() has them all"] if more > 0 else [])])
+
+
+def corrections_html(corrections: Sequence[Correction]) -> str:
+    """Return corrections as HTML."""
+    cells = correction_cells(corrections)
+    return html_page("Corrections", _corrections_line(corrections), [cells], MAX_ROWS)
+
+
+def _corrections_line(corrections):
+    count = len(corrections)
+    return f"{count} result{' is' if count == 1 else 's are'} corrected" if count else "none"
+
+
 # ---- prunings ------------------------------------------------------------------------------------
 
 
@@ -165,27 +191,23 @@ def pruning_headline(pruning: Pruning) -> str:
     return f"{going} result{'' if going == 1 else 's'} {verb}{size}{rest}"
 
 
-def pruning_text(pruning: Pruning, max_rows: int = MAX_ROWS) -> str:
-    """Return a pruning as plain text: what goes, then what stays and why."""
+def pruning_text(pruning: Pruning, max_rows: int = MAX_ROWS, width: int | None = None) -> str:
+    """Return a pruning as plain text: what goes, then what stays and why.
+
+    It fits into `width` columns, if given.
+    """
     blocks = [f"Prune: {pruning_headline(pruning)}"]
     for cells in _pruning_cells(pruning):
         if len(cells) > 1:
-            blocks.append(text_table(cells[: max_rows + 1]))
+            blocks.append(text_table(cells[: max_rows + 1], width))
         if len(cells) > max_rows + 1:
             blocks.append(f"… and {len(cells) - 1 - max_rows} more; to_frame() has them all")
     return "\n\n".join(blocks)
 
 
 def pruning_html(pruning: Pruning) -> str:
-    """Return a pruning as HTML with inline styles only, because untrusted notebooks strip others."""
-    blocks = [f"<p><b>Prune</b>: {html.escape(pruning_headline(pruning))}</p>"]
-    for cells in _pruning_cells(pruning):
-        if len(cells) > 1:
-            blocks.append(html_table(cells[: MAX_ROWS + 1]))
-        if len(cells) > MAX_ROWS + 1:
-            more = len(cells) - 1 - MAX_ROWS
-            blocks.append(f"<p>… and {more} more: <code>to_frame()</code> has them all</p>")
-    return "".join(blocks)
+    """Return a pruning as HTML."""
+    return html_page("Prune", pruning_headline(pruning), _pruning_cells(pruning), MAX_ROWS)
 
 
 def _pruning_cells(pruning):
