@@ -82,9 +82,10 @@ def emit(outcome: str, function: str, client: Any = None, **facts: Any) -> None:
         The other fields of `NodeEvent`.
     """
     worker = worker_here()
-    facts = {name: _sendable(value) for name, value in facts.items()}
     address = "" if worker is None else worker.address
     event = NodeEvent(time.time(), outcome, function, worker=address, **facts)
+    if not f"{event.function}{event.label}{event.target}{event.error}".isascii():
+        event = NodeEvent(*map(_sendable, event))
     for listener in listeners:
         listener(event)
     if worker is not None:
@@ -208,6 +209,6 @@ def _sendable(value):
 
     Names of files may be invalid Unicode, which can't be sent.
     """
-    if isinstance(value, str) and not value.isascii():
+    if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     return value

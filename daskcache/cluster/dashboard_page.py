@@ -10,16 +10,16 @@ change of Dask breaks the page.  This module relies on
 
 from __future__ import annotations
 
-import html
+import time
 from functools import partial
 
 from bokeh.core.properties import without_property_validation
 from bokeh.layouts import column
-from bokeh.models import ColumnDataSource
+from bokeh.models import BasicTicker, ColumnDataSource
 from bokeh.models.widgets import Div
 from bokeh.plotting import figure
 from bokeh.server.tornado import BokehTornado
-from dask.utils import format_bytes, format_time
+from dask.utils import format_bytes
 from distributed import Scheduler
 from distributed.dashboard.components import DashboardComponent, add_periodic_callback
 from distributed.dashboard.components.scheduler import BOKEH_THEME, env
@@ -29,7 +29,10 @@ from distributed.dashboard.utils import update
 from distributed.utils import log_errors
 from tornado.ioloop import IOLoop
 
-from ..calls.task_keys import TO_DO, making_prefixes, node_made_by
+from ..monitor.lines import ending, time_left
+from ..monitor.rows import duration, in_one_line, time_saved
+from ..pages import GROUNDS, PAPER, Badge, render
+from .node_tasks import RunningNode, running_nodes
 from .tally import Tally
 
 PAGE, PANE = "/daskcache", "/individual-daskcache"
@@ -37,8 +40,11 @@ PAGE, PANE = "/daskcache", "/individual-daskcache"
 #: Milliseconds between two updates of the page.
 _INTERVAL = 500
 
-#: Largest number of functions that have a bar (those with the most nodes), and of running nodes listed.
-_MAX_BARS, _MAX_RUNNING = 20, 100
+#: Largest number of functions that have a bar, those with the most nodes.
+_MAX_BARS = 20
+
+#: Largest numbers of failures and of running nodes that are listed.
+_MAX_LISTED = 50
 
 
 def add_page(scheduler: Scheduler, tally: Tally) -> bool:
@@ -106,7 +112,7 @@ def _pane(tally, scheduler, extra, doc):
 
 
 class CachePage(DashboardComponent):
-    """A component with hits and misses by function, bytes written, time saved, and running nodes."""
+    """A component with numbers of nodes, the estimated end, failures, and what runs now."""
 
     def __init__(self, scheduler: Scheduler, tally: Tally):
         self.scheduler = scheduler
@@ -114,14 +120,15 @@ class CachePage(DashboardComponent):
         self.source = ColumnDataSource({name: [] for name in ("function", *_BARS)})
         self.bars = _figure(self.source)
         # plain HTML: Bokeh's DataTable was seen to keep showing the rows that it began with
-        self.headline, self.functions, self.running = (
-            Div(text="", sizing_mode="stretch_width") for _ in range(3)
+        self.head, self.failures, self.running, self.functions = (
+            Div(text="", sizing_mode="stretch_width", styles={"font-size": "14px"}) for _ in range(4)
         )
         self.root = column(
-            self.headline,
+            self.head,
             self.bars,
-            self.functions,
+            self.failures,
             self.running,
+            self.functions,
             sizing_mode="stretch_width",
         )
 
@@ -129,79 +136,52 @@ class CachePage(DashboardComponent):
     @log_errors
     def update(self):
         """Update the page to the present numbers."""
-        sums = self.tally.functions
-        names = sorted(sums, key=lambda name: -sums[name].hits - sums[name].misses)
-        shown = names[:_MAX_BARS][::-1]
-        if list(self.bars.y_range.factors) != shown:
-            self.bars.y_range.factors = shown
-        columns = {bar: [getattr(sums[name], bar) for name in shown] for bar in _BARS}
-        update(self.source, {"function": shown, **columns})
-        self.headline.text = self._headline()
-        self.functions.text = _table(_FUNCTION_HEAD, [self._row(name, sums[name]) for name in names])
-        self.running.text = _table(_RUNNING_HEAD, self._running_now())
+        running = running_nodes(self.scheduler)
+        rows = self.tally.rows(running)
+        self.head.text = self._head(rows)
+        self._draw_bars(rows)
+        self.failures.text = self._failures()
+        self.running.text = _running(running)
+        self.functions.text = _table(_FUNCTION_HEAD, map(_function_cells, rows))
 
-    def _headline(self):
+    def _head(self, rows):
         total = self.tally.total
-        asked = total.hits + total.misses
-        share = f" ({total.hits / asked:.0%} hits)" if asked else ""
-        parts = [
-            f"<b>{total.hits}</b> hits, <b>{total.misses}</b> misses{share}",
-            f"<b>{format_bytes(total.written)}</b> written in {format_time(total.seconds)} of run time",
-            f"<b>{format_time(total.saved)}</b> saved",
-        ]
-        if total.failures:
-            parts.append(f"<b>{total.failures}</b> failed")
-        return f'<span style="font-size: 130%">{" · ".join(parts)}</span>'
+        numbers = in_one_line(total, {"skipped": time_saved(total.saved)})
+        end = ending(rows, self.tally.elapsed()) if total.left else "nothing is left to run"
+        if total.ran:
+            end += f" · {format_bytes(total.written)} written in {duration(total.seconds)} of run time"
+        return render("dashboard", numbers=numbers, end=end)
 
-    def _row(self, name, sums):
-        return (
-            name,
-            sums.hits,
-            sums.misses,
-            sums.failures,
-            self._left(name),
-            format_time(sums.seconds),
-            format_bytes(sums.written),
-            format_time(sums.saved),
+    def _draw_bars(self, rows):
+        parts = {row.function: _parts_of(row.counts) for row in rows}
+        most = set(sorted(parts, key=lambda name: -sum(parts[name].values()))[:_MAX_BARS])
+        names = [name for name in parts if name in most][::-1]  # the axis begins below
+        if list(self.bars.y_range.factors) != names:
+            self.bars.y_range.factors = names
+            self.bars.height = _HEIGHT + _HEIGHT_OF_BAR * len(names)
+        update(
+            self.source,
+            {"function": names, **{bar: [parts[name][bar] for name in names] for bar in _BARS}},
         )
 
-    def _left(self, function):
-        """Return the number of a function's nodes that the scheduler has yet to run."""
-        prefixes = map(self.scheduler.task_prefixes.get, making_prefixes(function))
-        return sum(prefix.states.get(state, 0) for prefix in filter(None, prefixes) for state in TO_DO)
-
-    def _running_now(self):
-        rows = []
-        for worker in self.scheduler.workers.values():
-            for task, seconds in worker.executing.items():  # as of its last heartbeat
-                node = node_made_by(str(task.key))
-                if node is not None and task in worker.processing:
-                    rows.append((seconds, *node, worker.address))
-        rows.sort(reverse=True)
-        return [(*what, format_time(seconds)) for seconds, *what in rows[:_MAX_RUNNING]]
+    def _failures(self):
+        failed = list(self.tally.failures.values())[-_MAX_LISTED:][::-1]
+        more = self.tally.total.failed - len(failed)
+        return _table(_FAILURE_HEAD, map(_failure_cells, failed), more, "dc.failures()")
 
 
-#: Fields of `daskcache.cluster.tally.Sums` that have a bar, and the bar's colour.
-_BARS = {"hits": "#2a9d55", "misses": "#d95f02", "failures": "#b2182b"}
+#: Colours of the parts of bars.  What asks for attention is red, and all else is calm.
+_BARS = {"ran": GROUNDS["load"], "skipped": "#a9b4ba", "left": PAPER, "failed": GROUNDS["failed"]}
 
-_FUNCTION_HEAD = (
-    "function",
-    "hits",
-    "misses",
-    "failed",
-    "left to run",
-    "run time",
-    "written",
-    "time saved",
-)
-_RUNNING_HEAD = ("running now", "key", "worker", "for")
+#: Pixels of the figure without bars, and of each bar.
+_HEIGHT, _HEIGHT_OF_BAR = 70, 26
 
 
 def _figure(source):
     bars = figure(
-        title="Nodes by function",
         y_range=[],
-        height=260,
+        height=_HEIGHT,
+        outline_line_color=None,  # it was seen to keep the size that it began with
         tools="",
         toolbar_location=None,
         sizing_mode="stretch_width",
@@ -212,19 +192,66 @@ def _figure(source):
         height=0.7,
         source=source,
         color=list(_BARS.values()),
-        legend_label=["hits", "misses", "failed"],
+        line_color="#525d63",
+        legend_label=list(_BARS),
     )
     bars.x_range.start = 0
     bars.ygrid.visible = False
-    bars.add_layout(bars.legend[0], "right")
+    bars.xaxis.minor_tick_line_color = None
+    bars.xaxis.ticker = BasicTicker(min_interval=1)
+    legend = bars.legend[0]
+    legend.orientation, legend.border_line_color = "horizontal", None
+    bars.add_layout(legend, "above")
     return bars
 
 
-def _table(head, rows):
-    cells = [[f"<td {_CELL}>{html.escape(str(cell))}</td>" for cell in row] for row in rows]
-    titles = "".join(f"<th {_CELL}>{title}</th>" for title in head)
-    body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
-    return f'<table style="border-collapse: collapse"><tr>{titles}</tr>{body}</table>'
+def _parts_of(counts):
+    done = {"ran": counts.ran, "skipped": counts.skipped + counts.copied}
+    return {**done, "left": counts.left, "failed": counts.failed}
 
 
-_CELL = 'style="text-align: left; padding: 2px 24px 2px 0; border-bottom: 1px solid #ddd"'
+_FUNCTION_HEAD = (
+    "function",
+    "ran",
+    "copied",
+    "skipped",
+    "failed",
+    "left",
+    "time left",
+    "run time",
+    "written",
+    "time saved",
+)
+_FAILURE_HEAD = "outcome", "node", "error", "worker", "at"
+_RUNNING_HEAD = "running now", "worker", "for"
+
+
+def _function_cells(row):
+    counts = row.counts
+    numbers = counts.ran, counts.copied, counts.skipped, counts.failed, counts.left
+    return (
+        row.function,
+        *[f"{number:,}" if number else "" for number in numbers],
+        time_left(row),
+        duration(counts.seconds) if counts.ran else "",
+        format_bytes(counts.written) if counts.written else "",
+        duration(counts.saved) if counts.saved else "",
+    )
+
+
+def _failure_cells(event):
+    error = event.error.partition("\n")[0]
+    at = time.strftime("%H:%M:%S", time.localtime(event.time))
+    return Badge("failed"), event.label or event.function, error, event.worker, at
+
+
+def _running(nodes: list[RunningNode]):
+    rows = []
+    for node in nodes[:_MAX_LISTED]:
+        rows.append((node.title, node.worker, "" if node.seconds is None else duration(node.seconds)))
+    return _table(_RUNNING_HEAD, rows, len(nodes) - len(rows), "client.processing()")
+
+
+def _table(head, rows, more=0, where=""):
+    cells = [head, *rows]
+    return render("tables", title="", headline="", tables=[(cells, more, where)] if cells[1:] else [])

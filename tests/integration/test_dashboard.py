@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import re
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import dask
 import pytest
 from clusters import on_cluster, separate_processes
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 
 import daskcache as dc
 from daskcache.cluster import dashboard, dashboard_page
@@ -46,13 +49,13 @@ def fetch(url):
 
 
 def texts(link):
-    """What the page shows, as a browser gets it: through a session with the dashboard."""
+    """Head, failures, running nodes and functions, as a browser gets them: through a session."""
     from bokeh.client import pull_session
 
     session = pull_session(url=f"{link}/individual-daskcache")
     try:
-        headline, _, functions, running = session.document.roots[0].children
-        return headline.text, functions.text, running.text
+        head, _, *tables = session.document.roots[0].children
+        return [head.text, *[table.text for table in tables]]
     finally:
         session.close()
 
@@ -81,11 +84,16 @@ def test_it_is_there_once(link, client):
     client.log_event("daskcache", {"time": 1.0, "outcome": "ran", "function": "once"})
     assert client.run_on_scheduler(register)
     assert fetch(f"{link}/status").count('href="daskcache"') == 1
-    assert "once" in texts(link)[1]
+    assert "once" in texts(link)[3]
+
+
+def cells(table):
+    rows = table.split("<tr>")[1:]
+    return [[cell.rpartition(">")[2] for cell in re.split("</t[dh]>", row)[:-1]] for row in rows]
 
 
 def test_it_shows_what_happens(link, client):
-    """Hits and misses by function, bytes written, time saved, and what runs."""
+    """What ran and was skipped by function, bytes written, time saved, and what runs, by its name."""
 
     def slow(i):
         time.sleep(i)
@@ -100,21 +108,19 @@ def test_it_shows_what_happens(link, client):
         nodes[0].compute()
         client.compute(nodes[0]).result()
         future = client.compute(nodes[1])
-        _, functions, running = shown(link, [slows[1].dc.key])
-        assert slows[1].dc.key in running
-        assert "inproc://" in running
+        head, _, running, functions = shown(link, ["slow(slow/1.5.json)", "2 left"])
+        assert cells(running)[1][0] == "slow(slow/1.5.json)"
+        assert cells(running)[1][1].startswith("inproc://")
+        assert "2 left" in head
+        assert not re.search("[0-9a-f]{32}", "".join(texts(link)))
         future.result()
-    headline, functions, running = shown(link, ["4</b> misses"])
-    assert "<b>2</b> hits, <b>4</b> misses (33% hits)" in headline
-    assert "<b>16 B</b> written in " in headline
-    assert "</b> saved" in headline
-    cells = [
-        [cell.rpartition(">")[2] for cell in row.split("</td>")[:-1]]
-        for row in functions.split("<tr>")[2:]
-    ]
-    assert [row[:5] for row in cells] == [["slow", "1", "2", "0", "0"], ["add", "1", "2", "0", "0"]]
-    assert "<b>running now" not in running
-    assert slows[1].dc.key not in running
+    head, _, running, functions = shown(link, ["4 ran", "nothing is left"])
+    assert "4 ran, 2 skipped (0.2 s saved)</p>" in head
+    assert "nothing is left to run · 16 B written in " in head
+    assert cells(functions)[0][:6] == ["function", "ran", "copied", "skipped", "failed", "left"]
+    rows = sorted(row[:6] for row in cells(functions)[1:])
+    assert rows == [["add", "2", "", "1", "", ""], ["slow", "2", "", "1", "", ""]]
+    assert cells(running) == []
 
 
 def test_it_shows_what_is_asked_for(link, client):
@@ -128,20 +134,105 @@ def test_it_shows_what_is_asked_for(link, client):
     with on_cluster(client):
         nodes[0].compute()
         futures = client.compute(nodes[1:])
-        deadline = time.monotonic() + 10
-        while ">asked</td>" not in (found := texts(link))[2]:
-            assert time.monotonic() < deadline, found
-            time.sleep(0.1)
-        (row,) = [row for row in found[1].split("<tr>") if ">asked</td>" in row]
-        assert [cell.rpartition(">")[2] for cell in row.split("</td>")][4] == "3"
+        found = shown(link, ["asked(asked/2."])
+        (row,) = [row for row in cells(found[3]) if row[0] == "asked"]
+        assert row[5] == "3"
         client.gather(futures)
+
+
+def test_an_end_is_estimated(link, client):
+    """From recorded run times, as in the progress of verbs."""
+
+    def timed(i, add=0):
+        time.sleep(0.3)
+        return i + add
+
+    timed = dc.delayed(timed, target="timed/{i}.json")
+    with on_cluster(client):
+        dc.compute(*map(timed, range(3)))
+        futures = client.compute([timed(i, add=1) for i in range(6)])
+        head, _, _, functions = shown(link, ["about"])
+        assert re.search(r"<p[^>]*>\d\.\d s, about \d\.\d s left · ", head)
+        (row,) = [row for row in cells(functions) if row[0] == "timed"]
+        assert re.fullmatch(r"\d\.\d s", row[6])
+        client.gather(futures)
+
+
+def test_failures_are_listed_until_they_are_mended(link, client, tmp_path):
+    """With the node, the first line of the message, and where it ran."""
+    mended = str(tmp_path / "mended")
+
+    def fragile(i):
+        if not os.path.exists(mended):
+            raise ValueError("no <b>cells</b>\nin 3 of 4 fields")
+        return i
+
+    fragile = dc.delayed(fragile, target="fragile/{i}.json")
+    with on_cluster(client):
+        wait(client.compute([fragile(1), fragile(2)]))
+        failures = shown(link, ["2 failed"])[1]
+        first, second = sorted(cells(failures)[1:], key=lambda row: row[1])
+        assert [first[1], second[1]] == ["fragile(fragile/1.json)", "fragile(fragile/2.json)"]
+        assert first[2] == "ValueError: no &lt;b&gt;cells&lt;/b&gt;"
+        assert first[3].startswith("inproc://")
+        assert re.fullmatch(r"\d\d:\d\d:\d\d", first[4])
+        Path(mended).touch()
+        client.compute(fragile(2)).result()
+        failures = shown(link, ["1 failed"])[1]
+        assert [row[1] for row in cells(failures)[1:]] == ["fragile(fragile/1.json)"]
+
+
+def test_a_worker_that_dies_is_a_failure():
+    """The worker can't tell it; the scheduler's word for it names the node in place of the task."""
+
+    def kill(i):
+        os._exit(1)
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as own,
+        Client(own) as client,
+    ):
+        wait(client.compute(dc.delayed(kill, target="kill/{i}.json")(1)))
+        (event,) = client.run_on_scheduler(kept_failures)
+    assert (event.function, event.label, event.target) == ("kill", "kill(kill/1.json)", "kill/1.json")
+    assert event.error.startswith("KilledWorker: Attempted to run task 'kill(kill/1.json)' on 1 ")
+    assert event.worker.startswith("tcp://")
+
+
+def kept_failures(dask_scheduler):
+    return list(dask_scheduler.plugins["daskcache-events"].tally.failures.values())
+
+
+def count_tasks(dask_scheduler):
+    return len(dask_scheduler.tasks)
+
+
+def test_what_was_sent_before_counts(client):
+    """A page that comes when tasks are there already knows what is left."""
+
+    def early(i):
+        time.sleep(i)
+        return i
+
+    client.run_on_scheduler(unregister)
+    nodes = [dc.delayed(early, target="early/{i}.json")(i) for i in (1.5, 1.6)]
+    with dask.config.set({"daskcache.workers.attach": False}), on_cluster(client):
+        futures = client.compute(nodes)
+        while client.run_on_scheduler(count_tasks) < len(nodes):
+            time.sleep(0.05)
+        assert client.run_on_scheduler(register)
+        head, *_ = texts(address(client))
+        assert "0 ran, 2 left" in head
+        client.gather(futures)
+    client.run_on_scheduler(unregister)
 
 
 def test_names_are_no_markup(link, client):
     """What is shown is text, whatever a function is called."""
     client.log_event("daskcache", {"time": 1.0, "outcome": "ran", "function": "<script>"})
-    assert "&lt;script&gt;" in texts(link)[1]
-    assert "<script>" not in texts(link)[1]
+    assert "&lt;script&gt;" in texts(link)[3]
+    assert "<script>" not in texts(link)[3]
 
 
 def test_it_can_be_removed(client):

@@ -171,7 +171,7 @@ def test_the_collector_remembers_more(nodes, local_client):
         local_client.log_event("daskcache", {"something": "else"})
         assert told(local_client) == {("many", "ran"): 250}  # equal ones are one
         sums = local_client.run_on_scheduler(
-            lambda dask_scheduler: dask_scheduler.plugins["daskcache-events"].tally.total.misses
+            lambda dask_scheduler: dask_scheduler.plugins["daskcache-events"].tally.total.ran
         )
         assert sums == 3000
     finally:
@@ -196,6 +196,11 @@ def test_texts_that_are_no_unicode_can_be_told(local_client):
         dc.delayed(fail, target="bad.json")().compute()
     assert told(local_client, {("fail", "failed"): 1}) == {("fail", "failed"): 1}
     assert dc.history(local_client)["error"][0] == r"ValueError: a\udcffb"
+
+
+def test_a_function_whose_name_is_no_unicode_is_told(nodes):
+    events.emit(events.RAN, "make\udcff")
+    assert list(dc.history()["function"]) == [r"make\udcff"]
 
 
 def test_an_asynchronous_client_is_refused():
