@@ -5,10 +5,15 @@ value is the one that the format reads back, not the computed one, unless both a
 `Entry` uses it only while the target looks as it was stored.  No function can change what another one
 gets: the cache owns its values.  It hands out arrays as read-only views or copies, frames as copies, and
 containers rebuilt.  Any other mutable value is not kept.
+
+A distributed worker keeps values up to its limit, and functions share the arrays.  Other processes
+belong to their users: there a value is kept only as long as the entry of its node, which Dask drops
+after the last task that needs it, and each function gets a copy.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 import weakref
@@ -33,10 +38,14 @@ class HotCache:
     """A mapping of keys to values that evicts the least recently used beyond a number of bytes."""
 
     def __init__(self):
-        self._lock = threading.Lock()
+        self._lock = (
+            threading.RLock()
+        )  # an entry may die, and drop its value, wherever memory is asked for
         #: Values with their bytes.
         self._kept: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self.nbytes = 0
+        #: The entries with which values go, by key.
+        self._owners: dict[Any, weakref.ref] = {}
 
     def __len__(self):
         return len(self._kept)
@@ -57,6 +66,16 @@ class HotCache:
                 self._kept[key] = value, nbytes
                 self.nbytes += nbytes
         self.shrink(limit)
+
+    def tie(self, key: Any, owner: Any) -> None:
+        """Keep a value no longer than its owner."""
+        self._owners[key] = weakref.ref(owner, lambda _: self._drop(key))
+
+    def _drop(self, key):
+        with self._lock:
+            self._owners.pop(key, None)
+            _, nbytes = self._kept.pop(key, (None, 0))
+            self.nbytes -= nbytes
 
     def shrink(self, limit: int) -> None:
         """Evict values until at most `limit` bytes are left."""
@@ -85,7 +104,7 @@ def find(target: Target, file_hash: str, shared: bool) -> Any:
     return value if value is UNKNOWN else handed_out(value, shared)
 
 
-def keep(target: Target, file_hash: str, value: Any, is_alone: bool) -> bool:
+def keep(target: Target, file_hash: str, value: Any, is_alone: bool, owner: Any) -> bool:
     """Keep the value that a target reads back.
 
     The cache may keep the object itself instead of a copy.  Its arrays are read-only from then on.
@@ -99,6 +118,8 @@ def keep(target: Target, file_hash: str, value: Any, is_alone: bool) -> bool:
         The value as the target reads it back.
     is_alone : bool
         True if nothing else refers to the value or to a part of it.
+    owner : Entry
+        The entry with which the value goes, unless functions of this process share values.
 
     Returns
     -------
@@ -111,14 +132,17 @@ def keep(target: Target, file_hash: str, value: Any, is_alone: bool) -> bool:
     nbytes = _size(value)
     if nbytes is None or nbytes > limit:
         return False
-    cache.put(_key(target, file_hash), _frozen(value, is_alone), nbytes, limit)
+    key = _key(target, file_hash)
+    cache.put(key, _frozen(value, is_alone), nbytes, limit)
+    if not shares():
+        cache.tie(key, owner)
     return True
 
 
 def handed_out(value: Any, shared: bool) -> Any:
     """Return a kept value for a caller: read-only arrays if `shared`, else copies to change freely."""
     if _is_array(value):
-        return value.view() if shared else value.copy()
+        return value.view() if shared else value.copy(order="K")
     if _is_frame(value):
         # pandas' copy-on-write is not enough: ``frame["a"].array[0] = 1`` goes around it
         return value.copy()
@@ -130,32 +154,33 @@ def likewise(value: Any) -> Any:
 
     A value that can't be kept, or any value while the cache is off, stays as it is.
     """
-    is_on = _configured(worker_here()) > 0
-    return _frozen(value, True) if is_on and _size(value) is not None else value
+    return _frozen(value, True) if shares() and _size(value) is not None else value
+
+
+def shares() -> bool:
+    """Return True if functions of this process share values: on a worker, or up to a configured size."""
+    configured = config.get("hot-cache")
+    return bool(configured) and (not isinstance(configured, float) or worker_here() is not None)
 
 
 def current_limit() -> int:
     """Return the number of bytes that the cache may hold now; 0 if it keeps nothing.
 
-    A float in ``daskcache.hot-cache`` is a share of the memory limit of a distributed worker.  Elsewhere
-    no such limit exists, and the process holds other things.  So nothing is kept there unless a number
-    of bytes is configured.  On a worker the cache also gives way, as distributed's own data does, when
-    the memory of the process is above the worker's target.
+    A float in ``daskcache.hot-cache`` is a share of the memory limit of a distributed worker, or of the
+    machine's memory elsewhere.  On a worker the cache also gives way, as distributed's own data does,
+    when the memory of the process is above the worker's target.
     """
-    worker = worker_here()
-    limit = _configured(worker)
-    if worker is None or not limit:
+    configured, worker = config.get("hot-cache"), worker_here()
+    if not configured:
+        return 0
+    if isinstance(configured, float):
+        limit = int(configured * _memory_limit(worker))
+    else:
+        limit = config.get_bytes("hot-cache")
+    if worker is None:
         return limit
     _watch(worker)
     return max(0, min(limit, cache.nbytes - _excess(worker)))
-
-
-def _configured(worker):
-    """Return the configured limit in bytes; a share of a memory limit counts only on workers."""
-    configured = config.get("hot-cache")
-    if not isinstance(configured, float):
-        return config.get_bytes("hot-cache") if configured else 0
-    return int(configured * _memory_limit(worker)) if worker is not None else 0
 
 
 def owns_its_data(array: Any) -> bool:
@@ -239,7 +264,7 @@ def _frozen(value, is_alone):
     Arrays and frames are copied unless `is_alone`.  Arrays over a file's memory are always copied.
     """
     if _is_array(value):
-        array = value if is_alone and _is_detached(value) else value.copy()
+        array = value if is_alone and _is_detached(value) else value.copy(order="K")
         array.flags.writeable = False
         return array
     if _is_frame(value):
@@ -259,10 +284,15 @@ def _rebuilt(value: Any, function: Callable) -> Any:
 
 
 def _memory_limit(worker):
-    limit = worker.memory_manager.memory_limit
-    if limit:
-        return limit
-    from distributed.system import MEMORY_LIMIT
+    if worker is not None and worker.memory_manager.memory_limit:
+        return worker.memory_manager.memory_limit
+    return _memory()
+
+
+@functools.cache
+def _memory():
+    """Return the bytes of memory that this machine, or this process's group, has."""
+    from distributed.system import MEMORY_LIMIT  # imports distributed, as Dask's verbs do
 
     return MEMORY_LIMIT
 

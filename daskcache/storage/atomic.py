@@ -1,10 +1,10 @@
 """Atomic placement of files and folders, through folders entered without following links.
 
 `files` commits with it; `trash`, `leases`, `roots` and housekeeping use it too.  A `Folder` is entered
-name by name from an open root.  So a folder swapped for a symbolic link meanwhile can't lead a write
-out of the root.  Names such as ``..`` are refused here, wherever the path came from.  A new file
-replaces nothing (linkat(2)); a replacement is exchanged with the existing file: renameat2(2) or, on
-macOS, renameatx_np(2).
+at once, where the system refuses links, or name by name from an open root.  So a folder swapped for a
+symbolic link meanwhile can't lead a write out of the root.  Names such as ``..`` are refused here,
+wherever the path came from.  A new file replaces nothing, and a replacement is exchanged with the
+existing file (`system_calls`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..errors import DaskcacheWarning, StorageError, UnsafePath
+from . import system_calls
+from .system_calls import EXCHANGE, NO_REPLACE, UNSUPPORTED
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
-_HERE = -2 if sys.platform == "darwin" else -100  # AT_FDCWD
-_NO_REPLACE, _EXCHANGE = "no replace", "exchange"
 
 
 class Overtaken(FileNotFoundError):
@@ -48,35 +48,34 @@ class Folder:
         self.descriptor = descriptor
         self.path = path
 
-    def put_new(self, part: str, name: str) -> None:
-        """Put the file or folder `part` at the free place `name`.
+    def __enter__(self) -> Folder:
+        return self
 
-        A file is hard-linked if possible.  It is then still at `part` as well.
+    def __exit__(self, *raised: object) -> None:
+        if self.descriptor is not None:
+            _close(self.descriptor)
+
+    def put_new(self, part: str, name: str) -> None:
+        """Move the file, folder or link `part` to the free place `name`.
 
         Raises
         ------
         FileExistsError
             If the place is taken, even by an empty folder.
         """
-        kind = os.lstat(part).st_mode
-        if stat.S_ISDIR(kind) or stat.S_ISLNK(kind):  # os.link would follow a link
-            self._rename(part, name, _NO_REPLACE)
-            return
         try:
-            os.link(part, self._place(name), dst_dir_fd=self.descriptor)
+            self._rename(part, name, NO_REPLACE)
         except OSError as error:
-            if error.errno == errno.EXDEV:
-                with self._brought_near(part) as near:
-                    self._rename(near, name, _NO_REPLACE)
-                return
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+            if error.errno != errno.EXDEV or not _is_file(part):
                 raise
-            self._rename(part, name, _NO_REPLACE)  # a file system without hard links
+            with self._brought_near(part) as near:
+                self._rename(near, name, NO_REPLACE)
+            os.unlink(part)
 
     def exchange(self, part: str, name: str) -> None:
         """Exchange the file or folder `part` with the one at `name`, which is then at `part`."""
         try:
-            self._rename(part, name, _EXCHANGE)
+            self._rename(part, name, EXCHANGE)
         except OSError as error:
             if error.errno != errno.EXDEV or os.path.isdir(part):
                 raise
@@ -101,11 +100,11 @@ class Folder:
 
     def _exchange_from_afar(self, part, name):
         with self._brought_near(part) as near:
-            self._rename(near, name, _EXCHANGE)
+            self._rename(near, name, EXCHANGE)
         try:  # the displaced file has to be at `part`, as after any exchange
             shutil.copy2(near, part)
         except BaseException:  # put the displaced file back where it was
-            self._rename(near, name, _EXCHANGE)
+            self._rename(near, name, EXCHANGE)
             os.unlink(near)
             raise
         os.unlink(near)
@@ -123,21 +122,32 @@ class Folder:
             raise
 
     def _rename(self, part, name, how):
-        call = _rename_call()
-        if call is not None:
-            here = _HERE if self.descriptor is None else self.descriptor
-            number = call(os.fsencode(part), here, os.fsencode(self._place(name)), how)
-            if number == 0:
-                return
-            if number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-                raise OSError(number, os.strerror(number), f"{self.path}/{name}")
-        self._rename_weakly(part, name, how)
+        number = system_calls.rename(part, self._place(name), self.descriptor, how)
+        if number == 0:
+            return
+        if number not in UNSUPPORTED:
+            raise OSError(number, os.strerror(number), f"{self.path}/{name}")
+        if not (how is NO_REPLACE and self._linked(part, name)):
+            self._rename_weakly(part, name, how)
+
+    def _linked(self, part, name):
+        """Move a file by a hard link, which replaces nothing either; return False without such links."""
+        if not _is_file(part):  # os.link would follow a link
+            return False
+        try:
+            os.link(part, self._place(name), dst_dir_fd=self.descriptor)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return False
+        _unlink(part)
+        return True
 
     def _rename_weakly(self, part, name, how):
         """Rename in several steps where the system has no such call; another writer can come between."""
         _say_once_that_it_is_weak()
         place, descriptor = self._place(name), self.descriptor
-        if how is _NO_REPLACE:
+        if how is NO_REPLACE:
             with suppress(FileNotFoundError):
                 os.stat(place, dir_fd=descriptor, follow_symlinks=False)
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), f"{self.path}/{name}")
@@ -154,8 +164,7 @@ class Folder:
             os.rename(aside, part)
 
 
-@contextmanager
-def entered(root: str, folder: str, durable: bool = False, make: bool = True) -> Iterator[Folder]:
+def entered(root: str, folder: str, durable: bool = False, make: bool = True) -> Folder:
     """Enter a folder below a root, making missing folders on the way.
 
     Parameters
@@ -169,10 +178,10 @@ def entered(root: str, folder: str, durable: bool = False, make: bool = True) ->
     make : bool
         Make missing folders; if False, a missing folder raises FileNotFoundError.
 
-    Yields
-    ------
+    Returns
+    -------
     Folder
-        The folder, open until the context ends.
+        The folder.  As a context it is open until the context ends.
 
     Raises
     ------
@@ -182,19 +191,28 @@ def entered(root: str, folder: str, durable: bool = False, make: bool = True) ->
         If a folder can't be made or entered.
     """
     names = folder.split("/") if folder else []
-    _check_names(names, f"{root}/{folder}")
+    path = f"{root}/{folder}" if folder else root
+    _check_names(names, path)
     if not _BY_DESCRIPTOR:
-        yield Folder(None, _entered_by_path(root, names, make))
-        return
+        return Folder(None, _entered_by_path(root, names, make))
+    descriptor = system_calls.open_folder(path)
+    if descriptor is None:  # a folder is missing, say, or the root is a link
+        descriptor = _entered_by_name(root, names, folder, durable, make)
+    return Folder(descriptor, path)
+
+
+def _entered_by_name(root, names, folder, durable, make):
+    """Open a folder, and before it each folder on the way."""
     descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
             inner = _entered_one(descriptor, name, root, folder, durable, make)
             _close(descriptor)
             descriptor = inner
-        yield Folder(descriptor, f"{root}/{folder}" if folder else root)
-    finally:
+    except BaseException:
         _close(descriptor)
+        raise
+    return descriptor
 
 
 _SEPARATORS = frozenset(filter(None, ("/", "\0", os.sep, os.altsep)))
@@ -277,16 +295,29 @@ def put_first(part: str, destination: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
+        if error.errno not in _NO_LINKS:
             raise
         os.rename(part, destination)  # no hard links on this file system: the last writer wins
         return
+    _unlink(part)
+
+
+#: Errors of a file system without hard links, or of a file that has too many.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK)
+
+
+def _unlink(part):
+    """Remove a file that is in its place now; warn if that is not possible."""
     try:
         os.unlink(part)
     except FileNotFoundError:
         pass
     except OSError as error:
         say_it_remains(part, error)
+
+
+def _is_file(path):
+    return stat.S_ISREG(os.lstat(path).st_mode)
 
 
 def clone(source: str, path: str) -> None:
@@ -305,15 +336,21 @@ def clone(source: str, path: str) -> None:
 _FICLONE = 0x40049409
 
 
-@contextmanager
-def refused(path: str, *passed: type[Exception]) -> Iterator[None]:
+class refused:
     """Turn errors of the system, besides the kinds `passed`, into a `StorageError` about a path."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, (StorageError, *passed)):
-            raise
-        raise storage_error(error, path) from error
+
+    __slots__ = "passed", "path"
+
+    def __init__(self, path: str, *passed: type[Exception]):
+        self.path = path
+        self.passed = passed
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, (StorageError, *self.passed)):
+            raise storage_error(error, self.path) from error
 
 
 @contextmanager
@@ -356,26 +393,3 @@ def _say_once_that_it_is_weak():
         DaskcacheWarning,
         stacklevel=2,
     )
-
-
-@functools.cache
-def _rename_call():
-    """Return the system's call to rename without replacing, or to exchange; None if it has none."""
-    if sys.platform == "win32":
-        return None
-    import ctypes
-
-    library = ctypes.CDLL(None, use_errno=True)
-    for name, flags in (
-        ("renameat2", {_NO_REPLACE: 1, _EXCHANGE: 2}),
-        ("renameatx_np", {_NO_REPLACE: 4, _EXCHANGE: 2}),
-    ):
-        if hasattr(library, name):
-            function = getattr(library, name)
-
-            def call(source, folder, destination, how, function=function, flags=flags):
-                failed = function(_HERE, source, folder, destination, flags[how])
-                return ctypes.get_errno() if failed else 0
-
-            return call
-    return None

@@ -4,15 +4,15 @@ A visible target is always complete.  A commit has four steps:
 
 1. write the result to a part (below ``.daskcache/parts/``) and hash it,
 2. write the record as this writer's *intent* (a file under ``.daskcache/intents/``),
-3. put the part in place: link it if the target is new, exchange it with an existing target,
+3. put the part in place: move it there if the target is new, exchange it with an existing target,
 4. rename the intent to the record.
 
 `runtime.store` takes the first step, as formats write results; `Commit` takes the others.
 A crash before step 3 changes no target; after step 3, the intent vouches for the new target.
-Files that daskcache did not write are never overwritten: a link fails if a file is there.  A displaced
-file is deleted only if it is as its record says; otherwise it goes to the trash (`trash`).  Folders
-between the root and a target are entered without following links (`atomic`).  An exchange always
-succeeds, so the writer first claims the target (`Claim`).
+Files that daskcache did not write are never overwritten: a part moves only to a free place.  A
+displaced file is deleted only if it is as its record says; otherwise it goes to the trash (`trash`).
+Folders between the root and a target are entered without following links (`atomic`).  An exchange
+always succeeds, so the writer first claims the target (`Claim`).
 
 This survives the death of any process.  With ``daskcache.durability: power`` each step is also on the
 disk before the next one begins.  A table (`tables.tables`) is put in place by one transaction.
@@ -61,6 +61,8 @@ class Commit(NamedTuple):
     damaged: bool = False
     #: True if an edited or adopted target may be replaced: it goes to the trash.
     may_displace: bool = False
+    #: True if the part is a user's correction.  A recorded target goes to the trash, whoever made it.
+    is_correction: bool = False
 
     @property
     def destination(self) -> str:
@@ -118,7 +120,7 @@ class Commit(NamedTuple):
         return name
 
     def _put_in_place(self, intent, claim):
-        """Put a part in place: link it if nothing is there, else exchange it with what is there.
+        """Put a part in place: move it there if nothing is there, else exchange it with what is there.
 
         A file may be exchanged if a record or an intent vouches for it, or if the commit may displace
         it.  An exchange can't check that, so the writer first claims the record; see `Claim`.  Each
@@ -133,8 +135,10 @@ class Commit(NamedTuple):
         """
         root, part, name, previous = self.root, self.part, self.name, self.previous
         may_displace = self.damaged or self.may_displace
+        look = previous is not None  # without an earlier result there is hardly anything to see
         while True:
-            current = files.stamp(self.destination)
+            current = files.stamp(self.destination) if look else None
+            look = True
             if current is None:
                 try:
                     files.put_new(root, part.path, self.target)
@@ -150,16 +154,18 @@ class Commit(NamedTuple):
                 )
                 if vouching is None and files.stamp(self.destination) != current:
                     continue  # the file changed while its record was looked for
-            if vouching is not None and vouching.key == name.key and vouching != previous:
+            is_rival = vouching is not None and vouching.key == name.key and vouching != previous
+            if is_rival and not (self.is_correction and vouching.file_hash != name.file_hash):
                 # another writer of the same node was first, and its result counts
                 return self._yield_to(vouching), None
-            if vouching is not None and not may_displace and store.is_adopted(vouching):
+            may_replace = may_displace or self.is_correction
+            if vouching is not None and not may_replace and store.is_adopted(vouching):
                 return self.keep_adopted(vouching), None
             if vouching is None and not (previous is not None and may_displace):
                 raise self._foreign()
             if claim.attempt(vouching or previous):
                 check = functools.partial(self._is_still_so, intent, claim, current)
-                is_persons = vouching is None or store.is_adopted(vouching)
+                is_persons = vouching is None or self.is_correction or store.is_adopted(vouching)
                 # without a stamp to compare, whatever is displaced is kept
                 ours = None if self.damaged or is_persons else vouching.stamp
                 try:
@@ -224,11 +230,13 @@ class Commit(NamedTuple):
     def _keep_displaced(self, displaced):
         from . import trash  # commits rarely need it
 
-        reason = "damaged" if self.damaged else "edited"
+        reason = "damaged" if self.damaged else "corrected" if self.is_correction else "edited"
         try:
             kept = trash.keep(self.root, displaced, self.target, reason)
         except StorageError:  # the file stays where it is
             kept = displaced
+        if self.is_correction and not self.damaged and kept != displaced:
+            return  # as a user who corrects results expects
         warnings.warn(
             f"{self.destination} was {reason}; what was there is kept as {kept}",
             DaskcacheWarning,

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
-import uuid
+import random
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..hashing import encoder as hashing
 from .atomic import Overtaken, clone, entered, refused, say_it_remains, storage_error
@@ -23,7 +25,9 @@ from .place import digest_of as digest_of
 from .place import files_below as files_below
 from .place import manifest_of as manifest_of
 from .roots import METADATA, Root, must_outlast_power
-from .tables.tables import TablePlace
+
+if TYPE_CHECKING:
+    from .tables.tables import TablePlace
 
 #: Bytes to hash and write at a time: a block that was just hashed is still in the CPU's cache.
 _BLOCK = 2**19
@@ -33,12 +37,17 @@ _DIGITS = 16
 
 # ---- targets ------------------------------------------------------------------------------------
 
-_TABLES = TablePlace()
-
 
 def place_of(path: str) -> FilePlace | TablePlace:
     """Return the kind of place that a path names: a target's, or a part's."""
-    return _TABLES if SEPARATOR in path and is_table(path) else FILES
+    return _tables() if SEPARATOR in path and is_table(path) else FILES
+
+
+@functools.cache
+def _tables():
+    from .tables.tables import TablePlace  # most results are files
+
+    return TablePlace()
 
 
 def stamp(path: str) -> Stamp | None:
@@ -137,10 +146,12 @@ def check_folders(root: Root, paths: Iterable[str]) -> None:
     for path in paths:
         destination = root.absolute(path)
         folder = destination.rpartition("/")[0]
-        while not os.path.isdir(folder):
-            folder = folder.rpartition("/")[0]
-        if not os.access(folder, os.W_OK):
-            raise storage_error(PermissionError(errno.EACCES, f"{folder} is read-only"), destination)
+        while not os.access(f"{folder}/.", os.W_OK):
+            if not os.path.isdir(folder):
+                folder = folder.rpartition("/")[0]
+            elif not os.access(folder, os.W_OK):  # nor did another writer make it just now
+                error = PermissionError(errno.EACCES, f"{folder} is read-only")
+                raise storage_error(error, destination)
 
 
 # ---- parts --------------------------------------------------------------------------------------
@@ -148,15 +159,25 @@ def check_folders(root: Root, paths: Iterable[str]) -> None:
 
 def part_path(root: Root, name: str) -> str:
     """Return a new path for a part that will become a file named `name`."""
-    return f"{root.parts}/{uuid.uuid4().hex[:_DIGITS]}-{name}"
+    return f"{root.parts}/{_new_number()}-{name}"
 
 
 def part_folder(root: Root) -> str:
     """Make a folder for a part that other code writes; the part in it can have its target's name."""
-    path = f"{root.parts}/{uuid.uuid4().hex[:_DIGITS]}"
+    path = f"{root.parts}/{_new_number()}"
     with refused(path):
         os.makedirs(path)
     return path
+
+
+def _new_number():
+    return f"{_numbers.getrandbits(4 * _DIGITS):0{_DIGITS}x}"
+
+
+#: Seeded by the system, again after a fork: no two processes draw the same numbers.
+_numbers = random.Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_numbers.seed)
 
 
 def number_of(root: Root, part: str) -> str:
@@ -279,7 +300,7 @@ def sweep_part_folder(root: Root, part: str) -> None:
 
 def write_intent(root: Root, name: str, content: bytes) -> str:
     """Write the intent of a record `name`; return its path, which is unique to this writer."""
-    path = f"{root.intents}/{name}.{uuid.uuid4().hex[:16]}"
+    path = f"{root.intents}/{name}.{_new_number()}"
     write_new(path, content)
     if root.outlasts_power:
         with refused(root.intents):

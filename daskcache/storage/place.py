@@ -124,8 +124,6 @@ class FilePlace:
         folder, _, name = target_path.rpartition("/")
         with entered(root.path, folder, root.outlasts_power) as opened:
             opened.put_new(part, name)
-        if not os.path.isdir(part):
-            self.sweep(part)
 
     def replace(
         self, root: Root, part: str, target_path: str, recorded: Stamp | None, check: Check | None = None
@@ -145,7 +143,6 @@ class FilePlace:
                     opened.exchange(swapped, name)
                 except FileNotFoundError:  # the target is gone by now
                     opened.put_new(swapped, name)
-                    self.sweep(swapped)
                     return None
         except OSError as error:
             if not (os.path.lexists(part) or os.path.lexists(swapped)):

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import re
+import time
 import uuid
 from functools import cached_property
 from pathlib import Path
@@ -125,12 +126,15 @@ class Root:
             ) from error
         except OSError as error:
             raise self._unusable(error) from error
-        self.check_links(_OF_COMMITS)
-        # The id file is parsed again only if it or the key changed: each commit checks the root.
+        # Each commit checks the root: the rest is looked at again if the id file or the key changed, and
+        # after a moment, in which a folder may become a link as it may between any check and its use.
         looks = found.st_dev, found.st_ino, found.st_mtime_ns, config.get("key-file")
-        if self.path not in _seen or _seen[self.path][0] != looks:
-            _seen[self.path] = looks, self.id()
-        identifier = _seen[self.path][1]
+        now = time.monotonic_ns()
+        known, identifier, when = _checked.get(self.path, (None, None, 0))
+        if known != looks or now - when > _MOMENT_NS:
+            self.check_links(_OF_COMMITS)
+            identifier = self.id()
+            _checked[self.path] = looks, identifier, now
         if expected and identifier != expected:
             raise ReachError(
                 "another root is at this path, on this host",
@@ -228,9 +232,12 @@ def check_format(version: int, what: str, target: str | None = None) -> None:
         )
 
 
-#: Device, inode and mtime of the id file, the configured key file, and the id, of each root that this
-#: process has checked.
-_seen: dict[str, tuple[tuple, str | None]] = {}
+#: Nanoseconds for which a check of a root's folders holds.
+_MOMENT_NS = 50_000_000
+
+#: Of each root that this process has checked: device, inode and mtime of the id file with the configured
+#: key file, the id, and when that was.
+_checked: dict[str, tuple[tuple | None, str | None, int]] = {}
 
 
 def local_root(configured: str) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from . import graphs, images, nodes, programs, report
+from . import graphs, images, nodes, programs, report, screen
 from .counts import Count, all_counts
 from .guarantees import PEERS, Guarantees, try_peer
 from .machine import description
@@ -21,9 +21,11 @@ BENCHMARKS = {
         nodes.imports,
         nodes.cold,
         nodes.warm,
+        nodes.watched,
         images.pipeline,
         images.hashing,
         images.formats,
+        screen.screen,
         programs.on_a_cluster,
         programs.handoff,
         programs.skipped_in_prefect,

@@ -58,12 +58,12 @@ def all_counts() -> list[Count]:
     """Count everything."""
     cold, plan, files = system_calls_a_node()
     return [
-        Count("system calls of a cold node", cold, 52, 25),
-        Count("system calls of a complete node's plan", plan, 2.5),
+        Count("system calls of a cold node", cold, 25, 25),
+        Count("system calls of a complete node's plan", plan, 2.2),
         Count("files and folders of a complete node", files, 2.2),
         *bytes_a_task(),
         Count("modules of daskcache that importing it and delayed loads", modules(), 54),
-        Count("modules of daskcache that a cold node loads", modules(COLD.format(nodes=1)), 96),
+        Count("modules of daskcache that a cold node loads", modules(COLD.format(nodes=1)), 99),
     ]
 
 

@@ -232,7 +232,7 @@ def scale(size: Size) -> Iterator[Comparison]:
         return
     largest, tenth = size.scale, size.scale // 10
     peaks: dict[int, float] = {}
-    with root() as path:
+    with root(large=True) as path:
         complete_in(path, largest)
         yield Comparison(
             f"{largest:,} nodes, all complete: build and plan",

@@ -21,12 +21,15 @@ from daskcache.storage import files as storage
 from daskcache.storage.roots import Root
 from daskcache.storage.verified_folders import keep_manifest
 from daskcache.targets.base import FolderFormat
+from daskcache.targets.images.target import _LEVEL
 from daskcache.targets.zarr.values import default_chunks
 
 from .measuring import Comparison, Times, timed
 from .scenes import Size, folder, root
 
 MIB = 2**20
+#: What a target's files are compressed with.
+COMPRESSED = {"compression": "zlib", "compressionargs": {"level": _LEVEL}}
 
 
 def picture(seed: int) -> np.ndarray:
@@ -60,7 +63,7 @@ cached_measure = dc.delayed(measure_spots, target="spots/{labels.stem}.csv")
 
 def pipeline(size: Size) -> Iterator[Comparison]:
     """Raw image → smoothed → labels → table, in threads; by hand with plain `imwrite` and `to_csv`."""
-    with folder() as raw:
+    with folder(large=True) as raw:
         sources = [f"{raw}/{i:02d}.tif" for i in range(size.images)]
         for i, path in enumerate(sources):
             tifffile.imwrite(path, picture(i), photometric="minisblack")
@@ -73,11 +76,11 @@ def pipeline(size: Size) -> Iterator[Comparison]:
             return tables
 
         def ours() -> Times:
-            with root():
+            with root(large=True):
                 return timed(lambda: dask.compute(*nodes(), scheduler="threads"))
 
         def by_hand(**options) -> Times:
-            with folder() as results:
+            with folder(large=True) as results:
                 return timed(
                     lambda: dask.compute(
                         *(one_by_hand(path, results, **options) for path in sources), scheduler="threads"
@@ -88,16 +91,15 @@ def pipeline(size: Size) -> Iterator[Comparison]:
             "image pipeline, cold",
             {"daskcache": ours, "by hand": by_hand},
             *(size.images, 1.5),
-            ceiling=6,
+            ceiling=4,
             note="by hand: not compressed, nothing hashed",
         )
-        compressed = {"compression": "zlib", "compressionargs": {"level": 3}}
         yield Comparison(
             "image pipeline, cold, compressed alike",
-            {"daskcache": ours, "by hand": partial(by_hand, **compressed)},
+            {"daskcache": ours, "by hand": partial(by_hand, **COMPRESSED)},
             *(size.images, 1.03),
         )
-        with root():
+        with root(large=True):
             dask.compute(*nodes(), scheduler="threads")
             yield Comparison(
                 "image pipeline, finished",
@@ -144,7 +146,7 @@ def formats(_size: Size) -> Iterator[Comparison]:
         ("npy", npy, partial(np.save, arr=image), 1.6),
         ("Zarr", stored, partial(write_zarr, image), 1.15),
     ]:
-        with root() as place:
+        with root(large=True) as place:
             Root(place).create()
             names = (f"{place}/{i}.npy" for i in count())
             yield Comparison(
@@ -163,8 +165,7 @@ def as_written(target, image):
         page = tif.pages[0]
     return {
         "photometric": "minisblack",
-        "compression": "zlib",
-        "compressionargs": {"level": 3},  # what a target takes for noise
+        **COMPRESSED,
         "predictor": page.predictor,
         "rowsperstrip": page.rowsperstrip,
         "maxworkers": 2,

@@ -10,7 +10,7 @@ from importlib.metadata import version
 import numpy as np
 
 from .measuring import timed
-from .scenes import folder
+from .scenes import FOR_SMALL, folder
 
 FILES = 2_000
 MIB = 2**20
@@ -27,6 +27,7 @@ def description() -> dict[str, str]:
             f"{name} {version(name)}"
             for name in ("daskcache", "dask", "joblib", "numpy", "tifffile", "zarr")
         ),
+        "small files": f"in {FOR_SMALL}",
         **limits(),
     }
 
@@ -43,7 +44,7 @@ def processor() -> str:
 
 def limits() -> dict[str, str]:
     """Return how fast files are looked at, listed and written, and memory is copied."""
-    with folder() as path:
+    with folder(large=True) as path:
         names = [f"{path}/{i}" for i in range(FILES)]
         written = timed(lambda: [write(name, b"{}") for name in names]).wall / FILES
         stats = min(timed(lambda: [os.stat(name) for name in names]).wall for _ in range(3)) / FILES

@@ -6,8 +6,13 @@ import subprocess
 import sys
 import time
 
+import dask
+import numpy as np
+import pandas as pd
 import pytest
+import tifffile
 
+from . import screen
 from .counts import Count, in_summary
 from .guarantees import NO, YES, answer, try_peer
 from .measuring import Comparison, Times, is_slower, measure, timed
@@ -120,6 +125,25 @@ def test_what_is_guaranteed_is_tried():
     ours, script = try_peer("daskcache", kills=0), try_peer("by_hand", kills=0)
     assert (ours.helper, ours.damage) == (YES, "yes, by an error")
     assert (script.helper, script.damage) == (NO, NO)
+
+
+def test_both_screens_make_the_same_files(tmp_path, root):
+    """The compressed bytes are equal, too, so that neither has less to do."""
+    raw, by_hand = tmp_path / "raw", tmp_path / "by hand"
+    raw.mkdir()
+    screen.take_images(str(raw))
+    ours = dask.compute(*screen.cached_screen(str(raw)))
+    theirs = dask.compute(*screen.screen_by_hand(str(raw), str(by_hand)))
+    pd.testing.assert_frame_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(ours[2], theirs[2])
+    names = [f"{folder}/P1_{well}.tif" for folder in ("corrected", "cells") for well in screen.WELLS]
+    for name in names:
+        with tifffile.TiffFile(root / name) as a, tifffile.TiffFile(by_hand / name) as b:
+            assert a.pages[0].databytecounts == b.pages[0].databytecounts, name
+    tables = [f"features/P1_{well}.csv" for well in screen.WELLS]
+    assert [(root / name).read_bytes() for name in tables] == [
+        (by_hand / name).read_bytes() for name in tables
+    ]
 
 
 def test_a_small_comparison_runs_as_a_command(tmp_path):

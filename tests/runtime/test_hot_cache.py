@@ -271,13 +271,48 @@ def test_nothing_is_kept_beyond_the_limit():
     assert hot_cache.cache.nbytes <= 8 * 2**20
 
 
-@pytest.mark.parametrize("setting", [0, 0.2])
-def test_nothing_is_kept_off_workers(setting):
-    """A share of a worker's memory means workers; then functions own what they get."""
-    with dask.config.set({"daskcache.hot-cache": setting}):
+@pytest.mark.parametrize(("setting", "read"), [(0, ["a.npy"] * 2), (0.2, [])])
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_off_workers_values_go_with_their_entries(setting, read, scheduler, reads):
+    """Functions own what they get there, and after a verb nothing is kept."""
+    with dask.config.set({"daskcache.hot-cache": setting, "scheduler": scheduler}):
         node = dc.delayed(numbers, target="a.npy")()
-        assert dask.compute(dc.delayed(_change, target="c{n}.json")(node, 1)) == (1,)
-    assert len(hot_cache.cache) == 0
+        change = dc.delayed(_change, target="c{n}.json")
+        assert dask.compute(change(node, 1), change(node, 2)) == (1, 1)
+    assert reads == read
+    assert len(hot_cache.cache) == hot_cache.cache.nbytes == 0
+
+
+@pytest.mark.parametrize("setting", [0.2, "8 MiB"])
+def test_copies_keep_the_order_in_memory(setting):
+    """As a pickle that is read has it."""
+    with dask.config.set({"daskcache.hot-cache": setting}):
+        node = dc.delayed(lambda: np.asfortranarray(numbers().reshape(100, 200)), target="a.pkl")()
+        is_fortran = dc.delayed(lambda a: bool(a.flags.f_contiguous), target="f.json", version=1)
+        array, is_so = dask.compute(node, is_fortran(node))
+        assert is_so
+    assert array.flags.f_contiguous
+
+
+def test_a_share_off_workers_is_of_the_machines_memory(monkeypatch):
+    """What is beyond it is read again."""
+    monkeypatch.setattr(hot_cache, "_memory", lambda: 1_000_000)
+    kept = []
+    with dask.config.set({"daskcache.hot-cache": 0.5}):
+        nodes = [dc.delayed(lambda i: numbers() + i, target="{i}.npy")(i) for i in range(9)]
+        count = dc.delayed(lambda arrays: kept.append(len(hot_cache.cache)), target="n.json", version=1)
+        dask.compute(count(nodes))
+    assert kept == [3]
+
+
+def test_what_was_read_back_is_given_once():
+    """The first who asks gets what was read as the file was written; the next one reads its content."""
+    made = {"list": [1, 2]}
+    node = dc.delayed(lambda: made, target="a.json", version=1)()
+    seen = dc.delayed(lambda x, n: x["list"].append(n) or x, target="seen{n}.json")
+    found = dask.compute(node, seen(node, 3), seen(node, 4))
+    assert found == ({"list": [1, 2]}, {"list": [1, 2, 3]}, {"list": [1, 2, 4]})
+    assert made == {"list": [1, 2]}
 
 
 def test_what_can_be_changed_is_not_kept():

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from daskcache.errors import StorageError
-from daskcache.storage import atomic
+from daskcache.storage import atomic, system_calls
 
 
 @pytest.fixture
@@ -18,14 +18,12 @@ def far(monkeypatch, tmp_path):
     (tmp_path / "folder").mkdir()
     part = tmp_path / "part"
     part.write_bytes(b"new")
-    link = os.link
+    rename = system_calls.rename
 
-    def refuse(source, *args, **kwargs):
-        if str(source) == str(part):
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-        return link(source, *args, **kwargs)
+    def refuse(source, *args):
+        return errno.EXDEV if source == str(part) else rename(source, *args)
 
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(system_calls, "rename", refuse)
     return part
 
 
@@ -35,6 +33,7 @@ def test_a_part_is_brought_near(far, tmp_path):
         folder.put_new(str(far), "x.bin")
     assert os.listdir(tmp_path / "folder") == ["x.bin"]
     assert (tmp_path / "folder" / "x.bin").read_bytes() == b"new"
+    assert not far.exists()
 
 
 def test_a_copy_that_fails_leaves_no_part(far, tmp_path, monkeypatch):

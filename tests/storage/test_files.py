@@ -810,3 +810,16 @@ def test_what_a_function_wrote_amiss_leaves_no_parts(root):
     with pytest.raises(ValueError, match="Expecting"):
         both().compute()
     assert leftovers(root) == []
+
+
+def test_a_folder_that_another_writer_makes_just_now_is_not_read_only(place, monkeypatch):
+    """It appears between two looks of the check."""
+    access = os.access
+
+    def late(path, mode):
+        allowed = access(path, mode)
+        os.makedirs(f"{place.path}/new", exist_ok=True)
+        return allowed
+
+    monkeypatch.setattr(os, "access", late)
+    storage.check_folders(place, ["new/x.json"])
