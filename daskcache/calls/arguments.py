@@ -1,7 +1,7 @@
 """`make_recipe`: from the arguments of a call to its recipe.
 
 Nodes, futures, sources and Dask collections in the arguments stand for data.  `_Upstream` collects them
-as parents, and puts references in their place.  `graph.node` and `prefect` make recipes here.
+as parents, and puts references in their place.  `graph.function` and `prefect` make recipes here.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ from ..printable import printable
 from ..storage import roots
 from ..targets.fields import agreed
 from ..targets.source import Source
-from ..targets.template import ATTRIBUTES, context, current_variant, paths_in_variant
+from ..targets.template import ATTRIBUTES, context
 from .containers import taken_apart, values_in
-from .options import check_suffixes
+from .options import check_correction, check_suffixes
 from .recipe import SCALARS, DaskInput, Recipe, Ref, SourceInput, _same, combine, recipes_in
 from .spec import Spec, name_error
+from .state import OUTSIDE, variant_block
 
 
 def make_recipe(spec: Spec, args: tuple, kwargs: dict, pure: bool) -> Recipe:
@@ -104,10 +105,15 @@ def _make_recipe(spec, args, kwargs, pure):
     paths = tuple([template.fill(lookup, field_of) for template in spec.templates]) if pure else ()
     if spec.ends_in_field and spec.options.target is not None:
         check_suffixes(spec.options, paths)
-    base: tuple[str, ...] = ()
-    if paths and (folder := current_variant()) is not None:
-        base, paths = paths, paths_in_variant(folder, paths, spec.formats)
+    correction = spec.correction.fill(lookup, field_of) if paths and spec.correction else ""
+    if correction:
+        check_correction(correction, paths[0])
     taint = _taint(parents) if pure else uuid.uuid4().hex
+    base: tuple[str, ...] = ()
+    if paths and (variant_block.get() is not OUTSIDE or config.get("variant") is not None):
+        paths, base = _in_variant(key + taint, paths, spec.formats)
+        if base and correction:
+            correction = paths[0].removesuffix(base[0]) + correction
     return Recipe(
         spec,
         bound,
@@ -121,8 +127,17 @@ def _make_recipe(spec, args, kwargs, pure):
         dask.get_annotations(),
         code.fingerprint,
         base,
-        code.parts,
+        correction,
+        parts=code.parts,
     )
+
+
+def _in_variant(key, paths, formats):
+    """Return a node's paths in the variant in force, and those of the base; () for these in the base."""
+    from .variants import folder_for, paths_in_variant  # most programs have no variants
+
+    folder = folder_for(key)
+    return (paths, ()) if folder is None else (paths_in_variant(folder, paths, formats), paths)
 
 
 def _misfit(spec, kwargs, error):
@@ -303,7 +318,11 @@ class _Upstream:
             value = Delayed(node._key, node._dask)
             held = DaskInput(value, recipe.key + recipe.taint, (), recipe.fields)
             return self._refer(f"held {node._key}", held)
-        return self._refer(recipe.identity, recipe)
+        ref = self._refer(recipe.identity, recipe)
+        first = self._found[ref.ordinal]
+        if first is not recipe and first.fields != recipe.fields:  # in two combinations of a sweep
+            self._found[ref.ordinal] = first.in_common(recipe)
+        return ref
 
     def _refer(self, identity, item):
         if identity not in self._refs:

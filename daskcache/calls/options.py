@@ -19,7 +19,7 @@ from ..hashing.names import imported
 from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
 from ..targets.base import Target
-from ..targets.registry import is_registered, target_class
+from ..targets.registry import is_registered, suffix_of, target_class
 from ..targets.template import Template
 
 _ALLOWED = {
@@ -42,6 +42,7 @@ class Options:
     ignore: tuple[str, ...] = ()
     check: str = "record"
     on_modified: str = "error"
+    corrections: Any = None
     label: str | None = None
     expires: str | None = None
     tracked: str | tuple[str, ...] = "user"
@@ -191,6 +192,88 @@ def _check_kind(target):
             target=masked(target.path),
             hint="that is for tables in databases: daskcache.SQLTarget",
         )
+
+
+def correction_template(options: Options, formats: tuple[Target, ...]) -> Template | None:
+    """Return the template of the files that users put in place of results, or None without one.
+
+    Raises
+    ------
+    TemplateError
+        If it is no template, or gives the target's own path or another suffix.
+    GraphError
+        If the function does not have one target that is a file or folder at a known path.
+    """
+    if options.corrections is None:
+        return None
+    if not isinstance(options.corrections, (str, os.PathLike)):
+        raise TemplateError(
+            f"delayed(corrections=...) got a {type(options.corrections).__name__}",
+            expected='a path template, e.g. "corrected/{image.stem}.tif"',
+        )
+    text = os.fspath(options.corrections)
+    check_local(text, "a correction")
+    template = Template(text)
+    fault = _why_uncorrectable(options, formats, template)
+    if fault is not None:
+        raise GraphError(
+            "delayed(corrections=...) can't be used here",
+            expected="one target, which is a file or folder at a path that is known before it is made",
+            got=fault,
+            hint='give each result a function of its own, and a target such as "masks/{image.stem}.tif"',
+        )
+    own = Template(formats[0].path)
+    _check_apart(text, own.text)
+    if _ending(template) != _ending(own):
+        raise TemplateError(
+            "a correction has another suffix than the target",
+            expected=f"the suffix of {own.text!r}",
+            got=repr(text),
+        )
+    return template
+
+
+def _why_uncorrectable(options, formats, template):
+    """Return why a function's results can't be corrected in a folder, or None."""
+    if isinstance(options.target, (tuple, list, Mapping)) or len(formats) > 1:
+        return f"{len(formats)} targets, by a tuple or dict"
+    if not formats:
+        return "a function whose results are not cached"
+    if formats[0].in_database or may_be_table(template.text):
+        return "a table in a database"
+    if "data_hash" in (*template.fields, *Template(formats[0].path).fields):
+        return "a path with {data_hash}"
+    return None
+
+
+def check_correction(correction: str, path: str) -> None:
+    """Check the filled path of a correction against that of its target; raise `TemplateError`."""
+    _check_apart(correction, path)
+    if suffix_of(correction) != suffix_of(path):
+        raise TemplateError(
+            "a value gives a correction another suffix than the target",
+            expected=f"the suffix of {path!r}",
+            got=repr(correction),
+        )
+
+
+def _check_apart(correction, path):
+    from ..storage.record import collision_form  # few functions have a folder of corrections
+
+    first, second = sorted((collision_form(correction), collision_form(path)), key=len)
+    if second == first or second.startswith(f"{first}/"):
+        raise TemplateError(
+            "a correction would be at the path of the target",
+            expected="a folder of its own, which only users write to",
+            got=f"{correction!r} for the target {path!r}",
+        )
+
+
+def _ending(template):
+    """Return the suffix of a template, or the field that brings it."""
+    attribute = template.parts[-1][2]
+    is_open = attribute in ("filename", "suffix")
+    return attribute if is_open else suffix_of(_suffix_hint(template))
 
 
 def _suffix_hint(template):

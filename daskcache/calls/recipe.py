@@ -54,19 +54,25 @@ class Recipe:
     code: str
     #: Of a node in a variant, the paths of the base's targets; else empty.
     base: tuple[str, ...] = ()
+    #: Path, from the root, of the file that a user may put in place of the result; else empty.
+    correction: str = ""
+    #: Fields that a sweep gave to one of its results, besides those of the files.
+    given: Fields = dataclasses.field(default_factory=lambda: NONE)
     #: The code's parts when the node was made; None if the recipe came from another process.
     parts: list[Part] | None = None
     #: Text that tells this recipe and its place from all others in this process.
     identity: str = dataclasses.field(init=False)
     #: True if an argument could be modified after the node was made.
     mutable: bool = dataclasses.field(init=False)
-    #: Fields of the files that this is made from, on which its direct inputs agree.
+    #: The given fields, and those of the files that this is made from, on which its direct inputs agree.
     fields: Fields = dataclasses.field(init=False)
 
     def __post_init__(self):
         self.identity = self.key + self.taint + (f"{self.root}/{self.paths[0]}" if self.paths else "")
         self.mutable = not _IMMUTABLE.issuperset(map(type, self.values))
         self.fields = agreed([parent.fields for parent in self.upstream]) if self.upstream else NONE
+        if self.given:
+            self.fields = {**self.given, **self.fields}
 
     @property
     def name(self) -> str:
@@ -84,7 +90,14 @@ class Recipe:
 
     def at_base(self) -> Recipe:
         """Return the recipe of the base's node that equals this one of a variant."""
-        return dataclasses.replace(self, paths=self.base, base=())
+        folder = self.paths[0].removesuffix(self.base[0])
+        correction = self.correction.removeprefix(folder)
+        return dataclasses.replace(self, paths=self.base, base=(), correction=correction)
+
+    def in_common(self, other: Recipe) -> Recipe:
+        """Return this recipe with those given fields that it has in common with an equal one."""
+        given = {k: v for k, v in self.given.items() if other.given.get(k) == v}
+        return dataclasses.replace(self, given=given)
 
     def trace(self, data_hashes: list[str]) -> str:
         """Return the hash of the code, the arguments and the data that the parents hold."""
@@ -194,7 +207,10 @@ def unflatten_all(flat: list[tuple]) -> list[Recipe]:
     return recipes
 
 
-_STATE = ("static", "key", "taint", "paths", "root", "label", "annotations", "code", "base")
+_STATE = (
+    *("static", "key", "taint", "paths", "root", "label", "annotations", "code"),
+    *("base", "correction", "given"),
+)
 
 
 def _with(item, change):

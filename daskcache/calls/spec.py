@@ -1,8 +1,9 @@
 """`Spec`: a decorated function with its options, shared by all its nodes.
 
 A spec also holds the function's `signature`, its targets (from its `options`) and its code (`code_of`).
-`graph.node` makes specs, and `arguments` makes calls of them.  Specs travel to workers by the function's
-name if it can be imported.  `hashing.reach` analyses the code, and `targets.template` fills the paths.
+`graph.function` makes specs, and `arguments` makes calls of them.  Specs travel to workers by the
+function's name if it can be imported.  `hashing.reach` analyses the code, and `targets.template` fills
+the paths.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from ..storage.paths import masked
 from ..targets.registry import read_as
 from ..targets.template import Template
 from .containers import values_in
-from .options import Options, _options, formats_of  # noqa: F401 (older pickles find `_options` here)
+from .options import (  # noqa: F401 (older pickles find `_options` here)
+    Options,
+    _options,
+    correction_template,
+    formats_of,
+)
 from .signature import ANYTHING, Signature, signature_of
 
 
@@ -42,6 +48,8 @@ class Spec:
         One target for each result, with a template as its path.  Empty if nothing is cached.
     layout : None, int or tuple of str
         Form of the results, see `daskcache.runtime.entry.Entry`.
+    correction : Template or None
+        Path of the file that a user may put in place of a result.
     """
 
     def __init__(self, func: Callable, options: Options, signed: bool = True):
@@ -51,6 +59,7 @@ class Spec:
         self.name = funcname(func)
         try:
             self.formats, self.layout = formats_of(func, options)
+            self.correction = correction_template(options, self.formats)
         except DaskcacheError as error:
             name_error(error, self.name, options.target and masked(str(options.target)))
             raise
@@ -205,7 +214,10 @@ class Spec:
     def __reduce__(self):
         if self.is_importable:
             return _spec_by_name, (self.module, self.func.__qualname__)
-        return _spec_by_value, (self.func, self.options, self.signed, self._travelling_bodies())
+        from .code_files import files_of  # only functions that travel by value need it
+
+        travelling = self._travelling_bodies(), files_of(self.func)
+        return _spec_by_value, (self.func, self.options, self.signed, *travelling)
 
     def _travelling_bodies(self):
         """Return the analyses of the functions that travel with this one.
@@ -322,8 +334,11 @@ class AbsentSpec:
         return _spec_by_name, (self.module, self.qualified_name)
 
 
-def _spec_by_value(func, options, signed, bodies=()):
+def _spec_by_value(func, options, signed, bodies=(), files=None):
     learn_bodies(bodies)
+    from .code_files import name_files  # only functions that travel by value need it
+
+    name_files(func, files or {})
     return Spec(func, options, signed)
 
 

@@ -1,6 +1,6 @@
-"""Context variables for the body, the node and the flow that run in this thread.
+"""Context variables for the body, the node, the flow and the variant that run in this thread.
 
-`runtime.body` and `prefect.bodies` set them around bodies, `modes` around flows.  `graph.node` and
+`runtime.body` and `prefect.bodies` set them around bodies, `modes` around flows.  `graph.function` and
 `modes` read them to decide how a call behaves, and `cluster.logs` to find the node that logs.
 """
 
@@ -27,3 +27,9 @@ body_log: ContextVar[deque[LogRecord | str] | None] = ContextVar("body_log", def
 
 #: The list that collects the nodes made in a flow; None outside flows.
 made: ContextVar[list[Node] | None] = ContextVar("made", default=None)
+
+#: What `variant_block` holds outside of blocks.
+OUTSIDE = object()
+
+#: The variant of the block that runs: a name, None for the base, or a `variants.Combination`.
+variant_block: ContextVar[object] = ContextVar("variant_block", default=OUTSIDE)

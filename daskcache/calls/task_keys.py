@@ -2,20 +2,18 @@
 
 A Dask key starts with the function's name, by which Dask's dashboard groups tasks.  The recipe's key
 follows, then a token that tells tasks of the same node apart.  `graph.builder` makes the tokens.
-`graph.attempts` and `cluster.dashboard_page` recognise tasks by their keys and states.
+`graph.attempts` and `cluster.dashboard` recognise tasks by their keys and states.
 """
 
 from __future__ import annotations
 
 import re
 
-from dask.utils import key_split
-
 #: States of a task that its scheduler has not finished.
 TO_DO = ("waiting", "queued", "no-worker", "processing")
 
 _RESULT, _VALUE = "-result", "-value"
-_NO_KEY = "0" * 32
+_KEY = re.compile(r"(?<![^-])[0-9a-f]{32}(?![^-])")
 _MAKING_KEY = re.compile(
     rf"(?P<function>.+?)({_RESULT})?(?<!{_VALUE})-(?P<key>[0-9a-f]{{32}})(-[0-9a-f]+)+"
 )
@@ -47,6 +45,6 @@ def node_made_by(task_key: str) -> tuple[str, str] | None:
     return (match["function"], match["key"]) if match else None
 
 
-def making_prefixes(function: str) -> tuple[str, str]:
-    """Return the names by which Dask groups the tasks that make a function's nodes."""
-    return key_split(entry_key(function, _NO_KEY, "0")), key_split(result_key(function, _NO_KEY, "0"))
+def recipe_keys_in(task_key: str) -> list[str]:
+    """Return the parts of a task's Dask key that have the form of a recipe's key."""
+    return _KEY.findall(task_key)

@@ -2,7 +2,7 @@
 
 In a value, such as an argument, the user's own code counts by its reach (`reach`), and installed code by
 its name (`fingerprint`).  Beside a ``version``, all code counts by its name (`identity_of`).  `encoder`,
-`calls.spec`, `graph.node` and `runtime.code_check` use this module.
+`calls.spec`, `graph.function` and `runtime.code_check` use this module.
 """
 
 from __future__ import annotations

@@ -29,14 +29,16 @@ class Collisions:
         self._crowds: Counter[str] = Counter()
         self._max_in_folder = config.get("folder-warning") or math.inf
 
-    def claim(self, recipe: Recipe, path: str) -> None:
-        """Claim a target for a recipe.
+    def claim(self, recipe: Recipe, path: str, what: str = "target") -> None:
+        """Claim a target, or the place of a correction, for a recipe.
 
         Parameters
         ----------
         recipe : Recipe
         path : str
             Path of the target from the recipe's root.
+        what : str
+            Its name in errors.
 
         Raises
         ------
@@ -45,7 +47,7 @@ class Collisions:
         """
         form = claimed_form(recipe, path)
         folder = form.rpartition("/")[0]
-        if SEPARATOR not in path or place_of(path).has_files:
+        if what == "target" and (SEPARATOR not in path or place_of(path).has_files):
             self._count(recipe, path, folder)
         if DATA_HASH in path:
             return  # equal data may share a file
@@ -53,12 +55,12 @@ class Collisions:
         if first.identity != recipe.identity:
             is_impure = first.key == recipe.key and first.root == recipe.root
             who = "two nodes that follow from impure calls" if is_impure else "two nodes"
-            raise _collision(f"{who} claim one target", recipe, path, first)
+            raise _collision(f"{who} claim one {what}", recipe, path, first)
         rival = self._folders.get(form)
         if rival is None and folder not in self._folders:
             rival = self._claim_folders(recipe, folder)
         if rival is not None:
-            raise _collision("one target lies inside another", recipe, path, rival)
+            raise _collision(f"one {what} lies inside another", recipe, path, rival)
 
     def _claim_folders(self, recipe, folder):
         """Claim a folder and those above it, or return the recipe of which one of them is a target."""

@@ -69,6 +69,8 @@ def keep(recipe: Recipe) -> bool:
         If the adopted result can't be kept because it is damaged.
     """
     planned, adopted = _adopted(recipe)
+    if planned.taking is not None:
+        return False  # its new correction is for the recipe as it is now
     if not adopted:
         raise TargetMissing(
             "the node has no adopted result to keep",
@@ -143,7 +145,8 @@ def release_target(store: records.RecordStore, path: str, name: RecordName) -> s
     """Move an adopted result to the trash, and remove its records.
 
     A note of the release stays until the node has run again, because downstream results were made from
-    the correction.
+    the correction.  If it is the copy of a file in a folder of corrections, the note says so: that file
+    stays, and counts as seen.
 
     Returns
     -------
@@ -155,10 +158,17 @@ def release_target(store: records.RecordStore, path: str, name: RecordName) -> s
     if files.exists(location):
         kept = trash.keep(store.root, location, path, "released")
     adopted = [known for known in store.with_target(name.target_id) if store.is_adopted(known)]
+    records_of_it = [record for known in adopted if (record := store.read(known)) is not None]
+    seen = {record.correction["file"] for record in records_of_it if record.correction}
     for known in adopted:
         store.remove(known)
-    keys = " ".join(sorted({known.key for known in adopted}))
-    records.write_acceptance(store.root, name.target_id, released=keys)
+    left = [known for known in store.with_target(name.target_id) if known not in adopted]
+    note = {
+        "released": " ".join(sorted({known.key for known in adopted})),
+        "correction": " ".join(sorted({*seen, *[known.file_hash for known in adopted]})),
+        "latest": str(max((known.mtime_ns for known in left), default=0)),
+    }
+    records.write_acceptance(store.root, name.target_id, **note)
     return kept
 
 

@@ -17,7 +17,7 @@ from ..calls.recipe import Recipe, combine, recipes_before
 from ..calls.spec import Code, Spec
 from ..errors import DaskcacheError, TargetCollision
 from ..hashing import algorithms
-from ..runtime.entry import Entry, joint_hash
+from ..runtime.entry import UNTOLD, Entry, corrections_in, corrections_of, joint_hash
 from ..runtime.finished import find_elsewhere
 from ..storage import files
 from ..storage.paths import located
@@ -88,6 +88,12 @@ class Examiner:
 
         return Variants(self)
 
+    @functools.cached_property
+    def _corrections(self):
+        from .correction_folders import Corrections  # few functions have a folder of corrections
+
+        return Corrections(self)
+
     @property
     def planned_nodes(self) -> list[PlannedNode]:
         """The nodes examined so far, each once, upstream nodes first."""
@@ -117,6 +123,7 @@ class Examiner:
             )
         )
         planned.forms = tuple(result.form for result in entry.stored)
+        planned.corrections = entry.corrections
         self.nodes[recipe.identity] = planned
 
     def _examine(self, recipe: Recipe) -> PlannedNode:
@@ -135,7 +142,19 @@ class Examiner:
             planned.unsettled, planned.data_hash = True, None
             if planned.state == states.COMPLETE:
                 planned.state = states.STALE
+        self._note_corrections(planned)
         return planned
+
+    def _note_corrections(self, planned):
+        """Note which corrections the data of a node depend on: its own, or else those of its parents."""
+        if planned.corrections == UNTOLD:
+            return
+        names = planned.elsewhere.names if planned.elsewhere is not None else planned.records
+        names = (planned.taking.name,) if planned.taking is not None else names
+        if [name for name in names if name is not None and name.adopted]:
+            planned.corrections = corrections_in(planned.recipe.key, names)
+        elif [parent for parent in planned.parents if parent is not None and parent.corrections]:
+            planned.corrections = corrections_of(filter(None, planned.parents))
 
     def _refuse(self, planned, error):
         """Note the error that a verb raises because of a node; the first one counts."""
@@ -157,7 +176,7 @@ class Examiner:
     def _find_state(self, planned):
         recipe = planned.recipe
         if recipe.identity in self.running:
-            planned.state, planned.unsettled = states.PENDING, True
+            planned.state, planned.unsettled, planned.corrections = states.PENDING, True, UNTOLD
             planned.reasons.append("is being computed")
             return
         planned.forced = planned.outdated = self.force_all or recipe.identity in self.forced
@@ -172,7 +191,8 @@ class Examiner:
         self._consider_parents(planned)
         if planned.forced:
             planned.reasons.append("rerun was forced")
-        self._consider_adopted(planned, trace)
+        if not (recipe.correction and self._corrections.settles(planned, trace)):
+            self._consider_adopted(planned, trace)
 
     def _expected_trace(self, recipe, parents):
         """Return the trace that the node would have now, or None if a parent's data is unknown."""
@@ -188,6 +208,8 @@ class Examiner:
         recipe = planned.recipe
         here = self._roots[recipe.root]
         vouching = []
+        if recipe.correction:
+            self._collisions.claim(recipe, recipe.correction, "correction")
         for position, path in enumerate(recipe.paths):
             self._collisions.claim(recipe, path)
             outcome = examine_target(planned, position, trace, here, self._findings)
@@ -199,7 +221,7 @@ class Examiner:
         if len(own_records) == len(vouching):
             planned.data_hash = joint_hash([name.data_hash for name in own_records])
             self._compare_trace(planned, trace)
-        if planned.state == states.MISSING:
+        if planned.state == states.MISSING or (planned.state == states.STALE and not planned.outdated):
             self._look_elsewhere(planned, trace)
         if recipe.key in here.failed and planned.state != states.COMPLETE:
             self._consider_failure(planned, here)
@@ -234,18 +256,22 @@ class Examiner:
         name = planned.records[0]
         if trace == name.trace:
             return
-        if name.trace == ANY_TRACE:
-            self._keep(planned, trace)
+        here = self._roots[recipe.root]
+        changed = []
+        if name.trace == ANY_TRACE or trace is None:
+            changed = changed_parents(planned, here.read(name))
+        if name.trace == ANY_TRACE and not changed:
+            if trace is not None:  # what it was adopted without is known now
+                self._keep(planned, trace)
             return
-        if trace is not None and self._roots[recipe.root].is_accepted(recipe, name):
+        if trace is not None and here.is_accepted(recipe, name):
             accepted = tuple(name._replace(trace=trace) for name in planned.records)
             self._replace_records(planned, accepted, self._findings.taken_over)
             return
-        if trace is not None:
+        if trace is not None and not changed:
             planned.state = states.STALE
             planned.reasons.append("what it was made from holds other data now")
-            return
-        for parent in changed_parents(planned, self._roots[recipe.root].read(name)):
+        for parent in changed:
             planned.state = states.STALE
             planned.reasons.append(f"{parent.recipe.title} holds other data now")
 
@@ -273,13 +299,13 @@ class Examiner:
         """
         if planned.state == states.COMPLETE and planned.recipe.spec.options.check == "exists":
             return
-        changing = [p for p in planned.parents if p is not None and _may_change(p)]
+        changing = [p for p in planned.parents if p is not None and p.may_change]
         if changing and planned.state == states.COMPLETE:
             planned.reasons.append(f"waits for {changing[0].recipe.title}")
             planned.state = states.PENDING
         elif changing and not planned.recipe.paths:
             planned.state = states.PENDING
-        if changing and planned.state in (states.PENDING, states.MISSING, states.FAILED):
+        if changing and planned.state != states.COMPLETE:
             planned.data_hash = None
             planned.elsewhere = None
         has_target = planned.state in states.UNSETTLED and not _is_overwritten(planned)
@@ -308,7 +334,7 @@ class Examiner:
         elif planned.state != states.PENDING:  # its worker decides, and replaces no adopted result
             self._contest(planned, adopted, trace, record)
         if planned.state == states.ADOPTED:
-            planned.reasons.insert(0, _adopted_by(record, here.note(planned.records[0])))
+            planned.reasons.insert(0, _adopted_by(record, here, here.note(planned.records[0])))
             planned.forms = tuple(
                 here.form(name) if name is not None and name.adopted else None
                 for name in planned.records
@@ -380,6 +406,15 @@ class Examiner:
         found = files.stamp(f"{recipe.root}/{path}")
         return any(n.target_id == target_id(path) and n.stamp == found for n in names)
 
+    def correction_of(self, planned: PlannedNode) -> str | None:
+        """Return the hash of the file in the node's folder of corrections, or None without one."""
+        recipe = planned.recipe
+        corrections = self._roots[recipe.root].corrections
+        stamp = corrections.stamp(recipe.correction) if recipe.correction else None
+        if stamp is None:
+            return None
+        return corrections.look(recipe.correction, stamp, None).file_hash
+
     def takes_in(self, planned: PlannedNode) -> bool:
         """Return True if this verb adopts a target of the node."""
         return any(node is planned for node, *_ in self._findings.adopted)
@@ -396,15 +431,15 @@ class Examiner:
         return self._roots[root].store
 
 
-def _adopted_by(record, note):
+def _adopted_by(record, here, note):
     """Return the reason with the name of the user that adopted a node's result, and the time."""
     told = note if "content" in note else (record and record.edited) or {}
     by, when = told.get("by") or "on_modified", told.get("when")
-    return f"adopted by {by}{f', {when}' if when else ''}"
-
-
-def _may_change(planned):
-    return planned.forced or planned.unsettled or planned.recipe.taint
+    origin = record.taken_from if record is not None and "content" not in note else None
+    if origin is None:
+        return f"adopted by {by}{f', {when}' if when else ''}"
+    fate = ", which is gone now" if here.corrections.stamp(origin) is None else ""
+    return f"adopted ({origin}{fate}) by {by}{f', {when}' if when else ''}"
 
 
 def _is_overwritten(planned):

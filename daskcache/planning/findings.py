@@ -7,13 +7,15 @@ stands.  The functions that write the records are in `runtime.facts`.
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..calls.recipe import Recipe, SourceInput
 from ..errors import DaskcacheWarning
+from ..hashing.encoder import tag
 from ..runtime import facts
 from ..runtime.held import Held
 from ..runtime.work import FileData
@@ -23,6 +25,9 @@ from ..storage.record import Record, RecordName
 from ..storage.roots import Root
 from ..storage.verified_folders import forget_manifest, keep_manifest
 from .states import PlannedNode
+
+if TYPE_CHECKING:
+    from ..storage.correction_files import CorrectionFile, CorrectionFiles
 
 
 class RootRecords:
@@ -47,6 +52,13 @@ class RootRecords:
     def root(self) -> Root:
         return self.store.root
 
+    @functools.cached_property
+    def corrections(self) -> CorrectionFiles:
+        """The files in folders of corrections."""
+        from ..storage.correction_files import CorrectionFiles  # most nodes have no such folder
+
+        return CorrectionFiles(self.store.root)
+
     def read(self, name: RecordName | None) -> Record | None:
         """Return the content of a record; None without one, or if it can't be read."""
         return self.store.read(name) if name is not None else None
@@ -63,6 +75,30 @@ class RootRecords:
     def note(self, name: RecordName | None) -> dict[str, str]:
         """Return the decision about a record's target, empty without one."""
         return (name and self.notes.get(name.target_id)) or {}
+
+    def has_seen(self, found: CorrectionFile, identifier: str, name: RecordName | None) -> bool:
+        """Return True if a correction was there already when the record of its target was written.
+
+        It also counts as seen if the target was adopted with the same content in another way, or if the
+        user released it.
+        """
+        if name is not None and self._says_seen(found, name):
+            return True
+        known = self.store.with_target(identifier)
+        note = self.notes.get(identifier) or {}
+        latest = max((each.mtime_ns for each in known), default=0)
+        if found.file_hash in note.get("correction", "").split():
+            # a release counts until something is stored at the target
+            return "released" not in note or str(latest) == note.get("latest")
+        if name is None or not self.store.is_adopted(name):
+            return False
+        # a correction that was kept for several recipes has a record for each
+        return any(self._says_seen(found, n) for n in known if n.file_hash == name.file_hash)
+
+    def _says_seen(self, found, name):
+        record = self.read(name)
+        seen = record.correction["file"] if record is not None and record.correction else None
+        return found.file_hash in (seen, name.file_hash if self.store.is_adopted(name) else None)
 
     def is_accepted(self, recipe: Recipe, name: RecordName) -> bool:
         """Return True if a user accepted another recipe's target as the result of this one."""
@@ -99,11 +135,15 @@ class Findings:
         Adopted results that become the result of a recipe other than their own.
     recomputed : list of (RecordStore, str)
         Targets (ids) that were computed again after an adopted result was released.
+    replaced : list of (RecordStore, RecordName)
+        Records of results that something else has replaced at their targets.
     turns : list of (PlannedNode, str)
         Targets (absolute paths) at which two recipes take turns.
     unneeded : list of (PlannedNode, str)
         Targets (ids) that a user decided about, and that may be as recorded for their node anyway.  A
         decision that stayed would be taken for one about a later change.
+    seen : list of (RecordStore, RecordName, CorrectionFile)
+        Corrections with other sizes or mtimes than their records say, but with the same content.
     """
 
     def __init__(self, roots: Roots):
@@ -114,8 +154,10 @@ class Findings:
         self.adopted: list[tuple[PlannedNode, int, RecordName | None, RecordName, list | None]] = []
         self.kept: list[tuple[PlannedNode, RecordName, RecordName]] = []
         self.recomputed: list[tuple[records.RecordStore, str]] = []
+        self.replaced: list[tuple[records.RecordStore, RecordName]] = []
         self.turns: list[tuple[PlannedNode, str]] = []
         self.unneeded: list[tuple[PlannedNode, str]] = []
+        self.seen: list[tuple[records.RecordStore, RecordName, CorrectionFile]] = []
 
     def write_down(self) -> None:
         """Record the findings, each once."""
@@ -132,11 +174,17 @@ class Findings:
         kept = [old for _, old, new in self.kept if old.key != new.key]
         while self.kept:
             self._record(facts.record_kept, *self.kept.pop())
+        while self.replaced:
+            store, name = self.replaced.pop()
+            store.remove(name)
+            forget_manifest(store.root, name.file_hash)
         self._tell_of_turns()
         while self.unneeded:
             planned, identifier = self.unneeded.pop()
             if planned.is_complete:
                 records.clear_acceptance(self._roots[planned.recipe.root].root, identifier)
+        while self.seen:
+            facts.record_seen(*self.seen.pop())
         if kept:
             warnings.warn(
                 f"{len(kept)} adopted results are kept for other recipes than they were made for: "
@@ -169,7 +217,7 @@ class Findings:
         """Record that an existing result stands for a recipe, and clear the user's note about it."""
         recipe = planned.recipe
         here = self._roots[recipe.root]
-        of_recipe = facts.facts_of_recipe(recipe, _described_inputs(planned))
+        of_recipe = facts.facts_of_recipe(recipe, described_inputs(planned), planned.correction)
         recipe.keep_code()
         record(here.store, old, new, of_recipe, here.note(old))
         records.clear_acceptance(here.root, old.target_id)
@@ -177,29 +225,34 @@ class Findings:
     def _record_adopted(self, planned, position, before, adopted, manifest):
         recipe = planned.recipe
         here = self._roots[recipe.root]
-        inputs = _described_inputs(planned)
+        inputs = described_inputs(planned)
         here.root.create()
         recipe.keep_code()
         keep_manifest(here.root, adopted.file_hash, manifest)
-        facts.record_adopted(here.store, before, adopted, recipe, position, inputs, here.note(adopted))
+        note, seen = here.note(adopted), planned.correction
+        facts.record_adopted(here.store, before, adopted, recipe, position, inputs, note, seen)
         records.clear_acceptance(here.root, adopted.target_id)
         if before is not None and before.file_hash != adopted.file_hash:
             forget_manifest(here.root, before.file_hash)
 
 
-def _described_inputs(planned):
+def described_inputs(planned: PlannedNode) -> list[dict[str, Any]]:
+    """Return a node's inputs as its record describes them."""
     recipe = planned.recipe
-    return [facts.describe_input(recipe.root, item) for item in _inputs(planned)]
+    pairs = zip(recipe.upstream, planned.parents, strict=True)
+    return [_described(recipe.root, item, parent) for item, parent in pairs]
 
 
-def _inputs(planned):
-    """Yield the handles of a node's inputs, as its record describes them."""
-    for item, parent in zip(planned.recipe.upstream, planned.parents, strict=True):
-        if isinstance(item, SourceInput):
-            yield FileData(item)
-        elif parent is not None and parent.records and None not in parent.records:
-            yield parent.entry
-        elif isinstance(item, Recipe):  # without a target, its trace stands for its data
-            yield Held(None, (parent and parent.data_hash) or item.key)
-        else:
-            yield Held(None, item.identity)
+def _described(root, item, parent):
+    if isinstance(item, SourceInput):
+        return facts.describe_input(root, FileData(item))
+    if parent is None:
+        return facts.describe_input(root, Held(None, item.identity))
+    if parent.taking or (parent.is_complete and parent.records):
+        return facts.describe_input(root, parent.entry)
+    if parent.recipe.paths:
+        data_hash = tag(parent.data_hash) if parent.data_hash else ""
+        where = (parent.recipe.root, parent.recipe.paths[0])
+        return facts.describe_result(root, parent.recipe.key, *where, data_hash, parent.corrections)
+    handle = Held(None, parent.data_hash or "", corrections=parent.corrections)
+    return facts.describe_input(root, handle)

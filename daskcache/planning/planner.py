@@ -111,6 +111,8 @@ class Planner(Examiner):
                 continue
             current.action = self._how(current)
             decided.append(current)
+            if current.taking is not None:
+                continue  # a user's file takes the place of what would be made of the parents
             for parent in current.parents:
                 if parent is None or parent.is_to_do or parent.action == states.LOAD:
                     continue
@@ -131,6 +133,8 @@ class Planner(Examiner):
     def _how(self, planned):
         # A worker can decide only where an earlier result has a record to compare with the new inputs.
         # If all parents are complete, planning has compared them, and waiting would add nothing.
+        if planned.taking is not None:
+            return states.RUN
         is_open = planned.state in (states.PENDING, states.STALE, states.MISSING)
         if not is_open or planned.outdated or not planned.records or None in planned.records:
             return states.RUN
@@ -147,7 +151,8 @@ class Planner(Examiner):
         for node in self.planned_nodes:  # parents first
             if node in undone:
                 before = [self.nodes[r.identity] for r in recipes_before(node.recipe)]
-                waits = [p for p in before if p.action == states.BLOCKED and node.is_to_do]
+                needs = before if node.taking is None else []
+                waits = [p for p in needs if p.action == states.BLOCKED and node.is_to_do]
                 node.action = states.BLOCKED if waits else states.SKIP
                 if waits:
                     node.obstacle = waits[0].obstacle
@@ -167,8 +172,8 @@ class Planner(Examiner):
         ForeignTarget
             If daskcache did not write a file at a target.  The error names every such node.
         TargetModified
-            If a target was edited, or an adopted result belongs to another recipe.  The error names
-            every such node.
+            If a target was edited, an adopted result belongs to another recipe, or the correction of
+            which it is a copy was removed.  The error names every such node.
         """
         if self.collect or not self._blocked:
             return
@@ -178,7 +183,8 @@ class Planner(Examiner):
         kinds = (
             (obstacles.foreign, lambda node: node.state == states.FOREIGN),
             (obstacles.modified, lambda node: node.state == states.MODIFIED),
-            (obstacles.corrected, lambda node: node.contested),
+            (obstacles.corrected, lambda node: node.contested and not node.withdrawn),
+            (obstacles.withdrawn, lambda node: node.withdrawn),
         )
         for make_error, fits in kinds:
             found = [_obstacle(node) for node in self._blocked.values() if fits(node)]

@@ -12,7 +12,7 @@ from ..calls.describe import value_of
 from ..calls.recipe import Recipe, SourceInput
 from ..calls.spec import Spec
 from ..hashing.changes import Part, code_changes
-from ..hashing.encoder import untagged
+from ..runtime.facts import is_other_input
 from ..runtime.work import describe_arguments, describe_format
 from ..storage import code_store, files
 from ..storage.documents import TEXT, dict_of
@@ -121,13 +121,15 @@ def _option_differences(before, now):
 
 
 def changed_parents(planned: PlannedNode, record: Record | None) -> list[PlannedNode]:
-    """Return the parents whose data are known, and not those that a node's record was made from."""
+    """Return the parents that don't hold, or will not hold, the data that a record was made from."""
     described = record.upstream if record is not None else ()
-    return [
-        parent
-        for parent, before in zip(planned.parents, described, strict=False)
-        if parent and parent.data_hash and untagged(before["data_hash"]) != parent.data_hash
-    ]
+    pairs = zip(planned.parents, described, strict=False)
+    return [parent for parent, before in pairs if parent and holds_other_data(parent, before)]
+
+
+def holds_other_data(parent: PlannedNode, before: dict[str, str]) -> bool:
+    """Return True if a node's data are not those that a record describes as an input."""
+    return is_other_input(before, parent.data_hash or "", parent.corrections)
 
 
 def _upstream_difference(item, described, root):

@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..calls.recipe import Recipe
 from ..errors import DaskcacheError, FormatLimit
 from ..printable import printable
 from ..runtime.entry import Entry, Stored
-from ..runtime.work import Elsewhere
+from ..runtime.work import Elsewhere, TakeIn
 from ..storage.record import RecordName
+
+if TYPE_CHECKING:
+    from ..storage.correction_files import CorrectionFile
 
 #: States of a node.
 COMPLETE, ADOPTED, MISSING, STALE = "complete", "adopted", "missing", "stale"
@@ -54,6 +57,9 @@ class PlannedNode:
     reasons: list[str] = field(default_factory=list)
     records: tuple[RecordName | None, ...] = ()
     data_hash: str | None = None
+    #: Hash of the corrections that the data depend on, see `daskcache.runtime.entry.corrections_in`, or
+    #: `daskcache.runtime.entry.UNTOLD`.
+    corrections: str = ""
     #: Equal results at other targets, which are copied if the node's own targets are needed.
     elsewhere: Elsewhere | None = None
     forced: bool = False
@@ -68,6 +74,12 @@ class PlannedNode:
     contested: bool = False
     #: True if an adopted result stands for this recipe, whatever recipe it was made for.
     keeps: bool = False
+    #: The file in the folder of corrections, if the records to come count it as seen.
+    correction: CorrectionFile | None = None
+    #: The new file in the folder of corrections that the node's task copies to the target.
+    taking: TakeIn | None = None
+    #: True if the file of which the target is a copy was removed from the folder of corrections.
+    withdrawn: bool = False
     #: True if a user released its adopted result, from which downstream results were made.
     released: bool = False
     #: True if the node failed when it last ran.
@@ -84,7 +96,12 @@ class PlannedNode:
         """True if the node's targets hold its result, computed or adopted, and no rerun was forced."""
         if self.state not in (COMPLETE, ADOPTED) or self.error is not None:
             return False
-        return not self.contested and not self.forced
+        return not self.contested and not self.forced and self.taking is None
+
+    @property
+    def may_change(self) -> bool:
+        """True if the node may get other data than downstream results were made from."""
+        return self.forced or self.unsettled or bool(self.recipe.taint)
 
     @property
     def is_to_do(self) -> bool:
@@ -100,17 +117,24 @@ class PlannedNode:
     def entry(self) -> Entry:
         """The handle of the finished result: paths and hashes without data."""
         recipe = self.recipe
-        forms = self.forms or (None,) * len(self.records)
+        records = (self.taking.name,) if self.taking is not None else self.records
+        forms = self.forms or (None,) * len(records)
         stored = tuple(
             Stored.recorded(target, target.path, name, form)
-            for target, name, form in zip(recipe.targets, self.records, forms, strict=True)
+            for target, name, form in zip(recipe.targets, records, forms, strict=True)
             if name is not None
         )
-        return Entry(recipe.key, recipe.root, stored, recipe.spec.layout, None, recipe.title)
+        layout = recipe.spec.layout
+        return Entry(recipe.key, recipe.root, stored, layout, None, recipe.title, self.corrections)
 
     @property
     def seconds(self) -> float | None:
-        """The recorded run time of the function in seconds, or None without a record."""
+        """The recorded run time of the function in seconds, or None without a record.
+
+        0 for a node whose task only copies a user's file.
+        """
+        if self.taking is not None:
+            return 0.0
         known = [name.microseconds for name in self.records if name is not None]
         return known[0] / 1e6 if known else None
 

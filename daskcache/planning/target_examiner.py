@@ -7,7 +7,7 @@ whether the record is its own, whether another recipe made equal data, and what 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from ..calls.recipe import Recipe
@@ -75,9 +75,22 @@ def examine_target(
         # most targets agree in size and mtime with a record of their own key, and are not opened
         for name in own:
             if (name.size, name.mtime_ns) == stamp:  # no Stamp is made: this is asked for every node
-                return _as_recorded(name, recipe.spec, location, here, findings.now)
+                outcome = _as_recorded(name, recipe.spec, location, here, findings.now)
+                return outcome if len(own) == 1 else _without_others(outcome, own, here, findings)
     look = _Look(planned, position, trace, here, findings, identifier, own, location, note or {}, stamp)
-    return look.outcome()
+    return _without_others(look.outcome(), own, here, findings)
+
+
+def _without_others(outcome, own, here, findings):
+    """Return an outcome; note the recipe's own records of what has been replaced at the target since.
+
+    If they stayed, it could not be told from a missing target which of them describes what was there.
+    """
+    now = outcome.name
+    if outcome.state in (COMPLETE, STALE) and now.trace:  # a record says what is there
+        gone = [name for name in own if name.file_hash != now.file_hash]
+        findings.replaced += [(here.store, name) for name in gone]
+    return outcome
 
 
 def examine_recorded(recipe: Recipe, path: str, here: RootRecords, now: float) -> Outcome:
@@ -104,7 +117,9 @@ def examine_recorded(recipe: Recipe, path: str, here: RootRecords, now: float) -
     own = [name for name in here.store.with_key(recipe.key) if name.target_id == identifier]
     if not own and recipe.key in note.get("released", ""):
         return Outcome(MISSING, None, ("its adopted result was released",), outdated=True)
-    for name in own if "content" not in note else ():  # else a user's edit is to be adopted
+    if "content" in note or _has_new_correction(recipe, here, own):  # to be taken in at the base
+        own = []
+    for name in own:
         location = f"{recipe.root}/{located(path, name.data_hash)}"
         stamp = files.stamp(location)
         if stamp is None or described_by([name], location, stamp, newest_first) is None:
@@ -115,6 +130,18 @@ def examine_recorded(recipe: Recipe, path: str, here: RootRecords, now: float) -
         now_there = here.store.foresee(name._replace(mtime_ns=stamp.mtime_ns), name)
         return _as_recorded(now_there, recipe.spec, location, here, now)
     return Outcome(MISSING, None)
+
+
+def _has_new_correction(recipe, here, own):
+    """Return True if a user put a file for this recipe into a folder of corrections."""
+    stamp = here.corrections.stamp(recipe.correction) if recipe.correction else None
+    if stamp is None:
+        return False
+    name = max(own, key=lambda name: name.mtime_ns, default=None)
+    record = here.read(name)
+    known = record.correction if record is not None else None
+    found = here.corrections.look(recipe.correction, stamp, known)
+    return not here.has_seen(found, target_id(recipe.paths[0]), name)
 
 
 class _Look(NamedTuple):
@@ -269,8 +296,11 @@ class _Look(NamedTuple):
         return Outcome(state, before, (f"{self.path} {reason}",), outdated=state == CORRUPT)
 
     def _before(self):
-        """Return the record of the result that daskcache stored here, the node's own first, or None."""
-        return next(iter(self.own or self._others()), None)
+        """Return the record of the result that daskcache stored here last, or None.
+
+        Of several for the same content, the node's own comes first.
+        """
+        return last_stored(self._others(), self.recipe.key)
 
     def _target(self):
         return self.recipe.targets[self.position].at(self.location)
@@ -309,6 +339,15 @@ class _Look(NamedTuple):
             self.here.store.foresee(adopted, before)
         self.findings.adopted.append((self.planned, self.position, before, adopted, found.manifest))
         return Outcome(COMPLETE, adopted)
+
+
+def last_stored(names: Iterable[RecordName], key: str) -> RecordName | None:
+    """Return the newest record of a target; of those with the same content, that of a key, if any."""
+    known = list(names)
+    latest = max(known, key=lambda name: name.mtime_ns, default=None)
+    if latest is None:
+        return None
+    return next((n for n in known if n.key == key and n.file_hash == latest.file_hash), latest)
 
 
 def _missing(own, planned):

@@ -15,7 +15,6 @@ from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from ..errors import FormatLimit, MissingExtra, StorageError, UntrustedPickle
-from ..runtime.named import target_of
 from ..storage import files
 from ..storage.record import RecordName
 from ..storage.records import RecordStore
@@ -71,6 +70,8 @@ def state_of(
         return TargetState(CORRUPT, None, found)
     if not names:
         return TargetState(FOREIGN, None, found)
+    from ..runtime.named import target_of  # most targets are as recorded
+
     before = min(names, key=newest_first)
     record = store.read(before) if is_plain else None
     target = target_of(record) if record is not None else None

@@ -92,15 +92,18 @@ class Variants:
         if found.state != states.COMPLETE:
             return None
         self._examiner._consider_adopted(found, trace)
+        self._examiner._note_corrections(found)
         self._examiner.nodes.setdefault(recipe.identity, found)
         return found
 
     def _is_made_from(self, found, trace):
         name = found.records[0]
-        if found.recipe.spec.options.check == "exists" or name.trace in (trace, ANY_TRACE):
+        if found.recipe.spec.options.check == "exists" or name.trace == trace:
             return True
+        if trace is not None and name.trace != ANY_TRACE:
+            return False
         record = self._examiner._roots[found.recipe.root].read(name)
-        return trace is None and record is not None and not changed_parents(found, record)
+        return record is not None and not changed_parents(found, record)
 
 
 def _was_made(own):

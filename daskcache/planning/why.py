@@ -6,18 +6,17 @@ compares records with recipes.  Here they are followed upstream, as far as recor
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from .. import pages
 from ..errors import DaskcacheError
-from ..hashing.encoder import untagged
 from ..printable import printable_lines
 from ..storage.record import Record, RecordName, target_id
 from . import states
 from .examiner import Examiner
-from .reasons import headlines, own_differences
+from .reasons import headlines, holds_other_data, own_differences
 from .states import PlannedNode
 
 #: Number of causes that are shown; `Why.causes` has all.
@@ -85,15 +84,19 @@ class Why:
         self.causes = causes
 
     def __str__(self) -> str:
-        return printable_lines("\n".join([*self.reasons, *self._root_causes()]))
+        return printable_lines("\n".join(self.lines))
 
     def __repr__(self) -> str:
         lines = str(self).splitlines()
         return "\n  ".join([printable_lines(f"{self.node}: {self.state}"), *lines])
 
     def _repr_html_(self) -> str:
-        items = "".join(f"<li>{_html(text)}</li>" for text in (*self.reasons, *self._root_causes()))
-        return f"<p><b>{_html(self.node)}</b>: {_html(self.state)}</p><ul>{items}</ul>"
+        return pages.render("why", node=self.node, state=self.state, reasons=self.lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is shown: the reasons, then the first root causes."""
+        return (*self.reasons, *self._root_causes())
 
     def _root_causes(self):
         shown = [f"root cause: {node}: {'; '.join(reasons)}" for node, reasons in self.causes]
@@ -113,13 +116,9 @@ class Why:
 
 def explain(examiner: Examiner, planned: PlannedNode) -> Why:
     """Explain the state of a node that was examined."""
-    causes = () if planned.is_complete else tuple(_root_causes(examiner, planned))
+    is_settled = planned.is_complete or planned.taking is not None
+    causes = () if is_settled else tuple(_root_causes(examiner, planned))
     return Why(planned.recipe.title, planned.state, tuple(planned.reasons), causes)
-
-
-def _html(text):
-    first, _, details = printable_lines(text).partition("\n")
-    return html.escape(first) + (f"<pre>{html.escape(details)}</pre>" if details else "")
 
 
 # ---- the way upstream ------------------------------------------------------------------------------
@@ -149,18 +148,19 @@ def _changed_before(examiner, node, record) -> list[tuple[PlannedNode, Record | 
         if parent is None:
             continue
         was = described[position] if position < len(described) else {}
-        key = was.get("key", parent.recipe.key)
+        key, former = was.get("key", parent.recipe.key), None
+        changed = _may_change(parent) or (bool(was) and holds_other_data(parent, was))
         if key != parent.recipe.key:
-            name = _former(examiner, parent, key, was.get("target", ""))
-            found.append((parent, _read(examiner, parent, name)))
-        elif parent.forced or parent.unsettled or parent.failed or _holds_other_data(parent, was):
-            found.append((parent, _read(examiner, parent, _name_of(parent))))
+            former = _former(examiner, parent, key, was.get("target", ""))
+            # After early cutoff the former record may be gone, and another one of the same data there.
+            changed = changed or former is not None or not parent.is_complete
+        if changed:
+            found.append((parent, _read(examiner, parent, former or _name_of(parent))))
     return found
 
 
-def _holds_other_data(parent, was):
-    recorded = untagged(was.get("data_hash", ""))
-    return bool(recorded) and parent.data_hash not in (None, recorded)
+def _may_change(node):
+    return node.forced or node.unsettled or node.failed
 
 
 def _own_reasons(node, record):

@@ -31,6 +31,7 @@ import dask.config
 from dask.delayed import Delayed
 from dask.utils import format_time
 
+from ..calls.recipe import SCALARS
 from ..calls.state import body_log, inside_body, running
 from ..errors import NodeTimeout, ProcessDied, ResultError
 from ..hashing import algorithms
@@ -65,6 +66,8 @@ def body(work: Work, args: tuple, kwargs: dict) -> Any:
 
 
 def _check_result(work, result):
+    if type(result) in SCALARS:
+        return
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         story, hint = "a generator, which can be read only once", "return list(...) of it"
     elif inspect.iscoroutine(result):

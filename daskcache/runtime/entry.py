@@ -11,11 +11,13 @@ import functools
 import io
 import os
 import sys
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
 from ..hashing import algorithms
-from ..hashing.encoder import digest, tag
+from ..hashing.encoder import digest, short_digest, tag
 from ..printable import printable
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
 from ..storage.paths import located
@@ -74,23 +76,32 @@ class Entry:
         Contents of the files if they are small.
     label : str
         Display name of the node.
+    corrections : str
+        Hash of the corrections that the data depend on, see `corrections_in`; "" without any.
     read_only : bool
         True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
     algorithm : str
         Hash algorithm of the process that made the entry.
+    unread : list of list
+        Values that were read back as the file was written, for the first one in this process who asks.
     """
 
     # Not a dataclass: Dask and Prefect look into those, for collections and for results of other tasks.
-    __slots__ = ("key", "root", "stored", "layout", "inline", "label", "read_only", "algorithm")
+    __slots__ = (
+        *("key", "root", "stored", "layout", "inline", "label", "corrections", "read_only", "algorithm"),
+        *("unread", "__weakref__"),
+    )
 
-    def __init__(self, key, root, stored, layout=None, inline=None, label=""):
+    def __init__(self, key, root, stored, layout=None, inline=None, label="", corrections=""):
         self.key = key
         self.root = root
         self.stored = stored
         self.layout = layout
         self.inline = inline
         self.label = label
+        self.corrections = corrections
         self.read_only = False
+        self.unread = []
         self.algorithm = algorithms.configured()
 
     @property
@@ -147,7 +158,15 @@ class Entry:
         """Return an entry for each result."""
         contents = self.inline or (None,) * len(self.stored)
         return [
-            Entry(self.key, self.root, (result,), None, content and (content,), self.label)
+            Entry(
+                self.key,
+                self.root,
+                (result,),
+                None,
+                content and (content,),
+                self.label,
+                self.corrections,
+            )
             for result, content in zip(self.stored, contents, strict=True)
         ]
 
@@ -180,6 +199,10 @@ class Entry:
         return any(each.keeps_metadata_beside or _has_heritage(type(each)) for each in targets)
 
     def _load(self, shared):
+        if self.unread:
+            with suppress(IndexError):  # another thread was faster
+                values = self.unread.pop()
+                return arrange([hot_cache.likewise(v) if shared else v for v in values], self.layout)
         values = [self._value(position, shared) for position in range(len(self.stored))]
         return arrange(values, self.layout)
 
@@ -200,12 +223,13 @@ class Entry:
         A kept value counts only while the file looks as it was stored.
         """
         place = result.target, result.content
+        shared = shared and hot_cache.shares()
         if hot_cache.cache and stamp(path) == result.stamp:
             value = hot_cache.find(*place, shared)
             if value is not UNKNOWN:
                 return value
         value = self._read_verified(path, result)
-        if hot_cache.keep(*place, value, is_alone=True):
+        if hot_cache.shares() and hot_cache.keep(*place, value, is_alone=True, owner=self):
             return hot_cache.handed_out(value, shared)
         return hot_cache.likewise(value) if shared else value
 
@@ -273,8 +297,12 @@ class Entry:
         """Return a record of a result that can be read, or None."""
         store = RecordStore(Root(self.root))
         same = (result.data_hash, result.file_hash)
-        for names in (store.with_key(self.key), store.with_target(target_id(result.target.path))):
-            for name in names:
+        # The second look lists the whole root, so it waits until the first has found nothing.
+        for look_up, name_of in (
+            (store.with_key, self.key),
+            (store.with_target, target_id(result.target.path)),
+        ):
+            for name in look_up(name_of):
                 record = store.read(name) if (name.data_hash, name.file_hash) == same else None
                 if record is not None:
                     return record
@@ -335,8 +363,8 @@ class Entry:
             raise
 
     def __reduce__(self):
-        fields = (self.key, self.root, self.stored, self.layout, self.inline, self.label)
-        return _entry, (self.algorithm, *fields)
+        where = (self.key, self.root, self.stored, self.layout, self.inline)
+        return _entry, (self.algorithm, *where, self.label, self.corrections)
 
     def __daskcache_encode__(self, encoder):
         encoder.add_stand_in(self.data_hash)
@@ -347,6 +375,18 @@ class Entry:
     def __repr__(self):
         paths = ", ".join(result.target.path for result in self.stored)
         return printable(f"<Entry {self.label}: {paths}>")
+
+    def _repr_html_(self):
+        from .. import pages
+        from ..targets.thumbnail import looks_at  # imports all formats
+
+        results = [(each.target, f"{self.root}/{each.target.path}") for each in self.stored]
+        links = [
+            target.path if target.in_database else pages.Link.to(place) for target, place in results
+        ]
+        facts = [*(("target", link) for link in links), ("key", self.key), ("data hash", self.data_hash)]
+        looks = looks_at(results)
+        return pages.render("result", title=self.label, state="", reasons=(), facts=facts, looks=looks)
 
 
 def _entry(algorithm, *fields):
@@ -360,6 +400,29 @@ def joint_hash(data_hashes: list[str]) -> str:
     if len(data_hashes) == 1:
         return data_hashes[0]
     return digest("|".join(data_hashes).encode())
+
+
+#: In place of the hash of corrections: the data are being computed, and may depend on any.
+UNTOLD = "?"
+
+
+def corrections_in(key: str, names: Iterable[RecordName | None]) -> str:
+    """Return a hash of the corrections among a node's results, given their records; "" without any.
+
+    What follows from a correction has other data than its recipe alone says.
+    """
+    corrected = [name.data_hash for name in names if name is not None and name.adopted]
+    return short_digest("|".join([key, *corrected]).encode()) if corrected else ""
+
+
+def corrections_of(inputs: Iterable[Any]) -> str:
+    """Return a hash of the corrections that data made from inputs depend on; "" without any."""
+    found = {item.corrections for item in inputs} - {""}
+    if UNTOLD in found:
+        return UNTOLD
+    if len(found) <= 1:
+        return found.pop() if found else ""
+    return short_digest("|".join(sorted(found)).encode())
 
 
 def arrange(values: list, layout) -> Any:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..calls.describe import texts_of
 from ..calls.recipe import Recipe
 from ..errors import DaskcacheError
-from ..hashing.encoder import tag
+from ..hashing.encoder import tag, untagged
 from ..hashing.names import public_name
 from ..storage import files
-from ..storage.record import RecordName, record_content
+from ..storage.record import ANY_TRACE, Record, RecordName, record_content
 from ..storage.records import RecordStore
-from .entry import Entry, arrange
+from .entry import UNTOLD, Entry, arrange
 from .held import Deferred
 from .work import FileData, Work, describe_arguments, describe_format
+
+if TYPE_CHECKING:
+    from ..storage.correction_files import CorrectionFile
 
 
 def facts_of_call(work: Work, inputs: list, places: list[str], position: int) -> dict[str, Any]:
@@ -48,17 +51,46 @@ def facts_of_call(work: Work, inputs: list, places: list[str], position: int) ->
     previous = work.previous[position]
     if previous is not None and previous.key != work.key:
         facts["replaced"] = previous.key
+    if work.correction is not None:
+        facts["correction"] = work.correction.described()
     return facts
 
 
 def describe_input(root: str, item: Any) -> dict[str, Any]:
     """Describe an input for a record."""
-    if isinstance(item, (Entry, Deferred)):
-        elsewhere = {} if item.root == root else {"root": item.root}
-        return {"key": item.key, "target": item.place, "data_hash": tag(item.data_hash), **elsewhere}
     if isinstance(item, FileData):
         return {**_describe_source(item.source, root), "data_hash": item.data_hash}
-    return {"data_hash": item.data_hash}
+    if isinstance(item, (Entry, Deferred)):
+        about = (item.key, item.root, item.place, tag(item.data_hash), item.corrections)
+        return describe_result(root, *about)
+    return {"data_hash": item.data_hash, **_of_corrections(item.corrections)}
+
+
+def describe_result(
+    root: str, key: str, its_root: str, place: str, data_hash: str, corrections: str
+) -> dict[str, Any]:
+    """Describe the result of another node as an input; the hash of its data is "" if it isn't known."""
+    elsewhere = {} if its_root == root else {"root": its_root}
+    described = {"key": key, "target": place, "data_hash": data_hash}
+    return {**described, **elsewhere, **_of_corrections(corrections)}
+
+
+def is_other_input(before: dict[str, str], data_hash: str, corrections: str) -> bool:
+    """Return True if an input's data are not those that a record describes.
+
+    If the one or the other hash of the data is not known (""), they are the same unless a correction
+    that they depend on was made or released since, which changes no key.  What is not known of an input
+    that was being computed differs from nothing.
+    """
+    known = untagged(before.get("data_hash", ""))
+    if known and data_hash:
+        return known != data_hash
+    then = before.get("corrections", "")
+    return then != corrections and UNTOLD not in (then, corrections)
+
+
+def _of_corrections(corrections):
+    return {"corrections": corrections} if corrections else {}
 
 
 def _describe_source(source, root):
@@ -91,7 +123,7 @@ def record_under_new_key(store: RecordStore, name: RecordName, key: str) -> Reco
 
 
 _OF_TARGET = ("function", "target", "format", "options", "form", "results")
-_OF_DECISIONS = ("accepted", "edited", "kept")
+_OF_DECISIONS = ("accepted", "edited", "kept", "correction")
 _OF_RUN = ("code", "arguments", "upstream", "created", "host", "packages")
 _OF_RESULT = (*_OF_TARGET, *_OF_DECISIONS, *_OF_RUN)
 
@@ -136,8 +168,12 @@ def record_kept(
         Name of the person and time of the decision; empty if the node decides by itself
         (``on_modified="adopt"``).
     """
-    kept = {"from": old.key, **_signature(note)}
-    if _write_again(store, old, new, (*_OF_TARGET, "edited"), **facts, kept=kept):
+    carried: tuple[str, ...] = (*_OF_TARGET, "edited")
+    if old.key == new.key and old.trace == ANY_TRACE:  # only the inputs of its recipe were made since
+        carried += ("kept",)
+    else:
+        facts = {**facts, "kept": {"from": old.key, **_signature(note)}}
+    if _write_again(store, old, new, carried, **facts):
         _remove_replaced(store, old, new)
 
 
@@ -149,6 +185,7 @@ def record_adopted(
     position: int,
     inputs: list,
     note: dict,
+    correction: CorrectionFile | None = None,
 ) -> None:
     """Record a file that a person edited, or put there, as the result of a recipe.
 
@@ -167,7 +204,25 @@ def record_adopted(
     note : dict
         Name of the person and time of the adoption; empty if the node adopts by itself
         (``on_modified="adopt"``).
+    correction : CorrectionFile, optional
+        The file in the folder of corrections that counts as seen.
     """
+    facts = facts_of_adopted(store, old, recipe, position, inputs, note, correction)
+    store.write(new, record_content(new, **facts))
+    if old is not None:
+        _remove_replaced(store, old, new)
+
+
+def facts_of_adopted(
+    store: RecordStore,
+    old: RecordName | None,
+    recipe: Recipe,
+    position: int,
+    inputs: list,
+    note: dict,
+    correction: CorrectionFile | None,
+) -> dict[str, Any]:
+    """Return the facts for the record of a user's file, see `record_adopted`."""
     target = recipe.targets[position]
     before = store.read(old) if old is not None else None
     made: dict[str, str | None] = {}
@@ -180,23 +235,52 @@ def record_adopted(
         "target": target.path,
         **describe_format(target),
         **(before.facts("form") if before is not None else {}),
-        **facts_of_recipe(recipe, inputs),
+        **facts_of_recipe(recipe, inputs, correction),
         "edited": {"stored": None, **made, **_signature(note)},
     }
     if recipe.spec.layout is not None:
         facts["results"] = arrange([t.path for t in recipe.targets], recipe.spec.layout)
-    store.write(new, record_content(new, **facts))
-    if old is not None:
-        _remove_replaced(store, old, new)
+    return facts
 
 
-def facts_of_recipe(recipe: Recipe, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a record's facts about a recipe: code, arguments and inputs (see `describe_input`)."""
-    return {
+def facts_of_kept(
+    record: Record, facts: dict[str, Any], note: dict, correction: CorrectionFile
+) -> dict[str, Any]:
+    """Return the facts for the record of a correction that stands for another recipe, too.
+
+    `record_kept` describes the arguments.  It records that of a file at the target; these facts are for
+    one that a task copies there again.
+    """
+    kept = {"from": record.key, **_signature(note)}
+    own = record.facts(*_OF_TARGET, "edited")
+    return {**own, **facts, "kept": kept, "correction": correction.described()}
+
+
+def facts_again(record: Record, correction: CorrectionFile) -> dict[str, Any]:
+    """Return a record's facts for one that says the same, but has seen a correction as it is now."""
+    return {**record.facts(*_OF_RESULT), "correction": correction.described()}
+
+
+def record_seen(store: RecordStore, name: RecordName, correction: CorrectionFile) -> None:
+    """Record again how a correction looks now, with the same content, so that it need not be hashed."""
+    record = store.read(name)
+    if record is not None:
+        store.write(name, record_content(name, **facts_again(record, correction)))
+
+
+def facts_of_recipe(
+    recipe: Recipe, inputs: list[dict[str, Any]], correction: CorrectionFile | None = None
+) -> dict[str, Any]:
+    """Return a record's facts about a recipe: code, arguments, inputs and the correction seen.
+
+    The inputs are described by `describe_input`.
+    """
+    facts = {
         "code": recipe.code,
         "arguments": describe_arguments(recipe.spec, recipe.values),
         "upstream": inputs,
     }
+    return facts if correction is None else {**facts, "correction": correction.described()}
 
 
 def _signature(note):

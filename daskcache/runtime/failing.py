@@ -10,8 +10,6 @@ import logging
 import platform
 import traceback
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 
 from ..calls.state import body_log
@@ -32,20 +30,25 @@ _MAX_TRACEBACK = 20_000
 noted: set[tuple[str, str]] = set()
 
 
-@contextmanager
-def remembering(work: Work) -> Iterator[None]:
+class remembering:
     """Within this context, an error of a node is noted in its root, with what the function logged."""
-    _start_to_listen()
-    log: deque[logging.LogRecord | str] = deque(maxlen=_MAX_RECORDS)
-    token = body_log.set(log)
-    try:
-        yield
-    except Exception as error:
-        if work.paths:
-            _note(work, error, log)
-        raise
-    finally:
-        body_log.reset(token)
+
+    __slots__ = "log", "token", "work"
+
+    def __init__(self, work: Work):
+        self.work = work
+        self.log: deque[logging.LogRecord | str] = deque(maxlen=_MAX_RECORDS)
+
+    def __enter__(self) -> None:
+        _start_to_listen()
+        self.token = body_log.set(self.log)
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            if self.work.paths and isinstance(error, Exception):
+                _note(self.work, error, self.log)
+        finally:
+            body_log.reset(self.token)
 
 
 def forget_failure(work: Work) -> None:

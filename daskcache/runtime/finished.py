@@ -7,18 +7,25 @@ trace of a node is a hash of its code and its data, so equal traces mean equal r
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from ..calls.spec import Spec
+from ..hashing.encoder import untagged
 from ..storage import files, records
 from ..storage.paths import DATA_HASH, located
 from ..storage.record import ANY_TRACE, Record, RecordName, target_id
 from ..storage.roots import Root
-from .entry import Entry, Stored
-from .facts import facts_of_call, record_kept, record_under_new_key
-from .named import has_format
+from ..targets.registry import suffix_of
+from .entry import Entry, Stored, corrections_in
+from .facts import (
+    describe_input,
+    facts_of_call,
+    is_other_input,
+    record_kept,
+    record_under_new_key,
+)
 from .obstacles import Obstacle, corrected
 from .work import Elsewhere, Work
 
@@ -29,11 +36,11 @@ def find_finished(work: Work, trace: str) -> list[RecordName] | None:
     A node is finished if its targets are complete, or hold what the same code made of equal data.  In
     the second case a key upstream changed but its data did not: the records move to the new key.
     """
+    if any(DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None for path in work.paths):
+        return None  # the quick way out: no records are listed
     store = records.RecordStore(Root(work.root))
     names = []
     for path, previous in zip(work.paths, work.previous, strict=True):
-        if DATA_HASH not in path and files.stamp(f"{work.root}/{path}") is None:
-            return None  # the quick way out: no records are listed
         candidates = [*store.with_key(work.key), *([previous] if previous else [])]
         name = _matching(work, candidates, path, trace)
         if name is None:
@@ -56,7 +63,7 @@ def _matching(work, names, path, trace):
     return None
 
 
-def adopted_there(work: Work) -> list[RecordName]:
+def adopted_there(work: Work, inputs: list) -> list[RecordName]:
     """Return the records of adopted results that are at the node's targets.
 
     They take precedence over results that equal code made of equal data elsewhere.  With
@@ -77,7 +84,7 @@ def adopted_there(work: Work) -> list[RecordName]:
         and files.stamp(f"{work.root}/{located(path, name.data_hash)}") == name.stamp
     ]
     for name in there:
-        check_kept(work, name)
+        check_kept(work, name, [describe_input(work.root, item) for item in inputs])
     return there
 
 
@@ -119,9 +126,10 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     TargetModified
         If a person has to decide about the result, see `check_kept`.
     """
-    check_kept(work, name)
+    check_kept(work, name, facts["upstream"])
     kept = name._replace(key=work.key, trace=trace, adopted=True)
-    of_recipe = {fact: facts[fact] for fact in ("code", "arguments", "upstream")}
+    counted = ("code", "arguments", "upstream", "correction")
+    of_recipe = {fact: facts[fact] for fact in counted if fact in facts}
     root = Root(work.root)
     note = (records.Acceptances(root).get(name.target_id) if work.keeps else None) or {}
     decided = note if note.get("keep") == name.file_hash else {}
@@ -131,17 +139,27 @@ def keep_adopted(work: Work, name: RecordName, trace: str, facts: dict[str, Any]
     return kept
 
 
-def check_kept(work: Work, name: RecordName) -> None:
+def check_kept(work: Work, name: RecordName, upstream: list[dict[str, Any]]) -> None:
     """Raise `TargetModified` if a person has to decide about an adopted result.
 
     It stands without a question if it was adopted for this node, if a person decided to keep it, or with
-    ``on_modified="adopt"``.
+    ``on_modified="adopt"``.  The inputs `upstream` are described as in a record.
     """
-    # adopted for this key before the data of its inputs was known
-    is_for_this = name.key == work.key and name.trace == ANY_TRACE
-    if not (is_for_this or work.keeps or work.spec.options.on_modified == "adopt"):
+    if not (work.keeps or work.spec.options.on_modified == "adopt" or _is_for(work, name, upstream)):
         reason = "its inputs hold other data than those it was made for"
         raise corrected([Obstacle(work.title, work.root, work.paths, [reason])])
+
+
+def _is_for(work, name, upstream):
+    """Return True if a result was adopted for this node before the data of its inputs were known."""
+    if name.key != work.key or name.trace != ANY_TRACE:
+        return False
+    record = records.RecordStore(Root(work.root)).read(name)
+    described = record.upstream if record is not None else ()
+    return not any(
+        is_other_input(before, untagged(now["data_hash"]), now.get("corrections", ""))
+        for before, now in zip(described, upstream, strict=False)
+    )
 
 
 # ---- equal results at other targets ----------------------------------------------------------------
@@ -210,24 +228,38 @@ def _places(record, spec):
 def _candidate(store, spec, places, members):
     if len(members) < len(places):
         return None
+    from .named import has_format  # most results are nowhere else
+
     names, contents = zip(*[members[position] for position in range(len(places))], strict=True)
     placed = [(store.root.absolute(path), name) for path, name in zip(places, names, strict=True)]
     there = all(name.describes(location, files.stamp(location)) for location, name in placed)
     if not there and any(map(store.is_adopted, names)):
         return None  # a person's correction is gone, and the function would make other data
-    alike = all(map(has_format, contents, spec.formats))
+    # The suffix decides how one class writes: .csv and .tsv, .tif and .ome.tif.
+    same_suffix = not any(map(_differ_in_suffix, places, spec.formats))
+    alike = same_suffix and all(map(has_format, contents, spec.formats))
     if any(target.gives_path for target in spec.formats):
         # The path of the copy is another value: it is made by `write`, and hashed anew.
         alike = False
-        if any(map(_differ_in_suffix, places, spec.formats)):
+        if not same_suffix:
             return None
     if not alike and not (there and len(places) == 1):
         return None  # another format is of use only if it can be read and written anew
     return Elsewhere(names, places, there, alike)
 
 
+#: A field of a template.
+_FIELD = re.compile(r"\{[^{}]*\}")
+
+
 def _differ_in_suffix(place, target):
-    return os.path.splitext(place)[1] != os.path.splitext(target.path)[1]
+    return _suffixes(place) != _suffixes(target.path)
+
+
+def _suffixes(path):
+    """Return what decides how a class writes: the suffix of a path or template, and if it is of OME."""
+    name = _FIELD.sub("x", path.rpartition("/")[2]).lower()
+    return suffix_of(name), ".ome." in name
 
 
 # ---- entries ---------------------------------------------------------------------------------------
@@ -250,7 +282,8 @@ def entry_of(
             each._replace(own_form=form) if each.target.keeps_metadata_beside else each
             for each, form in zip(stored, own_forms, strict=True)
         ]
-    return Entry(work.key, work.root, tuple(stored), work.spec.layout, inline, work.title)
+    corrections = corrections_in(work.key, names)
+    return Entry(work.key, work.root, tuple(stored), work.spec.layout, inline, work.title, corrections)
 
 
 def _form_of_adopted(work, name):

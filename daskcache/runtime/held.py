@@ -22,6 +22,8 @@ class Held:
     data_hash: str
     #: Origin of its metadata, if it is an array made of images.
     lineage: Lineage | None = None
+    #: See `daskcache.runtime.entry.Entry`.
+    corrections: str = ""
 
     def load(self):
         return self.value
@@ -54,6 +56,8 @@ class Deferred:
     data_hash: str
     #: Makes the result, by a copy or by a run of its function, and returns its entry.
     make: Callable[[], Entry]
+    #: See `daskcache.runtime.entry.Entry`.
+    corrections: str = ""
 
     def load(self):
         return self.make().load()

@@ -31,10 +31,11 @@ from ..storage.paths import located
 from ..storage.record import target_id
 from ..storage.roots import Root
 from ..targets.base import FolderFormat
+from ..tracebacks import shorten, shortened
 from . import hot_cache
 from .call import call_again, input_of
 from .code_check import check_arguments, check_code
-from .entry import Entry, Stored, joint_hash
+from .entry import Entry, Stored, corrections_in, corrections_of, joint_hash
 from .failing import in_brief, remembering
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
 from .held import Deferred, Failure, Held, lineage_of
@@ -76,11 +77,18 @@ def run_node(work: Work, *handles: Any) -> Entry | Held | Deferred | Failure:
         if isinstance(error, ValueError) and "read-only" in str(error):
             error.add_note(_NOT_TO_BE_CHANGED)
         _emit(work, FAILED, error=in_brief(error)[:_MAX_ERROR])
+        shorten(error)
         if not work.collect:
             raise
         return _failure(work, error)
     _tell(work, done)
-    return done.handle
+    return _with_corrections(done.handle, inputs)
+
+
+def _with_corrections(handle, inputs):
+    """Note on a handle which corrections its data depend on: its own, or else those of its inputs."""
+    handle.corrections = handle.corrections or corrections_of(inputs)
+    return handle
 
 
 #: Characters of an exception's text that an event carries.
@@ -141,9 +149,13 @@ def _run(work, inputs, trace):
     if not work.paths:
         return _make(work, inputs, trace)
     Root(work.root).check(work.root_id)
+    if work.taking is not None:
+        from .taking_in import take_in  # most verbs take in no file
+
+        return _Done(COPIED, 0.0, take_in(work, work.taking))
     if not work.outdated and (finished := _finished(work, trace)):
         return finished
-    adopted = adopted_there(work)
+    adopted = adopted_there(work, inputs)
     if len(adopted) == len(work.paths):
         return _Done(SKIPPED, 0.0, keep_all(work, inputs, trace, adopted))
     if work.outdated:
@@ -253,7 +265,8 @@ def _deferred(work, inputs, trace, found):
     make = functools.partial(_make_deferred, work, inputs, trace, found)
     path = located(work.paths[0], found.names[0].data_hash)
     data_hash = joint_hash([name.data_hash for name in found.names])
-    return Deferred(work.key, work.root, path, data_hash, make)
+    corrections = corrections_in(work.key, found.names)
+    return Deferred(work.key, work.root, path, data_hash, make, corrections)
 
 
 def _make_deferred(work, inputs, trace, found):
@@ -261,14 +274,14 @@ def _make_deferred(work, inputs, trace, found):
     with _turn(work):
         finished = _finished(work, trace)
         if finished is not None:
-            return finished.handle
+            return _with_corrections(finished.handle, inputs)
         # The node's task is over, so Dask no longer shares its work.  Several tasks may make the node
         # now, in different processes: the lease lets one of them run it, and the others wait.
         done = _copied(work, inputs, trace, found) or _run_with_lease(
             work, inputs, trace, _DEFERRED_LEASE
         )
         _tell(work, done)
-        return done.handle
+        return _with_corrections(done.handle, inputs)
 
 
 #: Seconds of the lease that a worker takes to make a deferred node.
@@ -324,11 +337,13 @@ def _value_elsewhere(work, found, record):
 # ---- values of handles -----------------------------------------------------------------------------
 
 
+@shortened
 def load_value(handle: Entry | Held | Deferred | Failure) -> Any:
     """Return the value of a handle; for a `Failure` its `NodeFailed`, which stands in for a value."""
     return handle.load()
 
 
+@shortened
 def load_or_raise(handle: Entry | Held | Deferred | Failure) -> Any:
     """Return the value of a handle; raise the error of a `Failure`, for what can't take a stand-in."""
     value = handle.load()
@@ -337,6 +352,7 @@ def load_or_raise(handle: Entry | Held | Deferred | Failure) -> Any:
     return value
 
 
+@shortened
 def run_and_load(work: Work, *handles: Any) -> Any:
     """Run a node and load its value in one task, for graphs in which only the value is used."""
     handle = run_node(work, *handles)

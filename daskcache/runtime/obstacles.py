@@ -174,6 +174,20 @@ def corrected(nodes: Sequence[Obstacle]) -> TargetModified:
     )
 
 
+def withdrawn(nodes: Sequence[Obstacle]) -> TargetModified:
+    """Return the error about copies of corrections that were removed from their folder."""
+    stand = "they stand" if len(nodes) > 1 else "it stands"
+    return _error(
+        TargetModified,
+        nodes,
+        "a correction was removed from its folder, and its copy is at the target",
+        f"{len(nodes)} corrections were removed from their folders, and their copies are at the targets",
+        expected="the files in the folder of corrections",
+        hint=f"put {_it(nodes)} back; '{_command('release', nodes)}' to recompute; "
+        f"'{_command('keep', nodes)}' if {stand} without the file in the folder",
+    )
+
+
 def _error(kind, nodes, one, several, expected, hint):
     return kind(
         several if len(nodes) > 1 else one,

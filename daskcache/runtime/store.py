@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -55,7 +54,6 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     root = Root(work.root)
     with sweeping(root.path, own_paths or ()):
         root.check(work.root_id)
-        files.check_folders(root, work.paths)
         results = write_results(root, work, inputs, result, own_paths)
     if facts:
         results = [written._replace(facts=written.facts | facts) for written in results]
@@ -69,11 +67,13 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
     forms = [written.facts.get("form", {}) for written in results]
     entry = entry_of(work, names, tuple(contents) if is_inline else None, forms)
     if is_inline:
+        if all(written.is_fresh for written in results):
+            entry.unread.append([written.value for written in results])
         return entry
     for written, stored in zip(results, entry.stored, strict=True):
         if written.value is not UNKNOWN:
             alone = written.is_fresh or (is_alone and written.value is result)
-            hot_cache.keep(stored.target, stored.content, written.value, alone)
+            hot_cache.keep(stored.target, stored.content, written.value, alone, entry)
     return entry
 
 
@@ -148,17 +148,24 @@ def write_results(root: Root, work: Work, inputs, result, own_paths) -> list[Wri
     return written
 
 
-@contextmanager
-def sweeping(root: str, paths: Iterable[str]) -> Iterator[None]:
+class sweeping:
     """Within this context, an error removes the parts that are written; see `sweep_parts`.
 
     `root` is the root's path.  The paths may come from a generator, which is asked after the error.
     """
-    try:
-        yield
-    except BaseException:
-        sweep_parts(Root(root), paths)
-        raise
+
+    __slots__ = "paths", "root"
+
+    def __init__(self, root: str, paths: Iterable[str]):
+        self.root = root
+        self.paths = paths
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if error is not None:
+            sweep_parts(Root(self.root), self.paths)
 
 
 def sweep_parts(root: Root, paths: Iterable[str]) -> None:
@@ -248,12 +255,12 @@ def _part_of_value(root, work, target, path, value):
     facts = {} if form is None else {"form": form}
     try:
         if isinstance(target, BytesTarget) and not target.is_large(value):
-            pieces, back = target.encode_and_read_back(value, form)
+            pieces, back, data_hash = target.encode_and_read_back(value, form)
             own = files.part_path(root, path.rpartition("/")[2])
-            part = files.write_part(own, pieces)
             content = b"".join(pieces) if _is_small(pieces) else None
-            fresh = back is not value
-            return Written(part, target.hash(value), content, back, fresh, facts)
+            part = files.write_part(own, pieces if content is None else [content])
+            is_fresh = back is not value and back is not UNKNOWN
+            return Written(part, data_hash, content, back, is_fresh, facts)
         own = own_part_path(root, path)
         with sweeping(root.path, [own]):
             known = target.write(value, own)

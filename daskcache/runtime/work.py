@@ -6,7 +6,7 @@ and formats for records are here too; `facts`, `planning.reasons` and `named` sh
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..calls.describe import texts_of
 from ..calls.recipe import SourceInput, title_of
@@ -16,6 +16,9 @@ from ..storage.record import RecordName
 from ..targets.base import Target
 from ..targets.source import Source
 from .code_check import ArgumentCode, ArgumentEncoder
+
+if TYPE_CHECKING:
+    from ..storage.correction_files import CorrectionFile
 
 
 class DaskValue(NamedTuple):
@@ -36,6 +39,23 @@ class Elsewhere(NamedTuple):
     is_there: bool
     #: True if the files are in the node's formats, so that their data hashes are the node's.
     is_alike: bool
+
+
+class TakeIn(NamedTuple):
+    """A user's file from a folder of corrections that takes the place of a node's result.
+
+    The plan has read it, and knows the data in it: the task only copies it to the target.
+    """
+
+    correction: CorrectionFile
+    #: Fields of the record to come, without the size and mtime of the copy.
+    name: RecordName
+    #: Further facts for the record.
+    facts: dict[str, Any]
+    #: True if the present target is damaged.
+    damaged: bool
+    #: True if a user's earlier decision about the target is to be forgotten.
+    is_decided: bool
 
 
 class Work(NamedTuple):
@@ -83,6 +103,10 @@ class Work(NamedTuple):
     argument_code: ArgumentCode | None = None
     #: True for a node of a variant; see `daskcache.runtime.finished.find_elsewhere`.
     in_variant: bool = False
+    #: The file in the folder of corrections, if it counts as seen for what the task makes.
+    correction: CorrectionFile | None = None
+    #: The user's file to copy, in place of calling the function.
+    taking: TakeIn | None = None
 
     @property
     def title(self) -> str:
@@ -99,6 +123,9 @@ class FileData:
 
     A source of any class that can't be decoded raises `SourceUnreadable`.
     """
+
+    #: See `daskcache.runtime.entry.Entry`.
+    corrections = ""
 
     def __init__(self, parent: SourceInput):
         self.source = parent.source

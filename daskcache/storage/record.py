@@ -139,6 +139,7 @@ _LINES = dict_of(LINE)
 _DECISION = dict_of(LINE | NULL)
 _COLUMNS = list_of(list_of(TEXT, 2, 2))
 _CATEGORIES = dict_of(Form("an object", lambda value: isinstance(value, dict)))
+_CORRECTION = object_of({"size": LINE, "mtime_ns": LINE}, path=PATH, file=LINE)
 _LEVELS = list_of(list_of(TEXT | NULL, 2, 2))
 _SIZE = Form("a size", lambda value: type(value) is float and 0 < value < math.inf)
 _IMAGE = object_of(axes=LINE, pixel_size=dict_of(_SIZE), unit=LINE | NULL, channels=list_of(TEXT))
@@ -171,7 +172,8 @@ class Record:
     #: Arguments by name: a short text and the hash, then the whole text if that is longer.
     arguments: Annotated[dict[str, list[str]], _ARGUMENTS]
     #: Inputs in the order of the function's references to them, each with its ``data_hash``.  A node's
-    #: result also has ``key`` and ``target``, and ``root`` if that is another one.  A source has
+    #: result also has ``key`` and ``target``, ``root`` if that is another one, and ``corrections``, a
+    #: hash, if its data depend on results that users corrected.  A source has
     #: ``source`` (its path from the root), ``class``, and maybe ``folder``, ``options`` and ``members``
     #: (the files of a folder, each with a short hash).
     upstream: Annotated[list[dict[str, str]], _INPUTS]
@@ -208,6 +210,10 @@ class Record:
     edited: Annotated[dict[str, str | None] | None, _DECISION] = None
     #: Decision to keep an adopted result for this recipe: ``from`` (key), ``by`` and ``when``.
     kept: Annotated[dict[str, str | None] | None, _DECISION] = None
+    #: The user's file in the folder of corrections when the record was written: ``path`` from the root,
+    #: ``file`` (hash of its bytes) and, if later changes show in them, ``size`` and ``mtime_ns``.  The
+    #: target is a copy of it if the record has an ``edited`` and the same hash.
+    correction: Annotated[dict[str, str] | None, _CORRECTION] = None
     #: Form of the result, see `daskcache.targets.forms`: ``dtype``, ``shape`` and maybe ``image``, or
     #: ``columns`` and maybe ``categories``, ``index`` and ``frame``; ``kind`` is "path" if the value
     #: was the target's path.
@@ -262,6 +268,14 @@ class Record:
     def is_adopted(self) -> bool:
         """True if the target holds, or held, a user's edit or file."""
         return self.edited is not None
+
+    @property
+    def taken_from(self) -> str | None:
+        """Path from the root of the file in a folder of corrections of which the target is a copy."""
+        if self.edited is None or self.correction is None:
+            return None
+        is_copy = self.correction["file"] == untagged(self.file_hash)
+        return self.correction["path"] if is_copy else None
 
     @property
     def created_at(self) -> float:
@@ -323,12 +337,20 @@ def _sealed(content):
 
 
 def _as_bytes(content):
-    return json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return _encoded(content).encode("utf-8", "surrogatepass")
+
+
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def utc_now() -> str:
     """Return the current time (UTC) as a text, in the form of records."""
-    return time.strftime(TIME_FORMAT, time.gmtime())
+    return _utc(int(time.time()))
+
+
+@functools.lru_cache(1)  # many records are made in one second
+def _utc(seconds):
+    return time.strftime(TIME_FORMAT, time.gmtime(seconds))
 
 
 @functools.cache

@@ -171,7 +171,7 @@ class RecordStore:
         StorageError
             If a newer daskcache wrote the record.
         """
-        now = self._as_it_is(name)
+        now = self.as_it_is(name)
         for path in self._places_of(now):
             try:
                 record = Record.read(path, now)
@@ -219,10 +219,11 @@ class RecordStore:
 
     def path_of(self, name: RecordName) -> str:
         """Return the path of a record that is not an intent."""
-        name = self._as_it_is(name)
+        name = self.as_it_is(name)
         return f"{self.root.records}/{name.shard}/{name.file_name()}"
 
-    def _as_it_is(self, name):
+    def as_it_is(self, name: RecordName) -> RecordName:
+        """Return the record that one to come will replace, see `foresee`; any other as it is."""
         while name in self._current:
             name = self._current[name]
         return name
@@ -316,7 +317,9 @@ def write_acceptance(root: Root, target: str, **what: str) -> None:
         One of: ``key``, that of the record whose result is accepted whatever changed since;
         ``content``, the hash of a user's edit or file to adopt; ``keep``, the hash of an adopted file
         to keep for another recipe; ``released``, the keys of the recipes whose adopted result was
-        released.
+        released.  ``correction`` has the hashes of files in a folder of corrections that count as seen
+        by the decision.  Those of a release do until there is a record with another mtime than
+        ``latest``, that of the newest which it left.
     """
     clear_acceptance(root, target)
     note = {**what, "by": _user(), "when": utc_now()}

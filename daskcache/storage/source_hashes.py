@@ -82,7 +82,12 @@ def opened(path: str) -> BinaryIO:
 def source_error(error: OSError, path: str, expected: str = "an existing file") -> DaskcacheError:
     """Return the typed error for an error of the system about an input file or folder."""
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return SourceMissing(f"the source {path} does not exist", expected=expected, got="nothing")
+        return SourceMissing(
+            f"the source {path} does not exist",
+            expected=expected,
+            got="nothing",
+            hint="correct the path, which is taken from the current folder, or put the file there",
+        )
     return StorageError(
         f"can't read the source {path}: {error.strerror or error}",
         expected=expected,

@@ -12,6 +12,7 @@ import html.parser
 import itertools
 import json
 import logging
+import re
 import unicodedata
 import warnings
 import xml.etree.ElementTree as ET
@@ -28,6 +29,7 @@ import daskcache as dc
 from daskcache.errors import DaskcacheError
 from daskcache.housekeeping.audit import audit_root
 from daskcache.housekeeping.cli.main import cache
+from daskcache.housekeeping.report import report_root
 from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 from daskcache.targets.preview import preview
@@ -263,10 +265,13 @@ def displays(yard: Yard, nodes: list, new: list) -> dict[str, Callable]:
         "plan as SVG": _picture(plan(lambda found: found.svg())),
         "why as text": _terminal(lambda: "\n".join(f"{n.dc.why()}{n.dc.why()!r}" for n in each)),
         "why as HTML": _page(lambda: "".join(n.dc.why()._repr_html_() for n in each)),
-        "nodes": _terminal(lambda: "\n".join(f"{n.dc!r}{n.dc.state}" for n in each)),
+        "nodes as HTML": _page(lambda: "".join(n._repr_html_() for n in each)),
+        "nodes": _terminal(lambda: "\n".join(f"{n.dc}{n.dc!r}{n.dc.state}" for n in each)),
         "errors": _terminal(lambda: _errors(each)),
         "audit as text": _terminal(lambda: str(audit_root(place, sample=5, seed=1))),
         "audit as HTML": _page(lambda: audit_root(place, sample=5, seed=1)._repr_html_()),
+        "report of nodes": _report(lambda: dc.report(nodes).html),
+        "report of a root": _report(lambda: report_root(place).html),
         "previews": _terminal(lambda: "\n".join(_previews(each))),
         "log and warnings": _terminal(lambda: _logged(each)),
     }
@@ -368,7 +373,21 @@ class _Page(html.parser.HTMLParser):
         if self._open:
             raise AssertionError(f"{ACTS}: {self._open} are not closed in {page!r:.300}")
 
+    #: Addresses of links, which are paths or files, and of pictures.
+    _LINK = re.compile(r"(file:///)?[\w./%~-]*")
+    _PICTURE = re.compile(r"data:image/(png|jpeg|svg\+xml);base64,[\w+/=]*")
+
     def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if (
+            tag == "img"
+            and given.keys() == {"alt", "src", "style"}
+            and self._PICTURE.fullmatch(given["src"])
+        ):
+            return
+        if tag == "a" and given.keys() == {"href", "style"} and self._LINK.fullmatch(given["href"]):
+            self._open.append(tag)
+            return
         if tag not in self._ELEMENTS or {name for name, _ in attrs} - {"style", "open"}:
             raise AssertionError(f"{ACTS}: <{tag} {attrs}> in {self._page!r:.300}")
         self._open.append(tag)
@@ -381,6 +400,40 @@ class _Page(html.parser.HTMLParser):
         raise AssertionError(f"{ACTS}: a comment in {self._page!r:.300}")
 
     handle_decl = handle_pi = unknown_decl = handle_comment
+
+
+def _report(show):
+    return lambda: _Report(convert_charrefs=True).check(show())
+
+
+class _Report(_Page):
+    """A report, which has a style and sections of its own."""
+
+    _META = frozenset({"charset", "name", "content", "http-equiv"})
+    _OTHERS = (
+        *("html", "head", "title", "style", "body", "header", "main", "nav", "h1", "h2", "h3"),
+        *("figure", "figcaption", "dl", "dt", "dd", "small", "a"),
+    )
+    _ATTRIBUTES = frozenset({"class", "id", "lang", "scope", "style", "tabindex", "title", "aria-label"})
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag == "br" or (tag == "meta" and given.keys() <= self._META):
+            return
+        if (
+            tag == "img"
+            and given.keys() <= {"alt", "src", "title"}
+            and self._PICTURE.fullmatch(given["src"])
+        ):
+            return
+        is_link = tag == "a" and re.fullmatch(r"#[\w-]+", given.pop("href", ""))
+        is_known = tag in (*self._ELEMENTS, *self._OTHERS) and given.keys() <= self._ATTRIBUTES
+        if not is_known or (tag == "a" and not is_link):
+            raise AssertionError(f"{ACTS}: <{tag} {attrs}> in {self._page!r:.300}")
+        self._open.append(tag)
+
+    def handle_decl(self, decl):
+        assert decl == "doctype html"
 
 
 def _picture(show):

@@ -227,7 +227,7 @@ class Yard:
         for name in TRAPS:
             sys.modules.pop(name, None)
         Path(self.sprung).unlink(missing_ok=True)
-        for known in (roots._seen, tables._seen, code_check._agreed, code_store.made_here):
+        for known in (roots._checked, tables._seen, code_check._agreed, code_store.made_here):
             known.clear()
         verified._read_manifest.cache_clear()
         code_store._read_source.cache_clear()

@@ -19,6 +19,7 @@ import forged_texts
 import pytest
 from forging import CHANGED, RAN, quiet, some, yard
 
+from daskcache import pages
 from daskcache.runtime import named
 
 SURFACES = {
@@ -108,6 +109,15 @@ def yes(*args, **kwargs):
     return True
 
 
+#: The environment of templates that escape.
+_escaping = pages._environment
+
+
+def unescaped():
+    """In the place of templates that escape."""
+    return _escaping().overlay(autoescape=False)
+
+
 #: Of each guard: its surface, something in its place that lets everything pass, and what happens then.
 GUARDS = {
     "records": ({"daskcache.housekeeping.rebuild.source_class_named": imported}, RAN),
@@ -150,7 +160,7 @@ GUARDS = {
         ),
         forged_texts.ACTS,
     ),
-    "texts in pages": ({"html.escape": as_it_is}, forged_texts.ACTS),
+    "texts in pages": ({"daskcache.pages._environment": unescaped}, forged_texts.ACTS),
     "texts in pictures": ({"daskcache.planning.display.svg._shown": as_it_is}, forged_texts.ACTS),
 }
 

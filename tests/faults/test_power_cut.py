@@ -21,7 +21,7 @@ import pytest
 
 import daskcache as dc
 from daskcache.errors import DaskcacheError
-from daskcache.storage import atomic
+from daskcache.storage import system_calls
 from daskcache.storage.roots import Root
 
 pytestmark = pytest.mark.filterwarnings("ignore::daskcache.errors.DaskcacheWarning")
@@ -81,6 +81,7 @@ def _full(path, dir_fd=None):
 @contextmanager
 def recording(disk, below):
     """Record what a commit does with files into a `Disk`, while it does it."""
+    open_folder = system_calls.open_folder
     real = {name: getattr(os, name) for name in ("open", "write", "fsync", "link", "rename")}
     real |= {name: getattr(os, name) for name in ("replace", "unlink", "close")}
     descriptors = {}
@@ -92,6 +93,12 @@ def recording(disk, below):
             if flags & os.O_CREAT and full not in disk.files:
                 disk.change([], {full: Inode()})
             descriptors[descriptor] = disk.files.get(full, full)
+        return descriptor
+
+    def system_open(path):
+        descriptor = open_folder(path)
+        if descriptor is not None and path.startswith(below):
+            descriptors[descriptor] = path
         return descriptor
 
     def write(descriptor, data):
@@ -128,23 +135,21 @@ def recording(disk, below):
         if _full(path, dir_fd) in disk.files:
             disk.change([_full(path, dir_fd)], {})
 
-    system = atomic._rename_call()
+    system = system_calls.rename
 
-    def rename_call():
-        def call(source, folder, destination, how):
-            number = system(source, folder, destination, how)
-            if number == 0:
-                here, there = os.fsdecode(source), _full(os.fsdecode(destination), folder)
-                came = {there: disk.files[here]}
-                if how == atomic._EXCHANGE:
-                    came[here] = disk.files[there]
-                disk.change([here], came)
-            return number
-
-        return call
+    def system_rename(source, destination, folder, how):
+        number = system(source, destination, folder, how)
+        if number == 0:
+            there = _full(destination, folder)
+            came = {there: disk.files[source]}
+            if how == system_calls.EXCHANGE:
+                came[source] = disk.files[there]
+            disk.change([source], came)
+        return number
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(atomic, "_rename_call", rename_call)
+        patch.setattr(system_calls, "rename", system_rename)
+        patch.setattr(system_calls, "open_folder", system_open)
         for name, function in (
             *(("open", open_), ("write", write), ("fsync", fsync), ("link", link), ("close", close)),
             *(("rename", rename), ("unlink", unlink)),
@@ -210,7 +215,7 @@ def cut(root, durability, replacing, full):
             make(2).compute()
     cuts = 0
     with dask.config.set({"scheduler": "sync"}):
-        for found in after_each_cut(before.files, disk, 1000 if full else 4):
+        for found in after_each_cut(before.files, disk, 1000 if full else 12):
             cuts += 1
             lay_out(found, root)
             for n in (2, 1):

@@ -11,6 +11,7 @@ import os
 import time
 import types
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from operator import add
 from typing import Any, NamedTuple
@@ -209,6 +210,17 @@ class Record:
     stamp: int
     #: Whether a person made it.
     adopted: bool = False
+    #: The data of each parent, None if they were not known, and the corrections that they depend on.
+    upstream: tuple = ()
+
+    def is_of_other_inputs(self, upstream: tuple) -> bool:
+        """Whether it was made from other data: unknown data differ if their corrections do."""
+        return any(
+            then != now if None not in (then, now) else corrected_then != corrected_now
+            for (then, corrected_then), (now, corrected_now) in zip(
+                self.upstream, upstream, strict=False
+            )
+        )
 
 
 @dataclass
@@ -222,6 +234,10 @@ class Look:
     unsettled: bool
     forced: bool
     trace: tuple | None = None
+    #: What is known of the parents, see `Record.upstream`.
+    upstream: tuple = ()
+    #: The corrections that its data depend on, see `corrections_of`.
+    corrections: Any = None
     #: Per target, the record that vouches for what is there.
     vouching: list[Record | None] = field(default_factory=list)
     #: The same as they are written down so far: of another recipe, say, whose equal code made them.
@@ -230,6 +246,8 @@ class Look:
     contested: bool = False
     #: Whether it stands all the same.
     kept: bool = False
+    #: The call's own records of what something else has replaced since.
+    replaced: list[Record] = field(default_factory=list)
     #: Targets that were made again after what a person had made of them was given up.
     recomputed: list[str] = field(default_factory=list)
     #: Whether it stands beside other results, which are to be made.
@@ -284,6 +302,12 @@ class Oracle:
         self.last_stamp += 1
         self.files[path] = replace(self.files[path], stamp=self.last_stamp, touched=True)
 
+    def add(self, record: Record) -> None:
+        """Write a record, in place of one that says the same besides what it was made from."""
+        same = {r for r in self.records if replace(r, upstream=record.upstream) == record}
+        self.records -= same
+        self.records.add(record)
+
     def is_recorded(self, path: str) -> bool:
         """Whether a file is what a record says, be it touched or copied since."""
         file = self.files[path]
@@ -321,6 +345,7 @@ class Oracle:
             elif looks[call.key].is_complete:
                 outcome.values[call.key] = self.stored(call)
                 making.data[call.key] = looks[call.key].data
+                making.corrections[call.key] = looks[call.key].corrections
         for call in calls:
             making.have(call)
         return outcome
@@ -354,8 +379,8 @@ class Oracle:
                 continue
             self.records.difference_update(own)
             self._forget_release(path)
-            trace = look.trace or ANY
-            self.records.add(Record(call.key, path, trace, file.content, file.stamp, adopted=True))
+            about = look.trace or ANY, file.content, file.stamp
+            self.add(Record(call.key, path, *about, adopted=True, upstream=look.upstream))
             self.files[path] = replace(file, touched=False)
 
     def release(self, call: Call) -> None:
@@ -381,6 +406,7 @@ class Oracle:
             self._write_down(look)
         else:
             self.kept |= {(record.path, record.value) for record in there}
+            self.records.difference_update(look.replaced)
 
     def _write_down_before(self, call):
         """What a person decides of a call rests on what was found out about those before it."""
@@ -406,15 +432,16 @@ class Oracle:
                 if found in self.records:
                     self.records.discard(found)
                     found = look.found[i] = replace(found, stamp=stamp)
-                    self.records.add(found)
+                    self.add(found)
                 vouching = look.vouching[i] = replace(vouching, stamp=stamp)
             if vouching is None or vouching.trace is None or vouching == found:
                 continue
             if found is not None and not (look.kept and found.key != vouching.key):
                 self.records.discard(found)
-            self.records.add(vouching)
+            self.add(vouching)
             if vouching.adopted:
                 self._forget_release(vouching.path)
+        self.records.difference_update(look.replaced)
 
     # -- planning
 
@@ -429,9 +456,11 @@ class Oracle:
         waits = any(parent.unsettled or parent.forced for parent in parents)
         inputs = tuple(parent.data for parent in parents)
         trace = None if None in inputs else (call.static, inputs)
+        upstream = tuple((parent.data, parent.corrections) for parent in parents)
+        corrections = corrections_of(parent.corrections for parent in parents)
         if not call.cached:
             data = ("held", trace) if trace and not waits else None
-            return Look("missing", data, waits, forced, trace)
+            return Look("missing", data, waits, forced, trace, upstream, corrections)
         states, found = zip(*[self._look_at(call, path, trace) for path in call.paths], strict=True)
         found = list(found)
         vouching = list(found)
@@ -439,50 +468,78 @@ class Oracle:
             if state == "overwritten" and trace is not None and record.trace == trace:
                 vouching[i] = replace(record, key=call.key)
             elif state == "edited":  # and to be taken in
-                vouching[i] = record
+                vouching[i] = replace(record, upstream=upstream)
                 own = [r for r in self.records if r.path == record.path and r.key == call.key]
                 found[i] = own[0] if own else None
         states = [
             "complete" if s == "edited" or v is not f else s
             for s, v, f in zip(states, vouching, found, strict=True)
         ]
-        look = Look(max(states, key=_STATES.index), None, False, forced, trace, vouching, found)
+        state = max(states, key=_STATES.index)
+        look = Look(state, None, False, forced, trace, upstream, corrections, vouching, found)
+        look.replaced = self._replaced(call, look)
         given_up = [path for path in call.paths if (call.key, path) in self.released]
         own = {record.path for record in self.records if record.key == call.key}
         look.recomputed = [path for path in given_up if path in own]
-        self._judge(call, look, inputs, waits)
+        elsewhere = self._judge(call, look, waits)
         if len(look.recomputed) < len(given_up) and not (
             call.kind == "exists" and look.state == "complete"
         ):
             look.unsettled = True
         self._consider_corrections(call, look)
+        look.corrections = corrections_in(call, elsewhere or look.vouching) or corrections
         return look
 
-    def _judge(self, call, look, inputs, waits):
-        """State and data by what the call was made from."""
+    def _replaced(self, call, look):
+        """The call's own records of targets at which something else is, as a record says."""
+        known = [r for r in look.vouching if r is not None and r.trace is not None]
+        there = {r.path: r.value for r in known if self.are_there([r])}
+        own = [r for r in self.records if r.key == call.key and r.path in there]
+        return [r for r in own if r.value != there[r.path]]
+
+    def _judge(self, call, look, waits):
+        """State and data by what the call was made from; and records of the same elsewhere."""
         own = all(record is not None and record.key == call.key for record in look.vouching)
         if own:
             look.data = tuple(record.value for record in look.vouching)
-            first = look.vouching[0]
-            if first.trace == ANY and look.trace is not None and look.state in ("complete", "missing"):
-                look.vouching = [replace(r, trace=look.trace) for r in look.vouching]
-            elif look.state in ("complete", "missing") and call.kind != "exists" and first.trace != ANY:
-                pairs = zip(inputs, first.trace[1], strict=True)
-                if any(now is not None and now != then for now, then in pairs):
-                    look.state = "stale"
-        if look.state == "missing" and look.trace is not None:
+            if look.state in ("complete", "missing") and call.kind != "exists":
+                self._compare(look)
+        elsewhere = None
+        searches = look.state == "missing" or (
+            look.state in ("stale", "overwritten") and not look.forced
+        )
+        if searches and look.trace is not None:
             known = self.known(call, look.trace)
             if known is not None:
                 look.data = tuple(record.value for record in known)
+                is_there = self.are_there(known) and [r.path for r in known] != sorted(call.paths)
+                elsewhere = known if is_there and not waits else None
         if call.kind == "exists" and look.state == "complete":
-            return
+            return None
+        if waits:
+            look.data = None
         if waits and look.state in ("complete", "missing"):
             look.state = "pending" if look.state == "complete" else look.state
-            look.data, look.unsettled = None, True
+            look.unsettled = True
         elif look.state in ("overwritten", "foreign"):  # not under its key any more: as good as gone
             look.unsettled = waits
         else:
             look.unsettled = look.state not in ("complete", "missing")
+        return elsewhere
+
+    def _compare(self, look):
+        """Whether the results were made from what the parents hold."""
+        first = look.vouching[0]
+        if look.trace == first.trace:
+            return
+        if first.trace == ANY or look.trace is None:
+            if first.is_of_other_inputs(look.upstream):
+                look.state = "stale"
+            elif look.trace is not None:
+                now = {"trace": look.trace, "upstream": look.upstream}
+                look.vouching = [replace(record, **now) for record in look.vouching]
+        else:
+            look.state = "stale"
 
     def _consider_corrections(self, call, look):
         """A correction stands for what it was made for; for something else, a person decides."""
@@ -507,8 +564,8 @@ class Oracle:
         return [r for r in look.vouching if r is not None and r.adopted and r.path in self.files]
 
     def _keep(self, call, look):
-        trace = look.trace or ANY
-        look.vouching = [replace(r, key=call.key, trace=trace) for r in look.vouching]
+        now = {"key": call.key, "trace": look.trace or ANY, "upstream": look.upstream}
+        look.vouching = [replace(record, **now) for record in look.vouching]
         look.data = tuple(record.value for record in look.vouching)
         look.state, look.kept = "adopted", True
         look.unsettled = look.forced = look.contested = False
@@ -604,6 +661,8 @@ class _Making:
         self.is_done = is_done
         #: Data of the calls, as far as it is known.
         self.data: dict[str, tuple] = {}
+        #: The corrections that these depend on.
+        self.corrections: dict[str, Any] = {}
         #: Calls whose data is known, but which are not at their targets, with their traces: see `have`.
         self.deferred: dict[str, tuple[list[Record], tuple]] = {}
 
@@ -628,7 +687,7 @@ class _Making:
             waits = any(parent.key in self.needed for parent in call.parents)
             corrected = call.kind != "recompute" and self.oracle._corrections(look)
             if known is not None and waits and not corrected:
-                self.data[call.key] = tuple(record.value for record in known)
+                self._note(call, known)
                 self.deferred[call.key] = known, trace
                 return
             if known is not None and self.oracle.are_there(known) and look.state == "missing":
@@ -651,9 +710,21 @@ class _Making:
         moved = [record for record in finished if record.key != call.key]
         if not moved or self.is_done(call):
             self.oracle.records.difference_update(moved)
-            self.oracle.records.update(replace(record, key=call.key) for record in moved)
-            self.data[call.key] = tuple(record.value for record in finished)
+            for record in moved:
+                self.oracle.add(replace(record, key=call.key))
+            self._note(call, finished)
             self.outcome.values[call.key] = self.oracle.stored(call)
+
+    def _note(self, call, records):
+        """Note what data a call has, and the corrections that they depend on."""
+        self.data[call.key] = tuple(record.value for record in records)
+        self.corrections[call.key] = corrections_in(call, records) or self._corrections_before(call)
+
+    def _corrections_before(self, call):
+        return corrections_of(self.corrections[parent.key] for parent in call.parents)
+
+    def _upstream(self, call):
+        return tuple((self.data[p.key], self.corrections[p.key]) for p in call.parents)
 
     def _finished(self, call, look, trace):
         """Records that say that what is there was made by the same code from equal data."""
@@ -675,14 +746,17 @@ class _Making:
             return
         values = tuple(record.value for record in known)
         self._put(call, look, trace, values, [record.adopted for record in known])
-        self.data[call.key] = values
+        self._note(call, known)
         self.outcome.values[call.key] = self.oracle.stored(call)
 
     def _consider_corrections(self, call, look, trace):
         """A correction which is there is kept, or a person decides; whatever is known elsewhere."""
         corrected = self.oracle._corrections(look)
         stands = len(corrected) == len(call.paths) and all(
-            record.key == call.key and record.trace == ANY for record in corrected
+            record.key == call.key
+            and record.trace == ANY
+            and not record.is_of_other_inputs(self._upstream(call))
+            for record in corrected
         )
         if corrected and (call.kind == "keeping" or (stands and call.kind != "recompute")):
             self._keep(call, look, trace)
@@ -711,27 +785,29 @@ class _Making:
             parents = [outcome.values[parent.key] for parent in call.parents]
             value = outcome.values[call.key] = value_of(call.kind, call.const, total(parents))
             self.data[call.key] = ("held", trace)
+            self.corrections[call.key] = self._corrections_before(call)
             if call.cached:
                 values = value if call.kind == "two" else (value,)
                 trace = (call.static, tuple(self.data[parent.key] for parent in call.parents))
-                self._put(call, look, trace, values, [False] * len(values))
+                self._note(call, self._put(call, look, trace, values, [False] * len(values)))
                 outcome.values[call.key] = oracle.stored(call)
-                self.data[call.key] = tuple(oracle.files[path].content for path in call.paths)
         else:
             self.data.pop(call.key, None)
 
     def _keep(self, call, look, trace):
         """Let corrections stand for a call which turns out to be made from other data."""
         if self.is_done(call):
-            kept = [replace(record, key=call.key, trace=trace) for record in look.vouching]
+            now = {"key": call.key, "trace": trace, "upstream": self._upstream(call)}
+            kept = [replace(record, **now) for record in look.vouching]
             self.oracle.records.difference_update(look.vouching)
-            self.oracle.records.update(kept)
-            self.data[call.key] = tuple(record.value for record in kept)
+            for record in kept:
+                self.oracle.add(record)
+            self._note(call, kept)
             self.outcome.values[call.key] = self.oracle.stored(call)
 
     def _put(self, call, look, trace, values, adopted):
-        """Put values in place, with records."""
-        oracle = self.oracle
+        """Put values in place, with records, and return these."""
+        oracle, upstream, written = self.oracle, self._upstream(call), []
         for path, vouching, each, by_person in zip(
             call.paths, look.vouching, values, adopted, strict=True
         ):
@@ -740,11 +816,27 @@ class _Making:
                     oracle.kept.discard((path, vouching.value))
                     if vouching.key == call.key:
                         oracle.records.discard(vouching)
-                    oracle.records.add(replace(vouching, key=call.key, trace=trace))
+                    written.append(replace(vouching, key=call.key, trace=trace, upstream=upstream))
                     continue
                 oracle._discard(path)
             oracle.records.discard(vouching)
-            oracle.records.add(Record(call.key, path, trace, each, oracle.put(path, each), by_person))
+            stamp = oracle.put(path, each)
+            written.append(Record(call.key, path, trace, each, stamp, by_person, upstream))
+        for record in written:
+            oracle.add(record)
+        return written
+
+
+def corrections_in(call: Call, records: Iterable[Record | None]) -> Any:
+    """The corrections among the results of a call, or None."""
+    corrected = tuple(record.value for record in records if record is not None and record.adopted)
+    return (call.key, corrected) if corrected else None
+
+
+def corrections_of(inputs: Iterable[Any]) -> Any:
+    """The corrections of all inputs, or None."""
+    found = set(inputs) - {None}
+    return frozenset(found) if len(found) > 1 else next(iter(found), None)
 
 
 _STATES = ("complete", "missing", "stale", "overwritten", "modified", "foreign", "pending")

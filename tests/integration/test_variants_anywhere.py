@@ -12,7 +12,7 @@ import daskcache as dc
 
 @pytest.fixture
 def pipeline(runs):
-    """A function that makes the nodes of a pipeline of two steps, and the counter of their runs."""
+    """A function that makes the nodes of a pipeline of two steps, the steps, and a counter of runs."""
 
     def raw(n):
         runs.note("raw")
@@ -29,7 +29,7 @@ def pipeline(runs):
         with dc.variant(variant):
             return [scale(raw(n), factor) for n in range(3)]
 
-    return SimpleNamespace(nodes=nodes, runs=runs)
+    return SimpleNamespace(nodes=nodes, runs=runs, raw=raw, scale=scale)
 
 
 def test_a_verb_shares_what_it_makes_for_the_base(anywhere, pipeline, files):
@@ -60,3 +60,18 @@ def test_a_composed_graph_may_move_the_base_on(anywhere, pipeline, root):
     assert dask.delayed(list)(mixed).compute() == [0, 0, 10, 3, 20, 6]
     assert {(root / f"{place}scaled/2.json").read_text().strip() for place in ("", "a/")} == {"6", "20"}
     assert "raw" not in pipeline.runs.names()
+
+
+def test_combinations_of_a_sweep_share_steps(anywhere, pipeline, files):
+    """A step runs once for all combinations that need it, in Dask's verbs and in a composed graph."""
+
+    def scaled(factor, rows):
+        return [pipeline.scale(pipeline.raw(n), factor) for n in range(rows)]
+
+    made = dc.sweep(scaled, factor=[3, 4], rows=[2, 3])
+    assert dask.compute(made) == ([0, 3, 0, 3, 6, 0, 4, 0, 4, 8],)
+    assert pipeline.runs.take() == ["raw"] * 3 + ["scale"] * 6
+    raw = [path for path in files() if "raw" in path]
+    assert raw == ["rows=3/raw/2.json", "shared/raw/0.json", "shared/raw/1.json"]
+    assert dask.delayed(sum)(list(made)).compute() == 28
+    assert pipeline.runs.names() == []

@@ -138,6 +138,26 @@ def test_every_format_is_copied_as_it_is(suffix):
     assert (one["data_hash"], one["file_hash"]) == (two["data_hash"], two["file_hash"])
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(".csv", ".tsv"), (".csv", ".csv.gz"), (".csv.gz", ".csv"), (".tif", ".ome.tif"), (".npy", ".npz")],
+)
+def test_another_suffix_of_the_same_class_is_written_anew(first, second):
+    """The suffix decides the separator, the compression or the metadata."""
+    import numpy as np
+    import pandas as pd
+
+    def made():
+        if "csv" in first:
+            return pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})
+        return np.arange(12, dtype="u2").reshape(3, 4)
+
+    values = [dc.delayed(made, target=f"t{suffix}", version=1)().compute() for suffix in (first, second)]
+    fresh = [dc.delayed(made, target=f"t{suffix}", version=1)().compute() for suffix in (first, second)]
+    for value in (*values, *fresh):
+        assert np.array_equal(np.asarray(value), np.asarray(made()))
+
+
 def test_several_results_are_copied_together():
     """In the form in which the function returned them."""
 

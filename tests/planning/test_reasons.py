@@ -339,7 +339,7 @@ def test_accept_on_the_command_line(steps, root):
     assert chain(steps(added=6))[0].dc.state == "stale"
     done = CliRunner().invoke(cache, ["accept", "nothing.json", "--root", str(root)])
     assert done.exit_code == 1
-    assert "no record of nothing.json" in done.output
+    assert "there is no record of this target" in done.output
 
 
 # ---- invalidate ---------------------------------------------------------------------------------

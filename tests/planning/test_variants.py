@@ -812,12 +812,9 @@ class Model:
             ):
                 self.corrected.add(place)  # copied from another place, for the same recipe
         assert not changed  # above all, a variant's verb changes nothing of the base
-        if (
-            not self.corrected
-        ):  # else a correction at another place is copied, or not, as inputs are there
-            self.runs.clear()
-            assert dc.compute(*map(self.node, names)) == values
-            assert self.runs.names() == []
+        self.runs.clear()
+        assert dc.compute(*map(self.node, names)) == values
+        assert self.runs.names() == []
 
     def values_of_scaled(self, name, names, force):
         """The values that the second step may have: one, if a place that is used holds it."""

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import daskcache as dc
@@ -15,6 +16,7 @@ from daskcache.hashing.encoder import digest, hash_value
 from daskcache.runtime.entry import Entry, Stored, joint_hash
 from daskcache.runtime.held import Deferred, Failure, Held
 from daskcache.storage.files import stamp
+from daskcache.storage.records import RecordStore
 from daskcache.storage.roots import Root
 
 KEY = 32 * "a"
@@ -146,3 +148,17 @@ def test_other_handles():
     assert made == []
     assert (deferred.load(), made) == (3, [1])
     assert Failure(error).load() is error
+
+
+def test_a_table_is_read_without_listing_the_root(root, monkeypatch):
+    """Its record has its dtypes, and is among those of its key, however many results there are."""
+    table = dc.delayed(
+        lambda: pd.DataFrame({"n": np.array([1, 2], "int8")}), target="table.csv", version=1
+    )
+    node = table()
+    node.compute()
+    (name,) = RecordStore(Root(str(root))).with_key(node.dc.key)
+    here = stamp(str(root / "table.csv"))
+    result = Stored(dc.CSVTarget("table.csv"), name.data_hash, name.file_hash, here)
+    monkeypatch.setattr(RecordStore, "all", lambda store: pytest.fail("all records were listed"))
+    assert Entry(node.dc.key, str(root), (result,)).load().n.dtype == "int8"
