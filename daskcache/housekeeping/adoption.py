@@ -1,22 +1,29 @@
 """Adoption of edited files as results, and what follows from it.
 
 `graph.accessor` adopts the file of one node.  Here, `adopt` does so for several, and tells what changes
-and what runs again.  `cli.corrections` has the command.
+and what runs again.  `adopt_files` needs no nodes; the command of `cli.corrections` uses it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cached_property
 
 from ..graph.api import nodes_in
 from ..graph.node import Node
 from ..graph.nodes import Nodes
 from ..hashing.encoder import tag
+from ..planning.corrections import check_adoptable
 from ..planning.states import MISSING
 from ..printable import printable
+from ..storage.files import file_hash
+from ..storage.record import target_id
+from ..storage.records import write_acceptance
 from ..storage.roots import Root
+from ..tracebacks import shortened
 from .diff import kept_difference
-from .listing import Lineage, Listed, listed
+from .lineage import Lineage
+from .listing import AS_RECORDED, Listed, listed, paths_below
 
 #: Paths that are named in a line.
 _MAX_PATHS = 5
@@ -55,6 +62,7 @@ class Adopted(int):
     __str__ = __repr__
 
 
+@shortened
 def adopt(*nodes: Node | Nodes) -> Adopted:
     """Make the files at these nodes' targets their results, after a user edited them or put them there.
 
@@ -114,6 +122,49 @@ def adopt(*nodes: Node | Nodes) -> Adopted:
     recipes = [node._recipe for node in adopted]
     targets = [(recipe.root, path) for recipe in recipes for path in recipe.paths]
     return Adopted.of(len(adopted), targets)
+
+
+def adopt_files(root: Root, named: Iterable[str]) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """Note that files are results; the next plan of the program that makes these takes them in.
+
+    Parameters
+    ----------
+    root : Root
+    named : iterable of str
+        Files, or folders of files, from the root or from the current folder.
+
+    Returns
+    -------
+    adopted : dict
+        The consequences of each file, by its path from the root.
+    left : dict
+        Why other files were left as they are, by path.
+
+    Raises
+    ------
+    TargetMissing
+        If nothing is at a path.
+    UnsafePath
+        If a path is outside of the root.
+    DaskcacheError
+        If a file can't be adopted; then none is.
+    """
+    lineage = Lineage(listed(root))
+    known = lineage.by_path
+    records = [record for item in known.values() for record in item.records.values()]
+    folders = {r.correction["path"].rpartition("/")[0] for r in records if r.correction}
+    data_hashes: dict[str, str | None] = {}
+    left: dict[str, str] = {}
+    for path in (path for each in named for path in paths_below(root, each, known)):
+        if path in known and known[path].state in AS_RECORDED:
+            left[path] = f"is as it {'was adopted' if known[path].is_adopted else 'was stored'}"
+        elif path not in known and path.rpartition("/")[0] in folders:
+            left[path] = "is in a folder of corrections: its node takes it in without this command"
+        else:
+            data_hashes[path] = check_adoptable(root, path)
+    for path in data_hashes:  # only once all of them can be adopted
+        write_acceptance(root, target_id(path), content=file_hash(root.absolute(path)))
+    return {path: consequences(root, lineage, path, found) for path, found in data_hashes.items()}, left
 
 
 def consequences(root: Root, lineage: Lineage, path: str, data_hash: str | None) -> list[str]:

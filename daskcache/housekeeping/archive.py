@@ -28,7 +28,7 @@ from ..runtime.named import class_of, is_plain
 from ..storage.documents import COUNT, Form, Misfit, dict_of, known_fields
 from ..storage.files import place_of
 from ..storage.paths import DATA_HASH, why_unsafe
-from ..storage.record import Record, RecordName, collision_form, target_id
+from ..storage.record import ANY_TRACE, Record, RecordName, collision_form, target_id
 from ..storage.roots import FORMAT, parsed
 from ..targets.registry import target_class
 from .verify import other_algorithm
@@ -288,7 +288,9 @@ def _why_unsafe(member):
 
 def _consistent(name: RecordName, document: Any) -> Record:
     """Return the content of a record; raise ValueError if it is malformed or contradicts its name."""
-    hashes = (name.key, name.target_id, name.trace, name.data_hash, name.file_hash)
+    hashes = [name.key, name.target_id, name.data_hash, name.file_hash]
+    if name.trace != ANY_TRACE:  # of a result that a user accepted or kept
+        hashes.append(name.trace)
     if not all(map(_HEX.match, hashes)) or len(name.key) != 32:
         raise ValueError("its name has parts that are not hashes")
     if not all(0 <= number < 2**63 for number in (name.size, name.mtime_ns, name.microseconds)):

@@ -24,6 +24,7 @@ from ..runtime.entry import Entry, joint_hash
 from ..storage.record import RecordName, package_versions
 from ..storage.records import RecordStore
 from ..storage.roots import Root
+from ..tracebacks import shortened
 from .rebuild import Call, CannotRecompute, NotThere, call_of, in_a_line, planned_call, recorded_entry
 from .recompute import recompute, values_for
 
@@ -86,6 +87,7 @@ class Audit:
         return audit_html(self)
 
 
+@shortened
 def audit(*nodes: Any, sample: int = 20, seed: int | None = None) -> Audit:
     """Recompute finished nodes and compare the results with their records.
 

@@ -51,6 +51,8 @@ class Correction:
     key: str
     #: Keys of other recipes for which it was kept.
     kept_for: tuple[str, ...] = ()
+    #: Path, from the root, of the file in a folder of corrections that it is a copy of, or None.
+    file: str | None = None
 
 
 class _Records(NamedTuple):
@@ -91,7 +93,10 @@ def _correction(item: Listed, notes: Acceptances) -> Correction | None:
 def _described(item, state, told, record: Record, kept_for=()):
     arguments = {name: resolved(brief, record) for name, (brief, *_) in record.arguments.items()}
     by, when = told.get("by"), told.get("when")
-    return Correction(item.path, state, by, when, record.function, arguments, record.key, kept_for)
+    origin = record.taken_from if state != NOTED else None
+    return Correction(
+        item.path, state, by, when, record.function, arguments, record.key, kept_for, origin
+    )
 
 
 # ---- to another root ------------------------------------------------------------------------------

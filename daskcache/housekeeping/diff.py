@@ -18,15 +18,21 @@ from ..runtime.named import target_of
 from ..storage import files, trash
 from ..storage.records import RecordStore
 from ..storage.roots import Root
+from ..tracebacks import shortened
 from .differences import Difference, compare
 from .listing import Listed
+from .origins import origins
 from .rebuild import Call, CannotRecompute, call_behind, planned_call_behind
 from .recompute import Recomputed, recompute, values_for
 from .sides import File, Recorded, Side, read_as, things, value_in
 
 
+@shortened
 def diff(
-    a: Node | str | os.PathLike, b: Node | str | os.PathLike | None = None, *, root: str | None = None
+    a: Node | str | os.PathLike[str],
+    b: Node | str | os.PathLike[str] | None = None,
+    *,
+    root: str | None = None,
 ) -> Difference:
     """Compare two results, or a correction with what the function had made.
 
@@ -46,7 +52,8 @@ def diff(
         ``str(difference)`` is a text, and notebooks also show a picture of images.  ``.equal`` tells
         whether nothing differs.  ``.differing``, ``.total`` and ``.share`` count elements or cells,
         ``.smallest``, ``.largest`` and ``.mean`` are about `a` minus `b`.  ``.picture`` is a PNG file.
-        Several results are in ``.parts``.
+        Of two targets, ``.made`` tells how the calls that made them differ.  Several results are in
+        ``.parts``.
 
     Raises
     ------
@@ -107,7 +114,15 @@ def _of_pairs(ours, theirs):
             "these have other numbers of results", expected=f"{len(ours)} results", got=str(len(theirs))
         )
     pairs = zip(ours, theirs, strict=True)
-    return _together({thing.shown: _against(thing.side(), other.side()) for thing, other in pairs})
+    return _together({thing.shown: _of_pair(thing, other) for thing, other in pairs})
+
+
+def _of_pair(own, other):
+    found = _against(own.side(), other.side())
+    if not (isinstance(own, Recorded) and isinstance(other, Recorded)):
+        return found
+    made = origins((own.root, own.record), (other.root, other.record))
+    return dataclasses.replace(found, made=made)
 
 
 def _together(found: dict[str, Difference]) -> Difference:

@@ -6,14 +6,13 @@ values that JSON can hold are compared here.
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import difflib
-import html
 import json
 import pprint
 from typing import Any
 
+from .. import pages
 from ..hashing.encoder import hash_value
 from ..planning.display.tables import text_table
 from ..printable import printable, printable_lines
@@ -56,6 +55,9 @@ class Difference:
     picture: bytes | None = None
     #: Other differences, and remarks.
     notes: tuple[str, ...] = ()
+    #: How the call that made `a` differs from the one that made `b`, if records tell: one text for each
+    #: difference of code, arguments, inputs and format.
+    made: tuple[str, ...] = ()
     #: The differences of the parts by their names, for several results and for dicts of arrays.
     parts: dict[str, Difference] = dataclasses.field(default_factory=dict)
 
@@ -95,7 +97,7 @@ class Difference:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(str(self))}</pre>" + "".join(_images(self))
+        return pages.render("difference", text=str(self), pictures=_pictures(self))
 
 
 def _heads(found):
@@ -106,6 +108,8 @@ def _heads(found):
 def _body(found):
     headline = found.headline
     lines = [printable(headline), *(printable(note) for note in found.notes if note != headline)]
+    lines += ["made by other calls, from b to a:"] if found.made else []
+    lines += [f"    {line}" for each in found.made for line in printable_lines(each).split("\n")]
     if found.cells:
         lines.append(text_table([["row", "column", "a", "b"], *map(list, found.cells)]))
     if found.cells and found.differing and found.differing > len(found.cells):
@@ -121,13 +125,12 @@ def _body(found):
     return lines
 
 
-def _images(found, name=""):
+def _pictures(found, name=""):
+    """Yield the label and the address of each picture, those of parts too."""
     if found.picture is not None:
-        data = base64.b64encode(found.picture).decode()
-        label = html.escape(printable(f"difference {name}".strip()))
-        yield f'<img alt="{label}" title="{label}" src="data:image/png;base64,{data}">'
+        yield f"difference {name}".strip(), pages.picture_data(found.picture)
     for part_name, part in found.parts.items():
-        yield from _images(part, part_name)
+        yield from _pictures(part, part_name)
 
 
 def _percent(share):

@@ -11,12 +11,13 @@ from typing import Any, overload
 
 from .. import config
 from ..calls.recipe import Recipe
-from ..errors import require
+from ..dataframes import frame_of
 from ..graph.api import nodes_in
 from ..planning.display.reports import failures_html, failures_text
 from ..storage.failures import FailureNote, failed_keys, last_failure
 from ..storage.records import RecordStore
 from ..storage.roots import Root, local_root
+from ..tracebacks import shortened
 
 
 class Failures(Sequence[FailureNote]):
@@ -58,7 +59,7 @@ class Failures(Sequence[FailureNote]):
         """
         names = [field.name for field in dataclasses.fields(FailureNote)]
         rows = [[getattr(note, name) for name in names] for note in self]
-        return require("pandas", "table").DataFrame(rows, columns=names)
+        return frame_of(rows, names)
 
     def __repr__(self) -> str:
         return failures_text(self)
@@ -67,6 +68,7 @@ class Failures(Sequence[FailureNote]):
         return failures_html(self)
 
 
+@shortened
 def failures(*args: Any) -> Failures:
     """Return the nodes that failed when they last ran, and have not succeeded since.
 

@@ -22,7 +22,8 @@ from ..storage.atomic import entered
 from ..storage.paths import check_path
 from ..storage.record import RecordName
 from ..storage.roots import METADATA, Root
-from .listing import Lineage, Listed, listed
+from .lineage import Lineage
+from .listing import Listed, listed
 
 HOUR = 3600.0
 

@@ -1,8 +1,8 @@
-"""Listings of a root's recorded targets and their lineage, made from the records without any node.
+"""Listings of a root's recorded targets, made from the records without any node.
 
-The commands in `cli` use them; `gc`, `repair` and `transfer` start from `listed`.  `Lineage` says which
-targets were made from which.  `verify` is the thorough counterpart: a listing compares sizes and times,
-not bytes.
+The commands in `cli` use them; `gc`, `repair` and `transfer` start from `listed`, and `lineage` says
+which targets were made from which.  `verify` is the thorough counterpart: a listing compares sizes and
+times, not bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import os
 import posixpath
 import warnings
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -102,16 +102,19 @@ class Listed:
             return TargetState(MODIFIED, None, self.stamp)
 
 
-def find_root(given: str | None) -> Root:
+def find_root(given: str | None, named: Iterable[str] = ()) -> Root:
     """Find the root for a command: the given folder, or else the first root among the usual places.
 
-    The current folder comes first, then the folders above it and the configured root.  The last places
-    are the folders inside the current one, and folders named ``working`` here and above.
+    The folders above files that the user named come first.  Then come the current folder, the folders
+    above it and the configured root.  The last places are the folders inside the current one, and
+    folders named ``working`` here and above.
 
     Parameters
     ----------
     given : str or None
         The folder that the user named.
+    named : iterable of str
+        Targets that the user named, from here or from the root.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def find_root(given: str | None) -> Root:
     UnsafePath
         If a folder of the root's metadata is a link.
     """
-    candidates = [given] if given else _candidates()
+    candidates = [given] if given else _candidates(filter(os.path.lexists, named))
     for candidate in candidates:
         root = Root(local_root(candidate))
         if root.id() is not None:
@@ -138,13 +141,13 @@ def find_root(given: str | None) -> Root:
     )
 
 
-def find_or_make_root(given: str | None) -> Root:
+def find_or_make_root(given: str | None, named: Iterable[str] = ()) -> Root:
     """Find the root for a command as `find_root` does, or make the given or configured folder a root.
 
     Parameters
     ----------
-    given : str or None
-        The folder that the user named.
+    given, named
+        See `find_root`.
 
     Returns
     -------
@@ -156,7 +159,7 @@ def find_or_make_root(given: str | None) -> Root:
         If the folder does not exist or can't be written to.
     """
     try:
-        return find_root(given)
+        return find_root(given, named)
     except StorageError:
         root = Root(local_root(given or config.get("root")))
         if not os.path.isdir(root.path):
@@ -215,6 +218,26 @@ def matching(root: Root, given: str) -> Callable[[str], bool]:
     return matches if "." not in meant else lambda path: True
 
 
+def meant(root: Root, given: str, known: Collection[str]) -> list[str]:
+    """Return the recorded targets that a path, a folder or a shell pattern means; see `matching`.
+
+    Raises
+    ------
+    TargetMissing
+        If it means none.
+    """
+    exact = [path for path in (given, storage.relative(given, root.path)) if path in known][:1]
+    found = exact or list(filter(matching(root, given), known))
+    if not found:
+        raise TargetMissing(
+            "there is no record of this target",
+            target=given,
+            expected=f"a path, folder or pattern of results in {root.path}",
+            hint="'dask cache ls' lists them",
+        )
+    return found
+
+
 def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
     """List the files or targets to adopt at a path.
 
@@ -242,7 +265,8 @@ def paths_below(root: Root, given: str, known: Container[str]) -> list[str]:
         If the path is outside of the root.
     """
     here = storage.relative(given, root.path)
-    path = given if not os.path.isabs(given) and storage.exists(root.absolute(given)) else here
+    is_inside = not os.path.isabs(given) and ".." not in Path(given).parts
+    path = given if is_inside and storage.exists(root.absolute(given)) else here
     if path != ".":
         check_path(path, given)
     if not storage.place_of(path).has_files and storage.exists(root.absolute(path)):
@@ -270,16 +294,18 @@ def story(root: Root, item: Listed) -> list[str]:
         lines.append(f"  argument   {name} = {resolved(brief, record)}")
     for described in record.upstream:
         lines.append(f"  input      {_input_story(root, described)}")
-    if item.state in _WHY:
-        lines.append(f"  why        {_WHY[item.state]}")
+    if item.state in WHY:
+        lines.append(f"  why        {WHY[item.state]}")
     if record.edited is not None:
-        lines.append(f"  adopted    {signature(record.edited)}")
+        origin = f"({record.taken_from}) " if record.taken_from else ""
+        lines.append(f"  adopted    {origin}{signature(record.edited)}")
     if record.kept is not None:
         lines.append(f"  kept       for this recipe {signature(record.kept)}")
     return [*map(printable, lines), *_code_story(root, record)]
 
 
-_WHY = {
+#: Reasons for the states of targets that are not as recorded.
+WHY = {
     MISSING: "the target was deleted; it is made again when it is needed",
     MODIFIED: "the file was edited after it was stored",
     CORRUPT: "the file is damaged; it is made again when it is needed",
@@ -330,82 +356,10 @@ def resolved(brief: str, record: Record) -> str:
     )
 
 
-def _candidates():
+def _candidates(named):
     here = Path.cwd()
+    around = [str(folder) for path in named for folder in (here / path, *(here / path).parents)]
     upward = [str(folder) for folder in (here, *here.parents)]
     below = sorted(str(folder.parent) for folder in here.glob(f"*/{METADATA}"))
-    return [*upward, config.get("root"), *below, *(f"{folder}/working" for folder in upward)]
-
-
-# ---- lineage ------------------------------------------------------------------------------------
-
-
-class Lineage:
-    """The listed targets of a root and the targets that each was made from.
-
-    `gc` uses it to find intermediates, `transfer` to export upstream targets, and ``dask cache rm`` to
-    remove downstream targets.
-
-    Parameters
-    ----------
-    items : iterable of Listed
-        All targets of the root.
-    """
-
-    def __init__(self, items: Iterable[Listed]):
-        self.by_path = {item.path: item for item in items}
-        self._by_key: dict[str, list[Listed]] = {}
-        for item in self.by_path.values():
-            self._by_key.setdefault(item.name.key, []).append(item)
-
-    def siblings(self, item: Listed) -> list[Listed]:
-        """Return all results of the call that made a target, including that target."""
-        results = item.record.results or [item.path]
-        paths = results.values() if isinstance(results, dict) else results
-        return [self.by_path[path] for path in paths if path in self.by_path]
-
-    def parents(self, item: Listed) -> list[Listed]:
-        """Return all results of the calls that a target takes an input from."""
-        found: dict[str, Listed] = {}
-        for described in item.record.upstream:
-            if "root" in described:
-                continue
-            parents = list(self._by_key.get(described.get("key", ""), ()))
-            # after an early cutoff the parent's key differs from the one in this record
-            known = self.by_path.get(described.get("target", ""))
-            for parent in [*parents, *(self.siblings(known) if known else ())]:
-                found[parent.path] = parent
-        return list(found.values())
-
-    def ancestors(self, items: Iterable[Listed]) -> list[Listed]:
-        """Return all targets upstream of some targets, at any distance."""
-        return _reached(items, self.parents)
-
-    def descendants(self, items: Iterable[Listed]) -> list[Listed]:
-        """Return all targets downstream of some targets, at any distance."""
-        users: dict[str, list[Listed]] = {}
-        for item in self.by_path.values():
-            for parent in self.parents(item):
-                users.setdefault(parent.path, []).append(item)
-        return _reached(items, lambda item: users.get(item.path, ()))
-
-    def intermediates(self) -> set[str]:
-        """Return the paths of targets that an existing target was made from, at any distance.
-
-        An intermediate can be deleted without a loss: downstream targets stay finished, because their
-        records vouch for their inputs.
-        """
-        existing = [item for item in self.by_path.values() if item.stamp is not None]
-        return {item.path for item in self.ancestors(existing)}
-
-
-def _reached(items, following):
-    """Return all targets that are reached from some targets, each once."""
-    found: dict[str, Listed] = {}
-    left = list(items)
-    while left:
-        for item in following(left.pop()):
-            if item.path not in found:
-                found[item.path] = item
-                left.append(item)
-    return list(found.values())
+    usual = [*upward, config.get("root"), *below, *(f"{folder}/working" for folder in upward)]
+    return [*filter(os.path.isdir, around), *usual]

@@ -15,7 +15,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..errors import StorageError, TargetMissing, require
+from ..dataframes import frame_of
+from ..errors import StorageError, TargetMissing
 from ..graph.api import nodes_in
 from ..planning.display.reports import pruning_html, pruning_rows, pruning_text
 from ..planning.planner import Planner
@@ -25,8 +26,10 @@ from ..storage.paths import DATA_HASH, check_path, located
 from ..storage.record import collision_form, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import Root
+from ..tracebacks import shortened
 from .gc import last_use
-from .listing import Lineage, Listed, listed
+from .lineage import Lineage
+from .listing import Listed, listed
 from .makers import Makers, has_name
 
 
@@ -86,7 +89,7 @@ class Pruning:
             If pandas is not installed.
         """
         columns = ["target", "function", "bytes", "why", "kept", "root"]
-        return require("pandas", "table").DataFrame(pruning_rows(self), columns=columns)
+        return frame_of(pruning_rows(self), columns)
 
     def __str__(self) -> str:
         return pruning_text(self)
@@ -97,6 +100,7 @@ class Pruning:
         return pruning_html(self)
 
 
+@shortened
 def prune(
     *nodes: Any, functions: str | Iterable[str] = (), yes: bool = False, min_age: float = 0.0
 ) -> Pruning:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import ForeignTarget, StorageError, TargetCorrupt, TargetMissing, UnsafePath
+from ..errors import ForeignTarget, StorageError, TargetCorrupt, UnsafePath
 from ..hashing import algorithms
 from ..planning.states import MISSING
 from ..storage import files as storage
@@ -28,7 +28,8 @@ from ..storage.records import RecordStore
 from ..storage.roots import FORMAT, Root
 from ..storage.verified_folders import keep_manifest, mend_manifest
 from .archive import CODE, MANIFEST, RECORDS, TARGETS, Archive, Packed
-from .listing import Lineage, listed, matching
+from .lineage import Lineage
+from .listing import listed, meant
 from .verify import check, other_algorithm
 
 
@@ -138,17 +139,7 @@ def _there_already(destination):
 def _chosen(root, lineage, targets, alone):
     """Yield the requested targets, with the other results of the same calls unless they go alone."""
     for given in targets:
-        here = storage.relative(given, root.path)
-        exact = [path for path in (given, here) if path in lineage.by_path][:1]
-        meant = exact or list(filter(matching(root, given), lineage.by_path))
-        if not meant:
-            raise TargetMissing(
-                "there is no record of this target",
-                target=given,
-                expected=f"a path, folder or pattern of results in {root.path}",
-                hint="'dask cache ls' lists them",
-            )
-        for path in meant:
+        for path in meant(root, given, lineage.by_path):
             item = lineage.by_path[path]
             yield from [item] if alone else lineage.siblings(item)
 
@@ -191,7 +182,9 @@ def _write(tar, root, packed):
     manifest = {"daskcache": FORMAT, "records": records}
     _add_text(tar, MANIFEST, json.dumps(manifest, indent=1).encode())
     for item in packed:
-        content = json.dumps(item.record.document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        # a file in a folder of corrections stays here, and the target stands without it elsewhere
+        facts = {name: fact for name, fact in item.record.document.items() if name != "correction"}
+        content = json.dumps(facts, ensure_ascii=False).encode("utf-8", "surrogatepass")
         _add_text(tar, RECORDS + item.name.unsealed(), content)
     fingerprints = {item.record.code for item in packed}
     for name in sorted({name for each in fingerprints for name in files_behind(root, each)}):

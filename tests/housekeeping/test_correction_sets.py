@@ -202,6 +202,20 @@ def test_a_kept_correction_goes_with_the_recipe_of_the_last_decision(step, root,
         assert level(1, step=step).compute() == 7
 
 
+@pytest.mark.filterwarnings("ignore:.*adopted results are kept")
+def test_a_correction_that_is_kept_before_its_input_is_made(root, other):
+    """It stands for the recipe whatever data the input gets, there as here."""
+    after(level(1)).compute()
+    correct(after(level(1)))
+    kept = after(level(1, step=20))
+    dc.keep(kept)
+    assert kept.dc.state == "adopted"
+    packed(root)
+    assert outcomes(other) == {"after/1.json": "applied"}
+    with other:
+        assert after(level(1, step=20)).compute() == 7
+
+
 def test_only_corrections_are_packed_and_applied(root, other):
     """Other results of the call, and an archive's ordinary results, are not."""
     two = dc.delayed(lambda: (1, 2), target=("a.json", "b.json"))()

@@ -369,3 +369,83 @@ def test_the_command_writes_a_picture(root):
     assert code == 1
     assert "there already" in output
     assert Path("d.png").read_bytes() == kept
+
+
+# ---- how two results were made -------------------------------------------------------------------
+
+STEPS = """
+    import daskcache as dc
+
+    def helper(n):
+        return n {change}
+
+    @dc.delayed(target="{{variant}}/base.json")
+    def base(n, variant):
+        return helper(n)
+
+    @dc.delayed(target="{{variant}}/scaled.{suffix}")
+    def scaled(value, factor, variant{more}):
+        return str(value * factor)
+"""
+
+
+@pytest.fixture
+def made(define):
+    """Make results in a folder of their own, by a program with some changes."""
+
+    def made(variant, n=1, factor=2, change="+ 1", suffix="txt", more=""):
+        program = define(STEPS.format(change=change, suffix=suffix, more=more))
+        program.scaled(program.base(n, variant), factor, variant).compute(scheduler="sync")
+
+    with dask.config.set({"daskcache.reach": "off"}):
+        yield made
+
+
+def told(a, b):
+    """What is told of the calls, besides the argument by which they differ in any case."""
+    return [each for each in dc.diff(a, b).made if not each.startswith("variant:")]
+
+
+def test_arguments_and_inputs_of_two_calls_are_compared(made):
+    made("a", n=5, factor=3)
+    made("b")
+    assert told("root/a/base.json", "root/b/base.json") == ["n: 1 -> 5"]
+    assert told("root/a/scaled.txt", "root/b/scaled.txt") == [
+        "factor: 2 -> 3",
+        "input: b/base.json -> a/base.json",
+    ]
+
+
+def test_code_of_two_calls_is_compared(made):
+    made("a", change="+ 2")
+    made("b")
+    (change,) = told("root/a/base.json", "root/b/base.json")
+    assert "helper" in change
+    assert "-    return n + 1" in change
+    assert "+    return n + 2" in change
+    output = run("diff", "root/a/base.json", "root/b/base.json")[1]
+    assert "made by other calls, from b to a:\n" in output
+    assert '    variant: "b" -> "a"' in output or "    variant: 'b' -> 'a'" in output
+
+
+def test_code_that_is_not_kept_is_told_so(made):
+    made("a", change="+ 2")
+    made("b")
+    shutil.rmtree("root/.daskcache/code")
+    assert told("root/a/base.json", "root/b/base.json") == ["the code of base() differs"]
+
+
+def test_functions_formats_and_further_arguments_are_compared(made):
+    made("a", suffix="json", more=", more=1")
+    made("b")
+    found = told("root/a/scaled.json", "root/b/scaled.txt")
+    assert "more: added" in found
+    assert "format: daskcache:TextTarget -> daskcache:JSONTarget" in found
+    assert told("root/a/base.json", "root/b/scaled.txt")[0] == "function: program.scaled -> program.base"
+
+
+def test_results_of_one_call_and_files_are_not_compared_so(made):
+    made("a")
+    Path("file.json").write_text("2")
+    assert dc.diff("root/a/base.json", "file.json").made == ()
+    assert dc.diff("root/a/base.json", "root/a/base.json").made == ()

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 import daskcache as dc
 from daskcache.housekeeping.cli.main import cache
-from daskcache.housekeeping.listing import Lineage, find, listed
+from daskcache.housekeeping.lineage import Lineage
+from daskcache.housekeeping.listing import find, listed
 from daskcache.housekeeping.verify import verify
 from daskcache.storage import files
 from daskcache.storage.roots import Root

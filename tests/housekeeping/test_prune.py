@@ -493,6 +493,16 @@ def test_the_command_prunes_what_a_script_made(script, root, files):
     assert "nothing to prune" in run("analysis:tables", "--yes")
 
 
+def test_the_command_tells_programs(script, root, files):
+    run_script(script, root)
+    shown = json.loads(run("analysis:tables", "--json"))
+    assert shown["moved"] is False
+    assert [row["target"] for row in shown["leftovers"]] == LEFT
+    assert {type(row["bytes"]) for row in shown["leftovers"]} == {int}
+    assert json.loads(run("analysis:tables", "--json", "--yes"))["moved"] is True
+    assert len(files()) == 4
+
+
 def test_scripts_of_other_names_are_left_alone(script, root):
     """All scripts are the module `__main__`: only what the same file made is the graph's own."""
     run_script(script, root)

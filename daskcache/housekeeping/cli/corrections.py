@@ -9,107 +9,134 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .main import (
-    TIME,
-    ask,
-    check_may_delete,
-    echo,
-    json_option,
-    on_root,
-    root_option,
-    yes_option,
-)
+from .completion import TargetPath
+from .main import TIME, ask, check_may_delete, json_option, on_root, root_option, yes_option
+from .output import echo, echo_json, echo_table, teller
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
 
 
 @click.command("accept")
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
+@json_option
 @on_root
-def accept_command(targets: tuple[str, ...], root: Root):
+def accept_command(targets: tuple[str, ...], as_json: bool, root: Root):
     """Accept TARGETS as right, although code or inputs changed.
 
     The next run of the program that makes them finds them complete, and records the user who accepted
     them.  Of a target that is not stale then, nothing is recorded.
+
+    \b
+    Example
+        dask cache accept masks "measure/plate1_*.csv"
     """
 
     from ...storage.records import write_acceptance
+    from .chosen import chosen
 
-    for target, item in zip(targets, _found(root, targets), strict=True):
+    def why_not(item, by_path):
         if item.state == "adopted":
-            raise click.ClickException(f"{item.path} was adopted: 'dask cache keep {target}' keeps it")
-        if item.state != "complete":
-            raise click.ClickException(f"{item.path} is {item.state}: there is nothing to accept")
+            return f"was adopted: 'dask cache keep {item.path}' keeps it"
+        return "" if item.state == "complete" else f"is {item.state}: there is nothing to accept"
+
+    accepted = chosen(root, targets, why_not).taken
+    for item in accepted:
         write_acceptance(root, item.name.target_id, key=item.name.key)
+    if as_json:
+        echo_json(root=root.path, accepted=[item.path for item in accepted])
+        return
+    for item in accepted:
         echo(f"{item.path} will be accepted if it is stale")
     echo("the program that makes them decides when it runs next; 'dask cache why' says what is known")
 
 
 @click.command("rm")
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
 @click.option("--downstream", is_flag=True, help="Also what was made from them, and so on.")
+@json_option
 @on_root
-def rm_command(targets: tuple[str, ...], downstream: bool, root: Root):
-    """Move TARGETS to the trash; they are made again when needed."""
+def rm_command(targets: tuple[str, ...], downstream: bool, as_json: bool, root: Root):
+    """Move TARGETS to the trash; they are made again when needed.
+
+    TARGETS are paths, folders or patterns.  Results that users edited or adopted are moved only if they
+    are named by their paths.
+
+    \b
+    Example
+        dask cache rm masks/a.tif --downstream
+    """
 
     from ...storage import trash
     from ...storage.files import exists
-    from ..listing import Lineage, listed
+    from ..lineage import Lineage
+    from ..listing import listed
+    from .chosen import chosen
 
-    items = {item.path: item for item in _found(root, targets)}
+    choice = chosen(root, targets, _is_of_a_user)
+    items = {item.path: item for item in choice.taken}
+    left = choice.left
     if downstream:
         below = Lineage(listed(root)).descendants(items.values())
-        items |= {item.path: item for item in below}
-    for item in items.values():
-        location = root.absolute(item.path)
-        if not exists(location):
-            echo(f"{item.path} is already gone")
-        else:
-            kept = trash.keep(root, location, item.path, "removed")
-            echo(f"{item.path} -> {kept}")
+        reasons = {item.path: _is_of_a_user(item, item.path in items) for item in below}
+        items |= {item.path: item for item in below if not reasons[item.path]}
+        left |= {path: reason for path, reason in reasons.items() if reason}
+    moved = {}
+    tell = teller(as_json)
+    for path in items:
+        location = root.absolute(path)
+        kept = trash.keep(root, location, path, "removed") if exists(location) else None
+        tell(f"{path} -> {kept}" if kept is not None else f"{path} is already gone")
+        moved[path] = kept
+    for path, reason in left.items():
+        tell(f"{path} stays: it {reason}")
+    if as_json:
+        echo_json(root=root.path, moved=moved, left=left)
+
+
+def _is_of_a_user(item, by_path):
+    if by_path or item.state not in ("adopted", "modified"):
+        return ""
+    done = "adopted" if item.is_adopted else "edited"
+    return f"was {done}; 'dask cache rm {item.path}' moves it"
 
 
 @click.command("adopt")
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
+@json_option
 @root_option
-def adopt_command(targets: tuple[str, ...], root: str | None):
+def adopt_command(targets: tuple[str, ...], as_json: bool, root: str | None):
     """Adopt TARGETS that were edited or put there by hand.
 
     Files that another program left can be adopted, too.  If a folder is not a target, all its files are
     adopted.  The next plan of the program that makes the targets takes them for its results, and records
     the user who adopted them.  Results downstream run again if the data differ; they are listed.  The
     folder named by --root or config daskcache.root need not be a root yet.
+
+    \b
+    Example
+        dask cache adopt masks/a.tif
     """
 
-    from ...planning.corrections import check_adoptable
-    from ...storage.files import file_hash
-    from ...storage.record import target_id
-    from ...storage.records import write_acceptance
-    from ..adoption import consequences
-    from ..listing import AS_RECORDED, Lineage, find_or_make_root, listed, paths_below
+    from ..adoption import adopt_files
+    from ..listing import find_or_make_root
 
-    found = find_or_make_root(root)
-    lineage = Lineage(listed(found))
-    known = lineage.by_path
-    adopted = False
-    for target in targets:
-        for path in paths_below(found, target, known):
-            if path in known and known[path].state in AS_RECORDED:
-                was = "was adopted" if known[path].is_adopted else "was stored"
-                echo(f"{path} is as it {was}")
-                continue
-            data_hash = check_adoptable(found, path)
-            write_acceptance(found, target_id(path), content=file_hash(found.absolute(path)))
-            echo("\n    ".join([f"{path} is adopted", *consequences(found, lineage, path, data_hash)]))
-            adopted = True
+    found = find_or_make_root(root, targets)
+    adopted, left = adopt_files(found, targets)
+    if as_json:
+        echo_json(root=found.path, adopted=adopted, left=left)
+        return
+    for path, reason in left.items():
+        echo(f"{path} {reason}")
+    for path, consequences in adopted.items():
+        echo("\n    ".join([f"{path} is adopted", *consequences]))
     if adopted:
         echo("the program that makes them takes them in when it plans next; 'ls' shows no change yet")
         echo("'dask cache diff TARGET' shows what a correction changed")
 
 
 @click.command("corrections")
-@click.argument("pattern", default="*")
+@click.argument("pattern", default="*", type=TargetPath())
 @click.option("--export", "packed", type=click.Path(), help="Pack them into this new file.")
 @click.option(
     "--apply", "applied", type=click.Path(exists=True, dir_okay=False), help="Apply those in this file."
@@ -142,7 +169,7 @@ def corrections_command(
 
     if packed is not None and applied is not None:
         raise click.UsageError("--export and --apply exclude each other")
-    found = Root(local_root(root)) if root and applied else find_root(root)
+    found = Root(local_root(root)) if root and applied else find_root(root, [pattern])
     if applied is not None:
         if pattern != "*":
             raise click.UsageError("--apply takes no pattern: choose with --export PATTERN")
@@ -155,33 +182,25 @@ def corrections_command(
 
 def _list(root, matches, as_json):
     import dataclasses
-    import json
 
-    from ...planning.display.tables import text_table
+    from ...planning.display.reports import correction_cells
     from ..correction_sets import corrections
 
     found = corrections(root, matches)
     if as_json:
-        listed = [dataclasses.asdict(correction) for correction in found]
-        echo(json.dumps({"root": root.path, "corrections": listed}))
-        return
-    cells = [["target", "state", "by", "when", "made for"]]
-    for each in found:
-        call = ", ".join(f"{name}={text}" for name, text in each.arguments.items())
-        kept = f", kept for {len(each.kept_for)} more" if each.kept_for else ""
-        made_for = f"{each.function}({call[:60]}{'…' if len(call) > 60 else ''}){kept}"
-        cells.append([each.target, each.state, each.by or "on_modified", each.when or "·", made_for])
-    echo(text_table(cells) if found else "no corrections")
+        echo_json(root=root.path, corrections=[dataclasses.asdict(each) for each in found])
+    elif found:
+        echo_table(correction_cells(found))
+    else:
+        echo("no corrections")
 
 
 def _export(root, archive, matches, as_json):
-    import json
-
     from ..correction_sets import export_corrections
 
     packed, left_out = export_corrections(root, archive, matches)
     if as_json:
-        echo(json.dumps({"archive": archive, "packed": packed, "left out": left_out}))
+        echo_json(**{"archive": archive, "packed": packed, "left out": left_out})
         return
     for path in left_out:
         echo(f"{path}: left out, as it is a table or not as it was adopted")
@@ -191,7 +210,6 @@ def _export(root, archive, matches, as_json):
 
 
 def _apply(root, archive, trust_pickles, as_json):
-    import json
     import sys
 
     from ..correction_sets import APPLIED, apply
@@ -199,7 +217,7 @@ def _apply(root, archive, trust_pickles, as_json):
 
     outcomes = apply(root, archive, trust_pickles)
     if as_json:
-        echo(json.dumps({"root": root.path, "outcomes": dict(outcomes)}))
+        echo_json(root=root.path, outcomes=dict(outcomes))
     else:
         for item in outcomes:
             echo(f"{item.path}: {item.outcome}")
@@ -215,15 +233,19 @@ def _apply(root, archive, trust_pickles, as_json):
     help="With --empty: only what is older, e.g. '30 days'.",
 )
 @yes_option
+@json_option
 @on_root
-def trash_command(empty: bool, older_than: float, yes: bool, root: Root):
+def trash_command(empty: bool, older_than: float, yes: bool, as_json: bool, root: Root):
     """List damaged, edited and removed targets in the trash.
 
     With --empty the command asks on a terminal.  Without a terminal it needs --yes, or the exit code
     is 2.
+
+    \b
+    Example
+        dask cache trash --empty --older-than "30 days"
     """
 
-    from ...planning.display.cells import text_table
     from ...storage import trash
 
     if empty:
@@ -231,22 +253,36 @@ def trash_command(empty: bool, older_than: float, yes: bool, root: Root):
         things = trash.aged(root, older_than)
         if things:
             ask(yes, f"Delete {len(things)} from the trash for good?")
-        echo(f"{len(trash.empty(root, things))} deleted")
+        deleted = len(trash.empty(root, things))
+        if as_json:
+            echo_json(deleted=deleted)
+        else:
+            echo(f"{deleted} deleted")
         return
     things = trash.listed(root)
-    cells = [["target", "reason", "when", "id"]]
-    cells += [[thing.target, thing.reason, thing.when, thing.id] for thing in things]
-    echo(text_table(cells) if things else "the trash is empty")
+    if as_json:
+        rows = [{"target": t.target, "reason": t.reason, "when": t.when, "id": t.id} for t in things]
+        echo_json(root=root.path, trash=rows)
+    elif things:
+        cells = [[thing.target, thing.reason, thing.when, thing.id] for thing in things]
+        echo_table([["target", "reason", "when", "id"], *cells])
+    else:
+        echo("the trash is empty")
 
 
 @click.command("restore")
 @click.argument("target")
+@json_option
 @on_root
-def restore_command(target: str, root: Root):
+def restore_command(target: str, as_json: bool, root: Root):
     """Put TARGET back from the trash to where it was.
 
     TARGET is a path or an id that 'dask cache trash' lists.  If a stored result is in that place now, it
     goes to the trash instead.
+
+    \b
+    Example
+        dask cache restore masks/a.tif
     """
 
     from ...storage import trash
@@ -254,13 +290,17 @@ def restore_command(target: str, root: Root):
 
     thing = trash.find(root, target, relative(target, root.path))
     kept = trash.restore(root, thing)
+    if as_json:
+        echo_json(root=root.path, target=thing.target, kept=kept)
+        return
     echo(f"{thing.target} is back" + (f"; what was there is kept as {kept}" if kept else ""))
 
 
 @click.command("keep")
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
+@json_option
 @on_root
-def keep_command(targets: tuple[str, ...], root: Root):
+def keep_command(targets: tuple[str, ...], as_json: bool, root: Root):
     """Keep adopted TARGETS as results although their recipes changed.
 
     The targets were made for other arguments, inputs or code.  The next run of the program that makes
@@ -272,17 +312,24 @@ def keep_command(targets: tuple[str, ...], root: Root):
     """
 
     from ...storage.records import write_acceptance
+    from .chosen import chosen
 
-    for item in _adopted(root, targets):
+    kept = chosen(root, targets, _not_adopted).taken
+    for item in kept:
         write_acceptance(root, item.name.target_id, keep=item.name.file_hash)
+    if as_json:
+        echo_json(root=root.path, kept=[item.path for item in kept])
+        return
+    for item in kept:
         echo(f"{item.path} is kept")
     echo("the program that makes them records it when it plans next")
 
 
 @click.command("release")
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
+@json_option
 @on_root
-def release_command(targets: tuple[str, ...], root: Root):
+def release_command(targets: tuple[str, ...], as_json: bool, root: Root):
     """Move adopted TARGETS to the trash, to compute them again.
 
     'dask cache restore' brings a target back, and 'dask cache adopt' makes it the result again.
@@ -294,38 +341,25 @@ def release_command(targets: tuple[str, ...], root: Root):
 
     from ...planning.corrections import release_target
     from ...storage.records import RecordStore
+    from .chosen import chosen
 
-    for item in _adopted(root, targets):
+    released = []
+    tell = teller(as_json)
+    for item in chosen(root, targets, _not_adopted).taken:
+        origin = item.record.taken_from
         kept = release_target(RecordStore(root), item.path, item.name)
-        echo(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
+        released.append({"target": item.path, "kept": kept, "origin": origin})
+        tell(f"{item.path} -> {kept}" if kept else f"{item.path} was gone; it is released")
+        if origin is not None:
+            tell(f"    {origin} stays, and is not used until it is saved anew")
+    if as_json:
+        echo_json(root=root.path, released=released)
 
 
-def _adopted(root, targets):
-    """Return the named targets; raise if one was not adopted."""
-
-    from ..listing import find
-
-    items = [find(root, target) for target in targets]
-    for target, item in zip(targets, items, strict=True):
-        if item is None or not item.is_adopted:
-            state = f"it is {item.state}" if item else "it has no record"
-            raise click.ClickException(
-                f"{target} was not adopted, {state}; 'dask cache ls' shows what was, 'dask cache adopt' "
-                "takes in what you edited"
-            )
-    return items
-
-
-def _found(root, targets):
-    """Return the recorded targets at these paths; raise if one has no record."""
-
-    from ..listing import find
-
-    items = [find(root, target) for target in targets]
-    for target, item in zip(targets, items, strict=True):
-        if item is None:
-            raise click.ClickException(
-                f"no record of {target} in {root.path}: daskcache did not write it; 'dask cache ls' "
-                "lists recorded targets"
-            )
-    return items
+def _not_adopted(item, by_path):
+    if item.is_adopted:
+        return ""
+    return (
+        f"was not adopted, it is {item.state}; 'dask cache ls' shows what was, 'dask cache adopt' takes "
+        "in what you edited"
+    )

@@ -5,24 +5,15 @@ The work is done in `verify`, `repair`, `gc` and `transfer` of `daskcache.housek
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from .main import (
-    SIZE,
-    TIME,
-    ask,
-    check_may_delete,
-    echo,
-    json_option,
-    on_root,
-    root_option,
-    yes_option,
-)
+from .completion import TargetPath
+from .main import SIZE, TIME, ask, check_may_delete, json_option, on_root, root_option, yes_option
+from .output import echo, echo_json, echo_table, teller
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
@@ -33,7 +24,7 @@ def _min_age(default, text):
 
 
 @click.command("verify")
-@click.argument("pattern", default="*")
+@click.argument("pattern", default="*", type=TargetPath())
 @click.option("--repair", is_flag=True, help="Move damaged targets to the trash, and clear up.")
 @_min_age(
     "1 day",
@@ -48,6 +39,10 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     a file's size and time is found, too.  With --repair, damaged targets are moved to the root's trash,
     and are made again when needed.  Edited targets stay.  The exit code is 1 if anything is corrupt,
     modified or unreadable.
+
+    \b
+    Example
+        dask cache verify masks --repair
     """
 
     from .. import repair as repairing
@@ -61,7 +56,7 @@ def verify_command(pattern: str, repair: bool, min_age: float, as_json: bool, ro
     problems = [item for item in checked if not item.sound]
     if as_json:
         listed = [{"path": item.path, "state": item.state, "note": item.note} for item in problems]
-        echo(json.dumps({"root": root.path, **counts, "problems": listed, "done": done}))
+        echo_json(root=root.path, **counts, problems=listed, done=done)
     else:
         echo(f"root {root.path}")
         for item in problems:
@@ -94,6 +89,7 @@ def _advice(counts, repaired):
 @click.option("--trash", is_flag=True, help="Also delete what has been in the trash for --min-age.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and delete nothing.")
 @yes_option
+@json_option
 @on_root
 def gc_command(
     max_size: int | None,
@@ -103,6 +99,7 @@ def gc_command(
     trash: bool,
     dry_run: bool,
     yes: bool,
+    as_json: bool,
     root: Root,
 ):
     """Delete results to make room, the cheapest to remake first.
@@ -112,7 +109,12 @@ def gc_command(
     daskcache did not write, are never deleted.  --max-size applies to results, not to the trash.
 
     On a terminal the command shows what would go, and asks.  Without a terminal it needs --yes, or the
-    exit code is 2.  The exit code is 1 if results still take more than --max-size.
+    exit code is 2.  With --json it does not ask.  The exit code is 1 if results still take more than
+    --max-size.
+
+    \b
+    Example
+        dask cache gc --max-size "50 GB" --keep-final --dry-run
     """
 
     from dask.utils import format_bytes
@@ -123,6 +125,8 @@ def gc_command(
         raise click.UsageError("say what to delete: --max-size, --max-age or --trash")
     if not dry_run:
         check_may_delete(yes)
+        if as_json and not yes:
+            raise click.UsageError("--json asks no question: add --yes to delete, or --dry-run")
     choice = gc.choose(
         gc.holdings(root),
         max_size=max_size,
@@ -132,37 +136,43 @@ def gc_command(
     )
     old = gc.old_trash(root, min_age) if trash else []
     total = sum(item.size for item in choice.drop) + sum(size for _, size in old)
+    tell = teller(as_json)
     if dry_run or not yes:
         for text in (*map(_told, choice.drop), *(_told_of_trash(root, *each) for each in old)):
-            echo(f"would delete  {text}")
-    after = choice.after
+            tell(f"would delete  {text}")
+    kept = []
     if not dry_run and (choice.drop or old):
         ask(yes, f"Delete {format_bytes(total)} for good?")
-        after += _delete(root, choice.drop, old)
-    echo(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
+        kept = _delete(root, choice.drop, old, tell)
+    after = choice.after + sum(item.size for item in kept)
+    if as_json:
+        rows = [{"target": item.path, "bytes": item.size, "kept": item in kept} for item in choice.drop]
+        sizes = {"before": choice.before, "after": after, "trash": sum(size for _, size in old)}
+        echo_json(root=root.path, deleted=not dry_run, **sizes, results=rows)
+    tell(f"results: {format_bytes(choice.before)} before, {format_bytes(after)} after")
     if max_size is not None and after > max_size:
-        echo(
+        tell(
             "they still take more than --max-size: the others are final, edited, or in use "
             f"({'--keep-final, ' if keep_final else ''}--min-age); 'dask cache du' tells what takes room"
         )
         sys.exit(1)
 
 
-def _delete(root, drop, old):
-    """Delete the chosen results and items of the trash; return the bytes of results that stayed."""
+def _delete(root, drop, old, tell):
+    """Delete the chosen results and items of the trash; return the results that stayed."""
     from .. import gc
 
-    stayed = 0
+    kept = []
     for item in drop:
         if gc.drop(root, item):
-            echo(f"deleted  {_told(item)}")
+            tell(f"deleted  {_told(item)}")
         else:
-            stayed += item.size
-            echo(f"kept  {item.path}: it was changed or used meanwhile")
+            kept.append(item)
+            tell(f"kept  {item.path}: it was changed or used meanwhile")
     for path, size in old:
         gc.empty(path)
-        echo(f"deleted  {_told_of_trash(root, path, size)}")
-    return stayed
+        tell(f"deleted  {_told_of_trash(root, path, size)}")
+    return kept
 
 
 def _told(item):
@@ -190,18 +200,22 @@ def _told_of_trash(root, path, size):
 @json_option
 @on_root
 def du_command(by: str, as_json: bool, root: Root):
-    """Show how much room results, trash and records take."""
+    """Show how much room results, trash and records take.
+
+    \b
+    Example
+        dask cache du --by folder
+    """
 
     from dask.utils import format_bytes
 
-    from ...planning.display.cells import text_table
     from .. import gc
 
     used = gc.usage(root, by)
     if as_json:
         groups = {name: {"targets": n, "bytes": size} for name, (n, size) in used.groups.items()}
         rest = {field: value for field, value in used._asdict().items() if field != "groups"}
-        echo(json.dumps({"root": root.path, by: groups, **rest, "total": used.total}))
+        echo_json(root=root.path, **{by: groups}, **rest, total=used.total)
         return
     cells = [[by, "targets", "size"]]
     for name, (count, size) in sorted(used.groups.items(), key=lambda pair: -pair[1][1]):
@@ -213,19 +227,25 @@ def du_command(by: str, as_json: bool, root: Root):
         ["(files without a record)", "", format_bytes(used.other)],
         ["total", str(sum(count for count, _ in used.groups.values())), format_bytes(used.total)],
     ]
-    echo(f"root {root.path}\n{text_table(cells)}")
+    echo(f"root {root.path}")
+    echo_table(cells)
 
 
 @click.command("export")
 @click.argument("archive", type=click.Path())
-@click.argument("targets", nargs=-1, required=True)
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
 @click.option("--upstream", is_flag=True, help="Also what they were made from, and so on.")
+@json_option
 @on_root
-def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root: Root):
+def export_command(archive: str, targets: tuple[str, ...], upstream: bool, as_json: bool, root: Root):
     """Pack TARGETS with their records into a tar file, ARCHIVE.
 
     TARGETS are paths, folders or patterns.  'dask cache import' takes them into another root, where the
     program that makes them finds them complete.
+
+    \b
+    Example
+        dask cache export masks.tar masks --upstream
     """
 
     from dask.utils import format_bytes
@@ -233,6 +253,10 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     from .. import transfer
 
     packed = transfer.export(root, archive, list(targets), upstream)
+    if as_json:
+        rows = [{"target": item.path, "bytes": item.size} for item in packed]
+        echo_json(root=root.path, archive=archive, packed=rows)
+        return
     for item in packed:
         echo(f"{item.path}  {format_bytes(item.size) if item.size else 'record only'}")
     echo(f"{archive}: {len(packed)} targets; take them in with 'dask cache import {archive}'")
@@ -245,12 +269,17 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, root:
     is_flag=True,
     help="Import pickles, too.  Loading one can run code of the archive's author.",
 )
+@json_option
 @root_option
-def import_command(archive: str, trust_pickles: bool, root: str | None):
+def import_command(archive: str, trust_pickles: bool, as_json: bool, root: str | None):
     """Take the results in ARCHIVE into a root.
 
     --root may name a new folder.  Everything is checked before anything is put in place, and existing
     files are never replaced.
+
+    \b
+    Example
+        dask cache import masks.tar --root other
     """
 
     from ...storage.roots import Root, local_root
@@ -259,6 +288,9 @@ def import_command(archive: str, trust_pickles: bool, root: str | None):
 
     found = Root(local_root(root)) if root else find_root(None)
     outcomes = transfer.import_archive(found, archive, trust_pickles)
+    if as_json:
+        echo_json(root=found.path, outcomes=dict(outcomes))
+        return
     for item in outcomes:
         echo(f"{item.path}: {item.outcome}")
     left_out = sum(item.outcome == transfer.LEFT_OUT for item in outcomes)

@@ -1,8 +1,8 @@
 """``dask cache …``: the group, the decorators of its commands, and the demo.
 
 The modules beside this one hold the other commands: `reports` those that only look at a root,
-`corrections` those about single targets, `housekeeping` those that keep a root in order, and `prune`
-the one that needs a graph.
+`corrections` those about single targets, `housekeeping` those that keep a root in order, `graphs` those
+that need the user's graph, and `environment` those about the machine and the configuration.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from types import ModuleType
 from typing import Any
 
 import click
+
+from .completion import TargetPath
+from .output import echo, echo_table, terminal_width
 
 
 class _Group(click.Group):
@@ -46,11 +49,13 @@ class _Group(click.Group):
 
 
 _ELSEWHERE = {
-    **dict.fromkeys(("status", "ls", "why", "diff", "failures", "audit"), ".reports"),
+    **dict.fromkeys(("status", "ls", "show", "history", "why", "diff", "failures", "audit"), ".reports"),
+    "report": ".reports",
     **dict.fromkeys(("accept", "adopt", "corrections", "keep", "release"), ".corrections"),
     **dict.fromkeys(("rm", "trash", "restore"), ".corrections"),
     **dict.fromkeys(("verify", "gc", "du", "export", "import"), ".housekeeping"),
-    "prune": ".prune",
+    **dict.fromkeys(("plan", "prune"), ".graphs"),
+    **dict.fromkeys(("config", "doctor", "open"), ".environment"),
 }
 
 
@@ -60,13 +65,6 @@ def cache():
 
 
 # ---- for all commands ---------------------------------------------------------------------------
-
-
-def echo(text: object) -> None:
-    """Print a text, the only way in which commands do: names in records may hold escape sequences."""
-    from ...printable import printable_lines
-
-    click.echo(printable_lines(str(text)))
 
 
 def _import_modules(context, option, names):
@@ -100,14 +98,24 @@ import_modules = click.option(
 
 
 def _found_root(context, option, given):
+    if context.resilient_parsing:  # a shell completes the line
+        return given
     from ..listing import find_root
 
-    return find_root(given)
+    return find_root(given, named_targets(context))
+
+
+def named_targets(context: click.Context) -> list[str]:
+    """Return the paths and patterns of targets among the arguments of a command."""
+    named = [
+        context.params.get(p.name) for p in context.command.params if isinstance(p.type, TargetPath)
+    ]
+    return [path for each in named for path in ([each] if isinstance(each, str) else each or ())]
 
 
 _ROOT: dict[str, Any] = {
     "type": click.Path(),
-    "help": "The root folder.  Default: the nearest one upward from here.",
+    "help": "The root folder.  Default: the nearest one upward from TARGETS, or from here.",
 }
 root_option = click.option("--root", **_ROOT)
 #: Gives a command its root: the one that ``--root`` names, or the nearest.
@@ -180,15 +188,21 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
     """Denoise, segment and measure real images on a Dask cluster.
 
     Run the command twice: the second time nothing runs.  Change --sigma and see what runs again.
+
+    \b
+    Example
+        dask cache demo --sigma 3
     """
     from ...errors import require
 
     for module in ("distributed", "skimage", "tifffile", "pandas"):
         require(module, "demo")
     import dask
-    from distributed import Client, progress
+    from distributed import Client
 
     from ...graph.api import plan
+    from ...graph.progress import progress
+    from ...planning.display.tables import plan_text
     from .. import demo as pipeline
 
     folder = folder.absolute()
@@ -196,7 +210,7 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
     with dask.config.set({"daskcache.root": str(folder / "results")}):
         node = pipeline.pipeline(images, sigma)
     before = plan(node)
-    echo(before)
+    echo(plan_text(before, terminal_width()))
     if not before.left:
         echo(f"\n{node.compute().to_string(index=False)}")
     else:
@@ -204,18 +218,17 @@ def demo(folder: Path, sigma: float, scheduler: str | None):
         with Client(scheduler) if scheduler else Client(**local) as client:
             echo(f"\nComputing on {client.scheduler.address}")
             future = client.compute(node)
-            if sys.stdout.isatty():
-                progress(future)
+            progress(future)
             echo(f"\n{future.result().to_string(index=False)}")
-    echo(f"\n{_what_happened(before, plan(node))}")
+    told, cells = _what_happened(before, plan(node))
+    echo(f"\n{told}\n")
+    echo_table(cells)
     echo(f"\nResults are in {folder / 'results'}; run the command again: nothing will run.")
 
 
 def _what_happened(before, after):
-    """Format, for each function, the nodes that ran, the nodes that were skipped, and the run times."""
+    """Return a headline and a table: by function, the nodes that ran or were skipped, and run times."""
     from dask.utils import format_time
-
-    from ...planning.display.cells import text_table
 
     old = {node.recipe.identity: node for node in before}
     rows: dict[str, list] = {}
@@ -231,4 +244,4 @@ def _what_happened(before, after):
         total = format_time(sum(seconds)) if seconds else "·"
         cells.append([name, str(ran), str(skipped), mean, total])
     ran = sum(row[0] for row in rows.values())
-    return f"{ran} of {len(after)} nodes ran, {len(after) - ran} were skipped\n\n" + text_table(cells)
+    return f"{ran} of {len(after)} nodes ran, {len(after) - ran} were skipped", cells

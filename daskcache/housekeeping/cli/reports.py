@@ -1,26 +1,36 @@
-"""Commands of ``dask cache`` that only look at a root: status, ls, why, diff, failures, audit."""
+"""Commands of ``dask cache`` that only look at a root.
+
+They are status, ls, show, history, why, diff, failures, audit and report.
+"""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .main import echo, import_modules, json_option, on_root, root_option
+from .completion import TargetPath
+from .main import import_modules, json_option, on_root, root_option
+from .output import echo, echo_json, echo_table, terminal_width
 
 if TYPE_CHECKING:
     from ...storage.roots import Root
 
 
 @click.command("status")
+@json_option
 @on_root
-def status_command(root: Root):
-    """Count the targets of each function, by state."""
+def status_command(as_json: bool, root: Root):
+    """Count the targets of each function, by state.
+
+    \b
+    Example
+        dask cache status --root /data/results
+    """
 
     from dask.utils import format_bytes
 
-    from ...planning.display.cells import text_table
     from ..listing import STATES, listed
 
     rows: dict[str, dict] = {}
@@ -29,69 +39,128 @@ def status_command(root: Root):
         row[item.state] += 1
         row["bytes"] += item.name.size if item.stamp is not None else 0
         row["seconds"] += item.record.seconds
+    if as_json:
+        echo_json(root=root.path, functions=rows)
+        return
     echo(f"root {root.path}")
     if not rows:
         echo("no targets yet")
         return
-    cells = [["function", *STATES, "size", "run time"]]
+    states = [state for state in STATES if any(row[state] for row in rows.values())]
+    cells = [["function", *states, "size", "run time"]]
     for function, row in sorted(rows.items()):
-        counts = [str(row[state]) for state in STATES]
+        counts = [str(row[state]) for state in states]
         cells.append([function, *counts, format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"])
-    echo(text_table(cells))
+    echo_table(cells)
 
 
 @click.command("ls")
-@click.argument("pattern", default="*")
+@click.argument("pattern", default="*", type=TargetPath())
+@json_option
 @on_root
-def ls_command(pattern: str, root: Root):
+def ls_command(pattern: str, as_json: bool, root: Root):
     """List the targets that PATTERN means.
 
     PATTERN is a path, a folder, or a shell pattern of paths.  The exit code is 1 if it means none.
+
+    \b
+    Example
+        dask cache ls "masks/plate1_*.tif"
     """
 
     from dask.utils import format_bytes
 
-    from ...planning.display.cells import text_table
     from ..listing import listed, matching
 
-    cells = [["target", "state", "size", "run time", "function", "created"]]
     matches = matching(root, pattern)
-    for item in listed(root):
-        if matches(item.path):
-            record, size = item.record, format_bytes(item.name.size)
-            time = f"{record.seconds:.3g} s"
-            cells.append([item.path, item.state, size, time, record.function, record.created])
-    if len(cells) == 1 and pattern != "*":
+    rows: list[dict[str, Any]] = [
+        {
+            "target": item.path,
+            "state": item.state,
+            "bytes": item.name.size,
+            "seconds": item.record.seconds,
+            "function": item.record.function,
+            "created": item.record.created,
+        }
+        for item in listed(root)
+        if matches(item.path)
+    ]
+    if not rows and pattern != "*":
         raise click.ClickException(
             f"no targets match {pattern} in {root.path}; 'dask cache ls' lists what there is"
         )
-    echo(text_table(cells) if len(cells) > 1 else "no targets yet")
+    if as_json:
+        echo_json(root=root.path, targets=rows)
+        return
+    if not rows:
+        echo("no targets yet")
+        return
+    cells = [["target", "state", "size", "run time", "function", "created"]]
+    for row in rows:
+        size, time = format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"
+        cells.append([row["target"], row["state"], size, time, row["function"], row["created"]])
+    echo_table(cells)
+
+
+@click.command("show")
+@click.argument("target", type=TargetPath())
+@json_option
+@on_root
+def show_command(target: str, as_json: bool, root: Root):
+    """Show what TARGET holds, and how it was made.
+
+    An image or figure is drawn in terminals with colours.  Of a table the first rows are shown, of an
+    array the statistics, of a text the start.
+
+    \b
+    Example
+        dask cache show masks/a.tif
+    """
+
+    from ..show import draw, shown
+    from .chosen import the_one
+
+    found = shown(root, the_one(root, target))
+    if as_json:
+        echo_json(root=root.path, **found.to_dict())
+        return
+    draw(found.look)
+    echo("\n".join(found.lines(terminal_width())))
 
 
 @click.command("why")
-@click.argument("target")
+@click.argument("targets", nargs=-1, required=True, type=TargetPath())
 @import_modules
+@json_option
 @on_root
-def why_command(target: str, root: Root):
-    """Explain what made TARGET, and whether that is still up to date.
+def why_command(targets: tuple[str, ...], as_json: bool, root: Root):
+    """Tell what made TARGETS, and whether that is still up to date.
 
-    Changes of code are found only for functions in modules that you name with --module.  A module is
-    never imported because a record names it.
+    TARGETS are paths, folders or patterns.  Changes of code are found only for functions in modules that
+    you name with --module.  A module is never imported because a record names it.
+
+    \b
+    Example
+        dask cache why masks/a.tif --module pipeline
     """
 
-    from ..listing import find, story
+    from ..listing import story
+    from .chosen import chosen
 
-    item = find(root, target)
-    if item is None:
-        raise click.ClickException(
-            f"{target} has no record in {root.path}; 'dask cache ls' lists what has"
-        )
-    echo("\n".join(story(root, item)))
+    stories = {item: story(root, item) for item in chosen(root, targets).taken}
+    if as_json:
+        told = [
+            {"target": item.path, "state": item.state, "story": lines, "record": item.record.document}
+            for item, lines in stories.items()
+        ]
+        echo_json(root=root.path, targets=told)
+        return
+    echo("\n\n".join("\n".join(lines) for lines in stories.values()))
 
 
 @click.command("diff")
-@click.argument("a", metavar="A")
-@click.argument("b", metavar="[B]", required=False)
+@click.argument("a", metavar="A", type=TargetPath())
+@click.argument("b", metavar="[B]", required=False, type=TargetPath())
 @click.option("--picture", type=click.Path(), help="Write a picture to this new PNG file.")
 @import_modules
 @json_option
@@ -109,7 +178,6 @@ def diff_command(a: str, b: str | None, picture: str | None, as_json: bool, root
         dask cache diff masks/a.tif --module pipeline --picture difference.png
     """
 
-    import json
     from pathlib import Path
 
     from ..diff import diff
@@ -123,12 +191,15 @@ def diff_command(a: str, b: str | None, picture: str | None, as_json: bool, root
                 file.write(found.picture)
         except FileExistsError as error:
             raise click.ClickException(f"{picture} is there already; name a new file") from error
-    echo(json.dumps(found.to_dict()) if as_json else found)
+    if as_json:
+        echo_json(**found.to_dict())
+    else:
+        echo(found)
     sys.exit(0 if found.equal else 1)
 
 
 @click.command("failures")
-@click.argument("pattern", default="*")
+@click.argument("pattern", default="*", type=TargetPath())
 @click.option("--details", is_flag=True, help="Show tracebacks and logs, too.")
 @click.option("--forget", is_flag=True, help="Forget them, e.g. of nodes that will not run again.")
 @json_option
@@ -138,10 +209,13 @@ def failures_command(pattern: str, details: bool, forget: bool, as_json: bool, r
 
     Those that have succeeded since are left out.  PATTERN is a path of targets, a folder, or a shell
     pattern.  The exit code is 1 if there are any.
+
+    \b
+    Example
+        dask cache failures --details
     """
 
     import dataclasses
-    import json
 
     from ...planning.display.reports import failures_text
     from ...storage.failures import clear_failure
@@ -151,7 +225,7 @@ def failures_command(pattern: str, details: bool, forget: bool, as_json: bool, r
     matches = matching(root, pattern)
     notes = [note for note in failures_of(root) if pattern == "*" or any(map(matches, note.targets))]
     if as_json:
-        echo(json.dumps({"root": root.path, "failures": [dataclasses.asdict(note) for note in notes]}))
+        echo_json(root=root.path, failures=[dataclasses.asdict(note) for note in notes])
     elif details:
         echo("\n\n".join(map(_details, notes)) or failures_text(notes))
     else:
@@ -171,20 +245,64 @@ def _details(note):
     return "\n".join(part for part in parts if part)
 
 
+@click.command("history")
+@click.argument("pattern", default="*", type=TargetPath())
+@click.option("--last", default=30, show_default=True, type=click.IntRange(1), help="How many to show.")
+@json_option
+@on_root
+def history_command(pattern: str, last: int, as_json: bool, root: Root):
+    """Tell what happened to targets, the latest at the end.
+
+    PATTERN is a path, a folder, or a shell pattern of paths.  Results that functions made, what users
+    adopted, failures and what went to the trash are told.  A result that was replaced is told only if it
+    is in the trash.  With --json all are told.
+
+    \b
+    Example
+        dask cache history masks --last 5
+    """
+
+    from ...planning.display.cells import as_time
+    from ..history import MADE, history_of
+    from ..listing import matching
+
+    moments = history_of(root, matching(root, pattern))
+    if as_json:
+        echo_json(root=root.path, history=[moment._asdict() for moment in moments])
+        return
+    if not moments:
+        echo("nothing is recorded")
+        return
+    cells = [["when", "event", "target", "function", "run time", ""]]
+    for moment in moments[-last:]:
+        seconds = as_time(moment.seconds) if moment.event == MADE else ""
+        cells.append([*moment[:4], seconds, moment.detail])
+    echo_table(cells)
+    if len(moments) > last:
+        echo(f"{len(moments) - last:,} more before; --last {len(moments)} shows all")
+
+
 @click.command("audit")
 @click.argument("function", required=False)
 @click.option("--sample", default=20, show_default=True, type=click.IntRange(1), help="How many nodes.")
 @click.option("--seed", type=int, help="Draw the same nodes again.")
 @import_modules
+@json_option
 @on_root
-def audit_command(function: str | None, sample: int, seed: int | None, root: Root):
+def audit_command(function: str | None, sample: int, seed: int | None, as_json: bool, root: Root):
     """Compute a sample of results again and compare the data.
 
     The sample is drawn at random from the results of FUNCTION, or from all results.  Functions in the
     modules that you name with --module are called again with their recorded arguments and inputs.  Other
     functions are skipped.  Nothing is written to the root.  The exit code is 1 if data differ or a
     function fails.
+
+    \b
+    Example
+        dask cache audit measure --sample 5 --module pipeline
     """
+
+    import dataclasses
 
     from ..audit import audit_root
 
@@ -194,5 +312,54 @@ def audit_command(function: str | None, sample: int, seed: int | None, root: Roo
         raise click.ClickException(
             f"{root.path} has no complete {what}; 'dask cache status' lists what it has"
         )
-    echo(audited)
+    if as_json:
+        findings = [dataclasses.asdict(finding) for finding in audited.findings]
+        echo_json(root=root.path, **audited.counts, findings=findings)
+    else:
+        echo(audited)
     sys.exit(0 if audited.ok else 1)
+
+
+@click.command("report")
+@click.argument("path", metavar="OUT.html", type=click.Path())
+@click.argument("targets", nargs=-1, type=TargetPath())
+@click.option("--upstream", is_flag=True, help="Also what they were made from, and so on.")
+@click.option("--names", is_flag=True, help="Show users, machines and absolute paths.")
+@click.option("--title", help="Title of the page.  Default: the name of the root folder.")
+@click.option("--overwrite", is_flag=True, help="Replace whatever file is there.")
+@json_option
+@on_root
+def report_command(
+    path: str,
+    targets: tuple[str, ...],
+    upstream: bool,
+    names: bool,
+    title: str | None,
+    overwrite: bool,
+    as_json: bool,
+    root: Root,
+):
+    """Report on TARGETS in one HTML file, for others.
+
+    TARGETS are paths, folders or patterns.  Default: all results.  The file has the graph, parameters,
+    pictures, tables, code and versions, failures and corrections.  It needs no network and no scripts.
+    An earlier report at OUT.html is replaced, but no other file.
+
+    \b
+    Example
+        dask cache report masks.html masks --upstream
+    """
+
+    from dask.utils import format_bytes
+
+    from ..report import check, report_root
+
+    check(path, overwrite)
+    found = report_root(root, targets, upstream, names, title)
+    written = found.save(path, overwrite)
+    size = written.stat().st_size
+    if as_json:
+        counts = {"results": found.results, "failures": found.failures, "corrections": found.corrections}
+        echo_json(root=root.path, report=str(written), **counts, bytes=size)
+        return
+    echo(f"{written}: {found.headline}, {format_bytes(size)}")
