@@ -6,24 +6,32 @@ cheap, reads no data and starts nothing.  `aliases` keeps older module paths imp
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import aliases
 
 #: Public names by the module that defines them.
 _DEFINED_IN = {
+    "calls.variants": "variant",
     "cluster.attaching": "attach detach",
     "events": "history",
     "graph.api": "accept compute invalidate keep persist plan release status target why",
-    "graph.node": "Node delayed",
+    "graph.function": "delayed",
+    "graph.node": "Node",
     "graph.nodes": "Nodes",
     "graph.plan": "Plan",
+    "graph.progress": "progress",
+    "graph.sweep": "sweep",
     "housekeeping.adoption": "adopt",
     "housekeeping.audit": "audit",
+    "housekeeping.corrected": "corrections",
     "housekeeping.diff": "diff",
     "housekeeping.failures": "failures",
     "housekeeping.prune": "prune",
+    "housekeeping.report": "report",
     "modes.flows": "flow",
     "modes.tasks": "task",
     "planning.why": "Why",
@@ -48,7 +56,7 @@ _DEFINED_IN = {
     "targets.tables.csv_parquet": "CSVSource CSVTarget ParquetSource ParquetTarget",
     "targets.tables.partitioned": "PartitionedParquetSource PartitionedParquetTarget",
     "targets.tables.sql": "SQLSource SQLTarget",
-    "targets.template": "context variant",
+    "targets.template": "context",
     "targets.zarr.ome": "OMEZarrTarget",
     "targets.zarr.source": "ZarrSource",
     "targets.zarr.target": "ZarrTarget",
@@ -66,6 +74,7 @@ __all__ = [*sorted(_HOMES), "errors", "hashing"]
 if TYPE_CHECKING:
     from . import errors as errors
     from . import hashing as hashing
+    from .calls.variants import variant as variant
     from .cluster.attaching import attach as attach
     from .cluster.attaching import detach as detach
     from .events import history as history
@@ -79,15 +88,19 @@ if TYPE_CHECKING:
     from .graph.api import status as status
     from .graph.api import target as target
     from .graph.api import why as why
+    from .graph.function import delayed as delayed
     from .graph.node import Node as Node
-    from .graph.node import delayed as delayed
     from .graph.nodes import Nodes as Nodes
     from .graph.plan import Plan as Plan
+    from .graph.progress import progress as progress
+    from .graph.sweep import sweep as sweep
     from .housekeeping.adoption import adopt as adopt
     from .housekeeping.audit import audit as audit
+    from .housekeeping.corrected import corrections as corrections
     from .housekeeping.diff import diff as diff
     from .housekeeping.failures import failures as failures
     from .housekeeping.prune import prune as prune
+    from .housekeeping.report import report as report
     from .modes.flows import flow as flow
     from .modes.tasks import task as task
     from .planning.why import Why as Why
@@ -133,21 +146,35 @@ if TYPE_CHECKING:
     from .targets.tables.sql import SQLSource as SQLSource
     from .targets.tables.sql import SQLTarget as SQLTarget
     from .targets.template import context as context
-    from .targets.template import variant as variant
     from .targets.zarr.ome import OMEZarrTarget as OMEZarrTarget
     from .targets.zarr.source import ZarrSource as ZarrSource
     from .targets.zarr.target import ZarrTarget as ZarrTarget
 
+else:  # type checkers would take any name for one that it finds
 
-def __getattr__(name: str) -> Any:
-    if name in ("errors", "hashing"):
-        return import_module(f".{name}", __name__)
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name in ("errors", "hashing"):
+            return import_module(f".{name}", __name__)
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+class _Package(ModuleType):
+    """The package, whose public names are not hidden by modules that are imported by older paths."""
+
+    def __setattr__(self, name, value):
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __reduce__(self):  # pickled by name, as modules are
+        return import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _Package

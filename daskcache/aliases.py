@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -75,7 +76,7 @@ MOVED = {
     "installed": "hashing.names",
     "late": "graph.late",
     "leases": "storage.leases",
-    "lineage": "housekeeping.listing",
+    "lineage": "housekeeping.lineage",
     "listing": "housekeeping.listing",
     "memo": "storage.source_hashes",
     "moving": "housekeeping.transfer",
@@ -184,8 +185,18 @@ def names_of(module: str, home: str) -> Callable[[str], Any]:
     """Return a ``__getattr__`` for a module, to find names that are now in the module `home`."""
 
     def __getattr__(name: str) -> Any:
-        if not name.startswith("__") and hasattr(found := import_module(f"{_PACKAGE}.{home}"), name):
+        # ``from . import files`` asks here first, and must not import the home, which may need `files`
+        is_module = name in _modules_in(module)
+        if not (is_module or name.startswith("__")) and hasattr(
+            found := import_module(f"{_PACKAGE}.{home}"), name
+        ):
             return getattr(found, name)
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
 
     return __getattr__
+
+
+def _modules_in(package):
+    """Return the names of the modules in a package; none for a module that is not one."""
+    folders = vars(sys.modules[package]).get("__path__", ())
+    return {file.partition(".")[0] for folder in folders for file in os.listdir(folder)}

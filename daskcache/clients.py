@@ -16,10 +16,9 @@ from typing import Any
 
 def worker_here() -> Any:
     """Return the distributed worker whose task runs in this thread, or None."""
-    if "distributed.worker" not in sys.modules:
+    get_worker = getattr(sys.modules.get("distributed.worker"), "get_worker", None)
+    if get_worker is None:  # not imported, or just being imported
         return None
-    from distributed import get_worker
-
     try:
         return get_worker()
     except ValueError:  # not a worker's task, but maybe one of Dask's schedulers in this process

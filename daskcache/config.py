@@ -11,12 +11,15 @@ import operator
 import os
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import dask.config
 import yaml
 from dask.utils import parse_bytes
 
-_DEFAULTS = yaml.safe_load((Path(__file__).parent / "daskcache.yaml").read_text())
+#: The loader in C takes a tenth of the time, and is not on every machine.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DEFAULTS = yaml.load((Path(__file__).parent / "daskcache.yaml").read_text(), _LOADER)
 
 dask.config.update_defaults(_DEFAULTS)
 
@@ -58,3 +61,46 @@ def _caches():
 
 
 _parsed = functools.cache(parse_bytes)
+
+
+class Setting(NamedTuple):
+    """One setting of daskcache."""
+
+    #: Name below ``daskcache.``, with dots between levels.
+    name: str
+    value: Any
+    default: Any
+    #: What is wrong with the setting; empty if all is well.
+    mistake: str = ""
+
+
+def settings() -> list[Setting]:
+    """Return all settings with their values, and names that are none, as of a misspelt variable."""
+    defaults = dict(_leaves(_DEFAULTS["daskcache"]))
+    found = dict(_leaves(dask.config.get("daskcache", {})))
+    unknown = [name for name in found if not _is_known(name, defaults)]
+    return [
+        *[Setting(name, get(name), default) for name, default in defaults.items()],
+        *[Setting(n, found[n], None, _no_setting(n, defaults)) for n in unknown],
+    ]
+
+
+def _leaves(section, above=""):
+    for name, value in section.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
+def _is_known(name, defaults):
+    """Return True for the name of a setting, or for a key of one whose value is a dict."""
+    name = name.replace("_", "-")
+    return any(name == known or name.startswith(f"{known}.") for known in defaults)
+
+
+def _no_setting(name, defaults):
+    import difflib  # names are rarely wrong
+
+    near = difflib.get_close_matches(name.replace("_", "-"), defaults, n=1)
+    return f"no setting of daskcache{f'; did you mean {near[0]}?' if near else ''}"

@@ -15,6 +15,7 @@
     │   ├── CodeMismatch           a worker has other versions of the user's modules
     │   ├── ReachError             a worker sees another root, or lacks daskcache or a user's module
     │   ├── NotANode               a verb of daskcache got something other than a node
+    │   ├── NotComputed            a node was used in place of its value
     │   └── NoSuchNode             a name or pattern selects no node, or a name selects several
     ├── TargetError                a target on disk is not what it should be
     │   ├── ForeignTarget          a file that daskcache did not write stands in the way
@@ -57,7 +58,16 @@ class DaskcacheError(Exception):
         The next step, as a command or a code change.
     """
 
-    def __init__(self, message, *, node=None, target=None, expected=None, got=None, hint=None):
+    def __init__(
+        self,
+        message: str,
+        *,
+        node: str | None = None,
+        target: str | None = None,
+        expected: object = None,
+        got: object = None,
+        hint: str | None = None,
+    ):
         super().__init__(message)
         self.message = message
         self.node = node
@@ -79,6 +89,16 @@ class DaskcacheError(Exception):
 
     def __reduce__(self):
         return _rebuild, (type(self), self.message, self.__dict__)
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows, without the frames that Dask's verbs have added."""
+        from importlib import import_module
+
+        from IPython import get_ipython
+
+        import_module("daskcache.tracebacks").shorten(self)
+        shown = get_ipython().InteractiveTB
+        return shown.structured_traceback(type(self), self, self.__traceback__)
 
 
 def _indented(value):
@@ -138,6 +158,10 @@ class ReachError(GraphError, RuntimeError):
 
 class NotANode(GraphError, TypeError):
     """A verb of daskcache got an argument that holds no node."""
+
+
+class NotComputed(GraphError, TypeError):
+    """A node was used in place of its value."""
 
 
 class NoSuchNode(GraphError, KeyError):

@@ -7,11 +7,13 @@ corrections, and `storage` has the records and the trash.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, Generic
 
 from ..calls.recipe import Recipe
-from ..errors import GraphError, TargetCorrupt, TargetMissing, TargetModified
+from ..errors import DaskcacheError, GraphError, TargetCorrupt, TargetMissing, TargetModified
 from ..planning import corrections, states
+from ..planning.display.node import RecordView, node_html, node_text
 from ..planning.planner import Planner
 from ..planning.reasons import headlines
 from ..planning.states import PlannedNode
@@ -22,9 +24,11 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.record import target_id
 from ..storage.roots import Root
 from ..targets.base import Target
+from ..tracebacks import shortened
+from .typed import T_co
 
 
-class Accessor:
+class Accessor(Generic[T_co]):
     """A node's key, target and state, and the user's decisions about its result.
 
     Properties and `why` examine the node anew each time, and change nothing.  They rely on records,
@@ -68,7 +72,8 @@ class Accessor:
         return self._recipe.key
 
     @property
-    def target(self) -> Target | tuple[Target, ...] | None:
+    @shortened
+    def target(self) -> Target | Any:
         """The node's target with its absolute path; a tuple for several results.
 
         None if the node is not cached.  A path keeps its ``{data_hash}`` until the result is there.  For
@@ -80,7 +85,8 @@ class Accessor:
         return targets[0] if len(targets) == 1 else targets or None
 
     @property
-    def path(self) -> str | tuple[str, ...] | None:
+    @shortened
+    def path(self) -> str | Any:
         """Absolute path of the target; a tuple for several results, or None if not cached."""
         target = self.target
         if isinstance(target, tuple):
@@ -93,14 +99,17 @@ class Accessor:
         return self._look().state
 
     @property
+    @shortened
     def record(self) -> dict[str, Any] | None:
         """Content of the record of the (first) target, or None without a record.
 
         It describes the call that made the target: function, code, arguments and inputs.
         """
         planner = Planner()
-        return planner.record_of(planner.look(self._recipe))
+        record = planner.record_of(planner.look(self._recipe))
+        return None if record is None else RecordView(record)
 
+    @shortened
     def why(self) -> Why:
         """Explain the node's state.
 
@@ -112,7 +121,8 @@ class Accessor:
         planner = Planner()
         return explain(planner, planner.look(self._recipe))
 
-    def load(self) -> Any:
+    @shortened
+    def load(self) -> T_co:
         """Read the stored result.
 
         Returns
@@ -134,6 +144,7 @@ class Accessor:
         """
         return self._complete_entry().load()
 
+    @shortened
     def open(self) -> Any:
         """Open the stored result lazily.  Treat it as read-only.
 
@@ -150,6 +161,7 @@ class Accessor:
         """
         return self._complete_entry().open()
 
+    @shortened
     def accept(self) -> bool:
         """Declare a stale target complete, because the changes don't affect the result.
 
@@ -202,9 +214,10 @@ class Accessor:
                 target=", ".join(gone if state == states.MISSING else recipe.paths),
                 expected="state stale",
                 got=f"state {state}: {'; '.join(headlines(planned.reasons))}",
-                hint="dc.keep(node)" if planned.state == states.ADOPTED else "node.compute()",
+                hint="dc.keep(node)" if planned.contested else "node.compute()",
             )
 
+    @shortened
     def adopt(self) -> bool:
         """Make the file at the target the node's result, after a user edited it or put it there.
 
@@ -243,7 +256,12 @@ class Accessor:
         root = Root(recipe.root)
         there = [path for path in recipe.paths if files.exists(root.absolute(path))]
         edited = [path for path in there if not planner.is_own(planned, path)]
-        notes = {target_id(path): {"content": files.file_hash(root.absolute(path))} for path in edited}
+        if planned.taking is not None and not edited:
+            return False  # the node's task takes the correction in
+        seen = {"correction": file_hash} if (file_hash := planner.correction_of(planned)) else {}
+        notes = {
+            target_id(path): {"content": files.file_hash(root.absolute(path)), **seen} for path in edited
+        }
         unsettled = (states.MODIFIED, states.FOREIGN, states.CORRUPT)
         refused = corrections.unsettled(recipe, notes, lambda again: again.state not in unsettled)
         if refused:
@@ -270,6 +288,7 @@ class Accessor:
                 hint="node.compute()",
             )
 
+    @shortened
     def keep(self) -> bool:
         """Keep the adopted result of another recipe as the result of the present recipe too.
 
@@ -289,6 +308,7 @@ class Accessor:
         """
         return corrections.keep(self._own())
 
+    @shortened
     def release(self) -> bool:
         """Move the adopted result to the trash, so that the node runs when it is needed.
 
@@ -306,6 +326,7 @@ class Accessor:
         """
         return corrections.release(self._own())
 
+    @shortened
     def invalidate(self) -> None:
         """Move the target to the root's trash, so that the node counts as missing.
 
@@ -356,6 +377,21 @@ class Accessor:
 
     def _look(self) -> PlannedNode:
         return Planner().look(self._recipe)
+
+    def __str__(self) -> str:
+        return node_text(*self._shown())
+
+    def _repr_html_(self) -> str:
+        return node_html(*self._shown())
+
+    def _shown(self):
+        """Return the examined node, its reasons, and the content of its record, or None."""
+        planner = Planner()
+        planned = planner.look(self._recipe)
+        record = None
+        with suppress(DaskcacheError):  # a newer daskcache wrote it
+            record = planner.record_of(planned)
+        return planned, explain(planner, planned), record
 
     def __repr__(self):
         recipe = self._recipe

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from itertools import chain, islice
-from typing import Any, overload
+from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 
 from dask.base import unpack_collections
 
@@ -15,13 +15,23 @@ from ..errors import NodeFailed, NotANode
 from ..planning.planner import Planner
 from ..planning.why import Why, explain
 from ..targets.base import Target
+from ..tracebacks import shortened
 from . import verb
 from .accessor import Accessor
 from .node import Node, holding
 from .nodes import Nodes
 from .plan import Plan
+from .typed import Lazy, Many, One
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+_C = TypeVar("_C")
+_Ts = TypeVarTuple("_Ts")
+_Raise = Literal["raise"] | None
+_Collect = Literal["collect"]
 
 
+@shortened
 def plan(*args: Any, force: Any = False, errors: str | None = None) -> Plan:
     """Plan the computation of nodes.  Planning only reads, and runs nothing.
 
@@ -63,7 +73,40 @@ def plan(*args: Any, force: Any = False, errors: str | None = None) -> Plan:
     return Plan(recipes, planner)
 
 
-def compute(*args: Any, force: Any = False, errors: str | None = None, **kwargs: Any) -> tuple:
+@overload
+def compute(a: Lazy[_A], /, *, errors: _Raise = None, **kwargs: Any) -> tuple[_A]: ...
+@overload
+def compute(a: Lazy[_A], b: Lazy[_B], /, *, errors: _Raise = None, **kwargs: Any) -> tuple[_A, _B]: ...
+@overload
+def compute(
+    a: Lazy[_A], b: Lazy[_B], c: Lazy[_C], /, *, errors: _Raise = None, **kwargs: Any
+) -> tuple[_A, _B, _C]: ...
+@overload
+def compute(*args: Lazy[_A], errors: _Raise = None, **kwargs: Any) -> tuple[_A, ...]: ...
+@overload
+def compute(a: list[Node[_A]], /, *, errors: _Raise = None, **kwargs: Any) -> tuple[list[_A]]: ...
+@overload
+def compute(a: Lazy[Any, _A], /, *, errors: _Collect, **kwargs: Any) -> tuple[_A]: ...
+@overload
+def compute(
+    a: Lazy[Any, _A], b: Lazy[Any, _B], /, *, errors: _Collect, **kwargs: Any
+) -> tuple[_A, _B]: ...
+@overload
+def compute(*args: Lazy[Any, _A], errors: _Collect, **kwargs: Any) -> tuple[_A, ...]: ...
+@overload
+def compute(
+    a: list[Node[_A]], /, *, errors: _Collect, **kwargs: Any
+) -> tuple[list[_A | NodeFailed]]: ...
+@overload
+def compute(*args: Any, errors: _Raise | _Collect = None, **kwargs: Any) -> tuple[Any, ...]: ...
+@shortened
+def compute(
+    *args: Any,
+    force: Any = False,
+    errors: str | None = None,
+    progress: bool | float | str | None = None,
+    **kwargs: Any,
+) -> tuple[Any, ...]:
     """Compute nodes and other Dask collections.
 
     Complete nodes among the arguments are read in this process, without a task.  If such a result
@@ -80,6 +123,10 @@ def compute(*args: Any, force: Any = False, errors: str | None = None, **kwargs:
         failed one still run.  The value of a failed or blocked node, and of those that need it, is a
         `NodeFailed`.  A plain Dask function that needs one raises its error.  Default: config
         ``daskcache.errors``, which also holds for Dask's own verbs.
+    progress : bool, float or str, optional
+        True to print a summary in the end, and to show the progress after a second.  A time, in seconds
+        or as text ("10s"), to show it from then on.  False to show nothing.  Default: config
+        ``daskcache.progress``.
     **kwargs
         As in `dask.compute`, e.g. ``scheduler="threads"``.
 
@@ -121,11 +168,13 @@ def compute(*args: Any, force: Any = False, errors: str | None = None, **kwargs:
     """
     collections, repack = _collections_in(args)
     single, joined = _members(collections)
-    results = verb.compute(single, force=_forced(force), collect=verb.collects(errors), **kwargs)
+    how = {"force": _forced(force), "collect": verb.collects(errors), "progress": progress}
+    results = verb.compute(single, **how, **kwargs)
     return tuple(repack(joined(results, list)))
 
 
-def persist(*args: Any, force: Any = False, errors: str | None = None, **kwargs: Any) -> tuple:
+@shortened
+def persist(*args: *_Ts, force: Any = False, errors: str | None = None, **kwargs: Any) -> tuple[*_Ts]:
     """Compute nodes and other Dask collections, and keep their values in memory.
 
     On a cluster the values stay there, and the call returns while they are still being made.  Otherwise
@@ -183,10 +232,11 @@ def persist(*args: Any, force: Any = False, errors: str | None = None, **kwargs:
 
 
 @overload
-def why(node: Node) -> Why: ...
+def why(node: Lazy[Any, Any, One]) -> Why: ...
 @overload
-def why(node: Nodes) -> list[Why]: ...
-def why(node: Node | Nodes) -> Why | list[Why]:
+def why(node: Lazy[Any, Any, Many]) -> list[Why]: ...
+@shortened
+def why(node: Any) -> Why | list[Why]:
     """Explain a node's state.
 
     Parameters
@@ -226,6 +276,7 @@ def why(node: Node | Nodes) -> Why | list[Why]:
     return one(node).why()
 
 
+@shortened
 def accept(*nodes: Node | Nodes) -> int:
     """Declare stale nodes complete, because the changes don't affect their results.
 
@@ -276,6 +327,7 @@ def accept(*nodes: Node | Nodes) -> int:
     return sum([node.accept() for node in _each(nodes)])
 
 
+@shortened
 def keep(*nodes: Node | Nodes) -> int:
     """Keep adopted results of other recipes as the results of these nodes' present recipes too.
 
@@ -323,6 +375,7 @@ def keep(*nodes: Node | Nodes) -> int:
     return sum([node.keep() for node in _each(nodes)])
 
 
+@shortened
 def release(*nodes: Node | Nodes) -> int:
     """Move the adopted results of these nodes to the trash, so that the nodes run when needed.
 
@@ -366,6 +419,7 @@ def release(*nodes: Node | Nodes) -> int:
     return sum([node.release() for node in _each(nodes)])
 
 
+@shortened
 def invalidate(*nodes: Node | Nodes) -> None:
     """Move the targets of these nodes to the root's trash, so that the nodes count as missing.
 
@@ -403,10 +457,11 @@ def invalidate(*nodes: Node | Nodes) -> None:
 
 
 @overload
-def status(node: Node) -> str: ...
+def status(node: Lazy[Any, Any, One]) -> str: ...
 @overload
-def status(node: Nodes) -> list[str]: ...
-def status(node: Node | Nodes) -> str | list[str]:
+def status(node: Lazy[Any, Any, Many]) -> list[str]: ...
+@shortened
+def status(node: Any) -> str | list[str]:
     """Return a node's current state.
 
     Parameters
@@ -445,14 +500,12 @@ def status(node: Node | Nodes) -> str | list[str]:
     return node.states if isinstance(node, Nodes) else one(node).state
 
 
-_Targets = Target | tuple[Target, ...] | None
-
-
 @overload
-def target(node: Node) -> _Targets: ...
+def target(node: Lazy[Any, Any, One]) -> Target | Any: ...
 @overload
-def target(node: Nodes) -> list[_Targets]: ...
-def target(node: Node | Nodes) -> _Targets | list[_Targets]:
+def target(node: Lazy[Any, Any, Many]) -> list[Target | Any]: ...
+@shortened
+def target(node: Any) -> Any:
     """Return a node's target.
 
     Parameters

@@ -15,6 +15,7 @@ planned while the client pickles them, under a lock that the answer would wait f
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 import weakref
 from collections.abc import Callable, Collection, Iterable
@@ -97,6 +98,20 @@ class Submissions:
                 self.sent[task.first_key] = _Sent(task.attempt, futures)
                 verb.making[task.evidence.terms] = task
                 self.newest[task.evidence.terms] = verb
+
+    def tasks_for(self, futures: Collection[str]) -> list[tuple[float, Any]]:
+        """Return the pending tasks that were sent for futures, by their keys, and when each was planned.
+
+        The time is monotonic.
+        """
+        found = []
+        with self._lock:
+            for terms, verb in self.newest.items():
+                task = verb.making[terms]
+                sent = self.sent.get(task.first_key)
+                if sent is not None and not sent.futures.isdisjoint(futures):
+                    found.append((verb.began, verb._tasks[task.key]))
+        return found
 
     def forget(self, verb: Attempts) -> None:
         """Forget the pending tasks of a verb."""
@@ -200,6 +215,8 @@ class Attempts:
         self._fates: dict[frozenset[str], str] = {}
         self._builder = weakref.ref(builder)
         self._tasks, self._annotated = builder.tasks, builder.annotated
+        #: Monotonic time at which the verb was planned.
+        self.began = time.monotonic()
         #: The newest task for each node, by terms.
         self.making: dict[tuple, MakingTask] = {}
         #: Keys of the futures that need the tasks, as they were sent.

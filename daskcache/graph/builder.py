@@ -360,7 +360,7 @@ class GraphBuilder:
                 continue
             unmade = [
                 parent
-                for parent in current.parents
+                for parent in (current.parents if current.taking is None else ())
                 if parent is not None and parent.is_to_do and parent.recipe.identity not in known
             ]
             if unmade:
@@ -405,6 +405,9 @@ class GraphBuilder:
         handles: list[TaskRef] = []
         inputs: list[Any] = []
         made_from = []
+        if planned.taking is not None:
+            terms = recipe.identity, recipe.root, self._needs.root_id(recipe), planned.taking.name
+            return Evidence(terms, planned.records, ("",) * len(planned.parents)), inputs, handles
         for item, parent in zip(recipe.upstream, planned.parents, strict=True):
             if isinstance(item, SourceInput):
                 inputs.append(item)

@@ -16,6 +16,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 
 from ..calls.recipe import Recipe, flatten_all, unflatten_all
+from ..tracebacks import shorten
 from . import verb
 from .frames import dask_moment, is_read_for_composing
 from .late import lazy_graph
@@ -57,6 +58,9 @@ class NodesCollection(DaskMethodsMixin):
             graph, keys = verb.planned_graph(recipes, jointly=True)
         except AttributeError as error:
             raise RuntimeError(f"planning {self!r} failed: {error}") from error
+        except Exception as error:
+            shorten(error)
+            raise
         planned = iter(keys)
         self._planned_keys[get_ident()] = [
             next(planned) if node._dask is None else node._planned_key for node in self._nodes

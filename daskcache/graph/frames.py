@@ -83,14 +83,41 @@ def _of_verb(frame, inner):
     step, culled = _step(inner)
     known = frame.f_locals
     if frame.f_globals["__name__"] == "dask.base":
-        scheduler = getattr(known.get("schedule"), "__self__", None)
-        client = scheduler if hasattr(scheduler, "scheduler_info") else None
-        return DaskMoment(step, culled, client=client)
+        return DaskMoment(step, culled, client=client_of(known.get("schedule")))
     moment = DaskMoment(step, culled, False, known["self"], bool(known.get("workers")))
     if frame.f_code.co_name != "_graph_to_futures":
         return moment._replace(makes_futures=frame.f_code.co_name == "compute")
     step = known["keyset"] if inner is None else step
     return moment._replace(step=step, futures=known["futures"], expr=known["expr"])
+
+
+def blocking_verb() -> FrameType | None:
+    """Return the frame of Dask's verb that waits in this thread for what it runs, or None."""
+    waiting: FrameType | None = None
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name in _WAITING:
+            module = frame.f_globals.get("__name__")
+            if module == "distributed.client":
+                if name != "get" or not frame.f_locals["sync"]:
+                    return None  # a verb of the client, which returns futures
+                waiting = frame
+            elif module == "dask.base":
+                is_sent = name == "persist" and client_of(frame.f_locals.get("schedule")) is not None
+                return None if is_sent else frame
+        frame = frame.f_back
+    return waiting
+
+
+#: Names of the functions that `blocking_verb` looks at.
+_WAITING = {"compute", "persist", "compute_as_if_collection", "get"}
+
+
+def client_of(schedule: Any) -> Any:
+    """Return the client whose method one of Dask's schedulers is, or None."""
+    client = getattr(schedule, "__self__", None)
+    return client if hasattr(client, "scheduler_info") else None
 
 
 #: Names of the functions that the walk looks at.

@@ -1,6 +1,6 @@
 """`map` and `gather` of decorated functions: a node for each item, or for each group of nodes.
 
-`node.Function` has the methods.  `nodes.Nodes` is what they return.
+`function.Function` has the methods.  `nodes.Nodes` is what they return.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..targets.sources import Sources
 from .nodes import Nodes
 
 if TYPE_CHECKING:
-    from .node import Function
+    from .function import Function
 
 
 def map_calls(function: Function, args: tuple, kwargs: dict[str, Any]) -> Any:
@@ -80,7 +80,7 @@ def _items(spec, position, value):
     """Return the items of an argument of `map` as something with a length."""
     if isinstance(value, (list, tuple, range, Nodes, Sources)):
         return value
-    single = _single(value)
+    single = why_single(value)
     if single is None:
         return list(value)
     what, cure = single
@@ -93,7 +93,7 @@ def _items(spec, position, value):
     )
 
 
-def _single(value):
+def why_single(value: Any) -> tuple[str, str] | None:
     """Return what a value is that has no items to map, and what to write in its place; else None."""
     typ = type(value)
     if isinstance(value, (str, bytes, bytearray, memoryview, os.PathLike)):

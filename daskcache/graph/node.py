@@ -1,7 +1,7 @@
-"""`delayed` and `Node`: calls of decorated functions as lazy Dask values.
+"""`Node`: a call of a decorated function as a lazy Dask value.
 
-A node wraps a `Recipe` as a `dask.delayed.Delayed`.  Its attributes are lazy attributes of the value,
-such as ``node.columns``.  Dask reads a node's graph in two ways:
+`function` makes nodes.  A node wraps a `Recipe` as a `dask.delayed.Delayed`.  Its attributes are lazy
+attributes of the value, such as ``node.columns``.  Dask reads a node's graph in two ways:
 
 - Verbs (``dask.compute``, ``Client.persist`` …) read ``node.dask``: the graph planned at this moment.
 - Composing (``dask.delayed(f)(node)``, ``node + 1``) reads ``node.__dask_graph__()``: a lazy layer,
@@ -10,354 +10,42 @@ such as ``node.columns``.  Dask reads a node's graph in two ways:
 
 from __future__ import annotations
 
-import functools
+import os
 import sys
-from collections.abc import Callable, Mapping
 from threading import get_ident
-from types import MethodType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, overload
 
-import dask
 from dask._task_spec import DataNode
 from dask.base import replace_name_in_key
-from dask.delayed import Delayed, DelayedLeaf, single_key
-from dask.delayed import delayed as dask_delayed
+from dask.delayed import Delayed, single_key
 from dask.highlevelgraph import HighLevelGraph
 
-from ..calls.arguments import make_recipe
-from ..calls.options import check_parameters, unknown_parameter
+from ..aliases import names_of
 from ..calls.recipe import Recipe, flatten, unflatten
-from ..calls.spec import Options, Spec
-from ..calls.state import inside_body, made
-from ..hashing.fingerprints import identity_of
-from ..hashing.names import has, imported
-from ..targets.base import Target
+from ..errors import NodeFailed
+from ..hashing.names import imported
+from ..targets.source import AnyArgument
+from ..tracebacks import shorten, shortened
 from .frames import dask_moment, is_read_for_composing
 from .late import LateKey, lazy_graph
+from .typed import Lazy, LazyOperators, One, T_co
+from .uncomputed import Uncomputed
 
-_MISSING: Any = object()
+if TYPE_CHECKING:
+    from .accessor import Accessor
 
-
-def delayed(
-    obj: Any = _MISSING,
-    name: str | None = None,
-    pure: bool | None = None,
-    nout: int | None = None,
-    traverse: bool = True,
-    *,
-    target: str | Target | tuple | Mapping | None = None,
-    store: type[Target] | None = None,
-    save: bool = True,
-    version: object = None,
-    ignore: str | tuple[str, ...] | list[str] = (),
-    check: str = "record",
-    on_modified: str = "error",
-    label: str | None = None,
-    expires: str | None = None,
-    tracked: str | tuple[str, ...] | list[str] = "user",
-    isolate: bool = False,
-    retries: int = 0,
-    timeout: str | float | None = None,
-    **unknown: NoReturn,
-) -> Any:
-    """Make a function lazy, and its results cached.  A drop-in for `dask.delayed`.
-
-    Use it as a decorator, with or without parameters, or call it.  Objects that can't be called become
-    plain Dask values, as with `dask.delayed`.  Those are never cached.
-
-    Parameters
-    ----------
-    obj : callable or object
-        The function or object to wrap.  Without it, a decorator with the other parameters is returned.
-    name, traverse
-        As in `dask.delayed`.
-    pure : bool, optional
-        False if the function is impure.  The results of an impure function are never cached.  Default:
-        Dask's config ``delayed_pure``, or True if that is not set.
-    nout : int, optional
-        Number of results, as in `dask.delayed`.  Default: the number of targets if they are a tuple.
-    target : str, Target, or tuple or mapping of them, optional
-        Path template, relative to the root.  A tuple or mapping has one for each of several results.
-        Default: ``"{funcname}/{key}{ext}"``, where the return annotation chooses the suffix.
-    store : subclass of Target, optional
-        The target's format.  Default: the format registered for the path's suffix.
-    save : bool
-        False without a target: the node is not cached.  False with a target: the function writes the
-        file itself, at the path that its parameter ``target_path`` receives.  With a suffix that no
-        format has, the value is then the target's path, see `daskcache.FileTarget`.
-    version : object, optional
-        Version that stands in the key for the function's body and for the code that it reaches.  Change
-        it when the code changes.  Module, qualified name, and the data in a closure or partial still
-        count.
-    ignore : str or sequence of str
-        Names of arguments that are not part of the key.
-    check : {"record", "exists", "content"}
-        Evidence that a target is complete.  "record": its size and mtime agree with its record.
-        "exists": the file exists, whichever program made it.  "content": as "record", and its bytes
-        still have the recorded hash.
-    on_modified : {"error", "adopt", "recompute"}
-        Response to a target that a user edited, or to an adopted result that was made for another
-        recipe.  "error": verbs raise an error before anything runs.  "adopt": the edited file is the
-        result, whatever the recipe, and downstream nodes run again.  "recompute": the edited file goes
-        to the root's trash, and the node runs again.
-    label : str, optional
-        Template of the display name.
-    expires : str, optional
-        Age after which a result is stale, e.g. ``"7 days"``.  A number without a unit means seconds.
-    tracked : {"user", "function"}, or sequence of str
-        The code that is part of the key.  "user": the function, and every function, class and constant
-        of the user's own modules that it reaches.  "function": the function alone, with its defaults
-        and its closure.  A sequence of package names: as "user", with the versions of these packages.
-    isolate : bool
-        True to run the body in a separate process, which dies with its worker.  This suits functions
-        that hold the interpreter's lock (GIL) for long, or that crash.  Arguments and results are
-        pickled on their way between the processes, and the start of a process takes a moment.  Not part
-        of the key.
-    retries : int
-        Number of times that the function is called again after an error, on any scheduler.  Not part of
-        the key.
-    timeout : str or float, optional
-        Longest time that a run of the function may take, e.g. ``"10 min"``; a number without a unit
-        means seconds.  The function runs in a separate process, as with `isolate`, which is ended then.
-        Not part of the key.
-    **unknown
-        Misspelt parameters, which are an error.
-
-    Returns
-    -------
-    Function or Delayed
-        A decorated function.  A call of it makes a `Node`; inside the body of another decorated
-        function, it runs at once.  A `dask.delayed.Delayed` is returned as it is.  Dask collections and
-        objects that can't be called become a plain `dask.delayed.Delayed`.
-
-    Raises
-    ------
-    TemplateError
-        If a target or label template has a bad field.
-    UnsafePath
-        If a target's path can't be used.
-    UnknownFormat
-        If no format is registered for a target's suffix.
-    GraphError
-        If `check`, `on_modified`, `tracked`, `retries` or `timeout` has another value than those above.
-        If the function has a parameter ``pure`` or ``dask_key_name``, which Dask takes for itself.
-    TypeError
-        If a parameter is unknown.
-    ValueError
-        If `nout` is not a non-negative integer.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="smooth/{image.stem}.tif")
-    ... def smooth(image, width):
-    ...     kernel = np.ones(width) / width
-    ...     return np.apply_along_axis(np.convolve, 1, image, kernel, "same").astype("float32")
-    >>> @dc.delayed(target="smooth/{smooth.stem}.json")
-    ... def brightest(smooth):
-    ...     return float(smooth.max())
-    >>> dc.ImageTarget("cells.tif").write(np.eye(4, dtype="float32"), "cells.tif")
-    >>> image = dc.ImageSource("cells.tif")
-    >>> node = brightest(smooth(image, width=2))
-    >>> node.compute()
-    0.5
-    >>> dc.plan(node).counts
-    {'run': 0, 'decide': 0, 'blocked': 0, 'load': 1, 'skip': 1}
-    """
-    given = {k: v for k, v in locals().items() if k not in ("obj", "unknown")}
-    if unknown:
-        raise unknown_parameter(next(iter(unknown)), given)
-    if obj is _MISSING:
-        return functools.partial(delayed, **given)
-    if isinstance(obj, Delayed):
-        return obj
-    if not callable(obj) or (has(type(obj), "__dask_graph__") and dask.is_dask_collection(obj)):
-        return dask_delayed(obj, name, pure, nout, traverse)
-    if not (nout is None or (type(nout) is int and nout >= 0)):
-        raise ValueError(f"nout must be None or a non-negative integer, got {nout}")
-    del given["name"], given["traverse"]
-    check_parameters(obj)
-    given["ignore"] = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    given["tracked"] = tuple(tracked) if isinstance(tracked, list) else tracked
-    return Function(Spec(obj, Options(**given)), name)
+__getattr__ = names_of(__name__, "graph.function")
 
 
-class _OwnMethod:
-    """Descriptor of a method, unless the decorated object has an attribute of its name, which wins."""
-
-    def __init__(self, method: Callable):
-        self._method = method
-
-    def __get__(self, function: Function | None, owner: type | None = None) -> Any:
-        name = self._method.__name__
-        if function is None:
-            return self._method
-        if hasattr(function.__wrapped__, name):
-            return function.__getattr__(name)  # lazy, as all attributes of a `Delayed`
-        return MethodType(self._method, function)
-
-
-class Function(DelayedLeaf):
-    # A decorated function.  It has no docstring, so that `help` and IDEs find the wrapped function's.
-
-    __slots__ = ("__dict__", "_spec")
-
-    def __init__(self, spec: Spec, name: str | None = None):
-        super().__init__(
-            spec.func,
-            name or f"{spec.name}-{dask.base.tokenize(id(spec))}",
-            pure=spec.options.pure,
-            nout=spec.nout,
-        )
-        self._spec = spec
-        vars(self).clear()
-        for attribute in ("__module__", "__qualname__", "__annotations__"):
-            if hasattr(spec.func, attribute):
-                vars(self)[attribute] = getattr(spec.func, attribute)
-        _teach_autoreload()
-
-    def __call__(self, *args, **kwargs):
-        spec = self._spec
-        if inside_body.get():  # a body gets values, not nodes
-            return spec.func(*args, **kwargs)
-        key, pure = None, spec.options.pure
-        if kwargs:  # see `OF_DASK`
-            key = kwargs.pop("dask_key_name", None)
-            pure = kwargs.pop("pure", pure)
-        if pure is None:
-            pure = dask.config.get("delayed_pure", True)
-        node = Node(make_recipe(spec, args, kwargs, pure), key)
-        collected = made.get()
-        if collected is not None:
-            collected.append(node)
-        return node
-
-    @property
-    def __doc__(self):
-        return self._spec.func.__doc__
-
-    @_OwnMethod
-    def map(self, /, *args: Any, **kwargs: Any) -> Any:
-        """Call the function for each item of the positional arguments.
-
-        Keyword arguments are the same for each call, whatever they are.  Inside the body of another
-        decorated function, the calls run at once, and give a list of values.
-
-        Parameters
-        ----------
-        *args : sources, nodes, list, tuple, range, Series, or other iterable
-            One or more, of one length.  A text, a path, an array, a frame, a single node or another
-            single value is an error: it is the same for each call, and is passed by name.
-        **kwargs : object
-            Arguments that are the same for each call.
-
-        Returns
-        -------
-        Nodes
-            One node for each item, in order.
-
-        Raises
-        ------
-        GraphError
-            If there are no positional arguments, one has no items to map, or their lengths differ.
-        TypeError
-            If the arguments don't fit the function.
-
-        Examples
-        --------
-        >>> @dc.delayed(target="powers/{n}_{power}.json")
-        ... def power(n, power):
-        ...     return n**power
-        >>> power.map([1, 2, 3], power=2).compute()
-        [1, 4, 9]
-        >>> power.map([1, 2, 3], [3, 2, 1]).compute()
-        [1, 4, 3]
-        """
-        return imported("daskcache.graph.mapping:map_calls")(self, args, kwargs)
-
-    @_OwnMethod
-    def gather(self, nodes: Any, /, *names: str, **kwargs: Any) -> Any:
-        """Call the function for each group of nodes, or of sources, with the same values of fields.
-
-        It is short for ``function.map(nodes.group_by(*names).values(), **kwargs)``.  To gather all nodes
-        in one call, pass them: ``function(nodes)``.
-
-        Parameters
-        ----------
-        nodes : Nodes, Sources, or list of nodes
-            The function's first argument gets a list of the values in a group.
-        *names : str
-            One or more fields.
-        **kwargs : object
-            Arguments that are the same for each call.
-
-        Returns
-        -------
-        Nodes
-            One node for each group, in the order of the values.  A node has the fields on which all
-            members of its group agree.
-
-        Raises
-        ------
-        GraphError
-            If no field is given, or a node does not have it.
-        NotANode
-            If `nodes` holds something other than nodes.
-
-        Examples
-        --------
-        >>> Path("raw").mkdir()
-        >>> for name in ("p1_A01", "p1_B02", "p2_A01"):
-        ...     _ = Path(f"raw/{name}.txt").write_text(name)
-        >>> @dc.delayed(target="size/{text.plate}_{text.well}.json")
-        ... def size(text):
-        ...     return len(text)
-        >>> @dc.delayed(target="total/{sizes.plate}.json")
-        ... def total(sizes):
-        ...     return sum(sizes)
-        >>> sizes = size.map(dc.sources("raw/{plate}_{well}.txt"))
-        >>> total.gather(sizes, "plate").compute()
-        [12, 6]
-        """
-        return imported("daskcache.graph.mapping:gather_calls")(self, nodes, names, kwargs)
-
-    def __repr__(self):
-        return f"<daskcache function {self._spec.qualified_name}>"
-
-    def __reduce__(self):
-        return _function, (self._spec,)
-
-    def __daskcache_encode__(self, encoder):
-        version = self._spec.options.version
-        func = self._spec.func
-        if version is None:
-            encoder.add(func)
-            return
-        encoder.add(("version", version, identity_of(func)))
-
-
-def _function(spec):
-    return Function(spec)
-
-
-def _teach_autoreload():
-    """Let IPython's %autoreload, if loaded, update decorated functions that were imported by name."""
-    rules = getattr(sys.modules.get("IPython.extensions.autoreload"), "UPDATE_RULES", None)
-    if rules is not None and _AUTORELOAD_RULE not in rules:
-        rules.append(_AUTORELOAD_RULE)
-
-
-_AUTORELOAD_RULE = (
-    lambda old, new: isinstance(old, Function) and isinstance(new, Function),
-    lambda old, new: old.__init__(new._spec, new._key),
-)
-
-
-class Node(Delayed):
+class Node(LazyOperators, Lazy[T_co, T_co | NodeFailed, One], Uncomputed, Delayed, AnyArgument):
     """One call of a decorated function: a lazy Dask value with a key and a target.
 
     Calls of decorated functions make nodes; see `delayed`.  A node computes, composes and persists like
     any `dask.delayed.Delayed`.  Its one additional public name is the accessor ``node.dc``, which has
     the node's key, target and state.
+
+    In a notebook, a node shows its state, its call, a link to its target and a look at the result, of
+    which only a little is read.  ``print(node.dc)`` has the same as text, without the look.
 
     Parameters
     ----------
@@ -397,14 +85,14 @@ class Node(Delayed):
         _set_planned_key(self, {})
 
     @property
-    def dc(self):
+    def dc(self) -> Accessor[T_co]:
         """The node's `Accessor`, with ``.key``, ``.target``, ``.state``, ``.why()`` …"""
         from .accessor import Accessor
 
         return Accessor(self._recipe)
 
     @property
-    def dask(self):
+    def dask(self) -> HighLevelGraph:
         """The planned graph, with the tasks that are left to run for this node now.
 
         Raises
@@ -428,6 +116,9 @@ class Node(Delayed):
             graph, (key,) = planned_graph([self._recipe])
         except AttributeError as error:  # would turn `node.dask` into a lazy attribute of the value
             raise RuntimeError(f"planning {self._recipe.title} failed: {error}") from error
+        except Exception as error:
+            shorten(error)
+            raise
         self._planned_key[get_ident()] = key
         return graph
 
@@ -445,19 +136,46 @@ class Node(Delayed):
         planned = self._planned_key
         return planned.get(get_ident(), self._key) if type(planned) is dict else planned
 
-    def compute(self, **kwargs):
+    @overload
+    def compute(
+        self,
+        progress: bool | float | str | None = None,
+        *,
+        errors: Literal["raise"] | None = None,
+        force: bool = False,
+        **kwargs: Any,
+    ) -> T_co: ...
+    @overload
+    def compute(
+        self,
+        progress: bool | float | str | None = None,
+        *,
+        errors: Literal["collect"],
+        force: bool = False,
+        **kwargs: Any,
+    ) -> T_co | NodeFailed: ...
+    @shortened
+    def compute(
+        self,
+        progress: bool | float | str | None = None,
+        *,
+        errors: str | None = None,
+        force: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         """Compute the value.  If the node is complete, read it in this process, without a task.
 
         Parameters
         ----------
+        progress, errors, force
+            As in `daskcache.compute`.
         **kwargs
             As in `dask.compute`.
 
         Returns
         -------
         object
-            The function's result; with config ``daskcache.errors: collect``, a `NodeFailed` for a node
-            that failed.
+            The function's result; with ``errors="collect"``, a `NodeFailed` if the node failed.
 
         Raises
         ------
@@ -480,7 +198,53 @@ class Node(Delayed):
         """
         from .verb import collects, compute
 
-        return compute((self,), collect=collects(None), **kwargs)[0]
+        return compute((self,), force, collects(errors), progress=progress, **kwargs)[0]
+
+    def _node_title(self):
+        return self._recipe.title
+
+    def visualize(
+        self,
+        filename: str | os.PathLike[str] | None = "mydask",
+        format: str | None = None,
+        optimize_graph: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Draw the plan of the node.  It needs no other program.
+
+        Parameters
+        ----------
+        filename : str, path or None, optional
+            Path of the file.  Its suffix decides the format, as in `Plan.visualize`.  With None, no file
+            is written.
+        format : str, optional
+            Format of a file without a suffix, such as "png".  Default: "svg".
+        optimize_graph : bool, optional
+            True to draw the optimized graph of Dask's tasks, with Dask's own method.
+        **kwargs
+            Options of `dask.visualize`, such as ``engine="graphviz"``.  Dask's own method draws if there
+            is one, and for the formats "pdf" and "jpg".
+
+        Returns
+        -------
+        Picture
+            Notebooks show it.  Its attribute ``path`` is that of the file.
+
+        Raises
+        ------
+        UnknownFormat, MissingExtra, ForeignTarget, StorageError
+            As `Plan.visualize`.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> square(2).visualize("squares.svg")
+        <Picture of 1 node: squares.svg>
+        """
+        draw = imported("daskcache.graph.drawing:draw")
+        return draw([self], super().visualize, filename, format, optimize_graph, kwargs)
 
     def __dask_tokenize__(self):
         return self._planned_key if self._dask is not None else self._recipe.identity
@@ -493,6 +257,13 @@ class Node(Delayed):
 
     def __repr__(self):
         return f"Node({self._recipe.title!r})"
+
+    def _repr_pretty_(self, printer, cycle):
+        is_alone = len(getattr(printer, "stack", ())) < 2  # not one of many in a list
+        printer.text(str(self.dc) if is_alone else repr(self))
+
+    def _repr_html_(self):
+        return self.dc._repr_html_()
 
     def __reduce__(self):
         from .verb import sent_graph
@@ -510,6 +281,13 @@ class Node(Delayed):
 
     def __daskcache_encode__(self, encoder):
         encoder.add_upstream(self, self._recipe.key)
+
+
+def with_recipe(node: Node, recipe: Recipe) -> Node:
+    """Return a node with an equal recipe, such as one with other fields."""
+    if node._dask is None:
+        return Node(recipe, str(node._key))
+    return computed_node(node._dask, recipe, node._planned_key)
 
 
 def holding(node: Node, value: Any) -> Node:

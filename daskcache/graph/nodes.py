@@ -8,24 +8,33 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal, SupportsIndex, overload
 
-from ..errors import GraphError, LazyModule, NotANode, did_you_mean
+from ..dataframes import frame_of
+from ..errors import GraphError, NodeFailed, NotANode, did_you_mean
+from ..hashing.names import imported
 from ..planning.display import tables
 from ..planning.planner import Planner, garbage_later
 from ..planning.states import STATES, PlannedNode
 from ..targets.overview import grouped
+from ..targets.source import AnyArgument
+from ..tracebacks import shortened
 from . import verb
 from .accessor import incomplete, used_places
 from .collection import NodesCollection
 from .node import Node
 from .selecting import Selector
+from .typed import Lazy, Many, T_co
 
-pd = LazyModule("pandas", "table")
 
-
-class Nodes(NodesCollection, Sequence):
+class Nodes(
+    Lazy[list[T_co], list[T_co | NodeFailed], Many],
+    NodesCollection,
+    Sequence[Node[T_co]],
+    AnyArgument,
+):
     """Many nodes as one sequence, and one Dask collection whose value is a list.
 
     ``function.map`` and ``function.gather`` return it.  Every verb takes it: ``dc.plan(nodes)``,
@@ -44,7 +53,8 @@ class Nodes(NodesCollection, Sequence):
                                         positions, as in the rows of `to_frame`
     ==================================  =============================================================
 
-    In a notebook, and printed, nodes show as a table with their present states.
+    In a notebook, and printed, nodes show as a table with their present states.  Of more than 30, those
+    that are not complete come first, with a line for each function and reason.
 
     Parameters
     ----------
@@ -77,7 +87,7 @@ class Nodes(NodesCollection, Sequence):
     (Node('square(squares/3.json)'), 4)
     """
 
-    def __init__(self, nodes: Iterable[Node] = ()):
+    def __init__(self, nodes: Iterable[Node[T_co]] = ()):
         super().__init__(nodes)
         for node in self._nodes:
             if not isinstance(node, Node):
@@ -92,13 +102,20 @@ class Nodes(NodesCollection, Sequence):
     def __len__(self) -> int:
         return len(self._nodes)
 
-    def __iter__(self) -> Iterator[Node]:
+    def __iter__(self) -> Iterator[Node[T_co]]:
         return iter(self._nodes)
 
-    def __reversed__(self) -> Iterator[Node]:
+    def __reversed__(self) -> Iterator[Node[T_co]]:
         return reversed(self._nodes)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Node[T_co]: ...
+    @overload
+    def __getitem__(self, index: str) -> Any: ...  # a node by its name, or nodes by a pattern
+    @overload
+    def __getitem__(self, index: object) -> Nodes[T_co]: ...
+    @shortened
+    def __getitem__(self, index: Any) -> Any:
         found = self._selector.positions(index)
         return self._taken(found) if isinstance(found, list) else self._nodes[found]
 
@@ -163,7 +180,7 @@ class Nodes(NodesCollection, Sequence):
     # ---- what is known of each -------------------------------------------------------------------
 
     @property
-    def fields(self) -> dict[str, list[str | int | None]]:
+    def fields(self) -> dict[str, list[str | float | None]]:
         """The values of each field in the order of the nodes; None for a node without the field."""
         known = [recipe.fields for recipe in self._recipes]
         names = dict.fromkeys(name for fields in known for name in fields)
@@ -183,9 +200,10 @@ class Nodes(NodesCollection, Sequence):
     @property
     def states(self) -> list[str]:
         """The present state of each node, one of those that `daskcache.status` lists."""
-        return [planned.state for planned in self._look()]
+        return tables.States(planned.state for planned in self._look())
 
-    def where(self, **wanted: Any) -> Nodes:
+    @shortened
+    def where(self, **wanted: Any) -> Nodes[T_co]:
         """Select nodes by the values of fields, and by state.
 
         Parameters
@@ -228,7 +246,8 @@ class Nodes(NodesCollection, Sequence):
             left = [i for i in left if column[i] in values]
         return self._taken(left)
 
-    def group_by(self, *names: str) -> dict[Any, Nodes]:
+    @shortened
+    def group_by(self, *names: str) -> dict[Any, Nodes[T_co]]:
         """Split the nodes by the values of fields.
 
         Parameters
@@ -272,7 +291,8 @@ class Nodes(NodesCollection, Sequence):
                 )
         return {key: self._taken(positions) for key, positions in grouped(columns).items()}
 
-    def load(self) -> list[Any]:
+    @shortened
+    def load(self) -> list[T_co]:
         """Read the stored results.
 
         Returns
@@ -307,6 +327,7 @@ class Nodes(NodesCollection, Sequence):
             raise incomplete(missing[0], "nodes.compute()", count)
         return [planned.entry.load() for planned in looked]
 
+    @shortened
     def to_frame(self) -> Any:
         """Return a data frame with a row for each node.
 
@@ -334,7 +355,45 @@ class Nodes(NodesCollection, Sequence):
         1  missing  squares/2.json
         """
         targets = [", ".join(recipe.paths) for recipe in self._recipes]
-        return pd.DataFrame({**self.fields, "state": self.states, "target": targets})
+        return frame_of({**self.fields, "state": self.states, "target": targets})
+
+    @shortened
+    def compare(self) -> Any:
+        """Return a data frame of the numbers that the complete nodes hold, with a row for equal fields.
+
+        The nodes of a `sweep` have its parameters as fields, so a row is a combination.  If they have
+        fields of files, too, it is a combination and the files with these fields.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A column for each field, then ``state``, then the results: a number in a column with the name
+            of the function, or the key of the dict that the pipeline returned, and each number or text
+            of a dict or of a table with one row in a column of its own.  Results larger than config
+            ``daskcache.inline`` are not read.  The state is "complete", or has the other states that the
+            row's nodes have, such as "missing", or "adopted" for a corrected result.
+
+        Raises
+        ------
+        MissingExtra
+            If pandas is not installed.
+        TargetCorrupt, TargetModified, UntrustedPickle
+            As ``node.dc.load`` raises them.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="cells/{limit}.json")
+        ... def cells(limit):
+        ...     return {"count": 20 // limit, "mean": 2.0 * limit}
+        >>> found = dc.sweep(cells, limit=[2, 5, 10])
+        >>> _ = found[:2].compute()
+        >>> found.compare()
+           limit     state  count  mean
+        0      2  complete   10.0   4.0
+        1      5  complete    4.0  10.0
+        2     10   missing    NaN   NaN
+        """
+        return imported("daskcache.graph.comparison:comparison")(self, self._look())
 
     def _column(self, name):
         if name == "state":
@@ -368,19 +427,46 @@ class Nodes(NodesCollection, Sequence):
     def _repr_html_(self) -> str:
         return tables.nodes_html(self, self._look())
 
-    def compute(self, **kwargs: Any) -> list[Any]:
+    @overload
+    def compute(
+        self,
+        progress: bool | float | str | None = None,
+        *,
+        errors: Literal["raise"] | None = None,
+        force: bool = False,
+        **kwargs: Any,
+    ) -> list[T_co]: ...
+    @overload
+    def compute(
+        self,
+        progress: bool | float | str | None = None,
+        *,
+        errors: Literal["collect"],
+        force: bool = False,
+        **kwargs: Any,
+    ) -> list[T_co | NodeFailed]: ...
+    @shortened
+    def compute(
+        self,
+        progress: bool | float | str | None = None,
+        *,
+        errors: str | None = None,
+        force: bool = False,
+        **kwargs: Any,
+    ) -> list[Any]:
         """Compute the values.  Complete nodes are read in this process, without a task.
 
         Parameters
         ----------
+        progress, errors, force
+            As in `daskcache.compute`.
         **kwargs
             As in `dask.compute`.
 
         Returns
         -------
         list
-            The value of each node; with config ``daskcache.errors: collect``, a `NodeFailed` for a node
-            that failed.
+            The value of each node; with ``errors="collect"``, a `NodeFailed` for a node that failed.
 
         Raises
         ------
@@ -401,7 +487,51 @@ class Nodes(NodesCollection, Sequence):
         >>> square.map([1, 2]).compute()
         [1, 4]
         """
-        return list(verb.compute(tuple(self._nodes), collect=verb.collects(None), **kwargs))
+        nodes, collect = tuple(self._nodes), verb.collects(errors)
+        return list(verb.compute(nodes, force, collect, progress=progress, **kwargs))
+
+    def visualize(
+        self,
+        filename: str | os.PathLike[str] | None = "mydask",
+        format: str | None = None,
+        optimize_graph: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Draw the plan of the nodes.  It needs no other program.
+
+        Parameters
+        ----------
+        filename : str, path or None, optional
+            Path of the file.  Its suffix decides the format, as in `Plan.visualize`.  With None, no file
+            is written.
+        format : str, optional
+            Format of a file without a suffix, such as "png".  Default: "svg".
+        optimize_graph : bool, optional
+            True to draw the optimized graph of Dask's tasks, with Dask's own method.
+        **kwargs
+            Options of `dask.visualize`, such as ``engine="graphviz"``.  Dask's own method draws if there
+            is one, and for the formats "pdf" and "jpg".
+
+        Returns
+        -------
+        Picture
+            Notebooks show it.  Its attribute ``path`` is that of the file.
+
+        Raises
+        ------
+        UnknownFormat, MissingExtra, ForeignTarget, StorageError
+            As `Plan.visualize`.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> square.map([1, 2]).visualize("squares.svg")
+        <Picture of 2 nodes: squares.svg>
+        """
+        draw = imported("daskcache.graph.drawing:draw")
+        return draw(list(self), super().visualize, filename, format, optimize_graph, kwargs)
 
 
 def _no_value(name, value, known):

@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from ..calls.recipe import Recipe
-from ..planning.display import svg, tables
+from ..planning.display import pictures, svg, tables
 from ..planning.planner import Planner
 from ..planning.space import room_needed
 from ..planning.states import BLOCKED, DECIDE, LOAD, RUN, SKIP, PlannedNode
+from ..tracebacks import shortened
 from . import verb
 from .node import Node
 from .selecting import Selector
@@ -24,7 +26,8 @@ class Plan:
     """A plan for requested nodes, with the action for each node and the reasons.
 
     `plan` makes plans.  Iterating yields each `PlannedNode`, upstream nodes first.
-    ``plan["seg/*.npy"]`` selects some, as `Nodes` does.  In a notebook, a plan shows as a table.
+    ``plan["seg/*.npy"]`` selects some, as `Nodes` does.  In a notebook, and printed, a plan shows a line
+    for each function and reason: blocked and failed nodes first, then those that run.
 
     Parameters
     ----------
@@ -160,11 +163,14 @@ class Plan:
                 known.setdefault(node.recipe.name, []).append(node.seconds)
         return {name: sum(seconds) / len(seconds) for name, seconds in known.items()}
 
-    def compute(self, **kwargs: Any) -> tuple:
+    @shortened
+    def compute(self, progress: bool | float | str | None = None, **kwargs: Any) -> tuple[Any, ...]:
         """Run exactly this plan and return the requested values.
 
         Parameters
         ----------
+        progress : bool, float or str, optional
+            As in `compute`.
         **kwargs
             As in `dask.compute`.
 
@@ -192,7 +198,7 @@ class Plan:
         (4,)
         """
         nodes = tuple(Node(recipe) for recipe in self._recipes)
-        return verb.compute_planned(nodes, self._planner, kwargs)
+        return verb.compute_planned(nodes, self._planner, kwargs, progress=progress)
 
     def to_frame(self):
         """Return the plan as a data frame.
@@ -225,7 +231,9 @@ class Plan:
         Returns
         -------
         str
-            SVG text with one box for each node.  Large plans have one box for each function.
+            SVG text with one box for each node, or for several nodes of a large plan: those of one
+            function, with the number of nodes in each state.  On a screen of 1600 × 900 pixels, all
+            texts are readable.
 
         Examples
         --------
@@ -236,6 +244,44 @@ class Plan:
         '<svg'
         """
         return svg.plan_svg(self)
+
+    def visualize(self, path: str | os.PathLike[str] | None = None) -> pictures.Picture:
+        """Draw the plan into a file, or for a notebook.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            The suffix decides the format: ``.svg``; ``.png``, which needs the extra ``picture``;
+            ``.html`` for a page to zoom, search and click; ``.dot`` for Graphviz; ``.mmd`` for Mermaid.
+            An earlier picture is replaced.  Without a path, no file is written.
+
+        Returns
+        -------
+        Picture
+            Notebooks show it.  Its attribute ``path`` is that of the file.
+
+        Raises
+        ------
+        UnknownFormat
+            If no format has this suffix.
+        MissingExtra
+            If the format needs a package that is not installed.
+        ForeignTarget
+            If a file is there that daskcache did not draw, or that was edited since.
+        StorageError
+            If the file can't be written.
+
+        Examples
+        --------
+        >>> @dc.delayed(target="squares/{n}.json")
+        ... def square(n):
+        ...     return n * n
+        >>> dc.plan(square(2)).visualize("plan.mmd")
+        <Picture of 1 node: plan.mmd>
+        >>> print(Path("plan.mmd").read_text().splitlines()[1])
+          n0["square<br>squares/2.json"]:::run
+        """
+        return pictures.Picture(self, None if path is None else pictures.write_picture(self, path))
 
     def __str__(self) -> str:
         return tables.plan_text(self)

@@ -176,6 +176,8 @@ def task_to_make(
         pinned or bool(_BOUND & recipe.annotations.keys()),
         code_in_arguments(code),
         bool(recipe.base),
+        planned.correction,
+        planned.taking,
     )
     return EntryTask(task.key, run_and_load if task.gives_value else run_node, work, *handles)
 
@@ -190,7 +192,12 @@ def _verb_to_look_elsewhere(planned, planner):
     That is so while inputs are unfinished, because planning can't know their data.
     """
     waits = any(parent is not None and parent.is_to_do for parent in planned.parents)
-    if not waits or planned.outdated or planner.store(planned.recipe.root).is_empty:
+    if (
+        planned.taking is not None
+        or not waits
+        or planned.outdated
+        or planner.store(planned.recipe.root).is_empty
+    ):
         return ""
     return planner.verb
 

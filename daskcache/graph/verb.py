@@ -31,7 +31,7 @@ from dask._task_spec import cull
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
-from .. import cluster, config
+from .. import config
 from ..calls.recipe import Recipe
 from ..calls.state import running
 from ..clients import verb_client
@@ -55,6 +55,7 @@ from .frames import (
     recipes_among,
     recipes_of,
 )
+from .progress import end_with_futures, watch_dask_verb, watched
 from .tasks import finished
 
 
@@ -80,7 +81,12 @@ def sent_graph(recipe: Recipe) -> tuple[HighLevelGraph, str]:
 
 
 def compute(
-    collections: tuple, force=False, collect: bool = False, make: Iterable[Recipe] = (), **kwargs: Any
+    collections: tuple,
+    force=False,
+    collect: bool = False,
+    make: Iterable[Recipe] = (),
+    progress: bool | float | str | None = None,
+    **kwargs: Any,
 ) -> tuple:
     """Compute collections; complete nodes are read here, without a task.
 
@@ -94,6 +100,8 @@ def compute(
         As in `Planner`.
     make : iterable of Recipe
         Nodes to make together with the collections, but not to load.
+    progress : bool, float or str, optional
+        As in `daskcache.compute`.
     **kwargs
         As in `dask.compute`.
 
@@ -109,7 +117,7 @@ def compute(
         planner = Planner(force, collect)
         planner.wanted.append(lambda: composed_recipes(collections))
         planner.request_all(recipes)
-        return compute_planned(collections, planner, kwargs, making)
+        return compute_planned(collections, planner, kwargs, making, progress)
 
     return once() if force is True else _again_if_damaged(once)
 
@@ -144,7 +152,8 @@ def persist(collections: tuple, force=False, collect: bool = False, **kwargs: An
         planner.write_down()
         found = [_blocked(planner, collection) or collection for collection in collections]
         layer = VerbLayer(planner)
-        with layer:  # the verb within reads ``node.dask``, and gets this layer's plan
+        # the verb within reads ``node.dask``, and gets this layer's plan
+        with watched(planner, kwargs, is_composed=True, waits_for_cluster=False), layer:
             layer.expect(found)
             return dask.persist(*found, traverse=False, **kwargs)
 
@@ -189,13 +198,19 @@ def _again_if_damaged(once: Callable[[], Any]) -> Any:
             if error.target in damaged:
                 raise
             damaged.add(error.target)
-            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=4)
+            warnings.warn(f"made again, because {error}", DaskcacheWarning, stacklevel=5)
 
 
-def compute_planned(collections, planner, kwargs, making=()):
+def compute_planned(collections, planner, kwargs, making=(), progress=None):
     # `compute` without its retry, for a planner that has planned the collections already.
     planner.check()
     planner.write_down()
+    is_composed = not all(map(recipe_of, collections))
+    with watched(planner, kwargs, progress, is_composed):
+        return _compute_planned(collections, planner, kwargs, making)
+
+
+def _compute_planned(collections, planner, kwargs, making):
     layer = VerbLayer(planner)
     client = None if "scheduler" in kwargs else verb_client()
     results: list[Any] = [None] * len(collections)
@@ -274,11 +289,13 @@ def _new_layer(moment):
         collections = step.f_locals.get("collections", ())
         layer.expect(collections)
         layer.builder.planner.wanted.append(lambda: composed_recipes(collections))
+        watch_dask_verb(layer.builder.planner, moment.client)
         return layer
     if moment.is_sending:
         return _layer_to_send(moment.client, moment.futures, moment.expr)
     layer = _reopened(moment.culled) or VerbLayer()
     layer.builder.planner.wanted.append(lambda: recipes_among(moment.culled))
+    watch_dask_verb(layer.builder.planner, moment.client, is_composed=True)
     return layer
 
 
@@ -289,7 +306,7 @@ def _layer_to_send(client, futures, expr):
     scheduler keeps the task with the dependencies that it had at first.  So the graph is sent with the
     same tasks again (`layer_of`).
     """
-    cluster.prepare(client)
+    _prepare(client)
     with _sent_lock:
         is_known = any(sent.live_on(client, futures.keys()) for sent, _ in _sent_layers)
     if is_known:  # futures that their user has dropped still look alive for some moments
@@ -311,11 +328,19 @@ def _layer_to_send(client, futures, expr):
     layer.builder.planner.wanted[:] = [lambda: recipes]  # others would keep their graphs in memory
     layer.earlier = [old for sent, old in before if sent.live_on(client, futures.keys())]
     layer.builder.outputs = frozenset(futures)
+    watch_dask_verb(layer.builder.planner, client, is_composed=True)
+    end_with_futures(futures)
     layer.builder.futures = [weakref.ref(future) for future in futures.values()]
     layer.builder.values = frozenset(recipe.identity for recipe in recipes)
     with _sent_lock:
         _sent_layers.append((SentFutures(client, futures.keys()), layer))
     return layer
+
+
+def _prepare(client):
+    from .. import cluster  # verbs without one don't need it
+
+    cluster.prepare(client)
 
 
 def layer_of(recipe: Recipe, moment: DaskMoment) -> VerbLayer:
@@ -456,7 +481,8 @@ class VerbLayer(MaterializedLayer):
         moment = dask_moment()
         if moment.is_sending:
             self.builder.check_workers(moment)
-            cluster.prepare(moment.client)
+            _prepare(moment.client)
             self.tell_complete(moment.client)
+            end_with_futures(moment.futures)
         # a copy, because the mapping grows while tasks that hold nodes are pickled
         return plain_layer, (dict(self.mapping), self.annotations)

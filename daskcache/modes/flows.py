@@ -9,17 +9,38 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Generic, Protocol, overload
 
 from ..calls.recipe import recipes_before
 from ..calls.state import inside_body, made
 from ..graph.node import Node
+from ..graph.typed import Lazy, P, T, T_co
 from ..graph.verb import compute
+from ..tracebacks import shortened
 from .handles import lazy_values, without_futures
 from .options import DASK, OF_FLOWS, PREFECT, check_known, current_mode
 from .tasks import InModes, prefect_for
 
 
+class FlowDecorator(Protocol):
+    """What `flow` returns without a function."""
+
+    @overload
+    def __call__(self, function: Callable[P, Lazy[T]], /) -> Flow[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, list[Node[T]]], /) -> Flow[P, list[T]]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /) -> Flow[P, T]: ...
+
+
+@overload
+def flow(**options: Any) -> FlowDecorator: ...
+@overload
+def flow(function: Callable[P, Lazy[T]], /, **options: Any) -> Flow[P, T]: ...
+@overload
+def flow(function: Callable[P, list[Node[T]]], /, **options: Any) -> Flow[P, list[T]]: ...
+@overload
+def flow(function: Callable[P, T], /, **options: Any) -> Flow[P, T]: ...
 def flow(function: Callable | None = None, /, **options: Any) -> Any:
     """Make a function a flow, which calls tasks.
 
@@ -61,7 +82,7 @@ def flow(function: Callable | None = None, /, **options: Any) -> Any:
     return Flow(function, options)
 
 
-class Flow(InModes):
+class Flow(InModes, Generic[P, T_co]):
     """A decorated function that calls tasks, made by `flow`.
 
     Attributes
@@ -75,7 +96,8 @@ class Flow(InModes):
         functools.update_wrapper(self, function)
         super().__init__(function, options)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    @shortened
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T_co:
         if inside_body.get():
             return self.fn(*args, **kwargs)
         mode = current_mode()
@@ -84,7 +106,7 @@ class Flow(InModes):
         if mode != DASK:
             return self.fn(*args, **kwargs)
         if inspect.iscoroutinefunction(self.fn):
-            return self._run_async(args, kwargs)
+            return self._run_async(args, kwargs)  # type: ignore[return-value]  # T is a coroutine
         with _collected() as nodes:
             result = self.fn(*args, **kwargs)
         return _computed(result, nodes)

@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from dask.delayed import Delayed
 
@@ -21,11 +21,13 @@ from ..calls.state import made
 from ..clients import verb_client
 from ..graph.node import Node, holding
 from ..graph.nodes import Nodes
+from ..graph.typed import T, T_co
 from ..graph.verb import compute
 from ..runtime.entry import Entry
+from ..targets.source import AnyArgument
 
 
-class CachedResult(Entry):
+class CachedResult(Entry, Generic[T_co], AnyArgument):
     """Entry of a result that was made or found in this process.
 
     ``get_data()`` reads it.  It stands for its data as an argument of another task, and for its target
@@ -33,24 +35,31 @@ class CachedResult(Entry):
     """
 
     # recipes take an object with `_recipe` and `_dask` for a node
-    __slots__ = ("_recipe", "_dask", "__weakref__")
+    __slots__ = ("_recipe", "_dask")
 
     def __init__(self, entry: Entry, recipe: Recipe):
-        super().__init__(entry.key, entry.root, entry.stored, entry.layout, entry.inline, entry.label)
+        where = (entry.key, entry.root, entry.stored, entry.layout, entry.inline)
+        super().__init__(*where, entry.label, entry.corrections)
         self.algorithm = entry.algorithm
         self._recipe = recipe
         self._dask = None
         _results[id(recipe)] = self
 
+    if TYPE_CHECKING:
+
+        def load(self) -> T_co: ...
+        def get_data(self) -> T_co: ...
+
     @property
-    def path(self) -> str | tuple[str, ...]:
+    def path(self) -> str | Any:
         """Absolute path of the target, or a tuple of paths for several results."""
         paths = tuple(f"{self.root}/{result.target.path}" for result in self.stored)
         return paths[0] if len(paths) == 1 else paths
 
     def bare(self) -> Entry:
         """Return the entry without its recipe, which is much smaller after a long chain of tasks."""
-        entry = Entry(self.key, self.root, self.stored, self.layout, self.inline, self.label)
+        where = (self.key, self.root, self.stored, self.layout, self.inline)
+        entry = Entry(*where, self.label, self.corrections)
         entry.algorithm = self.algorithm
         return entry
 
@@ -75,7 +84,18 @@ def results_before(recipe: Recipe) -> list[tuple[Recipe, Entry]]:
     return [(before, result) for before, result in found if result is not None]
 
 
-class Done:
+class Handle(Generic[T_co], AnyArgument):
+    """Base of handles of submitted calls, with the type of the value."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def result(self, timeout: float | None = None) -> T_co: ...
+        def wait(self, timeout: float | None = None) -> None: ...
+
+
+class Done(Handle):
     """Handle of a submitted call that is over.
 
     Parameters
@@ -101,7 +121,7 @@ class Done:
         return f"Done({self.returned!r})"
 
 
-class Submitted:
+class Submitted(Handle):
     """Handle of a submitted node.
 
     With a distributed client, the node is sent to the cluster at once.  Without one, it stays lazy.  As
@@ -245,10 +265,10 @@ def forget(recipes: list[Recipe]) -> None:
         nodes[:] = [node for node in nodes if id(node._recipe) not in done]
 
 
-class Futures(list):
+class Futures(list[Handle[T]]):
     """List of handles, as `map` returns it, one for each call that it submits."""
 
-    def result(self, timeout: float | None = None) -> list:
+    def result(self, timeout: float | None = None) -> list[T]:
         """Return all values; `timeout` applies to each of them."""
         return [each.result(timeout) for each in self]
 

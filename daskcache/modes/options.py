@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .. import config
 from ..calls.signature import signature_of
 from ..errors import DaskcacheWarning, GraphError, did_you_mean
-from ..graph.node import delayed
+from ..graph.function import delayed
 from ..targets.base import Target
 from ..targets.stores import StoreTarget
 

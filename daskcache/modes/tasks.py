@@ -21,22 +21,26 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, Protocol, Self, overload
 
 import dask
 
 from ..aliases import names_of
 from ..calls.state import inside_body
 from ..errors import GraphError, MissingExtra
-from ..graph.node import Function, Node, delayed
+from ..graph.function import Function, delayed
+from ..graph.node import Node
+from ..graph.typed import P, T, T_co
 from ..graph.verb import compute, make_now
 from ..hashing.names import imported
+from ..tracebacks import shortened
 from .handles import (
     CachedResult,
     Done,
     Futures,
+    Handle,
     Submitted,
     forget,
     lazy_values,
@@ -59,6 +63,26 @@ from .plain import call_plain
 __getattr__ = names_of(__name__, "modes.flows")
 
 
+class TaskDecorator(Protocol):
+    """What `task` returns without a function."""
+
+    @overload
+    def __call__(
+        self, function: Callable[P, Coroutine[Any, Any, T]], /, **options: Any
+    ) -> Task[P, T]: ...
+    @overload
+    def __call__(self, function: Callable[P, T], /, **options: Any) -> Task[P, T]: ...
+    @overload
+    def __call__(self, **options: Any) -> TaskDecorator: ...
+
+
+@overload
+def task(**options: Any) -> TaskDecorator: ...
+@overload
+def task(function: Callable[P, Coroutine[Any, Any, T]], /, **options: Any) -> Task[P, T]: ...
+@overload
+def task(function: Callable[P, T], /, **options: Any) -> Task[P, T]: ...
+@shortened
 def task(function: Callable | None = None, /, **options: Any) -> Any:
     """Make a function a task, whose results are cached or recorded.
 
@@ -75,7 +99,7 @@ def task(function: Callable | None = None, /, **options: Any) -> Any:
         `daskcache.targets.stores.StoreTarget`).  ``store=None`` means ``save=False``.  If only the
         defaults of ``task(target=…)`` name the target, a function with ``save=False`` returns a value
         that is not stored, unless it takes a ``target_path``.
-    pure, nout, traverse
+    corrections, pure, nout, traverse
         As for `daskcache.delayed`.
     name_template : str, optional
         Another name for `label`.
@@ -127,7 +151,7 @@ class InModes(abc.ABC):
         self._options = dict(options)
         self._prefects: dict[str, Any] = {}
 
-    def with_options(self, **options: Any) -> Any:
+    def with_options(self, **options: Any) -> Self:
         """Return a task or flow of the same function, with some options of its decorator changed."""
         return type(self)(self.fn, with_defaults(self._options, options))
 
@@ -140,13 +164,13 @@ class InModes(abc.ABC):
     def _made_for(self, mode):
         """Return the task or flow of Prefect for this mode."""
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or current_mode() not in PREFECT:
             raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
         return getattr(self._in_prefect(current_mode()), name)
 
 
-class Task(InModes):
+class Task(InModes, Generic[P, T_co]):
     """A decorated function, made by `task`.
 
     A call does what the mode says, and so do `submit` and `map`.  Inside the body of another task, a
@@ -167,7 +191,8 @@ class Task(InModes):
             if hasattr(function, name):
                 setattr(self, name, getattr(function, name))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    @shortened
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Node[T_co]:
         if inside_body.get():
             return self.fn(*args, **kwargs)
         mode = current_mode()
@@ -179,6 +204,11 @@ class Task(InModes):
         node = self._node(args, kwargs)
         return node if mode == DASK else _run_now(node)
 
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Handle[T_co]: ...
+    @overload
+    def submit(self, *args: Any, wait_for: Any, **kwargs: Any) -> Handle[T_co]: ...
+    @shortened
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Submit a call, and return a handle with ``result()`` and ``wait()``.
 
@@ -205,7 +235,8 @@ class Task(InModes):
             return Submitted(self._node(args, kwargs))
         return Done(self(*args, **kwargs))
 
-    def map(self, *args: Any, **kwargs: Any) -> Any:
+    @shortened
+    def map(self, *args: Any, **kwargs: Any) -> Futures[T_co]:
         """Submit a call for each item of the iterable arguments, which must have one length.
 
         Texts, bytes, arguments wrapped in `daskcache.modes.unmapped` (or Prefect's `unmapped`) and those

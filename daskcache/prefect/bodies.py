@@ -26,6 +26,7 @@ from ..calls.arguments import make_recipe
 from ..calls.recipe import recipes_before, unflatten
 from ..calls.spec import Spec
 from ..calls.state import inside_body
+from ..calls.variants import variant
 from ..events import NodeEvent, listeners
 from ..graph.node import Node
 from ..graph.verb import make_now
@@ -35,7 +36,7 @@ from ..runtime.code_check import check_arguments
 from ..runtime.entry import Entry
 from ..storage.paths import located
 from ..targets.source import Source
-from ..targets.template import context, variant
+from ..targets.template import context
 from ..targets.unreadable import reading
 from .futures import cached, instances_in
 from .recording import make_artifact

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol, overload
 
 import dask
 import prefect
@@ -26,6 +26,7 @@ from prefect_dask import DaskTaskRunner
 
 from ..errors import NodeFailed
 from ..events import COPIED, FAILED, RAN, SKIPPED, TOPIC, event_of, messages_in
+from ..graph.typed import P, T
 from ..modes.options import PREFECT, current_mode
 from .dask_runner import DaskCacheTaskRunner, settings_of
 from .futures import cached, instances_in
@@ -33,6 +34,24 @@ from .recording import finish
 from .skipping import SkippingTaskRunner, with_skipping
 
 
+class FlowDecorator(Protocol):
+    """What `flow` returns without a function."""
+
+    def __call__(self, function: Callable[P, T], /) -> prefect.Flow[P, T]: ...
+
+
+@overload
+def flow(
+    *, mode: str | None = None, task_runner: TaskRunner | None = None, **options: Any
+) -> FlowDecorator: ...
+@overload
+def flow(
+    function: Callable[P, T],
+    *,
+    mode: str | None = None,
+    task_runner: TaskRunner | None = None,
+    **options: Any,
+) -> prefect.Flow[P, T]: ...
 def flow(
     function: Callable | None = None,
     *,

@@ -25,6 +25,7 @@ from prefect.utilities.collections import visit_collection
 from .. import config
 from ..calls.arguments import make_recipe
 from ..calls.recipe import Recipe, flatten
+from ..calls.variants import current_variant
 from ..errors import DaskcacheError, TargetCollision, UnhashableArgument
 from ..graph.builder import GraphBuilder
 from ..graph.node import Node
@@ -36,7 +37,7 @@ from ..runtime.entry import Entry
 from ..storage import code_store, roots
 from ..storage.paths import DATA_HASH
 from ..storage.roots import Root
-from ..targets.template import context, current_variant
+from ..targets.template import context
 from . import transactions
 from .bodies import Awaited, Body, LateBody, Settings, with_body
 from .futures import CacheFuture, cached, instances_in, state_if_done, value_in

@@ -20,7 +20,7 @@ from prefect import Flow, Task
 from ..calls.spec import Code, Options, Spec
 from ..clients import worker_here
 from ..errors import CodeMismatch, DaskcacheError
-from ..graph.node import Function
+from ..graph.function import Function
 from ..hashing import algorithms
 from ..hashing.encoder import Encoder
 from ..hashing.ownership import is_user_file, seen_as

@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, overload
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -19,7 +19,9 @@ from prefect.utilities.callables import get_call_parameters
 
 from ..calls.spec import Options, Spec
 from ..calls.state import inside_body
-from ..graph.node import Function, delayed
+from ..graph.function import Function, delayed
+from ..graph.typed import P, T
+from ..modes.handles import CachedResult
 from ..modes.options import PREFECT, current_mode, resolved, with_defaults
 from .bodies import DataBody, with_body
 from .futures import settled
@@ -32,6 +34,21 @@ from .skipping import adopt_runner
 _OPTIONS = {field.name for field in dataclasses.fields(Options)} - {"retries"}
 
 
+class TaskDecorator(Protocol):
+    """What `task` returns without a function."""
+
+    @overload
+    def __call__(self, function: Callable[P, T], /, **options: Any) -> Task[P, CachedResult[T]]: ...
+    @overload
+    def __call__(self, **options: Any) -> TaskDecorator: ...
+
+
+@overload
+def task(*, mode: str | None = None, **options: Any) -> TaskDecorator: ...
+@overload
+def task(
+    function: Callable[P, T], *, mode: str | None = None, **options: Any
+) -> Task[P, CachedResult[T]]: ...
 def task(function: Callable | None = None, *, mode: str | None = None, **options: Any) -> Any:
     """Make a function a Prefect task whose results are cached in targets.
 

@@ -75,7 +75,9 @@ class NumpyTarget(MetadataBeside, DecodesInParts, BytesTarget):
     known_exts = (".npy",)
     _addressed = "daskcache.targets.addressed.formats:AddressedArray"
 
-    def __init__(self, path, compressed=False, *, like=None):
+    def __init__(
+        self, path: str | os.PathLike[str], compressed: bool = False, *, like: str | None = None
+    ):
         super().__init__(path)
         self.compressed = compressed
         self.like = checked_like(like)

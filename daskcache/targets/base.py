@@ -9,9 +9,10 @@ inputs, and `resource` the base that targets and sources share.
 from __future__ import annotations
 
 import abc
+import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, BinaryIO, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from ..aliases import names_of
 from ..errors import FormatLimit
@@ -21,9 +22,11 @@ from ..storage import files
 from ..storage.files import Part
 from ..storage.trust import check_runnable
 from ..storage.verified_files import VerifiedFile
-from ..storage.verified_folders import VerifiedFolder
 from .registry import target_class
 from .resource import Decodes, Resource
+
+if TYPE_CHECKING:
+    from ..storage.verified_folders import VerifiedFolder
 
 __getattr__ = names_of(__name__, "targets.source")
 
@@ -55,7 +58,7 @@ class Target(Resource):
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         Path template, relative to the root.  Subclasses take options of their formats, too.
 
     Notes
@@ -70,7 +73,7 @@ class Target(Resource):
     NumpyTarget(...)
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = str(path)
 
     address_fields: ClassVar[dict[str, Any]] = {"data_hash": None}
@@ -383,6 +386,9 @@ class Target(Resource):
         options = [f", {k}={v!r}" for k, v in vars(self).items() if k != "path"]
         return f"{type(self).__name__}({self.path!r}{''.join(options)})"
 
+    def _repr_html_(self):
+        return imported("daskcache.targets.thumbnail:target_html")(self, self.path)
+
     def __eq__(self, other):
         return type(self) is type(other) and vars(self) == vars(other)
 
@@ -417,8 +423,8 @@ class BytesTarget(Decodes, Target):
         return False
 
     def is_same(self, value: Any, decoded: Any) -> bool:
-        """Return True if a value came back from the file unchanged."""
-        return self.hash(decoded) == self.hash(value)
+        """Return True if a value that came back with its hash is also unchanged in what has no hash."""
+        return True
 
     def difference(self, value: Any, decoded: Any) -> tuple[str, str]:
         """Return the change that a value suffers in this format, and a remedy, as two texts."""
@@ -430,7 +436,9 @@ class BytesTarget(Decodes, Target):
     def encode_checked(self, value: Any) -> list:
         return self.encode_and_read_back(value)[0]
 
-    def encode_and_read_back(self, value: Any, form: dict[str, Any] | None = None) -> tuple[list, Any]:
+    def encode_and_read_back(
+        self, value: Any, form: dict[str, Any] | None = None
+    ) -> tuple[list, Any, str]:
         """Encode a value, and check that it can be read back unless the class is `exact`.
 
         Parameters
@@ -445,6 +453,8 @@ class BytesTarget(Decodes, Target):
             The file's content, as bytes-like pieces.
         decoded : object
             The value that `decode` returns for them, in the form if needed, or `UNKNOWN`.
+        data_hash : str
+            The hash of the value.
 
         Raises
         ------
@@ -453,16 +463,17 @@ class BytesTarget(Decodes, Target):
         """
         pieces = list(self.encode(value))
         if self.exact:
-            return pieces, self.read_back(value, self.path)
+            return pieces, self.read_back(value, self.path), self.hash(value)
         try:
             decoded = self.restored(self.decode(b"".join(pieces)), form)
-            same = self.is_same(value, decoded)
+            data_hash = self.hash(value)
+            same = self.hash(decoded) == data_hash and self.is_same(value, decoded)
         except CODEC_ERRORS as error:
             reason = f"it can't be read back ({getattr(error, 'message', error)})"
             raise self.limit(value, reason, "use a path that ends in .pkl") from error
         if not same:
             raise self.limit(value, *self.difference(value, decoded))
-        return pieces, decoded
+        return pieces, decoded, data_hash
 
     def write(self, value: Any, path: str) -> None:
         pieces = self.encode_checked(value)

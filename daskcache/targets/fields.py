@@ -1,8 +1,9 @@
 """Fields: values by name that `sources` reads from the paths of files, for templates.
 
-`source.Source` has them.  They go on from sources to nodes (`calls.recipe`), and `template` fills paths
-and labels with them.  They name results and nothing else: no key depends on them.  Functions do not
-get them either, since a result that depended on them would be stale under a key that does not.
+`source.Source` has them, and results of a sweep (`graph.sweep`).  They go on to the nodes that are made
+from these (`calls.recipe`), and `template` fills paths and labels with them.  They name results and
+nothing else: no key depends on them.  Functions do not get them either, since a result that depended on
+them would be stale under a key that does not.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from ..errors import GraphError
 
-Fields = Mapping[str, str | int]
+Fields = Mapping[str, str | float]
 
 #: No fields; shared, and picklable, which a `MappingProxyType` is not.
 NONE: Fields = {}
@@ -69,7 +70,7 @@ class WithFields:
         """Return the fields for templates; of several files those on which all agree."""
         return self._fields_found or NONE
 
-    def __daskcache_values__(self, name: str) -> list[str | int]:
+    def __daskcache_values__(self, name: str) -> list[str | float]:
         """Return the values that the files have for a field, each once."""
         fields = self.__daskcache_fields__()
         return [fields[name]] if name in fields else []

@@ -7,11 +7,12 @@ here: a program that has a figure has imported it.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import GraphError
 from ..hashing.encoder import digest
@@ -71,7 +72,12 @@ class FigureTarget(FileTarget):
 
     known_exts = tuple(_METADATA)
 
-    def __init__(self, path, dpi=None, bbox_inches=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dpi: float | None = None,
+        bbox_inches: Literal["tight"] | None = None,
+    ):
         super().__init__(path)
         if _suffix(self.path) not in self.known_exts:
             raise GraphError(

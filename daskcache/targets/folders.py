@@ -76,7 +76,9 @@ class FolderSource(Source):
     2
     """
 
-    def __init__(self, folder, pattern="*", source=None):
+    def __init__(
+        self, folder: str | os.PathLike[str], pattern: str = "*", source: type[Source] | None = None
+    ):
         check_local(folder, "a source")
         self.folder = os.path.abspath(folder)
         self.pattern = pattern

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import Any
 
 from ..errors import LazyModule
@@ -79,7 +80,7 @@ class NetCDFTarget(DecodesInParts, BytesTarget):
         return _restored(xr.load_dataset(file, engine=_ENGINE))
 
     def is_same(self, value, decoded):
-        return super().is_same(value, decoded) and _indexes(value) == _indexes(decoded)
+        return _indexes(value) == _indexes(decoded)
 
     def difference(self, value, decoded):
         return f"{_first_difference(value, decoded)} would change", _OTHERWISE
@@ -133,7 +134,7 @@ class NetCDFSource(DecodesInParts, Source):
 
     format = NetCDFTarget
 
-    def __init__(self, path, **read_options):
+    def __init__(self, path: str | os.PathLike[str], **read_options: Any):
         super().__init__(path)
         self.read_options = read_options
 

@@ -7,6 +7,7 @@ values.  `storage.trust` decides which pickles may be read.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import sys
 from types import SimpleNamespace
@@ -94,7 +95,7 @@ class TextSource(Source):
 
     format = TextTarget
 
-    def __init__(self, path, encoding="utf-8"):
+    def __init__(self, path: str | os.PathLike[str], encoding: str = "utf-8"):
         super().__init__(path)
         self.encoding = encoding
 
@@ -138,7 +139,10 @@ class JSONTarget(BytesTarget):
 
     def encode(self, value):
         try:
-            text = json.dumps(to_json(value), indent=1, ensure_ascii=False, allow_nan=False)
+            written = to_json(value)
+            # indents are made by Python code, and there are none in a single value
+            encoder = _INDENTED if isinstance(written, (dict, list)) else _IN_ONE_LINE
+            text = encoder.encode(written)
         except CODEC_ERRORS as error:
             raise self.limit(value, str(error), _json_hint(value)) from error
         # A lone surrogate is written as its escape.  Two that would be read as one are refused: the
@@ -146,7 +150,12 @@ class JSONTarget(BytesTarget):
         return [text.encode("utf-8", "backslashreplace"), b"\n"]
 
     def decode(self, data):
-        return json.loads(data.decode(), object_hook=from_json)
+        return _DECODER.decode(data.decode())
+
+
+_INDENTED = json.JSONEncoder(indent=1, ensure_ascii=False, allow_nan=False)
+_IN_ONE_LINE = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+_DECODER = json.JSONDecoder(object_hook=from_json)
 
 
 class JSONSource(Source):

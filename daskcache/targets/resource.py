@@ -66,7 +66,7 @@ class Resource(abc.ABC):
     ext: Any = _Piece(lambda path: os.path.splitext(path)[1])
 
     @classmethod
-    def from_path(cls, path: str | os.PathLike, *args: Any, **fields: Any) -> Any:
+    def from_path(cls, path: str | os.PathLike[str], *args: Any, **fields: Any) -> Any:
         """Return the source or target with this path.
 
         `Source` and `Target` themselves choose the class by the suffix.

@@ -16,7 +16,6 @@ from ..errors import SourceChanged
 from ..hashing.encoder import hash_value, tag
 from ..hashing.names import imported
 from ..storage.roots import check_local
-from ..storage.source_hashes import content_hash, fresh_hash, opened
 from ..storage.trust import check_runnable
 from ..storage.verified_files import CHANGED, VerifiedFile
 from .fields import WithFields
@@ -26,8 +25,13 @@ from .resource import Decodes, Resource, name_with_code
 if TYPE_CHECKING:
     from .base import BytesTarget
 
+    #: Base of what fits any parameter to type checkers, because the function gets data in its place.
+    AnyArgument = Any
+else:
+    AnyArgument = object
 
-class Source(WithFields, Decodes, Resource):
+
+class Source(WithFields, Decodes, Resource, AnyArgument):
     """An existing input file.  A decorated function that takes it receives the file's data.
 
     A source is identified by its file name and content.  So a node made from it reruns only when one of
@@ -63,7 +67,7 @@ class Source(WithFields, Decodes, Resource):
     'two cells'
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]):
         check_local(path, "a source")
         self.path = os.path.abspath(path)
 
@@ -178,7 +182,9 @@ class Source(WithFields, Decodes, Resource):
         StorageError
             If it can't be read.
         """
-        return content_hash(self.path)
+        from ..storage import source_hashes
+
+        return source_hashes.content_hash(self.path)
 
     def load_verified(self, expected: str) -> Any:
         """Read the file, and raise SourceChanged if its content has another hash than `expected`.
@@ -218,7 +224,9 @@ class Source(WithFields, Decodes, Resource):
         expected : str
             The content hash that the file must have.
         """
-        self._compare(fresh_hash(self.path), expected)
+        from ..storage import source_hashes
+
+        self._compare(source_hashes.fresh_hash(self.path), expected)
 
     def heritage_verified(self, expected: str) -> Any:
         """Return `heritage`, and raise SourceChanged if the content has another hash than `expected`.
@@ -265,9 +273,11 @@ class Source(WithFields, Decodes, Resource):
 
     def _read(self, verify):
         """Read the file; `verify` takes the hash of its content, see `VerifiedFile`."""
+        from ..storage import source_hashes
+
         if self.runs_code:
             check_runnable(self.path)
-        with VerifiedFile(opened(self.path), verify) as file:
+        with VerifiedFile(source_hashes.opened(self.path), verify) as file:
             return self.decode_file(file)
 
     def _check_unchanged(self, got):

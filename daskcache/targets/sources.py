@@ -9,13 +9,15 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
-from ..errors import GraphError, LazyModule, PatternError, did_you_mean
+from ..dataframes import frame_of
+from ..errors import GraphError, PatternError, did_you_mean
 from ..hashing.encoder import hash_value, tag
 from ..hashing.names import imported
 from ..storage.roots import check_local
 from ..storage.source_hashes import source_error
+from ..tracebacks import shortened
 from .fields import Fields, agreed, withheld
 from .folders import MAX_MEMBERS, check_source_class, matches
 from .overview import as_html, as_text, grouped, in_order
@@ -24,11 +26,10 @@ from .registry import source_class
 from .source import Source
 from .unreadable import reading
 
-pd = LazyModule("pandas", "table")
 
-
+@shortened
 def sources(
-    pattern: str | os.PathLike, /, source: type[Source] | None = None, **options: Any
+    pattern: str | os.PathLike[str], /, source: type[Source] | None = None, **options: Any
 ) -> Sources:
     """Find the files that match a pattern, with fields read from their paths.
 
@@ -107,7 +108,7 @@ def sources(
     return Sources(folder, below, source=source, options=options)
 
 
-class Sources(Source, Sequence):
+class Sources(Source, Sequence[Source]):
     """The files that a pattern finds, as a sequence of sources.  `sources` makes it.
 
     It does not change when files are added or removed later.  A slice is a `Sources`, too.
@@ -254,12 +255,16 @@ class Sources(Source, Sequence):
         MissingExtra
             If pandas is not installed.
         """
-        return pd.DataFrame({"path": [self._path(name) for name in self._names], **self.fields})
+        return frame_of({"path": [self._path(name) for name in self._names], **self.fields})
 
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Source: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sources: ...
+    def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             return self._at(range(len(self))[index])
         return self._member(operator.index(index))
@@ -277,7 +282,7 @@ class Sources(Source, Sequence):
 
     def _at(self, indices: Iterable[int]) -> Sources:
         twin = object.__new__(type(self))
-        vars(twin).update(self.__getstate__())
+        twin.__dict__.update(self.__getstate__())
         twin.left_out = ()
         twin._names = tuple([self._names[i] for i in indices])
         twin._values = self._values and tuple([self._values[i] for i in indices])

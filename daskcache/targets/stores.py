@@ -47,7 +47,7 @@ class StoreTarget(Target):
 
     runs_code = True
 
-    def __init__(self, path, store):
+    def __init__(self, path: str | os.PathLike[str], store: type | str):
         super().__init__(path)
         self.store = imported(store) if isinstance(store, str) else store
         if not all(callable(getattr(self.store, name, None)) for name in ("save", "load")):

@@ -21,7 +21,7 @@ import cloudpickle
 import dask
 
 from ..errors import DaskcacheError, DaskcacheWarning, FormatLimit, TargetError, UnhashableArgument
-from ..graph.node import delayed
+from ..graph.function import delayed
 from ..hashing.encoder import hash_value
 from ..planning.planner import Planner
 from ..targets.base import Target

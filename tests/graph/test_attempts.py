@@ -54,6 +54,13 @@ def send(submissions, *tasks, futures=("future",)):
     return builder, verb
 
 
+def send_with_tasks(submissions, *tasks, futures=("future",)):
+    """A verb sends tasks that its graph has."""
+    builder, verb = send(submissions, *tasks, futures=futures)
+    builder.tasks.update({task.key: f"task of {task.key}" for task in tasks})
+    return builder, verb
+
+
 @pytest.mark.parametrize(
     ("status", "number"),
     [("pending", 0), ("finished", 1), ("error", 1), ("cancelled", 1), (None, 0)],
@@ -131,6 +138,29 @@ def test_only_attempts_without_a_future_are_forgotten(client):
     send(submissions, making("new"))
     assert set(submissions.sent) == {"kept", "new"}
     assert submissions._most == 2
+
+
+def test_the_tasks_of_futures_are_found(client, submissions):
+    """Once each, though a later verb has sent one of them again; those of other futures are left out."""
+    shared = making("shared")
+    client.has("one", "pending")
+    send_with_tasks(submissions, shared, futures=("one",))
+    send_with_tasks(submissions, making("other"), futures=("else",))
+    _, last = send_with_tasks(submissions, shared, making("new"), futures=("one", "two"))
+    assert submissions.tasks_for({"one"}) == [
+        (last.began, "task of shared"),
+        (last.began, "task of new"),
+    ]
+
+
+def test_a_forgotten_attempt_has_no_tasks(client):
+    """Its verb may still be known for its other tasks."""
+    submissions = Submissions(lambda: [client], max_remembered=1)
+    send_with_tasks(submissions, making("gone"), futures=("released",))
+    send_with_tasks(submissions, making("more"))
+    _, last = send_with_tasks(submissions, making("new"), futures=("alive",))
+    assert set(submissions.sent) == {"new"}
+    assert submissions.tasks_for({"alive", "released"}) == [(last.began, "task of new")]
 
 
 def test_many_verbs_are_looked_through_when_they_have_doubled(client):

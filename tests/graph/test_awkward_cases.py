@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import random
 import shutil
@@ -31,7 +32,7 @@ from daskcache.errors import (
     TargetMissing,
     UntrustedPickle,
 )
-from daskcache.storage import atomic
+from daskcache.storage import atomic, system_calls
 
 # ---- code and keys -------------------------------------------------------------------------------
 
@@ -538,7 +539,7 @@ def plain_file_system(monkeypatch):
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", link)
-    monkeypatch.setattr(atomic, "_rename_call", lambda: None)
+    monkeypatch.setattr(system_calls, "rename", lambda *args: errno.ENOSYS)
     atomic._say_once_that_it_is_weak.cache_clear()
 
 

@@ -12,7 +12,7 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
 
 import daskcache as dc
-from daskcache.graph.frames import DaskMoment, dask_moment, is_read_for_composing
+from daskcache.graph.frames import DaskMoment, blocking_verb, dask_moment, is_read_for_composing
 
 
 class Asking(MaterializedLayer):
@@ -121,3 +121,36 @@ def test_a_node_composes_without_a_plan(moments):
     node = dc.delayed(lambda: 1, version=1)()
     composed = dask.delayed(sum)([node])
     assert composed.compute(scheduler="sync") == 1
+
+
+# ---- verbs that wait -------------------------------------------------------------------------------
+
+
+class Noting(MaterializedLayer):
+    """A layer that asks which verb waits when Dask culls it."""
+
+    def __init__(self, names):
+        super().__init__({"asked": Task("asked", int)})
+        self.names = names
+
+    def cull(self, keys, all_hlg_keys):
+        frame = blocking_verb()
+        self.names.append(frame and (frame.f_globals["__name__"], frame.f_code.co_name))
+        return super().cull(keys, all_hlg_keys)
+
+
+@pytest.mark.parametrize("verb", ["compute", "persist"])
+def test_verbs_of_dask_wait(verb):
+    """On a scheduler of this process, both do."""
+    names = []
+    noting = Delayed("asked", HighLevelGraph({"asked": Noting(names)}, {"asked": set()}))
+    getattr(dask, verb)(noting, scheduler="sync")
+    assert set(names) == {("dask.base", verb)}
+
+
+def test_nothing_waits_where_no_verb_runs():
+    """A graph may be culled by a user."""
+    names = []
+    HighLevelGraph({"asked": Noting(names)}, {"asked": set()}).cull({"asked"})
+    assert names == [None]
+    assert blocking_verb() is None

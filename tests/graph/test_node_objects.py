@@ -7,6 +7,7 @@ import functools
 import importlib
 import inspect
 import io
+import operator
 import os
 import pickle
 import pydoc
@@ -21,6 +22,7 @@ import dask
 import pytest
 
 import daskcache as dc
+from daskcache.errors import DaskcacheWarning, NotComputed
 
 LINKS = 100_000
 
@@ -257,7 +259,7 @@ def test_comparing_nodes_is_lazy():
     """`==` and `!=` give lazy values, which say whether the values are equal."""
     assert (link(1, 2) == link(1, 3)).compute()
     assert not (link(1, 2) != link(1, 3)).compute()
-    with pytest.raises(TypeError, match="Truth of Delayed"):
+    with pytest.raises(NotComputed, match="no truth value"):
         bool(link(1) == link(1))
 
 
@@ -290,13 +292,13 @@ def test_nodes_as_keys_of_dicts():
 
 
 def test_two_nodes_of_one_call_in_a_set_do_what_two_values_of_dask_do():
-    """Whether that is an error or one element, it is the same as for `dask.delayed`."""
+    """Whether that is a TypeError or one element, it is the same as for `dask.delayed`."""
 
     def outcome(*values):
         try:
             return len(set(values))
-        except TypeError as error:
-            return str(error)
+        except TypeError:
+            return TypeError
 
     plain = dask.delayed(abs, pure=True)
     assert plain(1).key == plain(1).key
@@ -321,9 +323,34 @@ def test_functions_in_sets_and_dicts():
 
 def test_showing_a_node_reads_nothing(root):
     """`repr`, `str` and formatting name the node, and make no root."""
-    for text in (repr(link(1, 7)), str(link(1, 7)), f"{link(1, 7)}"):
+    for text in (repr(link(1, 7)), str(link(1, 7)), f"{link(1, 7)!r}"):
         assert text == "Node('link(link/000007.json)')"
     assert not root.exists()
+
+
+def test_a_node_in_a_text_is_told():
+    """Its name stands there, and a warning says that it is not the value."""
+    with pytest.warns(DaskcacheWarning, match=r"link\(link/000007.json\).*not the value"):
+        assert f"{link(1, 7)}" == "Node('link(link/000007.json)')"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [bool, int, float, complex, operator.index, len, iter, "{:d}".format, lambda node: [node][node]],
+)
+def test_a_node_is_not_its_value(use):
+    """What needs the value at once is a TypeError, which names the node and the cure."""
+    with pytest.raises(NotComputed, match=r"link\(link/000007.json\) is a node") as caught:
+        use(link(1, 7))
+    assert isinstance(caught.value, TypeError)
+    assert "node.compute()" in caught.value.hint
+
+
+def test_a_node_of_several_results_is_iterated():
+    """With ``nout``, a node has a length and items, which are lazy."""
+    pair = dc.delayed(lambda: (1, 2), nout=2, save=False)()
+    assert len(pair) == 2
+    assert [item.compute() for item in pair] == [1, 2]
 
 
 def test_the_repr_of_a_long_chain_is_short(long_chain):
@@ -354,7 +381,7 @@ def test_a_function_has_the_public_names_of_dasks():
     assert public(link) == public(dask.delayed(abs)) | {"map", "gather"}
 
 
-@pytest.mark.parametrize("name", ["_repr_html_", "_ipython_display_", "_unheard_of_", "__array__"])
+@pytest.mark.parametrize("name", ["_repr_svg_", "_ipython_display_", "_unheard_of_", "__array__"])
 def test_names_of_protocols_are_not_lazy_attributes(name):
     """What begins with an underscore is no attribute of the value, as with `dask.delayed`."""
     assert hasattr(link(1), name) == hasattr(dask.delayed(abs)(1), name)
@@ -570,4 +597,4 @@ def test_what_wraps_a_decorated_function_looks_like_the_users():
     assert typing.get_type_hints(cached) == typing.get_type_hints(wrapper) == hints
     helps = [pydoc.plain(pydoc.render_doc(each)).partition("\n")[2] for each in (cached, smooth)]
     assert helps[0] == helps[1]
-    assert type(cached).__module__ == "daskcache.graph.node"
+    assert type(cached).__module__ == "daskcache.graph.function"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import pickle
 from pathlib import Path
 
@@ -171,6 +172,18 @@ def test_to_frame(wells, made):
     assert frame["site"].tolist() == [1, 2, 10]
     assert frame["state"].tolist() == ["complete", "missing", "missing"]
     assert frame["target"].tolist() == ["size/P1_1.json", "size/P1_2.json", "size/P2_10.json"]
+
+
+def test_a_frame_of_names_that_are_no_unicode(tmp_path, monkeypatch):
+    """The dtype of texts in pandas 3 refuses names of files in Latin-1."""
+    monkeypatch.chdir(tmp_path)
+    for name in (b"\xc5.txt", b"b.txt"):
+        Path(os.fsdecode(name)).write_text("a well")
+    texts = dc.sources("{well}.txt")
+    assert list(texts.to_frame()["well"]) == ["b", "\udcc5"]
+    nodes = dc.delayed(len, save=False).map(texts)
+    assert list(nodes.to_frame()["well"]) == ["b", "\udcc5"]
+    assert len(dc.plan(nodes).to_frame()) == 2
 
 
 # ---- shown ---------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_whoever_dies_nothing_is_lost(tmp_path, full):
     Each run kills four workers, all while the graph is under way.  No node whose record was committed
     runs again, and users' folders hold the results and nothing else.
     """
-    seeds = range(200 if full else 20)
+    seeds = range(200 if full else 10)
     groups = [seeds[n::AT_ONCE] for n in range(AT_ONCE)]
     processes = [start(tmp_path, group) for group in groups]
     for group, process in zip(groups, processes, strict=True):

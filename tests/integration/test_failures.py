@@ -116,6 +116,26 @@ def test_collected_errors_let_the_others_go_on(anywhere, pipeline, runs, tmp_pat
     assert ill.dc.state == "complete"
 
 
+def test_methods_of_nodes_collect_and_force_as_the_verb_does(anywhere, pipeline, runs):
+    """They would go to Dask's scheduler otherwise, which takes any name without a word."""
+    goods, ill, total, cure = pipeline
+    assert isinstance(total.compute(errors="collect"), NodeFailed)
+    *values, failed = dc.Nodes([*goods, ill]).compute(errors="collect")
+    assert (values, type(failed)) == ([0, 1, 2], NodeFailed)
+    with pytest.raises(ValueError, match="a bad day"):
+        ill.compute(errors="raise")
+    with pytest.raises(ValueError, match='must be "raise" or "collect"'):
+        ill.compute(errors="collects")
+    runs.take()
+    cure.touch()
+    assert total.compute() == 5
+    assert runs.take() == ["bad", "summary"]
+    assert total.compute(force=True) == 5
+    assert "summary" in runs.take()
+    assert dc.Nodes([goods[0]]).compute(force=True) == [0]
+    assert runs.take() == ["good 0"]
+
+
 def test_an_exception_while_writing_leaves_nothing_behind(anywhere, tmp_path):
     """A target class that raises half-way leaves neither a target nor a part."""
 

@@ -128,7 +128,13 @@ class Api:
         return httpx.get(f"{self.url}/flow_runs/{flow_run_id}").json()
 
     def post(self, path, body):
-        return httpx.post(f"{self.url}/{path}", json=body).json()
+        """The answer of the server, which refuses for a moment while its database is locked."""
+        deadline = time.monotonic() + 30
+        while (answer := httpx.post(f"{self.url}/{path}", json=body)).is_error:
+            if time.monotonic() > deadline:
+                answer.raise_for_status()
+            time.sleep(0.2)
+        return answer.json()
 
     def _wait_for(self, path, body, count, final):
         deadline = time.monotonic() + 60

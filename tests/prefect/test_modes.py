@@ -203,3 +203,25 @@ def test_sources_as_arguments(server, tmp_path):
         return double.submit(dc.NumpySource(path)).result().get_data().tolist()
 
     assert pipeline(tmp_path / "a.npy") == pipeline(tmp_path / "a.npy") == [0, 2, 4]
+
+
+def test_verbs_in_runs_of_prefect_show_no_progress(server, root, capsys):
+    """Prefect logs what its tasks do; a display would draw over it.  Outside, the verb shows."""
+
+    @prefect.task
+    def in_a_task(n):
+        return dc.compute(count_up(n), progress=True)
+
+    @prefect.flow
+    def in_a_flow():
+        return dc.compute(count_up(1), progress=True), in_a_task(2)
+
+    assert in_a_flow() == ((1,), (2,))
+    assert " ran" not in capsys.readouterr().err
+    assert dc.compute(count_up(3), progress=True) == (3,)
+    assert capsys.readouterr().err.splitlines()[-1] == "1 ran"
+
+
+@dc.delayed(target="counts/{n}.json")
+def count_up(n):
+    return n

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import time
 from pathlib import Path
 
@@ -251,14 +252,15 @@ def test_how_they_show(raw):
     """A line, and in notebooks a table, count the values of each field, and the files left out."""
     (raw / "<b>_A02_s1.txt").touch()
     found = dc.sources(PATTERN)
-    told = f"<Sources {str(raw.parent / PATTERN)!r}: 13 files (1 left out), plate: 3, well: 2, site: 3>"
+    told = f"<Sources {PATTERN!r}: 13 files (1 left out), plate: 3, well: 2, site: 3>"
     assert repr(found) == told
     assert repr(found[:1]).endswith(": 1 file, plate: 1, well: 1, site: 1>")
     shown = found._repr_html_()
-    assert "<td>site</td><td>3</td><td>1, 2, 10</td>" in shown
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", shown)
+    assert cells[-3:] == ["site", "3", "1, 2, 10"]
     assert "&lt;b&gt;, P1, P2" in shown
     assert "left out: P1_A02_sX.txt" in shown
-    assert "<table>" not in dc.sources("raw/*.md")._repr_html_()
+    assert "<table" not in dc.sources("raw/*.md")._repr_html_()
 
 
 # ---- one input -----------------------------------------------------------------------------------

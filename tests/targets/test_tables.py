@@ -137,7 +137,7 @@ def _in_form(frame):
     """A frame comes back as its record describes it, or is refused with a hint."""
     target = dc.CSVTarget("a.csv")
     try:
-        pieces, back = target.encode_and_read_back(frame, form_of(frame))
+        pieces, back, _ = target.encode_and_read_back(frame, form_of(frame))
     except FormatLimit as error:
         assert error.hint is not None  # noqa: PT017 (either end is right)
         return False

@@ -284,6 +284,11 @@ class Addressed(Target):
         fields = [f"{name}={value!r}" for name, value in self._shown().items() if value is not None]
         return f"{self.plain.__name__}({', '.join(fields)})"
 
+    def _repr_html_(self):
+        from ..thumbnail import target_html  # imports all formats
+
+        return target_html(self, self.path if self._hash is None else self._path_with(self._hash))
+
     def _shown(self):
         return {"location": self.location, "name": self.name, "ext": self.ext, "data_hash": self._hash}
 

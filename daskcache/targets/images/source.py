@@ -7,6 +7,9 @@ images as results.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Sequence
+from typing import Any
 
 from ...errors import FormatLimit, GraphError, SourceUnreadable, require
 from ...storage.source_hashes import source_error
@@ -72,7 +75,14 @@ class ImageSource(DecodesInParts, Source, Metadata):
     format = ImageTarget
     address_fields = {"metadata": None, "resolution": None}  # noqa: RUF012
 
-    def __init__(self, path, metadata=None, resolution=None, series=None, level=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        metadata: dict[str, Any] | None = None,
+        resolution: Sequence[float] | None = None,
+        series: int | None = None,
+        level: int | None = None,
+    ):
         super().__init__(path)
         if not (metadata is None or isinstance(metadata, dict)):
             raise GraphError(

@@ -9,7 +9,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
+from collections.abc import Sequence
 from functools import partial
+from typing import Literal
 
 from ...aliases import names_of
 from ...errors import FormatLimit, LazyModule, require
@@ -129,16 +132,16 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
 
     def __init__(
         self,
-        path,
-        compression="zlib",
+        path: str | os.PathLike[str],
+        compression: Literal["zlib", "zstd"] | None = "zlib",
         *,
-        format=None,
-        axes=None,
-        pixel_size=None,
-        unit=None,
-        channels=None,
-        tile=None,
-        like=None,
+        format: Literal["ome", "imagej", "plain"] | None = None,
+        axes: str | None = None,
+        pixel_size: float | Sequence[float] | dict[str, float] | None = None,
+        unit: str | None = None,
+        channels: tuple[str, ...] | list[str] | None = None,
+        tile: Sequence[int] | None = None,
+        like: str | None = None,
     ):
         super().__init__(path)
         self.compression = one_of("compression", compression, ("zlib", "zstd", None))

@@ -10,6 +10,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from ...errors import GraphError, LazyModule, require
 from ..base import CODEC_ERRORS
@@ -27,6 +30,9 @@ from .polars_frames import (
     polars_to_csv,
     polars_to_parquet,
 )
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsKeysAndGetItem
 
 pd = LazyModule("pandas", "table")
 
@@ -81,7 +87,13 @@ class CSVTarget(FrameTarget):
     _addressed = "daskcache.targets.addressed.formats:AddressedTable"
     _name, _otherwise = "CSV", TO_PARQUET
 
-    def __init__(self, path, dtype=None, index_col=None, frame=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        dtype: SupportsKeysAndGetItem[str, Any] | None = None,
+        index_col: str | Sequence[str] | None = None,
+        frame: Literal["polars"] | None = None,
+    ):
         super().__init__(path)
         self.frame = checked_frame(frame)
         if frame is not None and index_col is not None:
@@ -194,7 +206,12 @@ class ParquetTarget(FrameTarget):
 
     _name = "Parquet"
 
-    def __init__(self, path, row_group_size=None, frame=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        row_group_size: int | None = None,
+        frame: Literal["polars"] | None = None,
+    ):
         super().__init__(path)
         self.row_group_size = row_group_size
         self.frame = checked_frame(frame)
@@ -286,7 +303,9 @@ class CSVSource(FrameSource):
     format = CSVTarget
     default_ext, known_exts = ".csv", (".csv", ".tsv", ".gz")
 
-    def __init__(self, path, frame=None, **read_options):
+    def __init__(
+        self, path: str | os.PathLike[str], frame: Literal["polars"] | None = None, **read_options: Any
+    ):
         super().__init__(path, frame, **read_options)
         sep = separator(self.path)
         if sep != "," and not {"sep", "delimiter", "dialect", "separator"} & read_options.keys():

@@ -6,8 +6,9 @@ whole, and `polars_frames` that one of polars does.
 
 from __future__ import annotations
 
+import os
 from copy import copy
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import GraphError, LazyModule
 from ..base import CODEC_ERRORS, BytesTarget
@@ -65,8 +66,7 @@ class FrameTarget(BytesTarget):
         return twin
 
     def is_same(self, value, decoded):
-        is_equal = super().is_same(value, decoded)
-        return is_equal and (is_frame(value) or is_whole(value, decoded))
+        return is_frame(value) or is_whole(value, decoded)
 
     def difference(self, value, decoded):
         if not is_frame(value):
@@ -84,7 +84,9 @@ class FrameTarget(BytesTarget):
 class FrameSource(Source):
     """A file of a data frame, read by a function of pandas or polars with some options."""
 
-    def __init__(self, path, frame=None, **read_options):
+    def __init__(
+        self, path: str | os.PathLike[str], frame: Literal["polars"] | None = None, **read_options: Any
+    ):
         super().__init__(path)
         self.frame = checked_frame(frame)
         self.read_options = read_options

@@ -60,7 +60,7 @@ class PartitionedParquetTarget(FolderTarget):
     2
     """
 
-    def __init__(self, path, rows=1_000_000):
+    def __init__(self, path: str | os.PathLike[str], rows: int = 1_000_000):
         super().__init__(path)
         if type(rows) is not int or rows < 1:
             raise GraphError(

@@ -93,7 +93,7 @@ class SQLTarget(_InDatabase, Target):
     in_database = True
     options_matter = True
 
-    def __init__(self, path, dtype: Mapping[str, Any] | None = None):
+    def __init__(self, path: str | os.PathLike[str], dtype: Mapping[str, Any] | None = None):
         database, table, self._url = _split(str(path))
         super().__init__(f"{database}{SEPARATOR}{table}")
         self.dtype = dict(dtype or {})
@@ -187,7 +187,7 @@ class SQLSource(_InDatabase, Source):
     1   A2
     """
 
-    def __init__(self, path, dtype: Mapping[str, Any] | None = None):
+    def __init__(self, path: str | os.PathLike[str], dtype: Mapping[str, Any] | None = None):
         database, table, self._url = _split(os.fspath(path))
         at = table_of(f"{database}{SEPARATOR}{table}")
         self.path = f"{os.path.abspath(database) if at.is_file else at.database}{SEPARATOR}{table}"

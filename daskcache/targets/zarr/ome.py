@@ -7,7 +7,9 @@ arrays.  To read an existing OME-Zarr image, use `source.ZarrSource`.
 from __future__ import annotations
 
 import math
-from typing import Any
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from ...errors import LazyModule
 from ..images.metadata import TakesOver
@@ -91,18 +93,18 @@ class OMEZarrTarget(TakesOver, ZarrTarget):
 
     def __init__(
         self,
-        path,
-        axes=None,
-        scale=None,
-        units=None,
-        levels=None,
-        method="mean",
-        chunks=None,
-        shards=None,
-        compressors=AUTO,
-        attributes=None,
-        channels=None,
-        like=None,
+        path: str | os.PathLike[str],
+        axes: str | None = None,
+        scale: Mapping[str, float] | None = None,
+        units: Mapping[str, str] | None = None,
+        levels: int | None = None,
+        method: Literal["mean", "nearest"] = "mean",
+        chunks: Sequence[int] | None = None,
+        shards: Sequence[int] | None = None,
+        compressors: Any = AUTO,
+        attributes: Mapping[str, Any] | None = None,
+        channels: tuple[str, ...] | list[str] | None = None,
+        like: str | None = None,
     ):
         super().__init__(path, chunks, shards, compressors, attributes)
         self.axes = axes

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from ...errors import FormatLimit, GraphError, UnsafePath
 from ...hashing.encoder import hash_value
@@ -70,7 +72,14 @@ class ZarrSource(Source):
     #: True if `get_data` gives the open array or group, as CPR does, unless slices are given.
     _lazy = False
 
-    def __init__(self, path, group="", slices_start=(), slices_stop=(), mode="r"):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        group: str = "",
+        slices_start: Sequence[int | None] = (),
+        slices_stop: Sequence[int | None] = (),
+        mode: Literal["r"] = "r",
+    ):
         super().__init__(path)
         self.slices = _slices(slices_start or (), slices_stop or ())
         self.mode = mode

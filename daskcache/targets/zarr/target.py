@@ -7,6 +7,8 @@ images.  `source` has existing arrays as inputs.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...aliases import names_of
@@ -87,7 +89,16 @@ class ZarrTarget(MetadataBeside, FolderFormat):
     (1, 2, 2)
     """
 
-    def __init__(self, path, chunks=None, shards=None, compressors=AUTO, attributes=None, *, like=None):
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        chunks: Sequence[int] | None = None,
+        shards: Sequence[int] | None = None,
+        compressors: Any = AUTO,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        like: str | None = None,
+    ):
         super().__init__(path)
         self.like = checked_like(like)
         self.chunks = _lengths(chunks)
