@@ -1,4 +1,4 @@
-"""What building the pages changes in them: links into the code work in the repository only."""
+"""What building the pages changes in them: links to code and notebooks work in the repository only."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ from typing import Any
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    return re.sub(r"\[([^\]]+)\]\(\.\./daskcache/[^)]*\)", r"\1", markdown)
+    return re.sub(r"\[([^\]]+)\]\(\.\./(?:daskcache|notebooks)/[^)]*\)", r"\1", markdown)

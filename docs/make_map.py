@@ -27,10 +27,13 @@ ABOUT = {
     "config": "part of Dask's",
     "errors": "the error tree",
     "events": "what happened",
+    "dataframes": "what is told, as tables",
     "graph": "plans to Dask graphs",
     "hashing": "values, code to hashes",
     "housekeeping": "a root, its commands",
     "modes": "task and flow",
+    "monitor": "progress of verbs",
+    "pages": "HTML for notebooks",
     "planning": "what is left, and why",
     "prefect": "the Prefect adapter",
     "printable": "texts for terminals",
@@ -38,9 +41,11 @@ ABOUT = {
     "storage": "files, records, commits",
     "targets": "formats and sources",
     "testing": "helpers for tests",
+    "tracebacks": "without our frames",
 }
 #: Rooms that any other may use.
-GROUND = {"aliases", "clients", "config", "errors", "events", "printable"}
+GROUND = {"aliases", "clients", "config", "errors", "pages", "printable", "tracebacks"}
+GROUND |= {"dataframes", "events"}
 WIDTH, BOX, HEIGHT, GAP, MARGIN = 820, 172, 44, 34, 16
 
 
