@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import os
+import shutil
 import sys
 import textwrap
 
@@ -25,6 +26,8 @@ dask.config.refresh()
 
 def pytest_addoption(parser):
     parser.addoption("--full", action="store_true", help="run the slow suites in their full size")
+    parser.addoption("--pictures", metavar="FOLDER", help="keep the pictures that tests make there")
+    parser.addoption("--approve", action="store_true", help="replace the pictures that were approved")
 
 
 def pytest_configure(config):
@@ -127,6 +130,18 @@ def files(root):
         return sorted(p.as_posix() for p in found if p.parts[0] != ".daskcache")
 
     return files
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; other modules may run event loops of their own, so each starts its own."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium")
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 assert daskcache.config.get("root")  # the defaults are loaded before any test sets its own

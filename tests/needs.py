@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from ctypes.util import find_library
 from functools import cache
 from glob import glob
 from importlib.metadata import version
@@ -64,6 +65,10 @@ def _has_imagej():
     return shutil.which("javac") is not None and os.path.exists("/usr/share/java/ij.jar")
 
 
+def _has_cairo():
+    return find_library("cairo") is not None
+
+
 def _has_package_index():
     """Return True if pip finds source distributions."""
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
@@ -74,6 +79,7 @@ def _has_package_index():
 #: By name of the need: what tests for it, and what to do about it.
 NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "pseudo-terminals": (lambda: os.name == "posix", "pseudo-terminals, as POSIX has them"),
+    "forks": (lambda: hasattr(os, "fork"), "the system call fork(2)"),
     "postgresql": (postgresql_programs, "a PostgreSQL server (apt-get install postgresql)"),
     "network namespaces": (_has_network_namespaces, "root rights and ip (apt-get install iproute2)"),
     "root": (_is_root, "root rights"),
@@ -81,6 +87,8 @@ NEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "deployments": (_has_fastapi_of_prefect, 'the extra\'s own fastapi (pip install "fastapi < 0.151")'),
     "ptrace": (_has_ptrace, "ptrace(2) on Linux on x86-64"),
     "imagej": (_has_imagej, "ImageJ and a JDK (apt-get install imagej default-jdk-headless)"),
+    "chromium": (lambda: shutil.which("chromium"), "Chromium (apt-get install chromium)"),
+    "cairo": (_has_cairo, "the library Cairo (apt-get install libcairo2)"),
     "limits": (lambda: sys.platform == "linux", "Linux, for limits of open files and memory"),
     "package index": (_has_package_index, "pip, and a package index that it reaches"),
     "padded long doubles": (_has_padded_long_doubles, "long doubles of 80 bits, as x86-64 has them"),

@@ -61,6 +61,7 @@ def test_a_name_that_was_nowhere_is_not_found():
         ("daskcache.targets.images", "ImageTarget", dc.ImageTarget),
         ("daskcache.targets.zarrs", "ZarrTarget", dc.ZarrTarget),
         ("daskcache.node", "Node", dc.Node),
+        ("daskcache.graph.node", "Function", import_module("daskcache.graph.function").Function),
         ("daskcache.targets.base", "FolderTarget", import_module("daskcache.targets.base").FolderFormat),
         ("daskcache.storage", "Part", import_module("daskcache.storage.files").Part),
     ],
@@ -72,6 +73,13 @@ def test_a_pickle_by_an_old_path_is_read(module, name, found):
     program = f"import pickle; print(pickle.loads({pickled!r}).__module__)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert (done.stdout.strip(), done.stderr) == (found.__module__, "")
+
+
+def test_a_public_name_is_not_hidden_by_an_old_path():
+    """Python sets what it imports as an attribute of the package, where a function may have the name."""
+    module = import_module("daskcache.corrections")
+    assert module.release is import_module("daskcache.planning.corrections").release
+    assert list(dc.corrections()) == []
 
 
 def test_old_paths_are_no_second_modules():

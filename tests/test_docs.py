@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import pytest
 
 TOP = Path(__file__).parent.parent
 PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").rglob("*.md"))]
+NOTEBOOKS = sorted((TOP / "notebooks").glob("*.ipynb"))
 #: The page that needs a server, which `tests/prefect` has.
 OF_PREFECT = TOP / "docs/how-to/prefect.md"
 
@@ -124,6 +127,28 @@ def test_links_lead_to_files(page):
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=name_of)
+def test_notebooks_are_as_they_were_run(notebook):
+    """Small, without errors, and without a path, user or address of the machine that ran them."""
+    cells = json.loads(notebook.read_text())["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    assert any("execution_count" in cell and cell["execution_count"] for cell in cells)
+    assert [output["ename"] for output in outputs if output["output_type"] == "error"] == []
+    shown = json.dumps([drop_pictures(output) for output in outputs])
+    assert re.findall(r"(?:/home/|/Users/|/root/|/tmp/|/var/|/work/)[\w./-]*", shown) == []
+    assert set(re.findall(r"adopted by (\w+)", shown)) <= {"scientist"}
+    assert set(re.findall(r"Z on ([\w.-]+)", shown)) <= {"workstation"}
+    assert re.findall(r"\w+://(?!127\.0\.0\.1)\d[\d.]*", shown) == []
+    assert notebook.stat().st_size < 1.5e6
+    assert f"notebooks/{notebook.name}" in (TOP / "docs/notebooks.md").read_text()
+
+
+def drop_pictures(output):
+    """An output without what is no text."""
+    data = {name: text for name, text in output.get("data", {}).items() if name.startswith("text/")}
+    return re.sub(r"base64,[^\"']+", "", json.dumps({**output, "data": data}))
+
+
 def test_every_public_name_has_its_place():
     """The page of the API has each of them."""
     import daskcache
@@ -133,6 +158,30 @@ def test_every_public_name_has_its_place():
     )
     methods_of_functions = ["map", "gather"]
     assert sorted(shown) == sorted([*daskcache._HOMES, *methods_of_functions])
+
+
+def test_the_cast_of_the_demo():
+    """The animation shows the demo's end, and no folder of the machine that made it."""
+    text = re.sub(r"<[^>]+>", "\n", (TOP / "docs/demo.svg").read_text())
+    shown = html.unescape(text).replace("\xa0", " ")
+    assert "19 of 19 nodes ran" in shown
+    assert "~/screen/daskcache-demo/results" in shown
+    assert not re.search(r"/(tmp|home|root|var|work)/", shown)
+
+
+def test_a_cast_is_drawn(tmp_path):
+    """What a terminal prints becomes an animation."""
+    code = (
+        "import sys; sys.path.insert(0, 'docs'); import make_cast; from pathlib import Path;"
+        "make_cast.COMMANDS, make_cast.PAUSE = ('echo one', 'echo two; pwd'), 0.1;"
+        "folder = Path(sys.argv[1]);"
+        "make_cast.draw(make_cast.record(folder), folder / 'cast.svg')"
+    )
+    done = run(sys.executable, "-c", code, str(tmp_path), cwd=TOP)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "cast.svg").read_text()
+    assert ">~/screen<" in text.replace("\xa0", " ")
+    assert "@keyframes" in text or "animate" in text
 
 
 def test_the_map_is_current():

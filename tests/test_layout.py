@@ -66,6 +66,7 @@ PUBLIC = [
     "audit",
     "compute",
     "context",
+    "corrections",
     "delayed",
     "detach",
     "diff",
@@ -79,11 +80,14 @@ PUBLIC = [
     "keep",
     "persist",
     "plan",
+    "progress",
     "prune",
     "register_suffix",
     "release",
+    "report",
     "sources",
     "status",
+    "sweep",
     "target",
     "target_decoder",
     "target_encoder",
@@ -147,12 +151,12 @@ import daskcache
 assert not written, written
 assert not started, started
 assert before == (threading.active_count(), set(os.listdir(".")))
-heavy = "dask", "distributed", "numpy", "pandas", "tempfile", "tifffile"
+heavy = "dask", "distributed", "numpy", "pandas", "rich", "tempfile", "tifffile"
 print(sorted(m for m in heavy if m in sys.modules))
 daskcache.delayed, daskcache.plan, daskcache.ImageTarget
 assert not written, written
 assert not started, started
-print(sorted(m for m in ("pandas", "distributed", "tifffile", "imageio") if m in sys.modules))
+print(sorted(m for m in ("pandas", "distributed", "rich", "tifffile", "imageio") if m in sys.modules))
 """
 
 
@@ -270,6 +274,7 @@ def test_no_module_imports_optional_packages_when_it_is_imported():
         "numpy",
         "pandas",
         "pyarrow",
+        "rich",
         "tifffile",
         "imageio",
         "distributed",

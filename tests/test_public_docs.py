@@ -18,7 +18,7 @@ from numpydoc.validate import validate
 
 import daskcache as dc
 from daskcache.graph.accessor import Accessor
-from daskcache.graph.node import Function
+from daskcache.graph.function import Function
 
 #: What numpydoc must not find: a docstring that is missing, parameters that are not documented, unknown
 #: or without a description, and a result without its section.
@@ -38,7 +38,7 @@ MEMBERS = {
     if not member.startswith("_") and isinstance(value, _KINDS) and value.__doc__
 }
 MEMBERS |= {
-    f"daskcache.graph.node.Function.{name}": getattr(Function, name) for name in ("map", "gather")
+    f"daskcache.graph.function.Function.{name}": getattr(Function, name) for name in ("map", "gather")
 }
 
 
