@@ -208,21 +208,24 @@ def count_tasks(dask_scheduler):
     return len(dask_scheduler.tasks)
 
 
-def test_what_was_sent_before_counts(client):
+def test_what_was_sent_before_counts(client, tmp_path):
     """A page that comes when tasks are there already knows what is left."""
+    gate = tmp_path / "gate"
 
-    def early(i):
-        time.sleep(i)
+    def early(i, gate):
+        while not os.path.exists(gate):
+            time.sleep(0.05)
         return i
 
     client.run_on_scheduler(unregister)
-    nodes = [dc.delayed(early, target="early/{i}.json")(i) for i in (1.5, 1.6)]
+    nodes = [dc.delayed(early, target="early/{i}.json")(i, str(gate)) for i in (1, 2)]
     with dask.config.set({"daskcache.workers.attach": False}), on_cluster(client):
         futures = client.compute(nodes)
         while client.run_on_scheduler(count_tasks) < len(nodes):
             time.sleep(0.05)
         assert client.run_on_scheduler(register)
         head, *_ = texts(address(client))
+        gate.touch()
         assert "0 ran, 2 left" in head
         client.gather(futures)
     client.run_on_scheduler(unregister)
