@@ -290,6 +290,8 @@ MADE = {
     "wide narrowed": np.tile(STACK[0].astype("i8"), (3, 12)),
     "turned": STACK.T,
     "mirrored colours": RNG.integers(0, 255, (40, 50, 3), dtype="u1")[:, ::-1],
+    "masks of width 1": STACK[..., :1] > 400,
+    "pixels": STACK[:, :1, :1].astype("i8"),
 }
 
 
@@ -297,16 +299,31 @@ MADE = {
 @pytest.mark.parametrize("tile", [None, (16, 32)], ids=["strips", "tiles"])
 @pytest.mark.parametrize("compression", ["zlib", "zstd", None])
 def test_pieces_make_the_same_file(value, tile, compression, tmp_path, monkeypatch):
-    """A large image is stored piece by piece, in the bytes that tifffile writes of it as a whole."""
-    monkeypatch.setattr(target_module, "_SMALLEST_STRIP", 500)
+    """A large image is stored piece by piece, and on threads, in the bytes of one that is not."""
+    monkeypatch.setattr(pixels, "_SMALLEST_STRIP", 500)
     monkeypatch.setattr(pixels, "PIECE", 500)
-    target = dc.ImageTarget("a.tif", compression, tile=tile)
-    whole = content(target, value)
-    monkeypatch.setattr(target_module, "_LARGE", 0)
-    target.write(value, tmp_path / "a.tif")
-    written = (tmp_path / "a.tif").read_bytes()
-    assert hash_value(written) == hash_value(whole)  # pytest takes minutes to show other bytes
-    assert_identical(target.read(tmp_path / "a.tif"), np.ascontiguousarray(value))
+    for name in ("a.tif", "a.ome.tif"):
+        target, path = dc.ImageTarget(name, compression, tile=tile), tmp_path / name
+        whole = content(target, value)
+        with monkeypatch.context() as patch:
+            patch.setattr(target_module, "_LARGE", 0)
+            patch.setattr(pixels, "_WORTH_A_THREAD", 0)
+            target.write(value, path)
+        written = path.read_bytes()
+        assert hash_value(written) == hash_value(whole)  # pytest takes minutes to show other bytes
+        assert_identical(target.read(path), np.ascontiguousarray(value))
+
+
+@pytest.mark.parametrize("value", MADE.values(), ids=MADE)
+def test_deflate_without_isal(value, monkeypatch):
+    """Where there is none for a machine, libdeflate makes strips of the same pixels."""
+    target = dc.ImageTarget("a.tif")
+    usual = content(target, value)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "isal", None)
+        other = content(target, value)
+    assert other != usual
+    assert_identical(target.decode(other), target.decode(usual))
 
 
 @pytest.mark.parametrize("compression", ["zlib", None])

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import math
 import os
 from collections.abc import Sequence
-from functools import partial
 from typing import Literal
 
 from ...aliases import names_of
@@ -40,17 +38,8 @@ __getattr__ = names_of(__name__, "targets.images.source")
 
 # Dtypes that come back from TIFF unchanged; tests/targets/test_registry.py proves it for each.
 _DTYPES = {"b1", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", "c8", "c16"}
-#: Bytes of a strip before compression: the most, and the least if a page is cut for two threads.
-_STRIP, _SMALLEST_STRIP = 2**20, 2**16
-#: Bytes of pixels above which a second thread saves more time than its start takes.
-_WORTH_A_THREAD = 2**19
 #: Bytes of pixels above which a file is made on disk, not in memory.
 _LARGE = 2**24
-#: Level of deflate.  In libdeflate, which tifffile uses, this fastest level makes smaller files of raw
-#: images than zlib's default level, and up to a quarter larger ones of labels and masks.
-_LEVEL = 1
-#: Names that TIFF's tags have for compressions.
-_TAGGED = {"zlib": "ADOBE_DEFLATE", "zstd": "ZSTD"}
 
 
 class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
@@ -108,10 +97,11 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
 
     Notes
     -----
-    Files are written with `tifffile <https://github.com/cgohlke/tifffile>`_, on two threads from 512 KiB
-    of pixels.  By default, pixels are deflated (compression 8) in strips, without a predictor.  ImageJ
-    before 1.53v (October 2022) ignores predictors, and shows other pixels.  ImageJ has no 64-bit floats.
-    Equal images give equal bytes.  Images of 4 GiB and more, before compression, are written as BigTIFF.
+    Files are written with `tifffile <https://github.com/cgohlke/tifffile>`_, on two threads from 8 MiB
+    of pixels.  By default, pixels are deflated (compression 8) in strips, without a predictor, by `ISA-L
+    <https://github.com/intel/isa-l>`_ where it is installed.  ImageJ before 1.53v (October 2022) ignores
+    predictors, and shows other pixels.  ImageJ has no 64-bit floats.  Equal images give equal bytes.
+    Images of 4 GiB and more, before compression, are written as BigTIFF.
 
     Examples
     --------
@@ -175,35 +165,41 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
         metadata = self._metadata_of(value)
         kind, dtype = self._stored(value, metadata)
         note = Note(value.dtype.name, dtype.name, metadata, value.shape)
-        how = self._compressed(value, dtype, metadata.axes)
+        in_colour = metadata.axes.endswith("S")
+        pages = pixels.Pages(value, dtype, in_colour, kind == PLAIN)
         tifffile.imwrite(
             file,
-            self._pixels(value, dtype, metadata.axes, how),
+            **self._pixels(pages),
             shape=value.shape,
             dtype=dtype,
-            photometric="rgb" if metadata.axes.endswith("S") else "minisblack",
-            tile=self.tile,
+            photometric="rgb" if in_colour else "minisblack",
             bigtiff=tiff.needs_bigtiff(value.shape, dtype),
-            **how,
             **tiff.arguments(kind, note, self.hash(value) if kind == OME else ""),
         )
 
-    def _pixels(self, value, dtype, axes, how):
-        """Return the pixels to store; those of a large image in pieces, if they have to be made.
+    def _pixels(self, pages):
+        """Return the arguments of `tifffile.imwrite` for the pixels and how they are compressed.
 
-        tifffile takes tiles as arrays and encodes them.  It takes strips in their encoded form only.
+        tifffile takes tiles as arrays and encodes them.  Strips are encoded here, as it takes them in
+        their encoded form, too.  Pixels of large images that have to be converted are so in pieces.
         """
-        is_as_stored = value.dtype == dtype and value.flags.c_contiguous
-        # given tile by tile, uncompressed stacks would have other bytes: other pointers to equal sizes
-        in_one = self.tile and self.compression is None
-        if is_as_stored or in_one or not self.is_large(value):
-            return pixels.as_stored(value, dtype)
+        if self.compression is None:
+            # tile by tile, uncompressed stacks would have other bytes: other pointers to equal sizes
+            if self.tile or not self.is_large(pages.array) or pages.are_as_stored:
+                return {"data": pages.as_stored(), "tile": self.tile}
+            return {"data": pages.encoded(pages.rows_of(pixels.PIECE), np.ndarray.tobytes)}
         if self.tile:
-            return (pixels.as_stored(tile, dtype) for tile in pixels.tiles(value, axes, self.tile))
-        row = math.prod(value.shape[axes.index("X") :]) * dtype.itemsize
-        strips = pixels.strips(value, axes, how.get("rowsperstrip", math.ceil(pixels.PIECE / row)))
-        count = max(pixels.THREADS, how.get("buffersize", 0) // _STRIP)
-        return pixels.encoded(strips, dtype, _encoder(how), count)
+            in_pieces = self.is_large(pages.array) and not pages.are_as_stored
+            return {
+                "data": pages.tiles(self.tile) if in_pieces else pages.as_stored(),
+                "tile": self.tile,
+                "maxworkers": pixels.THREADS,
+                "buffersize": pixels.at_once(pages.nbytes),
+                **pixels.by_tifffile(self.compression),
+            }
+        rows = pages.rows_of_strips()
+        strips = pages.encoded(rows, pixels.encoder(self.compression))
+        return {"data": strips, "rowsperstrip": rows, **pixels.by_tifffile(self.compression)}
 
     def _decode(self, file):
         if ome_files.is_spread(self.path, file):
@@ -327,34 +323,6 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
                 "use format='plain' and a path that ends in .tif, or one that ends in .npy",
             )
         return asked, dtype
-
-    def _compressed(self, value, dtype, axes):
-        if self.compression is None:
-            return {}
-        nbytes = value.size * dtype.itemsize
-        how = {
-            "compression": self.compression,
-            "maxworkers": pixels.THREADS if nbytes >= _WORTH_A_THREAD else 1,
-            "buffersize": pixels.at_once(nbytes),
-        }
-        if self.compression == "zlib":
-            how["compressionargs"] = {"level": _LEVEL}
-        if self.tile is None:
-            samples = value.shape[-1] if axes.endswith("S") else 1
-            height, width = value.shape[axes.index("Y")], value.shape[axes.index("X")]
-            row = width * samples * dtype.itemsize
-            # at least two strips a page, one for each thread, unless they would be too small
-            strip = min(_STRIP, max(height * row // 2, _SMALLEST_STRIP))
-            how["rowsperstrip"] = math.ceil(strip / row)
-        return how
-
-
-def _encoder(how):
-    """Return the function with which tifffile encodes a strip."""
-    if not how:
-        return np.ndarray.tobytes
-    number = tifffile.COMPRESSION[_TAGGED[how["compression"]]]
-    return partial(tifffile.TIFF.COMPRESSORS[number], **how.get("compressionargs", {}))
 
 
 def _as_noted(array, note):
