@@ -21,15 +21,15 @@ from daskcache.storage import files as storage
 from daskcache.storage.roots import Root
 from daskcache.storage.verified_folders import keep_manifest
 from daskcache.targets.base import FolderFormat
-from daskcache.targets.images.target import _LEVEL
+from daskcache.targets.images import pixels
 from daskcache.targets.zarr.values import default_chunks
 
 from .measuring import Comparison, Times, timed
 from .scenes import Size, folder, root
 
 MIB = 2**20
-#: What a target's files are compressed with.
-COMPRESSED = {"compression": "zlib", "compressionargs": {"level": _LEVEL}}
+#: Deflate as tifffile has it, at the level that a target takes where there is no ISA-L.
+COMPRESSED = pixels.by_tifffile("zlib")
 
 
 def picture(seed: int) -> np.ndarray:
