@@ -25,9 +25,10 @@ def printable(text: str) -> str:
 
 def printable_lines(text: str) -> str:
     """Return a text as `printable` does, but with its line breaks and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(each if each in "\n\t" else _escaped(each) for each in text)
+    return "\n".join(
+        "\t".join(map(printable, line.split("\t"))) if "\t" in line else printable(line)
+        for line in text.split("\n")
+    )
 
 
 def _escaped(character):

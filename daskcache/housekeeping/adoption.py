@@ -23,7 +23,8 @@ from ..storage.roots import Root
 from ..tracebacks import shortened
 from .diff import kept_difference
 from .lineage import Lineage
-from .listing import AS_RECORDED, Listed, listed, paths_below
+from .listing import Listed, listed, paths_below
+from .outlines import AS_RECORDED
 
 #: Paths that are named in a line.
 _MAX_PATHS = 5

@@ -8,11 +8,12 @@ before final targets, the cheapest to remake first.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import posixpath
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from ..planning.states import COMPLETE
@@ -24,6 +25,7 @@ from ..storage.record import RecordName
 from ..storage.roots import METADATA, Root
 from .lineage import Lineage
 from .listing import Listed, listed
+from .outlines import outlined
 
 HOUR = 3600.0
 
@@ -218,21 +220,30 @@ def usage(root: Root, by: str = "function") -> Usage:
     -------
     Usage
     """
-    groups = {
-        item.path: item.record.function if by == "function" else os.path.dirname(item.path) or "."
-        for item in listed(root)
-        if item.stamp is not None
-    }
-    counts = Counter(sorted(groups.values()))
-    sizes = dict.fromkeys(counts, 0)
+    items = {item.path: item for item in outlined(root)}
+    sizes = dict.fromkeys(items, 0)
+    found: set[str] = set()
     rest = {"trash": 0, "parts": 0, "metadata": 0, "other": 0}
+
+    @functools.cache
+    def target_around(folder):
+        return folder if not folder or folder in items else target_around(folder.rpartition("/")[0])
+
     for path, size in _sizes(root.path):
-        target = next((p for p in (path, *map(str, Path(path).parents)) if p in groups), None)
-        if target is not None:
-            sizes[groups[target]] += size
+        target = path if path in items else target_around(path.rpartition("/")[0])
+        if target:
+            sizes[target] += size
+            found.add(target)
         else:
             rest[_kind(path)] += size
-    return Usage({group: (counts[group], sizes[group]) for group in counts}, **rest)
+    counts: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for path, item in items.items():
+        if path in found or item.stamp is not None:  # tables and empty folders have no file
+            group = item.brief.function if by == "function" else posixpath.dirname(path) or "."
+            counts[group] += 1
+            totals[group] += sizes[path]
+    return Usage({group: (counts[group], totals[group]) for group in sorted(counts)}, **rest)
 
 
 # ---- helpers ------------------------------------------------------------------------------------
@@ -267,12 +278,12 @@ def _sizes(location: str) -> Iterator[tuple[str, int]]:
         return
     for folder, _, names in os.walk(location):
         place = os.path.relpath(folder, location).replace(os.sep, "/")
+        before = "" if place == "." else f"{place}/"
         for name in names:
             try:
-                size = os.lstat(os.path.join(folder, name)).st_size
+                yield before + name, os.lstat(f"{folder}/{name}").st_size
             except FileNotFoundError:  # deleted by another process just now
                 continue
-            yield (name if place == "." else f"{place}/{name}"), size
 
 
 def _kind(path):

@@ -7,22 +7,19 @@ times, not bytes.
 
 from __future__ import annotations
 
-import contextlib
+import fnmatch
 import os
 import posixpath
-import warnings
+import re
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from fnmatch import fnmatch
-from functools import cached_property
 from pathlib import Path
 
 from .. import config
 from ..calls.describe import with_places
-from ..errors import DaskcacheError, DaskcacheWarning, StorageError, TargetMissing
+from ..errors import DaskcacheError, StorageError, TargetMissing
 from ..hashing.encoder import tag
 from ..planning.reasons import code_differences
-from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
-from ..planning.target_state import TargetState, newest_first, state_of
+from ..planning.states import CORRUPT, MISSING, MODIFIED
 from ..printable import printable
 from ..runtime.named import Unknown, function_named
 from ..storage import files as storage
@@ -31,18 +28,12 @@ from ..storage.record import Record, RecordName, target_id
 from ..storage.records import RecordStore
 from ..storage.roots import METADATA, Root, local_root
 from ..targets.registry import is_of_folder
+from .outlines import AS_RECORDED, Outlined, read_or_warn
 from .rebuild import source_changes
 
-#: States of a target that matches its record.
-AS_RECORDED = (COMPLETE, ADOPTED)
-STATES = (*AS_RECORDED, MISSING, MODIFIED, CORRUPT)
 
-
-class Listed:
-    """One recorded target.
-
-    Its file is looked at only when that is asked for, and read only if its size or mtime differ from the
-    record's.
+class Listed(Outlined):
+    """One recorded target, with the content of its records.
 
     Parameters
     ----------
@@ -54,52 +45,13 @@ class Listed:
     """
 
     def __init__(self, store: RecordStore, path: str, found: dict[RecordName, Record]):
-        self.path = path
-        self._store = store
-        self._records = found
-
-    @cached_property
-    def state(self) -> str:
-        """One of `STATES`."""
-        return self._look.state
-
-    @cached_property
-    def name(self) -> RecordName:
-        """The name of the record that describes the target, or else of the newest."""
-        known = self._look.name if len(self._records) > 1 else None
-        return known or min(self._records, key=newest_first)
+        super().__init__(store, path, found)
+        self.records = found
 
     @property
     def record(self) -> Record:
         """The content of the record."""
-        return self._records[self.name]
-
-    @property
-    def records(self) -> dict[RecordName, Record]:
-        """All records of the target, of any recipes and contents."""
-        return self._records
-
-    @cached_property
-    def stamp(self) -> storage.Stamp | None:
-        """Size and mtime of the target, None if it is missing or the system refuses to say."""
-        with contextlib.suppress(StorageError):
-            return storage.stamp(self._store.root.absolute(self.path))
-        return None
-
-    @property
-    def is_adopted(self) -> bool:
-        """True if a user made the target's content, or its last content if it is gone."""
-        return self._store.is_adopted(self.name)
-
-    @cached_property
-    def _look(self):
-        try:
-            return state_of(self._store, self.path, self._records)
-        except FileNotFoundError:  # deleted by another process just now
-            return TargetState(MISSING, None, None)
-        except OSError as error:  # it can't be read, and is not as recorded by its size and mtime
-            warnings.warn(f"{self.path} can't be looked at: {error}", DaskcacheWarning, stacklevel=2)
-            return TargetState(MODIFIED, None, self.stamp)
+        return self.records[self.name]
 
 
 def find_root(given: str | None, named: Iterable[str] = ()) -> Root:
@@ -168,24 +120,18 @@ def find_or_make_root(given: str | None, named: Iterable[str] = ()) -> Root:
         return root
 
 
-def listed(root: Root) -> Iterator[Listed]:
-    """Yield every target of a root that has a record, by path."""
+def listed(root: Root, paths: Collection[str] | None = None) -> Iterator[Listed]:
+    """Yield every target of a root that has a record, or those at some paths, by path."""
     store = RecordStore(root)
     found: dict[str, dict[RecordName, Record]] = {}
+    wanted = None if paths is None else set(map(target_id, paths))
     for name in store.all():
-        record = _read(store, name)
+        if wanted is not None and name.target_id not in wanted:
+            continue
+        record = read_or_warn(store, name)
         if record is not None:
             found.setdefault(record.target, {})[name] = record
     yield from (Listed(store, path, found[path]) for path in sorted(found))
-
-
-def _read(store, name):
-    """Return a record, or None with a warning if it can't be read; one of them hides no other target."""
-    try:
-        return store.read(name)
-    except StorageError as error:  # a newer daskcache wrote it
-        warnings.warn(str(error), DaskcacheWarning, stacklevel=2)
-        return None
 
 
 def find(root: Root, given: str) -> Listed | None:
@@ -194,8 +140,8 @@ def find(root: Root, given: str) -> Listed | None:
     store = RecordStore(root)
     candidates: list[Listed] = []
     for path in (given, here):
-        read = {name: _read(store, name) for name in store.with_target(target_id(path))}
-        found = {name: record for name, record in read.items() if record and record.target == path}
+        told = {name: read_or_warn(store, name) for name in store.with_target(target_id(path))}
+        found = {name: record for name, record in told.items() if record and record.target == path}
         if found:
             candidates.append(Listed(store, path, found))
     return next((c for c in candidates if c.state in AS_RECORDED), next(iter(candidates), None))
@@ -211,11 +157,15 @@ def matching(root: Root, given: str) -> Callable[[str], bool]:
         Path or pattern from the root or from the current folder.  A folder stands for all in it.
     """
     meant = {posixpath.normpath(given), storage.relative(given, root.path)}
+    if "." in meant:
+        return lambda path: True
+    folders = tuple(f"{each}/" for each in meant)
+    pattern = re.compile("|".join(map(fnmatch.translate, meant))).match
 
     def matches(path):
-        return any(path == each or path.startswith(f"{each}/") or fnmatch(path, each) for each in meant)
+        return path in meant or path.startswith(folders) or pattern(path) is not None
 
-    return matches if "." not in meant else lambda path: True
+    return matches
 
 
 def meant(root: Root, given: str, known: Collection[str]) -> list[str]:

@@ -32,7 +32,8 @@ from .correction_sets import Correction
 from .correction_sets import corrections as corrections_of
 from .failures import failures_of
 from .lineage import Lineage
-from .listing import AS_RECORDED, WHY, Listed, listed, meant, resolved
+from .listing import WHY, Listed, listed, meant, resolved
+from .outlines import AS_RECORDED
 
 
 class Argument(NamedTuple):

@@ -62,8 +62,10 @@ def state_of(
     found = files.stamp(location)
     if found is None:
         return TargetState(MISSING, None, None)
-    is_plain = _is_plain(location)
-    name = described_by(names, location, found, newest_first, thorough) if is_plain else None
+    name = None if thorough else _believed(names, found, newest_first)
+    is_plain = name is not None or _is_plain(location)
+    if name is None and is_plain:
+        name = described_by(names, location, found, newest_first, thorough)
     if name is not None:
         return TargetState(ADOPTED if store.is_adopted(name) else COMPLETE, name, found)
     if thorough and is_plain and _looks_damaged(location, found, names):
@@ -112,14 +114,23 @@ def described_by(
     thorough : bool
         Hash the target in any case.
     """
-    found = [name for name in names if name.stamp == stamp]
-    if thorough or len({name.file_hash for name in found}) != 1:
-        candidates = [name for name in names if name.size == stamp.size]
-        content = files.file_hash(location) if candidates else None
-        if files.stamp(location) != stamp:
-            return None  # the file was replaced meanwhile, and `content` is that of the new one
-        found = [name for name in candidates if name.file_hash == content]
+    known = None if thorough else _believed(names, stamp, order)
+    if known is not None:
+        return known
+    candidates = [name for name in names if name.size == stamp.size]
+    content = files.file_hash(location) if candidates else None
+    if files.stamp(location) != stamp:
+        return None  # the file was replaced meanwhile, and `content` is that of the new one
+    found = [name for name in candidates if name.file_hash == content]
     return min(found, key=lambda name: (name.stamp != stamp, *order(name)), default=None)
+
+
+def _believed(names, stamp, order):
+    """Return the record with the target's size and mtime; None if rivals wrote within one tick."""
+    found = [name for name in names if name.mtime_ns == stamp.mtime_ns and name.size == stamp.size]
+    if len(found) < 2:
+        return found[0] if found else None
+    return min(found, key=order) if len({name.file_hash for name in found}) == 1 else None
 
 
 def edited_or_damaged(target: Target, root: Root, before: RecordName) -> tuple[str, str]:

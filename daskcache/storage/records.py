@@ -16,7 +16,9 @@ import json
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import DaskcacheWarning, StorageError
@@ -39,10 +41,17 @@ class RecordStore:
 
     A store lives for one verb, or one check on a worker.  Only a new store, or `vouching`, sees later
     changes.
+
+    Parameters
+    ----------
+    root : Root
+    parsed : mapping, optional
+        Names of records that were parsed before, by the names of their files.
     """
 
-    def __init__(self, root: Root):
+    def __init__(self, root: Root, parsed: Mapping[str, RecordName] = MappingProxyType({})):
         self.root = root
+        self._parsed = parsed
         self._shards: dict[str, dict[str, list[RecordName]]] = {}
         self._by_target: dict[str, list[RecordName]] | None = None
         #: Existing records, by the records that will replace them; see `foresee`.
@@ -85,6 +94,10 @@ class RecordStore:
             self.read(name)
         return name.adopted or self._read.get(name, False)
 
+    def note(self, adopted: Mapping[RecordName, bool]) -> None:
+        """Note what earlier reads of records told, for `is_adopted`."""
+        self._read.update(adopted)
+
     def has(self, name: RecordName) -> bool:
         """Return True for an existing, unclaimed record, or a target accepted without a record."""
         return not name.trace or os.path.lexists(self.path_of(name))
@@ -111,7 +124,7 @@ class RecordStore:
             Path of an intent to leave out: the caller's.
         """
         files = [n for n in storage.names_in(self.root.intents) if f"{self.root.intents}/{n}" != besides]
-        return _parsed([storage.intended_name(file) for file in files])
+        return self._names([storage.intended_name(file) for file in files])
 
     def vouching(
         self, target: str, location: str, stamp: Stamp | None, key: str, besides: str | None = None
@@ -242,7 +255,13 @@ class RecordStore:
         found = storage.names_in(f"{self.root.records}/{shard}")
         if found:
             refuse_link(self.root.path, f"{METADATA}/records/{shard}")
-        return _parsed(found)
+        return self._names(found)
+
+    def _names(self, files):
+        """Parse names of files; those that are no record's are left out."""
+        key, known = trust.seal_key(), self._parsed
+        names = (known.get(file) or RecordName.parse(file, key) for file in files)
+        return [name for name in names if name is not None]
 
 
 # ---- traces -------------------------------------------------------------------------------------
@@ -349,11 +368,6 @@ def clear_acceptance(root: Root, target: str) -> None:
 
 
 # ---- helpers ------------------------------------------------------------------------------------
-
-
-def _parsed(files):
-    key = trust.seal_key()
-    return [name for file in files if (name := RecordName.parse(file, key)) is not None]
 
 
 def _user():

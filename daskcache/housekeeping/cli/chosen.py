@@ -9,6 +9,7 @@ import click
 
 from ...storage.roots import Root
 from ..listing import Listed, find, listed, meant
+from ..outlines import outlined
 
 #: Paths that are named in an error.
 _MAX_PATHS = 10
@@ -53,14 +54,14 @@ def chosen(
     """
     taken: dict[str, Listed] = {}
     left: dict[str, str] = {}
-    known: dict[str, Listed] = {}
+    known: set[str] = set()
     for each in named:
         item = find(root, each)
         if item is not None:
             items = [item]
         else:
-            known = known or {found.path: found for found in listed(root)}
-            items = [known[path] for path in meant(root, each, known)]
+            known = known or {found.path for found in outlined(root)}
+            items = list(listed(root, meant(root, each, known)))
         reasons = {found.path: why_not(found, item is not None) for found in items}
         fitting = [found for found in items if not reasons[found.path]]
         if not fitting:

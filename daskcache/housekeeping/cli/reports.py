@@ -6,7 +6,7 @@ They are status, ls, show, history, why, diff, failures, audit and report.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -31,14 +31,17 @@ def status_command(as_json: bool, root: Root):
 
     from dask.utils import format_bytes
 
-    from ..listing import STATES, listed
+    from ..outlines import MISSING, STATES, outlined
 
     rows: dict[str, dict] = {}
-    for item in listed(root):
-        row = rows.setdefault(item.record.function, dict.fromkeys((*STATES, "bytes", "seconds"), 0))
-        row[item.state] += 1
-        row["bytes"] += item.name.size if item.stamp is not None else 0
-        row["seconds"] += item.record.seconds
+    for item in outlined(root):
+        function, name, state = item.brief.function, item.name, item.state
+        if function not in rows:
+            rows[function] = dict.fromkeys((*STATES, "bytes", "seconds"), 0)
+        row = rows[function]
+        row[state] += 1
+        row["bytes"] += name.size if state != MISSING else 0
+        row["seconds"] += name.microseconds / 1e6
     if as_json:
         echo_json(root=root.path, functions=rows)
         return
@@ -70,35 +73,30 @@ def ls_command(pattern: str, as_json: bool, root: Root):
 
     from dask.utils import format_bytes
 
-    from ..listing import listed, matching
+    from ..listing import matching
+    from ..outlines import outlined
 
     matches = matching(root, pattern)
-    rows: list[dict[str, Any]] = [
-        {
-            "target": item.path,
-            "state": item.state,
-            "bytes": item.name.size,
-            "seconds": item.record.seconds,
-            "function": item.record.function,
-            "created": item.record.created,
-        }
-        for item in listed(root)
-        if matches(item.path)
-    ]
-    if not rows and pattern != "*":
+    items = [item for item in outlined(root) if matches(item.path)]
+    if not items and pattern != "*":
         raise click.ClickException(
             f"no targets match {pattern} in {root.path}; 'dask cache ls' lists what there is"
         )
+    columns = ("target", "state", "bytes", "seconds", "function", "created")
+    rows = []
+    for item in items:
+        name, brief = item.name, item.brief
+        seconds = name.microseconds / 1e6
+        rows.append((item.path, item.state, name.size, seconds, brief.function, brief.created))
     if as_json:
-        echo_json(root=root.path, targets=rows)
+        echo_json(root=root.path, targets=[dict(zip(columns, row, strict=True)) for row in rows])
         return
     if not rows:
         echo("no targets yet")
         return
-    cells = [["target", "state", "size", "run time", "function", "created"]]
-    for row in rows:
-        size, time = format_bytes(row["bytes"]), f"{row['seconds']:.3g} s"
-        cells.append([row["target"], row["state"], size, time, row["function"], row["created"]])
+    cells = [("target", "state", "size", "run time", "function", "created")]
+    for path, state, size, seconds, function, created in rows:
+        cells.append((path, state, format_bytes(size), f"{seconds:.3g} s", function, created))
     echo_table(cells)
 
 

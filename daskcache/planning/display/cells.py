@@ -36,15 +36,16 @@ def text_table(cells: Sequence[Sequence[str]], width: int | None = None) -> str:
     width : int, optional
         Columns of the terminal.  In a wider table, long cells take several lines.
     """
-    shown = [list(map(printable, row)) for row in cells]
-    widths = [max(len(row[i]) for row in shown) for i in range(len(shown[0]))]
+    shown = [row if "".join(row).isprintable() else list(map(printable, row)) for row in cells]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     if width is not None:
         room = width - 2 * len(widths) + 1
         if sum(widths) > room:
             return _folded(shown, _narrowed(widths, room))
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(r, widths, strict=True)) for r in shown]
+    form = "  ".join(f"%-{width}s" for width in widths)
+    lines = [(form % tuple(row)).rstrip() for row in shown]
     lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)
 
 
 #: Columns of a terminal below which no cell of a table is narrowed.
