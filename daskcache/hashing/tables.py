@@ -34,8 +34,8 @@ def _frame(value, encoder):
     _carried(value, encoder)
     _index(value.index, encoder)
     _index(value.columns, encoder)
-    for position in range(value.shape[1]):
-        _values(value.iloc[:, position], encoder)
+    for _, column in value.items():
+        _values(column, encoder)
 
 
 def _series(value, encoder):

@@ -51,7 +51,8 @@ class Stored(NamedTuple):
     ) -> Stored:
         """Return the result that a record describes, in a target at a path from the root."""
         place = located(path, name.data_hash)
-        return cls(target.at(place), name.data_hash, name.file_hash, name.stamp, form)
+        there = target if place == target.path else target.at(place)
+        return cls(there, name.data_hash, name.file_hash, name.stamp, form)
 
     @property
     def content(self) -> str:
