@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import reprlib
 from collections import Counter
@@ -134,6 +133,8 @@ def _change(was, now, own):
 def _diff(old, new):
     if not old or not new:
         return []
+    import difflib  # most code has not changed
+
     lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), n=1, lineterm=""))[2:]
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES:] = [f"… and {len(lines) - _MAX_LINES} more lines"]

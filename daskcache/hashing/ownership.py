@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
-import sysconfig
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,7 +65,7 @@ def home_of(obj) -> str:
 
 def is_standard(func: types.FunctionType) -> bool:
     """Test if a function comes from the standard library."""
-    return func.__code__.co_filename.startswith(("<frozen ", sysconfig.get_path("stdlib"))) and not (
+    return func.__code__.co_filename.startswith(("<frozen ", _python_paths()["stdlib"])) and not (
         {"site-packages", "dist-packages"} & set(Path(func.__code__.co_filename).parts)
     )
 
@@ -106,8 +105,15 @@ def is_user_file(file: str) -> bool:
 
 
 @functools.cache
+def _python_paths():
+    import sysconfig  # takes a millisecond
+
+    return sysconfig.get_paths()
+
+
+@functools.cache
 def _installed_folders():
-    paths = sysconfig.get_paths()
+    paths = _python_paths()
     folders = [Path(paths[name]) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     ours = sys.modules[__name__.partition(".")[0]].__path__
     return {*folders, *map(Path, ours)}

@@ -22,7 +22,6 @@ import datetime
 import decimal
 import math
 import uuid
-import zoneinfo
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +141,8 @@ def _time_text(value):
     zone = value.tzinfo
     if zone is None or type(zone) is datetime.timezone:
         return value.isoformat()
+    import zoneinfo  # few programs have zones
+
     if type(zone) is zoneinfo.ZoneInfo and zone.key:
         return f"{value.isoformat()}[{zone.key}]"
     raise TypeError(f"the zone {zone!r} has no form in JSON")
@@ -166,6 +167,8 @@ def _in_zone(value, convert, key):
     """
     if not key:
         return value
+    import zoneinfo
+
     try:
         converted = convert(zoneinfo.ZoneInfo(key))
     except zoneinfo.ZoneInfoNotFoundError as error:
