@@ -24,6 +24,7 @@ from ..storage.failures import FailureNote
 from ..storage.record import Record, RecordName
 from ..storage.roots import Root
 from ..storage.verified_folders import forget_manifest, keep_manifest
+from .reasons import Told
 from .states import PlannedNode
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class RootRecords:
         Keys of the nodes with a note of a failure.
     notes : Acceptances
         Decisions of users that no record has yet.
+    told : dict
+        See `daskcache.planning.reasons.differences`.
     """
 
     def __init__(self, path: str):
@@ -47,6 +50,7 @@ class RootRecords:
         self.store.root.check_links()
         self.failed = failures.failed_keys(self.store.root)
         self.notes = records.Acceptances(self.store.root)
+        self.told: Told = {}
 
     @property
     def root(self) -> Root:

@@ -29,13 +29,24 @@ def headlines(reasons: list[str]) -> list[str]:
     return [reason.partition("\n")[0] for reason in reasons]
 
 
-def differences(record: Record, recipe: Recipe) -> list[str]:
+#: Differences in code that were told before: an edit of one function affects many nodes.
+Told = dict[tuple[str, str, Spec], list[str]]
+
+
+def differences(record: Record, recipe: Recipe, told: Told | None = None) -> list[str]:
     """Return the differences between a record and a recipe, one line for each.
 
     Code and arguments come first, then the format, then the inputs.
+
+    Parameters
+    ----------
+    record : Record
+    recipe : Recipe
+    told : dict, optional
+        Gets the differences in code, and has those of other nodes with the same root.
     """
     pairs = list(zip(recipe.upstream, record.upstream, strict=False))
-    return [*_call_differences(record, recipe), *_input_differences(recipe, pairs)]
+    return [*_call_differences(record, recipe, told), *_input_differences(recipe, pairs)]
 
 
 def own_differences(record: Record, recipe: Recipe) -> list[str]:
@@ -54,10 +65,14 @@ def _input_differences(recipe, pairs):
     return found
 
 
-def _call_differences(record, recipe):
+def _call_differences(record, recipe, told=None):
     changes = []
     if record.code != recipe.code:
-        changes = code_differences(Root(recipe.root), record.code, recipe.parts, recipe.spec)
+        told, pair = {} if told is None else told, (record.code, recipe.code, recipe.spec)
+        if pair not in told:
+            root = Root(recipe.root)
+            told[pair] = code_differences(root, record.code, recipe.parts, recipe.spec)
+        changes = list(told[pair])
     before, now = record.arguments, describe_arguments(recipe.spec, recipe.values)
     for name in {**before, **now}:
         old, new = before.get(name), now.get(name)

@@ -279,7 +279,7 @@ class _Look(NamedTuple):
             return [f"hashed with {before} then, {algorithms.algorithm()} now"]
         if record.replaced == recipe.key:  # that recipe has overwritten this one's result
             self.findings.turns.append((self.planned, f"{recipe.root}/{self.path}"))
-        return differences(record, recipe) or ["its recipe changed"]
+        return differences(record, recipe, self.here.told) or ["its recipe changed"]
 
     # -- content that no record describes ---------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import json
 import os
 import time
 import warnings
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -281,9 +282,12 @@ def with_trace(root: Root, trace: str, verb: str) -> list[RecordName]:
     verb : str
         Id of the verb: changed folders are listed once per verb.
     """
-    wanted, store = hash(trace), RecordStore(root)
-    shards = [shard for shard, listed in _refreshed(root, verb).items() if wanted in listed.hashes]
-    return [name for shard in shards for name in store.in_shard(shard) if name.trace == trace]
+    index = _indexes.get(root.path)
+    if index is None or index.verb != verb:
+        index = _indexes[root.path] = _Index(root, verb, index)
+    store = RecordStore(root)
+    names = [name for shard in index.shards_with(trace) for name in store.in_shard(shard)]
+    return [name for name in names if name.trace == trace]
 
 
 class _Listed(NamedTuple):
@@ -292,20 +296,36 @@ class _Listed(NamedTuple):
     mtime_ns: int
     looked_at_ns: int
     #: Python's hashes of the traces in the folder.
-    hashes: frozenset[int]
+    hashes: array[int]
 
 
-#: By the path of the root: the verb that looked last, and the folders of records as it saw them.
-_indexes: dict[str, tuple[str, dict[str, _Listed]]] = {}
+class _Index:
+    """The folders of a root's records in which each trace occurs, as one verb sees them."""
+
+    def __init__(self, root: Root, verb: str, before: _Index | None):
+        self.verb = verb
+        known: dict[str, _Listed] = before.listed if before is not None else {}
+        self.listed: dict[str, _Listed] = {
+            shard: _listed(f"{root.records}/{shard}", known.get(shard))
+            for shard in storage.names_in(root.records)
+        }
+        self._shards: dict[int, list[str]] = before._shards if before is not None else {}
+        if self.listed != known:
+            self._shards = {}
+            for shard, listed in self.listed.items():
+                only = [shard]  # which most of its traces share
+                for hashed in listed.hashes:
+                    first = self._shards.setdefault(hashed, only)
+                    if first is not only and shard not in first:
+                        self._shards[hashed] = [*first, shard]
+
+    def shards_with(self, trace: str) -> list[str]:
+        """Return the folders in which a trace may occur."""
+        return self._shards.get(hash(trace), [])
 
 
-def _refreshed(root, verb):
-    looked, shards = _indexes.get(root.path, ("", {}))
-    if looked != verb:
-        names = storage.names_in(root.records)
-        shards = {shard: _listed(f"{root.records}/{shard}", shards.get(shard)) for shard in names}
-        _indexes[root.path] = verb, shards
-    return shards
+#: By the path of the root: the index of the verb that looked last.
+_indexes: dict[str, _Index] = {}
 
 
 def _listed(folder, known):
@@ -314,7 +334,7 @@ def _listed(folder, known):
     if known is not None and known.mtime_ns == found and known.looked_at_ns - found > FOLDER_TICK_NS:
         return known
     now = time.time_ns()
-    return _Listed(found, now, frozenset(map(_trace_hash, storage.names_in(folder))))
+    return _Listed(found, now, array("q", map(_trace_hash, storage.names_in(folder))))
 
 
 def _trace_hash(file):

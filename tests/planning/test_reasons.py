@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import daskcache as dc
 from daskcache.errors import ArgumentChanged, GraphError, TargetMissing, TargetModified
 from daskcache.housekeeping.cli.main import cache
+from daskcache.storage import code_store
 from daskcache.testing.assertions import count_runs
 
 STEPS = """
@@ -412,3 +413,26 @@ def test_accept_needs_all_results(root, record):
         halves(5).dc.accept()
     assert "low.json" not in raised.value.target
     assert list((root / ".daskcache/accepted").glob("*")) == []
+
+
+def test_an_edit_is_compared_once(define, monkeypatch):
+    """The nodes of an edited function have the same reason, which names the line."""
+    source = """
+        import daskcache as dc
+        @dc.delayed(target="{{i}}.json")
+        def shift(i):
+            return i + {}
+    """
+    compared, recall = [], code_store.recall
+
+    def counted(root, fingerprint):
+        compared.append(fingerprint)
+        return recall(root, fingerprint)
+
+    dc.compute(*map(define(source.format(1)).shift, range(5)))
+    monkeypatch.setattr(code_store, "recall", counted)
+    plan = dc.plan(*map(define(source.format(2)).shift, range(5)))
+    reasons = [node.reasons for node in plan.nodes]
+    assert reasons == [reasons[0]] * 5
+    assert "return i + 2" in reasons[0][0]
+    assert len(compared) == 1

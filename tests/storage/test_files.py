@@ -119,7 +119,7 @@ def test_a_root_of_a_newer_version(place):
 
 
 _UNPRIVILEGED = """
-import os, sys
+import os, sys, sysconfig
 import dask
 import daskcache as dc
 
@@ -135,6 +135,7 @@ def number(n):
 dask.config.set({{"daskcache.root": base + "/warm", "scheduler": "sync"}})
 number(0).compute()
 dask.compute(number(0), number(1))  # all modules are loaded while all folders can be read
+sysconfig.get_paths()  # also those that errors need
 os.remove(runs)
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)

@@ -373,3 +373,25 @@ def test_clocks_do_not_matter(root, runs):
     os.utime(root / "x.json", ns=(stamp, stamp))
     assert make().compute() == 1
     assert runs.take() == ["make"]
+
+
+# ---- traces --------------------------------------------------------------------------------------
+
+
+def test_records_with_a_trace_lie_in_any_folders(place):
+    """They are found wherever they lie, and the next verb finds those that came or went meanwhile."""
+    same = [NAME._replace(key=shard + "b" * 30) for shard in ("00", "7f", "ff")]
+    for name in (*same, NAME._replace(key="00" + "c" * 30, trace="u" * 32)):
+        store_record(place, name)
+    found = records.with_trace(place, NAME.trace, "one")
+    assert sorted(found) == same
+    assert records.with_trace(place, "v" * 32, "one") == []
+    late = NAME._replace(key="7f" + "d" * 30, trace="v" * 32)
+    path = store_record(place, late)
+    assert records.with_trace(place, late.trace, "two") == [late]
+    assert sorted(records.with_trace(place, NAME.trace, "two")) == same
+    path.unlink()
+    for name in same:
+        Path(place.records, name.shard, name.file_name()).unlink()
+    assert records.with_trace(place, late.trace, "three") == []
+    assert records.with_trace(place, NAME.trace, "three") == []
