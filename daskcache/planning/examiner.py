@@ -52,6 +52,8 @@ class Examiner:
         self.verb = uuid.uuid4().hex[:16]
         #: Functions that return recipes of this verb; called only if a node of a variant is examined.
         self.wanted: list[Callable[[], Iterable[Recipe]]] = []
+        #: Nodes whose corrections were deleted.
+        self.lost: list[PlannedNode] = []
         self._roots = Roots()
         self._collisions = Collisions()
         self._findings = Findings(self._roots)
@@ -153,6 +155,8 @@ class Examiner:
         names = (planned.taking.name,) if planned.taking is not None else names
         if [name for name in names if name is not None and name.adopted]:
             planned.corrections = corrections_in(planned.recipe.key, names)
+            if planned.state == states.MISSING and planned.elsewhere is None:
+                self.lost.append(planned)
         elif [parent for parent in planned.parents if parent is not None and parent.corrections]:
             planned.corrections = corrections_of(filter(None, planned.parents))
 

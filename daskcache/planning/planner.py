@@ -81,7 +81,34 @@ class Planner(Examiner):
                 for recipe in requested:
                     if not recipe.base:  # nodes of variants may share what the base's nodes make
                         self._request(recipe)
+            for recipe in requested:
+                self._request(recipe)
+            while lost := [node for node in self.lost if node.is_to_do and not node.unsettled]:
+                self._give_up(lost)
             return [self._request(recipe) for recipe in requested]
+
+    def _give_up(self, lost):
+        """Decide again about what follows from corrections that were deleted and are not made again.
+
+        As below any other deleted result, what was made from them is complete, until this verb lets
+        their functions make other data in their place.
+        """
+        for node in lost:
+            node.unsettled = True
+        again = []
+        for node in self.planned_nodes:  # parents first
+            if any(parent is not None and parent.may_change for parent in node.parents):
+                if node.state == states.ADOPTED:  # its worker decides
+                    node.state, node.reasons, node.forms = states.COMPLETE, [], ()
+                self._consider_parents(node)
+                if node.action == states.LOAD and not node.is_complete:
+                    again.append(node)
+        for node in again:
+            node.action = states.SKIP
+        for node in again:
+            was_requested, node.requested = node.requested, False
+            self._request(node.recipe)
+            node.requested = was_requested
 
     def can_run(self, recipe: Recipe) -> bool:
         """Return True if a node is complete or can run, without requesting it."""

@@ -5,6 +5,7 @@ A correction changes the data of a node and not its key.  So equal keys upstream
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -221,3 +222,60 @@ def test_a_stale_result_is_replaced_by_a_correction_for_its_recipe(first):
     nodes = [steps().total] if first == "total" else steps()
     assert dc.compute(*nodes)[-1] == 7
     assert dc.compute(*steps()) == ([10, 20, 30], [7], 7)
+
+
+# ---- deleted corrections -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chain():
+    """A corrected result that was deleted, what was made from it, and from that."""
+    one = dc.delayed(lambda: 1, target="one.json", version=1)()
+    ten = dc.delayed(lambda x: x * 10, target="ten.json", version=1)(one)
+    more = dc.delayed(lambda x: x + 1, target="more.json", version=1)(ten)
+    dc.compute(more)
+    (ROOT / "one.json").write_text("5")
+    one.dc.adopt()
+    assert dc.compute(one, ten, more) == (5, 50, 51)
+    (ROOT / "one.json").unlink()
+    return one, ten, more
+
+
+def left(plan):
+    return plan.counts["run"], plan.counts["decide"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_what_follows_from_a_deleted_correction_is_made_with_it(chain, order):
+    """One verb never gives what the function makes beside what was made from the correction."""
+    one, ten, more = chain
+    wanted = [chain[place] for place in order]
+    assert left(dc.plan(*wanted)) == (1, 2)
+    got = dc.compute(*wanted)
+    assert [got[order.index(place)] for place in range(3)] == [1, 10, 11]
+    assert dc.compute(one, ten, more) == (1, 10, 11)
+
+
+def test_a_deleted_correction_costs_nothing_where_it_is_not_needed(chain):
+    """As any other result: what was made from it is complete while nothing else is made in its place."""
+    _, _, more = chain
+    assert dc.plan(more).left == 0
+    assert dc.compute(more) == (51,)
+
+
+def test_inputs_of_what_runs_are_made_with_it(chain):
+    """Also those that nobody asked for."""
+    one, ten, _ = chain
+    total = dc.delayed(lambda a, b: (a, b), target="total.json", version=1)(one, ten)
+    assert left(dc.plan(total)) == (2, 1)
+    assert dc.compute(total) == ((1, 10),)
+
+
+def test_corrections_below_a_deleted_one_stay(chain):
+    """What a person made of a result is never replaced, whatever happens above it."""
+    one, ten, more = chain
+    (ROOT / "ten.json").write_text("70")
+    ten.dc.adopt()
+    with pytest.raises(TargetModified, match="ten"):
+        dc.compute(one, ten, more)
+    assert json.loads((ROOT / "ten.json").read_text()) == 70
