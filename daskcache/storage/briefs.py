@@ -58,8 +58,10 @@ class Briefs:
     """
 
     def __init__(self, root: Root):
-        cache = config.cache_folder()
-        identity = short_digest(repr((root.id(), root.path, trust.seal_key())).encode())
+        cache, key = config.cache_folder(), trust.seal_key()
+        place = f"{root.id()} {root.path}".encode("utf-8", "surrogatepass")
+        # records that another key has sealed are none, and a seal gives nothing of the key away
+        identity = short_digest(place) if key is None else trust.seal(place, key)
         self._folder = cache and f"{cache}/records/{identity}"
         #: Briefs by the names of their records.
         self.known: dict[RecordName, Brief] = {}

@@ -101,9 +101,10 @@ def warm(size: Size) -> Iterator[Comparison]:
         )
 
 
-def commands(size: Size) -> Iterator[Comparison]:
-    """Commands that look at a root of many records, beside `dask --version`."""
-    with finished(size.nodes) as (_, paths):
+def commands(_size: Size) -> Iterator[Comparison]:
+    """Commands that look at a root of many records, beside `dask --version`: seconds more than that."""
+    records = 100_000
+    with finished(records) as (_, paths):
         environment = in_root(os.path.dirname(os.path.dirname(paths[0])))
 
         def command(*words: str):
@@ -115,14 +116,17 @@ def commands(size: Size) -> Iterator[Comparison]:
                 stdout=subprocess.DEVNULL,
             )
 
+        command("cache", "status")  # reads each record, once
         for name in ("status", "ls", "du"):
             yield Comparison(
-                f"dask cache {name}, {size.nodes:,} records",
+                f"dask cache {name}, {records:,} records",
                 {
                     "daskcache": lambda: command("cache", name),  # noqa: B023
                     "dask --version": lambda: command("--version"),
                 },
-                note="the bar: a second more",
+                bar=1,
+                ratio=lambda seconds: seconds["daskcache"] - seconds["dask --version"],
+                note="seconds more, once each record was read",
             )
 
 
