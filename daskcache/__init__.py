@@ -18,7 +18,8 @@ _DEFINED_IN = {
     "calls.variants": "variant",
     "cluster.attaching": "attach detach",
     "events": "history",
-    "graph.api": "accept compute invalidate keep persist plan release status target why",
+    "graph.api": "compute persist plan status target why",
+    "graph.decisions": "accept invalidate keep release",
     "graph.function": "delayed",
     "graph.node": "Node",
     "graph.nodes": "Nodes",
@@ -78,16 +79,16 @@ if TYPE_CHECKING:
     from .cluster.attaching import attach as attach
     from .cluster.attaching import detach as detach
     from .events import history as history
-    from .graph.api import accept as accept
     from .graph.api import compute as compute
-    from .graph.api import invalidate as invalidate
-    from .graph.api import keep as keep
     from .graph.api import persist as persist
     from .graph.api import plan as plan
-    from .graph.api import release as release
     from .graph.api import status as status
     from .graph.api import target as target
     from .graph.api import why as why
+    from .graph.decisions import accept as accept
+    from .graph.decisions import invalidate as invalidate
+    from .graph.decisions import keep as keep
+    from .graph.decisions import release as release
     from .graph.function import delayed as delayed
     from .graph.node import Node as Node
     from .graph.nodes import Nodes as Nodes

@@ -1,27 +1,27 @@
-"""The package's functions over nodes: `compute`, `plan`, and those of `Accessor` for several nodes.
+"""The package's functions that compute nodes or look at them.
 
-`daskcache` exports them, and `housekeeping` uses `plan` and `nodes_in`.  `verb` runs computations,
-`planning` makes the decisions, `plan.Plan` holds them, and `accessor` handles single nodes.
+`daskcache` exports them.  `verb` runs computations, `planning` makes plans, `plan.Plan` holds them, and
+`accessor` handles single nodes.  `decisions` has the functions with which users decide about results.
 """
 
 from __future__ import annotations
 
-from itertools import chain, islice
 from typing import Any, Literal, TypeVar, TypeVarTuple, overload
 
-from dask.base import unpack_collections
-
-from ..errors import NodeFailed, NotANode
+from ..aliases import names_of
+from ..errors import NodeFailed
 from ..planning.planner import Planner
 from ..planning.why import Why, explain
 from ..targets.base import Target
 from ..tracebacks import shortened
 from . import verb
-from .accessor import Accessor
+from .given import collections_in, members_of, nodes_in, one
 from .node import Node, holding
 from .nodes import Nodes
 from .plan import Plan
 from .typed import Lazy, Many, One
+
+__getattr__ = names_of(__name__, "graph.decisions")
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
@@ -166,8 +166,8 @@ def compute(
     >>> dc.compute(square(2), force=True)
     (4,)
     """
-    collections, repack = _collections_in(args)
-    single, joined = _members(collections)
+    collections, repack = collections_in(args)
+    single, joined = members_of(collections)
     how = {"force": _forced(force), "collect": verb.collects(errors), "progress": progress}
     results = verb.compute(single, **how, **kwargs)
     return tuple(repack(joined(results, list)))
@@ -223,8 +223,8 @@ def persist(*args: *_Ts, force: Any = False, errors: str | None = None, **kwargs
     >>> node.compute()
     4
     """
-    collections, repack = _collections_in(args)
-    single, joined = _members(collections)
+    collections, repack = collections_in(args)
+    single, joined = members_of(collections)
     found = verb.persist(single, force=_forced(force), collect=verb.collects(errors), **kwargs)
     pairs = zip(single, found, strict=True)
     kept = [holding(c, k) if isinstance(k, NodeFailed) else k for c, k in pairs]
@@ -274,186 +274,6 @@ def why(node: Any) -> Why | list[Why]:
         planner = Planner()
         return [explain(planner, planner.look(each._recipe)) for each in node]
     return one(node).why()
-
-
-@shortened
-def accept(*nodes: Node | Nodes) -> int:
-    """Declare stale nodes complete, because the changes don't affect their results.
-
-    The records get the user and the time.
-
-    Parameters
-    ----------
-    *nodes : Node or Nodes
-        Upstream nodes first.
-
-    Returns
-    -------
-    int
-        Number of nodes that were stale.
-
-    Raises
-    ------
-    NotANode
-        If an argument is not a node.
-    TargetMissing
-        If a target does not exist.
-    TargetModified
-        If a target is not the one that was stored, or was adopted for another recipe.
-    GraphError
-        If a node has no target, or depends on results that are stale themselves.
-
-    Notes
-    -----
-    After an error, the nodes before the failed one stay accepted.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="half/{n}.json")
-    ... def half(n):
-    ...     return n / 2
-    >>> half(3).compute()
-    1.5
-    >>> @dc.delayed(target="half/{n}.json")
-    ... def half(n):
-    ...     return n * 0.5
-    >>> dc.status(half(3))
-    'stale'
-    >>> dc.accept(half(3))
-    1
-    >>> dc.status(half(3))
-    'complete'
-    """
-    return sum([node.accept() for node in _each(nodes)])
-
-
-@shortened
-def keep(*nodes: Node | Nodes) -> int:
-    """Keep adopted results of other recipes as the results of these nodes' present recipes too.
-
-    The records get the user and the time.  The results still stand for their former recipes.
-
-    Parameters
-    ----------
-    *nodes : Node or Nodes
-        Nodes with adopted results.
-
-    Returns
-    -------
-    int
-        Number of results that were made for other recipes.
-
-    Raises
-    ------
-    NotANode
-        If an argument is not a node.
-    TargetMissing
-        If a node has no adopted result.
-    GraphError
-        If an adopted result is damaged.
-
-    Notes
-    -----
-    After an error, the results before the failed one stay kept.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="labels/{n}.json")
-    ... def label(n, threshold=1):
-    ...     return n > threshold
-    >>> _ = label(2).compute()
-    >>> _ = Path(label(2).dc.path).write_text("false")
-    >>> _ = dc.adopt(label(2))
-    >>> changed = label(2, threshold=0)
-    >>> dc.plan(changed).counts["blocked"]
-    1
-    >>> dc.keep(changed)
-    1
-    >>> changed.compute()
-    False
-    """
-    return sum([node.keep() for node in _each(nodes)])
-
-
-@shortened
-def release(*nodes: Node | Nodes) -> int:
-    """Move the adopted results of these nodes to the trash, so that the nodes run when needed.
-
-    Parameters
-    ----------
-    *nodes : Node or Nodes
-        Nodes with or without adopted results.
-
-    Returns
-    -------
-    int
-        Number of nodes that had adopted results.
-
-    Raises
-    ------
-    NotANode
-        If an argument is not a node.
-    UnsafePath
-        If a folder on the way to a target is a symbolic link.
-    StorageError
-        If a target can't be moved.
-
-    Notes
-    -----
-    After an error, the results before the failed one stay in the trash.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="squares/{n}.json")
-    ... def square(n):
-    ...     return n * n
-    >>> node = square(2)
-    >>> _ = node.compute()
-    >>> _ = Path(node.dc.path).write_text("5")
-    >>> _ = dc.adopt(node)
-    >>> dc.release(node)
-    1
-    >>> node.compute()
-    4
-    """
-    return sum([node.release() for node in _each(nodes)])
-
-
-@shortened
-def invalidate(*nodes: Node | Nodes) -> None:
-    """Move the targets of these nodes to the root's trash, so that the nodes count as missing.
-
-    Parameters
-    ----------
-    *nodes : Node or Nodes
-        Nodes with or without targets.
-
-    Raises
-    ------
-    NotANode
-        If an argument is not a node.
-    UnsafePath
-        If a folder on the way to a target is a symbolic link.
-    StorageError
-        If a target can't be moved.
-
-    Notes
-    -----
-    After an error, the targets before the failed one stay in the trash.
-
-    Examples
-    --------
-    >>> @dc.delayed(target="squares/{n}.json")
-    ... def square(n):
-    ...     return n * n
-    >>> node = square(2)
-    >>> _ = node.compute()
-    >>> dc.invalidate(node)
-    >>> dc.status(node)
-    'missing'
-    """
-    for node in _each(nodes):
-        node.invalidate()
 
 
 @overload
@@ -533,85 +353,6 @@ def target(node: Any) -> Any:
     JSONTarget(...squares/2.json')
     """
     return [each.dc.target for each in node] if isinstance(node, Nodes) else one(node).target
-
-
-def _collections_in(args):
-    """Return the collections in nested arguments, and a function that puts others in their places."""
-    if all(isinstance(arg, (Node, Nodes)) for arg in args):
-        collections, repack = args, tuple
-    else:
-        collections, repack = unpack_collections(*args)
-    if not collections:
-        raise _not_a_node(args)
-    return collections, repack
-
-
-def _members(collections):
-    """Return collections with nodes in place of `Nodes`, and a function that joins what became of them.
-
-    Each node of a `Nodes` then has a task of its own, or none.
-    """
-    single = tuple(chain.from_iterable(c if isinstance(c, Nodes) else (c,) for c in collections))
-
-    def joined(results, join):
-        left = iter(results)
-        return [join(islice(left, len(c))) if isinstance(c, Nodes) else next(left) for c in collections]
-
-    return single, joined
-
-
-def one(node: Any) -> Accessor:
-    """Return a node's accessor, or raise `NotANode`."""
-    if not isinstance(node, Node):
-        raise _not_a_node(node)
-    return node.dc
-
-
-def _each(nodes):
-    return [node.dc for node in (nodes_in(nodes) if nodes else ())]
-
-
-def nodes_in(args: Any) -> list[Node]:
-    """Return the nodes in nested arguments, in order.
-
-    Parameters
-    ----------
-    args : sequence
-        Nodes, or `Nodes`, lists, tuples, sets and dicts of them.
-
-    Raises
-    ------
-    NotANode
-        If the arguments hold something other than nodes, or no node.  A `Nodes` may be empty.
-    """
-    found: list[Node] = []
-    stack = list(reversed(args))
-    may_be_empty = False
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Node):
-            found.append(value)
-        elif isinstance(value, Nodes):
-            may_be_empty = True
-            stack += reversed(value)
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            stack += reversed(list(value))
-        elif isinstance(value, dict):
-            stack += reversed(list(value.values()))
-        else:
-            raise _not_a_node(value)
-    if not found and not may_be_empty:
-        raise _not_a_node(args)
-    return found
-
-
-def _not_a_node(value):
-    return NotANode(
-        "this holds no node of daskcache",
-        expected="what a function decorated with daskcache.delayed returned",
-        got=repr(value)[:100],
-        hint="decorate the function with @daskcache.delayed and call it",
-    )
 
 
 def _forced(force):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 
-from ..graph.api import nodes_in
+from ..graph.given import nodes_in
 from ..graph.node import Node
 from ..graph.nodes import Nodes
 from ..hashing.encoder import tag

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..graph.api import nodes_in
+from ..graph.given import nodes_in
 from ..hashing.encoder import tag
 from ..planning.planner import Planner
 from ..planning.states import PlannedNode

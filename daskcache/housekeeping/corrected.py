@@ -11,7 +11,7 @@ from typing import Any, overload
 
 from .. import config
 from ..dataframes import frame_of
-from ..graph.api import nodes_in
+from ..graph.given import nodes_in
 from ..planning.display.reports import corrections_html, corrections_text
 from ..storage.roots import Root, local_root
 from .correction_sets import Correction

@@ -12,7 +12,7 @@ from typing import Any, overload
 from .. import config
 from ..calls.recipe import Recipe
 from ..dataframes import frame_of
-from ..graph.api import nodes_in
+from ..graph.given import nodes_in
 from ..planning.display.reports import failures_html, failures_text
 from ..storage.failures import FailureNote, failed_keys, last_failure
 from ..storage.records import RecordStore

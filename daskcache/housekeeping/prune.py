@@ -17,7 +17,7 @@ from typing import Any
 
 from ..dataframes import frame_of
 from ..errors import StorageError, TargetMissing
-from ..graph.api import nodes_in
+from ..graph.given import nodes_in
 from ..planning.display.reports import pruning_html, pruning_rows, pruning_text
 from ..planning.planner import Planner
 from ..planning.states import BLOCKED, COMPLETE, CORRUPT, MODIFIED, PlannedNode
