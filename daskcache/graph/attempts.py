@@ -1,7 +1,7 @@
 """Tasks that this process and other programs have sent to a distributed scheduler, and their fates.
 
 `SUBMISSIONS` remembers what this process has sent, and asks schedulers about other programs.
-`graph.builder` has `Attempts`, the view of one verb.  `graph.verb` uses `SentFutures` and
+`graph.builder` has `Attempts`, the view of one verb.  `graph.layer` uses `SentFutures` and
 `drop_released`.
 
 A scheduler keeps the first task of a key for as long as any future needs it.  So a key must not come

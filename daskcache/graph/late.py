@@ -238,7 +238,7 @@ class RecipeLayer(Layer):
 
 
 def _layer_of(recipe: Recipe, moment: DaskMoment) -> Any:
-    from .verb import layer_of  # not at the top: to make nodes takes no planner
+    from .layer import layer_of  # not at the top: to make nodes takes no planner
 
     return layer_of(recipe, moment)
 

@@ -196,7 +196,8 @@ class Node(LazyOperators, Lazy[T_co, T_co | NodeFailed, One], Uncomputed, Delaye
         >>> square(2).compute()
         4
         """
-        from .verb import collects, compute
+        from .layer import collects
+        from .verb import compute
 
         return compute((self,), force, collects(errors), progress=progress, **kwargs)[0]
 

@@ -12,9 +12,11 @@ import pytest
 
 import daskcache as dc
 from daskcache.errors import DaskcacheWarning, ForeignTarget, NodeFailed, NotANode, TargetCorrupt
+from daskcache.graph import layer as layers
 from daskcache.graph import verb
 from daskcache.graph.frames import dask_moment
-from daskcache.graph.verb import VerbLayer, current_layer, make_now
+from daskcache.graph.layer import VerbLayer, current_layer
+from daskcache.graph.verb import make_now
 from daskcache.planning.examiner import Examiner
 
 
@@ -236,22 +238,22 @@ class Client:
 
 @pytest.fixture
 def nothing_sent(monkeypatch):
-    monkeypatch.setattr(verb, "_sent_layers", [])
+    monkeypatch.setattr(layers, "_sent_layers", [])
     with dask.config.set({"daskcache.workers.attach": False}):
         yield
 
 
 def test_futures_are_held_until_their_own_client_has_sent(nothing_sent, monkeypatch):
     """Another client, in another thread, sends meanwhile; each holds a lock of its own."""
-    monkeypatch.setattr(verb, "drop_released", lambda client, futures: None)
+    monkeypatch.setattr(layers, "drop_released", lambda client, futures: None)
     expr = SimpleNamespace(find_operations=lambda kind: [])
     one, other = Client(), Client()
-    layer = verb._layer_to_send(one, {"key": Client()}, expr)
+    layer = layers._layer_to_send(one, {"key": Client()}, expr)
     layer.builder.held.append("future")
-    thread = threading.Thread(target=verb._layer_to_send, args=(other, {"key": Client()}, expr))
+    thread = threading.Thread(target=layers._layer_to_send, args=(other, {"key": Client()}, expr))
     thread.start()
     thread.join()
     assert layer.builder.held == ["future"]
-    again = verb._layer_to_send(one, {"key": Client()}, expr)
+    again = layers._layer_to_send(one, {"key": Client()}, expr)
     assert layer.builder.held == []
     assert again.earlier == [layer]
