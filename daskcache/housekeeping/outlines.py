@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 
 from ..errors import DaskcacheWarning, StorageError
+from ..planning.planner import garbage_later
 from ..planning.states import ADOPTED, COMPLETE, CORRUPT, MISSING, MODIFIED
 from ..planning.target_state import TargetState, newest_first, state_of
 from ..storage import files as storage
@@ -92,6 +93,11 @@ class Outlined:
 
 def outlined(root: Root) -> Iterator[Outlined]:
     """Yield every target of a root that has a record, by path; only new records are read."""
+    with garbage_later():
+        yield from _outlined(root)
+
+
+def _outlined(root):
     briefs = Briefs(root)
     store = RecordStore(root, briefs.parsed)
     names = store.all()
@@ -106,7 +112,7 @@ def outlined(root: Root) -> Iterator[Outlined]:
         brief = briefs.known.get(name)
         if brief is not None:
             found.setdefault(brief.target, {})[name] = brief
-    yield from (Outlined(store, path, found[path]) for path in sorted(found))
+    return [Outlined(store, path, found[path]) for path in sorted(found)]
 
 
 def read_or_warn(store: RecordStore, name: RecordName) -> Record | None:

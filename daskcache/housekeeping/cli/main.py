@@ -35,16 +35,10 @@ class _Group(click.Group):
         return super().get_command(ctx, name)
 
     def invoke(self, ctx):
-        """Run a command, and show daskcache's own errors as messages instead of tracebacks.
-
-        Commands end soon, and what they make of a large root has no cycles to look for again and again.
-        """
-        import gc
-
+        """Run a command, and show daskcache's own errors as messages instead of tracebacks."""
         from ...errors import DaskcacheError
         from ...printable import printable_lines
 
-        gc.set_threshold(_OBJECTS)
         try:
             return super().invoke(ctx)
         except DaskcacheError as error:
@@ -53,9 +47,6 @@ class _Group(click.Group):
             error.message = printable_lines(error.message)
             raise
 
-
-#: New objects after which Python looks for cycles.
-_OBJECTS = 500_000
 
 _ELSEWHERE = {
     **dict.fromkeys(("status", "ls", "show", "history", "why", "diff", "failures", "audit"), ".reports"),

@@ -73,31 +73,33 @@ def ls_command(pattern: str, as_json: bool, root: Root):
 
     from dask.utils import format_bytes
 
+    from ...planning.planner import garbage_later
     from ..listing import matching
     from ..outlines import outlined
 
     matches = matching(root, pattern)
-    items = [item for item in outlined(root) if matches(item.path)]
-    if not items and pattern != "*":
-        raise click.ClickException(
-            f"no targets match {pattern} in {root.path}; 'dask cache ls' lists what there is"
-        )
-    columns = ("target", "state", "bytes", "seconds", "function", "created")
-    rows = []
-    for item in items:
-        name, brief = item.name, item.brief
-        seconds = name.microseconds / 1e6
-        rows.append((item.path, item.state, name.size, seconds, brief.function, brief.created))
-    if as_json:
-        echo_json(root=root.path, targets=[dict(zip(columns, row, strict=True)) for row in rows])
-        return
-    if not rows:
-        echo("no targets yet")
-        return
-    cells = [("target", "state", "size", "run time", "function", "created")]
-    for path, state, size, seconds, function, created in rows:
-        cells.append((path, state, format_bytes(size), f"{seconds:.3g} s", function, created))
-    echo_table(cells)
+    with garbage_later():  # there may be 100,000 rows
+        items = [item for item in outlined(root) if matches(item.path)]
+        if not items and pattern != "*":
+            raise click.ClickException(
+                f"no targets match {pattern} in {root.path}; 'dask cache ls' lists what there is"
+            )
+        columns = ("target", "state", "bytes", "seconds", "function", "created")
+        rows = []
+        for item in items:
+            name, brief = item.name, item.brief
+            seconds = name.microseconds / 1e6
+            rows.append((item.path, item.state, name.size, seconds, brief.function, brief.created))
+        if as_json:
+            echo_json(root=root.path, targets=[dict(zip(columns, row, strict=True)) for row in rows])
+            return
+        if not rows:
+            echo("no targets yet")
+            return
+        cells = [("target", "state", "size", "run time", "function", "created")]
+        for path, state, size, seconds, function, created in rows:
+            cells.append((path, state, format_bytes(size), f"{seconds:.3g} s", function, created))
+        echo_table(cells)
 
 
 @click.command("show")
