@@ -1,6 +1,6 @@
 """The plate screen of ``notebooks/03_screen.ipynb``, beside the same screen written by hand.
 
-The script by hand does what scripts do: it looks whether files exist, and compresses as daskcache does.
+The script by hand does what scripts do: it looks whether files exist, and deflates images, by tifffile.
 It has no hashes and no records, and writes each file in place.
 """
 

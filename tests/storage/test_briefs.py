@@ -6,8 +6,10 @@ import time
 
 import dask
 import pytest
+from click.testing import CliRunner
 
 import daskcache as dc
+from daskcache.housekeeping.cli.main import cache as cache_command
 from daskcache.housekeeping.outlines import outlined
 from daskcache.storage.record import Record
 from daskcache.storage.records import RecordStore
@@ -98,6 +100,20 @@ def test_a_record_that_can_not_be_read_is_named_each_time(root):
     for _ in range(2):
         with pytest.warns(dc.errors.DaskcacheWarning, match="can't read the record"):
             assert [path for path, *_ in told(Root(str(root)))] == ["2.json"]
+
+
+def test_a_record_that_was_damaged_since_is_an_error_for_its_target(root):
+    """A listing that knew it before does not hide that."""
+    make(1, 2)
+    (name,) = new_names(root, "1.json")
+    runner, place = CliRunner(), ["--root", str(root)]
+    assert "1.json" in runner.invoke(cache_command, ["ls", *place]).output
+    pathlib.Path(RecordStore(Root(str(root))).path_of(name)).write_text("{")
+    with pytest.warns(dc.errors.DaskcacheWarning, match="can't read the record"):
+        done = runner.invoke(cache_command, ["why", "1.json", *place])
+    assert done.exit_code == 1
+    assert "can't be read" in done.output
+    assert "verify" in done.output
 
 
 def test_older_records_of_adopted_results(root):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import click
 
+from ...errors import TargetMissing
 from ...storage.roots import Root
 from ..listing import Listed, find, listed, meant
 from ..outlines import outlined
@@ -62,6 +63,13 @@ def chosen(
         else:
             known = known or {found.path for found in outlined(root)}
             items = list(listed(root, meant(root, each, known)))
+        if not items:  # an earlier listing knows it
+            raise TargetMissing(
+                "the record of this target can't be read any more",
+                target=each,
+                expected="a record that daskcache wrote",
+                hint="'dask cache verify' finds what is damaged",
+            )
         reasons = {found.path: why_not(found, item is not None) for found in items}
         fitting = [found for found in items if not reasons[found.path]]
         if not fitting:
