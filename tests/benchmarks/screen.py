@@ -1,6 +1,6 @@
 """The plate screen of ``notebooks/03_screen.ipynb``, beside the same screen written by hand.
 
-The script by hand does what scripts do: it looks whether files exist, and deflates images, by tifffile.
+The script by hand does what scripts do: it looks whether files exist, and compresses as daskcache does.
 It has no hashes and no records, and writes each file in place.
 """
 
@@ -22,7 +22,7 @@ from skimage.filters import threshold_otsu
 
 import daskcache as dc
 
-from .images import COMPRESSED
+from .images import write_deflated
 from .measuring import Comparison, Times, timed
 from .scenes import Size, cluster, folder, root
 
@@ -137,10 +137,6 @@ def saved(path: str, form: tuple[Callable, Callable], function: Callable, *input
     return value
 
 
-def write_image(path, value):
-    tifffile.imwrite(path, value, photometric="minisblack", **COMPRESSED)
-
-
 def write_table(path, table):
     table.to_csv(path, index=False)
 
@@ -157,7 +153,7 @@ def read_picture(path):
     return np.asarray(Image.open(path))
 
 
-TIFF, CSV = (tifffile.imread, write_image), (pd.read_csv, write_table)
+TIFF, CSV = (tifffile.imread, write_deflated), (pd.read_csv, write_table)
 PARQUET = pd.read_parquet, lambda path, table: table.to_parquet(path)
 FIGURE, PICTURE = (str, save_figure), (read_picture, write_picture)
 later = dask.delayed(saved, pure=False)

@@ -128,7 +128,7 @@ def test_what_is_guaranteed_is_tried():
 
 
 def test_both_screens_make_the_same_files(tmp_path, root):
-    """The images are deflated, too, in strips of which neither has half the bytes of the other."""
+    """The compressed bytes are equal, too, so that neither has less to do."""
     raw, by_hand = tmp_path / "raw", tmp_path / "by hand"
     raw.mkdir()
     screen.take_images(str(raw))
@@ -139,10 +139,7 @@ def test_both_screens_make_the_same_files(tmp_path, root):
     names = [f"{folder}/P1_{well}.tif" for folder in ("corrected", "cells") for well in screen.WELLS]
     for name in names:
         with tifffile.TiffFile(root / name) as a, tifffile.TiffFile(by_hand / name) as b:
-            np.testing.assert_array_equal(a.asarray(), b.asarray())
-            assert a.pages[0].compression == b.pages[0].compression == 8
-            sizes = a.pages[0].databytecounts, b.pages[0].databytecounts
-            np.testing.assert_allclose(*sizes, rtol=1)
+            assert a.pages[0].databytecounts == b.pages[0].databytecounts, name
     tables = [f"features/P1_{well}.csv" for well in screen.WELLS]
     assert [(root / name).read_bytes() for name in tables] == [
         (by_hand / name).read_bytes() for name in tables
