@@ -44,6 +44,8 @@ class Stored(NamedTuple):
     form: dict[str, Any] | None = None
     #: For a result that this verb made, its form, {} without one; None if only the record has it.
     own_form: dict[str, Any] | None = None
+    #: For a result that this verb made, its heritage; None if only the file tells.
+    heritage: Any = None
 
     @classmethod
     def recorded(
@@ -183,7 +185,9 @@ class Entry:
         """
         found = []
         for position, result in enumerate(self.stored):
-            if result.target.keeps_metadata_beside:
+            if result.heritage is not None:
+                found.append(result.heritage)
+            elif result.target.keeps_metadata_beside:
                 found.append(self._metadata_beside(result))
             elif not _has_heritage(type(result.target)):
                 continue
@@ -210,6 +214,9 @@ class Entry:
     def _value(self, position, shared):
         result = self.stored[position]
         if self.inline is not None:
+            kept = hot_cache.find(result.target, result.content, shared) if hot_cache.cache else UNKNOWN
+            if kept is not UNKNOWN:
+                return kept
             path = f"{self.root}/{result.target.path}"
             value = self._as_stored(result.target.decode(self.inline[position]), path, result)
         elif result.form is not None:

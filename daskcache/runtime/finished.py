@@ -269,19 +269,17 @@ def entry_of(
     work: Work,
     names: list[RecordName],
     inline: tuple[bytes, ...] | None = None,
-    own_forms: list[dict] | None = None,
+    known: list[dict[str, Any]] | None = None,
 ) -> Entry:
     """Return the entry of a node from the records of its results.
 
-    Small contents and the forms of the function's results are given if they are known.
+    Small contents are given if they are known, and so are the fields of each `Stored` about the
+    function's own result.
     """
     placed = zip(work.spec.formats, work.paths, names, strict=True)
     stored = [Stored.recorded(*each, _form_of_adopted(work, each[-1])) for each in placed]
-    if own_forms is not None:
-        stored = [
-            each._replace(own_form=form) if each.target.keeps_metadata_beside else each
-            for each, form in zip(stored, own_forms, strict=True)
-        ]
+    if known is not None:
+        stored = [each._replace(**fields) for each, fields in zip(stored, known, strict=True)]
     corrections = corrections_in(work.key, names)
     return Entry(work.key, work.root, tuple(stored), work.spec.layout, inline, work.title, corrections)
 

@@ -43,6 +43,8 @@ class Written(NamedTuple):
     is_fresh: bool = False
     #: Facts for its record: its form (see `daskcache.targets.forms`), and how it was adopted.
     facts: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    #: What `Target.heritage` reads in the file, or None if only the file tells.
+    heritage: Any = None
 
 
 def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=False, facts=None):
@@ -64,17 +66,24 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
         return entry_of(work, committed)
     contents = [written.content for written in results]
     is_inline = None not in contents and (len(contents) == 1 or _is_small(contents))
-    forms = [written.facts.get("form", {}) for written in results]
-    entry = entry_of(work, names, tuple(contents) if is_inline else None, forms)
-    if is_inline:
-        if all(written.is_fresh for written in results):
-            entry.unread.append([written.value for written in results])
+    known = list(map(_known, work.spec.formats, results))
+    entry = entry_of(work, names, tuple(contents) if is_inline else None, known)
+    if is_inline and all(written.is_fresh for written in results):
+        entry.unread.append([written.value for written in results])
         return entry
     for written, stored in zip(results, entry.stored, strict=True):
-        if written.value is not UNKNOWN:
+        # compressed labels are large, though their file may be small
+        if written.value is not UNKNOWN and not (is_inline and _is_quickly_decoded(written.value)):
             alone = written.is_fresh or (is_alone and written.value is result)
             hot_cache.keep(stored.target, stored.content, written.value, alone, entry)
     return entry
+
+
+def _known(target, written):
+    """Return the fields of `Stored` that are known without reading what was written."""
+    if target.keeps_metadata_beside:
+        return {"own_form": written.facts.get("form", {})}
+    return {} if written.heritage is None else {"heritage": written.heritage}
 
 
 def store_copies(work: Work, inputs: list, trace: str, found: Elsewhere) -> Entry | None:
@@ -228,6 +237,11 @@ def _is_small(contents):
     return sum(map(len, contents)) <= config.get_bytes("inline")
 
 
+def _is_quickly_decoded(value):
+    """Return True if decoding a small content takes no longer than keeping its value."""
+    return getattr(value, "nbytes", 0) <= config.get_bytes("inline")
+
+
 def _results(work, result):
     """Return the results of a call, one for each target."""
     layout = work.spec.layout
@@ -260,14 +274,14 @@ def _part_of_value(root, work, target, path, value):
             content = b"".join(pieces) if _is_small(pieces) else None
             part = files.write_part(own, pieces if content is None else [content])
             is_fresh = back is not value and back is not UNKNOWN
-            return Written(part, data_hash, content, back, is_fresh, facts)
+            return Written(part, data_hash, content, back, is_fresh, facts, target.heritage_of(value))
         own = own_part_path(root, path)
         with sweeping(root.path, [own]):
             known = target.write(value, own)
             part = known if isinstance(known, files.Part) else files.part_of(own)
             data_hash = target.hash_result(value, own)
             back = target.read_back(value, own)
-            return Written(part, data_hash, value=back, facts=facts)
+            return Written(part, data_hash, value=back, facts=facts, heritage=target.heritage_of(value))
     except (FormatLimit, StorageError) as error:
         error.node, error.target = work.title, f"{work.root}/{path}"
         raise

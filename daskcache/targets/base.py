@@ -268,6 +268,10 @@ class Target(Resource):
         """
         return None
 
+    def heritage_of(self, value: Any) -> Any:
+        """Return what `heritage` reads in the file of a value, or None if only the file tells."""
+        return None
+
     def inherit(self, heritage: list[Any]) -> Target:
         """Return this target with the metadata that its value inherits from the node's inputs.
 

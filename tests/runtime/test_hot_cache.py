@@ -315,6 +315,27 @@ def test_what_was_read_back_is_given_once():
     assert made == {"list": [1, 2]}
 
 
+@pytest.mark.parametrize("setting", [0.2, "8 MiB"])
+def test_labels_whose_file_is_small_are_not_decoded(setting, monkeypatch):
+    """Compressed, they travel inside the entry.  Each function gets its own, or all a read-only one."""
+    decoded = []
+    monkeypatch.setattr(dc.ImageTarget, "decode", lambda self, data: decoded.append(len(data)))
+    with dask.config.set({"daskcache.hot-cache": setting}):
+        labels = dc.delayed(lambda: np.zeros((500, 400), "i4"), target="labels.tif")()
+        raised = dc.delayed(_raised, target="raised{n}.npy")
+        found = dask.compute(raised(labels, 1), raised(labels, 2))
+    assert [array.max() for array in found] == [1, 2]
+    assert os.path.getsize(labels.dc.path) < 64 * 1024
+    assert decoded == []
+
+
+def _raised(labels, n):
+    if labels.flags.writeable:
+        labels += n
+        return labels
+    return labels + n
+
+
 def test_what_can_be_changed_is_not_kept():
     """Objects of classes, and frames with objects in their cells."""
     odd = pd.DataFrame({"a": [[1], [2]] * LARGE})

@@ -28,7 +28,7 @@ from daskcache.errors import FormatLimit, GraphError, SourceChanged, SourceMissi
 from daskcache.hashing.encoder import hash_value
 from daskcache.housekeeping.audit import audit_root
 from daskcache.storage.roots import Root
-from daskcache.targets.images import pixels, units
+from daskcache.targets.images import pixels, tiff, units
 from daskcache.targets.images import target as target_module
 from daskcache.targets.images.metadata import Described, taken_over
 
@@ -105,6 +105,7 @@ def test_an_image_comes_back_or_is_refused(image, kind, compression):
     assert data == content(target, array.copy())
     assert_identical(target.decode(data), array)
     metadata = target.heritage(io.BytesIO(data)).metadata
+    assert target.heritage_of(array) == target.heritage(io.BytesIO(data))
     if told["axes"]:
         assert metadata.axes == told["axes"]
     assert metadata.pixel_size == told.get("pixel_size", {})
@@ -114,6 +115,7 @@ def test_an_image_comes_back_or_is_refused(image, kind, compression):
     # length need names, or their sizes would be unclear
     bare = dc.ImageTarget("b.tif", axes=metadata.axes).inherit([target.heritage(io.BytesIO(data))])
     assert bare.hash(array) == target.hash(array)
+    assert bare.heritage_of(array) == bare.heritage(io.BytesIO(content(bare, array)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -879,18 +881,29 @@ def test_a_source_that_vanished_meanwhile(image_file):
     "edit", [lambda data: data.replace(b"micron", b"inches"), lambda data: data[:9], lambda data: b""]
 )
 def test_metadata_of_an_input_that_changed_meanwhile_is_not_used(image_file, edit):
-    """A stored input that is edited or cut short while the function runs raises."""
+    """A stored input that is edited or cut short while the function runs raises if it has to be read.
+
+    What was stored in the same verb is known, and the edit is for the next verb.
+    """
     source = image_file(**imagej(0.5))
     first = dc.delayed(smooth, target="s.tif")(source)
 
-    def slow(image, path):
+    def slow(image, path, name):
         Path(path).write_bytes(edit(Path(path).read_bytes()))
         return image + 1
 
-    node = dc.delayed(slow, target="a.tif", version=1)(first, first.dc.path)
-    with dask.config.set({"daskcache.inline": 0}), pytest.raises(TargetError):
-        node.compute()
-    assert not Path(node.dc.path).exists()
+    slow = dc.delayed(slow, target="{name}.tif", version=1)
+    with dask.config.set({"daskcache.inline": 0}):
+        together = slow(first, first.dc.path, "together")
+        together.compute()
+        assert metadata_of(together).pixel_size == {"Y": 0.5, "X": 0.5}
+        assert first.dc.state in ("modified", "corrupt")
+        Path(first.dc.path).unlink()
+        first.compute()
+        alone = slow(first, first.dc.path, "alone")
+        with pytest.raises(TargetError):
+            alone.compute()
+    assert not Path(alone.dc.path).exists()
 
 
 def test_a_source_that_only_the_function_can_read(tmp_path):
@@ -1001,3 +1014,45 @@ def test_the_largest_image_can_be_configured(tmp_path):
     with dask.config.set({"daskcache.max-decoded": "12 kB"}):
         assert_identical(target.decode(data), STACK)
         assert dc.ImageSource(tmp_path / "a.png").get_data().shape == (40, 50)
+
+
+def test_results_of_the_same_verb_are_not_read_for_their_metadata(image_file, monkeypatch):
+    """They are known, and are what the next verb reads in the files; subclasses may write others."""
+    source, read, described_in = image_file(**imagej(0.5, spacing=3)), [], tiff.described_in
+
+    def noted(file):
+        read.append(os.path.basename(file) if isinstance(file, str) else file)
+        return described_in(file)
+
+    monkeypatch.setattr(tiff, "described_in", noted)
+
+    def smoothed(image):
+        return image / 2
+
+    def masked(image):  # its file is small, and travels in the entry
+        return image > 100
+
+    def counted(image):
+        return image[0].astype("u1")
+
+    first = dc.delayed(smoothed, target="smoothed.tif")(source)
+    second = dc.delayed(masked, target="mask.tif")(first)
+    third = dc.delayed(counted, target="counted.tif")(second)
+    dask.compute(third)
+    assert read == ["raw.tif"]
+    assert metadata_of(third).pixel_size == {"Y": 0.5, "X": 0.5}
+    known = [node.dc.record["data_hash"] for node in (second, third)]
+    for node in (second, third):
+        os.remove(node.dc.path)
+    del read[:]
+    dask.compute(third)
+    assert read == ["smoothed.tif"]
+    assert known == [node.dc.record["data_hash"] for node in (second, third)]
+
+    class Finer(dc.ImageTarget):
+        """Writes half the pixel size."""
+
+        def encode(self, value):
+            return dc.ImageTarget(self.path, pixel_size=0.25).encode(value)
+
+    assert Finer("finer.tif").heritage_of(STACK) is None

@@ -18,7 +18,7 @@ from ..arrays import check_array, check_decoded
 from ..base import BytesTarget
 from ..resource import DecodesInParts, Metadata
 from . import ome_files, pixels, tiff
-from .metadata import TakesOver, fits, hash_with
+from .metadata import Described, TakesOver, fits, hash_with
 from .options import (
     checked_axes,
     checked_channels,
@@ -260,6 +260,10 @@ class ImageTarget(TakesOver, DecodesInParts, BytesTarget, Metadata):
 
     def heritage(self, file):
         return tiff.described_in(file)
+
+    def heritage_of(self, value):
+        # the file of a subclass may have other metadata
+        return Described(self._metadata_of(value), value.shape) if type(self) is ImageTarget else None
 
     def hash_read(self, value, path):
         return hash_with(value, self.read_metadata(path))
