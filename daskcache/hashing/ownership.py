@@ -135,8 +135,16 @@ def package_version(module: str) -> str | None:
     try:
         return importlib.metadata.version(top)
     except importlib.metadata.PackageNotFoundError:
-        providers = importlib.metadata.packages_distributions().get(top)
+        providers = None if top in sys.stdlib_module_names else _distributions().get(top)
     return importlib.metadata.version(providers[0]) if providers else None
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return the installed packages by the modules in them, whose metadata take a second to read."""
+    import importlib.metadata
+
+    return importlib.metadata.packages_distributions()
 
 
 def view_of_another() -> View | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import math
+import operator
 import subprocess
 import sys
 
@@ -9,6 +12,7 @@ import pytest
 
 import daskcache as dc
 from daskcache.errors import GraphError
+from daskcache.hashing import ownership
 from daskcache.hashing.ownership import package_version
 
 #: Ways to reach ``pkg/sub.py`` from a function: what runs before it is defined, and its body.
@@ -68,6 +72,23 @@ def test_versions_of_packages_by_either_name():
     """As pip lists a package, and as it is imported."""
     assert package_version("yaml") == package_version("PyYAML") is not None
     assert package_version("json") is None
+
+
+def test_the_metadata_of_all_packages_are_read_once(monkeypatch):
+    """That takes a second.  They are not needed for modules of Python, such as that of `math.sqrt`."""
+    read, packages_distributions = [], importlib.metadata.packages_distributions
+    monkeypatch.setattr(
+        importlib.metadata, "packages_distributions", lambda: read.append(1) or packages_distributions()
+    )
+    ownership._distributions.cache_clear()
+    package_version.cache_clear()
+    for function in (math.sqrt, operator.add):
+        assert len(dc.delayed(lambda x, f: f(x))(1, function).dc.key) == 32
+    assert read == []
+    assert package_version("PIL") is not None
+    assert package_version("yaml") is not None
+    assert package_version("no_such_module") is None
+    assert read == [1]
 
 
 def test_a_package_to_track_has_to_be_installed():
