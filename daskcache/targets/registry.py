@@ -41,6 +41,8 @@ _SHIPPED = {
     "": ("daskcache:PickleTarget", None),
 }
 
+#: Suffixes of texts.
+_TEXTS = {".csv", ".tsv", ".json", ".jsonl", ".txt", ".svg"}
 #: The target and source classes by suffix, with users' classes.
 _TARGETS = {suffix: target for suffix, (target, _) in _SHIPPED.items() if target}
 _SOURCES = {suffix: source for suffix, (_, source) in _SHIPPED.items() if source}
@@ -121,6 +123,33 @@ def read_as(target) -> tuple[str, dict] | None:
     name = name_with_code(type(target), public_name(type(target)))
     shipped, _ = _SHIPPED.get(suffix_of(target.path), (None, None))
     return None if not options and name == shipped else (name, options)
+
+
+def check_suffix(target) -> None:
+    """Check that a file will not be taken for one of another format, such as TIFF in ``a.png``.
+
+    Only formats that have suffixes of their own are checked.  Any text may have the suffix of another.
+
+    Raises
+    ------
+    UnknownFormat
+        If the suffix of the target's path is that of another format.
+    """
+    suffix, kind = suffix_of(target.path), type(target)
+    usual = [known for known, (own, _) in _SHIPPED.items() if known and own == public_name(kind)]
+    if not usual or not suffix or suffix not in _SHIPPED or suffix in (*usual, *kind.known_exts):
+        return
+    other = imported(_TARGETS[suffix]) if suffix in _TARGETS else None
+    if (other and issubclass(kind, other)) or (suffix in _TEXTS and not _TEXTS.isdisjoint(usual)):
+        return
+    named = other.__name__ if other else f"{suffix[1:].upper()} files"
+    raise UnknownFormat(
+        f"{kind.__name__} would write its own format into a file with the suffix of {named}",
+        target=target.path,
+        expected=f"a path that ends in {' or '.join(usual)}",
+        got=suffix,
+        hint="correct the path, or name no class: the suffix chooses one",
+    )
 
 
 def source_class(path: str):

@@ -711,3 +711,39 @@ def test_the_code_of_a_users_format_counts(define):
     assert node(source).dc.state == "complete"
     edited = node(source.replace("return data.decode()", "return data.decode().upper()"))
     assert edited.dc.state == "stale"
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "named"),
+    [
+        (dc.ImageTarget, "a.png", "PNGTarget"),
+        (dc.ImageTarget, "a.JPG", "JPG files"),
+        (dc.NumpyTarget, "{i}/a.csv", "CSVTarget"),
+        (dc.PickleTarget, "a.h5", "HDF5Target"),
+        (dc.ZarrTarget, "a.ome.zarr", "OMEZarrTarget"),
+        (dc.TextTarget, "a.npy", "NumpyTarget"),
+    ],
+)
+def test_no_format_takes_the_suffix_of_another(kind, path, named):
+    """Programs would take TIFF in ``a.png`` for a damaged PNG."""
+    for options in ({"target": kind(path)}, {"target": path, "store": kind}):
+        with pytest.raises(UnknownFormat, match=f"{kind.__name__} would write .* suffix of {named}"):
+            dc.delayed(lambda i: i, **options)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        dc.ImageTarget("a.lsm2"),
+        dc.ImageTarget("{name}"),
+        dc.ImageTarget("a.ome.tif"),
+        dc.OMEZarrTarget("a.zarr"),
+        dc.TextTarget("a.csv"),
+        dc.CSVTarget("a.txt"),
+        dc.FigureTarget("a.png"),
+        dc.FileTarget("a.tif"),
+    ],
+)
+def test_suffixes_that_a_format_may_have(target):
+    """Unknown ones, those of texts for any text, and any for what the function writes itself."""
+    dc.delayed(lambda name: name, target=target)
