@@ -232,13 +232,14 @@ def scale(size: Size) -> Iterator[Comparison]:
         return
     largest, tenth = size.scale, size.scale // 10
     peaks: dict[int, float] = {}
-    with root(large=True) as path:
+    with root(large=True) as path, root(large=True) as smaller:
         complete_in(path, largest)
+        complete_in(smaller, tenth)
         yield Comparison(
             f"{largest:,} nodes, all complete: build and plan",
             {
                 "daskcache": lambda: in_a_process(path, largest, peaks),
-                f"{tenth:,} nodes": lambda: in_a_process(path, tenth, peaks),
+                f"{tenth:,} nodes": lambda: in_a_process(smaller, tenth, peaks),
             },
             *(largest, 11),
             note="memory and time are linear if this is 10",

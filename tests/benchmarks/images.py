@@ -25,7 +25,7 @@ from daskcache.targets.images import pixels
 from daskcache.targets.zarr.values import default_chunks
 
 from .measuring import Comparison, Times, timed
-from .scenes import Size, folder, root
+from .scenes import QUICK, Size, folder, let_settle, root
 
 MIB = 2**20
 #: Deflate as tifffile has it, at the level that a target takes where there is no ISA-L.
@@ -67,6 +67,8 @@ def pipeline(size: Size) -> Iterator[Comparison]:
         sources = [f"{raw}/{i:02d}.tif" for i in range(size.images)]
         for i, path in enumerate(sources):
             tifffile.imwrite(path, picture(i), photometric="minisblack")
+        if size is not QUICK:
+            let_settle(sources)
 
         def nodes():
             tables = []

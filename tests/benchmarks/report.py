@@ -17,6 +17,8 @@ HEAD = """# Benchmarks
 Ratios of times, ours by the peer's: below 1, daskcache is faster. All of a row's contenders are measured
 in turn, several times; a row gives the median and, in brackets, the least and the largest ratio. To make
 these figures on your own machine, run `python -m tests.benchmarks` in a clone (`--quick`: a short look).
+Input images are as old as most: two minutes or more. The hash of a younger file is not remembered, so
+daskcache reads it once more.
 
 ![Ratios of processor times](../benchmarks.svg)
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import joblib
 from distributed import Client, LocalCluster
 
 import daskcache as dc
+from daskcache.storage import source_hashes
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,22 @@ def folder(large: bool = False) -> Iterator[str]:
 
 @contextmanager
 def root(large: bool = False) -> Iterator[str]:
-    """A new root for the nodes that are made within."""
-    with folder(large) as path, dask.config.set({"daskcache.root": path}):
+    """A new root for the nodes that are made within; no hash of a source is known from before."""
+    with (
+        folder(large) as path,
+        folder() as cache,
+        dask.config.set({"daskcache.root": path, "daskcache.cache-folder": cache}),
+    ):
         yield path
+
+
+def let_settle(paths: list[str]) -> None:
+    """Wait until files are so old that their stamps are believed, as the images of most users are.
+
+    Linux may take two minutes to store a written page, see `daskcache.storage.source_hashes.is_settled`.
+    """
+    newest = max(os.stat(path).st_ctime_ns for path in paths)
+    time.sleep(max(0, newest + source_hashes._storing_ns() - time.time_ns()) / 1e9 + 1)
 
 
 @contextmanager

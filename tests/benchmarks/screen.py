@@ -24,7 +24,7 @@ import daskcache as dc
 
 from .images import write_deflated
 from .measuring import Comparison, Times, timed
-from .scenes import Size, cluster, folder, root
+from .scenes import QUICK, Size, cluster, folder, let_settle, root
 
 WELLS = [f"{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
 
@@ -191,10 +191,12 @@ def screen_by_hand(raw: str, results: str) -> list:
 # ---- beside each other ----------------------------------------------------------------------------
 
 
-def screen(_size: Size) -> Iterator[Comparison]:
+def screen(size: Size) -> Iterator[Comparison]:
     """96 wells to a table, a heat map and a montage: in threads, and on two worker processes."""
     with folder(large=True) as raw:
         take_images(raw)
+        if size is not QUICK:
+            let_settle([f"{raw}/{name}" for name in os.listdir(raw)])
         yield from _screens(raw, "threads", scheduler="threads")
         with cluster():
             yield from _screens(raw, "LocalCluster")
