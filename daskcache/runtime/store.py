@@ -72,8 +72,8 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
         entry.unread.append([written.value for written in results])
         return entry
     for written, stored in zip(results, entry.stored, strict=True):
-        # compressed labels are large, though their file may be small
-        if written.value is not UNKNOWN and not (is_inline and _is_quickly_decoded(written.value)):
+        is_array = hasattr(written.value, "nbytes")
+        if is_array or (written.value is not UNKNOWN and not is_inline):  # a small text is soon decoded
             alone = written.is_fresh or (is_alone and written.value is result)
             hot_cache.keep(stored.target, stored.content, written.value, alone, entry)
     return entry
@@ -235,11 +235,6 @@ def _existing(root, place, part):
 
 def _is_small(contents):
     return sum(map(len, contents)) <= config.get_bytes("inline")
-
-
-def _is_quickly_decoded(value):
-    """Return True if decoding a small content takes no longer than keeping its value."""
-    return getattr(value, "nbytes", 0) <= config.get_bytes("inline")
 
 
 def _results(work, result):

@@ -316,12 +316,13 @@ def test_what_was_read_back_is_given_once():
 
 
 @pytest.mark.parametrize("setting", [0.2, "8 MiB"])
-def test_labels_whose_file_is_small_are_not_decoded(setting, monkeypatch):
-    """Compressed, they travel inside the entry.  Each function gets its own, or all a read-only one."""
+@pytest.mark.parametrize("shape", [(5, 4), (500, 400)])
+def test_arrays_whose_file_is_small_are_not_decoded(shape, setting, monkeypatch):
+    """They travel inside the entry.  Each function gets its own, or all a read-only one."""
     decoded = []
     monkeypatch.setattr(dc.ImageTarget, "decode", lambda self, data: decoded.append(len(data)))
     with dask.config.set({"daskcache.hot-cache": setting}):
-        labels = dc.delayed(lambda: np.zeros((500, 400), "i4"), target="labels.tif")()
+        labels = dc.delayed(lambda: np.zeros(shape, "i4"), target="labels.tif")()
         raised = dc.delayed(_raised, target="raised{n}.npy")
         found = dask.compute(raised(labels, 1), raised(labels, 2))
     assert [array.max() for array in found] == [1, 2]

@@ -124,14 +124,15 @@ def test_the_record_has_the_form_of_the_value(work):
     assert RecordStore(Root(it.root)).read(name).form == {"dtype": "bool", "shape": [2, 3]}
 
 
-def test_what_is_large_is_kept_in_the_hot_cache(work, monkeypatch):
-    """As the format reads it back; what travels in the entry is not kept twice."""
+@pytest.mark.parametrize(("path", "value", "kept"), [("a.npy", np.arange(3), 1), ("a.txt", "text", 0)])
+def test_what_takes_time_to_decode_is_kept_in_the_hot_cache(work, monkeypatch, path, value, kept):
+    """As the format reads it back; a small text travels in the entry, and is not kept twice."""
     monkeypatch.setattr(hot_cache, "cache", hot_cache.HotCache())
     with dask.config.set({"daskcache.hot-cache": "8 MiB"}):
-        stored(work(function, target="a.npy", version=1), np.arange(3))
-        assert len(hot_cache.cache) == 0
-        stored(work(function, target="b.npy", version=1), np.arange(20_000))
-        assert len(hot_cache.cache) == 1
+        stored(work(function, target=path, version=1), value)
+        assert len(hot_cache.cache) == kept
+        stored(work(function, target=f"large/{path}", version=1), value * 50_000)
+        assert len(hot_cache.cache) == kept + 1
 
 
 # ---- refused --------------------------------------------------------------------------------------
