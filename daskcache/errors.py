@@ -299,7 +299,9 @@ class LazyModule:
     """An optional module, which is imported when a name in it is first used; see `require`."""
 
     def __init__(self, module, extra):
-        self._module, self._extra = module, extra
+        self._module, self._extra, self._imported = module, extra, None
 
     def __getattr__(self, name):
-        return getattr(require(self._module, self._extra), name)
+        if self._imported is None:
+            self._imported = require(self._module, self._extra)
+        return getattr(self._imported, name)

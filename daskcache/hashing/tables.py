@@ -102,9 +102,9 @@ def _values(value, encoder):
     elif isinstance(value.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
         encoder.add(value.array.asi8)
     else:
-        missing = np.asarray(value.isna())
+        missing = np.asarray(value.array.isna())
         encoder.add(missing)
-        encoder.add(value[~missing].tolist())
+        encoder.add((value[~missing] if missing.any() else value).tolist())
 
 
 def _dtype(value, encoder):

@@ -139,7 +139,7 @@ class Entry:
         TargetMissing, TargetModified, TargetCorrupt
             As `load` does.
         """
-        return self._load(shared=True)
+        return self._load(shared=hot_cache.shares())
 
     def open(self) -> Any:
         """Open the value lazily, for example as a memory map, a Zarr array or a Dask collection.
@@ -231,7 +231,6 @@ class Entry:
         A kept value counts only while the file looks as it was stored.
         """
         place = result.target, result.content
-        shared = shared and hot_cache.shares()
         if hot_cache.cache and stamp(path) == result.stamp:
             value = hot_cache.find(*place, shared)
             if value is not UNKNOWN:

@@ -195,8 +195,10 @@ def _frame_in_form(value, form):
             _listed(map(str, value.columns)),
         )
     frame = value.copy(deep=False)
-    for position, (name, dtype) in enumerate(columns):
-        frame[name] = _column_in_form(value.iloc[:, position], name, dtype, categories.get(name))
+    for (name, dtype), (_, column) in zip(columns, value.items(), strict=True):
+        converted = _column_in_form(column, name, dtype, categories.get(name))
+        if converted is not column:
+            frame[name] = converted
     frame.index = _index_in_form(value.index, form.get("index", []))
     return frame
 

@@ -204,11 +204,11 @@ def screen(size: Size) -> Iterator[Comparison]:
 
 def _screens(raw, where, **options):
     def ours() -> Times:
-        with root(large=True):
+        with root():
             return timed(lambda: dask.compute(*cached_screen(raw), **options))
 
     def by_hand() -> Times:
-        with folder(large=True) as results:
+        with folder() as results:
             return timed(lambda: dask.compute(*screen_by_hand(raw, results), **options))
 
     ours()
@@ -216,7 +216,7 @@ def _screens(raw, where, **options):
     yield Comparison(
         f"plate screen, cold, {where}", {"daskcache": ours, "by hand": by_hand}, *(len(WELLS), 1.15)
     )
-    with root(large=True):
+    with root():
         dask.compute(*cached_screen(raw), **options)
         yield Comparison(
             f"plate screen, finished, {where}",

@@ -323,18 +323,20 @@ def test_arrays_whose_file_is_small_are_not_decoded(shape, setting, monkeypatch)
     monkeypatch.setattr(dc.ImageTarget, "decode", lambda self, data: decoded.append(len(data)))
     with dask.config.set({"daskcache.hot-cache": setting}):
         labels = dc.delayed(lambda: np.zeros(shape, "i4"), target="labels.tif")()
-        raised = dc.delayed(_raised, target="raised{n}.npy")
+        raised = dc.delayed(_raised, target="raised{n}.npy", version=1)
         found = dask.compute(raised(labels, 1), raised(labels, 2))
     assert [array.max() for array in found] == [1, 2]
+    assert _raised.changes_it == (setting == 0.2)
     assert os.path.getsize(labels.dc.path) < 64 * 1024
     assert decoded == []
 
 
 def _raised(labels, n):
-    if labels.flags.writeable:
-        labels += n
-        return labels
-    return labels + n
+    _raised.changes_it = labels.flags.writeable
+    if not labels.flags.writeable:
+        return labels + n
+    labels += n
+    return labels
 
 
 def test_what_can_be_changed_is_not_kept():
