@@ -7,10 +7,10 @@
     code/…                 the code behind the records, as it is stored in a root
     targets/<path>         the files, by their paths from the root
 
-`transfer` writes and imports archives; this module reads and checks them.  The format is POSIX tar (pax)
-without compression, so the content can't be larger than the file.  An archive may come from an untrusted
-writer.  Everything in it is checked here before it is used: only plain files are accepted, and no member
-may name a place outside of its folder.
+`exporting` writes archives, and `importing` takes them in; this module reads and checks them.  The
+format is POSIX tar (pax) without compression, so the content can't be larger than the file.  An archive
+may come from an untrusted writer.  Everything in it is checked here before it is used: only plain files
+are accepted, and no member may name a place outside of its folder.
 """
 
 from __future__ import annotations

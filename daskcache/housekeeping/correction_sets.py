@@ -18,8 +18,9 @@ from ..storage.record import Record, RecordName, collision_form
 from ..storage.records import Acceptances, RecordStore
 from ..storage.roots import Root
 from .archive import Packed
+from .exporting import export
+from .importing import IMPORTED, LEFT_OUT, THERE, Imported, import_chosen, is_in_the_way
 from .listing import Listed, listed, resolved
-from .transfer import IMPORTED, LEFT_OUT, THERE, Imported, export, import_chosen, is_in_the_way
 from .verify import check
 
 #: State of an edit that a command adopted: the program that makes the target takes it in.
@@ -120,7 +121,7 @@ def export_corrections(
     TargetMissing
         If the root has no correction that can be packed.
     StorageError, TargetCorrupt
-        As `transfer.export` does.
+        As `exporting.export` does.
     """
     found = corrections(root, matches)
     packed = [c.target for c in found if c.state == ADOPTED and files.place_of(c.target).has_files]
@@ -149,9 +150,9 @@ def apply(root: Root, archive: str, trust_pickles: bool = False) -> list[Importe
     root : Root
         Made if it does not exist.
     archive : str
-        Path of a file that `export_corrections` or `transfer.export` wrote.
+        Path of a file that `export_corrections` or `exporting.export` wrote.
     trust_pickles : bool
-        See `transfer.import_archive`.
+        See `importing.import_archive`.
 
     Returns
     -------
@@ -161,7 +162,7 @@ def apply(root: Root, archive: str, trust_pickles: bool = False) -> list[Importe
     Raises
     ------
     StorageError, UnsafePath, TargetCorrupt, ForeignTarget
-        As `transfer.import_archive` does.  What was applied before stays.
+        As `importing.import_archive` does.  What was applied before stays.
     """
     store = RecordStore(root)
 

@@ -15,7 +15,7 @@ from forging import ODD, PATHS, Forgery, Yard, digest_of, quiet, remove, uses_of
 from daskcache.calls.recipe import combine
 from daskcache.errors import DaskcacheError, UnsafePath
 from daskcache.hashing import encoder as hashing
-from daskcache.housekeeping import transfer as moving
+from daskcache.housekeeping import importing
 from daskcache.housekeeping.archive import Archive
 from daskcache.storage import files as storage
 from daskcache.storage.record import RecordName, target_id
@@ -234,7 +234,7 @@ def archive(yard: Yard, random: Random) -> Forgery:
     trusted = random.random() < 0.3
 
     def imported():
-        moving.import_archive(Root(yard.other), path, trusted)
+        importing.import_archive(Root(yard.other), path, trusted)
 
     uses = {"import": imported, **uses_of(yard, yard.other, yard.imported, random)}
     return Forgery(f"{story}{', trusted' if trusted else ''}", passes, uses, ("import", "plan", "audit"))

@@ -29,7 +29,7 @@ from click.testing import CliRunner
 import daskcache as dc
 from daskcache.errors import DaskcacheError
 from daskcache.hashing import encoder as hashing
-from daskcache.housekeeping import transfer as moving
+from daskcache.housekeeping import exporting
 from daskcache.housekeeping.audit import audit_root
 from daskcache.housekeeping.cli.main import cache
 from daskcache.runtime import code_check
@@ -175,7 +175,7 @@ class Yard:
         with dask.config.set({"daskcache.root": self.other}):
             self.imported = self.graph(False)
         if not with_table:
-            moving.export(Root(self.root), f"{self.archives}/honest.tar", ["*"])
+            exporting.export(Root(self.root), f"{self.archives}/honest.tar", ["*"])
             self.members = _members(f"{self.archives}/honest.tar")
         shutil.copytree(self.root, self._honest, symlinks=True)
         self._looks = _looks(self.root)

@@ -21,7 +21,7 @@ import pytest
 
 import daskcache as dc
 from daskcache.errors import DaskcacheError, TargetModified
-from daskcache.housekeeping import gc, transfer
+from daskcache.housekeeping import exporting, gc, importing
 from daskcache.housekeeping.listing import listed
 from daskcache.housekeeping.repair import repair
 from daskcache.housekeeping.verify import verify
@@ -94,7 +94,7 @@ def empty(root, archive):
 
 
 def take_in(root, archive):
-    transfer.import_archive(root, archive)
+    importing.import_archive(root, archive)
 
 
 @pytest.mark.timeout(3600)
@@ -103,7 +103,7 @@ def test_during_computations_of_two_programs(shared, root, tmp_path, full, keep)
     """Values are right while another process tidies up, and afterwards."""
     dc.compute([node(n, 1) for n in NUMBERS])
     archive = str(tmp_path / "old.tar")
-    transfer.export(Root(str(root)), archive, ["*"])
+    exporting.export(Root(str(root)), archive, ["*"])
     done, times, wrong = threading.Event(), [], []
 
     def tidy():

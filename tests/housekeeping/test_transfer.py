@@ -27,11 +27,12 @@ from daskcache.errors import (
     UnsafePath,
 )
 from daskcache.hashing import algorithms
-from daskcache.housekeeping import transfer as moving
+from daskcache.housekeeping import exporting, importing
 from daskcache.housekeeping.archive import Archive, is_harmless
 from daskcache.housekeeping.cli.main import cache
+from daskcache.housekeeping.exporting import export
+from daskcache.housekeeping.importing import import_archive
 from daskcache.housekeeping.listing import find, listed, story
-from daskcache.housekeeping.transfer import export, import_archive
 from daskcache.runtime.named import target_of
 from daskcache.storage import files as storage
 from daskcache.storage.record import RecordName, target_id
@@ -224,7 +225,7 @@ def test_zarr_folders(root, other, archive):
     here = Root(str(root))
     volume(3).compute()
     packed = export(here, archive, ["volume.zarr"])
-    assert packed == [moving.Exported("volume.zarr", storage.stamp(str(root / "volume.zarr")).size)]
+    assert packed == [exporting.Exported("volume.zarr", storage.stamp(str(root / "volume.zarr")).size)]
     (found,) = import_archive(other, archive)
     assert found.outcome == "imported"
     assert manifests(other) == manifests(here) != {}
@@ -746,13 +747,13 @@ def test_a_recorded_target_in_other_case_is_in_the_way(stored, other, archive):
 def test_a_file_that_comes_at_the_last_moment_stays(stored, other, archive, monkeypatch):
     """What another program puts there between the look and the link is not overwritten."""
     export(stored, archive, ["sum.json"])
-    put_new = moving.storage.put_new
+    put_new = importing.storage.put_new
 
     def late(root, part, path):
         Path(root.absolute(path)).write_text("mine")
         put_new(root, part, path)
 
-    monkeypatch.setattr(moving.storage, "put_new", late)
+    monkeypatch.setattr(importing.storage, "put_new", late)
     other.create()
     with pytest.raises(ForeignTarget, match="has just put"):
         import_archive(other, archive)
@@ -917,7 +918,7 @@ def test_archives_that_are_larger_than_the_disk(stored, other, archive, monkeypa
     """Room is asked for before anything is written."""
     export(stored, archive, ["sum.json"])
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(moving.shutil, "disk_usage", lambda path: usage._replace(free=1))
+    monkeypatch.setattr(importing.shutil, "disk_usage", lambda path: usage._replace(free=1))
     with pytest.raises(StorageError, match="disk is too full"):
         import_archive(other, archive)
 

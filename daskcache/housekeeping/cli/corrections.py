@@ -213,7 +213,7 @@ def _apply(root, archive, trust_pickles, as_json):
     import sys
 
     from ..correction_sets import APPLIED, apply
-    from ..transfer import THERE
+    from ..importing import THERE
 
     outcomes = apply(root, archive, trust_pickles)
     if as_json:

@@ -250,9 +250,9 @@ def export_command(archive: str, targets: tuple[str, ...], upstream: bool, as_js
 
     from dask.utils import format_bytes
 
-    from .. import transfer
+    from ..exporting import export
 
-    packed = transfer.export(root, archive, list(targets), upstream)
+    packed = export(root, archive, list(targets), upstream)
     if as_json:
         rows = [{"target": item.path, "bytes": item.size} for item in packed]
         echo_json(root=root.path, archive=archive, packed=rows)
@@ -283,17 +283,17 @@ def import_command(archive: str, trust_pickles: bool, as_json: bool, root: str |
     """
 
     from ...storage.roots import Root, local_root
-    from .. import transfer
+    from ..importing import LEFT_OUT, import_archive
     from ..listing import find_root
 
     found = Root(local_root(root)) if root else find_root(None)
-    outcomes = transfer.import_archive(found, archive, trust_pickles)
+    outcomes = import_archive(found, archive, trust_pickles)
     if as_json:
         echo_json(root=found.path, outcomes=dict(outcomes))
         return
     for item in outcomes:
         echo(f"{item.path}: {item.outcome}")
-    left_out = sum(item.outcome == transfer.LEFT_OUT for item in outcomes)
+    left_out = sum(item.outcome == LEFT_OUT for item in outcomes)
     if left_out:
         echo(
             f"{left_out} left out: they are pickles, or they or what they were made from are of formats "
