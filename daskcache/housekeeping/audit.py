@@ -20,7 +20,8 @@ from ..graph.given import nodes_in
 from ..hashing.encoder import tag
 from ..planning.planner import Planner
 from ..planning.states import PlannedNode
-from ..runtime.entry import Entry, joint_hash
+from ..runtime.data_hashes import joint_hash
+from ..runtime.entry import Entry
 from ..storage.record import RecordName, package_versions
 from ..storage.records import RecordStore
 from ..storage.roots import Root

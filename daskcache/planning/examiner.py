@@ -17,7 +17,8 @@ from ..calls.recipe import Recipe, combine, recipes_before
 from ..calls.spec import Code, Spec
 from ..errors import DaskcacheError, TargetCollision
 from ..hashing import algorithms
-from ..runtime.entry import UNTOLD, Entry, corrections_in, corrections_of, joint_hash
+from ..runtime.data_hashes import UNTOLD, corrections_in, corrections_of, joint_hash
+from ..runtime.entry import Entry
 from ..runtime.finished import find_elsewhere
 from ..storage import files
 from ..storage.paths import located

@@ -57,8 +57,7 @@ class PlannedNode:
     reasons: list[str] = field(default_factory=list)
     records: tuple[RecordName | None, ...] = ()
     data_hash: str | None = None
-    #: Hash of the corrections that the data depend on, see `daskcache.runtime.entry.corrections_in`, or
-    #: `daskcache.runtime.entry.UNTOLD`.
+    #: Hash of the corrections that the data depend on, or `UNTOLD`, see `daskcache.runtime.data_hashes`.
     corrections: str = ""
     #: Equal results at other targets, which are copied if the node's own targets are needed.
     elsewhere: Elsewhere | None = None

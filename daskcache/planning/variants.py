@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..calls.recipe import Recipe, recipes_before
 from ..errors import DaskcacheError
-from ..runtime.entry import joint_hash
+from ..runtime.data_hashes import joint_hash
 from ..storage.paths import DATA_HASH
 from ..storage.record import ANY_TRACE
 from . import states

@@ -11,13 +11,12 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
 from ..errors import DaskcacheError, TargetCorrupt, TargetError, TargetMissing, TargetModified
 from ..hashing import algorithms
-from ..hashing.encoder import digest, short_digest, tag
+from ..hashing.encoder import tag
 from ..printable import printable
 from ..storage.files import Stamp, digest_of, file_hash, stamp, storage_error
 from ..storage.paths import located
@@ -29,6 +28,7 @@ from ..storage.verified_folders import TargetFolder
 from ..targets.base import UNKNOWN, BytesTarget, FolderFormat, Target
 from ..targets.forms import IMAGE, in_form
 from . import hot_cache
+from .data_hashes import joint_hash
 from .obstacles import check_intact, check_not_replaced, set_aside
 
 
@@ -80,7 +80,7 @@ class Entry:
     label : str
         Display name of the node.
     corrections : str
-        Hash of the corrections that the data depend on, see `corrections_in`; "" without any.
+        Hash of the corrections that the data depend on, see `data_hashes`; "" without any.
     read_only : bool
         True to leave a damaged file in place.  Otherwise it goes to the trash, so that the node reruns.
     algorithm : str
@@ -400,36 +400,6 @@ def _entry(algorithm, *fields):
     entry = Entry(*fields)
     entry.algorithm = algorithm
     return entry
-
-
-def joint_hash(data_hashes: list[str]) -> str:
-    """Return the data hash of a node from the data hashes of its results."""
-    if len(data_hashes) == 1:
-        return data_hashes[0]
-    return digest("|".join(data_hashes).encode())
-
-
-#: In place of the hash of corrections: the data are being computed, and may depend on any.
-UNTOLD = "?"
-
-
-def corrections_in(key: str, names: Iterable[RecordName | None]) -> str:
-    """Return a hash of the corrections among a node's results, given their records; "" without any.
-
-    What follows from a correction has other data than its recipe alone says.
-    """
-    corrected = [name.data_hash for name in names if name is not None and name.adopted]
-    return short_digest("|".join([key, *corrected]).encode()) if corrected else ""
-
-
-def corrections_of(inputs: Iterable[Any]) -> str:
-    """Return a hash of the corrections that data made from inputs depend on; "" without any."""
-    found = {item.corrections for item in inputs} - {""}
-    if UNTOLD in found:
-        return UNTOLD
-    if len(found) <= 1:
-        return found.pop() if found else ""
-    return short_digest("|".join(sorted(found)).encode())
 
 
 def arrange(values: list, layout) -> Any:

@@ -18,7 +18,8 @@ from ..hashing.names import public_name
 from ..storage import files
 from ..storage.record import ANY_TRACE, Record, RecordName, record_content
 from ..storage.records import RecordStore
-from .entry import UNTOLD, Entry, arrange
+from .data_hashes import UNTOLD
+from .entry import Entry, arrange
 from .held import Deferred
 from .work import FileData, Work, describe_arguments, describe_format
 

@@ -18,7 +18,8 @@ from ..storage.paths import DATA_HASH, located
 from ..storage.record import ANY_TRACE, Record, RecordName, target_id
 from ..storage.roots import Root
 from ..targets.registry import suffix_of
-from .entry import Entry, Stored, corrections_in
+from .data_hashes import corrections_in
+from .entry import Entry, Stored
 from .facts import (
     describe_input,
     facts_of_call,

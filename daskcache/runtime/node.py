@@ -35,7 +35,8 @@ from ..tracebacks import shorten, shortened
 from . import hot_cache
 from .call import call_again, input_of
 from .code_check import check_arguments, check_code
-from .entry import Entry, Stored, corrections_in, corrections_of, joint_hash
+from .data_hashes import corrections_in, corrections_of, joint_hash
+from .entry import Entry, Stored
 from .failing import in_brief, remembering
 from .finished import adopted_there, entry_of, find_elsewhere, find_finished, keep_all
 from .held import Deferred, Failure, Held, lineage_of

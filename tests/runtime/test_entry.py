@@ -13,7 +13,8 @@ import pytest
 import daskcache as dc
 from daskcache.errors import TargetCorrupt, TargetError, TargetMissing, TargetModified
 from daskcache.hashing.encoder import digest, hash_value
-from daskcache.runtime.entry import Entry, Stored, joint_hash
+from daskcache.runtime.data_hashes import joint_hash
+from daskcache.runtime.entry import Entry, Stored
 from daskcache.runtime.held import Deferred, Failure, Held
 from daskcache.storage.files import stamp
 from daskcache.storage.records import RecordStore
