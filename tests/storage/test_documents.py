@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -54,6 +55,12 @@ def test_forms(form, fitting, others):
     """A form has values of one kind, and no others."""
     assert [value for value in fitting if not form.fits(value)] == []
     assert [value for value in others if form.fits(value)] == []
+
+
+def test_every_character_that_no_line_has():
+    """Of all there are: control characters and lone surrogates."""
+    refused = {number for number in range(sys.maxunicode + 1) if not LINE.fits(f"a{chr(number)}b")}
+    assert refused == {*range(32), 127, *range(0xD800, 0xE000)}
 
 
 def test_declared_fields_are_taken_and_others_left_out():
