@@ -141,7 +141,7 @@ def keep(target: Target, file_hash: str, value: Any, is_alone: bool, owner: Any)
 
 def handed_out(value: Any, shared: bool) -> Any:
     """Return a kept value for a caller: read-only arrays if `shared`, else copies to change freely."""
-    if _is_array(value):
+    if is_array(value):
         return value.view() if shared else value.copy(order="K")
     if _is_frame(value):
         # pandas' copy-on-write is not enough: ``frame["a"].array[0] = 1`` goes around it
@@ -183,12 +183,17 @@ def current_limit() -> int:
     return max(0, min(limit, cache.nbytes - _excess(worker)))
 
 
+def is_array(value: Any) -> bool:
+    """Return True if a value is a plain array of NumPy without Python objects."""
+    return type(value) is _class_in("numpy", "ndarray") and not value.dtype.hasobject
+
+
 def owns_its_data(array: Any) -> bool:
     """Return True if a value is an array that owns its memory and has no weak references.
 
     If the caller then holds the only reference to it, nothing else can change its data.
     """
-    is_owner = _is_array(array) and array.base is None and array.flags.owndata
+    is_owner = is_array(array) and array.base is None and array.flags.owndata
     return is_owner and not weakref.getweakrefcount(array)
 
 
@@ -221,7 +226,7 @@ def _size(value: Any) -> int | None:
                 return None
             size += sys.getsizeof(value)
             waiting += [*value, *value.values()] if type(value) is dict else value
-        elif _is_array(value):
+        elif is_array(value):
             base = getattr(value.base, "nbytes", 0)  # a view keeps the memory of its whole base
             size += max(value.nbytes, base)
         elif _is_frame(value):
@@ -229,10 +234,6 @@ def _size(value: Any) -> int | None:
         else:
             return None
     return size
-
-
-def _is_array(value):
-    return type(value) is _class_in("numpy", "ndarray") and not value.dtype.hasobject
 
 
 def _class_in(module, name):
@@ -263,7 +264,7 @@ def _frozen(value, is_alone):
 
     Arrays and frames are copied unless `is_alone`.  Arrays over a file's memory are always copied.
     """
-    if _is_array(value):
+    if is_array(value):
         array = value if is_alone and _is_detached(value) else value.copy(order="K")
         array.flags.writeable = False
         return array

@@ -72,8 +72,8 @@ def store_results(work, inputs, trace, result, own_paths, seconds, is_alone=Fals
         entry.unread.append([written.value for written in results])
         return entry
     for written, stored in zip(results, entry.stored, strict=True):
-        is_array = hasattr(written.value, "nbytes")
-        if is_array or (written.value is not UNKNOWN and not is_inline):  # a small text is soon decoded
+        # a small text is decoded as soon as it is found
+        if written.value is not UNKNOWN and (not is_inline or hot_cache.is_array(written.value)):
             alone = written.is_fresh or (is_alone and written.value is result)
             hot_cache.keep(stored.target, stored.content, written.value, alone, entry)
     return entry
