@@ -14,11 +14,13 @@ after the last task that needs it, and each function gets a copy.
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .. import config
@@ -293,9 +295,24 @@ def _memory_limit(worker):
 @functools.cache
 def _memory():
     """Return the bytes of memory that this machine, or this process's group, has."""
-    from distributed.system import MEMORY_LIMIT  # imports distributed, as Dask's verbs do
-
+    try:
+        from distributed.system import MEMORY_LIMIT  # imports distributed, as Dask's verbs do
+    except ImportError:
+        pages = os.sysconf("SC_PHYS_PAGES")
+        return min(pages * os.sysconf("SC_PAGE_SIZE"), *map(_number_in, _GROUPS))
     return MEMORY_LIMIT
+
+
+#: Files with the limit of this process's group, in a container: of version 2 and 1 of Linux's cgroups.
+_GROUPS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"
+
+
+def _number_in(path):
+    """Return the number in a file, infinity without one."""
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return float("inf")
 
 
 def _excess(worker):

@@ -269,7 +269,18 @@ class Target(Resource):
         return None
 
     def heritage_of(self, value: Any) -> Any:
-        """Return what `heritage` reads in the file of a value, or None if only the file tells."""
+        """Return what `heritage` reads in the file of a value, so that it need not be read; or None.
+
+        Parameters
+        ----------
+        value : object
+            A value that this target has written.
+
+        Returns
+        -------
+        object or None
+            None if only the file tells.
+        """
         return None
 
     def inherit(self, heritage: list[Any]) -> Target:

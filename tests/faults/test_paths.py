@@ -12,9 +12,9 @@ import dask
 import pytest
 
 import daskcache as dc
-from daskcache.errors import StorageError, TargetCollision, TemplateError, UnsafePath
+from daskcache.errors import StorageError, TargetCollision, TemplateError, UnknownFormat, UnsafePath
 
-TYPED = TemplateError, UnsafePath, TargetCollision
+TYPED = TemplateError, UnknownFormat, UnsafePath, TargetCollision
 
 PIECES = [
     *("..", ".", "/", "//", "\\", "~", "~root", "C:", "\0", "\n", "\r", "\t", "\x7f", "\x1b[2J"),

@@ -305,6 +305,17 @@ def test_a_share_off_workers_is_of_the_machines_memory(monkeypatch):
     assert kept == [3]
 
 
+def test_a_machine_without_distributed(monkeypatch, tmp_path):
+    """Dask works in threads there, and so does the cache: of the memory, or of that of a container."""
+    monkeypatch.setitem(sys.modules, "distributed.system", None)
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 2**28 < hot_cache._memory.__wrapped__() <= machine
+    monkeypatch.setattr(hot_cache, "_GROUPS", (tmp_path / "max", tmp_path / "none"))
+    for text, expected in (("max\n", machine), ("123456789\n", 123_456_789)):
+        (tmp_path / "max").write_text(text)
+        assert hot_cache._memory.__wrapped__() == expected
+
+
 def test_what_was_read_back_is_given_once():
     """The first who asks gets what was read as the file was written; the next one reads its content."""
     made = {"list": [1, 2]}
