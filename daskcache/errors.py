@@ -129,7 +129,7 @@ class UnsafePath(GraphError, ValueError):
 
 
 class UnknownFormat(GraphError, ValueError):
-    """No target class is registered for the suffix."""
+    """No target class is registered for the suffix, or another one than was named."""
 
 
 class TargetCollision(GraphError, ValueError):

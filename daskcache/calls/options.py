@@ -19,7 +19,7 @@ from ..hashing.names import imported
 from ..storage.paths import masked, may_be_table
 from ..storage.roots import check_local
 from ..targets.base import Target
-from ..targets.registry import check_suffix, is_registered, suffix_of, target_class
+from ..targets.registry import is_registered, refuse_foreign_suffix, suffix_of, target_class
 from ..targets.template import Template
 
 _ALLOWED = {
@@ -120,7 +120,7 @@ def formats_of(func, options):
         target = "{funcname}/{key}" + _default_suffix(func)
     formats = tuple(_format(each, options) for each in _each(target))
     for each in formats:
-        check_suffix(each)
+        refuse_foreign_suffix(each)
     if len(formats) == 1 and hasattr(formats[0], "of_package"):
         formats = (formats[0].of_package(_package_of_result(func)),)
     if isinstance(target, Mapping):

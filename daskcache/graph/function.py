@@ -168,7 +168,7 @@ def delayed(
     UnsafePath
         If a target's path can't be used.
     UnknownFormat
-        If no format is registered for a target's suffix.
+        If no format is registered for a target's suffix, or another one than the target's class.
     GraphError
         If `check`, `on_modified`, `tracked`, `retries` or `timeout` has another value than those above.
         If it has `corrections` without a single target that is a file or folder.

@@ -125,10 +125,10 @@ def read_as(target) -> tuple[str, dict] | None:
     return None if not options and name == shipped else (name, options)
 
 
-def check_suffix(target) -> None:
-    """Check that a file will not be taken for one of another format, such as TIFF in ``a.png``.
+def refuse_foreign_suffix(target) -> None:
+    """Refuse a target whose file would be taken for one of another format, such as TIFF in ``a.png``.
 
-    Only formats that have suffixes of their own are checked.  Any text may have the suffix of another.
+    Formats without suffixes of their own may have any, and so may a text have that of another text.
 
     Raises
     ------

@@ -139,6 +139,8 @@ def test_both_screens_make_the_same_files(tmp_path, root):
     names = [f"{folder}/P1_{well}.tif" for folder in ("corrected", "cells") for well in screen.WELLS]
     for name in names:
         with tifffile.TiffFile(root / name) as a, tifffile.TiffFile(by_hand / name) as b:
+            np.testing.assert_array_equal(a.asarray(), b.asarray())
+            assert a.pages[0].compression == b.pages[0].compression == 8
             assert a.pages[0].databytecounts == b.pages[0].databytecounts, name
     tables = [f"features/P1_{well}.csv" for well in screen.WELLS]
     assert [(root / name).read_bytes() for name in tables] == [

@@ -124,14 +124,17 @@ def test_the_record_has_the_form_of_the_value(work):
     assert RecordStore(Root(it.root)).read(name).form == {"dtype": "bool", "shape": [2, 3]}
 
 
-@pytest.mark.parametrize(("path", "value", "kept"), [("a.npy", np.arange(3), 1), ("a.txt", "text", 0)])
-def test_what_takes_time_to_decode_is_kept_in_the_hot_cache(work, monkeypatch, path, value, kept):
+@pytest.mark.parametrize(
+    ("path", "small", "kept", "large"),
+    [("a.npy", np.arange(3), 1, np.arange(20_000)), ("a.txt", "text", 0, "text" * 50_000)],
+)
+def test_what_takes_time_to_decode_is_kept_in_the_hot_cache(work, monkeypatch, path, small, kept, large):
     """As the format reads it back; a small text travels in the entry, and is not kept twice."""
     monkeypatch.setattr(hot_cache, "cache", hot_cache.HotCache())
     with dask.config.set({"daskcache.hot-cache": "8 MiB"}):
-        stored(work(function, target=path, version=1), value)
+        stored(work(function, target=path, version=1), small)
         assert len(hot_cache.cache) == kept
-        stored(work(function, target=f"large/{path}", version=1), value * 50_000)
+        stored(work(function, target=f"large/{path}", version=1), large)
         assert len(hot_cache.cache) == kept + 1
 
 

@@ -746,4 +746,5 @@ def test_no_format_takes_the_suffix_of_another(kind, path, named):
 )
 def test_suffixes_that_a_format_may_have(target):
     """Unknown ones, those of texts for any text, and any for what the function writes itself."""
-    dc.delayed(lambda name: name, target=target)
+    node = dc.delayed(lambda name: name, target=target)("b")
+    assert node.dc.path.endswith(f"/{target.path.format(name='b')}")
